@@ -1,0 +1,97 @@
+import { tightest } from '@muster/governance'
+import type { Journal } from '@muster/journal'
+import { type Actor, type DefinitionManifest, type EntryOf, type Issue, type Json, MusterError, newId, type PlanData, planGraph, type StartRun } from '@muster/protocol'
+import { INLINE } from '@muster/runtime'
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
+
+type Created = Omit<EntryOf<'run.created'>, 'v' | 'seq' | 'content' | 'type' | 'at'>
+
+/** Definitions change when a worker starts: what was read is trusted for this long, ms. */
+const TRUST_MS = 1000
+const VALIDATORS_MAX = 1000
+
+/**
+ * Decides whether a run may be created: its definition is known by manifest, its input matches the
+ * schema, its plan is sound. Runs no user code.
+ */
+export class Admission {
+  readonly #journal: Journal
+  readonly #ajv = new Ajv2020({ strict: false, allErrors: true })
+  readonly #validators = new Map<string, ValidateFunction>()
+  readonly #definitions = new Map<string, { definition: DefinitionManifest; until: number }>()
+
+  constructor(journal: Journal) {
+    this.#journal = journal
+  }
+
+  /** @throws MusterError `definition.not_found`, `input.invalid`, `plan.cycle`, `plan.unknown_reference`, `plan.invalid` */
+  async admit(request: StartRun, tenant: string, by: Actor): Promise<{ run: Created; content: Json }> {
+    const { plan, input } = request
+    const common = { run: newId(), tenant, by, ...(request.session === undefined ? {} : { session: request.session }) }
+    if (typeof plan === 'object') {
+      await this.#checkPlan(plan)
+      return {
+        run: { ...common, definition: { kind: 'plan', name: INLINE, version: INLINE, hash: '' }, labels: [...new Set(request.labels ?? [])].sort(), limits: request.limits ?? {} },
+        // planData is JSON by its schema.
+        content: { input, plan: plan as unknown as Json },
+      }
+    }
+    const definition = await this.#find(request)
+    this.#checkInput(definition, input)
+    const { kind, name, version, hash } = definition
+    return {
+      run: {
+        ...common,
+        definition: { kind, name, version, hash },
+        labels: [...new Set([...(request.labels ?? []), ...definition.inputLabels])].sort(),
+        limits: tightest(definition.limits, request.limits ?? {}),
+      },
+      content: { input },
+    }
+  }
+
+  async #find(request: StartRun): Promise<DefinitionManifest> {
+    const kind = request.agent === undefined ? 'plan' : 'agent'
+    const name = request.agent ?? String(request.plan)
+    const key = `${kind}:${name}@${request.version ?? ''}`
+    const known = this.#definitions.get(key)
+    if (known && known.until > Date.now()) return known.definition
+    const definition = await this.#journal.definition(kind, name, request.version)
+    if (definition) {
+      this.#definitions.set(key, { definition, until: Date.now() + TRUST_MS })
+      return definition
+    }
+    const { definitions } = await this.#journal.manifest()
+    const names = definitions.filter((d) => d.kind === kind).map((d) => `${d.name}@${d.version}`)
+    const what = request.version === undefined ? `"${name}"` : `"${name}" in version ${request.version}`
+    throw new MusterError('definition.not_found', `There is no ${kind} ${what}. Known: ${names.join(', ') || 'none: no worker has started yet'}`, {
+      issues: [{ path: `/${kind}`, message: 'unknown' }],
+    })
+  }
+
+  #checkInput(definition: DefinitionManifest, input: Json): void {
+    let validate = this.#validators.get(definition.hash)
+    if (!validate) {
+      validate = this.#ajv.compile(definition.input)
+      if (this.#validators.size >= VALIDATORS_MAX) this.#validators.clear()
+      this.#validators.set(definition.hash, validate)
+    }
+    if (validate(input)) return
+    const issues: Issue[] = (validate.errors ?? []).map(({ instancePath, message, params }) => ({
+      path: `/input${instancePath}`,
+      message: `${message ?? 'is invalid'}${params.additionalProperty === undefined ? '' : `: ${String(params.additionalProperty)}`}`,
+    }))
+    throw new MusterError('input.invalid', `The input does not match the schema of ${definition.name}: ${issues.map((i) => `${i.path} ${i.message}`).join('; ')}`, { issues })
+  }
+
+  async #checkPlan(plan: PlanData): Promise<void> {
+    planGraph(plan)
+    const { definitions, tools } = await this.#journal.manifest()
+    const issues: Issue[] = []
+    for (const [id, step] of Object.entries(plan.steps)) {
+      if ('tool' in step && !tools.some((tool) => tool.name === step.tool)) issues.push({ path: `/plan/steps/${id}/tool`, message: `no tool "${step.tool}"` })
+      if ('agent' in step && !definitions.some((d) => d.kind === 'agent' && d.name === step.agent)) issues.push({ path: `/plan/steps/${id}/agent`, message: `no agent "${step.agent}"` })
+    }
+    if (issues.length > 0) throw new MusterError('plan.invalid', issues.map((issue) => `${issue.path}: ${issue.message}`).join('; '), { issues })
+  }
+}

@@ -1,0 +1,20 @@
+import type { Journal } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import type { RunReader } from '@muster/runtime'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { Admission } from './admission.ts'
+import type { ApiKey } from './keys.ts'
+
+/** What the routes share. */
+export interface Context {
+  journal: Journal
+  memory: Memory
+  reader: RunReader
+  admission: Admission
+  /** Who sends a request; set before any `/v1` route runs. */
+  keyOf(request: FastifyRequest): ApiKey
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: fastify's own defaults for the parameters that we do not choose
+export type Server = FastifyInstance<any, any, any, any, ZodTypeProvider>

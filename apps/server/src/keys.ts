@@ -1,0 +1,51 @@
+import { hash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { MusterError } from '@muster/protocol'
+import { z } from 'zod'
+
+/** An API key as the server knows it: only its hash, never the key. */
+export const apiKey = z.object({
+  id: z.string().min(1).max(64),
+  tenant: z.string().min(1).max(64),
+  /** The person or service that it belongs to. */
+  user: z.string().min(1).max(128),
+  /** Roles for approvals; `*` is every role. */
+  roles: z.array(z.string()),
+  /** SHA-256 of the key, hexadecimal. A key has 256 random bits, so a plain hash is enough. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+})
+export type ApiKey = z.infer<typeof apiKey>
+
+export type FindKey = (authorization: string | undefined) => ApiKey
+
+/** A new key, and what the server keeps of it. */
+export function newApiKey(about: Omit<ApiKey, 'sha256'>): { key: string; stored: ApiKey } {
+  const key = `mk_${randomBytes(32).toString('base64url')}`
+  return { key, stored: { ...about, sha256: hash('sha256', key, 'hex') } }
+}
+
+/** @throws MusterError `config.invalid` naming what is wrong with the file */
+export function readKeys(file: string): ApiKey[] {
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'))
+  } catch (cause) {
+    throw new MusterError('config.invalid', `MUSTER_KEYS_FILE: ${file} cannot be read as JSON`, { cause })
+  }
+  const parsed = z.array(apiKey).safeParse(value)
+  if (parsed.success) return parsed.data
+  const detail = parsed.error.issues.map((issue) => `/${issue.path.join('/')} ${issue.message}`).join('; ')
+  throw new MusterError('config.invalid', `MUSTER_KEYS_FILE: ${file}: ${detail}`)
+}
+
+/** Finds who sends a request by its `Authorization` header. */
+export function keyFinder(keys: readonly ApiKey[]): FindKey {
+  const byHash = new Map(keys.map((key) => [key.sha256, key]))
+  return (authorization) => {
+    if (!authorization) throw new MusterError('auth.missing_key', 'The request has no Authorization header')
+    const [, key] = /^Bearer (.+)$/i.exec(authorization) ?? []
+    const found = key === undefined ? undefined : byHash.get(hash('sha256', key, 'hex'))
+    if (!found) throw new MusterError('auth.invalid_key', 'The API key is not known')
+    return found
+  }
+}

@@ -1,0 +1,167 @@
+import { Readable } from 'node:stream'
+import { MusterError, run, runStatus, runSummary, startRun } from '@muster/protocol'
+import { z } from 'zod'
+import type { Context, Server } from './context.ts'
+import { problemsOf } from './problems.ts'
+import { sendEvents } from './sse.ts'
+
+const params = z.object({ id: z.string().max(64).describe('run id') })
+const tags = ['runs']
+const security = [{ key: [] }]
+
+/** Routes of runs. */
+export function runRoutes(server: Server, { journal, memory, reader, admission, keyOf }: Context): void {
+  server.post(
+    '/v1/runs',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Start a run',
+        description: 'Acknowledged once the run is durable. The same Idempotency-Key and request give the same run.',
+        headers: z.object({ 'idempotency-key': z.string().min(1).max(256).optional() }),
+        body: startRun,
+        response: { 200: run.describe('The run that this key started before'), 201: run, ...problemsOf(400, 401, 404, 409, 413, 422, 503) },
+      },
+    },
+    async (request, reply) => {
+      const { id: key, tenant, user } = keyOf(request)
+      const admitted = await admission.admit(request.body, tenant, { key, user })
+      const { id, created } = await journal.create(admitted.run, admitted.content, {
+        idempotencyKey: request.headers['idempotency-key'],
+        offload: memory.blobs.put,
+      })
+      const started = await reader.run(tenant, id)
+      return reply
+        .code(created ? 201 : 200)
+        .header('location', `/v1/runs/${id}`)
+        .send(started)
+    },
+  )
+
+  server.get(
+    '/v1/runs',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'List runs, newest first',
+        querystring: z.object({
+          status: runStatus.optional(),
+          name: z.string().max(128).optional().describe('agent or plan'),
+          limit: z.coerce.number().int().min(1).max(200).default(50),
+          cursor: z.string().max(64).optional().describe('`cursor` of the page before'),
+        }),
+        response: { 200: z.object({ runs: z.array(runSummary), cursor: z.string().optional() }), ...problemsOf(400, 401, 503) },
+      },
+    },
+    async (request) => {
+      const { cursor, ...filter } = request.query
+      return reader.list(keyOf(request).tenant, { ...filter, before: cursor })
+    },
+  )
+
+  server.get(
+    '/v1/runs/:id',
+    { schema: { tags, security, summary: 'Read a run', params, response: { 200: run, ...problemsOf(401, 404, 503) } } },
+    async (request) => reader.run(keyOf(request).tenant, request.params.id),
+  )
+
+  server.get(
+    '/v1/runs/:id/events',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Follow a run (server-sent events)',
+        description: 'One event per journal entry, with its place as the id: reconnect with Last-Event-ID (or ?after=) and nothing is missed. Ends after run.ended.',
+        params,
+        headers: z.object({ 'last-event-id': z.coerce.number().int().nonnegative().optional() }),
+        querystring: z.object({ after: z.coerce.number().int().nonnegative().optional() }),
+        produces: ['text/event-stream'],
+      },
+    },
+    async (request, reply) => {
+      const after = request.headers['last-event-id'] ?? request.query.after ?? 0
+      const gone = new AbortController()
+      request.raw.on('close', () => gone.abort())
+      const events = await reader.events(keyOf(request).tenant, request.params.id, after, gone.signal)
+      reply.hijack()
+      await sendEvents(reply.raw, events, gone.signal)
+    },
+  )
+
+  server.get(
+    '/v1/runs/:id/journal',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Read the journal as it is stored',
+        description: 'One line of JSON per entry: place, hash, exact bytes, content. The headers Muster-Head and Muster-Entries say how it must end.',
+        params,
+        produces: ['application/x-ndjson'],
+      },
+    },
+    async (request, reply) => {
+      const stored = await reader.stored(keyOf(request).tenant, request.params.id)
+      const lines = async function* () {
+        for await (const entry of stored.read(0)) yield `${JSON.stringify(entry)}\n`
+      }
+      return reply
+        .header('content-type', 'application/x-ndjson')
+        .header('muster-head', stored.head)
+        .header('muster-entries', String(stored.entries))
+        .send(Readable.from(lines()))
+    },
+  )
+
+  server.post(
+    '/v1/runs/:id/cancel',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Cancel a run',
+        description: 'Accepted once the request is durable; the run ends as soon as its worker has heeded it.',
+        params,
+        response: { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 409, 503) },
+      },
+    },
+    async (request, reply) => {
+      const { id: key, tenant, user } = keyOf(request)
+      const { id } = request.params
+      await reader.stored(tenant, id)
+      await journal.post(id, { type: 'cancel', by: { key, user } })
+      return reply.code(202).send({ id })
+    },
+  )
+
+  server.post(
+    '/v1/runs/:id/approvals',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Answer an approval',
+        description: 'For a step that waits for a person. `digest` must be that of what the run shows, so that nothing else is approved.',
+        params,
+        body: z.strictObject({ step: z.string().max(512), verdict: z.enum(['approve', 'deny']), digest: z.string().regex(/^[0-9a-f]{64}$/) }),
+        response: { 202: z.object({ id: z.string() }), ...problemsOf(400, 401, 403, 404, 409, 503) },
+      },
+    },
+    async (request, reply) => {
+      const { id: key, tenant, user, roles } = keyOf(request)
+      const { id } = request.params
+      const { step, verdict, digest } = request.body
+      const { waiting } = await reader.run(tenant, id)
+      const asked = waiting.find((w) => w.step === step && w.for !== 'child')
+      if (!asked) throw new MusterError('approval.not_found', `Step "${step}" of run ${id} does not wait for a person`)
+      if (asked.digest !== digest) throw new MusterError('approval.mismatch', 'What is to be approved has changed')
+      const role = asked.role ?? 'operator'
+      if (!roles.includes('*') && !roles.includes(role)) throw new MusterError('auth.forbidden', `This approval needs the role "${role}"`)
+      await journal.post(id, { type: 'approval', step, verdict, shown: digest, by: { key, user }, role })
+      return reply.code(202).send({ id })
+    },
+  )
+}

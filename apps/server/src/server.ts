@@ -1,0 +1,109 @@
+import swagger from '@fastify/swagger'
+import { Journal } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import { definitionManifest, MusterError, toolManifest } from '@muster/protocol'
+import { RunReader } from '@muster/runtime'
+import reference from '@scalar/fastify-api-reference'
+import fastify, { type FastifyBaseLogger, type FastifyRequest } from 'fastify'
+import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { Admission } from './admission.ts'
+import type { Context, Server } from './context.ts'
+import { type ApiKey, keyFinder } from './keys.ts'
+import { problemsOf, sendProblems } from './problems.ts'
+import { runRoutes } from './runs.ts'
+
+export interface ServerOptions {
+  redisUrl: string
+  namespace: string
+  memory: Memory
+  keys: readonly ApiKey[]
+  log?: FastifyBaseLogger
+}
+
+const BODY_LIMIT = 1024 * 1024
+
+/** Builds the HTTP API; `listen` opens it. Throws `redis.unavailable` when Redis does not answer. */
+export async function createServer(options: ServerOptions): Promise<{ listen(host: string, port: number): Promise<string>; close(): Promise<void> }> {
+  const { memory } = options
+  const journal = new Journal({ url: options.redisUrl, namespace: options.namespace, failFast: true })
+  await journal.ping(5000)
+  const findKey = keyFinder(options.keys)
+  const keys = new WeakMap<FastifyRequest, ApiKey>()
+  const context: Context = {
+    journal,
+    memory,
+    reader: new RunReader(journal, memory),
+    admission: new Admission(journal),
+    keyOf(request) {
+      const key = keys.get(request)
+      if (!key) throw new MusterError('auth.missing_key', 'The request has no API key')
+      return key
+    },
+  }
+  const app = fastify({
+    bodyLimit: BODY_LIMIT,
+    ...(options.log ? { loggerInstance: options.log } : { logger: false }),
+    forceCloseConnections: true,
+    disableRequestLogging: true,
+  })
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  sendProblems(app)
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Muster', version: '0.1.0', description: 'A runtime for managed agents: durable, governed, provable.', license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } },
+      components: { securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'API key' } } },
+    },
+    transform: jsonSchemaTransform,
+  })
+  app.addHook('onRequest', async (request) => {
+    if (request.url.startsWith('/v1/')) keys.set(request, findKey(request.headers.authorization))
+  })
+  await app.register(async (scope) => routes(scope as unknown as Server, context)) // the zod type provider is a matter of types only
+  await app.register(reference, { routePrefix: '/reference', configuration: { url: '/openapi.json' } })
+  return {
+    async listen(host, port) {
+      try {
+        return await app.listen({ host, port })
+      } catch (error) {
+        if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
+          throw new MusterError('port.taken', `Port ${port} on ${host} is taken`, { cause: error })
+        }
+        throw error
+      }
+    },
+    async close() {
+      await app.close()
+      await journal.close()
+    },
+  }
+}
+
+function routes(server: Server, context: Context): void {
+  runRoutes(server, context)
+  server.get(
+    '/v1/definitions',
+    {
+      schema: {
+        tags: ['definitions'],
+        security: [{ key: [] }],
+        summary: 'What the workers carry: agents, plans and tools',
+        response: { 200: z.object({ definitions: z.array(definitionManifest), tools: z.array(toolManifest) }), ...problemsOf(401, 503) },
+      },
+    },
+    () => context.journal.manifest(),
+  )
+  server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger())
+  server.get('/healthz', { schema: { tags: ['health'], summary: 'The process lives', response: { 200: z.object({ status: z.literal('ok') }) } } }, async () => ({ status: 'ok' as const }))
+  server.get(
+    '/readyz',
+    { schema: { tags: ['health'], summary: 'Redis and DynamoDB answer', response: { 200: z.object({ status: z.literal('ready') }), ...problemsOf(503) } } },
+    async () => {
+      await context.journal.ping(1000)
+      await context.memory.health()
+      return { status: 'ready' as const }
+    },
+  )
+}

@@ -1,0 +1,88 @@
+import { type Entry, entry as entrySchema, type StoredEntry } from '@muster/protocol'
+import { contentDigest, genesis, link } from './chain.ts'
+
+/** One thing that is wrong with a journal, and the entry where it shows. */
+export interface Finding {
+  seq: number
+  code: 'gap' | 'hash' | 'format' | 'content' | 'head' | 'run' | 'truncated' | 'effect-without-allow'
+  message: string
+}
+
+export interface Verification {
+  ok: boolean
+  entries: number
+  /** Entries whose content was erased or never stored; the chain holds without it. */
+  erased: number
+  head: string
+  findings: Finding[]
+}
+
+/**
+ * Checks a run's journal: order, chain, content digests, and that each effect had a decision that
+ * allowed it. Reads entry by entry, so a long journal needs no memory.
+ *
+ * @param expected what the run's own record says of its journal's end, so that a cut tail is found
+ */
+export async function verifyJournal(
+  run: string,
+  entries: AsyncIterable<StoredEntry> | Iterable<StoredEntry>,
+  expected?: { head: string; entries: number },
+): Promise<Verification> {
+  const findings: Finding[] = []
+  let head = genesis(run)
+  let seq = 0
+  let erased = 0
+  for await (const stored of entries) {
+    seq++
+    if (stored.seq !== seq) {
+      findings.push({ seq, code: 'gap', message: `entry ${seq} is missing or out of order: found ${stored.seq}` })
+      seq = stored.seq
+    }
+    const computed = link(head, stored.bytes)
+    if (computed !== stored.hash) {
+      findings.push({
+        seq,
+        code: 'hash',
+        message: `entry ${seq} does not match its hash: it, or the order before it, was changed`,
+      })
+    }
+    // Go on from the stored hash: the next entry is then judged by itself and not blamed for this one.
+    head = stored.hash
+    const parsed = parseEntry(stored.bytes)
+    if (!parsed || parsed.seq !== stored.seq) {
+      findings.push({ seq, code: 'format', message: `entry ${seq} is not a journal entry of this place` })
+      continue
+    }
+    if (parsed.content !== undefined) {
+      if (stored.content === undefined) erased++
+      else if (contentDigest(stored.content) !== parsed.content) {
+        findings.push({ seq, code: 'content', message: `the content beside entry ${seq} does not match its digest` })
+      }
+    }
+    if (seq === 1 && (parsed.type !== 'run.created' || parsed.run !== run)) {
+      findings.push({ seq, code: 'run', message: `the journal does not begin with the creation of run ${run}` })
+    }
+    if (parsed.type === 'step.intent' && parsed.decision.effect !== 'allow') {
+      findings.push({
+        seq,
+        code: 'effect-without-allow',
+        message: `step ${parsed.step} began without a decision that allows it`,
+      })
+    }
+  }
+  if (expected && expected.entries > seq) {
+    findings.push({ seq: seq + 1, code: 'truncated', message: `entries ${seq + 1} to ${expected.entries} are missing` })
+  } else if (expected && expected.head !== head) {
+    findings.push({ seq, code: 'head', message: `the last hash is not the head that the run recorded` })
+  }
+  return { ok: findings.length === 0, entries: seq, erased, head, findings }
+}
+
+function parseEntry(bytes: string): Entry | undefined {
+  try {
+    const parsed = entrySchema.safeParse(JSON.parse(bytes))
+    return parsed.success ? parsed.data : undefined
+  } catch {
+    return undefined
+  }
+}

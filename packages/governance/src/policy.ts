@@ -1,0 +1,231 @@
+import { hash } from 'node:crypto'
+import {
+  type CedarValueJson,
+  type Context,
+  type DetailedError,
+  type EntityJson,
+  policySetTextToParts,
+  policyToJson,
+  preparsePolicySet,
+  preparseSchema,
+  statefulIsAuthorized,
+  validate,
+} from '@cedar-policy/cedar-wasm/nodejs'
+import { type AppManifest, type Decision, type Issue, type Json, MusterError } from '@muster/protocol'
+import { cedarSchema, type InputType } from './schema.ts'
+
+export type Action = 'model:invoke' | 'tool:call' | 'memory:read' | 'memory:write' | 'agent:delegate'
+
+/** One question: may this agent or plan do that, with this data? */
+export interface PolicyRequest {
+  tenant: string
+  principal: { type: 'Agent' | 'Plan'; name: string }
+  action: Action
+  resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent'; name: string; effect?: string }
+  /** Labels of everything that goes into the step. */
+  labels: readonly string[]
+  /** Roles that have approved this very step. */
+  approvals: readonly string[]
+  /** Who began the run. */
+  user: string
+  /** US dollars that the run has cost so far. */
+  spentUsd: number
+  input?: Json
+}
+
+/** A policy source: its name for messages, and its text. */
+export interface PolicySource {
+  file: string
+  text: string
+}
+
+interface Policy {
+  /** Role that may lift a forbid, by its `@ask` annotation. */
+  ask: string | undefined
+}
+
+/**
+ * A checked set of Cedar policies. Decides by Cedar's rules: deny unless a policy permits and none
+ * forbids. A forbid with `@ask("role")` turns the deny into `ask` when no other forbid stands in the
+ * way: once that role has approved, `context.approvals` holds it and the policy is asked again.
+ */
+export class PolicySet {
+  /** Hash of the sources: recorded with every decision. */
+  readonly hash: string
+  readonly #policies: Map<string, Policy>
+  readonly #inputTypes: ReadonlyMap<string, InputType>
+
+  constructor(hash: string, policies: Map<string, Policy>, inputTypes: ReadonlyMap<string, InputType>) {
+    this.hash = hash
+    this.#policies = policies
+    this.#inputTypes = inputTypes
+  }
+
+  decide(request: PolicyRequest): Decision {
+    const principal = { type: request.principal.type, id: request.principal.name }
+    const resource = { type: request.resource.type, id: request.resource.name }
+    const tenant = { type: 'Tenant', id: request.tenant }
+    const entities: EntityJson[] = [
+      { uid: tenant, attrs: {}, parents: [] },
+      { uid: principal, attrs: { name: request.principal.name }, parents: [tenant] },
+    ]
+    if (resource.type !== principal.type || resource.id !== principal.id) {
+      const { name, effect } = request.resource
+      entities.push({
+        uid: resource,
+        attrs: effect === undefined ? { name } : { name, effect },
+        parents: resource.type === 'Agent' ? [tenant] : [],
+      })
+    }
+    const deny = (error: string): Decision => ({ effect: 'deny', policies: [], set: this.hash, errors: [error] })
+    const context: Context = {
+      labels: [...request.labels],
+      approvals: [...request.approvals],
+      user: request.user,
+      spent: decimal(request.spentUsd) ?? decimal(0) ?? null,
+    }
+    if (request.action === 'tool:call') {
+      const input = this.#input(request.input ?? {})
+      if (typeof input === 'string') return deny(input)
+      context.input = input
+    }
+    const answer = statefulIsAuthorized({
+      principal,
+      action: { type: 'Action', id: request.action },
+      resource,
+      context,
+      entities,
+      preparsedPolicySetId: this.hash,
+      preparsedSchemaName: this.hash,
+      validateRequest: true,
+    })
+    if (answer.type === 'failure') return deny(answer.errors.map((error) => error.message).join('; '))
+    const { decision, diagnostics } = answer.response
+    const policies = [...diagnostics.reason].sort()
+    const errors = diagnostics.errors.map(({ policyId, error }) => `${policyId}: ${error.message}`)
+    // Cedar skips a policy that errs. A forbid that cannot be evaluated must not let a step through.
+    if (errors.length > 0) return { effect: 'deny', policies, set: this.hash, errors }
+    if (decision === 'allow') return { effect: 'allow', policies, set: this.hash }
+    const roles = new Set(policies.map((id) => this.#policies.get(id)?.ask))
+    const [role] = roles
+    if (roles.size === 1 && role !== undefined) return { effect: 'ask', policies, set: this.hash, role }
+    return { effect: 'deny', policies, set: this.hash }
+  }
+
+  /** The input's fields that the schema knows, as Cedar values; a sentence when one cannot be represented. */
+  #input(input: Json): Record<string, CedarValueJson> | string {
+    const values: Record<string, CedarValueJson> = {}
+    if (input === null || typeof input !== 'object' || Array.isArray(input)) return values
+    for (const [field, value] of Object.entries(input)) {
+      const type = this.#inputTypes.get(field)
+      if (type === undefined || value === null || value === undefined) continue
+      const cedar = cedarValue(value, type)
+      if (cedar === undefined) return `input.${field} cannot be represented in Cedar`
+      values[field] = cedar
+    }
+    return values
+  }
+}
+
+function cedarValue(value: Json, type: InputType): CedarValueJson | undefined {
+  switch (type.type) {
+    case 'String':
+      return typeof value === 'string' ? value : undefined
+    case 'Boolean':
+      return typeof value === 'boolean' ? value : undefined
+    case 'Long':
+      return Number.isSafeInteger(value) && typeof value === 'number' ? value : undefined
+    case 'Extension':
+      return typeof value === 'number' ? decimal(value) : undefined
+    case 'Set': {
+      if (!Array.isArray(value)) return undefined
+      const members: CedarValueJson[] = []
+      for (const item of value) {
+        const member = cedarValue(item, type.element)
+        if (member === undefined) return undefined
+        members.push(member)
+      }
+      return members
+    }
+  }
+}
+
+/** Cedar's decimal has four digits after the point; more are rounded. Undefined beyond what a double holds exactly. */
+function decimal(value: number): CedarValueJson | undefined {
+  if (!(Math.abs(value) <= 2 ** 53 / 10_000)) return undefined
+  return { __extn: { fn: 'decimal', arg: value.toFixed(4) } }
+}
+
+/** Where offset `at` (in UTF-8 bytes, as Cedar counts) lies in a text: line and column from 1. */
+function position(text: string, at: number): { line: number; column: number } {
+  const before = Buffer.from(text).subarray(0, at).toString()
+  const line = before.split('\n').length
+  return { line, column: before.length - before.lastIndexOf('\n') }
+}
+
+/**
+ * Parses policies, checks them against the schema made from the app's agents and tools, and gives the
+ * set. Each policy's id is its `@id` annotation, else its file's name and its number there.
+ *
+ * @throws MusterError `policy.invalid` with file, line and column of each mistake
+ */
+export function loadPolicies(sources: readonly PolicySource[], app: AppManifest): PolicySet {
+  const { schema, inputTypes } = cedarSchema(app)
+  const issues: Issue[] = []
+  const texts: Record<string, string> = {}
+  const policies = new Map<string, Policy>()
+  const origins = new Map<string, { source: PolicySource; offset: number }>()
+  const report = (source: PolicySource, offset: number, error: DetailedError) => {
+    const { line, column } = position(source.text, offset + (error.sourceLocations?.[0]?.start ?? 0))
+    const help = error.help ? ` (${error.help})` : ''
+    issues.push({ path: `${source.file}:${line}:${column}`, message: error.message + help })
+  }
+  for (const source of sources) {
+    const parts = policySetTextToParts(source.text)
+    if (parts.type === 'failure') {
+      for (const error of parts.errors) report(source, 0, error)
+      continue
+    }
+    let from = 0
+    for (const [i, text] of parts.policies.entries()) {
+      const parsed = policyToJson(text)
+      if (parsed.type === 'failure') continue
+      const { annotations = {} } = parsed.json
+      const id = annotations.id ?? `${source.file}#${i + 1}`
+      const at = source.text.indexOf(text, from)
+      const offset = Buffer.byteLength(source.text.slice(0, Math.max(at, 0)))
+      if (at >= 0) from = at + text.length
+      if (policies.has(id)) {
+        issues.push({ path: `${source.file}:${position(source.text, offset).line}:1`, message: `another policy has the id "${id}"` })
+      }
+      if (annotations.ask !== undefined && parsed.json.effect !== 'forbid') {
+        issues.push({ path: `${source.file}:${position(source.text, offset).line}:1`, message: '@ask belongs to a forbid' })
+      }
+      texts[id] = text
+      policies.set(id, { ask: annotations.ask })
+      origins.set(id, { source, offset })
+    }
+  }
+  if (issues.length === 0) {
+    const answer = validate({ schema, policies: { staticPolicies: texts } })
+    if (answer.type === 'failure') {
+      for (const error of answer.errors) issues.push({ path: sources[0]?.file ?? '', message: error.message })
+    } else {
+      for (const { policyId, error } of answer.validationErrors) {
+        const origin = origins.get(policyId)
+        if (origin) report(origin.source, origin.offset, error)
+        else issues.push({ path: policyId, message: error.message })
+      }
+    }
+  }
+  if (issues.length > 0) {
+    const detail = issues.map((issue) => `${issue.path}: ${issue.message}`).join('\n')
+    throw new MusterError('policy.invalid', detail, { issues })
+  }
+  const id = hash('sha256', JSON.stringify([texts, schema]), 'hex')
+  const parsed = preparsePolicySet(id, { staticPolicies: texts })
+  if (parsed.type === 'failure') throw new MusterError('policy.invalid', parsed.errors.map((error) => error.message).join('; '))
+  const schemaParsed = preparseSchema(id, schema)
+  if (schemaParsed.type === 'failure') throw new MusterError('policy.invalid', schemaParsed.errors.map((error) => error.message).join('; '))
+  return new PolicySet(id, policies, inputTypes)
+}

@@ -1,0 +1,94 @@
+import type { AppManifest, JsonSchema } from '@muster/protocol'
+import type { SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs'
+
+/** Type of an input's field in Cedar: JSON string, boolean, integer, number, or an array of one of them. */
+export type InputType =
+  | { type: 'String' }
+  | { type: 'Boolean' }
+  | { type: 'Long' }
+  | { type: 'Extension'; name: 'decimal' }
+  | { type: 'Set'; element: InputType }
+
+/**
+ * The Cedar schema of an app: entity types Tenant, Agent, Plan, Tool, Model and Memory, and the
+ * actions that the runtime asks about. `context.input` of `tool:call` has every top-level field of
+ * every tool's input, each optional; a field whose type differs between tools is left out, because
+ * Cedar has one context type per action.
+ */
+export function cedarSchema(app: AppManifest): { schema: SchemaJson<string>; inputTypes: ReadonlyMap<string, InputType> } {
+  const inputs = new Map<string, InputType | undefined>()
+  for (const tool of app.tools) {
+    for (const [field, schema] of Object.entries(propertiesOf(tool.input))) {
+      const type = cedarType(schema)
+      const known = inputs.get(field)
+      if (!inputs.has(field)) inputs.set(field, type)
+      else if (JSON.stringify(known) !== JSON.stringify(type)) inputs.set(field, undefined)
+    }
+  }
+  const inputTypes = new Map<string, InputType>()
+  for (const [field, type] of inputs) if (type) inputTypes.set(field, type)
+  const attributes = Object.fromEntries([...inputTypes].map(([field, type]) => [field, { ...type, required: false }]))
+  const context = (input: boolean): Type<string> => ({
+    type: 'Record',
+    attributes: {
+      labels: { type: 'Set', element: { type: 'String' }, required: true },
+      approvals: { type: 'Set', element: { type: 'String' }, required: true },
+      user: { type: 'String', required: true },
+      spent: { type: 'Extension', name: 'decimal', required: true },
+      ...(input ? { input: { type: 'Record', attributes, required: true } } : {}),
+    },
+  })
+  const actors = ['Agent', 'Plan']
+  const named = { name: { type: 'String', required: true } } as const
+  const action = (resource: string, input = false) => ({
+    appliesTo: { principalTypes: actors, resourceTypes: [resource], context: context(input) },
+  })
+  const schema: SchemaJson<string> = {
+    '': {
+      entityTypes: {
+        Tenant: {},
+        Agent: { memberOfTypes: ['Tenant'], shape: { type: 'Record', attributes: named } },
+        Plan: { memberOfTypes: ['Tenant'], shape: { type: 'Record', attributes: named } },
+        Model: { shape: { type: 'Record', attributes: named } },
+        Memory: { shape: { type: 'Record', attributes: named } },
+        Tool: {
+          shape: { type: 'Record', attributes: { ...named, effect: { type: 'String', required: true } } },
+        },
+      },
+      actions: {
+        'model:invoke': action('Model'),
+        'tool:call': action('Tool', true),
+        'memory:read': action('Memory'),
+        'memory:write': action('Memory'),
+        'agent:delegate': action('Agent'),
+      },
+    },
+  }
+  return { schema, inputTypes }
+}
+
+function propertiesOf(schema: JsonSchema): Record<string, JsonSchema> {
+  const { properties } = schema
+  // JSON Schema from zod: `properties`, where present, maps names to schemas.
+  return typeof properties === 'object' && properties !== null ? (properties as Record<string, JsonSchema>) : {}
+}
+
+function cedarType(schema: JsonSchema): InputType | undefined {
+  switch (schema.type) {
+    case 'string':
+      return { type: 'String' }
+    case 'boolean':
+      return { type: 'Boolean' }
+    case 'integer':
+      return { type: 'Long' }
+    case 'number':
+      return { type: 'Extension', name: 'decimal' }
+    case 'array': {
+      // zod writes `items` as one schema.
+      const element = cedarType((schema.items ?? {}) as JsonSchema)
+      return element && { type: 'Set', element }
+    }
+    default:
+      return undefined
+  }
+}

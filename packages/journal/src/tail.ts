@@ -1,0 +1,122 @@
+import type { StoredEntry } from '@muster/protocol'
+import type { JournalRedis } from './commands.ts'
+import type { Keys } from './keys.ts'
+import { decodeRecord } from './record.ts'
+
+interface Watcher {
+  after: number
+  push: (entries: StoredEntry[]) => void
+  /** The journal is no longer in Redis. */
+  gone: () => void
+}
+
+/** How long one blocking read lasts, and how soon it is noticed that a journal has left Redis. */
+const BLOCK_MS = 500
+
+/**
+ * Follows the journals of many runs over one Redis connection: one blocking XREAD names every watched
+ * stream, and is started anew when the set changes.
+ */
+export class Tail {
+  readonly #redis: JournalRedis
+  readonly #control: JournalRedis
+  readonly #keys: Keys
+  readonly #watchers = new Map<string, Set<Watcher>>()
+  #clientId: number | undefined
+  #running = false
+  #closed = false
+
+  constructor(blocking: JournalRedis, control: JournalRedis, keys: Keys) {
+    this.#redis = blocking
+    this.#control = control
+    this.#keys = keys
+  }
+
+  /**
+   * Entries after `after` in order, as they become durable. Ends when the signal aborts, and when the
+   * journal has left Redis: the rest is in the archive then.
+   */
+  async *follow(run: string, after: number, signal: AbortSignal): AsyncGenerator<StoredEntry> {
+    const queue: StoredEntry[][] = []
+    let wake: () => void = () => {}
+    let gone = false
+    const watcher: Watcher = {
+      after,
+      gone: () => {
+        gone = true
+        wake()
+      },
+      push: (entries) => {
+        queue.push(entries)
+        wake()
+      },
+    }
+    const key = this.#keys.log(run)
+    const watchers = this.#watchers.get(key) ?? new Set()
+    this.#watchers.set(key, watchers.add(watcher))
+    const aborted = () => wake()
+    signal.addEventListener('abort', aborted)
+    this.#nudge()
+    try {
+      while (!signal.aborted) {
+        const entries = queue.shift()
+        if (entries) yield* entries
+        else if (gone) return
+        else await new Promise<void>((resolve) => (wake = resolve))
+      }
+    } finally {
+      signal.removeEventListener('abort', aborted)
+      watchers.delete(watcher)
+      if (watchers.size === 0) this.#watchers.delete(key)
+    }
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#redis.disconnect()
+  }
+
+  /** The blocked read does not know of a new watcher: end it, so that the next one does. */
+  #nudge(): void {
+    if (!this.#running) void this.#loop()
+    else if (this.#clientId !== undefined) this.#control.client('UNBLOCK', this.#clientId).catch(() => {})
+  }
+
+  async #loop(): Promise<void> {
+    this.#running = true
+    while (!this.#closed && this.#watchers.size > 0) {
+      try {
+        this.#clientId = await this.#redis.client('ID')
+        await this.#read()
+      } catch {
+        // The connection is gone; ioredis reconnects, and what was missed is read from `after` on.
+        if (!this.#closed) await new Promise((resolve) => setTimeout(resolve, 200))
+      }
+    }
+    this.#running = false
+  }
+
+  async #read(): Promise<void> {
+    const keys: string[] = []
+    const ids: string[] = []
+    for (const [key, watchers] of this.#watchers) {
+      keys.push(key)
+      ids.push(`${Math.min(...[...watchers].map((watcher) => watcher.after))}-0`)
+    }
+    const reply = await this.#redis.xread('COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids)
+    if (!reply) {
+      for (const key of keys) {
+        if ((await this.#redis.exists(key)) === 0) for (const watcher of this.#watchers.get(key) ?? []) watcher.gone()
+      }
+    }
+    for (const [key, records] of reply ?? []) {
+      for (const watcher of this.#watchers.get(key) ?? []) {
+        const entries = records.flatMap(([id, fields]) => decodeRecord(id, fields, watcher.after))
+        const last = entries.at(-1)
+        if (!last) continue
+        watcher.after = last.seq
+        watcher.push(entries)
+      }
+    }
+  }
+}

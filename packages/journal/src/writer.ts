@@ -1,0 +1,272 @@
+import { contentDigest, link, saltContent } from '@muster/audit'
+import { type Json, MusterError, type NewEntry, type RunStatus } from '@muster/protocol'
+import type { JournalRedis } from './commands.ts'
+import type { Keys } from './keys.ts'
+
+/** What is told to the parent of a child run when it ends or parks. */
+export interface ParentNotice {
+  run: string
+  message: string
+}
+
+/** Takes content out of the way that is too large for the journal; gives what to keep in its place. */
+export type Offload = (tenant: string, digest: string, salted: string) => Promise<void>
+
+/** Content longer than this is kept in the blob store under its digest; the journal holds OFFLOADED. */
+export const CONTENT_INLINE_MAX = 16_384
+/** Stands for content that lies in the blob store. */
+export const OFFLOADED = '@'
+
+/**
+ * How a run's hold on its journal ended: another epoch holds it; what is stored is not what this
+ * writer continues; it is gone; or it was about to park and a message had come.
+ */
+export type LostReason = 'fenced' | 'gap' | 'missing' | 'mail'
+
+interface Close {
+  op: 'park' | 'end'
+  status: RunStatus
+  summary: string
+  parent: ParentNotice | undefined
+}
+
+/**
+ * One activation's pen: gives entries their place and hash at once, and appends them with the next
+ * group commit. Holds what is not yet durable, and who waits for that.
+ */
+export class RunWriter {
+  readonly run: string
+  readonly tenant: string
+  readonly epoch: number
+  /** Place and hash of the last entry written, durable or not. */
+  seq: number
+  head: string
+  durable: number
+  /** Digest of the content of the last entry written. */
+  digest: string | undefined
+  lost: LostReason | undefined
+
+  // What the next batch takes.
+  sent: number
+  entries = ''
+  contents = ''
+  taken = 0
+  close: Close | undefined
+  /** Contents on their way to the blob store: the run's entries wait for them. */
+  offloading = 0
+  dirty = false
+  readonly onMail: () => void
+  readonly onLost: (reason: LostReason) => void
+  readonly #waiting: [seq: number, then: () => void][] = []
+
+  constructor(
+    hold: { run: string; tenant: string; epoch: number; seq: number; head: string },
+    on: { mail: () => void; lost: (reason: LostReason) => void },
+  ) {
+    this.run = hold.run
+    this.tenant = hold.tenant
+    this.epoch = hold.epoch
+    this.seq = hold.seq
+    this.sent = hold.seq
+    this.durable = hold.seq
+    this.head = hold.head
+    this.onMail = on.mail
+    this.onLost = on.lost
+  }
+
+  /** Calls `then` once entry `seq` is durable: at once where it is already, never when the run is lost. */
+  whenDurable(seq: number, then: () => void): void {
+    if (this.durable >= seq) then()
+    else this.#waiting.push([seq, then])
+  }
+
+  committed(seq: number): void {
+    this.durable = seq
+    let due = 0
+    for (const [wanted] of this.#waiting) {
+      if (wanted > seq) break
+      due++
+    }
+    for (const [, then] of this.#waiting.splice(0, due)) then()
+  }
+
+  drop(reason: LostReason): void {
+    if (this.lost) return
+    this.lost = reason
+    this.#waiting.length = 0
+    this.onLost(reason)
+  }
+}
+
+export interface WriterOptions {
+  redis: JournalRedis
+  keys: Keys
+  clock: () => number
+  offload: Offload
+  /** A parked parent was made ready: its activation is to be enqueued. */
+  onWake: (run: string) => void
+  /** A message was left for a parent that some worker holds. */
+  onParentMail: (run: string) => void
+  onError: (error: Error) => void
+}
+
+/** Batches under way at once; entries that come meanwhile gather into the next, larger batch. */
+const IN_FLIGHT_MAX = 4
+
+/**
+ * Group commit: all entries that all runs of the worker wrote in one tick go to Redis in one Lua call.
+ * Batches of one connection are executed in order, so a run's entries are too; when one is refused,
+ * every later one of the run is refused as well, by its place.
+ */
+export class Writer {
+  readonly #options: WriterOptions
+  #dirty: RunWriter[] = []
+  #scheduled = false
+  #inFlight = 0
+
+  constructor(options: WriterOptions) {
+    this.#options = options
+  }
+
+  /** Adds an entry to a run's journal; gives its place. Durable later: see `RunWriter.whenDurable`. */
+  append(to: RunWriter, entry: NewEntry, content?: Json): number {
+    const seq = to.seq + 1
+    let salted = content === undefined ? '' : saltContent(JSON.stringify(content))
+    const digest = salted === '' ? undefined : contentDigest(salted)
+    const bytes = JSON.stringify({ v: 1, seq, ...entry, content: digest })
+    const hash = link(to.head, bytes)
+    if (digest !== undefined && salted.length > CONTENT_INLINE_MAX) {
+      this.#offload(to, digest, salted)
+      salted = OFFLOADED
+    }
+    to.head = hash
+    to.seq = seq
+    to.digest = digest
+    const separator = to.entries === '' ? '' : '\n'
+    to.entries += `${separator}${hash} ${bytes}`
+    to.contents += separator + salted
+    this.#mark(to)
+    return seq
+  }
+
+  /** Says that the next batch also removes the first `count` messages of the run's inbox. */
+  take(to: RunWriter, count: number): void {
+    to.taken += count
+  }
+
+  /** The next batch ends or parks the run. A park is refused, with everything in the batch, when the inbox holds more. */
+  close(to: RunWriter, close: { op: 'park' | 'end'; status: RunStatus; summary: Json; parent?: ParentNotice | undefined }): void {
+    to.close = { op: close.op, status: close.status, summary: JSON.stringify(close.summary), parent: close.parent }
+    this.#mark(to)
+  }
+
+  /** Resolves when nothing is on its way or waits to be sent. */
+  async idle(): Promise<void> {
+    while (this.#inFlight > 0 || this.#dirty.length > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+
+  #mark(to: RunWriter): void {
+    if (!to.dirty) {
+      to.dirty = true
+      this.#dirty.push(to)
+    }
+    if (!this.#scheduled) {
+      this.#scheduled = true
+      setImmediate(this.#flush)
+    }
+  }
+
+  #offload(to: RunWriter, digest: string, salted: string): void {
+    to.offloading++
+    this.#options.offload(to.tenant, digest, salted).then(
+      () => {
+        to.offloading--
+        this.#mark(to)
+      },
+      (error: Error) => {
+        this.#options.onError(error)
+        to.drop('gap')
+      },
+    )
+  }
+
+  readonly #flush = (): void => {
+    this.#scheduled = false
+    if (this.#inFlight >= IN_FLIGHT_MAX) return
+    const batch: RunWriter[] = []
+    const blocked: RunWriter[] = []
+    for (const run of this.#dirty) {
+      if (run.lost) run.dirty = false
+      else if (run.offloading > 0) blocked.push(run)
+      else if (run.entries !== '') {
+        run.dirty = false
+        batch.push(run)
+      } else run.dirty = false
+    }
+    this.#dirty = blocked
+    if (batch.length > 0) this.#send(batch)
+  }
+
+  #send(batch: RunWriter[]): void {
+    const { keys, redis, clock } = this.#options
+    const names: string[] = [keys.pending, keys.ended]
+    const args: (string | number)[] = [clock()]
+    const ends: number[] = []
+    for (const run of batch) {
+      const { close } = run
+      const parent = close?.parent
+      names.push(keys.run(run.run), keys.log(run.run), keys.inbox(run.run))
+      names.push(keys.run(parent?.run ?? run.run), keys.inbox(parent?.run ?? run.run))
+      args.push(run.run, run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken)
+      args.push(close?.op ?? '', close?.status ?? '', close?.summary ?? '', parent?.run ?? '', parent?.message ?? '')
+      ends.push(run.seq)
+      run.sent = run.seq
+      run.entries = ''
+      run.contents = ''
+      run.taken = 0
+    }
+    this.#inFlight++
+    redis.musterAppend(names.length, ...names, ...args).then(
+      (reply) => {
+        this.#inFlight--
+        this.#settle(batch, ends, reply)
+        this.#again()
+      },
+      (error: Error) => {
+        // Whether the batch was written is unknown: every run of it starts anew from what is stored.
+        this.#inFlight--
+        this.#options.onError(error)
+        for (const run of batch) run.drop('gap')
+        this.#again()
+      },
+    )
+  }
+
+  #again(): void {
+    if (this.#dirty.length > 0 && !this.#scheduled) {
+      this.#scheduled = true
+      setImmediate(this.#flush)
+    }
+  }
+
+  #settle(batch: RunWriter[], ends: number[], reply: number[]): void {
+    for (const [i, run] of batch.entries()) {
+      const result = reply[2 * i] ?? 0
+      const wake = reply[2 * i + 1] ?? 0
+      const parent = run.close?.parent?.run
+      if (parent !== undefined && wake > 0) this.#options.onWake(parent)
+      if (parent !== undefined && wake < 0) this.#options.onParentMail(parent)
+      if (result === 1 || result === 2) {
+        run.committed(ends[i] ?? 0)
+        if (result === 2 && !run.close) run.onMail()
+      } else {
+        run.drop(result === -1 ? 'fenced' : result === -3 ? 'missing' : result === 3 ? 'mail' : 'gap')
+      }
+    }
+  }
+}
+
+/** The error that a lost run's activation ends with. */
+export function lostError(run: string, reason: LostReason): MusterError {
+  return new MusterError('journal.fenced', `run ${run} is no longer held here (${reason})`)
+}

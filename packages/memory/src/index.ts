@@ -1,0 +1,14 @@
+/** Sessions, facts, the run archive and blobs on one DynamoDB table. */
+
+/** Ended runs with their journals; options of its list. */
+export type { Archive, ArchiveListOptions } from './archive.ts'
+/** Large content by its digest. */
+export type { Blobs } from './blobs.ts'
+/** What is known across runs; a fact before and after it is stored. */
+export type { Fact, Facts, NewFact } from './facts.ts'
+/** Everything above and below on one table; how to open it. */
+export type { Memory, MemoryOptions } from './memory.ts'
+/** Opens the table and creates it where it is absent. */
+export { openMemory } from './memory.ts'
+/** Conversations that last across runs; what one run added to one. */
+export type { Sessions, Turn } from './sessions.ts'

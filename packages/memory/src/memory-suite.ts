@@ -1,0 +1,457 @@
+import { newId, type Run, type StoredEntry } from '@muster/protocol'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { openArchive } from './archive.ts'
+import { openBlobs } from './blobs.ts'
+import { connect } from './connection.ts'
+import { type NewFact, openFacts } from './facts.ts'
+import type { Item } from './item.ts'
+import { type Memory, openMemory } from './memory.ts'
+import { PIECE_BYTES_MAX } from './pieces.ts'
+import { Table } from './table.ts'
+import { collect, noise, says, testEntry, testRun } from './test-run.ts'
+import type { TestServer } from './test-server.ts'
+
+/** Names that would collide if they were not escaped, or that encodings like to break. */
+const nasty = [
+  'a',
+  'a#b',
+  'a%b',
+  'a%0023b',
+  '#',
+  '%',
+  '##',
+  '',
+  'ä',
+  'a\u0308',
+  '日本',
+  '🦊',
+  '\ud83e',
+  '\udd8a',
+  '~',
+  '\0',
+]
+const anyText = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom(...nasty), fc.string())
+
+/** A table that dies at its n-th write, as a process would. */
+class DyingTable extends Table {
+  writesLeft = Number.POSITIVE_INFINITY
+
+  override async put(item: Item): Promise<void> {
+    this.#write()
+    return super.put(item)
+  }
+
+  override async create(item: Item): Promise<boolean> {
+    this.#write()
+    return super.create(item)
+  }
+
+  #write() {
+    if (this.writesLeft-- <= 0) throw new Error('died')
+  }
+}
+
+/** What the package promises, on one DynamoDB. */
+export function memorySuite(start: () => Promise<TestServer>): void {
+  // Machines that run many test files at once are slow.
+  vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
+  let server: TestServer
+  let memory: Memory
+  let dying: DyingTable
+  let now = 1_000
+
+  beforeAll(async () => {
+    server = await start()
+    const options = { endpoint: server.endpoint, table: 'muster-test', clock: () => now }
+    memory = await openMemory(options)
+    const { documents, where } = connect(options)
+    dying = new DyingTable(documents, options.table, where)
+  })
+
+  afterAll(async () => {
+    memory?.close()
+    await server?.stop()
+  })
+
+  const turn = (run: string, text = run) => ({ run, at: 5, messages: says(text), labels: ['untrusted'] })
+  const fact = (step: string, change: Partial<NewFact> = {}): NewFact => ({
+    kind: 'vendor',
+    subject: 'ACME',
+    value: { step },
+    run: 'r',
+    step,
+    labels: ['pii'],
+    ...change,
+  })
+
+  test('opens a table that is there, and one that several create at once', async () => {
+    const options = { endpoint: server.endpoint, table: `muster-${newId()}` }
+    const all = await Promise.all([1, 2, 3].map(() => openMemory(options)))
+    for (const each of [...all, await openMemory(options)]) {
+      await each.health()
+      each.close()
+    }
+  })
+
+  test('tenants, and the names within one, do not reach each other', async () => {
+    const names = nasty.map((name) => `isolation${name}`)
+    const pairs = names.flatMap((tenant) => names.map((name) => [tenant, name] as const))
+    await Promise.all(
+      pairs.map(async ([tenant, name], i) => {
+        await memory.sessions.append(tenant, name, 0, turn(`r${i}`))
+        await memory.facts.put(tenant, fact('s', { kind: name, subject: name, value: i }))
+        await memory.blobs.put(tenant, name, `blob ${i}`)
+        await memory.archive.put(tenant, testRun(tenant, { id: name, output: i }), [testEntry(1, `${i}`)])
+      }),
+    )
+    await Promise.all(
+      pairs.map(async ([tenant, name], i) => {
+        expect(await memory.sessions.read(tenant, name)).toEqual({ version: 1, turns: [turn(`r${i}`)] })
+        expect(await memory.facts.find(tenant, name, name)).toMatchObject({ kind: name, subject: name, value: i })
+        expect(await memory.blobs.get(tenant, name)).toBe(`blob ${i}`)
+        expect(await memory.archive.get(tenant, name)).toMatchObject({ output: i })
+        expect(await collect(memory.archive.entries(tenant, name))).toEqual([testEntry(1, `${i}`)])
+      }),
+    )
+    for (const tenant of names) expect(await memory.archive.list(tenant, { limit: 1000 })).toHaveLength(names.length)
+    expect(await memory.facts.find('isolationa', 'isolationa#isolationa', '')).toBeUndefined()
+  })
+
+  describe('sessions', () => {
+    test('hold turns in order and give the last ones', async () => {
+      const tenant = newId()
+      expect(await memory.sessions.read(tenant, 's')).toEqual({ version: 0, turns: [] })
+      const turns = Array.from({ length: 12 }, (_, i) => turn(`r${i}`))
+      for (const [i, each] of turns.entries()) {
+        expect(await memory.sessions.append(tenant, 's', i, each)).toBe(i + 1)
+      }
+      expect(await memory.sessions.read(tenant, 's')).toEqual({ version: 12, turns })
+      expect(await memory.sessions.read(tenant, 's', { last: 3 })).toEqual({ version: 12, turns: turns.slice(-3) })
+      expect(await memory.sessions.read(tenant, 's', { last: 0 })).toEqual({ version: 12, turns: [] })
+      expect(await memory.sessions.read(tenant, 's', { last: 99 })).toEqual({ version: 12, turns })
+    })
+
+    test('of appends at one version let exactly one win', async () => {
+      const tenant = newId()
+      for (const version of [0, 1, 2]) {
+        const tries = Array.from({ length: 16 }, (_, i) =>
+          memory.sessions.append(tenant, 's', version, turn(`${version}/${i}`)),
+        )
+        const results = await Promise.allSettled(tries)
+        expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+        for (const result of results) {
+          if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'memory.conflict' })
+        }
+      }
+      expect((await memory.sessions.read(tenant, 's')).version).toBe(3)
+    })
+
+    test('take a repeat of the same run as done, also later and at once', async () => {
+      const tenant = newId()
+      const results = await Promise.all(
+        Array.from({ length: 8 }, () => memory.sessions.append(tenant, 's', 0, turn('a'))),
+      )
+      expect(new Set(results)).toEqual(new Set([1]))
+      await memory.sessions.append(tenant, 's', 1, turn('b'))
+      expect(await memory.sessions.append(tenant, 's', 0, turn('a', 'other words'))).toBe(1)
+      expect(await memory.sessions.read(tenant, 's')).toEqual({ version: 2, turns: [turn('a'), turn('b')] })
+    })
+
+    test.each([1, 7, -1, 0.5, Number.NaN])('refuse version %d of an empty session', async (version) => {
+      const tenant = newId()
+      const append = memory.sessions.append(tenant, 's', version, turn('a'))
+      await expect(append).rejects.toMatchObject({ code: 'memory.conflict' })
+      expect(await memory.sessions.read(tenant, 's')).toEqual({ version: 0, turns: [] })
+    })
+
+    test('give back over several pages what they got', async () => {
+      const tenant = newId()
+      const turns = Array.from({ length: 6 }, (_, i) => turn(`r${i}`, noise(400_000, i)))
+      for (const [i, each] of turns.entries()) await memory.sessions.append(tenant, 's', i, each)
+      expect(await memory.sessions.read(tenant, 's')).toEqual({ version: 6, turns })
+    })
+
+    test('refuse a turn that is too large', async () => {
+      const append = memory.sessions.append(newId(), 's', 0, turn('a', noise(600_000)))
+      await expect(append).rejects.toMatchObject({ code: 'memory.too_large' })
+      const long = memory.sessions.append(newId(), '#'.repeat(2000), 0, turn('a'))
+      await expect(long).rejects.toMatchObject({ code: 'memory.too_large' })
+      const labels = Array.from({ length: 10_000 }, () => noise(64))
+      const item = memory.sessions.append(newId(), 's', 0, { ...turn('a'), labels })
+      await expect(item).rejects.toMatchObject({ code: 'memory.too_large' })
+    })
+
+    test('give back any JSON', () =>
+      fc.assert(
+        fc.asyncProperty(fc.array(fc.jsonValue()), anyText, async (values, session) => {
+          const tenant = newId()
+          // What fast-check calls unknown is a JSON value by construction.
+          const messages = JSON.parse(JSON.stringify(values))
+          await memory.sessions.append(tenant, session, 0, { ...turn('r'), messages })
+          expect((await memory.sessions.read(tenant, session)).turns[0]?.messages).toEqual(messages)
+        }),
+        { numRuns: 50 },
+      ))
+  })
+
+  describe('facts', () => {
+    test('supersede and are kept', async () => {
+      const tenant = newId()
+      now = 1_000
+      const first = await memory.facts.put(tenant, fact('one'))
+      expect(first).toEqual({ ...fact('one'), id: first.id, validFrom: 1_000 })
+      now = 2_000
+      const second = await memory.facts.put(tenant, fact('two'))
+      now = 500
+      const third = await memory.facts.put(tenant, fact('three'))
+      expect(third.validFrom).toBe(2_000)
+      expect(await memory.facts.find(tenant, 'vendor', 'ACME')).toEqual(third)
+      expect(await memory.facts.history(tenant, 'vendor', 'ACME')).toEqual([
+        third,
+        { ...second, validTo: 2_000, supersededBy: third.id },
+        { ...first, validTo: 2_000, supersededBy: second.id },
+      ])
+      expect(await memory.facts.find(tenant, 'vendor', 'acme')).toBeUndefined()
+      expect(await memory.facts.history(tenant, 'vendor', 'acme')).toEqual([])
+    })
+
+    test('take a repeat of the same step as done', async () => {
+      const tenant = newId()
+      const first = await memory.facts.put(tenant, fact('one'))
+      expect(await memory.facts.put(tenant, fact('one', { value: 'other' }))).toEqual(first)
+      const second = await memory.facts.put(tenant, fact('two'))
+      expect(await memory.facts.put(tenant, fact('one'))).toMatchObject({ id: first.id, supersededBy: second.id })
+      expect(await memory.facts.history(tenant, 'vendor', 'ACME')).toHaveLength(2)
+    })
+
+    test('of many writers make one chain without doubles', async () => {
+      const tenant = newId()
+      const steps = Array.from({ length: 20 }, (_, i) => `s${i}`)
+      // Each step twice at once, as by a worker and by the one that it has lost the run to.
+      const put = await Promise.all([...steps, ...steps].map((step) => memory.facts.put(tenant, fact(step))))
+      const history = await memory.facts.history(tenant, 'vendor', 'ACME')
+      expect(history.map(({ step }) => step).sort()).toEqual([...steps].sort())
+      expect(new Set(put.map(({ id }) => id))).toEqual(new Set(history.map(({ id }) => id)))
+      expect(history.map(({ supersededBy }) => supersededBy)).toEqual([
+        undefined,
+        ...history.slice(0, -1).map(({ id }) => id),
+      ])
+      expect(await memory.facts.find(tenant, 'vendor', 'ACME')).toEqual(history[0])
+    })
+
+    test('survive a death between any two writes', async () => {
+      for (const writes of [0, 1, 2]) {
+        const tenant = newId()
+        const facts = openFacts(dying, () => now)
+        await memory.facts.put(tenant, fact('before'))
+        dying.writesLeft = writes
+        const died = await facts.put(tenant, fact('it')).catch((error: unknown) => error)
+        expect(died instanceof Error).toBe(writes < 2)
+        dying.writesLeft = Number.POSITIVE_INFINITY
+        await memory.facts.put(tenant, fact('meanwhile'))
+        await Promise.all([facts.put(tenant, fact('it')), memory.facts.put(tenant, fact('it'))])
+        const steps = (await memory.facts.history(tenant, 'vendor', 'ACME')).map(({ step }) => step)
+        expect(steps).toEqual(writes < 2 ? ['it', 'meanwhile', 'before'] : ['meanwhile', 'it', 'before'])
+      }
+    })
+
+    test('give back any JSON of any subject, and refuse what is too large', async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.jsonValue(), anyText, anyText, async (given, kind, subject) => {
+          const tenant = newId()
+          const value = JSON.parse(JSON.stringify(given))
+          await memory.facts.put(tenant, fact('s', { kind, subject, value }))
+          expect(await memory.facts.find(tenant, kind, subject)).toMatchObject({ kind, subject, value })
+        }),
+        { numRuns: 50 },
+      )
+      const put = memory.facts.put(newId(), fact('s', { value: 'x'.repeat(PIECE_BYTES_MAX) }))
+      await expect(put).rejects.toMatchObject({ code: 'memory.too_large' })
+    })
+  })
+
+  describe('archive', () => {
+    test('gives back 5,000 entries and any tail of them', async () => {
+      const tenant = newId()
+      const entries = Array.from({ length: 5_000 }, (_, i) => testEntry(i + 1, noise(600, i)))
+      const run = testRun(tenant)
+      await memory.archive.put(tenant, run, entries)
+      expect(await memory.archive.get(tenant, run.id)).toEqual(run)
+      expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
+      for (const after of [-1, 0, 1, 1_500, 1_501, 4_999, 5_000, 6_000]) {
+        const tail = await collect(memory.archive.entries(tenant, run.id, { after }))
+        expect(tail).toEqual(entries.filter(({ seq }) => seq > after))
+      }
+    })
+
+    test('gives back content of 1 MB and more, byte for byte', async () => {
+      const tenant = newId()
+      const big = [noise(1_000_000), '🦊'.repeat(250_000), `\ud800${noise(1_000_000, 2)}\udfff`, noise(3_000_000, 3)]
+      const entries = big.map((content, i) => testEntry(i * 10 + 1, content))
+      const run = testRun(tenant, { input: noise(1_000_000, 4), output: { text: noise(1_000_000, 5) } })
+      await memory.archive.put(tenant, run, entries)
+      expect(await memory.archive.get(tenant, run.id)).toEqual(run)
+      expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
+      expect(await collect(memory.archive.entries(tenant, run.id, { after: 11 }))).toEqual(entries.slice(2))
+      const [summary] = await memory.archive.list(tenant, { limit: 1 })
+      expect(JSON.stringify(summary).length).toBeLessThan(1_000)
+    })
+
+    test('shows nothing of a run before all of it is there, whichever write is the last', async () => {
+      const tenant = newId()
+      const run = testRun(tenant, { output: noise(1_000_000) })
+      const entries = [testEntry(1, noise(1_000_000, 2)), testEntry(2)]
+      const archive = openArchive(dying)
+      let deaths = 0
+      for (let writes = 0; ; writes++) {
+        dying.writesLeft = writes
+        const died = await archive.put(tenant, run, entries).then(
+          () => false,
+          () => true,
+        )
+        if (!died) break
+        deaths++
+        expect(await memory.archive.get(tenant, run.id)).toBeUndefined()
+        expect(await collect(memory.archive.entries(tenant, run.id))).toEqual([])
+        expect(await memory.archive.list(tenant, { limit: 10 })).toEqual([])
+      }
+      dying.writesLeft = Number.POSITIVE_INFINITY
+      expect(deaths).toBeGreaterThan(5)
+      expect(await memory.archive.get(tenant, run.id)).toEqual(run)
+      expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
+    })
+
+    test('keeps the first of what is put several times, also at once', async () => {
+      const tenant = newId()
+      const run = testRun(tenant)
+      const entries = [testEntry(1, 'a'), testEntry(2)]
+      await Promise.all(Array.from({ length: 4 }, () => memory.archive.put(tenant, run, entries)))
+      await memory.archive.put(tenant, { ...run, output: 'other' }, [testEntry(1, 'b')])
+      expect(await memory.archive.get(tenant, run.id)).toEqual(run)
+      expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
+      expect(await memory.archive.list(tenant, { limit: 10 })).toHaveLength(1)
+    })
+
+    test('is not confused by what an archiver that died has left of another journal', async () => {
+      const tenant = newId()
+      const run = testRun(tenant)
+      dying.writesLeft = 5
+      const left = openArchive(dying).put(tenant, run, [testEntry(1, noise(3_000_000)), testEntry(2, 'left')])
+      await expect(left).rejects.toThrow('died')
+      dying.writesLeft = Number.POSITIVE_INFINITY
+      const entries = [testEntry(1, noise(500_000, 2)), testEntry(2)]
+      await memory.archive.put(tenant, run, entries)
+      expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
+    })
+
+    test('gives back whole one of two different journals archived at once', async () => {
+      const tenant = newId()
+      const run = testRun(tenant)
+      const journals = [3, 1].map((seed) => [testEntry(1, noise(900_000 * seed, seed)), testEntry(2, `${seed}`)])
+      await Promise.all(journals.map((entries) => memory.archive.put(tenant, run, entries)))
+      expect(journals).toContainEqual(await collect(memory.archive.entries(tenant, run.id)))
+    })
+
+    test('lists newest first, in pages, by status and name', async () => {
+      const tenant = newId()
+      const runs: Run[] = []
+      for (let i = 0; i < 25; i++) {
+        runs.unshift(testRun(tenant, { status: i % 5 === 0 ? 'failed' : 'succeeded', name: i % 2 ? 'odd' : 'even' }))
+      }
+      // Archived in another order than they were made in.
+      for (const run of [...runs].sort((a, b) => (a.head + a.id.slice(-4) < b.head + b.id.slice(-4) ? -1 : 1))) {
+        await memory.archive.put(tenant, run, [])
+      }
+      const ids = (some: { id: string }[]) => some.map(({ id }) => id)
+      const paged: string[] = []
+      for (let before: string | undefined; ; before = paged.at(-1)) {
+        const page = await memory.archive.list(tenant, { limit: 10, ...(before === undefined ? {} : { before }) })
+        if (page.length === 0) break
+        paged.push(...ids(page))
+      }
+      expect(paged).toEqual(ids(runs))
+      const failed = runs.filter(({ status }) => status === 'failed')
+      expect(ids(await memory.archive.list(tenant, { limit: 3, status: 'failed' }))).toEqual(ids(failed.slice(0, 3)))
+      const failedOdd = failed.filter(({ name }) => name === 'odd')
+      const both = { limit: 9, status: 'failed', name: 'odd' } as const
+      expect(ids(await memory.archive.list(tenant, both))).toEqual(ids(failedOdd))
+      const [summary] = await memory.archive.list(tenant, { limit: 1, before: runs[3]?.id ?? '' })
+      const { id, status, kind, name, version, session, createdAt, endedAt, costUsd, steps } = runs[4] ?? testRun('')
+      const expected = { id, tenant, status, kind, name, version, session, createdAt, endedAt, costUsd, steps }
+      expect(summary).toEqual(expected)
+      expect(await memory.archive.list(tenant, { limit: 0 })).toEqual([])
+      expect(await memory.archive.list(newId(), { limit: 5 })).toEqual([])
+    })
+
+    test('refuses what cannot be right', async () => {
+      const tenant = newId()
+      const running = memory.archive.put(tenant, testRun(tenant, { status: 'running' }), [])
+      await expect(running).rejects.toMatchObject({ code: 'internal' })
+      const foreign = memory.archive.put(tenant, testRun('other'), [])
+      await expect(foreign).rejects.toMatchObject({ code: 'internal' })
+      const disordered = memory.archive.put(tenant, testRun(tenant), [testEntry(2), testEntry(1)])
+      await expect(disordered).rejects.toMatchObject({ code: 'journal.corrupt' })
+      expect(await memory.archive.get(tenant, newId())).toBeUndefined()
+      expect(await collect(memory.archive.entries(tenant, newId()))).toEqual([])
+    })
+
+    test('gives back any journal from any place', () =>
+      fc.assert(
+        fc.asyncProperty(
+          fc.uniqueArray(fc.integer({ min: 1, max: 1_000 }), { maxLength: 30 }),
+          fc.array(fc.option(anyText, { nil: undefined }), { minLength: 1 }),
+          fc.nat(1_001),
+          async (seqs, contents, after) => {
+            const tenant = newId()
+            const entries: StoredEntry[] = [...seqs]
+              .sort((a, b) => a - b)
+              .map((seq, i) => testEntry(seq, contents[i % contents.length]))
+            const run = testRun(tenant)
+            await memory.archive.put(tenant, run, entries)
+            const tail = await collect(memory.archive.entries(tenant, run.id, { after }))
+            expect(tail).toEqual(entries.filter(({ seq }) => seq > after))
+          },
+        ),
+        { numRuns: 40 },
+      ))
+  })
+
+  describe('blobs', () => {
+    test.each([0, 1, 100_000, 460_000, 466_000, 1_000_000, 5_000_000])('give back %d characters', async (length) => {
+      const tenant = newId()
+      const text = noise(length)
+      await Promise.all([memory.blobs.put(tenant, 'd', text), memory.blobs.put(tenant, 'd', text)])
+      await memory.blobs.put(tenant, 'd', text)
+      expect(await memory.blobs.get(tenant, 'd')).toBe(text)
+      expect(await memory.blobs.get(tenant, 'other')).toBeUndefined()
+    })
+
+    test('of several pieces are not there before the last write', async () => {
+      const tenant = newId()
+      const text = noise(1_500_000)
+      for (let writes = 0; ; writes++) {
+        dying.writesLeft = writes
+        const put = openBlobs(dying).put(tenant, 'd', text)
+        const died = await put.then(
+          () => false,
+          () => true,
+        )
+        if (!died) break
+        expect(await memory.blobs.get(tenant, 'd')).toBeUndefined()
+      }
+      dying.writesLeft = Number.POSITIVE_INFINITY
+      expect(await memory.blobs.get(tenant, 'd')).toBe(text)
+    })
+
+    test('give back any text', () =>
+      fc.assert(
+        fc.asyncProperty(anyText, async (text) => {
+          const tenant = newId()
+          await memory.blobs.put(tenant, 'd', text)
+          expect(await memory.blobs.get(tenant, 'd')).toBe(text)
+        }),
+        { numRuns: 50 },
+      ))
+  })
+}

@@ -1,0 +1,81 @@
+import { MusterError } from '@muster/protocol'
+import { type Archive, openArchive } from './archive.ts'
+import { type Blobs, openBlobs } from './blobs.ts'
+import { connect } from './connection.ts'
+import { type Facts, openFacts } from './facts.ts'
+import { failure } from './failure.ts'
+import { ensureTable } from './schema.ts'
+import { openSessions, type Sessions } from './sessions.ts'
+import { Table } from './table.ts'
+
+export interface MemoryOptions {
+  /** A DynamoDB-compatible server; AWS without it. */
+  endpoint?: string
+  /** AWS region; by default that of the environment, or `local` with an endpoint. */
+  region?: string
+  table: string
+  /** Milliseconds since the Unix epoch. */
+  clock?: () => number
+}
+
+/** What lasts across runs. */
+export interface Memory {
+  readonly sessions: Sessions
+  readonly facts: Facts
+  readonly archive: Archive
+  readonly blobs: Blobs
+  /**
+   * Reads from the table; answers within 5 s.
+   *
+   * @throws MusterError `memory.unavailable`
+   */
+  health(): Promise<void>
+  /** Closes the connections. */
+  close(): void
+}
+
+/** Covers what the SDK's own timeouts do not: looking for credentials, resolving the name. */
+const answerWithinMs = 4000
+
+/**
+ * Opens the table and creates it where it is absent; waits until it can be used. With an endpoint and no AWS credentials in
+ * the environment it uses dummy ones.
+ *
+ * @throws MusterError `memory.unavailable` within 5 s where DynamoDB does not answer; `config.invalid` where `table` cannot
+ *   be a table's name
+ */
+export async function openMemory({ table, clock = Date.now, ...options }: MemoryOptions): Promise<Memory> {
+  const { client, documents, where } = connect(options)
+  const inTime = <T>(work: Promise<T>) => within(answerWithinMs, work, where)
+  try {
+    await ensureTable(client, table, inTime)
+  } catch (error) {
+    client.destroy()
+    throw failure(error, where)
+  }
+  const items = new Table(documents, table, where)
+  return {
+    sessions: openSessions(items),
+    facts: openFacts(items, clock),
+    archive: openArchive(items),
+    blobs: openBlobs(items),
+    async health() {
+      // A key that nothing is ever stored under.
+      await inTime(items.get('T#', 'HEALTH'))
+    },
+    close: () => client.destroy(),
+  }
+}
+
+async function within<T>(ms: number, work: Promise<T>, where: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const limit = new Promise<never>((_, reject) => {
+    const late = new MusterError('memory.unavailable', `DynamoDB at ${where} did not answer within ${ms} ms`)
+    timer = setTimeout(() => reject(late), ms)
+  })
+  try {
+    return await Promise.race([work, limit])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,22 @@
+import { promisify } from 'node:util'
+import { zstdCompress, zstdDecompress } from 'node:zlib'
+
+const compress = promisify(zstdCompress)
+const decompress = promisify(zstdDecompress)
+
+/**
+ * A value as JSON, compressed with Zstandard (RFC 8878) off the main thread. JSON and not the text itself, because
+ * JSON.stringify escapes half surrogate pairs, which UTF-8 would lose: any string comes back as it was.
+ */
+export async function pack(value: unknown): Promise<Uint8Array> {
+  return compress(JSON.stringify(value))
+}
+
+/**
+ * The value that was packed. T is the caller's word for what it packed under that key; it is not checked, because a schema
+ * would cost more than the decompression and drop what a newer version wrote.
+ */
+export async function unpack<T>(bytes: Uint8Array): Promise<T> {
+  const value: T = JSON.parse((await decompress(bytes)).toString())
+  return value
+}

@@ -1,0 +1,86 @@
+import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
+import { type DynamoDBDocumentClient, GetCommand, PutCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
+import { failure } from './failure.ts'
+import type { Item } from './item.ts'
+import { expressionsOf, type Query } from './query.ts'
+
+/**
+ * The table in the few ways that this package uses it: strongly consistent reads, and writes of one item, on a condition or
+ * not. Every method throws MusterError `memory.unavailable`, or `memory.too_large` where it writes.
+ */
+export class Table {
+  readonly #client: DynamoDBDocumentClient
+  readonly #name: string
+  readonly #where: string
+
+  /** `where` names the server in messages. */
+  constructor(client: DynamoDBDocumentClient, name: string, where: string) {
+    this.#client = client
+    this.#name = name
+    this.#where = where
+  }
+
+  async get(pk: string, sk: string): Promise<Item | undefined> {
+    const get = new GetCommand({ TableName: this.#name, Key: { pk, sk }, ConsistentRead: true })
+    return (await this.#try(() => this.#client.send(get))).Item
+  }
+
+  /** Writes the item over whatever stands in its place. */
+  async put(item: Item): Promise<void> {
+    await this.#try(() => this.#client.send(new PutCommand({ TableName: this.#name, Item: item })))
+  }
+
+  /** Writes the item where none stands; false where one does. */
+  create(item: Item): Promise<boolean> {
+    const condition = { ConditionExpression: 'attribute_not_exists(pk)' }
+    return this.#putIf(new PutCommand({ TableName: this.#name, Item: item, ...condition }))
+  }
+
+  /** Writes the item over one whose attribute `name` has the value `was`; false where it has not. */
+  replace(item: Item, name: string, was: number): Promise<boolean> {
+    const condition = {
+      ConditionExpression: '#name = :was',
+      ExpressionAttributeNames: { '#name': name },
+      ExpressionAttributeValues: { ':was': was },
+    }
+    return this.#putIf(new PutCommand({ TableName: this.#name, Item: item, ...condition }))
+  }
+
+  /** Items in the order of their sort keys. Reads the next page only when it is asked for. */
+  async *query(query: Query): AsyncGenerator<Item> {
+    const pages = paginateQuery(
+      { client: this.#client, ...(query.page === undefined ? {} : { pageSize: query.page }) },
+      {
+        TableName: this.#name,
+        ConsistentRead: true,
+        ScanIndexForward: query.descending !== true,
+        ...expressionsOf(query),
+      },
+    )
+    try {
+      for await (const page of pages) yield* page.Items ?? []
+    } catch (error) {
+      throw failure(error, this.#where)
+    }
+  }
+
+  async #putIf(put: PutCommand): Promise<boolean> {
+    return this.#try(async () => {
+      try {
+        await this.#client.send(put)
+        return true
+      } catch (error) {
+        if (error instanceof ConditionalCheckFailedException) return false
+        throw error
+      }
+    })
+  }
+
+  async #try<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      throw failure(error, this.#where)
+    }
+  }
+}

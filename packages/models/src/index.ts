@@ -1,0 +1,4 @@
+/** One interface to every model. */
+export type { ModelMessage, ModelReply, ModelRequest, ToolCall } from './message.ts'
+export { createModels, type Models, type ModelsOptions, type Target, withReferences } from './models.ts'
+export { costOf, type Price, priceOf } from './price.ts'

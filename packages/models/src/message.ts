@@ -1,0 +1,32 @@
+import type { JsonSchema, Usage } from '@muster/protocol'
+
+/** A call that the model asks for; `arguments` is JSON text as the model wrote it. */
+export interface ToolCall {
+  id: string
+  name: string
+  arguments: string
+}
+
+export type ModelMessage =
+  | { role: 'system' | 'user'; content: string }
+  | { role: 'assistant'; content: string | null; toolCalls?: ToolCall[] }
+  | { role: 'tool'; callId: string; content: string }
+
+export interface ModelRequest {
+  messages: ModelMessage[]
+  tools?: { name: string; description: string; parameters: JsonSchema }[]
+  /** The answer must be JSON that matches. */
+  output?: { name: string; schema: JsonSchema }
+  signal?: AbortSignal
+  /** Recognised by providers that support it, so that a repeated call is not billed twice. */
+  idempotencyKey?: string
+}
+
+export interface ModelReply {
+  text: string | null
+  toolCalls: ToolCall[]
+  usage: Usage
+  /** As the provider names the model that answered. */
+  model: string
+  costUsd: number
+}

@@ -1,0 +1,144 @@
+import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
+import OpenAI, { APIConnectionError, APIError, APIUserAbortError } from 'openai'
+import type { ChatCompletionCreateParamsNonStreaming, ChatCompletionMessageParam } from 'openai/resources/chat/completions'
+import type { ModelMessage, ModelReply, ModelRequest } from './message.ts'
+import { costOf, type Price, priceOf } from './price.ts'
+
+/** Where a route leads: a vendor's or a compatible server, and the model there. */
+export interface Target {
+  model: string
+  baseUrl?: string
+  apiKey: string
+  /** Without a price, calls cost nothing (a model on one's own hardware) or are refused under a money limit. */
+  free?: boolean
+}
+
+export interface ModelsOptions {
+  /** By route name; a route that is not named here leads to the model of that name at the `default` route's server. */
+  routes: { default: Target } & Record<string, Target>
+  prices?: readonly Price[]
+  /** How long one call may take, ms. */
+  timeoutMs?: number
+}
+
+export interface Models {
+  /**
+   * One model call.
+   *
+   * @throws MusterError `model.unavailable` when the server cannot be reached or is overloaded, `model.failed` when it refuses
+   */
+  invoke(route: string, request: ModelRequest): Promise<ModelReply>
+  /** The most that a call may cost, for a budget to reserve; throws `model.no_price` when nobody can tell. */
+  reserveUsd(route: string, request: ModelRequest): number
+}
+
+/** Output tokens that a reservation assumes. */
+const RESERVE_OUTPUT_TOKENS = 4096
+
+/** One interface to every model, by the OpenAI Chat Completions API and what is compatible with it. */
+export function createModels(options: ModelsOptions): Models {
+  const clients = new Map<Target, OpenAI>()
+
+  function target(route: string): Target {
+    return options.routes[route] ?? { ...options.routes.default, model: route }
+  }
+
+  function client(of: Target): OpenAI {
+    const key = Object.values(options.routes).find((t) => t.baseUrl === of.baseUrl && t.apiKey === of.apiKey) ?? of
+    let client = clients.get(key)
+    if (!client) {
+      client = new OpenAI({ apiKey: of.apiKey, baseURL: of.baseUrl ?? null, timeout: options.timeoutMs ?? 120_000, maxRetries: 2 })
+      clients.set(key, client)
+    }
+    return client
+  }
+
+  return {
+    async invoke(route, request) {
+      const to = target(route)
+      const body: ChatCompletionCreateParamsNonStreaming = {
+        model: to.model,
+        messages: request.messages.map(toWire),
+        ...(request.tools?.length ? { tools: request.tools.map((tool) => ({ type: 'function' as const, function: tool })) } : {}),
+        ...(request.output ? { response_format: { type: 'json_schema' as const, json_schema: { ...request.output, strict: false } } } : {}),
+      }
+      try {
+        const completion = await client(to).chat.completions.create(body, {
+          ...(request.signal ? { signal: request.signal } : {}),
+          ...(request.idempotencyKey === undefined ? {} : { headers: { 'idempotency-key': request.idempotencyKey } }),
+        })
+        const message = completion.choices[0]?.message
+        if (!message) throw new MusterError('model.failed', `${to.model} gave no answer`)
+        if (message.refusal) throw new MusterError('model.failed', `${to.model} refused: ${message.refusal}`)
+        const usage: Usage = {
+          inputTokens: completion.usage?.prompt_tokens ?? 0,
+          outputTokens: completion.usage?.completion_tokens ?? 0,
+          cachedTokens: completion.usage?.prompt_tokens_details?.cached_tokens ?? 0,
+        }
+        const price = priceOf(completion.model, options.prices) ?? priceOf(to.model, options.prices)
+        return {
+          text: message.content,
+          toolCalls: (message.tool_calls ?? []).flatMap((call) =>
+            call.type === 'function' ? [{ id: call.id, name: call.function.name, arguments: call.function.arguments }] : [],
+          ),
+          usage,
+          model: completion.model,
+          costUsd: price ? costOf(price, usage) : 0,
+        }
+      } catch (error) {
+        throw modelError(to.model, error)
+      }
+    },
+    reserveUsd(route, request) {
+      const to = target(route)
+      const price = priceOf(to.model, options.prices)
+      if (!price) {
+        if (to.free) return 0
+        throw new MusterError('model.no_price', `there is a money limit, but no price for ${to.model}`)
+      }
+      // About three characters to a token: high for prose, so that the limit holds.
+      const inputTokens = JSON.stringify(request.messages).length / 3
+      return costOf(price, { inputTokens, outputTokens: RESERVE_OUTPUT_TOKENS, cachedTokens: 0 })
+    },
+  }
+}
+
+function toWire(message: ModelMessage): ChatCompletionMessageParam {
+  switch (message.role) {
+    case 'tool':
+      return { role: 'tool', tool_call_id: message.callId, content: message.content }
+    case 'assistant':
+      return {
+        role: 'assistant',
+        content: message.content,
+        ...(message.toolCalls?.length
+          ? { tool_calls: message.toolCalls.map(({ id, name, arguments: args }) => ({ id, type: 'function' as const, function: { name, arguments: args } })) }
+          : {}),
+      }
+    default:
+      return message
+  }
+}
+
+function modelError(model: string, error: unknown): unknown {
+  if (error instanceof MusterError || error instanceof APIUserAbortError) return error
+  if (error instanceof APIConnectionError) return new MusterError('model.unavailable', `${model}: ${error.message}`, { cause: error })
+  if (error instanceof APIError) {
+    const status = Number(error.status)
+    // The message is the provider's; ours never includes headers, where keys are.
+    const detail = `${model}: ${error.message}`
+    return new MusterError(status === 429 || status >= 500 ? 'model.unavailable' : 'model.failed', detail, { cause: error })
+  }
+  return new MusterError('model.failed', `${model}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+}
+
+/** Parameters as a model is shown them, with leave to pass a reference to an earlier output in place of any top-level value. */
+export function withReferences(schema: JsonSchema): JsonSchema {
+  const { properties } = schema
+  if (typeof properties !== 'object' || properties === null) return schema
+  const reference = { type: 'object', properties: { $ref: { type: 'string' } }, required: ['$ref'], additionalProperties: false }
+  return {
+    ...schema,
+    properties: Object.fromEntries(Object.entries(properties).map(([name, value]) => [name, { anyOf: [value, reference] }])),
+  }
+}

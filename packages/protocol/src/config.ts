@@ -1,0 +1,78 @@
+import { z } from 'zod'
+import { MusterError } from './errors.ts'
+
+const port = z.coerce.number().int().min(1).max(65_535)
+const positive = z.coerce.number().int().positive()
+
+/** Everything that can be configured: one environment variable each. `muster config` prints them. */
+export const configSchema = z.object({
+  MUSTER_HOME: z.string().default('.muster').describe('folder of local data, keys and logs'),
+  MUSTER_HOST: z.string().default('127.0.0.1').describe('address that the server listens on'),
+  MUSTER_PORT: port.default(7420).describe('port that the server listens on'),
+  MUSTER_URL: z.url().optional().describe('address of the server that the CLI talks to'),
+  MUSTER_KEY: z.string().optional().describe('API key of the CLI; by default the one in MUSTER_HOME/dev-key'),
+  MUSTER_KEYS_FILE: z.string().optional().describe('JSON file of the hashed API keys that the server accepts'),
+  MUSTER_APP: z.string().optional().describe('module that exports the agents, tools and plans'),
+  MUSTER_POLICY: z.string().optional().describe('Cedar policy file or folder; without one every step is denied'),
+  MUSTER_NAMESPACE: z
+    .string()
+    .regex(/^[a-z0-9-]{1,32}$/)
+    .default('m')
+    .describe('prefix of all Redis keys'),
+  MUSTER_CONCURRENCY: positive.max(10_000).default(100).describe('runs that a worker holds at once'),
+  MUSTER_LOCK_MS: positive
+    .min(500)
+    .default(10_000)
+    .describe('time without a heartbeat after which a run is given to another worker'),
+  MUSTER_JOURNAL_TTL_S: z.coerce
+    .number()
+    .int()
+    .nonnegative()
+    .default(3600)
+    .describe('how long an archived run stays in Redis'),
+  MUSTER_FSYNC: z
+    .enum(['always', 'everysec'])
+    .default('always')
+    .describe('when the embedded Redis syncs its log to disk'),
+  MUSTER_TABLE: z.string().default('muster').describe('DynamoDB table'),
+  MUSTER_MODEL: z.string().optional().describe('model of the route "default"'),
+  MUSTER_MODEL_BASE_URL: z.url().optional().describe('any OpenAI-compatible server, such as Ollama or vLLM'),
+  MUSTER_MODEL_API_KEY: z.string().optional().describe('key for MUSTER_MODEL_BASE_URL'),
+  OPENAI_API_KEY: z.string().optional().describe('key for OpenAI'),
+  REDIS_URL: z.string().optional().describe('Redis or Valkey; by default one is found or started'),
+  DYNAMODB_ENDPOINT: z.url().optional().describe('DynamoDB-compatible server; by default one is started in process'),
+  MUSTER_LOG: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info').describe('log level'),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.url().optional().describe('OpenTelemetry collector; telemetry is off without it'),
+})
+export type Config = z.infer<typeof configSchema>
+
+const secret = new Set(['MUSTER_KEY', 'MUSTER_MODEL_API_KEY', 'OPENAI_API_KEY'])
+
+/**
+ * Reads the configuration from environment variables; empty ones count as unset.
+ *
+ * @throws MusterError `config.invalid` naming each variable that is wrong
+ */
+export function readConfig(env: Record<string, string | undefined>): Config {
+  const given = Object.fromEntries(
+    Object.keys(configSchema.shape).map((key) => [key, env[key] === '' ? undefined : env[key]]),
+  )
+  const parsed = configSchema.safeParse(given)
+  if (parsed.success) return parsed.data
+  const issues = parsed.error.issues.map((issue) => ({ path: `/${issue.path.join('/')}`, message: issue.message }))
+  const detail = issues.map((issue) => `${issue.path.slice(1)}: ${issue.message}`).join('; ')
+  throw new MusterError('config.invalid', detail, { issues })
+}
+
+/** Each variable with its value (secrets masked, credentials in addresses removed), whether it was set, and what it is for. */
+export function describeConfig(
+  config: Config,
+  env: Record<string, string | undefined>,
+): { name: string; value: string | null; set: boolean; about: string }[] {
+  return Object.entries(configSchema.shape).map(([name, schema]) => {
+    const value = config[name as keyof Config]
+    const shown =
+      value === undefined ? null : secret.has(name) ? '(set)' : String(value).replace(/\/\/[^@/]*@/, '//***@')
+    return { name, value: shown, set: Boolean(env[name]), about: schema.description ?? '' }
+  })
+}

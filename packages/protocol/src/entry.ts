@@ -1,0 +1,174 @@
+import { z } from 'zod'
+import { effect, json, label, limits } from './definition.ts'
+
+/** SHA-256 as 64 lowercase hexadecimal digits. */
+const digest = z.string().regex(/^[0-9a-f]{64}$/)
+
+/** Who asked: the API key's id and the person or service it belongs to. */
+export const actor = z.object({ key: z.string(), user: z.string() })
+export type Actor = z.infer<typeof actor>
+
+export const stepError = z.object({ code: z.string(), message: z.string() })
+export type StepError = z.infer<typeof stepError>
+
+/** What governance said of a step, and which policies of which set said it. */
+export const decision = z.object({
+  effect: z.enum(['allow', 'deny', 'ask']),
+  policies: z.array(z.string()),
+  /** Hash of the policy set. */
+  set: z.string(),
+  /** With `ask`: the role that may approve. */
+  role: z.string().optional(),
+  /** Policies that failed to evaluate; any of them makes the decision a deny. */
+  errors: z.array(z.string()).optional(),
+})
+export type Decision = z.infer<typeof decision>
+
+export const usage = z.object({ inputTokens: z.number(), outputTokens: z.number(), cachedTokens: z.number() })
+export type Usage = z.infer<typeof usage>
+
+export const stepKind = z.enum(['model', 'tool', 'code', 'agent', 'memory', 'approval', 'signal', 'timer', 'map'])
+export type StepKind = z.infer<typeof stepKind>
+
+export const stepStatus = z.enum(['ok', 'failed', 'denied', 'cancelled'])
+export type StepStatus = z.infer<typeof stepStatus>
+
+const head = {
+  /** Version of the entry format. */
+  v: z.literal(1),
+  /** Position in the run's journal, from 1. */
+  seq: z.number().int().positive(),
+  /** Milliseconds since the Unix epoch. */
+  at: z.number().int(),
+  /** Digest of the content that lies beside the entry: SHA-256(salt || JSON). */
+  content: digest.optional(),
+}
+
+/** One step's place in the graph and what it acts on: the part that intents and outcomes share. */
+const subject = {
+  step: z.string(),
+  kind: stepKind,
+  /** Tool name, model route, agent name@version, or memory operation. */
+  target: z.string(),
+  attempt: z.number().int().positive(),
+  labels: z.array(label),
+}
+
+/**
+ * One transition of a run. The journal holds nothing else: recovery, trace, billing and audit all
+ * read these. Content (inputs and outputs) lies beside the entry, so that it can be erased while the
+ * chain still verifies.
+ */
+export const entry = z.discriminatedUnion('type', [
+  z.object({
+    ...head,
+    type: z.literal('run.created'),
+    run: z.string(),
+    tenant: z.string(),
+    definition: z.object({ kind: z.enum(['agent', 'plan']), name: z.string(), version: z.string(), hash: z.string() }),
+    by: actor,
+    /** Who waits for this run, and whether only for its end or also for the moment it waits for a person. */
+    parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked']) }).optional(),
+    session: z.string().optional(),
+    labels: z.array(label),
+    limits,
+  }),
+  z.object({
+    ...head,
+    type: z.literal('run.activated'),
+    /** The fencing token of this activation. */
+    epoch: z.number().int().positive(),
+    worker: z.string(),
+    /** Content hash of the code that the worker carries. */
+    app: z.string(),
+  }),
+  z.object({
+    ...head,
+    type: z.literal('step.intent'),
+    ...subject,
+    effect,
+    /** What the outside may use to recognise a repeat. */
+    idempotencyKey: z.string(),
+    decision,
+    /** For a model call: digest of the request as sent, salted with the run's salt. */
+    request: digest.optional(),
+  }),
+  z.object({
+    ...head,
+    type: z.literal('step.ended'),
+    ...subject,
+    status: stepStatus,
+    /** Present where no intent came before: a `pure` step, or one that was denied. */
+    decision: decision.optional(),
+    durationMs: z.number(),
+    usage: usage.optional(),
+    costUsd: z.number().optional(),
+    /** Which model answered, as the provider names it. */
+    model: z.string().optional(),
+    error: stepError.optional(),
+    /** True where the failed attempt will be tried again. */
+    retry: z.boolean().optional(),
+    /** Labels that the step's tool, a named declassifier, took off. */
+    declassified: z.array(label).optional(),
+  }),
+  z.object({
+    ...head,
+    type: z.literal('step.waiting'),
+    ...subject,
+    for: z.enum(['approval', 'child', 'doubt']),
+    decision: decision.optional(),
+    role: z.string().optional(),
+    /** The child run that the step waits for. */
+    child: z.string().optional(),
+  }),
+  z.object({
+    ...head,
+    type: z.literal('approval.given'),
+    step: z.string(),
+    verdict: z.enum(['approve', 'deny']),
+    /** Digest of what was shown: the content of the `step.waiting` entry. */
+    shown: digest,
+    by: actor,
+    role: z.string(),
+  }),
+  z.object({
+    ...head,
+    type: z.literal('message.ignored'),
+    /** What came from outside too late or twice. */
+    about: z.enum(['approval', 'child']),
+    step: z.string(),
+    by: actor.optional(),
+  }),
+  z.object({ ...head, type: z.literal('run.parked'), waiting: z.array(z.string()) }),
+  z.object({ ...head, type: z.literal('run.cancel_requested'), by: actor }),
+  z.object({
+    ...head,
+    type: z.literal('run.ended'),
+    status: z.enum(['succeeded', 'failed', 'cancelled']),
+    error: stepError.optional(),
+    labels: z.array(label),
+    steps: z.number().int(),
+    usage,
+    costUsd: z.number(),
+  }),
+])
+export type Entry = z.infer<typeof entry>
+export type EntryType = Entry['type']
+export type EntryOf<T extends EntryType> = Extract<Entry, { type: T }>
+/** An entry before the journal gives it its place. */
+export type NewEntry = { [T in EntryType]: Omit<EntryOf<T>, 'v' | 'seq' | 'content'> }[EntryType]
+
+/** An entry as it is stored and proved: its exact bytes, its hash and the content beside it. */
+export const storedEntry = z.object({
+  seq: z.number().int().positive(),
+  /** SHA-256(previous hash || bytes), both as text. */
+  hash: digest,
+  bytes: z.string(),
+  /** Salt (22 characters) and JSON; absent when there is none or when it was erased. */
+  content: z.string().optional(),
+})
+export type StoredEntry = z.infer<typeof storedEntry>
+
+/** An entry as clients see it: parsed, with its content. */
+export const runEvent = z.object({ seq: z.number().int().positive(), hash: digest, entry, content: json.optional() })
+export type RunEvent = z.infer<typeof runEvent>

@@ -1,0 +1,157 @@
+/**
+ * The one error hierarchy. Every error that a user can meet has a stable code, an HTTP status and a
+ * hint that says what to do next; `docs/reference/errors.md` lists them and a test keeps it complete.
+ */
+export const errorCatalog = {
+  'auth.missing_key': [
+    401,
+    'No API key',
+    'Send "Authorization: Bearer <key>". `muster dev` writes one to dev-key in MUSTER_HOME.',
+  ],
+  'auth.invalid_key': [401, 'Unknown API key', 'Check the key; in development it is in dev-key in MUSTER_HOME.'],
+  'auth.forbidden': [403, 'Not allowed for this key', 'Use a key whose roles allow this.'],
+  'request.invalid': [400, 'Invalid request', 'Correct the fields listed in errors.'],
+  'request.invalid_json': [400, 'The body is not JSON', 'Send a JSON body with Content-Type: application/json.'],
+  'request.too_large': [
+    413,
+    'The body is too large',
+    'Bodies are limited to 1 MB; put large content in a store and pass a reference.',
+  ],
+  'request.not_found': [404, 'No such resource', 'See /openapi.json for the paths.'],
+  'request.unsupported_media_type': [415, 'Unsupported content type', 'Send Content-Type: application/json.'],
+  'idempotency.conflict': [
+    409,
+    'The idempotency key was used for another request',
+    'Use a new Idempotency-Key for a different body.',
+  ],
+  'run.not_found': [404, 'No such run', 'List runs with GET /v1/runs.'],
+  'run.ended': [409, 'The run has ended', 'Start a new run.'],
+  'run.cancelled': [409, 'The run was cancelled', 'Start a new run.'],
+  'run.deadline': [408, 'The run exceeded its wall time', 'Raise limits.wallTime or split the work.'],
+  'definition.not_found': [404, 'No such agent or plan', 'Start a worker whose app exports it, or check the name.'],
+  'definition.invalid': [400, 'Invalid definition', 'Correct the definition named in the message.'],
+  'definition.absent': [
+    503,
+    'No worker carries this version',
+    'Start a worker with the version that the run is pinned to.',
+  ],
+  'input.invalid': [422, 'The input does not match the schema', 'Correct the fields listed in errors.'],
+  'output.invalid': [
+    500,
+    'The output does not match the schema',
+    'Correct the tool or the instructions so that the output matches.',
+  ],
+  'plan.invalid': [422, 'Invalid plan', 'Correct the fields listed in errors.'],
+  'plan.cycle': [422, 'The plan has a cycle', 'Remove one of the references in the cycle.'],
+  'plan.unknown_reference': [
+    422,
+    'A reference names a step that does not exist',
+    'Refer to #/input/… or #/steps/<step>/output/….',
+  ],
+  'plan.non_deterministic': [
+    409,
+    'The plan changed under a running run',
+    'Finish old runs on the old version, or publish a new version.',
+  ],
+  'plan.failed': [500, 'The plan threw', 'See the message; the error is thrown by the plan itself.'],
+  'policy.denied': [403, 'Policy denied the step', 'The policies are named in the decision; ask their owner.'],
+  'policy.invalid': [400, 'Invalid policy', 'Correct the policy at the line and column given.'],
+  'approval.denied': [403, 'The approval was refused', 'See who refused it in the trace.'],
+  'approval.not_found': [404, 'Nothing waits for this approval', 'Read the run to see what it waits for.'],
+  'approval.mismatch': [409, 'The approval is for something else', 'Read the run again and approve what it shows now.'],
+  'budget.exceeded': [402, 'The budget is used up', 'Raise the limit in the agent or plan.'],
+  'step.in_doubt': [
+    409,
+    'It is unknown whether the step took effect',
+    'A person must look at the outside system and decide.',
+  ],
+  'step.timeout': [504, 'The step timed out', 'Raise its timeout or make the tool faster.'],
+  'tool.failed': [500, 'The tool failed', 'See the message; the error is thrown by the tool itself.'],
+  'tool.not_found': [404, 'No such tool', 'Use one of the tools that the definition lists.'],
+  'model.failed': [502, 'The model call failed', 'See the message from the provider.'],
+  'model.unavailable': [
+    503,
+    'The model cannot be reached',
+    'Check the provider, MUSTER_MODEL_BASE_URL and the network.',
+  ],
+  'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
+  'journal.fenced': [409, 'Another worker holds the run', 'Nothing to do: the other worker continues it.'],
+  'journal.corrupt': [
+    500,
+    'The journal does not verify',
+    'Run `muster verify <run>`; keep the data for an investigation.',
+  ],
+  'memory.conflict': [409, 'The session changed meanwhile', 'Read it again and retry.'],
+  'memory.too_large': [413, 'The item is too large', 'Split it, or store a reference.'],
+  'memory.unavailable': [503, 'Memory cannot be reached', 'Check DYNAMODB_ENDPOINT and the AWS configuration.'],
+  'redis.unavailable': [503, 'Redis cannot be reached', 'Check that Redis runs and REDIS_URL is right.'],
+  'redis.unsafe': [500, 'Redis may lose data', 'Set maxmemory-policy noeviction.'],
+  'config.invalid': [
+    500,
+    'Invalid configuration',
+    'Correct the environment variables named; `muster config` prints them all.',
+  ],
+  'port.taken': [500, 'The port is taken', 'Stop what listens there, or set MUSTER_PORT to another port.'],
+  'stack.missing': [500, 'A needed program is missing', 'Run the command given in the message.'],
+  'rate.limited': [429, 'Too many requests', 'Wait as Retry-After says.'],
+  internal: [500, 'Something went wrong inside Muster', 'Try again; report it with the time and the run id.'],
+} as const satisfies Record<string, readonly [status: number, title: string, hint: string]>
+
+export type ErrorCode = keyof typeof errorCatalog
+
+/** What is wrong where: `path` is a JSON Pointer into the value that was sent (RFC 6901). */
+export interface Issue {
+  path: string
+  message: string
+}
+
+/** Problem details as in RFC 9457, with the members `code`, `hint` and `errors` of our own. */
+export interface Problem {
+  type: string
+  title: string
+  status: number
+  detail: string
+  code: ErrorCode
+  hint: string
+  errors?: Issue[]
+}
+
+/** An error that a user may see: never holds a secret, always says what to do. */
+export class MusterError extends Error {
+  override readonly name = 'MusterError'
+  readonly code: ErrorCode
+  readonly issues: Issue[] | undefined
+
+  constructor(code: ErrorCode, detail: string, options: { issues?: Issue[]; cause?: unknown } = {}) {
+    super(detail, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.issues = options.issues
+  }
+
+  get status(): number {
+    return errorCatalog[this.code][0]
+  }
+
+  get hint(): string {
+    return errorCatalog[this.code][2]
+  }
+
+  toProblem(): Problem {
+    const [status, title, hint] = errorCatalog[this.code]
+    return {
+      type: `urn:muster:error:${this.code}`,
+      title,
+      status,
+      detail: this.message,
+      code: this.code,
+      hint,
+      ...(this.issues ? { errors: this.issues } : {}),
+    }
+  }
+}
+
+/** The error itself when it is ours, else `internal` (or `code`) around its message. */
+export function toMusterError(error: unknown, code: ErrorCode = 'internal'): MusterError {
+  if (error instanceof MusterError) return error
+  return new MusterError(code, error instanceof Error ? error.message : String(error), { cause: error })
+}

@@ -1,0 +1,87 @@
+import { z } from 'zod'
+import { json, label, limits, name } from './definition.ts'
+import { actor, stepError, usage } from './entry.ts'
+import { planData } from './plan.ts'
+
+export const runStatus = z.enum(['queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled'])
+export type RunStatus = z.infer<typeof runStatus>
+
+export function isEnded(status: RunStatus): boolean {
+  return status === 'succeeded' || status === 'failed' || status === 'cancelled'
+}
+
+/** Body of `POST /v1/runs`: an agent, a plan by name, or a plan as data. */
+export const startRun = z
+  .strictObject({
+    agent: name.optional(),
+    plan: z.union([name, planData]).optional(),
+    /** The newest version that a worker carries, unless given. */
+    version: z.string().max(64).optional(),
+    input: json.default({}),
+    /** Runs of one session share its conversation. */
+    session: z.string().min(1).max(128).optional(),
+    /** Labels of the input, besides those that the definition declares. */
+    labels: z.array(label).max(32).optional(),
+    limits: limits.optional(),
+  })
+  .refine((body) => (body.agent === undefined) !== (body.plan === undefined), { message: 'give either agent or plan' })
+export type StartRun = z.infer<typeof startRun>
+
+/** What a run waits for, with what an approver is shown and its digest. */
+export const waiting = z.object({
+  step: z.string(),
+  for: z.enum(['approval', 'child', 'doubt']),
+  role: z.string().optional(),
+  child: z.string().optional(),
+  target: z.string(),
+  shown: json.optional(),
+  digest: z.string().optional(),
+})
+export type Waiting = z.infer<typeof waiting>
+
+/** A run as clients see it. Times are milliseconds since the Unix epoch; money is US dollars. */
+export const run = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  status: runStatus,
+  kind: z.enum(['agent', 'plan']),
+  name: z.string(),
+  version: z.string(),
+  session: z.string().optional(),
+  parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked']) }).optional(),
+  by: actor,
+  createdAt: z.number(),
+  startedAt: z.number().optional(),
+  endedAt: z.number().optional(),
+  input: json.optional(),
+  output: json.optional(),
+  error: stepError.optional(),
+  waiting: z.array(waiting),
+  labels: z.array(label),
+  steps: z.number().int(),
+  usage,
+  costUsd: z.number(),
+  /** The fencing token of the last activation: how often a worker took the run. */
+  epoch: z.number().int(),
+  /** Entries in the journal, and the hash of the last. */
+  entries: z.number().int(),
+  head: z.string(),
+})
+export type Run = z.infer<typeof run>
+
+/** A run in a list: without content. */
+export const runSummary = run.pick({
+  id: true,
+  tenant: true,
+  status: true,
+  kind: true,
+  name: true,
+  version: true,
+  session: true,
+  parent: true,
+  createdAt: true,
+  endedAt: true,
+  costUsd: true,
+  steps: true,
+})
+export type RunSummary = z.infer<typeof runSummary>

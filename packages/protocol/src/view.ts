@@ -1,0 +1,85 @@
+import type { Json } from './definition.ts'
+import type { RunEvent } from './entry.ts'
+import type { Run } from './run.ts'
+
+/** Folds a run's entries into the run as clients see it; the same from Redis and from the archive. */
+export class RunView {
+  run: Run | undefined
+
+  add({ seq, hash, entry, content }: RunEvent): void {
+    if (entry.type === 'run.created') {
+      const { run: id, tenant, definition, by, parent, session, labels, at } = entry
+      this.run = {
+        id,
+        tenant,
+        status: 'queued',
+        kind: definition.kind,
+        name: definition.name,
+        version: definition.version,
+        ...(session === undefined ? {} : { session }),
+        ...(parent ? { parent } : {}),
+        by,
+        createdAt: at,
+        input: field(content, 'input'),
+        waiting: [],
+        labels,
+        steps: 0,
+        usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
+        costUsd: 0,
+        epoch: 0,
+        entries: seq,
+        head: hash,
+      }
+      return
+    }
+    const { run } = this
+    if (!run) return
+    run.entries = seq
+    run.head = hash
+    switch (entry.type) {
+      case 'run.activated':
+        run.status = 'running'
+        run.epoch = entry.epoch
+        run.startedAt ??= entry.at
+        break
+      case 'step.waiting':
+        run.waiting.push({
+          step: entry.step,
+          for: entry.for,
+          target: entry.target,
+          ...(entry.role === undefined ? {} : { role: entry.role }),
+          ...(entry.child === undefined ? {} : { child: entry.child }),
+          ...(content === undefined ? {} : { shown: content }),
+          ...(entry.content === undefined ? {} : { digest: entry.content }),
+        })
+        break
+      case 'approval.given':
+        run.waiting = run.waiting.filter((waiting) => waiting.step !== entry.step)
+        break
+      case 'step.ended':
+        run.waiting = run.waiting.filter((waiting) => waiting.step !== entry.step)
+        if (!entry.retry) run.steps++
+        run.costUsd += entry.costUsd ?? 0
+        run.usage.inputTokens += entry.usage?.inputTokens ?? 0
+        run.usage.outputTokens += entry.usage?.outputTokens ?? 0
+        run.usage.cachedTokens += entry.usage?.cachedTokens ?? 0
+        break
+      case 'run.parked':
+        run.status = 'waiting'
+        break
+      case 'run.ended':
+        run.status = entry.status
+        run.endedAt = entry.at
+        run.labels = entry.labels
+        run.waiting = []
+        if (entry.error) run.error = entry.error
+        if (content !== undefined) run.output = content
+        break
+      default:
+    }
+  }
+}
+
+function field(content: Json | undefined, name: string): Json | undefined {
+  return content !== null && typeof content === 'object' && !Array.isArray(content) ? content[name] : undefined
+}

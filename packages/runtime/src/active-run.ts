@@ -1,0 +1,424 @@
+import { checkBudget, joinLabels, tightest } from '@muster/governance'
+import { type LostReason, type Message, RunWriter } from '@muster/journal'
+import {
+  type Actor,
+  type EntryOf,
+  type Json,
+  type Label,
+  type Limits,
+  MusterError,
+  type NewEntry,
+  type StepError,
+  toMusterError,
+} from '@muster/protocol'
+import type { RunHandle } from '@muster/scheduler'
+import { type ChildReport, childId, readChild } from './child.ts'
+import { withBlobs } from './content.ts'
+import { type Recorded, type RecordedStep, readRecorded } from './recorded.ts'
+import type { Services } from './services.ts'
+import type { Outcome, StepSpec, StepState } from './step.ts'
+import { beginStep, childEnded, takeVerdict } from './step-life.ts'
+
+/** How an activation ended: the run ended or parked, or its journal is no longer ours to continue. */
+export type Closed = 'ended' | 'parked' | LostReason
+
+/** What grows a run's graph: an agent's turns, a plan as data, a plan as code. */
+export interface Driver {
+  start(): void
+  /** A step has ended; called in the order of the journal, when live and on replay alike. */
+  ended(step: StepState): void
+  /** Reacts to an outcome in promises, so that replay must let them run before the next. */
+  readonly asynchronous: boolean
+}
+
+/** What a run has used, from its journal. */
+export interface Totals {
+  steps: number
+  costUsd: number
+  inputTokens: number
+  outputTokens: number
+  cachedTokens: number
+}
+
+/**
+ * One run while this worker holds it: rebuilds its graph from the journal, grows it as the driver
+ * says, and ends or parks it. What happens to one step is in `step-life.ts`.
+ */
+export class ActiveRun {
+  readonly id: string
+  readonly tenant: string
+  readonly created: EntryOf<'run.created'>
+  readonly services: Services
+  readonly slot: RunHandle
+  /** How it ended for this worker; never rejects. */
+  readonly closed: Promise<Closed>
+  readonly steps = new Map<string, StepState>()
+  readonly totals: Totals = { steps: 0, costUsd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
+  input: Json = null
+  /** A plan that came with the run. */
+  plan: Json | undefined
+  /** Salt of digests of requests that are not kept. */
+  salt = ''
+  startedAt: number
+  over = false
+  readonly #writer: RunWriter
+  #recorded: ReadonlyMap<string, RecordedStep> = new Map()
+  #driver: Driver | undefined
+  /** False while the journal is replayed: steps are taken up and not yet scheduled. */
+  #live = false
+  #waiting = 0
+  #parkScheduled = false
+  #mailing = false
+  #mailAgain = false
+  #deadline: NodeJS.Timeout | undefined
+  #close: (how: Closed) => void = () => {}
+
+  constructor(services: Services, hold: { epoch: number; seq: number; head: string; created: EntryOf<'run.created'> }) {
+    this.services = services
+    this.created = hold.created
+    this.id = hold.created.run
+    this.tenant = hold.created.tenant
+    this.startedAt = services.clock()
+    this.#writer = new RunWriter(
+      { run: this.id, tenant: this.tenant, epoch: hold.epoch, seq: hold.seq, head: hold.head },
+      { mail: () => this.mail(), lost: (reason) => this.#stop(reason) },
+    )
+    this.slot = services.scheduler.openRun(this.tenant)
+    this.closed = new Promise((resolve) => {
+      this.#close = resolve
+    })
+  }
+
+  get epoch(): number {
+    return this.#writer.epoch
+  }
+
+  get limits(): Limits {
+    return this.created.limits
+  }
+
+  /** What is left of the run's money and time, for a child run. */
+  limitsLeft(of: Limits): Limits {
+    const { usd, wallTimeMs } = this.limits
+    return tightest(of, {
+      ...(usd === undefined ? {} : { usd: Math.max(usd - this.totals.costUsd, 1e-6) }),
+      ...(wallTimeMs === undefined ? {} : { wallTimeMs: Math.max(wallTimeMs - (this.services.clock() - this.startedAt), 1) }),
+    })
+  }
+
+  /** Replays the journal and goes on from there. */
+  async open(makeDriver: (run: ActiveRun) => Driver): Promise<void> {
+    const { journal, memory, clock, worker, app } = this.services
+    const recorded = await readRecorded(this.id, withBlobs(journal.read(this.id), this.tenant, memory), this.#writer.head)
+    if (this.over) return
+    this.input = recorded.input
+    this.plan = recorded.plan
+    this.salt = recorded.salt
+    this.startedAt = recorded.startedAt ?? clock()
+    this.#recorded = recorded.steps
+    Object.assign(this.totals, recorded.totals)
+    this.append({ type: 'run.activated', at: clock(), epoch: this.epoch, worker, app: app.manifest.hash })
+    try {
+      this.#driver = makeDriver(this)
+      this.#driver.start()
+      await this.#replay(recorded)
+    } catch (error) {
+      this.fail(toMusterError(error, 'plan.failed'))
+    }
+    this.#recorded = new Map()
+    if (this.over) return
+    this.#live = true
+    this.#watchDeadline()
+    for (const step of this.steps.values()) if (!step.outcome) this.#schedule(step)
+    this.mail()
+  }
+
+  /** Gives the driver the recorded outcomes in the order in which they happened. */
+  async #replay(recorded: Recorded): Promise<void> {
+    const asynchronous = this.#driver?.asynchronous ?? false
+    for (const id of recorded.order) {
+      if (asynchronous) await nextTick()
+      if (this.over) return
+      const step = this.steps.get(id)
+      const ended = recorded.steps.get(id)?.ended
+      if (!step || !ended) throw changed(`the journal has an outcome of step "${id}", which the plan did not take`)
+      step.outcome = ended
+      this.#driver?.ended(step)
+    }
+    if (asynchronous) await nextTick()
+    if (this.over) return
+    for (const id of recorded.steps.keys()) {
+      if (!this.steps.has(id)) throw changed(`the journal has step "${id}", which the plan did not take`)
+    }
+  }
+
+  /**
+   * Adds a step to the graph. On replay it takes up what the journal tells of it.
+   *
+   * @throws MusterError `plan.non_deterministic` where the journal has another step of this name
+   */
+  step(spec: StepSpec): StepState {
+    if (this.steps.has(spec.id)) throw new MusterError('plan.failed', `two steps have the name "${spec.id}"`)
+    const recorded = this.#recorded.get(spec.id)
+    if (recorded && (recorded.kind !== spec.kind || recorded.target !== spec.target)) {
+      throw changed(`step "${spec.id}" was ${recorded.kind} ${recorded.target} and is now ${spec.kind} ${spec.target}`)
+    }
+    const step: StepState = {
+      spec,
+      handle: undefined,
+      attempt: recorded?.attempt ?? 0,
+      outcome: undefined,
+      waiting: recorded?.waiting,
+      verdicts: recorded?.verdicts ?? [],
+      inDoubt: recorded?.inDoubt ?? false,
+      recordedInput: recorded?.inputText,
+      decision: undefined,
+      intended: false,
+      beganAt: 0,
+      abort: undefined,
+    }
+    this.steps.set(spec.id, step)
+    if (this.#live && !this.over) this.#schedule(step)
+    return step
+  }
+
+  #schedule(step: StepState): void {
+    if (step.waiting) this.#waiting++
+    this.services.schedule(this, step)
+  }
+
+  /** Its turn has come. */
+  begin(step: StepState): void {
+    if (this.over) return
+    if (step.waiting) {
+      if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
+      this.considerPark()
+    } else beginStep(this, step)
+  }
+
+  append(entry: NewEntry, content?: Json): number {
+    return this.services.writer.append(this.#writer, entry, content)
+  }
+
+  /** Digest of the content of the entry appended last. */
+  get lastDigest(): string | undefined {
+    return this.#writer.digest
+  }
+
+  whenDurable(seq: number, then: () => void): void {
+    this.#writer.whenDurable(seq, then)
+  }
+
+  /** The step leaves the worker's hands until something comes from outside. */
+  wait(step: StepState, waiting: NonNullable<StepState['waiting']>): void {
+    step.waiting = waiting
+    this.#waiting++
+    if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
+    this.services.pump()
+    this.considerPark()
+  }
+
+  /** What the step waited for has come. */
+  resume(step: StepState): void {
+    step.waiting = undefined
+    this.#waiting--
+    if (step.handle !== undefined) this.services.scheduler.resume(step.handle)
+    this.services.pump()
+  }
+
+  /** The step has its outcome, which is journaled already: what depends on it goes on. */
+  settle(step: StepState, outcome: Outcome): void {
+    if (step.waiting) {
+      step.waiting = undefined
+      this.#waiting--
+    }
+    step.outcome = outcome
+    if (step.handle !== undefined) this.services.scheduler.settle(step.handle)
+    try {
+      this.#driver?.ended(step)
+    } catch (error) {
+      this.fail(toMusterError(error, 'plan.failed'))
+    }
+    this.services.pump()
+    this.considerPark()
+  }
+
+  /** @throws MusterError `budget.exceeded` or `run.deadline` */
+  checkBudget(reserveUsd: number): void {
+    const { costUsd, inputTokens, outputTokens, steps } = this.totals
+    const spent = { usd: costUsd, tokens: inputTokens + outputTokens, steps, startedAt: this.startedAt }
+    checkBudget(this.limits, spent, this.services.clock(), reserveUsd)
+  }
+
+  finish(output: Json, labels: readonly Label[]): void {
+    this.#end('succeeded', labels, undefined, output)
+  }
+
+  fail(error: StepError): void {
+    const labels = joinLabels(this.created.labels, ...[...this.steps.values()].map((step) => step.outcome?.labels ?? []))
+    this.#end('failed', labels, { code: error.code, message: error.message.slice(0, 4096) })
+  }
+
+  #cancel(by: Actor): void {
+    this.append({ type: 'run.cancel_requested', at: this.services.clock(), by })
+    for (const { waiting } of this.steps.values()) {
+      if (waiting?.child === undefined) continue
+      // A child that has ended meanwhile needs no cancelling.
+      this.services.journal.post(waiting.child, { type: 'cancel', by }).catch(() => {})
+    }
+    this.#end('cancelled', this.created.labels, { code: 'run.cancelled', message: `cancelled by ${by.user}` })
+  }
+
+  #end(status: 'succeeded' | 'failed' | 'cancelled', labels: readonly Label[], error?: StepError, output?: Json): void {
+    if (this.over) return
+    this.over = true
+    const { clock, writer } = this.services
+    for (const step of this.steps.values()) {
+      if (step.outcome || !step.intended) continue
+      // Its effect may still happen outside; the journal says that nobody waited for it.
+      const { kind, target } = step.spec
+      this.append({ type: 'step.ended', at: clock(), step: step.spec.id, kind, target, attempt: step.attempt, labels: [], status: 'cancelled', durationMs: clock() - step.beganAt })
+    }
+    const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
+    const usage = { inputTokens, outputTokens, cachedTokens }
+    const seq = this.append(
+      { type: 'run.ended', at: clock(), status, labels: [...labels], steps, usage, costUsd, ...(error ? { error } : {}) },
+      output,
+    )
+    const { parent } = this.created
+    writer.close(this.#writer, {
+      op: 'end',
+      status,
+      summary: { costUsd, steps, endedAt: clock() },
+      parent: parent && this.#notice(parent),
+    })
+    this.services.telemetry.run(this, status, error)
+    this.whenDurable(seq, () => this.#stop('ended'))
+  }
+
+  #notice(parent: NonNullable<EntryOf<'run.created'>['parent']>): { run: string; message: string } {
+    const message: Message = { type: 'child', step: parent.step, run: this.id }
+    return { run: parent.run, message: JSON.stringify(message) }
+  }
+
+  /** Parks the run once nothing but waiting is left; later in the tick, so that a plan's promises may add steps first. */
+  considerPark(): void {
+    if (this.#parkScheduled || this.#waiting === 0) return
+    this.#parkScheduled = true
+    setImmediate(() => {
+      this.#parkScheduled = false
+      this.#park()
+    })
+  }
+
+  #park(): void {
+    if (this.over || !this.#live || this.#mailing || this.#waiting === 0) return
+    const waiting: StepState[] = []
+    for (const step of this.steps.values()) {
+      if (step.waiting) waiting.push(step)
+      else if (!step.outcome) return
+    }
+    this.over = true
+    const { clock, writer } = this.services
+    const seq = this.append({ type: 'run.parked', at: clock(), waiting: waiting.map((step) => step.spec.id) })
+    const { parent } = this.created
+    const forPerson = waiting.some((step) => step.waiting?.for !== 'child')
+    writer.close(this.#writer, {
+      op: 'park',
+      status: 'waiting',
+      summary: { costUsd: this.totals.costUsd, steps: this.totals.steps },
+      parent: parent?.until === 'parked' && forPerson ? this.#notice(parent) : undefined,
+    })
+    this.whenDurable(seq, () => this.#stop('parked'))
+  }
+
+  /** Messages have come, or may have. */
+  mail(): void {
+    this.#mailAgain = true
+    if (!this.#mailing && this.#live && !this.over) void this.#readMail()
+  }
+
+  async #readMail(): Promise<void> {
+    this.#mailing = true
+    try {
+      while (this.#mailAgain && !this.over) {
+        this.#mailAgain = false
+        const messages = await this.services.journal.messages(this.id)
+        if (messages.length === 0) continue
+        const children = new Map<string, ChildReport>()
+        for (const message of messages) {
+          if (message.type === 'child') children.set(message.run, await readChild(this.services, this.tenant, message.run))
+        }
+        if (this.over) return
+        this.services.writer.take(this.#writer, messages.length)
+        let seq = 0
+        for (const message of messages) {
+          if (this.over) break
+          this.#receive(message, children)
+          seq = this.#writer.seq
+        }
+        // Read the inbox again only when what was taken from it is gone.
+        await new Promise<void>((resolve) => this.whenDurable(seq, resolve))
+        this.#mailAgain = true
+      }
+    } catch (error) {
+      this.services.log.warn({ run: this.id, err: error }, 'inbox not read; it is tried again')
+      setTimeout(() => this.mail(), 1000).unref()
+    } finally {
+      this.#mailing = false
+    }
+    this.considerPark()
+  }
+
+  /** Every message leaves an entry, so that taking it from the inbox is part of the same append. */
+  #receive(message: Message, children: ReadonlyMap<string, ChildReport>): void {
+    const at = this.services.clock()
+    if (message.type === 'cancel') {
+      this.#cancel(message.by)
+      return
+    }
+    const step = this.steps.get(message.step)
+    if (message.type === 'approval') {
+      const { verdict, shown, by, role } = message
+      if (step?.waiting && step.waiting.for !== 'child' && step.waiting.shown === shown) {
+        this.append({ type: 'approval.given', at, step: message.step, verdict, shown, by, role })
+        takeVerdict(this, step, verdict, role)
+      } else this.append({ type: 'message.ignored', at, about: 'approval', step: message.step, by })
+      return
+    }
+    const report = children.get(message.run)
+    // A quick child tells of its end before its parent has written that it waits.
+    if (step && !step.outcome && message.run === childId(this.id, step.spec.id) && report) childEnded(this, step, report)
+    else this.append({ type: 'message.ignored', at, about: 'child', step: message.step })
+  }
+
+  /** Leaves the run to another activation, as its journal has it. */
+  abandon(): void {
+    this.#stop('gap')
+  }
+
+  #watchDeadline(): void {
+    const { wallTimeMs } = this.limits
+    if (wallTimeMs === undefined) return
+    const left = this.startedAt + wallTimeMs - this.services.clock()
+    const error = new MusterError('run.deadline', `the run has taken longer than ${wallTimeMs} ms`)
+    this.#deadline = setTimeout(() => this.fail(error), Math.min(Math.max(left, 0), 2 ** 31 - 1))
+  }
+
+  #stop(how: Closed): void {
+    this.over = true
+    clearTimeout(this.#deadline)
+    for (const step of this.steps.values()) step.abort?.abort(new MusterError('run.cancelled', `the run has ${how === 'ended' ? 'ended' : 'left this worker'}`))
+    this.services.scheduler.closeRun(this.slot)
+    this.services.pump()
+    this.#close(how)
+  }
+}
+
+export function changed(what: string): MusterError {
+  return new MusterError('plan.non_deterministic', what)
+}
+
+function nextTick(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}

@@ -1,0 +1,207 @@
+import { joinLabels } from '@muster/governance'
+import { type ModelMessage, type ModelRequest, type ToolCall, withReferences } from '@muster/models'
+import { type Json, type Label, MusterError, parseReference, referenceOf } from '@muster/protocol'
+import { type Agent, wireName } from '@muster/sdk'
+import { checked, type Tool } from '@muster/tools'
+import type { ActiveRun, Driver } from './active-run.ts'
+import type { StepState } from './step.ts'
+import { factStep, memoryStep, modelStep, type Place, toolStep } from './steps.ts'
+
+const REFERENCES = `
+A tool's result comes as {"ref": "#/steps/…/output", "output": …}. To pass a value of an earlier result to a tool exactly as it is, give {"$ref": "#/steps/…/output/<field>"} in its place instead of copying it: copied values carry every label of what you have read, and policy may refuse them.`
+
+/** Answers that do not match the output schema before the run fails. */
+const ANSWERS_MAX = 3
+/** Turns of a session that a run is given. */
+const SESSION_TURNS = 20
+
+/**
+ * Drives an agent turn by turn: a model step, then the tool steps that the model asked for side by
+ * side, then the next model step with their results; until the model answers without asking.
+ */
+export function agentDriver(run: ActiveRun, agent: Agent): Driver {
+  const { memory } = run.services
+  const { session } = agent.manifest.memory.session ? run.created : { session: undefined }
+  const byWireName = new Map<string, Tool>(agent.tools.map((tool) => [wireName(tool.name), tool]))
+  const messages: ModelMessage[] = []
+  /** Where this run's own part of the conversation begins. */
+  let ownFrom = 0
+  /** Labels of all that the model has been shown. */
+  let seen: readonly Label[] = run.created.labels
+  let turn = 0
+  let answers = 0
+  let sessionVersion = 0
+  /** Calls of this turn in the order in which the model made them: the step, or the result where no step was needed. */
+  let calls: { call: ToolCall; step: StepState | undefined; result: Json | undefined }[] = []
+  let openCalls = 0
+  let answer: Json = null
+
+  const wantsText = agent.manifest.output.type === 'string'
+  const tools = [...agent.tools.map((tool) => ({ name: wireName(tool.name), description: tool.description, parameters: withReferences(tool.manifest.input) })), ...factTools(agent)]
+
+  function request(): ModelRequest {
+    return { messages: [...messages], tools, ...(wantsText ? {} : { output: { name: 'answer', schema: agent.manifest.output } }) }
+  }
+
+  function begin(history: readonly Json[]): void {
+    messages.push({ role: 'system', content: agent.instructions + (agent.tools.length > 0 ? REFERENCES : '') })
+    // Turns of a session were written from this same list.
+    messages.push(...(history as unknown as ModelMessage[]))
+    ownFrom = messages.length
+    messages.push({ role: 'user', content: typeof run.input === 'string' ? run.input : JSON.stringify(run.input) })
+    ask()
+  }
+
+  function ask(): void {
+    turn++
+    const frozen = request()
+    run.step(modelStep(run, agent.model, { id: `${turn}.model`, input: null, labels: seen }, () => frozen))
+  }
+
+  function modelEnded(step: StepState): void {
+    // What a model step gives: see modelStep.
+    const { text, toolCalls } = step.outcome?.output as unknown as { text: string | null; toolCalls: ToolCall[] }
+    messages.push({ role: 'assistant', content: text, ...(toolCalls.length > 0 ? { toolCalls } : {}) })
+    if (toolCalls.length === 0) {
+      takeAnswer(text ?? '')
+      return
+    }
+    calls = []
+    openCalls = 1
+    const used = new Map<string, number>()
+    for (const call of toolCalls) {
+      const slot: (typeof calls)[number] = { call, step: undefined, result: undefined }
+      calls.push(slot)
+      try {
+        openCalls++
+        slot.step = callStep(call, used)
+      } catch (error) {
+        openCalls--
+        if (!(error instanceof MusterError) || error.code === 'plan.non_deterministic') throw error
+        slot.result = { error: { code: error.code, message: error.message } }
+      }
+    }
+    // Counted one more until all are added, so that a quick one does not end the turn alone.
+    callEnded()
+  }
+
+  function callStep(call: ToolCall, used: Map<string, number>): StepState {
+    const input = parseArguments(call)
+    const count = (used.get(call.name) ?? 0) + 1
+    used.set(call.name, count)
+    const tool = byWireName.get(call.name)
+    const id = `${turn}.${tool?.name ?? call.name.replace('_', '.')}${count === 1 ? '' : `.${count}`}`
+    const place: Place = { id, input, labels: seen }
+    if (tool) return run.step(toolStep(tool, place))
+    if (call.name === 'memory_find' && agent.manifest.memory.facts.length > 0) return run.step(factStep(run, agent, 'find', place))
+    if (call.name === 'memory_save' && agent.manifest.memory.facts.length > 0) return run.step(factStep(run, agent, 'save', place))
+    throw new MusterError('tool.not_found', `there is no tool "${call.name}"`)
+  }
+
+  /** Arguments as JSON; references to what is not there are told to the model before anything starts. */
+  function parseArguments(call: ToolCall): Json {
+    let input: Json
+    try {
+      input = JSON.parse(call.arguments || '{}')
+    } catch {
+      throw new MusterError('input.invalid', 'the arguments are not JSON')
+    }
+    if (input === null || typeof input !== 'object' || Array.isArray(input)) throw new MusterError('input.invalid', 'the arguments are not an object')
+    for (const [field, value] of Object.entries(input)) {
+      const ref = value === undefined ? undefined : referenceOf(value)
+      if (ref === undefined) continue
+      const { step } = parseReference(ref, `/${field}`)
+      if (step !== undefined && run.steps.get(step)?.outcome?.status !== 'ok') throw new MusterError('plan.unknown_reference', `"${ref}" names no step that has an output`)
+    }
+    return input
+  }
+
+  function callEnded(): void {
+    if (--openCalls > 0) return
+    for (const { call, step, result } of calls) {
+      const outcome = step?.outcome
+      const content: Json = outcome?.error
+        ? { error: { code: outcome.error.code, message: outcome.error.message } }
+        : (result ?? { ref: `#/steps/${step?.spec.id}/output`, output: outcome?.output ?? null })
+      messages.push({ role: 'tool', callId: call.id, content: JSON.stringify(content) })
+      seen = joinLabels(seen, outcome?.labels ?? [])
+    }
+    ask()
+  }
+
+  function takeAnswer(text: string): void {
+    try {
+      answer = checked(agent.output, wantsText ? text : JSON.parse(text), 'output.invalid', `the answer of ${agent.name}`)
+    } catch (error) {
+      const message = error instanceof MusterError ? error.message : 'the answer is not JSON'
+      if (++answers >= ANSWERS_MAX) throw new MusterError('output.invalid', message)
+      messages.push({ role: 'user', content: `${message}. Answer again, with nothing but JSON that matches.` })
+      ask()
+      return
+    }
+    if (session === undefined) run.finish(answer, seen)
+    else {
+      const own = messages.slice(ownFrom) as unknown as Json[] // plain JSON by construction
+      run.step(
+        memoryStep('session.append', 'session', { id: 'session.append', input: { session, turns: own.length }, labels: seen }, async ({ tenant, labels }) => {
+          const turn = { run: run.id, at: run.services.clock(), messages: own, labels: [...labels] }
+          return { output: { version: await memory.sessions.append(tenant, session, sessionVersion, turn) } }
+        }),
+      )
+    }
+  }
+
+  return {
+    asynchronous: false,
+    start() {
+      checked(agent.input, run.input, 'input.invalid', `the input of ${agent.name}`)
+      if (session === undefined) begin([])
+      else {
+        run.step(
+          memoryStep('session.read', 'session', { id: 'session.read', input: { session }, labels: [] }, async ({ tenant }) => {
+            const { version, turns } = await memory.sessions.read(tenant, session, { last: SESSION_TURNS })
+            return { output: { version, messages: turns.flatMap((turn) => turn.messages) }, labels: joinLabels(...turns.map((turn) => turn.labels)) }
+          }),
+        )
+      }
+    },
+    ended(step) {
+      const { kind, target } = step.spec
+      const { outcome } = step
+      if (kind === 'model' || target.startsWith('session.')) {
+        if (outcome?.status !== 'ok') {
+          const { code, message } = outcome?.error ?? { code: 'internal', message: 'no outcome' }
+          run.fail({ code, message: `step "${step.spec.id}": ${message}` })
+        } else if (kind === 'model') modelEnded(step)
+        else if (target === 'session.read') {
+          const { version, messages } = outcome.output as { version: number; messages: Json[] } // see above
+          sessionVersion = version
+          seen = joinLabels(seen, outcome.labels)
+          begin(messages)
+        } else run.finish(answer, seen)
+        return
+      }
+      // Money and time are the run's: no model can talk its way around them.
+      const { error } = outcome ?? {}
+      if (error?.code === 'budget.exceeded' || error?.code === 'run.deadline') run.fail(error)
+      else callEnded()
+    },
+  }
+}
+
+/** What a model sees of the agent's fact memory. */
+function factTools(agent: Agent): NonNullable<ModelRequest['tools']> {
+  const { facts } = agent.manifest.memory
+  if (facts.length === 0) return []
+  const kind = { type: 'string', enum: facts }
+  const subject = { type: 'string', description: 'whom or what the fact is about' }
+  const about = { type: 'object', additionalProperties: false }
+  return [
+    { name: 'memory_find', description: 'Finds what is remembered of a subject.', parameters: { ...about, properties: { kind, subject }, required: ['kind', 'subject'] } },
+    {
+      name: 'memory_save',
+      description: 'Remembers a value for later runs.',
+      parameters: withReferences({ ...about, properties: { kind, subject, value: {} }, required: ['kind', 'subject', 'value'] }),
+    },
+  ]
+}

@@ -1,0 +1,35 @@
+import { EndedRuns, type Journal } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import { type Run, RunView, type StoredEntry } from '@muster/protocol'
+import type { Logger } from 'pino'
+import { toEvents, withBlobs } from './content.ts'
+
+/** Puts one ended run into the archive, entry by entry as it is stored; then its journal may leave Redis. */
+export async function archiveRun(journal: Journal, memory: Memory, id: string, ttlS: number): Promise<void> {
+  const record = await journal.get(id)
+  if (!record) return // archived before, by a worker that died before it could say so
+  const { tenant } = record.created
+  const entries: StoredEntry[] = []
+  for await (const entry of withBlobs(journal.read(id), tenant, memory)) entries.push(entry)
+  const view = new RunView()
+  for await (const event of toEvents(list(entries))) view.add(event)
+  const run: Run | undefined = view.run
+  if (!run) return
+  await memory.archive.put(tenant, run, entries)
+  await journal.expire(id, tenant, ttlS)
+}
+
+async function* list<T>(items: readonly T[]): AsyncGenerator<T> {
+  yield* items
+}
+
+/** Archives ended runs as they come, in the background; gives how to stop. */
+export function startArchiver(options: { journal: Journal; memory: Memory; worker: string; ttlS: number; log: Logger }): { close(): Promise<void> } {
+  const { journal, memory, worker, ttlS, log } = options
+  const ended = new EndedRuns(journal, 'archiver', worker)
+  ended.start(
+    (run) => archiveRun(journal, memory, run, ttlS),
+    (error, run) => log.warn({ run, err: error }, 'not archived yet; it is tried again'),
+  )
+  return ended
+}

@@ -1,0 +1,34 @@
+import { contentJson } from '@muster/audit'
+import { OFFLOADED } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import { type Entry, type Json, MusterError, type RunEvent, type StoredEntry } from '@muster/protocol'
+
+/** Brings content that was too large for the journal back from the blob store, byte for byte. */
+export async function* withBlobs(entries: AsyncIterable<StoredEntry>, tenant: string, memory: Memory): AsyncGenerator<StoredEntry> {
+  for await (const stored of entries) {
+    if (stored.content !== OFFLOADED) {
+      yield stored
+      continue
+    }
+    const { content } = parse(stored)
+    const text = content === undefined ? undefined : await memory.blobs.get(tenant, content)
+    yield text === undefined ? { seq: stored.seq, hash: stored.hash, bytes: stored.bytes } : { ...stored, content: text }
+  }
+}
+
+/** Entries as clients and drivers read them: parsed, with content. */
+export async function* toEvents(entries: AsyncIterable<StoredEntry>): AsyncGenerator<RunEvent> {
+  for await (const stored of entries) {
+    const content: Json | undefined = stored.content === undefined ? undefined : JSON.parse(contentJson(stored.content))
+    yield { seq: stored.seq, hash: stored.hash, entry: parse(stored), ...(content === undefined ? {} : { content }) }
+  }
+}
+
+function parse(stored: StoredEntry): Entry {
+  try {
+    // Written by the journal alone; `verify` is what checks the format of bytes that nobody trusts.
+    return JSON.parse(stored.bytes) as Entry
+  } catch (cause) {
+    throw new MusterError('journal.corrupt', `entry ${stored.seq} is not JSON`, { cause })
+  }
+}

@@ -1,0 +1,153 @@
+import { type Journal, lostError, Writer } from '@muster/journal'
+import { MusterError, planData } from '@muster/protocol'
+import { Scheduler, type StepHandle } from '@muster/scheduler'
+import type { Plan } from '@muster/sdk'
+import { zodIssues } from '@muster/tools'
+import { ActiveRun, type Driver } from './active-run.ts'
+import { agentDriver } from './agent-driver.ts'
+import { planCodeDriver } from './plan-code-driver.ts'
+import { planDataDriver } from './plan-data-driver.ts'
+import type { Services } from './services.ts'
+import type { StepState } from './step.ts'
+
+/** Version that a plan which came with its run has. */
+export const INLINE = 'inline'
+
+export type EngineOptions = Omit<Services, 'scheduler' | 'writer' | 'schedule' | 'pump'> & {
+  /** Steps that this worker has under way at once. */
+  concurrency: number
+}
+
+/** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
+export class Engine {
+  readonly #services: Services
+  readonly #journal: Journal
+  readonly #writer: Writer
+  readonly #scheduler: Scheduler
+  readonly #runs = new Map<string, ActiveRun>()
+  readonly #steps = new Map<StepHandle, { run: ActiveRun; step: StepState }>()
+  readonly #ready: StepHandle[] = []
+  #pumping = false
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: EngineOptions) {
+    const { journal, memory, log } = options
+    this.#journal = journal
+    this.#scheduler = new Scheduler({ concurrency: options.concurrency })
+    this.#writer = new Writer({
+      redis: journal.redis,
+      keys: journal.keys,
+      clock: options.clock,
+      offload: memory.blobs.put,
+      onWake: (run) => journal.wake(run).catch((error) => log.warn({ run, err: error }, 'parent not enqueued; the sweeper will')),
+      onParentMail: (run) => {
+        if (this.#runs.has(run)) this.mail(run)
+        else journal.notifyMail(run).catch((error) => log.warn({ run, err: error }, 'parent not notified; it reads its inbox with its next append'))
+      },
+      onError: (error) => log.error({ err: error }, 'journal not written'),
+    })
+    this.#services = {
+      ...options,
+      scheduler: this.#scheduler,
+      writer: this.#writer,
+      schedule: (run, step) => {
+        const after = step.spec.after?.flatMap((on) => (on.outcome || on.handle === undefined ? [] : [on.handle])) ?? []
+        step.handle = this.#scheduler.addStep(run.slot, after)
+        this.#steps.set(step.handle, { run, step })
+        this.#pump()
+      },
+      pump: () => this.#pump(),
+    }
+  }
+
+  get held(): number {
+    return this.#runs.size
+  }
+
+  /** Whether this worker carries a definition (`name@version`). */
+  carries(definition: string): boolean {
+    const { app } = this.#services
+    return definition.endsWith(`@${INLINE}`) || app.agents.has(definition) || app.plans.has(definition)
+  }
+
+  /**
+   * Drives one run until it ends or parks.
+   *
+   * @throws MusterError `definition.absent` when this worker does not carry it, `journal.fenced` when
+   * it was lost, `journal.corrupt` when its journal was altered
+   */
+  async process(id: string, definition: string): Promise<void> {
+    if (!this.carries(definition)) throw new MusterError('definition.absent', `this worker does not carry ${definition}`)
+    for (;;) {
+      const hold = await this.#journal.activate(id)
+      if (!hold) return
+      const run = new ActiveRun(this.#services, hold)
+      this.#runs.set(id, run)
+      const how = await this.#drive(run)
+      if (this.#runs.get(id) === run) this.#runs.delete(id)
+      for (const { handle } of run.steps.values()) if (handle !== undefined) this.#steps.delete(handle)
+      // A message came while it was about to park: take it again at once.
+      if (how === 'mail') continue
+      if (how === 'ended' || how === 'parked') return
+      throw lostError(id, how)
+    }
+  }
+
+  async #drive(run: ActiveRun): Promise<Awaited<ActiveRun['closed']>> {
+    try {
+      await run.open(driverOf)
+    } catch (error) {
+      run.abandon()
+      throw error
+    }
+    return run.closed
+  }
+
+  /** There is a message for a run: heeded when it is held here. */
+  mail(run: string): void {
+    this.#runs.get(run)?.mail()
+  }
+
+  /** Gives up every run that is held: another worker takes each up from its journal. */
+  async close(): Promise<void> {
+    clearTimeout(this.#timer)
+    await this.#writer.idle()
+    for (const run of this.#runs.values()) run.abandon()
+  }
+
+  #pump(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    queueMicrotask(() => {
+      this.#pumping = false
+      const { clock } = this.#services
+      this.#scheduler.poll(clock(), this.#ready)
+      for (const handle of this.#ready.splice(0)) {
+        const entry = this.#steps.get(handle)
+        entry?.run.begin(entry.step)
+      }
+      clearTimeout(this.#timer)
+      const next = this.#scheduler.nextTimer
+      if (next !== Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.#pump(), Math.max(next - clock(), 1))
+    })
+  }
+}
+
+function driverOf(run: ActiveRun): Driver {
+  const { definition } = run.created
+  const { app } = run.services
+  const key = `${definition.name}@${definition.version}`
+  if (definition.kind === 'agent') {
+    const agent = app.agents.get(key)
+    if (!agent) throw new MusterError('definition.absent', `this worker does not carry ${key}`)
+    return agentDriver(run, agent)
+  }
+  if (definition.version === INLINE) {
+    const parsed = planData.safeParse(run.plan)
+    if (!parsed.success) throw new MusterError('plan.invalid', 'the plan is not valid', { issues: zodIssues(parsed.error, '/plan') })
+    return planDataDriver(run, parsed.data)
+  }
+  const plan = app.plans.get(key)
+  if (!plan) throw new MusterError('definition.absent', `this worker does not carry ${key}`)
+  return 'data' in plan.body ? planDataDriver(run, plan.body.data) : planCodeDriver(run, plan as Plan & { body: { run: never } })
+}

@@ -1,0 +1,69 @@
+import { joinLabels } from '@muster/governance'
+import { atPointer, type Json, type Label, MusterError, parseReference, type PlanData, type PlanStep, planGraph, resolveReferences } from '@muster/protocol'
+import type { ActiveRun, Driver } from './active-run.ts'
+import type { StepSpec, StepState } from './step.ts'
+import { agentStep, modelStep, type Place, toolStep } from './steps.ts'
+
+/** Drives a plan as data: the whole graph is known at the start, and the scheduler follows its edges. */
+export function planDataDriver(run: ActiveRun, plan: PlanData): Driver {
+  const steps = new Map<string, StepState>()
+  const leaves = new Set<string>()
+  let open = 0
+
+  function output(): { value: Json; labels: readonly Label[] } {
+    let labels = run.created.labels.length > 0 && plan.output === undefined ? ([] as readonly Label[]) : []
+    const template = plan.output ?? Object.fromEntries([...leaves].map((id) => [id, { $ref: `#/steps/${id}/output` }]))
+    const value = resolveReferences(template, (ref) => {
+      const { step, pointer } = parseReference(ref)
+      const from = step === undefined ? { output: run.input, labels: run.created.labels } : steps.get(step)?.outcome
+      labels = joinLabels(labels, from?.labels ?? [])
+      return (from && atPointer(from.output, pointer)) ?? null
+    })
+    return { value, labels }
+  }
+
+  return {
+    asynchronous: false,
+    start() {
+      const graph = planGraph(plan)
+      open = graph.length
+      for (const { id, step, after } of graph) {
+        leaves.add(id)
+        for (const on of after) leaves.delete(on)
+        const place: Place = { id, input: 'model' in step ? step.prompt : step.input, labels: [], after: after.flatMap((on) => steps.get(on) ?? []) }
+        const spec = specOf(run, step, place)
+        steps.set(id, run.step(step.timeoutMs === undefined ? spec : { ...spec, timeoutMs: step.timeoutMs }))
+      }
+    },
+    ended(step) {
+      if (step.outcome?.status !== 'ok') {
+        const { code, message } = step.outcome?.error ?? { code: 'internal', message: 'no outcome' }
+        run.fail({ code, message: `step "${step.spec.id}": ${message}` })
+      } else if (--open === 0) {
+        const { value, labels } = output()
+        run.finish(value, labels)
+      }
+    },
+  }
+}
+
+function specOf(run: ActiveRun, step: PlanStep, place: Place): StepSpec {
+  const { app } = run.services
+  if ('tool' in step) {
+    const tool = app.tools.get(step.tool)
+    if (!tool) throw new MusterError('tool.not_found', `this worker carries no tool "${step.tool}"`, { issues: [{ path: `/steps/${place.id}/tool`, message: 'unknown tool' }] })
+    return toolStep(tool, place)
+  }
+  if ('agent' in step) {
+    const agent = app.agents.get(step.agent)
+    if (!agent) throw new MusterError('definition.not_found', `this worker carries no agent "${step.agent}"`, { issues: [{ path: `/steps/${place.id}/agent`, message: 'unknown agent' }] })
+    return agentStep(agent, 'ended', place)
+  }
+  const { instructions } = step
+  return modelStep(run, step.model, place, ({ input }) => ({
+    messages: [
+      ...(instructions === undefined ? [] : [{ role: 'system' as const, content: instructions }]),
+      { role: 'user', content: typeof input === 'string' ? input : JSON.stringify(input) },
+    ],
+  }))
+}

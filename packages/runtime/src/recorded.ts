@@ -1,0 +1,122 @@
+import { hash } from 'node:crypto'
+import { contentJson, genesis, link } from '@muster/audit'
+import { OFFLOADED } from '@muster/journal'
+import { type Entry, type Json, MusterError, type StoredEntry } from '@muster/protocol'
+import type { Totals } from './active-run.ts'
+import type { Outcome, Verdict, Waiting } from './step.ts'
+
+/** What the journal tells of one step. */
+export interface RecordedStep {
+  kind: string
+  target: string
+  attempt: number
+  inDoubt: boolean
+  /** JSON text of the input as it was recorded, where it was kept. */
+  inputText: string | undefined
+  ended: Outcome | undefined
+  waiting: Waiting | undefined
+  verdicts: Verdict[]
+}
+
+/** What a run's journal tells: enough to build its graph anew. */
+export interface Recorded {
+  input: Json
+  plan: Json | undefined
+  /** Salt of digests of requests that are not kept. */
+  salt: string
+  steps: Map<string, RecordedStep>
+  /** Names of steps in the order in which they ended: outcomes are given to the driver in this order. */
+  order: string[]
+  startedAt: number | undefined
+  totals: Totals
+}
+
+/**
+ * Reads a run's journal, checking the chain on the way: a worker never continues what was altered.
+ *
+ * @throws MusterError `journal.corrupt` naming the entry
+ */
+export async function readRecorded(run: string, entries: AsyncIterable<StoredEntry>, head: string): Promise<Recorded> {
+  const recorded: Recorded = {
+    input: null,
+    plan: undefined,
+    salt: '',
+    steps: new Map(),
+    order: [],
+    startedAt: undefined,
+    totals: { steps: 0, costUsd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
+  }
+  let previous = genesis(run)
+  let seq = 0
+  for await (const stored of entries) {
+    seq++
+    if (stored.seq !== seq || link(previous, stored.bytes) !== stored.hash) throw new MusterError('journal.corrupt', `entry ${seq} of run ${run} does not match the chain`)
+    previous = stored.hash
+    // The bytes are what the journal wrote: their hash has just been checked.
+    record(recorded, JSON.parse(stored.bytes) as Entry, stored.content)
+  }
+  if (previous !== head) throw new MusterError('journal.corrupt', `the journal of run ${run} ends before its head`)
+  return recorded
+}
+
+function record(to: Recorded, entry: Entry, salted: string | undefined): void {
+  const text = salted === undefined || salted === OFFLOADED ? undefined : contentJson(salted)
+  switch (entry.type) {
+    case 'run.created': {
+      const content = text === undefined ? {} : JSON.parse(text)
+      to.input = content.input ?? null
+      to.plan = content.plan
+      to.salt = hash('sha256', salted ?? '', 'hex')
+      break
+    }
+    case 'run.activated':
+      to.startedAt ??= entry.at
+      break
+    case 'step.intent': {
+      const step = stepOf(to, entry)
+      step.attempt = entry.attempt
+      step.inDoubt = true
+      step.inputText = text
+      step.waiting = undefined
+      break
+    }
+    case 'step.waiting': {
+      const step = stepOf(to, entry)
+      step.attempt = entry.attempt
+      step.waiting = { for: entry.for, role: entry.role, child: entry.child, shown: entry.content, shownText: text }
+      if (entry.for === 'approval') step.inputText = undefined
+      break
+    }
+    case 'approval.given': {
+      const step = to.steps.get(entry.step)
+      step?.verdicts.push({ role: entry.role, verdict: entry.verdict, shownText: step.waiting?.shownText, doubt: step.waiting?.for === 'doubt' })
+      if (step) step.waiting = undefined
+      break
+    }
+    case 'step.ended': {
+      const step = stepOf(to, entry)
+      step.attempt = entry.attempt
+      step.inDoubt = false
+      step.waiting = undefined
+      to.totals.costUsd += entry.costUsd ?? 0
+      to.totals.inputTokens += entry.usage?.inputTokens ?? 0
+      to.totals.outputTokens += entry.usage?.outputTokens ?? 0
+      to.totals.cachedTokens += entry.usage?.cachedTokens ?? 0
+      if (entry.retry) break
+      step.ended = { status: entry.status, output: text === undefined ? null : JSON.parse(text), error: entry.error, labels: entry.labels }
+      to.totals.steps++
+      to.order.push(entry.step)
+      break
+    }
+    default:
+  }
+}
+
+function stepOf(to: Recorded, entry: { step: string; kind: string; target: string }): RecordedStep {
+  let step = to.steps.get(entry.step)
+  if (!step) {
+    step = { kind: entry.kind, target: entry.target, attempt: 0, inDoubt: false, inputText: undefined, ended: undefined, waiting: undefined, verdicts: [] }
+    to.steps.set(entry.step, step)
+  }
+  return step
+}

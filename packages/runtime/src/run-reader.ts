@@ -1,0 +1,125 @@
+import type { Journal, RunRecord } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import { isId, MusterError, type Run, type RunEvent, type RunStatus, type RunSummary, RunView, type StoredEntry } from '@muster/protocol'
+import { toEvents, withBlobs } from './content.ts'
+
+/** Where a run's journal ends according to its own record, and its entries as they are stored. */
+export interface StoredRun {
+  head: string
+  entries: number
+  read(after: number): AsyncIterable<StoredEntry>
+}
+
+/** Reads runs for one tenant at a time, from Redis while they are there and from the archive afterwards: the same bytes. */
+export class RunReader {
+  readonly #journal: Journal
+  readonly #memory: Memory
+
+  constructor(journal: Journal, memory: Memory) {
+    this.#journal = journal
+    this.#memory = memory
+  }
+
+  /** @throws MusterError `run.not_found`, for another tenant's run as well */
+  async run(tenant: string, id: string): Promise<Run> {
+    if (await this.#live(tenant, id)) {
+      const view = new RunView()
+      for await (const event of toEvents(withBlobs(this.#journal.read(id), tenant, this.#memory))) view.add(event)
+      if (view.run) return view.run
+    }
+    return this.#archived(tenant, id)
+  }
+
+  /** @throws MusterError `run.not_found` */
+  async stored(tenant: string, id: string): Promise<StoredRun> {
+    const live = await this.#live(tenant, id)
+    if (live) return { head: live.head, entries: live.seq, read: (after) => withBlobs(this.#journal.read(id, after), tenant, this.#memory) }
+    const { head, entries } = await this.#archived(tenant, id)
+    return { head, entries, read: (after) => this.#memory.archive.entries(tenant, id, { after }) }
+  }
+
+  /**
+   * A run's events after `after` as they become durable, up to its end.
+   *
+   * @throws MusterError `run.not_found`
+   */
+  async events(tenant: string, id: string, after: number, signal: AbortSignal): Promise<AsyncGenerator<RunEvent>> {
+    if (await this.#live(tenant, id)) return this.#follow(tenant, id, after, signal)
+    await this.#archived(tenant, id)
+    return toEvents(this.#memory.archive.entries(tenant, id, { after }))
+  }
+
+  async *#follow(tenant: string, id: string, after: number, signal: AbortSignal): AsyncGenerator<RunEvent> {
+    let seen = after
+    for await (const event of toEvents(withBlobs(this.#journal.follow(id, after, signal), tenant, this.#memory))) {
+      yield event
+      seen = event.seq
+      if (event.entry.type === 'run.ended') return
+    }
+    // It was archived and left Redis meanwhile.
+    if (!signal.aborted) yield* toEvents(this.#memory.archive.entries(tenant, id, { after: seen }))
+  }
+
+  /** A tenant's runs, newest first, and the cursor of the next page. */
+  async list(tenant: string, filter: { limit: number; before?: string | undefined; status?: RunStatus | undefined; name?: string | undefined }): Promise<{ runs: RunSummary[]; cursor?: string }> {
+    const wanted = filter.limit + 1
+    const [live, archived] = await Promise.all([this.#listLive(tenant, { ...filter, limit: wanted }), this.#memory.archive.list(tenant, { ...filter, limit: wanted })])
+    const byId = new Map([...archived, ...live].map((run) => [run.id, run]))
+    const runs = [...byId.values()].sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, wanted)
+    if (runs.length < wanted) return { runs }
+    runs.length = filter.limit
+    return { runs, cursor: runs.at(-1)?.id ?? '' }
+  }
+
+  async #listLive(tenant: string, filter: { limit: number; before?: string | undefined; status?: RunStatus | undefined; name?: string | undefined }): Promise<RunSummary[]> {
+    const found: RunSummary[] = []
+    const page = 200
+    for (let before = filter.before; found.length < filter.limit; ) {
+      const records = await this.#journal.list(tenant, page, before)
+      for (const record of records) {
+        if (filter.status !== undefined && record.status !== filter.status) continue
+        if (filter.name !== undefined && record.created.definition.name !== filter.name) continue
+        found.push(summaryOf(record))
+      }
+      before = records.at(-1)?.id
+      if (records.length < page) break
+    }
+    return found.slice(0, filter.limit)
+  }
+
+  async #live(tenant: string, id: string): Promise<RunRecord | undefined> {
+    if (!isId(id)) throw notFound(id)
+    const record = await this.#journal.get(id)
+    return record?.created.tenant === tenant ? record : undefined
+  }
+
+  async #archived(tenant: string, id: string): Promise<Run> {
+    const run = await this.#memory.archive.get(tenant, id)
+    if (!run) throw notFound(id)
+    return run
+  }
+}
+
+function notFound(id: string): MusterError {
+  return new MusterError('run.not_found', `There is no run ${id.slice(0, 64)}`)
+}
+
+function summaryOf({ id, status, created, summary }: RunRecord): RunSummary {
+  const { definition, tenant, session, parent, at } = created
+  // Written by the worker that parked or ended the run.
+  const { costUsd = 0, steps = 0, endedAt } = (summary ?? {}) as { costUsd?: number; steps?: number; endedAt?: number }
+  return {
+    id,
+    tenant,
+    status,
+    kind: definition.kind,
+    name: definition.name,
+    version: definition.version,
+    ...(session === undefined ? {} : { session }),
+    ...(parent ? { parent } : {}),
+    createdAt: at,
+    ...(endedAt === undefined ? {} : { endedAt }),
+    costUsd,
+    steps,
+  }
+}

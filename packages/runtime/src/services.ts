@@ -1,0 +1,31 @@
+import type { PolicySet } from '@muster/governance'
+import type { Journal, Writer } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import type { Models } from '@muster/models'
+import type { Scheduler } from '@muster/scheduler'
+import type { App } from '@muster/sdk'
+import type { Logger } from 'pino'
+import type { ActiveRun } from './active-run.ts'
+import type { StepState } from './step.ts'
+import type { Telemetry } from './telemetry.ts'
+
+/** What every active run of a worker shares. */
+export interface Services {
+  app: App
+  journal: Journal
+  memory: Memory
+  models: Models
+  policy: PolicySet
+  scheduler: Scheduler
+  writer: Writer
+  telemetry: Telemetry
+  log: Logger
+  clock: () => number
+  random: () => number
+  /** Name of this worker, unique among those alive. */
+  worker: string
+  /** Puts a step under the scheduler; it is begun when its turn comes. */
+  schedule: (run: ActiveRun, step: StepState) => void
+  /** The scheduler may have something to start. */
+  pump: () => void
+}

@@ -1,0 +1,128 @@
+import type { Json, Label } from '@muster/protocol'
+import { MusterError } from '@muster/protocol'
+import type { ModelReply, ModelRequest } from '@muster/models'
+import type { Agent } from '@muster/sdk'
+import type { Tool } from '@muster/tools'
+import type { ActiveRun } from './active-run.ts'
+import type { Call, StepSpec, StepState } from './step.ts'
+
+/** Where a step stands in the graph: its name, its input, and what else it waits for. */
+export interface Place {
+  id: string
+  input: Json
+  /** Labels of what in the input is not a reference. */
+  labels: readonly Label[]
+  after?: readonly StepState[]
+}
+
+/** A call of a tool. */
+export function toolStep(tool: Tool, place: Place): StepSpec {
+  const context = ({ signal, idempotencyKey, run, step, tenant }: Call) => ({ signal, idempotencyKey, run, step, tenant })
+  const { reconcile } = tool
+  return {
+    ...place,
+    kind: 'tool',
+    target: tool.name,
+    effect: tool.effect,
+    attempts: tool.attempts,
+    timeoutMs: tool.timeoutMs,
+    declassifies: tool.declassifies,
+    keepInput: true,
+    policy: { action: 'tool:call', resource: { type: 'Tool', name: tool.name, effect: tool.effect } },
+    action: {
+      execute: async (call) => ({ output: await tool.call(call.input, context(call)), labels: tool.labels }),
+      reconcile:
+        reconcile &&
+        (async (call) => {
+          const output = await reconcile(context(call))
+          return output === undefined ? undefined : { output, labels: tool.labels }
+        }),
+    },
+  }
+}
+
+const MODEL_ATTEMPTS = 4
+const MODEL_TIMEOUT_MS = 180_000
+
+/** A model call; its output is `{text, toolCalls}`. The request is made when it is sent, from the outcomes before it. */
+export function modelStep(run: ActiveRun, route: string, place: Place, request: (call: Pick<Call, 'input'>) => ModelRequest): StepSpec {
+  const { models } = run.services
+  return {
+    ...place,
+    kind: 'model',
+    target: route,
+    effect: 'read',
+    attempts: MODEL_ATTEMPTS,
+    timeoutMs: MODEL_TIMEOUT_MS,
+    keepInput: place.input !== null,
+    policy: { action: 'model:invoke', resource: { type: 'Model', name: route } },
+    reserveUsd: () => models.reserveUsd(route, request({ input: place.input })),
+    request: () => JSON.stringify(request({ input: place.input })),
+    action: {
+      execute: async (call) => {
+        const reply: ModelReply = await models.invoke(route, { ...request(call), signal: call.signal, idempotencyKey: call.idempotencyKey })
+        const { text, toolCalls, usage, costUsd, model } = reply
+        return { output: { text, toolCalls: toolCalls.map((toolCall) => ({ ...toolCall })) }, usage, costUsd, model }
+      },
+    },
+  }
+}
+
+/** Runs an agent as a child run, with a journal of its own. */
+export function agentStep(agent: Agent, until: 'ended' | 'parked', place: Place): StepSpec {
+  const { name, version } = agent
+  return {
+    ...place,
+    kind: 'agent',
+    target: `${name}@${version}`,
+    effect: 'write',
+    attempts: 1,
+    timeoutMs: Number.MAX_SAFE_INTEGER,
+    keepInput: true,
+    policy: { action: 'agent:delegate', resource: { type: 'Agent', name } },
+    action: { child: { agent: `${name}@${version}`, until } },
+  }
+}
+
+const MEMORY_TIMEOUT_MS = 30_000
+
+/** One operation on memory: reads are `read`, what changes it is `write` and idempotent by the step. */
+export function memoryStep(operation: MemoryOperation, resource: string, place: Place, execute: (call: Call) => Promise<{ output: Json; labels?: readonly Label[] }>): StepSpec {
+  const reads = operation === 'find' || operation === 'session.read'
+  return {
+    ...place,
+    kind: 'memory',
+    target: operation,
+    effect: reads ? 'read' : 'write',
+    attempts: 5,
+    timeoutMs: MEMORY_TIMEOUT_MS,
+    keepInput: true,
+    policy: { action: reads ? 'memory:read' : 'memory:write', resource: { type: 'Memory', name: resource } },
+    action: { execute },
+  }
+}
+
+export type MemoryOperation = 'find' | 'save' | 'session.read' | 'session.append'
+
+/** Gives the agent's fact memory's step for a call by the model: `memory.find` or `memory.save`. */
+export function factStep(run: ActiveRun, agent: Agent, operation: 'find' | 'save', place: Place): StepSpec {
+  const { facts } = run.services.memory
+  const kinds = agent.manifest.memory.facts
+  const kindOf = (input: Json): string => {
+    const kind = input !== null && typeof input === 'object' && !Array.isArray(input) ? input.kind : undefined
+    return typeof kind === 'string' ? kind : ''
+  }
+  return memoryStep(operation, kindOf(place.input), place, async ({ input, tenant, step, labels }): Promise<{ output: Json; labels?: readonly Label[] }> => {
+    const kind = kindOf(input)
+    const { subject, value } = input as { subject?: Json; value?: Json } // an object, or kindOf gave ''
+    if (!kinds.includes(kind)) throw new MusterError('input.invalid', `kind must be one of ${kinds.join(', ')}`)
+    if (typeof subject !== 'string' || subject === '') throw new MusterError('input.invalid', 'subject must be a text')
+    if (operation === 'find') {
+      const fact = await facts.find(tenant, kind, subject)
+      return { output: { value: fact?.value ?? null }, labels: fact?.labels ?? [] }
+    }
+    if (value === undefined) throw new MusterError('input.invalid', 'value is missing')
+    await facts.put(tenant, { kind, subject, value, run: run.id, step, labels: [...labels] })
+    return { output: { saved: true } }
+  })
+}

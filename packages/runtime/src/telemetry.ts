@@ -1,0 +1,87 @@
+import { type Attributes, context, metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import type { StepError, StepKind } from '@muster/protocol'
+import type { ActiveRun } from './active-run.ts'
+import type { Executed, StepState } from './step.ts'
+
+/** Spans and metrics of runs and steps. Does nothing unless an OpenTelemetry SDK is set up. */
+export interface Telemetry {
+  step(run: ActiveRun, step: StepState, status: string, executed?: Executed, error?: StepError): void
+  run(run: ActiveRun, status: string, error?: StepError): void
+}
+
+export const noTelemetry: Telemetry = { step() {}, run() {} }
+
+const operation: Partial<Record<StepKind, string>> = { model: 'chat', tool: 'execute_tool', agent: 'invoke_agent' }
+
+/**
+ * Names follow OpenTelemetry's semantic conventions for generative AI (`gen_ai.*`); ours begin with
+ * `muster.`. A span is made when its step has ended, with its true times, so that a step costs nothing
+ * while it is under way. Spans of one run share a trace made from the run's id.
+ */
+export function openTelemetry(): Telemetry {
+  const tracer = trace.getTracer('muster')
+  const meter = metrics.getMeter('muster')
+  const steps = meter.createHistogram('muster.step.duration', { unit: 's', description: 'Time of one step attempt' })
+  const runs = meter.createHistogram('muster.run.duration', { unit: 's', description: 'Time of a run from its first activation' })
+  const tokens = meter.createHistogram('gen_ai.client.token.usage', { unit: '{token}', description: 'Tokens of model calls' })
+  const cost = meter.createCounter('muster.cost', { unit: 'USD', description: 'Cost of model calls' })
+
+  /** A run's spans hang under one remote parent derived from the run id, whichever worker makes them. */
+  const parent = (run: ActiveRun) => {
+    const hex = run.id.replaceAll('-', '')
+    return trace.setSpanContext(context.active(), { traceId: hex, spanId: hex.slice(16), traceFlags: 1, isRemote: true })
+  }
+
+  const emit = (run: ActiveRun, name: string, start: number, attributes: Attributes, error?: StepError) => {
+    const kind = attributes['gen_ai.operation.name'] === 'chat' ? SpanKind.CLIENT : SpanKind.INTERNAL
+    const span = tracer.startSpan(name, { kind, startTime: start, attributes }, parent(run))
+    if (error) {
+      span.setAttribute('error.type', error.code)
+      span.setStatus({ code: SpanStatusCode.ERROR, message: error.message })
+    }
+    span.end(run.services.clock())
+  }
+
+  return {
+    step(run, step, status, executed, error) {
+      const { kind, target, id } = step.spec
+      const name = operation[kind] ?? kind
+      const attributes: Attributes = {
+        'gen_ai.operation.name': name,
+        'muster.run.id': run.id,
+        'muster.step.id': id,
+        'muster.step.attempt': step.attempt,
+        'muster.step.status': status,
+        'muster.tenant': run.tenant,
+        ...(step.decision ? { 'muster.decision': step.decision.effect, 'muster.policies': step.decision.policies } : {}),
+        ...(kind === 'tool' ? { 'gen_ai.tool.name': target } : {}),
+        ...(kind === 'model' ? { 'gen_ai.provider.name': 'openai', 'gen_ai.request.model': target } : {}),
+        ...(executed?.model === undefined ? {} : { 'gen_ai.response.model': executed.model }),
+        ...(executed?.usage ? { 'gen_ai.usage.input_tokens': executed.usage.inputTokens, 'gen_ai.usage.output_tokens': executed.usage.outputTokens } : {}),
+      }
+      emit(run, `${name} ${target}`, step.beganAt, attributes, error)
+      const dimensions = { 'gen_ai.operation.name': name, 'muster.target': target, 'muster.step.status': status }
+      steps.record((run.services.clock() - step.beganAt) / 1000, dimensions)
+      if (executed?.usage) {
+        tokens.record(executed.usage.inputTokens, { ...dimensions, 'gen_ai.token.type': 'input' })
+        tokens.record(executed.usage.outputTokens, { ...dimensions, 'gen_ai.token.type': 'output' })
+      }
+      if (executed?.costUsd) cost.add(executed.costUsd, { 'muster.tenant': run.tenant, 'gen_ai.response.model': executed.model ?? target })
+    },
+    run(run, status, error) {
+      const { name, version, kind } = run.created.definition
+      const attributes: Attributes = {
+        'gen_ai.operation.name': kind === 'agent' ? 'invoke_agent' : 'invoke_workflow',
+        'gen_ai.agent.name': name,
+        'gen_ai.agent.version': version,
+        'gen_ai.conversation.id': run.created.session ?? run.id,
+        'muster.run.id': run.id,
+        'muster.run.status': status,
+        'muster.tenant': run.tenant,
+        'muster.cost_usd': run.totals.costUsd,
+      }
+      emit(run, `invoke_agent ${name}`, run.startedAt, attributes, error)
+      runs.record((run.services.clock() - run.startedAt) / 1000, { 'gen_ai.agent.name': name, 'muster.run.status': status })
+    },
+  }
+}

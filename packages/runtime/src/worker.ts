@@ -1,0 +1,91 @@
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { PolicySet } from '@muster/governance'
+import { Activations, Journal } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import type { Models } from '@muster/models'
+import type { App } from '@muster/sdk'
+import { type Logger, pino } from 'pino'
+import { startArchiver } from './archiver.ts'
+import { Engine } from './engine.ts'
+import { noTelemetry, type Telemetry } from './telemetry.ts'
+
+export interface WorkerOptions {
+  redisUrl: string
+  namespace: string
+  app: App
+  policy: PolicySet
+  models: Models
+  memory: Memory
+  /** Runs that the worker holds at once. */
+  concurrency: number
+  /** A worker that has not renewed its locks for this long has lost its runs, ms. */
+  lockMs: number
+  /** How long an archived run stays in Redis, seconds. */
+  journalTtlS: number
+  telemetry?: Telemetry
+  log?: Logger
+  clock?: () => number
+}
+
+export interface Worker {
+  readonly name: string
+  /** Runs held at this moment. */
+  held(): number
+  /** Takes no new runs, gives those at hand `graceMs` to end or park, then leaves them to other workers. */
+  close(graceMs?: number): Promise<void>
+}
+
+/** Starts a worker: publishes what it carries, takes activations, drives runs, archives ended ones. */
+export async function startWorker(options: WorkerOptions): Promise<Worker> {
+  const { app, memory, policy, models } = options
+  const log = options.log ?? pino({ level: 'silent' })
+  const clock = options.clock ?? Date.now
+  const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
+  const journal = new Journal({ url: options.redisUrl, namespace: options.namespace, clock })
+  await journal.ping(5000)
+  await journal.publish(app.manifest)
+  const engine = new Engine({
+    app,
+    journal,
+    memory,
+    models,
+    policy,
+    telemetry: options.telemetry ?? noTelemetry,
+    log,
+    clock,
+    random: Math.random,
+    worker: name,
+    // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
+    concurrency: options.concurrency * 4,
+  })
+  const activations = new Activations(journal, {
+    concurrency: options.concurrency,
+    lockMs: options.lockMs,
+    process: async (run, definition) => {
+      try {
+        await engine.process(run, definition)
+      } catch (error) {
+        log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
+        throw error
+      }
+    },
+    onMail: (run) => engine.mail(run),
+    onError: (error) => log.warn({ err: error }, 'queue'),
+  })
+  await activations.ready()
+  const archiver = startArchiver({ journal, memory, worker: name, ttlS: options.journalTtlS, log })
+  return {
+    name,
+    held: () => engine.held,
+    async close(graceMs = 10_000) {
+      const drained = activations.close()
+      const grace = new Promise((resolve) => setTimeout(resolve, graceMs).unref())
+      await Promise.race([drained, grace])
+      await engine.close()
+      await drained
+      await archiver.close()
+      await journal.close()
+    },
+  }
+}

@@ -1,0 +1,182 @@
+import { errorCatalog, type ErrorCode, isEnded, type Json, MusterError, type PlanData, type Run, type RunEvent, type RunStatus, type RunSummary, type StartRun } from '@muster/protocol'
+import type { InputOf, OutputOf } from '@muster/tools'
+import { createParser, type EventSourceMessage } from 'eventsource-parser'
+import type { Agent } from './agent.ts'
+import type { Plan } from './plan.ts'
+
+export interface ClientOptions {
+  /** Address of the server; `MUSTER_URL`, else http://127.0.0.1:7420. */
+  url?: string
+  /** API key; `MUSTER_KEY` unless given. */
+  key?: string
+  fetch?: typeof fetch
+}
+
+export interface StartOptions {
+  /** The same key and request give the same run, however often it is sent. */
+  idempotencyKey?: string
+  session?: string
+  labels?: string[]
+}
+
+type ResultOf<T> = T extends Agent ? OutputOf<T> : T extends Plan<string, infer _I, infer Output> ? Output : Json
+type StartInput<T> = T extends Agent | Plan ? InputOf<T> : Json
+
+/** One run, by its id. */
+export interface RunHandle<Output> {
+  readonly id: string
+  get(): Promise<Run>
+  /** The journal's entries from the first, or after `after`, as they become durable; ends when the run has ended. Reconnects by itself. */
+  events(options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<RunEvent>
+  /** What the run gives, when it has ended. Throws a MusterError with the run's error when it failed. */
+  result(options?: { signal?: AbortSignal }): Promise<Output>
+  cancel(): Promise<void>
+}
+
+export interface Muster {
+  runs: {
+    start<T extends Agent | Plan | string | PlanData>(what: T, input: StartInput<T>, options?: StartOptions): Promise<RunHandle<ResultOf<T>>>
+    /** The run with this id; nothing is sent until it is asked for something. */
+    of<Output = Json>(id: string): RunHandle<Output>
+    get(id: string): Promise<Run>
+    list(filter?: { status?: RunStatus; name?: string; limit?: number; cursor?: string }): Promise<{ runs: RunSummary[]; cursor?: string }>
+    stream(id: string, options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<RunEvent>
+    cancel(id: string): Promise<void>
+    /** Answers an approval; `digest` is what `run.waiting` shows, so that nothing else is approved by mistake. */
+    approve(id: string, approval: { step: string; verdict: 'approve' | 'deny'; digest: string }): Promise<void>
+  }
+  /** Any path of the API; throws the server's problem as a MusterError. */
+  request<T>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<T>
+}
+
+/** A client of the HTTP API. */
+export function createMuster(options: ClientOptions = {}): Muster {
+  const base = (options.url ?? process.env.MUSTER_URL ?? 'http://127.0.0.1:7420').replace(/\/$/, '')
+  const key = options.key ?? process.env.MUSTER_KEY
+  const send = options.fetch ?? fetch
+
+  async function open(method: string, path: string, body: unknown, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
+    let response: Response
+    try {
+      response = await send(base + path, {
+        method,
+        headers: {
+          ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        ...(signal ? { signal } : {}),
+      })
+    } catch (error) {
+      if (signal?.aborted) throw error
+      throw new MusterError('request.not_found', `No Muster server answers at ${base}: start one with \`npx pnpm@12 dev\`, or set MUSTER_URL`, { cause: error })
+    }
+    if (!response.ok) throw await problem(response)
+    return response
+  }
+
+  async function request<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+    const response = await open(method, path, body, headers)
+    // The server's answers follow its OpenAPI document, from which the callers' types come.
+    return (response.status === 204 ? undefined : await response.json()) as T
+  }
+
+  async function* stream(id: string, { after = 0, signal }: { after?: number; signal?: AbortSignal } = {}): AsyncGenerator<RunEvent> {
+    for (let failures = 0; ; ) {
+      try {
+        const response = await open('GET', `/v1/runs/${encodeURIComponent(id)}/events`, undefined, { accept: 'text/event-stream', 'last-event-id': String(after) }, signal)
+        failures = 0
+        for await (const event of sse(response)) {
+          if (event.event === 'end') return
+          const run: RunEvent = JSON.parse(event.data)
+          after = run.seq
+          yield run
+          if (run.entry.type === 'run.ended') return
+        }
+      } catch (error) {
+        if (signal?.aborted) return
+        if (error instanceof MusterError && error.status < 500 && !(error.cause instanceof Error)) throw error
+        if (++failures > 20) throw error
+      }
+      // The connection ended before the run did: go on where it stopped.
+      await new Promise((resolve) => setTimeout(resolve, Math.min(100 * 2 ** failures, 5000)))
+    }
+  }
+
+  async function result<Output>(id: string, signal?: AbortSignal): Promise<Output> {
+    for (;;) {
+      const run: Run = await request('GET', `/v1/runs/${encodeURIComponent(id)}`)
+      if (run.status === 'succeeded') return run.output as Output // checked against the definition's schema by the worker
+      if (isEnded(run.status)) {
+        const code = run.error?.code ?? 'internal'
+        throw new MusterError(code in errorCatalog ? (code as ErrorCode) : 'tool.failed', run.error?.message ?? `run ${id} ${run.status}`)
+      }
+      for await (const event of stream(id, { after: run.entries, ...(signal ? { signal } : {}) })) if (event.entry.type === 'run.ended') break
+      signal?.throwIfAborted()
+    }
+  }
+
+  const of = <Output>(id: string): RunHandle<Output> => ({
+    id,
+    get: () => request('GET', `/v1/runs/${encodeURIComponent(id)}`),
+    events: (options) => stream(id, options),
+    result: (options) => result(id, options?.signal),
+    cancel: () => request('POST', `/v1/runs/${encodeURIComponent(id)}/cancel`),
+  })
+
+  return {
+    request,
+    runs: {
+      of,
+      async start(what, input, { idempotencyKey, session, labels } = {}) {
+        const target = await targetOf(what)
+        const run = await request<Run>('POST', '/v1/runs', { ...target, input, session, labels }, idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey })
+        return of(run.id)
+      },
+      get: (id) => request('GET', `/v1/runs/${encodeURIComponent(id)}`),
+      list: (filter = {}) => request('GET', `/v1/runs?${new URLSearchParams(Object.entries(filter).map(([name, value]): [string, string] => [name, String(value)]))}`),
+      stream,
+      cancel: (id) => request('POST', `/v1/runs/${encodeURIComponent(id)}/cancel`),
+      approve: (id, { step, verdict, digest }) => request('POST', `/v1/runs/${encodeURIComponent(id)}/approvals`, { step, verdict, digest }),
+    },
+  }
+
+  async function targetOf(what: Agent | Plan | string | PlanData): Promise<Pick<StartRun, 'agent' | 'plan' | 'version'>> {
+    if (typeof what === 'string') return byName(what)
+    if (!('kind' in what)) return { plan: what }
+    return what.kind === 'agent' ? { agent: what.name, version: what.version } : { plan: what.name, version: what.version }
+  }
+
+  /** A bare name is an agent or a plan: the server knows which. */
+  async function byName(name: string): Promise<{ agent: string } | { plan: string }> {
+    const { definitions } = await request<{ definitions: { kind: 'agent' | 'plan'; name: string }[] }>('GET', '/v1/definitions')
+    const found = definitions.find((definition) => definition.name === name)
+    if (found) return found.kind === 'agent' ? { agent: name } : { plan: name }
+    const names = definitions.map((definition) => definition.name).join(', ') || 'none: no worker has started yet'
+    throw new MusterError('definition.not_found', `There is no agent or plan "${name}". Known: ${names}`)
+  }
+}
+
+async function problem(response: Response): Promise<MusterError> {
+  const text = await response.text()
+  try {
+    const body: { code?: string; detail?: string; errors?: { path: string; message: string }[] } = JSON.parse(text)
+    if (body.code !== undefined && body.code in errorCatalog) {
+      return new MusterError(body.code as ErrorCode, body.detail ?? '', body.errors ? { issues: body.errors } : {})
+    }
+  } catch {
+    // Not a problem document: a proxy's page, say.
+  }
+  return new MusterError('internal', `HTTP ${response.status}: ${text.slice(0, 200)}`)
+}
+
+async function* sse(response: Response): AsyncGenerator<EventSourceMessage> {
+  const events: EventSourceMessage[] = []
+  const parser = createParser({ onEvent: (event) => events.push(event) })
+  const decoder = new TextDecoder()
+  for await (const chunk of response.body ?? []) {
+    parser.feed(decoder.decode(chunk, { stream: true }))
+    yield* events.splice(0)
+  }
+}

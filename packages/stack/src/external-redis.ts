@@ -1,0 +1,33 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MusterError } from '@muster/protocol'
+import { shownAddress } from './address.ts'
+import { type RedisFacts, readRedisFacts } from './redis-facts.ts'
+import type { RedisService } from './redis-service.ts'
+
+const limitMs = 3000
+const pollMs = 25
+
+/** The user's own server, once it answers and is known not to drop data. */
+export async function externalRedis(url: string): Promise<RedisService> {
+  const facts = await readExternal(url)
+  if (facts.evictionPolicy !== undefined && facts.evictionPolicy !== 'noeviction') {
+    const detail = `Redis at ${shownAddress(url)} has maxmemory-policy ${facts.evictionPolicy}, which may drop data`
+    throw new MusterError('redis.unsafe', detail)
+  }
+  return { url, source: 'external', version: facts.version, stop: async () => undefined }
+}
+
+async function readExternal(url: string): Promise<RedisFacts> {
+  const end = performance.now() + limitMs
+  const unavailable = (why: string) =>
+    new MusterError('redis.unavailable', `Redis at ${shownAddress(url)} cannot be used: ${why}`)
+  while (true) {
+    const left = Math.max(1, end - performance.now())
+    const facts = await readRedisFacts(url, left).catch((error: Error) => {
+      throw unavailable(error.message)
+    })
+    if (!facts.loading) return facts
+    if (left < pollMs) throw unavailable(`it still loads its data after ${limitMs} ms`)
+    await sleep(pollMs)
+  }
+}

@@ -1,0 +1,130 @@
+import { type Effect, effect, type Issue, type Json, type JsonSchema, type Label, MusterError, name, type ToolManifest } from '@muster/protocol'
+import { hash } from 'node:crypto'
+import { z } from 'zod'
+
+/** What a tool is told of the call besides its input. */
+export interface ToolContext {
+  /** Aborts on cancel, on timeout and when the worker has lost the run. */
+  signal: AbortSignal
+  /** The same for every attempt of the step: what the outside may use to recognise a repeat. */
+  idempotencyKey: string
+  run: string
+  step: string
+  tenant: string
+}
+
+export interface ToolOptions<Name extends string, Input extends z.ZodType, Output extends z.ZodType> {
+  /** Letters, digits, `.`, `_` and `-`; by habit `noun.verb`. */
+  name: Name
+  /** What it does, for the model that chooses it. */
+  description?: string
+  /** What it does to the outside; decides what happens after a crash. */
+  effect: Effect
+  input: Input
+  output: Output
+  /** Marks put on every output: `untrusted` for what strangers wrote. */
+  labels?: readonly Label[]
+  /** Marks that its output no longer carries, because it checks: use with care, auditors see it. */
+  declassifies?: readonly Label[]
+  /** Milliseconds that one attempt may take; five minutes unless given. */
+  timeoutMs?: number
+  /** Attempts in all; three unless given, one for effect `once`. */
+  attempts?: number
+  run: (input: z.output<Input>, context: ToolContext) => Promise<z.input<Output>> | z.input<Output>
+  /** For effect `once` after a crash: finds out whether it happened, by its idempotency key. */
+  reconcile?: (context: ToolContext) => Promise<z.input<Output> | undefined>
+}
+
+export interface Tool<Name extends string = string, Input extends z.ZodType = z.ZodType, Output extends z.ZodType = z.ZodType> {
+  readonly kind: 'tool'
+  readonly name: Name
+  readonly description: string
+  readonly effect: Effect
+  readonly input: Input
+  readonly output: Output
+  readonly labels: readonly Label[]
+  readonly declassifies: readonly Label[]
+  readonly timeoutMs: number
+  readonly attempts: number
+  readonly manifest: ToolManifest
+  /** Runs the tool on input that is checked against its schema; gives output that is checked too. */
+  call(input: Json, context: ToolContext): Promise<Json>
+  /** Asks the outside whether a call under this key happened; undefined when it did not. Absent when the tool cannot tell. */
+  reconcile: ((context: ToolContext) => Promise<Json | undefined>) | undefined
+}
+
+export type InputOf<T> = T extends { input: infer I extends z.ZodType } ? z.input<I> : never
+export type OutputOf<T> = T extends { output: infer O extends z.ZodType } ? z.output<O> : never
+
+/**
+ * Defines a tool: what an agent or plan may do.
+ *
+ * @throws MusterError `definition.invalid` at definition time, naming what is wrong
+ */
+export function tool<const Name extends string, Input extends z.ZodType, Output extends z.ZodType>(
+  options: ToolOptions<Name, Input, Output>,
+): Tool<Name, Input, Output> {
+  if (!name.safeParse(options.name).success) {
+    throw new MusterError('definition.invalid', `tool "${options.name}": a name has letters, digits, ".", "_" and "-"`)
+  }
+  if (!effect.safeParse(options.effect).success) {
+    throw new MusterError('definition.invalid', `tool "${options.name}": effect is one of ${effect.options.join(', ')}`)
+  }
+  if (options.reconcile && options.effect !== 'once') {
+    throw new MusterError('definition.invalid', `tool "${options.name}": only a tool with effect "once" needs reconcile`)
+  }
+  const { reconcile } = options
+  const describe = {
+    name: options.name,
+    description: options.description ?? '',
+    effect: options.effect,
+    labels: [...(options.labels ?? [])],
+    declassifies: [...(options.declassifies ?? [])],
+    input: toJsonSchema(options.input, 'input'),
+    output: toJsonSchema(options.output, 'output'),
+  }
+  const output = (value: unknown) => checked(options.output, value, 'output.invalid', `the output of ${options.name}`)
+  return {
+    ...describe,
+    kind: 'tool',
+    input: options.input,
+    output: options.output,
+    timeoutMs: options.timeoutMs ?? 300_000,
+    attempts: options.attempts ?? (options.effect === 'once' ? 1 : 3),
+    manifest: { ...describe, hash: hash('sha256', JSON.stringify([describe, String(options.run)]), 'hex') },
+    async call(input, context) {
+      // zod's output type of an unknown schema is unknown; `run` was typed by the same schema.
+      const parsed = checked(options.input, input, 'input.invalid', `the input of ${options.name}`) as z.output<Input>
+      return output(await options.run(parsed, context))
+    },
+    reconcile:
+      reconcile &&
+      (async (context) => {
+        const value = await reconcile(context)
+        return value === undefined ? undefined : output(value)
+      }),
+  }
+}
+
+/** The schema as JSON Schema 2020-12; what it cannot express (a transform, say) is left open. */
+export function toJsonSchema(schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
+  // zod types the result as its own schema type; it is plain JSON.
+  return z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as JsonSchema
+}
+
+/** Parses a value by a schema, or throws with the path of each mistake. */
+export function checked(schema: z.ZodType, value: unknown, code: 'input.invalid' | 'output.invalid', what: string): Json {
+  const parsed = schema.safeParse(value)
+  if (parsed.success) {
+    // What goes into the journal is JSON: undefined fields vanish here and not there.
+    return parsed.data === undefined ? null : JSON.parse(JSON.stringify(parsed.data))
+  }
+  const issues = zodIssues(parsed.error)
+  const detail = issues.map((issue) => `${issue.path || '/'} ${issue.message}`).join('; ')
+  throw new MusterError(code, `${what} does not match its schema: ${detail}`, { issues })
+}
+
+/** zod's issues with their paths as JSON Pointers. */
+export function zodIssues(error: z.ZodError, base = ''): Issue[] {
+  return error.issues.map((issue) => ({ path: base + issue.path.map((part) => `/${String(part)}`).join(''), message: issue.message }))
+}
