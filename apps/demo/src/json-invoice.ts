@@ -4,15 +4,15 @@ import { checkInvoice, noInvoice, type Parsed } from './invoice.ts'
 
 /** An invoice as our vendors send it in JSON. */
 const shape = z.object({
-  number: z.unknown(),
-  issued: z.unknown(),
+  number: z.unknown().optional(),
+  issued: z.unknown().optional(),
   vendor: z.union([z.string(), z.object({ name: z.string(), id: z.string().optional() })]).optional(),
   iban: z.string().transform(normalIban).optional(),
-  currency: z.unknown(),
+  currency: z.unknown().optional(),
   order: z.string().optional(),
-  lines: z.unknown(),
-  tax: z.unknown(),
-  total: z.unknown(),
+  lines: z.unknown().optional(),
+  tax: z.unknown().optional(),
+  total: z.unknown().optional(),
   memo: z.string().optional(),
 })
 
@@ -28,18 +28,10 @@ export function parseJsonInvoice(text: string): Parsed {
     const at = found.error.issues.map(({ path }) => path.join('.') || 'document')
     return noInvoice(`the JSON is no invoice: its ${at.join(', ')} is not as expected`)
   }
-  const { vendor, total, tax = 0, ...rest } = found.data
+  const { number, issued, vendor, iban, currency, order, lines, tax = 0, total, memo } = found.data
+  const [name, vendorId] = typeof vendor === 'string' ? [vendor] : [vendor?.name, vendor?.id]
   return checkInvoice(
-    {
-      ...rest,
-      vendor: typeof vendor === 'string' ? vendor : vendor?.name,
-      vendorId: typeof vendor === 'string' ? undefined : vendor?.id,
-      amount: total,
-      tax,
-      order: rest.order,
-      iban: rest.iban,
-      memo: rest.memo,
-    },
+    { number, vendor: name, vendorId, iban, currency, amount: total, tax, order, issued, lines, memo },
     'the JSON document',
   )
 }

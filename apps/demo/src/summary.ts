@@ -9,9 +9,9 @@ export function summary({ paid, blocked, needsApproval, setAside, failed, costUs
     section('Paid', paid, (item) => [line(item), `receipt ${item.receipt}, ${item.reason}`]),
     section('Needs approval', needsApproval, (item) => [line(item), item.reason, `run ${item.run}`]),
     section('Blocked', blocked, (item) => [line(item), item.reason]),
-    section('Set aside', setAside, (item) => [item.file, item.reason]),
+    section('Set aside', setAside, (item) => [printable(item.file), item.reason]),
     section('Failed', failed, (item) => [
-      item.file,
+      printable(item.file),
       item.reason,
       ...(item.run === undefined ? [] : [`run ${item.run}`]),
     ]),
@@ -33,10 +33,10 @@ function section<T>(title: string, items: readonly T[], linesOf: (item: T) => st
 }
 
 function line({ file, vendor, amount }: { file: string; vendor: string; amount: number }): string {
-  return `${file.padEnd(32)} ${formatAmount(amount).padStart(12)}  ${vendor}`
+  return `${printable(file).padEnd(32)} ${formatAmount(amount).padStart(12)}  ${printable(vendor)}`
 }
 
-/** Breaks a reason between words; in it may stand what a stranger wrote, so control characters go. */
+/** Breaks a reason between words. */
 function wrap(text: string): string[] {
   const rows: string[] = []
   let row = ''
@@ -49,6 +49,7 @@ function wrap(text: string): string[] {
   return [...rows, `      ${row}`]
 }
 
+/** A stranger may have written it: what would steer the terminal goes. */
 function printable(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\s]+/gu, ' ').trim()
 }

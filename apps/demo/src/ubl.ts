@@ -62,7 +62,15 @@ export function parseUbl(xml: string): Parsed {
     return noInvoice('the XML declares a DOCTYPE or entities, which can pull in other files: refused unread')
   }
   const valid = XMLValidator.validate(xml)
-  if (valid !== true) return noInvoice(`the XML is damaged at line ${valid.err.line}: ${valid.err.msg}`)
+  if (valid !== true) {
+    const { line, msg } = valid.err
+    // The validator lists elements that are still open at the end as JSON and at line 1.
+    return noInvoice(
+      msg.startsWith("Invalid '[")
+        ? 'the XML is cut off: it ends before all elements are closed'
+        : `the XML is damaged at line ${line}: ${msg}`,
+    )
+  }
   const root = z.record(z.string(), z.unknown()).safeParse(parser.parse(xml))
   const names = Object.keys(root.data ?? {}).filter((name) => !name.startsWith('?') && name !== '#text')
   if (names[0] !== 'Invoice') return noInvoice(`the XML is a <${names[0] ?? ''}>, not a UBL <Invoice>`)

@@ -13,7 +13,7 @@ export interface ClientOptions {
 }
 
 export interface StartOptions {
-  /** The same key and request give the same run, however often it is sent. */
+  /** The same key and request give the same run, however often it is sent. A new one unless given, so that our own retries start one run. */
   idempotencyKey?: string
   session?: string
   labels?: string[]
@@ -47,7 +47,12 @@ export interface Muster {
   }
   /** Any path of the API; throws the server's problem as a MusterError. */
   request<T>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<T>
+  /** The same, for an answer that is not one JSON value. */
+  open(method: string, path: string): Promise<Response>
 }
+
+/** How often a start is sent again while the server answers 503. */
+const START_RETRIES = 4
 
 /** A client of the HTTP API. */
 export function createMuster(options: ClientOptions = {}): Muster {
@@ -55,7 +60,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
   const key = options.key ?? process.env.MUSTER_KEY
   const send = options.fetch ?? fetch
 
-  async function open(method: string, path: string, body: unknown, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
+  async function open(method: string, path: string, body?: unknown, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> {
     let response: Response
     try {
       response = await send(base + path, {
@@ -127,12 +132,20 @@ export function createMuster(options: ClientOptions = {}): Muster {
 
   return {
     request,
+    open: (method, path) => open(method, path),
     runs: {
       of,
-      async start(what, input, { idempotencyKey, session, labels } = {}) {
-        const target = await targetOf(what)
-        const run = await request<Run>('POST', '/v1/runs', { ...target, input, session, labels }, idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey })
-        return of(run.id)
+      async start(what, input, { idempotencyKey = crypto.randomUUID(), session, labels } = {}) {
+        const body = { ...(await targetOf(what)), input, session, labels }
+        for (let failures = 0; ; ) {
+          try {
+            const run = await request<Run>('POST', '/v1/runs', body, { 'idempotency-key': idempotencyKey })
+            return of(run.id)
+          } catch (error) {
+            if (!(error instanceof MusterError) || error.status !== 503 || ++failures > START_RETRIES) throw error
+            await new Promise((resolve) => setTimeout(resolve, 250 * 2 ** failures))
+          }
+        }
       },
       get: (id) => request('GET', `/v1/runs/${encodeURIComponent(id)}`),
       list: (filter = {}) => request('GET', `/v1/runs?${new URLSearchParams(Object.entries(filter).map(([name, value]): [string, string] => [name, String(value)]))}`),

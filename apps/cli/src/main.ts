@@ -1,0 +1,152 @@
+#!/usr/bin/env node
+import { type Config, describeConfig, readConfig, type RunStatus, type RunSummary } from '@muster/protocol'
+import Table from 'cli-table3'
+import { Command, InvalidArgumentError } from 'commander'
+import pc from 'picocolors'
+import { approveCommand } from './approve-command.ts'
+import { client } from './connection.ts'
+import { devCommand } from './dev-command.ts'
+import { fail, money, plain, print } from './output.ts'
+import { runCommand } from './run-command.ts'
+import { serve, serverCommand, workerCommand } from './service-command.ts'
+import { traceCommand } from './trace-command.ts'
+import { verifyCommand } from './verify-command.ts'
+
+const program = new Command('muster').description('A runtime for managed agents: durable, governed, provable.').version('0.1.0').showHelpAfterError()
+
+/** Runs an action with the configuration; a failure is told as a person or a program can read it. */
+function action(run: (config: Config) => Promise<number | void>, json = false): Promise<void> {
+  return (async () => run(readConfig(process.env)))().then(
+    (code) => {
+      if (typeof code === 'number') process.exitCode = code
+    },
+    (error) => {
+      process.exitCode = fail(error, json)
+    },
+  )
+}
+
+interface Json {
+  json: boolean
+}
+
+const flag = ['--json', 'print JSON for programs', false] as const
+
+program
+  .command('dev')
+  .description('start everything on this machine; without --app, the demo')
+  .option('--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)')
+  .option('--policy <path>', 'Cedar policy file or folder (MUSTER_POLICY)')
+  .action((options: { app?: string; policy?: string }) => action((config) => devCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP, MUSTER_POLICY: options.policy ?? config.MUSTER_POLICY })))
+
+program
+  .command('server')
+  .description('the HTTP API')
+  .action(() => serve(async () => serverCommand(readConfig(process.env))))
+
+program
+  .command('worker')
+  .description('take runs and drive them')
+  .option('--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)')
+  .action((options: { app?: string }) =>
+    serve(async () => {
+      const config = readConfig(process.env)
+      return workerCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP })
+    }),
+  )
+
+program
+  .command('run <name>')
+  .description('start a run of an agent or plan and follow it')
+  .option('--input <file>', 'a file, - for standard input, or JSON itself', '{}')
+  .option('--session <name>', 'conversation that the run continues')
+  .option('--idempotency-key <key>', 'the same key and input give the same run')
+  .option('--detach', 'print the run id and leave it running')
+  .option(...flag)
+  .action((name: string, options: { input: string; session?: string; idempotencyKey?: string; detach?: boolean } & Json) =>
+    action((config) => runCommand(client(config), name, options), options.json),
+  )
+
+program
+  .command('runs')
+  .description('list runs, newest first')
+  .option('--status <status>', 'queued, running, waiting, succeeded, failed or cancelled')
+  .option('--name <name>', 'of an agent or plan')
+  .option('--limit <n>', 'how many', positive, 20)
+  .option('--cursor <cursor>', 'where to go on')
+  .option(...flag)
+  .action((options: { status?: RunStatus; name?: string; limit: number; cursor?: string } & Json) =>
+    action(async (config) => {
+      const { json, ...filter } = options
+      const page = await client(config).runs.list(filter)
+      if (json) print(page)
+      else console.log(runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)))
+    }, options.json),
+  )
+
+program
+  .command('trace <run>')
+  .description('show what a run did, step by step')
+  .option(...flag)
+  .action((id: string, { json }: Json) => action((config) => traceCommand(client(config), id, json), json))
+
+program
+  .command('verify <run>')
+  .description("check a run's journal: every byte of every entry, and their order")
+  .option(...flag)
+  .action((id: string, { json }: Json) => action((config) => verifyCommand(client(config), id, json), json))
+
+program
+  .command('approve <run>')
+  .description('show what a run waits for, and answer it')
+  .option('--step <step>', 'which step, when several wait')
+  .option('--yes', 'let exactly this happen')
+  .option('--no', 'refuse it')
+  .option(...flag)
+  .action((id: string, options: { step?: string; yes?: boolean; no?: boolean } & Json) => action((config) => approveCommand(client(config), id, options), options.json))
+
+program
+  .command('cancel <run>')
+  .description('end a run')
+  .option(...flag)
+  .action((id: string, { json }: Json) =>
+    action(async (config) => {
+      await client(config).runs.cancel(id)
+      if (json) print({ id })
+      else console.log(`asked run ${id} to end`)
+    }, json),
+  )
+
+program
+  .command('config')
+  .description('print every setting, its value and what it is for')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const rows = describeConfig(config, process.env)
+      if (json) {
+        print(rows)
+        return
+      }
+      const table = new Table({ head: ['variable', 'value', 'what it is for'], style: { head: [] } })
+      for (const row of rows) table.push([row.name, row.set ? pc.bold(row.value ?? '') : (row.value ?? pc.dim('not set')), row.about])
+      console.log(table.toString())
+    }, json),
+  )
+
+function positive(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1 || value > 200) throw new InvalidArgumentError('a number from 1 to 200')
+  return value
+}
+
+function runsTable(runs: readonly RunSummary[]): string {
+  const table = new Table({ head: ['run', 'what', 'status', 'created', 'steps', 'cost'], style: { head: [] } })
+  for (const run of runs) {
+    const status = { succeeded: pc.green, failed: pc.red, cancelled: pc.dim, waiting: pc.yellow, running: pc.cyan, queued: pc.dim }[run.status]
+    table.push([run.id, plain(`${run.name}@${run.version}`), status(run.status), new Date(run.createdAt).toISOString(), run.steps, money(run.costUsd)])
+  }
+  return table.toString()
+}
+
+await program.parseAsync()

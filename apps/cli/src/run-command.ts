@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs'
+import { text as readAll } from 'node:stream/consumers'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import { type DefinitionManifest, type Json, MusterError, type Run, type RunEvent } from '@muster/protocol'
+import type { Muster } from '@muster/sdk'
+import pc from 'picocolors'
+import { duration, money, plain, print } from './output.ts'
+
+/** Exit code of a run that waits for a person. */
+const WAITS = 3
+
+export interface RunOptions {
+  input: string
+  session?: string
+  idempotencyKey?: string
+  detach?: boolean
+  json: boolean
+}
+
+/** `muster run`: starts a run, shows its progress, prints what it gives. Gives the exit code. */
+export async function runCommand(muster: Muster, name: string, options: RunOptions): Promise<number> {
+  const { definitions } = await muster.request<{ definitions: DefinitionManifest[] }>('GET', '/v1/definitions')
+  const definition = definitions.find((candidate) => candidate.name === name)
+  const input = await readInput(options.input, definition)
+  const handle = await muster.runs.start(name, input, {
+    ...(options.session === undefined ? {} : { session: options.session }),
+    ...(options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey }),
+  })
+  if (options.detach) {
+    if (options.json) print(await handle.get())
+    else console.log(handle.id)
+    return 0
+  }
+  const stopped = new AbortController()
+  const detach = () => {
+    console.error(`\n${pc.yellow('detached')}: the run goes on. Follow it with \`muster trace ${handle.id}\`, end it with \`muster cancel ${handle.id}\`.`)
+    stopped.abort()
+  }
+  process.once('SIGINT', detach)
+  if (!options.json) console.error(pc.dim(`run ${handle.id}`))
+  for await (const event of handle.events({ signal: stopped.signal })) {
+    if (!options.json) progress(event)
+    if (event.entry.type === 'run.parked' && (await handle.get()).waiting.some((waiting) => waiting.for !== 'child')) break
+  }
+  process.removeListener('SIGINT', detach)
+  if (stopped.signal.aborted) return 130
+  return report(await handle.get(), options.json)
+}
+
+function report(run: Run, json: boolean): number {
+  if (json) print(run)
+  else if (run.status === 'succeeded') print(run.output)
+  else if (run.error) console.error(`${pc.red(run.status)} ${run.error.code}: ${plain(run.error.message)}\n${pc.dim(`see \`muster trace ${run.id}\``)}`)
+  if (run.status === 'waiting') {
+    for (const { step, role, target } of run.waiting.filter((waiting) => waiting.for !== 'child')) {
+      console.error(`${pc.yellow('waits')} for ${role} to approve ${target} (step ${step}): \`muster approve ${run.id}\` shows it`)
+    }
+    return WAITS
+  }
+  return run.status === 'succeeded' ? 0 : 1
+}
+
+/**
+ * A file's name, `-` for standard input, or JSON itself. A file that is not JSON, or whose JSON does
+ * not match an agent that also takes text, goes in as text.
+ */
+async function readInput(source: string, definition: DefinitionManifest | undefined): Promise<Json> {
+  if (/^\s*[{["]/.test(source)) {
+    try {
+      return JSON.parse(source)
+    } catch (cause) {
+      throw new MusterError('request.invalid_json', `--input is not valid JSON: ${cause instanceof Error ? cause.message : ''}`, { cause })
+    }
+  }
+  let text: string
+  try {
+    text = source === '-' ? await readAll(process.stdin) : readFileSync(source, 'utf8')
+  } catch (cause) {
+    throw new MusterError('request.invalid', `--input: ${source} cannot be read`, { cause })
+  }
+  const accepts = definition ? new Ajv2020({ strict: false }).compile(definition.input) : () => true
+  let value: Json
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return text
+  }
+  return !accepts(value) && accepts(text) ? text : value
+}
+
+function progress({ entry }: RunEvent): void {
+  if (entry.type === 'step.ended' && !entry.retry) {
+    const mark = entry.status === 'ok' ? pc.green('✓') : entry.status === 'denied' ? pc.yellow('⊘') : pc.red('✗')
+    const error = entry.error ? pc.yellow(` ${entry.error.code}: ${plain(entry.error.message)}`) : ''
+    console.error(`${mark} ${plain(entry.step)} ${pc.dim(`${duration(entry.durationMs)} ${money(entry.costUsd ?? 0)}`)}${error}`)
+  } else if (entry.type === 'step.ended') {
+    console.error(`${pc.yellow('↻')} ${plain(entry.step)} ${pc.dim(`attempt ${entry.attempt} failed: ${plain(entry.error?.message ?? '')}`)}`)
+  } else if (entry.type === 'step.waiting') {
+    console.error(`${pc.yellow('⧖')} ${plain(entry.step)} ${pc.dim(entry.for === 'child' ? `waits for run ${entry.child}` : `waits for ${entry.role}`)}`)
+  } else if (entry.type === 'run.activated' && entry.epoch > 1) {
+    console.error(pc.dim(`taken up by ${entry.worker} (activation ${entry.epoch})`))
+  }
+}

@@ -1,0 +1,78 @@
+import { openMemory } from '@muster/memory'
+import { type Config, type ErrorCode, MusterError, toMusterError } from '@muster/protocol'
+import { createServer, readKeys } from '@muster/server'
+import { runWorker } from '@muster/worker'
+import { type Logger, pino } from 'pino'
+import { describeError } from './output.ts'
+
+/** How long a worker has to end or park what it holds, ms. */
+const GRACE_MS = 10_000
+
+export interface Service {
+  /** Where it listens, for a server. */
+  url?: string
+  close(): Promise<void>
+}
+
+/** `muster server`: the HTTP API. */
+export async function serverCommand(config: Config): Promise<Service> {
+  const { REDIS_URL: redisUrl, MUSTER_KEYS_FILE: keysFile } = config
+  if (redisUrl === undefined) throw new MusterError('config.invalid', 'REDIS_URL: a server needs a Redis')
+  if (keysFile === undefined) throw new MusterError('config.invalid', 'MUSTER_KEYS_FILE: a server needs API keys')
+  const log = logger(config, 'server')
+  const memory = await openMemory({ table: config.MUSTER_TABLE, ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }) })
+  const server = await createServer({ redisUrl, namespace: config.MUSTER_NAMESPACE, memory, keys: readKeys(keysFile), log })
+  const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)
+  log.info({ url }, 'listening')
+  return {
+    url,
+    async close() {
+      await server.close()
+      memory.close()
+    },
+  }
+}
+
+/** `muster worker`: takes runs and drives them. */
+export async function workerCommand(config: Config): Promise<Service> {
+  const log = logger(config, 'worker')
+  const worker = await runWorker(config, log)
+  log.info({ worker: worker.name, app: config.MUSTER_APP }, 'taking runs')
+  return { close: () => worker.close(GRACE_MS) }
+}
+
+function logger(config: Config, name: string): Logger {
+  return pino({ level: config.MUSTER_LOG, name })
+}
+
+/** Tells a parent process that started this one, where there is one. */
+export type ServiceMessage = { ready: true; url?: string } | { failed: ErrorCode; detail: string }
+
+/** Runs a service until it is told to stop: by a signal, or by the end of the process that started it. */
+export async function serve(start: () => Promise<Service>): Promise<void> {
+  const tell = (message: ServiceMessage) => process.send?.(message)
+  let service: Service
+  try {
+    service = await start()
+  } catch (error) {
+    const { code, message } = toMusterError(error)
+    tell({ failed: code, detail: message })
+    console.error(describeError(error))
+    process.exitCode = 1
+    process.disconnect?.()
+    return
+  }
+  let closing = false
+  const stop = () => {
+    if (closing) return
+    closing = true
+    service.close().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    )
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+  process.on('disconnect', stop)
+  tell({ ready: true, ...(service.url === undefined ? {} : { url: service.url }) })
+}

@@ -1,0 +1,33 @@
+import type { Run, RunEvent } from '@muster/protocol'
+import type { Muster } from '@muster/sdk'
+import pc from 'picocolors'
+import { duration, money, print } from './output.ts'
+import { verifyRun } from './verify-command.ts'
+import { spansOf, waterfall } from './waterfall.ts'
+
+/** `muster trace`: what a run did, step by step, and whether its journal is whole. */
+export async function traceCommand(muster: Muster, id: string, json: boolean): Promise<number> {
+  const run = await muster.runs.get(id)
+  const events: RunEvent[] = []
+  for await (const event of muster.runs.stream(id)) {
+    events.push(event)
+    // A run that goes on is shown as it stood when asked for.
+    if (event.seq >= run.entries) break
+  }
+  const verification = await verifyRun(muster, id)
+  const spans = spansOf(events)
+  if (json) print({ run, spans, verification })
+  else {
+    console.log(title(run, events, verification.ok))
+    console.log(waterfall(spans, process.stdout.columns ?? 120))
+    for (const finding of verification.findings) console.log(pc.red(`entry ${finding.seq}: ${finding.message}`))
+  }
+  return verification.ok ? 0 : 1
+}
+
+function title(run: Run, events: readonly RunEvent[], whole: boolean): string {
+  const took = (events.at(-1)?.entry.at ?? run.createdAt) - run.createdAt
+  const proof = whole ? pc.green(`verify: ok (${run.entries} entries)`) : pc.red('verify: ALTERED')
+  const what = `${run.name}@${run.version}`
+  return `${pc.bold(what)} ${run.id}\n${run.status} in ${duration(took)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}\n`
+}

@@ -1,0 +1,35 @@
+import { type Verification, verifyJournal } from '@muster/audit'
+import type { StoredEntry } from '@muster/protocol'
+import type { Muster } from '@muster/sdk'
+import pc from 'picocolors'
+import { print } from './output.ts'
+
+/** Fetches a run's journal as it is stored and checks it here: the server is asked for bytes, not for its opinion. */
+export async function verifyRun(muster: Muster, id: string): Promise<Verification> {
+  const response = await muster.open('GET', `/v1/runs/${encodeURIComponent(id)}/journal`)
+  const expected = { head: response.headers.get('muster-head') ?? '', entries: Number(response.headers.get('muster-entries')) }
+  return verifyJournal(id, entriesOf(response), expected)
+}
+
+async function* entriesOf(response: Response): AsyncGenerator<StoredEntry> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  for await (const chunk of response.body ?? []) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) yield JSON.parse(line)
+  }
+}
+
+/** `muster verify`: exits 0 when the journal is whole, 1 when it is not. */
+export async function verifyCommand(muster: Muster, id: string, json: boolean): Promise<number> {
+  const result = await verifyRun(muster, id)
+  if (json) print({ run: id, ...result })
+  else if (result.ok) {
+    console.log(`${pc.green('ok')} ${result.entries} entries, chain unbroken, head ${result.head.slice(0, 16)}…${result.erased > 0 ? `, content of ${result.erased} erased` : ''}`)
+  } else {
+    console.log(`${pc.red('ALTERED')} run ${id}`)
+    for (const finding of result.findings) console.log(`  entry ${finding.seq}: ${finding.message}`)
+  }
+  return result.ok ? 0 : 1
+}

@@ -1,0 +1,111 @@
+import type { Decision, EntryOf, Label, RunEvent, StepStatus } from '@muster/protocol'
+import pc from 'picocolors'
+import { duration, money, plain } from './output.ts'
+
+/** One attempt of a step, as a trace shows it. */
+export interface Span {
+  step: string
+  kind: string
+  target: string
+  attempt: number
+  status: StepStatus | 'running' | 'waiting'
+  /** Milliseconds after the run began. */
+  startMs: number
+  durationMs: number
+  decision: Decision | undefined
+  labels: readonly Label[]
+  declassified: readonly Label[]
+  costUsd: number
+  error: string | undefined
+  /** Child run, or the role that must approve. */
+  waitsFor: string | undefined
+}
+
+/** Reads the attempts of a run's steps off its events. */
+export function spansOf(events: readonly RunEvent[]): Span[] {
+  const spans: Span[] = []
+  const open = new Map<string, Span>()
+  const began = events[0]?.entry.at ?? 0
+  const start = (entry: EntryOf<'step.intent' | 'step.waiting' | 'step.ended'>, at: number): Span => {
+    const { step, kind, target, attempt } = entry
+    const span: Span = {
+      ...{ step, kind, target, attempt, status: 'running', startMs: at - began, durationMs: 0, decision: undefined },
+      ...{ labels: entry.labels, declassified: [], costUsd: 0, error: undefined, waitsFor: undefined },
+    }
+    spans.push(span)
+    open.set(step, span)
+    return span
+  }
+  for (const { entry } of events) {
+    switch (entry.type) {
+      case 'step.intent': {
+        const waited = open.get(entry.step)
+        // After an approval the same step goes on; after a crash another attempt begins.
+        const span = waited?.status === 'waiting' ? waited : start(entry, entry.at)
+        span.status = 'running'
+        span.decision = entry.decision
+        break
+      }
+      case 'step.waiting': {
+        const span = open.get(entry.step) ?? start(entry, entry.at)
+        span.status = 'waiting'
+        span.decision = entry.decision ?? span.decision
+        span.waitsFor = entry.for === 'child' ? entry.child : `${entry.role} (${entry.for})`
+        break
+      }
+      case 'step.ended': {
+        const span = open.get(entry.step) ?? start(entry, entry.at - entry.durationMs)
+        open.delete(entry.step)
+        span.status = entry.status
+        span.durationMs = Math.max(entry.at - began - span.startMs, 0)
+        span.decision = entry.decision ?? span.decision
+        span.labels = entry.labels
+        span.declassified = entry.declassified ?? []
+        span.costUsd = entry.costUsd ?? 0
+        if (entry.error) span.error = `${entry.error.code}: ${entry.error.message}`
+        break
+      }
+      default:
+    }
+  }
+  const end = (events.at(-1)?.entry.at ?? began) - began
+  for (const span of open.values()) span.durationMs = end - span.startMs
+  return spans
+}
+
+const glyph = { ok: pc.green('✓'), failed: pc.red('✗'), denied: pc.yellow('⊘'), cancelled: pc.dim('∅'), running: pc.cyan('…'), waiting: pc.yellow('⧖') }
+
+/** A run's trace as a waterfall for a terminal: a line per attempt, its bar in the run's time, who allowed it, what it cost. */
+export function waterfall(spans: readonly Span[], width: number): string {
+  const total = Math.max(1, ...spans.map((span) => span.startMs + span.durationMs))
+  const nameWidth = Math.min(Math.max(4, ...spans.map((span) => plain(span.step).length + (span.attempt > 1 ? 3 : 0))), 44)
+  const barWidth = Math.max(12, Math.min(36, width - nameWidth - 52))
+  const lines = spans.map((span) => {
+    const name = plain(span.step).slice(-nameWidth) + (span.attempt > 1 ? ` ×${span.attempt}` : '')
+    const from = Math.min(Math.floor((span.startMs / total) * barWidth), barWidth - 1)
+    const length = Math.max(1, Math.min(Math.round((span.durationMs / total) * barWidth), barWidth - from))
+    const bar = pc.dim('·'.repeat(from)) + color(span)('█'.repeat(length)) + pc.dim('·'.repeat(barWidth - from - length))
+    const notes = [decided(span), labelled(span), span.waitsFor && `waits for ${span.waitsFor}`, span.error && plain(span.error)].filter(Boolean)
+    return `${glyph[span.status]} ${name.padEnd(nameWidth)} ${bar} ${duration(span.durationMs).padStart(9)} ${money(span.costUsd).padStart(8)}  ${notes.join('  ')}`
+  })
+  return lines.join('\n')
+}
+
+function color(span: Span): (text: string) => string {
+  if (span.status === 'failed') return pc.red
+  if (span.status === 'denied' || span.status === 'waiting') return pc.yellow
+  return span.kind === 'model' ? pc.magenta : pc.cyan
+}
+
+function decided({ decision }: Span): string {
+  if (!decision) return ''
+  const by = decision.policies.join(', ') || 'no policy permits'
+  const text = `${decision.effect}: ${by}`
+  return decision.effect === 'allow' ? pc.dim(text) : pc.yellow(text)
+}
+
+function labelled({ labels, declassified }: Span): string {
+  const marks = labels.map((label) => pc.yellow(`#${label}`))
+  const removed = declassified.map((label) => pc.green(`−#${label}`))
+  return [...marks, ...removed].join(' ')
+}
