@@ -128,7 +128,7 @@ program
         print(rows)
         return
       }
-      const table = new Table({ head: ['variable', 'value', 'what it is for'], style: { head: [] } })
+      const table = new Table({ head: ['variable', 'value', 'what it is for'], style: { head: [], compact: true } })
       for (const row of rows) table.push([row.name, row.set ? pc.bold(row.value ?? '') : (row.value ?? pc.dim('not set')), row.about])
       console.log(table.toString())
     }, json),
@@ -141,7 +141,7 @@ function positive(text: string): number {
 }
 
 function runsTable(runs: readonly RunSummary[]): string {
-  const table = new Table({ head: ['run', 'what', 'status', 'created', 'steps', 'cost'], style: { head: [] } })
+  const table = new Table({ head: ['run', 'what', 'status', 'created', 'steps', 'cost'], style: { head: [], compact: true } })
   for (const run of runs) {
     const status = { succeeded: pc.green, failed: pc.red, cancelled: pc.dim, waiting: pc.yellow, running: pc.cyan, queued: pc.dim }[run.status]
     table.push([run.id, plain(`${run.name}@${run.version}`), status(run.status), new Date(run.createdAt).toISOString(), run.steps, money(run.costUsd)])

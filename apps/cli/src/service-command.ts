@@ -72,7 +72,8 @@ export async function serve(start: () => Promise<Service>): Promise<void> {
     )
   }
   process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
+  // Ctrl-C reaches every process of the terminal; one that was started by another waits for its word.
+  process.on('SIGINT', process.send ? () => {} : stop)
   process.on('disconnect', stop)
   tell({ ready: true, ...(service.url === undefined ? {} : { url: service.url }) })
 }

@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['packages/*/src/**/*.test.ts', 'apps/*/src/**/*.test.ts', 'tests/src/**/*.test.ts'],
+    // Types are tested too: what must not compile is written down with @ts-expect-error.
+    typecheck: { enabled: false },
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    // Every test owns its data and its servers listen on free ports, so files run side by side.
+    pool: 'forks',
+  },
+})
