@@ -30,6 +30,9 @@ export class Tail {
     this.#redis = blocking
     this.#control = control
     this.#keys = keys
+    blocking.on('close', () => {
+      this.#clientId = undefined
+    })
   }
 
   /**
@@ -86,8 +89,9 @@ export class Tail {
     this.#running = true
     while (!this.#closed && this.#watchers.size > 0) {
       try {
-        this.#clientId = await this.#redis.client('ID')
-        await this.#read()
+        this.#clientId ??= await this.#redis.client('ID')
+        // While that was awaited, the last watcher may have left.
+        if (this.#watchers.size > 0) await this.#read()
       } catch {
         // The connection is gone; ioredis reconnects, and what was missed is read from `after` on.
         if (!this.#closed) await new Promise((resolve) => setTimeout(resolve, 200))

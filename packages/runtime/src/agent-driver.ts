@@ -1,4 +1,5 @@
 import { joinLabels } from '@muster/governance'
+import type { Memory, Turn } from '@muster/memory'
 import { type ModelMessage, type ModelRequest, type ToolCall, withReferences } from '@muster/models'
 import { type Json, type Label, MusterError, parseReference, referenceOf } from '@muster/protocol'
 import { type Agent, wireName } from '@muster/sdk'
@@ -145,7 +146,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
       run.step(
         memoryStep('session.append', 'session', { id: 'session.append', input: { session, turns: own.length }, labels: seen }, async ({ tenant, labels }) => {
           const turn = { run: run.id, at: run.services.clock(), messages: own, labels: [...labels] }
-          return { output: { version: await memory.sessions.append(tenant, session, sessionVersion, turn) } }
+          return { output: { version: await appendTurn(memory, tenant, session, sessionVersion, turn) } }
         }),
       )
     }
@@ -186,6 +187,20 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
       if (error?.code === 'budget.exceeded' || error?.code === 'run.deadline') run.fail(error)
       else callEnded()
     },
+  }
+}
+
+/** Appends after what the run has read, or after what another run of the session has added meanwhile; once, whatever is repeated. */
+async function appendTurn(memory: Memory, tenant: string, session: string, version: number, turn: Turn): Promise<number> {
+  for (let at = version; ; ) {
+    try {
+      return await memory.sessions.append(tenant, session, at, turn)
+    } catch (error) {
+      if (!(error instanceof MusterError) || error.code !== 'memory.conflict') throw error
+      const now = await memory.sessions.read(tenant, session)
+      if (now.turns.some((other) => other.run === turn.run)) return now.version
+      at = now.version
+    }
   }
 }
 

@@ -21,6 +21,7 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     if (step.recordedInput !== undefined && step.recordedInput !== JSON.stringify(input)) {
       throw changed(`step "${spec.id}" was given ${step.recordedInput.slice(0, 200)} and is now given ${JSON.stringify(input).slice(0, 200)}`)
     }
+    spec.check?.(input)
     run.checkBudget(run.limits.usd === undefined ? 0 : (spec.reserveUsd?.() ?? 0))
     decision = decide(run, step, input, labels)
   } catch (error) {

@@ -47,6 +47,8 @@ export interface StepSpec {
   attempts: number
   timeoutMs: number
   declassifies?: readonly Label[]
+  /** Throws when the input is not what the step takes; asked before the policy is. */
+  check?: (input: Json) => void
   policy: { action: Action; resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent'; name: string; effect?: string } }
   /** Whether the journal keeps the input beside the intent; a model's messages are in the entries before it. */
   keepInput: boolean

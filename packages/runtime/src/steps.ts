@@ -28,6 +28,7 @@ export function toolStep(tool: Tool, place: Place): StepSpec {
     timeoutMs: tool.timeoutMs,
     declassifies: tool.declassifies,
     keepInput: true,
+    check: (input) => tool.check(input),
     policy: { action: 'tool:call', resource: { type: 'Tool', name: tool.name, effect: tool.effect } },
     action: {
       execute: async (call) => ({ output: await tool.call(call.input, context(call)), labels: tool.labels }),

@@ -100,7 +100,9 @@ export class Scheduler {
 
   /** Gives a tenant a share of the turns relative to others; 1 unless set. */
   setWeight(tenant: string, weight: number): void {
-    this.#weight[this.#tenant(tenant)] = Math.max(weight, 0.01)
+    // A new tenant may replace the array that it is written to, so it comes first.
+    const index = this.#tenant(tenant)
+    this.#weight[index] = Math.max(weight, 0.01)
   }
 
   openRun(tenant: string, priority: Priority = 1): RunHandle {
@@ -227,7 +229,7 @@ export class Scheduler {
   }
 
   #forget(step: number): void {
-    if (this.#state[step] === RUNNING) this.#running--
+    
     for (let edge = this.#edges[step]; edge !== NONE; ) {
       const next = this.#edgeNext[edge]
       this.#edgeNext[edge] = this.#freeEdge

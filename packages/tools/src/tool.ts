@@ -47,6 +47,8 @@ export interface Tool<Name extends string = string, Input extends z.ZodType = z.
   readonly timeoutMs: number
   readonly attempts: number
   readonly manifest: ToolManifest
+  /** Throws `input.invalid` when the input does not match the schema. */
+  check(input: Json): void
   /** Runs the tool on input that is checked against its schema; gives output that is checked too. */
   call(input: Json, context: ToolContext): Promise<Json>
   /** Asks the outside whether a call under this key happened; undefined when it did not. Absent when the tool cannot tell. */
@@ -92,6 +94,9 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     timeoutMs: options.timeoutMs ?? 300_000,
     attempts: options.attempts ?? (options.effect === 'once' ? 1 : 3),
     manifest: { ...describe, hash: hash('sha256', JSON.stringify([describe, String(options.run)]), 'hex') },
+    check(input) {
+      checked(options.input, input, 'input.invalid', `the input of ${options.name}`)
+    },
     async call(input, context) {
       // zod's output type of an unknown schema is unknown; `run` was typed by the same schema.
       const parsed = checked(options.input, input, 'input.invalid', `the input of ${options.name}`) as z.output<Input>

@@ -1,0 +1,157 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { LLMock } from '@copilotkit/aimock'
+import { openMemory } from '@muster/memory'
+import type { Run } from '@muster/protocol'
+import { createMuster, type Muster } from '@muster/sdk'
+import { type ApiKey, createServer, newApiKey } from '@muster/server'
+import { startDynamo, startRedis } from '@muster/stack'
+
+export const appFile = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))
+const policyFile = fileURLToPath(new URL('./fixtures/policy.cedar', import.meta.url))
+const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
+
+/** One turn of the scripted model: calls of tools, or the answer. */
+export type Turn = { calls: { name: string; arguments: object }[] } | { answer: unknown }
+
+/** An effect as a tool wrote it down: the tests' own record of what happened outside. */
+export interface Effect {
+  effect: string
+  key: string
+  pid: number
+}
+
+export interface Harness {
+  redisUrl: string
+  dynamoEndpoint: string
+  namespace: string
+  dir: string
+  url: string
+  key: string
+  muster: Muster
+  /** A client of another tenant. */
+  stranger: Muster
+  effects(): Effect[]
+  /** Starts a worker in a process of its own; resolves when it takes runs. */
+  worker(env?: NodeJS.ProcessEnv): Promise<ChildProcess>
+  /** Restarts Redis on the same data and port, away for `awayMs`. */
+  restartRedis(awayMs: number, whileAway?: () => Promise<void>): Promise<void>
+  close(): Promise<void>
+}
+
+/** Everything real on free ports: Redis, DynamoDB, a model server and the HTTP API; workers as asked for. */
+export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness> {
+  const dir = mkdtempSync(join(tmpdir(), 'muster-test-'))
+  let redis = await startRedis({ dir: join(dir, 'redis') })
+  const dynamo = await startDynamo({})
+  const model = await startModel()
+  const memory = await openMemory({ table: 'muster', endpoint: dynamo.endpoint ?? '' })
+  const namespace = 'test'
+  const keys: { key: string; stored: ApiKey }[] = ['acme', 'other'].map((tenant) => newApiKey({ id: `${tenant}-key`, tenant, user: `${tenant}-user`, roles: tenant === 'acme' ? ['*'] : [] }))
+  const server = await createServer({ redisUrl: redis.url, namespace, memory, keys: keys.map(({ stored }) => stored) })
+  const url = await server.listen('127.0.0.1', 0)
+  const [{ key }, { key: strangersKey }] = keys as [(typeof keys)[0], (typeof keys)[0]]
+  const effectsFile = join(dir, 'effects.jsonl')
+  const workers: ChildProcess[] = []
+  return {
+    redisUrl: redis.url,
+    dynamoEndpoint: dynamo.endpoint ?? '',
+    namespace,
+    dir,
+    url,
+    key,
+    muster: createMuster({ url, key }),
+    stranger: createMuster({ url, key: strangersKey }),
+    effects() {
+      if (!existsSync(effectsFile)) return []
+      return readFileSync(effectsFile, 'utf8').trim().split('\n').map((line) => JSON.parse(line))
+    },
+    worker(extra = {}) {
+      const child = fork(cli, ['worker'], {
+        env: {
+          ...process.env,
+          MUSTER_APP: appFile,
+          MUSTER_POLICY: policyFile,
+          MUSTER_NAMESPACE: namespace,
+          MUSTER_LOCK_MS: '1000',
+          MUSTER_LOG: 'warn',
+          REDIS_URL: redis.url,
+          DYNAMODB_ENDPOINT: dynamo.endpoint,
+          MUSTER_MODEL_BASE_URL: `${model.url}/v1`,
+          MUSTER_MODEL: 'scripted',
+          EFFECTS: effectsFile,
+          ...env,
+          ...extra,
+        },
+        stdio: ['ignore', process.env.MUSTER_TEST_LOGS ? 'inherit' : 'ignore', 'inherit', 'ipc'],
+      })
+      workers.push(child)
+      return new Promise((resolve, reject) => {
+        child.once('message', (message: { ready?: boolean; detail?: string }) => (message.ready ? resolve(child) : reject(new Error(message.detail))))
+        child.once('exit', (code, signal) => reject(new Error(`worker ended: ${signal ?? code}`)))
+      })
+    },
+    async restartRedis(awayMs, whileAway) {
+      await redis.stop()
+      await whileAway?.()
+      await new Promise((resolve) => setTimeout(resolve, awayMs))
+      redis = await startRedis({ dir: join(dir, 'redis'), port: Number(new URL(redis.url).port) })
+    },
+    async close() {
+      await Promise.all(workers.map((worker) => stopProcess(worker)))
+      await server.close()
+      memory.close()
+      await model.stop()
+      await dynamo.stop()
+      await redis.stop()
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Ends a process and waits for it; a polite signal first, unless told otherwise. */
+export async function stopProcess(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const ended = new Promise((resolve) => child.once('exit', resolve))
+  child.kill(signal)
+  const late = setTimeout(() => child.kill('SIGKILL'), 15_000)
+  await ended
+  clearTimeout(late)
+}
+
+/** A model server in the OpenAI wire format: in each run it plays the turns that the run's input lists. */
+async function startModel(): Promise<{ url: string; stop(): Promise<void> }> {
+  const server = new LLMock({ port: 0, logLevel: 'silent' })
+  server.on({}, (request) => {
+    const from = request.messages.findLastIndex((message) => message.role === 'user' && String(message.content).startsWith('{"turns"'))
+    const user = request.messages[from]
+    if (!user) return { content: 'a plain answer' }
+    const { turns }: { turns: Turn[] } = JSON.parse(String(user.content))
+    const played = request.messages.slice(from).filter((message) => message.role === 'assistant').length
+    const turn = turns[played] ?? { answer: 'out of turns' }
+    if ('answer' in turn) {
+      // An answer of '$messages' gives back what the model was shown, for tests of memory.
+      const answer = turn.answer === '$messages' ? request.messages : turn.answer
+      return { content: JSON.stringify({ answer }) }
+    }
+    return { toolCalls: turn.calls.map((call) => ({ name: call.name, arguments: JSON.stringify(call.arguments) })) }
+  })
+  const url = await server.start()
+  return { url, stop: () => server.stop() }
+}
+
+/** Waits until something holds; fails after `withinMs` with what it was. */
+export async function until<T>(read: () => Promise<T> | T, holds: (value: T) => boolean, withinMs = 20_000): Promise<T> {
+  const deadline = Date.now() + withinMs
+  for (;;) {
+    const value = await read()
+    if (holds(value)) return value
+    if (Date.now() > deadline) throw new Error(`still ${JSON.stringify(value)} after ${withinMs} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 25))
+  }
+}
+
+export const ended = (run: Run): boolean => run.status === 'succeeded' || run.status === 'failed' || run.status === 'cancelled'
