@@ -37,6 +37,8 @@ export interface Harness {
   effects(): Effect[]
   /** Starts a worker in a process of its own; resolves when it takes runs. */
   worker(env?: NodeJS.ProcessEnv): Promise<ChildProcess>
+  /** Kills every worker, so that a test that failed half-way leaves none to the next. */
+  killWorkers(): Promise<void>
   /** Restarts Redis on the same data and port, away for `awayMs`. */
   restartRedis(awayMs: number, whileAway?: () => Promise<void>): Promise<void>
   close(): Promise<void>
@@ -93,6 +95,9 @@ export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness
         child.once('message', (message: { ready?: boolean; detail?: string }) => (message.ready ? resolve(child) : reject(new Error(message.detail))))
         child.once('exit', (code, signal) => reject(new Error(`worker ended: ${signal ?? code}`)))
       })
+    },
+    async killWorkers() {
+      await Promise.all(workers.splice(0).map((worker) => stopProcess(worker, 'SIGKILL')))
     },
     async restartRedis(awayMs, whileAway) {
       await redis.stop()

@@ -5,13 +5,11 @@ import { Command, InvalidArgumentError } from 'commander'
 import pc from 'picocolors'
 import { approveCommand } from './approve-command.ts'
 import { client } from './connection.ts'
-import { devCommand } from './dev-command.ts'
 import { fail, money, plain, print } from './output.ts'
-import { runCommand } from './run-command.ts'
-import { serve, serverCommand, workerCommand } from './service-command.ts'
 import { traceCommand } from './trace-command.ts'
 import { verifyCommand } from './verify-command.ts'
 
+// What only some commands need is loaded by them: `muster runs` need not wait for a server's dependencies.
 const program = new Command('muster').description('A runtime for managed agents: durable, governed, provable.').version('0.1.0').showHelpAfterError()
 
 /** Runs an action with the configuration; a failure is told as a person or a program can read it. */
@@ -37,23 +35,31 @@ program
   .description('start everything on this machine; without --app, the demo')
   .option('--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)')
   .option('--policy <path>', 'Cedar policy file or folder (MUSTER_POLICY)')
-  .action((options: { app?: string; policy?: string }) => action((config) => devCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP, MUSTER_POLICY: options.policy ?? config.MUSTER_POLICY })))
+  .action((options: { app?: string; policy?: string }) => action(async (config) => {
+      const { devCommand } = await import('./dev-command.ts')
+      await devCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP, MUSTER_POLICY: options.policy ?? config.MUSTER_POLICY })
+    }),
+  )
 
 program
   .command('server')
   .description('the HTTP API')
-  .action(() => serve(async () => serverCommand(readConfig(process.env))))
+  .action(async () => {
+    const { serve, serverCommand } = await import('./service-command.ts')
+    await serve(async () => serverCommand(readConfig(process.env)))
+  })
 
 program
   .command('worker')
   .description('take runs and drive them')
   .option('--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)')
-  .action((options: { app?: string }) =>
-    serve(async () => {
+  .action(async (options: { app?: string }) => {
+    const { serve, workerCommand } = await import('./service-command.ts')
+    await serve(async () => {
       const config = readConfig(process.env)
       return workerCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP })
-    }),
-  )
+    })
+  })
 
 program
   .command('run <name>')
@@ -64,7 +70,10 @@ program
   .option('--detach', 'print the run id and leave it running')
   .option(...flag)
   .action((name: string, options: { input: string; session?: string; idempotencyKey?: string; detach?: boolean } & Json) =>
-    action((config) => runCommand(client(config), name, options), options.json),
+    action(async (config) => {
+      const { runCommand } = await import('./run-command.ts')
+      return runCommand(client(config), name, options)
+    }, options.json),
   )
 
 program

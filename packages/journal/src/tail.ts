@@ -6,9 +6,14 @@ import { decodeRecord } from './record.ts'
 interface Watcher {
   after: number
   push: (entries: StoredEntry[]) => void
+  /** Whether its reader is so far behind that it is given nothing more for now. */
+  full: () => boolean
   /** The journal is no longer in Redis. */
   gone: () => void
 }
+
+/** Batches that wait for a slow reader before its journal is read no further. */
+const BACKLOG_MAX = 16
 
 /** How long one blocking read lasts, and how soon it is noticed that a journal has left Redis. */
 const BLOCK_MS = 500
@@ -45,6 +50,7 @@ export class Tail {
     let gone = false
     const watcher: Watcher = {
       after,
+      full: () => queue.length >= BACKLOG_MAX,
       gone: () => {
         gone = true
         wake()
@@ -62,7 +68,9 @@ export class Tail {
     this.#nudge()
     try {
       while (!signal.aborted) {
+        const wasFull = watcher.full()
         const entries = queue.shift()
+        if (wasFull) this.#nudge()
         if (entries) yield* entries
         else if (gone) return
         else await new Promise<void>((resolve) => (wake = resolve))
@@ -104,8 +112,14 @@ export class Tail {
     const keys: string[] = []
     const ids: string[] = []
     for (const [key, watchers] of this.#watchers) {
+      const after = Math.min(...[...watchers].flatMap((watcher) => (watcher.full() ? [] : [watcher.after])))
+      if (after === Number.POSITIVE_INFINITY) continue
       keys.push(key)
-      ids.push(`${Math.min(...[...watchers].map((watcher) => watcher.after))}-0`)
+      ids.push(`${after}-0`)
+    }
+    if (keys.length === 0) {
+      await new Promise((resolve) => setTimeout(resolve, 10))
+      return
     }
     const reply = await this.#redis.xread('COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids)
     if (!reply) {
@@ -115,6 +129,7 @@ export class Tail {
     }
     for (const [key, records] of reply ?? []) {
       for (const watcher of this.#watchers.get(key) ?? []) {
+        if (watcher.full()) continue
         const entries = records.flatMap(([id, fields]) => decodeRecord(id, fields, watcher.after))
         const last = entries.at(-1)
         if (!last) continue

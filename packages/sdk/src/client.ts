@@ -51,8 +51,19 @@ export interface Muster {
   open(method: string, path: string): Promise<Response>
 }
 
-/** How often a start is sent again while the server answers 503. */
-const START_RETRIES = 4
+/** How often what may be repeated is sent again while the server answers 503: about 8 s in all. */
+const RETRIES = 5
+
+async function patiently<T>(send: () => Promise<T>): Promise<T> {
+  for (let failures = 0; ; ) {
+    try {
+      return await send()
+    } catch (error) {
+      if (!(error instanceof MusterError) || error.status !== 503 || ++failures > RETRIES) throw error
+      await new Promise((resolve) => setTimeout(resolve, 125 * 2 ** failures))
+    }
+  }
+}
 
 /** A client of the HTTP API. */
 export function createMuster(options: ClientOptions = {}): Muster {
@@ -111,7 +122,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
 
   async function result<Output>(id: string, signal?: AbortSignal): Promise<Output> {
     for (;;) {
-      const run: Run = await request('GET', `/v1/runs/${encodeURIComponent(id)}`)
+      const run = await patiently(() => request<Run>('GET', `/v1/runs/${encodeURIComponent(id)}`))
       if (run.status === 'succeeded') return run.output as Output // checked against the definition's schema by the worker
       if (isEnded(run.status)) {
         const code = run.error?.code ?? 'internal'
@@ -137,15 +148,8 @@ export function createMuster(options: ClientOptions = {}): Muster {
       of,
       async start(what, input, { idempotencyKey = crypto.randomUUID(), session, labels } = {}) {
         const body = { ...(await targetOf(what)), input, session, labels }
-        for (let failures = 0; ; ) {
-          try {
-            const run = await request<Run>('POST', '/v1/runs', body, { 'idempotency-key': idempotencyKey })
-            return of(run.id)
-          } catch (error) {
-            if (!(error instanceof MusterError) || error.status !== 503 || ++failures > START_RETRIES) throw error
-            await new Promise((resolve) => setTimeout(resolve, 250 * 2 ** failures))
-          }
-        }
+        const run = await patiently(() => request<Run>('POST', '/v1/runs', body, { 'idempotency-key': idempotencyKey }))
+        return of(run.id)
       },
       get: (id) => request('GET', `/v1/runs/${encodeURIComponent(id)}`),
       list: (filter = {}) => request('GET', `/v1/runs?${new URLSearchParams(Object.entries(filter).map(([name, value]): [string, string] => [name, String(value)]))}`),
