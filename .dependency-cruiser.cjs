@@ -14,7 +14,7 @@ const packages = {
 }
 
 /** Tests, and what only tests use. */
-const tests = '(\\.test|-suite)\\.ts$|/test-[^/]+\\.ts$'
+const tests = '(\\.test|-suite)\\.ts$|/(test-[^/]+|fixture)\\.ts$'
 
 // Tests may also import `stack`, which gives them a Redis and a DynamoDB.
 const arrows = Object.entries(packages).flatMap(([name, allowed]) => [
@@ -59,7 +59,12 @@ module.exports = {
       from: { path: '^((?:packages|apps)/[^/]+|tests|docs)/' },
       to: {
         path: '^(packages|apps)/[^/]+/',
-        pathNot: ['^$1/', '^(packages|apps)/[^/]+/src/index\\.ts$', '^apps/cli/src/main\\.ts$', '^apps/demo/src/agents\\.ts$'],
+        pathNot: [
+          '^$1/',
+          '^(packages|apps)/[^/]+/src/index\\.ts$',
+          '^apps/cli/src/main\\.ts$',
+          '^apps/demo/src/agents\\.ts$',
+        ],
       },
     },
     {

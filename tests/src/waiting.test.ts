@@ -99,3 +99,35 @@ describe('a plan that was changed under a running run', () => {
     await stopProcess(second)
   })
 })
+
+describe('time that a run waits for a person', () => {
+  it('does not count against its wall time', async () => {
+    const worker = await harness.worker()
+    const run = await muster.request<{ id: string }>('POST', '/v1/runs', { agent: 'actor', input: paying(4000), limits: { wallTimeMs: 1500 } })
+    const { waiting } = await until(() => muster.runs.get(run.id), ({ status }) => status === 'waiting')
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    await muster.runs.approve(run.id, { step: '1.world.pay', verdict: 'approve', digest: waiting[0]?.digest ?? '' })
+    expect(await muster.runs.of(run.id).result()).toEqual({ answer: 'done' })
+    const late = await muster.request<{ id: string }>('POST', '/v1/runs', {
+      agent: 'actor',
+      input: { turns: [{ calls: [{ name: 'world_write', arguments: { text: 'slow', ms: 20_000 } }] }, { answer: 1 }] },
+      limits: { wallTimeMs: 500 },
+    })
+    await expect(muster.runs.of(late.id).result()).rejects.toMatchObject({ code: 'run.deadline' })
+    await stopProcess(worker)
+  })
+})
+
+describe('a parent that is cancelled', () => {
+  it('takes the children that it waits for with it', async () => {
+    const worker = await harness.worker()
+    const child = { turns: [{ calls: [{ name: 'world_write', arguments: { text: 'child', ms: 25_000 } }] }, { answer: 1 }] }
+    const run = await muster.runs.start(family, { children: [child, child] })
+    await until(() => muster.runs.list({ status: 'running', name: 'actor' }), ({ runs }) => runs.filter(({ parent }) => parent?.run === run.id).length === 2)
+    await run.cancel()
+    expect(await until(run.get, ended)).toMatchObject({ status: 'cancelled' })
+    const { runs } = await until(() => muster.runs.list({ name: 'actor', limit: 10 }), (page) => page.runs.filter(({ parent }) => parent?.run === run.id).every(({ status }) => status === 'cancelled'))
+    expect(runs.filter(({ parent }) => parent?.run === run.id)).toHaveLength(2)
+    await stopProcess(worker)
+  })
+})

@@ -8,6 +8,7 @@ import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } f
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { Admission } from './admission.ts'
+import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
 import { problemsOf, sendProblems } from './problems.ts'
@@ -84,6 +85,7 @@ export async function createServer(options: ServerOptions): Promise<{ listen(hos
 
 function routes(server: Server, context: Context): void {
   runRoutes(server, context)
+  registerConsole(server)
   server.get(
     '/v1/definitions',
     {

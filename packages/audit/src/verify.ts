@@ -58,6 +58,12 @@ export async function verifyJournal(
       else if (contentDigest(stored.content) !== parsed.content) {
         findings.push({ seq, code: 'content', message: `the content beside entry ${seq} does not match its digest` })
       }
+    } else if (stored.content !== undefined) {
+      findings.push({
+        seq,
+        code: 'content',
+        message: `entry ${seq} has no digest, so the content beside it was put there`,
+      })
     }
     if (seq === 1 && (parsed.type !== 'run.created' || parsed.run !== run)) {
       findings.push({ seq, code: 'run', message: `the journal does not begin with the creation of run ${run}` })
@@ -70,6 +76,7 @@ export async function verifyJournal(
       })
     }
   }
+  if (seq === 0) findings.push({ seq: 1, code: 'run', message: `the journal of run ${run} is empty` })
   if (expected && expected.entries > seq) {
     findings.push({ seq: seq + 1, code: 'truncated', message: `entries ${seq + 1} to ${expected.entries} are missing` })
   } else if (expected && expected.head !== head) {

@@ -19,7 +19,10 @@ export function checkBudget(limits: Limits, spent: Spent, now: number, reserveUs
     throw new MusterError('budget.exceeded', `the run has taken its ${limits.steps} steps`)
   }
   if (limits.usd !== undefined && spent.usd + reserveUsd > limits.usd) {
-    throw new MusterError('budget.exceeded', `the run has cost $${spent.usd.toFixed(4)} and the step may cost $${reserveUsd.toFixed(4)}, of $${limits.usd}`)
+    throw new MusterError(
+      'budget.exceeded',
+      `the run has cost $${spent.usd.toFixed(4)} and the step may cost $${reserveUsd.toFixed(4)}, of $${limits.usd}`,
+    )
   }
   if (limits.tokens !== undefined && spent.tokens >= limits.tokens) {
     throw new MusterError('budget.exceeded', `the run has used ${spent.tokens} of ${limits.tokens} tokens`)

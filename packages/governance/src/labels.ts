@@ -14,7 +14,10 @@ export function joinLabels(...sets: (readonly Label[])[]): readonly Label[] {
 }
 
 /** What a named declassifier leaves, and what it took off. */
-export function declassify(labels: readonly Label[], by: readonly Label[]): { kept: readonly Label[]; removed: Label[] } {
+export function declassify(
+  labels: readonly Label[],
+  by: readonly Label[],
+): { kept: readonly Label[]; removed: Label[] } {
   if (by.length === 0) return { kept: labels, removed: [] }
   return { kept: labels.filter((label) => !by.includes(label)), removed: labels.filter((label) => by.includes(label)) }
 }

@@ -78,11 +78,13 @@ export class PolicySet {
       })
     }
     const deny = (error: string): Decision => ({ effect: 'deny', policies: [], set: this.hash, errors: [error] })
+    const spent = decimal(request.spentUsd)
+    if (spent === undefined) return deny('spent cannot be represented in Cedar')
     const context: Context = {
       labels: [...request.labels],
       approvals: [...request.approvals],
       user: request.user,
-      spent: decimal(request.spentUsd) ?? decimal(0) ?? null,
+      spent,
     }
     if (request.action === 'tool:call') {
       const input = this.#input(request.input ?? {})
@@ -156,11 +158,27 @@ function decimal(value: number): CedarValueJson | undefined {
   return { __extn: { fn: 'decimal', arg: value.toFixed(4) } }
 }
 
-/** Where offset `at` (in UTF-8 bytes, as Cedar counts) lies in a text: line and column from 1. */
-function position(text: string, at: number): { line: number; column: number } {
-  const before = Buffer.from(text).subarray(0, at).toString()
-  const line = before.split('\n').length
-  return { line, column: before.length - before.lastIndexOf('\n') }
+/** Where a place in a source (in UTF-8 bytes, as Cedar counts) is for a reader: file, line and column from 1. */
+function place(source: PolicySource, offset: number): string {
+  const before = Buffer.from(source.text).subarray(0, offset).toString()
+  return `${source.file}:${before.split('\n').length}:${before.length - before.lastIndexOf('\n')}`
+}
+
+/**
+ * The statements of a policy text that Cedar has parsed, in order, with their offsets in UTF-8 bytes.
+ * Cedar gives them too, but without their places and sorted as text: the tenth before the second.
+ */
+function statements(text: string): { text: string; offset: number }[] {
+  const found: { text: string; offset: number }[] = []
+  let start = -1
+  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]|\\.)*"|\/\/[^\n\r]*|\s+|[^"/\s;]+|./gs)) {
+    if (start < 0 && (token.trim() === '' || token.startsWith('//'))) continue
+    if (start < 0) start = index
+    if (token !== ';') continue
+    found.push({ text: text.slice(start, index + 1), offset: Buffer.byteLength(text.slice(0, start)) })
+    start = -1
+  }
+  return found
 }
 
 /**
@@ -176,9 +194,11 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
   const policies = new Map<string, Policy>()
   const origins = new Map<string, { source: PolicySource; offset: number }>()
   const report = (source: PolicySource, offset: number, error: DetailedError) => {
-    const { line, column } = position(source.text, offset + (error.sourceLocations?.[0]?.start ?? 0))
     const help = error.help ? ` (${error.help})` : ''
-    issues.push({ path: `${source.file}:${line}:${column}`, message: error.message + help })
+    issues.push({
+      path: place(source, offset + (error.sourceLocations?.[0]?.start ?? 0)),
+      message: error.message + help,
+    })
   }
   for (const source of sources) {
     const parts = policySetTextToParts(source.text)
@@ -186,21 +206,17 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
       for (const error of parts.errors) report(source, 0, error)
       continue
     }
-    let from = 0
-    for (const [i, text] of parts.policies.entries()) {
+    for (const [i, { text, offset }] of statements(source.text).entries()) {
       const parsed = policyToJson(text)
-      if (parsed.type === 'failure') continue
+      if (parsed.type === 'failure') {
+        for (const error of parsed.errors) report(source, offset, error)
+        continue
+      }
       const { annotations = {} } = parsed.json
       const id = annotations.id ?? `${source.file}#${i + 1}`
-      const at = source.text.indexOf(text, from)
-      const offset = Buffer.byteLength(source.text.slice(0, Math.max(at, 0)))
-      if (at >= 0) from = at + text.length
-      if (policies.has(id)) {
-        issues.push({ path: `${source.file}:${position(source.text, offset).line}:1`, message: `another policy has the id "${id}"` })
-      }
-      if (annotations.ask !== undefined && parsed.json.effect !== 'forbid') {
-        issues.push({ path: `${source.file}:${position(source.text, offset).line}:1`, message: '@ask belongs to a forbid' })
-      }
+      const reject = (message: string) => issues.push({ path: place(source, offset), message })
+      if (policies.has(id)) reject(`another policy has the id "${id}"`)
+      if (annotations.ask !== undefined && parsed.json.effect !== 'forbid') reject('@ask belongs to a forbid')
       texts[id] = text
       policies.set(id, { ask: annotations.ask })
       origins.set(id, { source, offset })
@@ -224,8 +240,10 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
   }
   const id = hash('sha256', JSON.stringify([texts, schema]), 'hex')
   const parsed = preparsePolicySet(id, { staticPolicies: texts })
-  if (parsed.type === 'failure') throw new MusterError('policy.invalid', parsed.errors.map((error) => error.message).join('; '))
+  if (parsed.type === 'failure')
+    throw new MusterError('policy.invalid', parsed.errors.map((error) => error.message).join('; '))
   const schemaParsed = preparseSchema(id, schema)
-  if (schemaParsed.type === 'failure') throw new MusterError('policy.invalid', schemaParsed.errors.map((error) => error.message).join('; '))
+  if (schemaParsed.type === 'failure')
+    throw new MusterError('policy.invalid', schemaParsed.errors.map((error) => error.message).join('; '))
   return new PolicySet(id, policies, inputTypes)
 }

@@ -1,5 +1,5 @@
-import type { AppManifest, JsonSchema } from '@muster/protocol'
 import type { SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs'
+import type { AppManifest, JsonSchema } from '@muster/protocol'
 
 /** Type of an input's field in Cedar: JSON string, boolean, integer, number, or an array of one of them. */
 export type InputType =
@@ -15,7 +15,10 @@ export type InputType =
  * every tool's input, each optional; a field whose type differs between tools is left out, because
  * Cedar has one context type per action.
  */
-export function cedarSchema(app: AppManifest): { schema: SchemaJson<string>; inputTypes: ReadonlyMap<string, InputType> } {
+export function cedarSchema(app: AppManifest): {
+  schema: SchemaJson<string>
+  inputTypes: ReadonlyMap<string, InputType>
+} {
   const inputs = new Map<string, InputType | undefined>()
   for (const tool of app.tools) {
     for (const [field, schema] of Object.entries(propertiesOf(tool.input))) {

@@ -36,6 +36,8 @@ export class Activations {
       stalledInterval: Math.max(250, Math.floor(options.lockMs / 2)),
       // A run whose holder died is taken again, however often; BullMQ would give it up after one time.
       maxStalledCount: Number.MAX_SAFE_INTEGER,
+      // How soon BullMQ tries its own failed commands again; its default of 15 s would hold back a stop for as long.
+      runRetryDelay: 500,
       skipVersionCheck: true,
     })
     this.#worker.on('error', options.onError)

@@ -71,8 +71,13 @@ export function describeConfig(
 ): { name: string; value: string | null; set: boolean; about: string }[] {
   return Object.entries(configSchema.shape).map(([name, schema]) => {
     const value = config[name as keyof Config]
-    const shown =
-      value === undefined ? null : secret.has(name) ? '(set)' : String(value).replace(/\/\/[^@/]*@/, '//***@')
+    const shown = value === undefined ? null : secret.has(name) ? '(set)' : withoutCredentials(String(value))
     return { name, value: shown, set: Boolean(env[name]), about: schema.description ?? '' }
   })
+}
+
+/** An address without user, password and query; what stands before the last `@` goes, since a password may hold any character. */
+function withoutCredentials(value: string): string {
+  if (!value.includes('://')) return value
+  return value.replace(/\/\/.*@/s, '//***@').replace(/\?.*$/s, '?***')
 }

@@ -65,7 +65,8 @@ export function atPointer(value: Json, pointer: string): Json | undefined {
   for (const token of pointer.split('/').slice(1)) {
     if (at === null || typeof at !== 'object') return undefined
     const key = unescapePointer(token)
-    at = Object.hasOwn(at, key) ? (at as Record<string, Json>)[key] : undefined
+    // Enumerable, so that an array's length is not a member.
+    at = Object.prototype.propertyIsEnumerable.call(at, key) ? (at as Record<string, Json>)[key] : undefined
   }
   return at
 }
@@ -159,11 +160,12 @@ export function planGraph(plan: PlanData): { id: string; step: PlanStep; after: 
 
 /** Follows unfinished dependencies from `start` until a step comes again; every one of them has another. */
 function findCycle(after: Map<string, Set<string>>, start: string, done: Set<string>): string[] {
-  const path: string[] = []
+  const path = new Set<string>()
   let at = start
-  while (!path.includes(at)) {
-    path.push(at)
+  while (!path.has(at)) {
+    path.add(at)
     at = [...(after.get(at) ?? [])].find((id) => !done.has(id)) ?? at
   }
-  return [...path.slice(path.indexOf(at)), at]
+  const steps = [...path]
+  return [...steps.slice(steps.indexOf(at)), at]
 }

@@ -17,7 +17,7 @@ import { withBlobs } from './content.ts'
 import { type Recorded, type RecordedStep, readRecorded } from './recorded.ts'
 import type { Services } from './services.ts'
 import type { Outcome, StepSpec, StepState } from './step.ts'
-import { beginStep, childEnded, takeVerdict } from './step-life.ts'
+import { beginStep, checkReplayed, childEnded, takeVerdict } from './step-life.ts'
 
 /** How an activation ended: the run ended or parked, or its journal is no longer ours to continue. */
 export type Closed = 'ended' | 'parked' | LostReason
@@ -114,7 +114,8 @@ export class ActiveRun {
     this.input = recorded.input
     this.plan = recorded.plan
     this.salt = recorded.salt
-    this.startedAt = recorded.startedAt ?? clock()
+    // Waiting for a person or a child is not the run's own time: its clock stands while it is parked.
+    this.startedAt = (recorded.startedAt ?? clock()) + recorded.parkedMs + (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
     this.#recorded = recorded.steps
     Object.assign(this.totals, recorded.totals)
     this.append({ type: 'run.activated', at: clock(), epoch: this.epoch, worker, app: app.manifest.hash })
@@ -142,6 +143,8 @@ export class ActiveRun {
       const step = this.steps.get(id)
       const ended = recorded.steps.get(id)?.ended
       if (!step || !ended) throw changed(`the journal has an outcome of step "${id}", which the plan did not take`)
+      // Agents and plans as data make their inputs from what is recorded; code may have changed.
+      if (asynchronous) checkReplayed(this, step)
       step.outcome = ended
       this.#driver?.ended(step)
     }
@@ -261,23 +264,21 @@ export class ActiveRun {
 
   #cancel(by: Actor): void {
     this.append({ type: 'run.cancel_requested', at: this.services.clock(), by })
-    for (const { waiting } of this.steps.values()) {
-      if (waiting?.child === undefined) continue
-      // A child that has ended meanwhile needs no cancelling.
-      this.services.journal.post(waiting.child, { type: 'cancel', by }).catch(() => {})
-    }
     this.#end('cancelled', this.created.labels, { code: 'run.cancelled', message: `cancelled by ${by.user}` })
   }
 
   #end(status: 'succeeded' | 'failed' | 'cancelled', labels: readonly Label[], error?: StepError, output?: Json): void {
     if (this.over) return
     this.over = true
-    const { clock, writer } = this.services
+    const { clock, writer, journal } = this.services
     for (const step of this.steps.values()) {
-      if (step.outcome || !step.intended) continue
+      const begun = step.intended || step.inDoubt || step.waiting !== undefined
+      if (step.outcome || !begun) continue
+      // A child run that nobody waits for any more is not to go on; one that has ended needs no cancelling.
+      if ('child' in step.spec.action) journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
       // Its effect may still happen outside; the journal says that nobody waited for it.
       const { kind, target } = step.spec
-      this.append({ type: 'step.ended', at: clock(), step: step.spec.id, kind, target, attempt: step.attempt, labels: [], status: 'cancelled', durationMs: clock() - step.beganAt })
+      this.append({ type: 'step.ended', at: clock(), step: step.spec.id, kind, target, attempt: Math.max(step.attempt, 1), labels: [], status: 'cancelled', durationMs: step.beganAt === 0 ? 0 : clock() - step.beganAt })
     }
     const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
     const usage = { inputTokens, outputTokens, cachedTokens }

@@ -28,6 +28,9 @@ export interface Recorded {
   /** Names of steps in the order in which they ended: outcomes are given to the driver in this order. */
   order: string[]
   startedAt: number | undefined
+  /** Milliseconds that the run was parked, and since when it is. */
+  parkedMs: number
+  parkedAt: number | undefined
   totals: Totals
 }
 
@@ -44,6 +47,8 @@ export async function readRecorded(run: string, entries: AsyncIterable<StoredEnt
     steps: new Map(),
     order: [],
     startedAt: undefined,
+    parkedMs: 0,
+    parkedAt: undefined,
     totals: { steps: 0, costUsd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
   }
   let previous = genesis(run)
@@ -71,6 +76,11 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
     }
     case 'run.activated':
       to.startedAt ??= entry.at
+      if (to.parkedAt !== undefined) to.parkedMs += entry.at - to.parkedAt
+      to.parkedAt = undefined
+      break
+    case 'run.parked':
+      to.parkedAt = entry.at
       break
     case 'step.intent': {
       const step = stepOf(to, entry)

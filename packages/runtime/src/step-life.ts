@@ -18,11 +18,9 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   step.beganAt = run.services.clock()
   try {
     ;({ input, labels } = resolveInput(run, step))
-    if (step.recordedInput !== undefined && step.recordedInput !== JSON.stringify(input)) {
-      throw changed(`step "${spec.id}" was given ${step.recordedInput.slice(0, 200)} and is now given ${JSON.stringify(input).slice(0, 200)}`)
-    }
+    checkUnchanged(step, input)
     spec.check?.(input)
-    run.checkBudget(run.limits.usd === undefined ? 0 : (spec.reserveUsd?.() ?? 0))
+    run.checkBudget(run.limits.usd === undefined ? 0 : (spec.reserveUsd?.(input) ?? 0))
     decision = decide(run, step, input, labels)
   } catch (error) {
     const failure = toMusterError(error)
@@ -56,13 +54,23 @@ export function beginStep(run: ActiveRun, step: StepState): void {
         effect: spec.effect,
         idempotencyKey: idempotencyKey(run, step),
         decision,
-        ...(spec.request ? { request: hash('sha256', run.salt + spec.request(), 'hex') } : {}),
+        ...(spec.request ? { request: hash('sha256', run.salt + spec.request(input), 'hex') } : {}),
       },
       spec.keepInput ? input : undefined,
     )
     // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
     run.whenDurable(seq, () => execute(run, step, input, labels))
   }
+}
+
+/** On replay: a step that was begun before must be given the same again. */
+export function checkReplayed(run: ActiveRun, step: StepState): void {
+  if (step.recordedInput !== undefined) checkUnchanged(step, resolveInput(run, step).input)
+}
+
+function checkUnchanged({ spec, recordedInput }: StepState, input: Json): void {
+  if (recordedInput === undefined || recordedInput === JSON.stringify(input)) return
+  throw changed(`step "${spec.id}" was given ${recordedInput.slice(0, 200)} and is now given ${JSON.stringify(input).slice(0, 200)}`)
 }
 
 /** The input with references replaced, and the labels of what it is made of. */

@@ -52,10 +52,10 @@ export interface StepSpec {
   policy: { action: Action; resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent'; name: string; effect?: string } }
   /** Whether the journal keeps the input beside the intent; a model's messages are in the entries before it. */
   keepInput: boolean
-  /** The most that it may cost, US dollars. */
-  reserveUsd?: () => number
-  /** The exact request of a model call, whose digest the intent holds. */
-  request?: () => string
+  /** The most that it may cost on this input, US dollars. */
+  reserveUsd?: (input: Json) => number
+  /** The exact request of a model call on this input, whose digest the intent holds. */
+  request?: (input: Json) => string
   action: { execute: (call: Call) => Promise<Executed>; reconcile?: ((call: Call) => Promise<Executed | undefined>) | undefined } | { child: ChildSpec }
 }
 

@@ -57,8 +57,8 @@ export function modelStep(run: ActiveRun, route: string, place: Place, request: 
     timeoutMs: MODEL_TIMEOUT_MS,
     keepInput: place.input !== null,
     policy: { action: 'model:invoke', resource: { type: 'Model', name: route } },
-    reserveUsd: () => models.reserveUsd(route, request({ input: place.input })),
-    request: () => JSON.stringify(request({ input: place.input })),
+    reserveUsd: (input) => models.reserveUsd(route, request({ input })),
+    request: (input) => JSON.stringify(request({ input })),
     action: {
       execute: async (call) => {
         const reply: ModelReply = await models.invoke(route, { ...request(call), signal: call.signal, idempotencyKey: call.idempotencyKey })

@@ -229,7 +229,7 @@ export class Scheduler {
   }
 
   #forget(step: number): void {
-    
+    if (this.#state[step] === RUNNING) this.#running--
     for (let edge = this.#edges[step]; edge !== NONE; ) {
       const next = this.#edgeNext[edge]
       this.#edgeNext[edge] = this.#freeEdge

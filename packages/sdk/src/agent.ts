@@ -98,7 +98,8 @@ export function checkName(kind: string, text: string, version: string): void {
 
 export function parseLimits(of: string, options: LimitOptions = {}): Limits {
   const { wallTime, ...rest } = options
-  const wallTimeMs = wallTime === undefined ? undefined : ms(wallTime)
+  // ms gives undefined for what it cannot read; that must not become a run without a limit.
+  const wallTimeMs = wallTime === undefined ? undefined : ((ms(wallTime) as number | undefined) ?? Number.NaN)
   const parsed = limitsSchema.safeParse(wallTimeMs === undefined ? rest : { ...rest, wallTimeMs })
   if (parsed.success) return parsed.data
   const detail = parsed.error.issues.map((issue) => `limits.${issue.path.join('.')}: ${issue.message}`).join('; ')

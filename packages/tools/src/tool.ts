@@ -85,6 +85,7 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     input: toJsonSchema(options.input, 'input'),
     output: toJsonSchema(options.output, 'output'),
   }
+  const inputOf = `the input of ${options.name}`
   const output = (value: unknown) => checked(options.output, value, 'output.invalid', `the output of ${options.name}`)
   return {
     ...describe,
@@ -95,12 +96,11 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     attempts: options.attempts ?? (options.effect === 'once' ? 1 : 3),
     manifest: { ...describe, hash: hash('sha256', JSON.stringify([describe, String(options.run)]), 'hex') },
     check(input) {
-      checked(options.input, input, 'input.invalid', `the input of ${options.name}`)
+      checked(options.input, input, 'input.invalid', inputOf)
     },
     async call(input, context) {
-      // zod's output type of an unknown schema is unknown; `run` was typed by the same schema.
-      const parsed = checked(options.input, input, 'input.invalid', `the input of ${options.name}`) as z.output<Input>
-      return output(await options.run(parsed, context))
+      // As the schema gives it, so that a date that it makes of a string arrives as a date.
+      return output(await options.run(parsed(options.input, input, 'input.invalid', inputOf), context))
     },
     reconcile:
       reconcile &&
@@ -117,19 +117,30 @@ export function toJsonSchema(schema: z.ZodType, io: 'input' | 'output'): JsonSch
   return z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as JsonSchema
 }
 
-/** Parses a value by a schema, or throws with the path of each mistake. */
-export function checked(schema: z.ZodType, value: unknown, code: 'input.invalid' | 'output.invalid', what: string): Json {
-  const parsed = schema.safeParse(value)
-  if (parsed.success) {
-    // What goes into the journal is JSON: undefined fields vanish here and not there.
-    return parsed.data === undefined ? null : JSON.parse(JSON.stringify(parsed.data))
-  }
-  const issues = zodIssues(parsed.error)
+/** Characters of JSON that one input or output may have. */
+const VALUE_MAX = 4 * 1024 * 1024
+
+type InvalidCode = 'input.invalid' | 'output.invalid'
+
+/** Parses a value by a schema and gives JSON, or throws with the path of each mistake. */
+export function checked(schema: z.ZodType, value: unknown, code: InvalidCode, what: string): Json {
+  const data = parsed(schema, value, code, what)
+  if (data === undefined) return null
+  // What goes into the journal is JSON: undefined fields vanish here and not there.
+  const text = JSON.stringify(data)
+  if (text.length > VALUE_MAX) throw new MusterError(code, `${what} is larger than 4 MB: keep it elsewhere and pass a reference`)
+  return JSON.parse(text)
+}
+
+function parsed<S extends z.ZodType>(schema: S, value: unknown, code: InvalidCode, what: string): z.output<S> {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const issues = zodIssues(result.error)
   const detail = issues.map((issue) => `${issue.path || '/'} ${issue.message}`).join('; ')
   throw new MusterError(code, `${what} does not match its schema: ${detail}`, { issues })
 }
 
 /** zod's issues with their paths as JSON Pointers. */
 export function zodIssues(error: z.ZodError, base = ''): Issue[] {
-  return error.issues.map((issue) => ({ path: base + issue.path.map((part) => `/${String(part)}`).join(''), message: issue.message }))
+  return error.issues.map((issue) => ({ path: base + issue.path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join(''), message: issue.message }))
 }

@@ -1,0 +1,35 @@
+export function money(usd: number): string {
+  if (usd === 0) return ''
+  return usd < 1 ? `$${usd.toFixed(4)}` : `$${usd.toFixed(2)}`
+}
+
+export function duration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`
+  const minutes = Math.floor(ms / 60_000)
+  if (minutes < 60) return `${minutes} min ${Math.floor((ms % 60_000) / 1000)} s`
+  const hours = Math.floor(minutes / 60)
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
+const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' })
+
+/** A time as short as it is clear: today by the clock, before that with the day. */
+export function time(at: number): string {
+  const date = new Date(at)
+  return (date.toDateString() === new Date().toDateString() ? clock : day).format(date)
+}
+
+export function exactTime(at: number): string {
+  return new Date(at).toISOString()
+}
+
+export function count(n: number, what: string): string {
+  return `${n.toLocaleString()} ${what}${n === 1 ? '' : 's'}`
+}
+
+/** The end of an id: its beginning is a time, and the same for all runs of a second. */
+export function shortId(id: string): string {
+  return id.slice(-12)
+}

@@ -1,0 +1,54 @@
+import type { Decision, Label, RunStatus } from '@muster/protocol'
+import type { VNode } from 'preact'
+import { useState } from 'preact/hooks'
+import { ApiError } from './api.ts'
+import { exactTime, time } from './format.ts'
+import { html } from './html.ts'
+import { visible } from './text.ts'
+
+/** What went wrong, and what to do; nothing when nothing did. */
+export function Problem({ error }: { error: unknown }): VNode | null {
+  if (error === undefined) return null
+  const detail = error instanceof Error ? error.message : String(error)
+  const hint = error instanceof ApiError ? error.hint : 'Check that the server runs.'
+  return html`<div class="problem" role="alert"><strong>${visible(detail)}</strong> ${hint}</div>`
+}
+
+export function Status({ status }: { status: RunStatus | string }): VNode {
+  return html`<span class="status" data-status=${status}>${status}</span>`
+}
+
+export function Time({ at }: { at: number }): VNode {
+  return html`<time datetime=${exactTime(at)} title=${exactTime(at)}>${time(at)}</time>`
+}
+
+/** Who let a step go on or stopped it. An allow is the quiet case. */
+export function DecisionMark({ decision }: { decision: Decision | undefined }): VNode | null {
+  if (!decision) return null
+  const { effect, policies, errors } = decision
+  const by = policies.join(', ') || (errors ? 'a policy failed' : 'no policy permits')
+  return html`<span class="decision" data-effect=${effect}><b>${effect}</b> ${visible(by)}</span>`
+}
+
+export function Labels({ labels, removed = [] }: { labels: readonly Label[]; removed?: readonly Label[] }): VNode {
+  return html`
+    ${labels.map((label) => html`<span class="label" key=${label}>#${label}</span>`)}
+    ${removed.map((label) => html`<del class="label" key=${`-${label}`} title="taken off by this step">#${label}</del>`)}
+  `
+}
+
+/** An id or a hash: short enough to read, copied whole. */
+export function Copy({ text, short = text }: { text: string; short?: string }): VNode {
+  const [copied, setCopied] = useState(false)
+  const copy = async () => {
+    await navigator.clipboard?.writeText(text)
+    setCopied(true)
+    setTimeout(() => setCopied(false), 1200)
+  }
+  return html`<button type="button" class="copy" title=${`Copy ${text}`} onClick=${copy}>${copied ? 'copied' : short}</button>`
+}
+
+/** A name and what it stands for, in a list of facts. */
+export function Fact({ name, children }: { name: string; children?: unknown }): VNode {
+  return html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`
+}

@@ -1,0 +1,40 @@
+import { useEffect, useState } from 'preact/hooks'
+
+/** Which page the address names: `#/runs?status=…`, `#/runs/<run>`, `#/runs/<run>/<entry>`, `#/approvals`. */
+export interface Route {
+  path: string[]
+  query: URLSearchParams
+}
+
+function readRoute(): Route {
+  const [path = '', query = ''] = location.hash.replace(/^#\/?/, '').split('?')
+  return { path: path.split('/').filter(Boolean).map(decode), query: new URLSearchParams(query) }
+}
+
+export function useRoute(): Route {
+  const [route, setRoute] = useState(readRoute)
+  useEffect(() => {
+    const read = () => setRoute(readRoute())
+    addEventListener('hashchange', read)
+    return () => removeEventListener('hashchange', read)
+  }, [])
+  return route
+}
+
+export function linkTo(...path: (string | number)[]): string {
+  return `#/${path.map((part) => encodeURIComponent(part)).join('/')}`
+}
+
+/** Changes the address without a new place in the history. */
+export function replaceRoute(hash: string): void {
+  history.replaceState(null, '', hash)
+  dispatchEvent(new HashChangeEvent('hashchange'))
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
+  }
+}

@@ -1,0 +1,136 @@
+import type { Run, RunEvent } from '@muster/protocol'
+import type { VNode } from 'preact'
+import { useEffect, useMemo, useState } from 'preact/hooks'
+import { ApiError, follow, request, serverNow } from './api.ts'
+import { Approval } from './approvals-page.ts'
+import { Content } from './content.ts'
+import { duration, money } from './format.ts'
+import { html } from './html.ts'
+import { JournalTable } from './journal-table.ts'
+import { Copy, Fact, Labels, Problem, Status, Time } from './parts.ts'
+import { linkTo } from './route.ts'
+import { spansOf } from './spans.ts'
+import { StepPanel } from './step-panel.ts'
+import { visible } from './text.ts'
+import type { Verification } from './verify.ts'
+import { Verify } from './verify-button.ts'
+import { Waterfall } from './waterfall.ts'
+
+/** How long the run itself may lag behind its events, ms. */
+const LAG_MS = 400
+
+/** One run: what it is, what it did step by step, and whether its record is whole. */
+export function RunPage({ id, entry }: { id: string; entry: number | undefined }): VNode {
+  const { run, events, cut, error } = useRun(id)
+  const [verification, setVerification] = useState<Verification>()
+  const spans = useMemo(() => spansOf(events), [events])
+  const ended = events.at(-1)?.entry.type === 'run.ended'
+  const now = useNow(!ended && spans.some((span) => span.to === undefined))
+  if (!run) return html`<${Problem} error=${error} />`
+  const end = ended ? (events.at(-1)?.entry.at ?? now) : Math.max(now, events.at(-1)?.entry.at ?? 0)
+  const chosen = spans.find((span) => span.seq === entry)
+  const asked = run.waiting.filter((waiting) => waiting.for !== 'child')
+  return html`
+    <${Header} run=${run} end=${end} cut=${cut && !ended}>
+      <${Verify} id=${id} events=${events} onResult=${setVerification} />
+    <//>
+    <${Problem} error=${error} />
+    ${run.error && html`<div class="problem"><strong>${run.error.code}</strong> ${visible(run.error.message)}</div>`}
+    ${asked.map((waiting) => html`<${Approval} key=${`${waiting.step} ${waiting.digest}`} run=${run} waiting=${waiting} />`)}
+    <div class=${chosen ? 'trace with-panel' : 'trace'}>
+      <${Waterfall} run=${id} spans=${spans} from=${run.createdAt} to=${end} chosen=${entry} />
+      ${chosen && html`<${StepPanel} key=${chosen.seq} run=${id} span=${chosen} spans=${spans} />`}
+    </div>
+    <${Fold} title="Input">${run.input !== undefined && html`<${Content} value=${run.input} />`}<//>
+    ${run.output !== undefined && html`<${Fold} title="Output" open><${Content} value=${run.output} /><//>`}
+    <${Fold} title=${`Journal, ${events.length === 1 ? '1 entry' : `${events.length} entries`}`}>
+      <${JournalTable} events=${events} findings=${verification?.findings ?? []} />
+    <//>
+  `
+}
+
+function Header({ run, end, cut, children }: { run: Run; end: number; cut: boolean; children: unknown }): VNode {
+  const { usage } = run
+  return html`
+    <div class="title run-title">
+      <div>
+        <h1>${visible(run.name)}<span class="dim">@${visible(run.version)}</span> <${Status} status=${run.status} /></h1>
+        <${Copy} text=${run.id} />
+      </div>
+      <span class="actions">${cut && html`<span class="note" role="status">connection lost, trying again…</span>`}${children}</span>
+    </div>
+    <dl class="facts">
+      ${run.parent && html`<${Fact} name="Child of"><a href=${linkTo('runs', run.parent.run)}>${run.parent.run.slice(-12)}</a> <span class="dim">${visible(run.parent.step)}</span><//>`}
+      <${Fact} name="Begun by">${visible(run.by.user)} <span class="dim">key ${visible(run.by.key)}</span><//>
+      <${Fact} name="Created"><${Time} at=${run.createdAt} /><//>
+      <${Fact} name=${run.endedAt === undefined ? 'So far' : 'Took'}>${duration((run.endedAt ?? end) - run.createdAt)}<//>
+      <${Fact} name="Cost">${money(run.costUsd) || '$0'}<//>
+      <${Fact} name="Tokens">
+        ${usage.inputTokens.toLocaleString()} in${usage.cachedTokens > 0 && ` (${usage.cachedTokens.toLocaleString()} cached)`}, ${usage.outputTokens.toLocaleString()} out
+      <//>
+      <${Fact} name="Steps">${run.steps}<//>
+      <${Fact} name="Activations"><span title="how often a worker took the run up">${run.epoch}</span><//>
+      ${run.session !== undefined && html`<${Fact} name="Session">${visible(run.session)}<//>`}
+      ${run.labels.length > 0 && html`<${Fact} name="Labels"><${Labels} labels=${run.labels} /><//>`}
+    </dl>
+  `
+}
+
+function Fold({ title, open, children }: { title: string; open?: boolean; children: unknown }): VNode {
+  return html`<details class="fold card" open=${open}><summary>${title}</summary>${children}</details>`
+}
+
+/** A run and its events, live until it has ended. */
+function useRun(id: string): { run: Run | undefined; events: RunEvent[]; cut: boolean; error: unknown } {
+  const [run, setRun] = useState<Run>()
+  const [events, setEvents] = useState<RunEvent[]>([])
+  const [cut, setCut] = useState(false)
+  const [error, setError] = useState<unknown>()
+  useEffect(() => {
+    const stop = new AbortController()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    let arrived: RunEvent[] = []
+    const read = async () => {
+      try {
+        setRun(await request<Run>(`/v1/runs/${encodeURIComponent(id)}`, { signal: stop.signal }))
+        setError(undefined)
+      } catch (error) {
+        if (!stop.signal.aborted) setError(error)
+      }
+    }
+    // Events come one by one and are shown together, so that a long journal is drawn once.
+    const show = () => {
+      timer = undefined
+      const batch = arrived
+      arrived = []
+      setEvents((known) => [...known, ...batch])
+      read()
+    }
+    const listen = async () => {
+      for await (const event of follow(id, stop.signal, setCut)) {
+        arrived.push(event)
+        timer ??= setTimeout(show, LAG_MS)
+      }
+    }
+    read()
+    listen().catch((error) => {
+      if (!(error instanceof ApiError && error.status === 401)) setError(error)
+    })
+    return () => {
+      stop.abort()
+      clearTimeout(timer)
+    }
+  }, [id])
+  return { run, events, cut, error }
+}
+
+/** The server's time, moving while something moves. */
+function useNow(moving: boolean): number {
+  const [now, setNow] = useState(serverNow)
+  useEffect(() => {
+    if (!moving) return
+    const timer = setInterval(() => setNow(serverNow()), 500)
+    return () => clearInterval(timer)
+  }, [moving])
+  return now
+}
