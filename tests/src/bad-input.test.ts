@@ -9,24 +9,46 @@ beforeAll(async () => {
 })
 afterAll(() => harness.close())
 
-async function post(body: unknown, headers: Record<string, string> = {}, path = '/v1/runs'): Promise<{ status: number; problem: Record<string, unknown>; type: string | null }> {
+async function post(
+  body: unknown,
+  headers: Record<string, string> = {},
+  path = '/v1/runs',
+): Promise<{ status: number; problem: Record<string, unknown>; type: string | null }> {
   const response = await fetch(harness.url + path, {
     method: 'POST',
     headers: { authorization: `Bearer ${harness.key}`, 'content-type': 'application/json', ...headers },
     body: typeof body === 'string' ? body : JSON.stringify(body),
   })
-  return { status: response.status, problem: (await response.json()) as Record<string, unknown>, type: response.headers.get('content-type') }
+  return {
+    status: response.status,
+    problem: (await response.json()) as Record<string, unknown>,
+    type: response.headers.get('content-type'),
+  }
 }
 
 describe('a bad request gets a problem that says what is wrong, where, and what to do', () => {
   const chain = { plan: 'chain', input: { n: 1, ms: 0 } }
-  const cases: [what: string, body: unknown, status: number, code: string, path?: string, headers?: Record<string, string>][] = [
+  const cases: [
+    what: string,
+    body: unknown,
+    status: number,
+    code: string,
+    path?: string,
+    headers?: Record<string, string>,
+  ][] = [
     ['no key', chain, 401, 'auth.missing_key', undefined, { authorization: '' }],
     ['a wrong key', chain, 401, 'auth.invalid_key', undefined, { authorization: 'Bearer mk_wrong' }],
     ['broken JSON', '{"plan": ', 400, 'request.invalid_json'],
     ['no body', '', 400, 'request.invalid_json'],
     ['a body of 2 MB', { plan: 'chain', input: { text: 'x'.repeat(2_000_000) } }, 413, 'request.too_large'],
-    ['another content type', 'plan=chain', 415, 'request.unsupported_media_type', undefined, { 'content-type': 'application/x-www-form-urlencoded' }],
+    [
+      'another content type',
+      'plan=chain',
+      415,
+      'request.unsupported_media_type',
+      undefined,
+      { 'content-type': 'application/x-www-form-urlencoded' },
+    ],
     ['an unknown field', { ...chain, priority: 1 }, 400, 'request.invalid'],
     ['neither agent nor plan', { input: {} }, 400, 'request.invalid'],
     ['both agent and plan', { agent: 'actor', plan: 'chain' }, 400, 'request.invalid'],
@@ -35,15 +57,44 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
     ['an unknown version', { ...chain, version: '9.9.9' }, 404, 'definition.not_found', '/plan'],
     ['an input that does not match', { plan: 'chain', input: { n: 'three', ms: 0 } }, 422, 'input.invalid', '/input/n'],
     ['an input that lacks a field', { plan: 'chain', input: { n: 3 } }, 422, 'input.invalid', '/input'],
-    ['a plan with a cycle', { plan: { steps: { a: { tool: 'math.add', after: ['b'] }, b: { tool: 'math.add', after: ['a'] } } } }, 422, 'plan.cycle', '/steps/a'],
-    ['a plan that refers to nothing', { plan: { steps: { a: { tool: 'math.add', input: { a: { $ref: '#/steps/z/output' } } } } } }, 422, 'plan.unknown_reference', '/steps/a/input/a'],
-    ['a plan with an unknown tool', { plan: { steps: { a: { tool: 'no.such' } } } }, 422, 'plan.invalid', '/plan/steps/a/tool'],
+    [
+      'a plan with a cycle',
+      { plan: { steps: { a: { tool: 'math.add', after: ['b'] }, b: { tool: 'math.add', after: ['a'] } } } },
+      422,
+      'plan.cycle',
+      '/steps/a',
+    ],
+    [
+      'a plan that refers to nothing',
+      { plan: { steps: { a: { tool: 'math.add', input: { a: { $ref: '#/steps/z/output' } } } } } },
+      422,
+      'plan.unknown_reference',
+      '/steps/a/input/a',
+    ],
+    [
+      'a plan with an unknown tool',
+      { plan: { steps: { a: { tool: 'no.such' } } } },
+      422,
+      'plan.invalid',
+      '/plan/steps/a/tool',
+    ],
     ['a plan without steps', { plan: { steps: {} } }, 422, 'plan.invalid', '/steps'],
-    ['an idempotency key that is too long', chain, 400, 'request.invalid', undefined, { 'idempotency-key': 'x'.repeat(300) }],
+    [
+      'an idempotency key that is too long',
+      chain,
+      400,
+      'request.invalid',
+      undefined,
+      { 'idempotency-key': 'x'.repeat(300) },
+    ],
   ]
   it.each(cases)('%s', async (_, body, status, code, path, headers) => {
     const answer = await post(body, headers)
-    expect(answer).toMatchObject({ status, problem: { code, status, type: `urn:muster:error:${code}` }, type: expect.stringContaining('application/problem+json') })
+    expect(answer).toMatchObject({
+      status,
+      problem: { code, status, type: `urn:muster:error:${code}` },
+      type: expect.stringContaining('application/problem+json'),
+    })
     expect(answer.problem.detail).not.toBe('')
     expect(answer.problem.hint).not.toBe('')
     if (path !== undefined) expect(answer.problem.errors).toContainEqual(expect.objectContaining({ path }))
@@ -55,20 +106,31 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
       const response = await fetch(harness.url + path, { headers: { authorization: `Bearer ${harness.key}` } })
       return { status: response.status, ...((await response.json()) as { code: string }) }
     }
-    expect(await get('/v1/runs/01a20f93-4fe0-7f7f-98b8-0a7737a7b138')).toMatchObject({ status: 404, code: 'run.not_found' })
+    expect(await get('/v1/runs/01a20f93-4fe0-7f7f-98b8-0a7737a7b138')).toMatchObject({
+      status: 404,
+      code: 'run.not_found',
+    })
     expect(await get('/v1/runs/..%2f..%2fetc')).toMatchObject({ status: 404, code: 'run.not_found' })
     expect(await get('/v1/nothing')).toMatchObject({ status: 404, code: 'request.not_found' })
     expect(await get('/v1/runs?limit=100000')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await get('/v1/runs?status=happy')).toMatchObject({ status: 400, code: 'request.invalid' })
-    expect(await post({}, {}, '/v1/runs/01a20f93-4fe0-7f7f-98b8-0a7737a7b138/cancel')).toMatchObject({ status: 404, problem: { code: 'run.not_found' } })
+    expect(await post({}, {}, '/v1/runs/01a20f93-4fe0-7f7f-98b8-0a7737a7b138/cancel')).toMatchObject({
+      status: 404,
+      problem: { code: 'run.not_found' },
+    })
   })
 })
 
 describe('the API describes itself', () => {
   it('as OpenAPI 3.1 with every route and a page to read it', async () => {
-    const document = (await (await fetch(`${harness.url}/openapi.json`)).json()) as { openapi: string; paths: Record<string, Record<string, unknown>> }
+    const document = (await (await fetch(`${harness.url}/openapi.json`)).json()) as {
+      openapi: string
+      paths: Record<string, Record<string, unknown>>
+    }
     expect(document.openapi).toBe('3.1.0')
-    const routes = Object.entries(document.paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`))
+    const routes = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method} ${path}`),
+    )
     expect(routes.sort()).toEqual([
       'get /healthz',
       'get /readyz',

@@ -24,13 +24,21 @@ async function entriesOf(run: string): Promise<Entry[]> {
 
 async function verified(run: string): Promise<boolean> {
   const response = await muster.open('GET', `/v1/runs/${run}/journal`)
-  const stored = (await response.text()).trim().split('\n').map((line) => JSON.parse(line))
-  return (await verifyJournal(run, stored, { head: response.headers.get('muster-head') ?? '', entries: stored.length })).ok
+  const stored = (await response.text())
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  return (await verifyJournal(run, stored, { head: response.headers.get('muster-head') ?? '', entries: stored.length }))
+    .ok
 }
 
 /** Every effect outside is preceded by a durable intent that allows it: here, that the journal has one for its key. */
 function expectIntents(entries: readonly Entry[], effects: readonly Effect[]): void {
-  const intended = new Set(entries.flatMap((entry) => (entry.type === 'step.intent' && entry.decision.effect === 'allow' ? [entry.idempotencyKey] : [])))
+  const intended = new Set(
+    entries.flatMap((entry) =>
+      entry.type === 'step.intent' && entry.decision.effect === 'allow' ? [entry.idempotencyKey] : [],
+    ),
+  )
   for (const { key } of effects) expect(intended).toContain(key)
 }
 
@@ -38,7 +46,10 @@ describe('a worker that dies (kill -9)', () => {
   it('in the middle of a run: another goes on where it stopped, under the same keys', async () => {
     const first = await harness.worker()
     const run = await muster.runs.start(chain, { n: 8, ms: 60 })
-    await until(() => effectsOf(run.id), (effects) => effects.length >= 4)
+    await until(
+      () => effectsOf(run.id),
+      (effects) => effects.length >= 4,
+    )
     await stopProcess(first, 'SIGKILL')
     const second = await harness.worker()
     expect(await run.result()).toBe('01234567')
@@ -75,7 +86,10 @@ describe('a worker that dies (kill -9)', () => {
   it('during a payment that can be looked up: it is found and not made again', async () => {
     const worker = await harness.worker()
     const run = await muster.runs.start(slowPayment, { ms: 60_000, reconcilable: true })
-    await until(() => effectsOf(run.id), (effects) => effects.length === 1)
+    await until(
+      () => effectsOf(run.id),
+      (effects) => effects.length === 1,
+    )
     await stopProcess(worker, 'SIGKILL')
     const second = await harness.worker()
     expect(await run.result()).toEqual({ receipt: 'found' })
@@ -87,12 +101,22 @@ describe('a worker that dies (kill -9)', () => {
     const worker = await harness.worker()
     const run = await muster.runs.start(slowPayment, { ms: 60_000, reconcilable: false })
     const other = await muster.runs.start(slowPayment, { ms: 60_000, reconcilable: false })
-    await until(() => [...effectsOf(run.id), ...effectsOf(other.id)], (effects) => effects.length === 2)
+    await until(
+      () => [...effectsOf(run.id), ...effectsOf(other.id)],
+      (effects) => effects.length === 2,
+    )
     await stopProcess(worker, 'SIGKILL')
     const second = await harness.worker()
     for (const { id, get } of [run, other]) {
       const { waiting } = await until(get, ({ status }) => status === 'waiting')
-      expect(waiting).toMatchObject([{ step: 'world.launch', for: 'doubt', role: 'operator', shown: { target: 'world.launch', input: { ms: 60_000 } } }])
+      expect(waiting).toMatchObject([
+        {
+          step: 'world.launch',
+          for: 'doubt',
+          role: 'operator',
+          shown: { target: 'world.launch', input: { ms: 60_000 } },
+        },
+      ])
       expect(effectsOf(id)).toHaveLength(1)
     }
     const digestOf = async (id: string) => (await muster.runs.get(id)).waiting[0]?.digest ?? ''
@@ -102,7 +126,10 @@ describe('a worker that dies (kill -9)', () => {
     expect(effectsOf(run.id)).toHaveLength(1)
     // Approved: a person vouches that it did not happen, so it may run.
     await muster.runs.approve(other.id, { step: 'world.launch', verdict: 'approve', digest: await digestOf(other.id) })
-    await until(() => effectsOf(other.id), (effects) => effects.length === 2)
+    await until(
+      () => effectsOf(other.id),
+      (effects) => effects.length === 2,
+    )
     await muster.runs.cancel(other.id)
     await until(other.get, ended)
     await stopProcess(second)
@@ -112,7 +139,10 @@ describe('a worker that dies (kill -9)', () => {
     const turns = [{ calls: [{ name: 'world_write', arguments: { text: 'child', ms: 800 } }] }, { answer: 'grown' }]
     const worker = await harness.worker()
     const run = await muster.runs.start(parent, { turns })
-    await until(() => harness.effects(), (effects) => effects.some(({ effect, pid }) => effect === 'write' && pid === worker.pid))
+    await until(
+      () => harness.effects(),
+      (effects) => effects.some(({ effect, pid }) => effect === 'write' && pid === worker.pid),
+    )
     await stopProcess(worker, 'SIGKILL')
     const second = await harness.worker()
     expect(await run.result()).toEqual({ answer: 'grown' })
@@ -131,10 +161,16 @@ describe('two workers on one run', () => {
   it('a worker that was paused past its lock is fenced: its late writes have no effect', async () => {
     const first = await harness.worker()
     const run = await muster.runs.start(chain, { n: 6, ms: 150 })
-    await until(() => effectsOf(run.id), (effects) => effects.length >= 2)
+    await until(
+      () => effectsOf(run.id),
+      (effects) => effects.length >= 2,
+    )
     first.kill('SIGSTOP')
     const second = await harness.worker()
-    await until(() => effectsOf(run.id), (effects) => effects.some(({ pid }) => pid === second.pid))
+    await until(
+      () => effectsOf(run.id),
+      (effects) => effects.some(({ pid }) => pid === second.pid),
+    )
     first.kill('SIGCONT')
     expect(await run.result()).toBe('012345')
     const entries = await entriesOf(run.id)
@@ -152,9 +188,14 @@ describe('Redis that goes away', () => {
   it('in the middle: new runs are refused plainly, the acknowledged one goes on when it is back', async () => {
     const worker = await harness.worker()
     const run = await muster.runs.start(chain, { n: 20, ms: 100 })
-    await until(() => effectsOf(run.id), (effects) => effects.length >= 2)
+    await until(
+      () => effectsOf(run.id),
+      (effects) => effects.length >= 2,
+    )
     await harness.restartRedis(500, async () => {
-      await expect(muster.request('POST', '/v1/runs', { plan: 'chain', input: { n: 1, ms: 0 } })).rejects.toMatchObject({ code: 'redis.unavailable', status: 503 })
+      await expect(muster.request('POST', '/v1/runs', { plan: 'chain', input: { n: 1, ms: 0 } })).rejects.toMatchObject(
+        { code: 'redis.unavailable', status: 503 },
+      )
       await expect(muster.open('GET', '/readyz')).rejects.toMatchObject({ code: 'redis.unavailable' })
       expect((await muster.open('GET', '/healthz')).status).toBe(200)
       expect(worker.exitCode).toBe(null)
@@ -171,10 +212,17 @@ describe('a worker that is told to stop (SIGTERM)', () => {
   it('hands its runs over without waiting for a lock to expire', async () => {
     const first = await harness.worker({ MUSTER_LOCK_MS: '60000' })
     const run = await muster.runs.start(chain, { n: 60, ms: 250 })
-    await until(() => effectsOf(run.id), (effects) => effects.length >= 1)
+    await until(
+      () => effectsOf(run.id),
+      (effects) => effects.length >= 1,
+    )
     const second = await harness.worker({ MUSTER_LOCK_MS: '60000' })
     const stopped = stopProcess(first)
-    await until(() => effectsOf(run.id), (effects) => effects.some(({ pid }) => pid === second.pid), 20_000)
+    await until(
+      () => effectsOf(run.id),
+      (effects) => effects.some(({ pid }) => pid === second.pid),
+      20_000,
+    )
     await stopped
     expect(first.exitCode).toBe(0)
     await run.cancel()

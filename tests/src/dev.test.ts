@@ -21,7 +21,9 @@ let output = ''
 
 /** The environment of a machine without keys, servers or settings of its own. */
 function environment(): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(([name]) => !/^(MUSTER_|REDIS_|DYNAMODB_|OPENAI_|AWS_|OTEL_)/.test(name))
+  const kept = Object.entries(process.env).filter(
+    ([name]) => !/^(MUSTER_|REDIS_|DYNAMODB_|OPENAI_|AWS_|OTEL_)/.test(name),
+  )
   return { ...Object.fromEntries(kept), MUSTER_HOME: home, MUSTER_PORT: String(port), NO_COLOR: '1' }
 }
 
@@ -31,7 +33,12 @@ function startDev(): void {
   for (const stream of [dev.stdout, dev.stderr]) stream?.on('data', (chunk: Buffer) => (output += chunk.toString()))
 }
 
-const up = () => until(() => output, (text) => text.includes('Ctrl-C') || dev.exitCode !== null, 90_000)
+const up = () =>
+  until(
+    () => output,
+    (text) => text.includes('Ctrl-C') || dev.exitCode !== null,
+    90_000,
+  )
 
 async function muster(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return promisify(execFile)(process.execPath, [cli, ...args], { env: environment(), cwd: root }).then(
@@ -64,7 +71,10 @@ describe('muster dev', () => {
   it('writes a key that only its owner can read, and no key anywhere else', () => {
     expect(statSync(join(home, 'dev-key')).mode & 0o777).toBe(0o600)
     const key = readFileSync(join(home, 'dev-key'), 'utf8').trim()
-    for (const file of [join(home, 'keys.json'), ...readdirSync(join(home, 'logs')).map((name) => join(home, 'logs', name))]) {
+    for (const file of [
+      join(home, 'keys.json'),
+      ...readdirSync(join(home, 'logs')).map((name) => join(home, 'logs', name)),
+    ]) {
       expect(readFileSync(file, 'utf8')).not.toContain(key)
     }
   })
@@ -92,7 +102,10 @@ describe('muster dev', () => {
   it('survives a kill -9 of its worker: another takes over', async () => {
     const { stdout } = await promisify(execFile)('pgrep', ['-P', String(dev.pid), '-f', 'main.ts worker'])
     process.kill(Number(stdout.trim()), 'SIGKILL')
-    await until(() => output, (text) => text.includes('is started again'))
+    await until(
+      () => output,
+      (text) => text.includes('is started again'),
+    )
     const run = await muster('run', 'payables.clerk', '--input', join(documents, 'oxbarrow-1409.json'), '--json')
     expect(JSON.parse(run.stdout)).toMatchObject({ status: 'succeeded', output: { status: 'blocked' } })
   })
@@ -103,7 +116,9 @@ describe('muster dev', () => {
     const address = other.address()
     const taken = typeof address === 'object' && address ? address.port : 0
     const elsewhere = mkdtempSync(join(tmpdir(), 'muster-dev-'))
-    const result = await promisify(execFile)(process.execPath, [cli, 'dev'], { env: { ...environment(), MUSTER_HOME: elsewhere, MUSTER_PORT: String(taken) } }).catch((error) => error)
+    const result = await promisify(execFile)(process.execPath, [cli, 'dev'], {
+      env: { ...environment(), MUSTER_HOME: elsewhere, MUSTER_PORT: String(taken) },
+    }).catch((error) => error)
     expect(result).toMatchObject({ code: 1, stderr: expect.stringContaining(`Port ${taken}`) })
     expect(result.stderr).toContain('MUSTER_PORT')
     expect(existsSync(join(elsewhere, 'redis'))).toBe(false)
@@ -131,9 +146,14 @@ describe('the CLI', () => {
     const trace = await muster('trace', id)
     expect(trace).toMatchObject({ code: 0, stdout: expect.stringMatching(/verify: ok \(\d+ entries\)/) })
     expect(trace.stdout).toContain('map[0].payables.clerk')
-    expect(JSON.parse((await muster('trace', id, '--json')).stdout)).toMatchObject({ run: { id }, verification: { ok: true } })
+    expect(JSON.parse((await muster('trace', id, '--json')).stdout)).toMatchObject({
+      run: { id },
+      verification: { ok: true },
+    })
     expect((await muster('verify', id)).stdout).toContain('chain unbroken')
-    expect(JSON.parse((await muster('config', '--json')).stdout)).toContainEqual(expect.objectContaining({ name: 'MUSTER_PORT', value: String(port), set: true }))
+    expect(JSON.parse((await muster('config', '--json')).stdout)).toContainEqual(
+      expect.objectContaining({ name: 'MUSTER_PORT', value: String(port), set: true }),
+    )
   })
 
   it('approves a payment that waits, which is then made once', async () => {
@@ -142,8 +162,13 @@ describe('the CLI', () => {
     const [{ id }] = runs
     expect((await muster('approve', id)).stdout).toContain('ledger.pay')
     expect((await muster('approve', id, '--yes')).code).toBe(0)
-    await until(async () => JSON.parse((await muster('trace', id, '--json')).stdout).run, ({ status }) => status === 'succeeded')
-    const lines = readFileSync(join(home, 'demo/ledger.jsonl'), 'utf8').split('\n').filter((line) => line.includes(id))
+    await until(
+      async () => JSON.parse((await muster('trace', id, '--json')).stdout).run,
+      ({ status }) => status === 'succeeded',
+    )
+    const lines = readFileSync(join(home, 'demo/ledger.jsonl'), 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(id))
     expect(lines).toHaveLength(1)
   })
 
@@ -164,11 +189,17 @@ describe('the CLI', () => {
       const json = await muster(...args, '--json')
       expect(JSON.parse(json.stderr.trim().split('\n').at(-1) ?? '')).toMatchObject({ code })
     }
-    const wrongKey = await promisify(execFile)(process.execPath, [cli, 'runs'], { env: { ...environment(), MUSTER_KEY: 'mk_wrong' } }).catch((error) => error)
+    const wrongKey = await promisify(execFile)(process.execPath, [cli, 'runs'], {
+      env: { ...environment(), MUSTER_KEY: 'mk_wrong' },
+    }).catch((error) => error)
     expect(wrongKey).toMatchObject({ code: 1, stderr: expect.stringContaining('auth.invalid_key') })
-    const nobody = await promisify(execFile)(process.execPath, [cli, 'runs'], { env: { ...environment(), MUSTER_URL: 'http://127.0.0.1:1' } }).catch((error) => error)
+    const nobody = await promisify(execFile)(process.execPath, [cli, 'runs'], {
+      env: { ...environment(), MUSTER_URL: 'http://127.0.0.1:1' },
+    }).catch((error) => error)
     expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining('No Muster server answers') })
-    const badSetting = await promisify(execFile)(process.execPath, [cli, 'config'], { env: { ...environment(), MUSTER_PORT: 'http' } }).catch((error) => error)
+    const badSetting = await promisify(execFile)(process.execPath, [cli, 'config'], {
+      env: { ...environment(), MUSTER_PORT: 'http' },
+    }).catch((error) => error)
     expect(badSetting).toMatchObject({ code: 1, stderr: expect.stringContaining('MUSTER_PORT') })
   })
 })

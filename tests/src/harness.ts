@@ -10,12 +10,12 @@ import { createMuster, type Muster } from '@muster/sdk'
 import { type ApiKey, createServer, newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
 
-export const appFile = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))
+const appFile = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))
 const policyFile = fileURLToPath(new URL('./fixtures/policy.cedar', import.meta.url))
 const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 
 /** One turn of the scripted model: calls of tools, or the answer. */
-export type Turn = { calls: { name: string; arguments: object }[] } | { answer: unknown }
+type Turn = { calls: { name: string; arguments: object }[] } | { answer: unknown }
 
 /** An effect as a tool wrote it down: the tests' own record of what happened outside. */
 export interface Effect {
@@ -52,7 +52,9 @@ export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness
   const model = await startModel()
   const memory = await openMemory({ table: 'muster', endpoint: dynamo.endpoint ?? '' })
   const namespace = 'test'
-  const keys: { key: string; stored: ApiKey }[] = ['acme', 'other'].map((tenant) => newApiKey({ id: `${tenant}-key`, tenant, user: `${tenant}-user`, roles: tenant === 'acme' ? ['*'] : [] }))
+  const keys: { key: string; stored: ApiKey }[] = ['acme', 'other'].map((tenant) =>
+    newApiKey({ id: `${tenant}-key`, tenant, user: `${tenant}-user`, roles: tenant === 'acme' ? ['*'] : [] }),
+  )
   const server = await createServer({ redisUrl: redis.url, namespace, memory, keys: keys.map(({ stored }) => stored) })
   const url = await server.listen('127.0.0.1', 0)
   const [{ key }, { key: strangersKey }] = keys as [(typeof keys)[0], (typeof keys)[0]]
@@ -69,7 +71,10 @@ export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness
     stranger: createMuster({ url, key: strangersKey }),
     effects() {
       if (!existsSync(effectsFile)) return []
-      return readFileSync(effectsFile, 'utf8').trim().split('\n').map((line) => JSON.parse(line))
+      return readFileSync(effectsFile, 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line))
     },
     worker(extra = {}) {
       const child = fork(cli, ['worker'], {
@@ -92,7 +97,9 @@ export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness
       })
       workers.push(child)
       return new Promise((resolve, reject) => {
-        child.once('message', (message: { ready?: boolean; detail?: string }) => (message.ready ? resolve(child) : reject(new Error(message.detail))))
+        child.once('message', (message: { ready?: boolean; detail?: string }) =>
+          message.ready ? resolve(child) : reject(new Error(message.detail)),
+        )
         child.once('exit', (code, signal) => reject(new Error(`worker ended: ${signal ?? code}`)))
       })
     },
@@ -131,7 +138,9 @@ export async function stopProcess(child: ChildProcess, signal: NodeJS.Signals = 
 async function startModel(): Promise<{ url: string; stop(): Promise<void> }> {
   const server = new LLMock({ port: 0, logLevel: 'silent' })
   server.on({}, (request) => {
-    const from = request.messages.findLastIndex((message) => message.role === 'user' && String(message.content).startsWith('{"turns"'))
+    const from = request.messages.findLastIndex(
+      (message) => message.role === 'user' && String(message.content).startsWith('{"turns"'),
+    )
     const user = request.messages[from]
     if (!user) return { content: 'a plain answer' }
     const { turns }: { turns: Turn[] } = JSON.parse(String(user.content))
@@ -149,7 +158,11 @@ async function startModel(): Promise<{ url: string; stop(): Promise<void> }> {
 }
 
 /** Waits until something holds; fails after `withinMs` with what it was. */
-export async function until<T>(read: () => Promise<T> | T, holds: (value: T) => boolean, withinMs = 20_000): Promise<T> {
+export async function until<T>(
+  read: () => Promise<T> | T,
+  holds: (value: T) => boolean,
+  withinMs = 20_000,
+): Promise<T> {
   const deadline = Date.now() + withinMs
   for (;;) {
     const value = await read()
@@ -159,4 +172,5 @@ export async function until<T>(read: () => Promise<T> | T, holds: (value: T) => 
   }
 }
 
-export const ended = (run: Run): boolean => run.status === 'succeeded' || run.status === 'failed' || run.status === 'cancelled'
+export const ended = (run: Run): boolean =>
+  run.status === 'succeeded' || run.status === 'failed' || run.status === 'cancelled'

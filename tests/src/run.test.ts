@@ -22,8 +22,15 @@ afterAll(async () => {
 
 async function journal(id: string): Promise<{ head: string; entries: number; stored: StoredEntry[] }> {
   const response = await muster.open('GET', `/v1/runs/${id}/journal`)
-  const stored = (await response.text()).trim().split('\n').map((line) => JSON.parse(line))
-  return { head: response.headers.get('muster-head') ?? '', entries: Number(response.headers.get('muster-entries')), stored }
+  const stored = (await response.text())
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  return {
+    head: response.headers.get('muster-head') ?? '',
+    entries: Number(response.headers.get('muster-entries')),
+    stored,
+  }
 }
 
 async function collect(events: AsyncIterable<RunEvent>): Promise<RunEvent[]> {
@@ -39,9 +46,16 @@ describe('a run', () => {
     })
     const events = await collect(run.events())
     expect(await run.result()).toEqual({ answer: 42 })
-    expect(events.map(({ entry }) => entry.type)).toEqual(
-      ['run.created', 'run.activated', 'step.intent', 'step.ended', 'step.ended', 'step.intent', 'step.ended', 'run.ended'],
-    )
+    expect(events.map(({ entry }) => entry.type)).toEqual([
+      'run.created',
+      'run.activated',
+      'step.intent',
+      'step.ended',
+      'step.ended',
+      'step.intent',
+      'step.ended',
+      'run.ended',
+    ])
     expect(events.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
     const { head, entries, stored } = await journal(run.id)
     expect(await verifyJournal(run.id, stored, { head, entries })).toMatchObject({ ok: true, entries: 8 })
@@ -54,10 +68,15 @@ describe('a run', () => {
     const run = await muster.runs.start(fanOut, { n: 3 })
     const events = await collect(run.events())
     const intents = events.filter(({ entry }) => entry.type === 'step.intent')
-    expect(intents.map(({ entry }) => entry.type === 'step.intent' && [entry.step, entry.effect, entry.decision.effect, entry.decision.policies])).toEqual([
-      ['world.write', 'write', 'allow', ['all']],
-    ])
-    const pure = events.flatMap(({ entry }) => (entry.type === 'step.ended' && entry.target === 'math.add' ? [entry.decision?.effect] : []))
+    expect(
+      intents.map(
+        ({ entry }) =>
+          entry.type === 'step.intent' && [entry.step, entry.effect, entry.decision.effect, entry.decision.policies],
+      ),
+    ).toEqual([['world.write', 'write', 'allow', ['all']]])
+    const pure = events.flatMap(({ entry }) =>
+      entry.type === 'step.ended' && entry.target === 'math.add' ? [entry.decision?.effect] : [],
+    )
     expect(pure).toEqual(['allow', 'allow', 'allow'])
   })
 
@@ -73,7 +92,9 @@ describe('a run', () => {
     const start = () => muster.runs.start(chain, { n: 1, ms: 0 }, { idempotencyKey: 'same' })
     const runs = await Promise.all([start(), start(), start(), start()])
     expect(new Set(runs.map(({ id }) => id)).size).toBe(1)
-    await expect(muster.runs.start(chain, { n: 2, ms: 0 }, { idempotencyKey: 'same' })).rejects.toMatchObject({ code: 'idempotency.conflict' })
+    await expect(muster.runs.start(chain, { n: 2, ms: 0 }, { idempotencyKey: 'same' })).rejects.toMatchObject({
+      code: 'idempotency.conflict',
+    })
     const other = await harness.stranger.runs.start('chain', { n: 1, ms: 0 }, { idempotencyKey: 'same' })
     expect(other.id).not.toBe(runs[0]?.id)
   })
@@ -83,7 +104,10 @@ describe('a run', () => {
       {
         steps: {
           sum: { tool: 'math.add', input: { a: 1, b: { $ref: '#/input/b' } } },
-          twice: { tool: 'math.add', input: { a: { $ref: '#/steps/sum/output/sum' }, b: { $ref: '#/steps/sum/output/sum' } } },
+          twice: {
+            tool: 'math.add',
+            input: { a: { $ref: '#/steps/sum/output/sum' }, b: { $ref: '#/steps/sum/output/sum' } },
+          },
           note: { tool: 'world.write', input: { text: 'done' }, after: ['twice'] },
         },
         output: { total: { $ref: '#/steps/twice/output/sum' } },
@@ -97,8 +121,14 @@ describe('a run', () => {
     const turns = [{ calls: [{ name: 'world_flaky', arguments: { fails: 2 } }] }, { answer: 'ok' }]
     const run = await muster.runs.start(actor, { turns })
     const events = await collect(run.events())
-    const attempts = events.flatMap(({ entry }) => (entry.type === 'step.ended' && entry.target === 'world.flaky' ? [[entry.attempt, entry.status, entry.retry]] : []))
-    expect(attempts).toEqual([[1, 'failed', true], [2, 'failed', true], [3, 'ok', undefined]])
+    const attempts = events.flatMap(({ entry }) =>
+      entry.type === 'step.ended' && entry.target === 'world.flaky' ? [[entry.attempt, entry.status, entry.retry]] : [],
+    )
+    expect(attempts).toEqual([
+      [1, 'failed', true],
+      [2, 'failed', true],
+      [3, 'ok', undefined],
+    ])
     const keys = harness.effects().filter(({ effect, key }) => effect === 'flaky' && key.startsWith(run.id))
     expect(new Set(keys.map(({ key }) => key)).size).toBe(1)
     expect(keys).toHaveLength(3)
@@ -106,12 +136,20 @@ describe('a run', () => {
 
   it('stays the same, entry by entry and byte by byte, when it has left Redis for the archive', async () => {
     const run = await muster.runs.start(
-      { steps: { big: { tool: 'world.big', input: { characters: 50_000 } }, small: { tool: 'math.add', input: { a: 1, b: 1 } } } },
+      {
+        steps: {
+          big: { tool: 'world.big', input: { characters: 50_000 } },
+          small: { tool: 'math.add', input: { a: 1, b: 1 } },
+        },
+      },
       {},
     )
     await run.result()
     const before = { events: await collect(run.events()), journal: await journal(run.id), run: await run.get() }
-    await until(() => redis.exists(`{test0}:run:${run.id}`, `{test0}:log:${run.id}`), (keys) => keys === 0)
+    await until(
+      () => redis.exists(`{test0}:run:${run.id}`, `{test0}:log:${run.id}`),
+      (keys) => keys === 0,
+    )
     const after = { events: await collect(run.events()), journal: await journal(run.id), run: await run.get() }
     expect(after).toEqual(before)
     expect(await verifyJournal(run.id, after.journal.stored, after.journal)).toMatchObject({ ok: true })
@@ -137,7 +175,9 @@ describe('a run', () => {
   it('belongs to its tenant: to another it does not exist', async () => {
     const run = await muster.runs.start(chain, { n: 1, ms: 0 })
     for (const path of ['', '/events', '/journal']) {
-      await expect(harness.stranger.open('GET', `/v1/runs/${run.id}${path}`)).rejects.toMatchObject({ code: 'run.not_found' })
+      await expect(harness.stranger.open('GET', `/v1/runs/${run.id}${path}`)).rejects.toMatchObject({
+        code: 'run.not_found',
+      })
     }
     await expect(harness.stranger.runs.cancel(run.id)).rejects.toMatchObject({ code: 'run.not_found' })
     expect((await harness.stranger.runs.list()).runs.map(({ id }) => id)).not.toContain(run.id)
@@ -145,12 +185,20 @@ describe('a run', () => {
 
   it('is cancelled while a step is under way, and the step hears of it', async () => {
     const run = await muster.runs.start(chain, { n: 3, ms: 30_000 })
-    await until(() => harness.effects(), (effects) => effects.some(({ key }) => key.startsWith(run.id)))
+    await until(
+      () => harness.effects(),
+      (effects) => effects.some(({ key }) => key.startsWith(run.id)),
+    )
     await run.cancel()
     const state = await until(() => run.get(), ended)
-    expect(state).toMatchObject({ status: 'cancelled', error: { code: 'run.cancelled', message: 'cancelled by acme-user' } })
+    expect(state).toMatchObject({
+      status: 'cancelled',
+      error: { code: 'run.cancelled', message: 'cancelled by acme-user' },
+    })
     await expect(run.cancel()).rejects.toMatchObject({ code: 'run.ended' })
-    const types = (await collect(run.events())).map(({ entry }) => (entry.type === 'step.ended' ? `${entry.type} ${entry.status}` : entry.type))
+    const types = (await collect(run.events())).map(({ entry }) =>
+      entry.type === 'step.ended' ? `${entry.type} ${entry.status}` : entry.type,
+    )
     expect(types.slice(-3)).toEqual(['run.cancel_requested', 'step.ended cancelled', 'run.ended'])
   })
 })
@@ -160,7 +208,10 @@ describe('labels', () => {
     const allowed = await muster.runs.start(payment, { byReference: true })
     expect(await allowed.result()).toEqual({ receipt: 'paid 8' })
     const denied = await muster.runs.start(payment, { byReference: false })
-    await expect(denied.result()).rejects.toMatchObject({ code: 'policy.denied', message: expect.stringContaining('untrusted-once') })
+    await expect(denied.result()).rejects.toMatchObject({
+      code: 'policy.denied',
+      message: expect.stringContaining('untrusted-once'),
+    })
     expect(harness.effects().filter(({ effect, key }) => effect === 'pay' && key.startsWith(denied.id))).toEqual([])
   })
 
@@ -213,8 +264,12 @@ describe('what a model gets wrong', () => {
 
   it('ends the run when its answers never match the schema or its steps run out', async () => {
     const endless = Array.from({ length: 60 }, () => ({ calls: [{ name: 'math_add', arguments: { a: 1, b: 1 } }] }))
-    await expect((await muster.runs.start(actor, { turns: endless })).result()).rejects.toMatchObject({ code: 'budget.exceeded' })
-    await expect((await muster.runs.start('actor', { turns: [{ answer: 1 }] })).result()).resolves.toEqual({ answer: 1 })
+    await expect((await muster.runs.start(actor, { turns: endless })).result()).rejects.toMatchObject({
+      code: 'budget.exceeded',
+    })
+    await expect((await muster.runs.start('actor', { turns: [{ answer: 1 }] })).result()).resolves.toEqual({
+      answer: 1,
+    })
   })
 })
 
@@ -232,7 +287,14 @@ describe('memory', () => {
   it('finds in a second run the fact that a first one saved, with its labels', async () => {
     const save = [
       { calls: [{ name: 'world_look', arguments: { what: 'iban' } }] },
-      { calls: [{ name: 'memory_save', arguments: { kind: 'vendor', subject: 'ACME', value: { $ref: '#/steps/1.world.look/output/seen' } } }] },
+      {
+        calls: [
+          {
+            name: 'memory_save',
+            arguments: { kind: 'vendor', subject: 'ACME', value: { $ref: '#/steps/1.world.look/output/seen' } },
+          },
+        ],
+      },
       { answer: 'saved' },
     ]
     await (await muster.runs.start(actor, { turns: save })).result()

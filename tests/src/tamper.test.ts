@@ -24,7 +24,9 @@ afterAll(async () => {
 })
 
 /** `muster verify`, as an auditor runs it. */
-async function verify(run: string): Promise<{ code: number; output: string; findings: { seq: number; code: string }[] }> {
+async function verify(
+  run: string,
+): Promise<{ code: number; output: string; findings: { seq: number; code: string }[] }> {
   const env = { ...process.env, MUSTER_URL: harness.url, MUSTER_KEY: harness.key, NO_COLOR: '1' }
   const call = (...args: string[]) =>
     promisify(execFile)(process.execPath, [cli, 'verify', run, ...args], { env }).then(
@@ -37,12 +39,17 @@ async function verify(run: string): Promise<{ code: number; output: string; find
 }
 
 /** Rewrites one record of a run's stream, as someone with access to Redis could. */
-async function rewrite(run: string, change: (id: string, fields: Record<string, string>) => Record<string, string> | undefined): Promise<void> {
+async function rewrite(
+  run: string,
+  change: (id: string, fields: Record<string, string>) => Record<string, string> | undefined,
+): Promise<void> {
   const log = `{test0}:log:${run}`
   const records = await redis.xrange(log, '-', '+')
   await redis.del(log)
   for (const [id, list] of records) {
-    const fields = Object.fromEntries(Array.from({ length: list.length / 2 }, (_, i) => [list[2 * i] ?? '', list[2 * i + 1] ?? '']))
+    const fields = Object.fromEntries(
+      Array.from({ length: list.length / 2 }, (_, i) => [list[2 * i] ?? '', list[2 * i + 1] ?? '']),
+    )
     const changed = change(id, fields)
     if (changed) await redis.xadd(log, id, ...Object.entries(changed).flat())
   }
@@ -51,7 +58,9 @@ async function rewrite(run: string, change: (id: string, fields: Record<string, 
 describe('muster verify', () => {
   it('finds one changed byte in Redis and names the entry', async () => {
     const worker = await harness.worker()
-    const run = await muster.runs.start(actor, { turns: [{ calls: [{ name: 'world_write', arguments: { text: 'pay 100' } }] }, { answer: 'done' }] })
+    const run = await muster.runs.start(actor, {
+      turns: [{ calls: [{ name: 'world_write', arguments: { text: 'pay 100' } }] }, { answer: 'done' }],
+    })
     await run.result()
     expect(await verify(run.id)).toMatchObject({ code: 0, findings: [], output: expect.stringContaining('ok') })
     const events = []
@@ -60,7 +69,10 @@ describe('muster verify', () => {
     expect(intent).toBeGreaterThan(1)
 
     // In an entry: who decided.
-    await rewrite(run.id, (_, fields) => ({ ...fields, e: (fields.e ?? '').replace('"policies":["all"],"set":"', (text) => text.replace('all', 'alm')) }))
+    await rewrite(run.id, (_, fields) => ({
+      ...fields,
+      e: (fields.e ?? '').replace('"policies":["all"],"set":"', (text) => text.replace('all', 'alm')),
+    }))
     const altered = await verify(run.id)
     expect(altered.code).toBe(1)
     expect(altered.findings.every(({ code }) => code === 'hash')).toBe(true)
@@ -70,7 +82,9 @@ describe('muster verify', () => {
 
     // In the content beside it: what was written.
     await rewrite(run.id, (_, fields) => ({ ...fields, c: (fields.c ?? '').replaceAll('pay 100', 'pay 900') }))
-    expect((await verify(run.id)).findings).toEqual([1, 4, intent, intent + 1].map((seq) => expect.objectContaining({ seq, code: 'content' })))
+    expect((await verify(run.id)).findings).toEqual(
+      [1, 4, intent, intent + 1].map((seq) => expect.objectContaining({ seq, code: 'content' })),
+    )
     await rewrite(run.id, (_, fields) => ({ ...fields, c: (fields.c ?? '').replaceAll('pay 900', 'pay 100') }))
 
     // A cut tail.

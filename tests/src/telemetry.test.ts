@@ -29,20 +29,34 @@ describe('OpenTelemetry', () => {
   it('gives a collector spans of the run and its steps and the metrics, by the GenAI conventions, and no content', async () => {
     const address = collector.address()
     const port = typeof address === 'object' && address ? address.port : 0
-    const worker = await harness.worker({ OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`, OTEL_BSP_SCHEDULE_DELAY: '100', OTEL_METRIC_EXPORT_INTERVAL: '500', OTEL_METRIC_EXPORT_TIMEOUT: '400' })
+    const worker = await harness.worker({
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+      OTEL_BSP_SCHEDULE_DELAY: '100',
+      OTEL_METRIC_EXPORT_INTERVAL: '500',
+      OTEL_METRIC_EXPORT_TIMEOUT: '400',
+    })
     const run = await harness.muster.runs.start(actor, {
       turns: [{ calls: [{ name: 'world_write', arguments: { text: 'a private matter' } }] }, { answer: 'done' }],
     })
     await run.result()
     await stopProcess(worker)
     const spans = received['/v1/traces'] ?? ''
-    for (const text of ['invoke_agent actor', 'chat default', 'execute_tool world.write', 'gen_ai.usage.input_tokens', 'gen_ai.tool.name', 'muster.decision', run.id]) {
+    for (const text of [
+      'invoke_agent actor',
+      'chat default',
+      'execute_tool world.write',
+      'gen_ai.usage.input_tokens',
+      'gen_ai.tool.name',
+      'muster.decision',
+      run.id,
+    ]) {
       expect(spans).toContain(text)
     }
     // All spans of a run share the trace made of its id.
     expect(spans).toContain(Buffer.from(run.id.replaceAll('-', ''), 'hex').toString('latin1'))
     const metrics = received['/v1/metrics'] ?? ''
-    for (const text of ['gen_ai.client.token.usage', 'muster.step.duration', 'muster.run.duration', 'muster.cost']) expect(metrics).toContain(text)
+    for (const text of ['gen_ai.client.token.usage', 'muster.step.duration', 'muster.run.duration', 'muster.cost'])
+      expect(metrics).toContain(text)
     expect(spans + metrics).not.toContain('a private matter')
   })
 

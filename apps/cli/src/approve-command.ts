@@ -4,9 +4,15 @@ import pc from 'picocolors'
 import { plain, print } from './output.ts'
 
 /** `muster approve`: shows what a run waits for; with a verdict, answers it for exactly what was shown. */
-export async function approveCommand(muster: Muster, id: string, options: { step?: string; yes?: boolean; no?: boolean; json: boolean }): Promise<number> {
+export async function approveCommand(
+  muster: Muster,
+  id: string,
+  options: { step?: string; yes?: boolean; no?: boolean; json: boolean },
+): Promise<number> {
   const run = await muster.runs.get(id)
-  const asked = run.waiting.filter((waiting) => waiting.for !== 'child' && (options.step === undefined || waiting.step === options.step))
+  const asked = run.waiting.filter(
+    (waiting) => waiting.for !== 'child' && (options.step === undefined || waiting.step === options.step),
+  )
   if (options.yes === options.no) {
     if (options.json) print(asked)
     else if (asked.length === 0) console.log(`run ${id} (${run.status}) waits for nobody`)
@@ -17,11 +23,19 @@ export async function approveCommand(muster: Muster, id: string, options: { step
     return 0
   }
   const [waiting] = asked
-  if (asked.length > 1) throw new MusterError('request.invalid', `run ${id} waits for ${asked.length} approvals: name one with --step`)
-  if (!waiting?.digest) throw new MusterError('approval.not_found', `run ${id} waits for no approval${options.step === undefined ? '' : ` of step ${options.step}`}`)
+  if (asked.length > 1)
+    throw new MusterError('request.invalid', `run ${id} waits for ${asked.length} approvals: name one with --step`)
+  if (!waiting?.digest)
+    throw new MusterError(
+      'approval.not_found',
+      `run ${id} waits for no approval${options.step === undefined ? '' : ` of step ${options.step}`}`,
+    )
   const verdict = options.yes ? 'approve' : 'deny'
   await muster.runs.approve(id, { step: waiting.step, verdict, digest: waiting.digest })
   if (options.json) print({ run: id, step: waiting.step, verdict })
-  else console.log(`${verdict === 'approve' ? pc.green('approved') : pc.yellow('refused')} ${waiting.target}: follow it with \`muster trace ${id}\``)
+  else
+    console.log(
+      `${verdict === 'approve' ? pc.green('approved') : pc.yellow('refused')} ${waiting.target}: follow it with \`muster trace ${id}\``,
+    )
   return 0
 }

@@ -42,7 +42,13 @@ export class Child {
       })
       child.on('exit', (code, signal) => {
         log.end()
-        if (!ready) reject(new MusterError('internal', `the ${this.#command} ended at its start (${signal ?? `exit ${code}`}): see ${this.#log}`))
+        if (!ready)
+          reject(
+            new MusterError(
+              'internal',
+              `the ${this.#command} ended at its start (${signal ?? `exit ${code}`}): see ${this.#log}`,
+            ),
+          )
         else if (!this.#stopping) {
           this.#onDeath(signal ?? `exit ${code}`)
           setTimeout(() => {

@@ -7,13 +7,17 @@ import { createMuster, type Muster } from '@muster/sdk'
 export const DEV_KEY = 'dev-key'
 
 /** Where the CLI finds the server, and the key that it sends. */
-export function connection(config: Config): { url: string; key: string } {
+function connection(config: Config): { url: string; key: string } {
   const url = config.MUSTER_URL ?? `http://${config.MUSTER_HOST}:${config.MUSTER_PORT}`
   if (config.MUSTER_KEY !== undefined) return { url, key: config.MUSTER_KEY }
   try {
     return { url, key: readFileSync(join(config.MUSTER_HOME, DEV_KEY), 'utf8').trim() }
   } catch (cause) {
-    throw new MusterError('auth.missing_key', `there is no key in ${join(config.MUSTER_HOME, DEV_KEY)} and MUSTER_KEY is not set`, { cause })
+    throw new MusterError(
+      'auth.missing_key',
+      `there is no key in ${join(config.MUSTER_HOME, DEV_KEY)} and MUSTER_KEY is not set`,
+      { cause },
+    )
   }
 }
 

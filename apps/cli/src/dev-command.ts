@@ -28,7 +28,8 @@ export async function devCommand(config: Config): Promise<void> {
   let stopping: Promise<void> | undefined
   const stopAll = (): Promise<void> => {
     stopping ??= (async () => {
-      for (const stop of stops.reverse()) await stop().catch((error) => console.error(pc.yellow(`not stopped cleanly: ${error}`)))
+      for (const stop of stops.reverse())
+        await stop().catch((error) => console.error(pc.yellow(`not stopped cleanly: ${error}`)))
     })()
     return stopping
   }
@@ -40,10 +41,10 @@ export async function devCommand(config: Config): Promise<void> {
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
   try {
-    const { muster, url } = await startAll(config, stops)
+    const { muster, url, key } = await startAll(config, stops)
     if (stopping) return
     if (config.MUSTER_APP === undefined) await runDemo(config, muster)
-    printUrls(config, url)
+    printUrls(config, url, key)
   } catch (error) {
     if (!stopping) {
       await stopAll()
@@ -52,22 +53,44 @@ export async function devCommand(config: Config): Promise<void> {
   }
 }
 
-async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster; url: string }> {
+async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster; url: string; key: string }> {
   const home = resolve(config.MUSTER_HOME)
   await requirePort(config.MUSTER_HOST, config.MUSTER_PORT)
   mkdirSync(join(home, 'logs'), { recursive: true, mode: 0o700 })
   const say = (what: string, how: string) => console.log(`${pc.green('●')} ${what.padEnd(9)} ${pc.dim(how)}`)
   const log = (line: string) => console.log(pc.dim(`  ${line}`))
 
-  const redis = await startRedis({ dir: join(home, 'redis'), fsync: config.MUSTER_FSYNC, log, ...(config.REDIS_URL === undefined ? {} : { url: config.REDIS_URL }) })
+  const redis = await startRedis({
+    dir: join(home, 'redis'),
+    fsync: config.MUSTER_FSYNC,
+    log,
+    ...(config.REDIS_URL === undefined ? {} : { url: config.REDIS_URL }),
+  })
   stops.push(() => redis.stop())
-  say('redis', redis.source === 'external' ? `${redis.version}, yours` : `${redis.version}, fsync ${config.MUSTER_FSYNC}, ${join(home, 'redis')}`)
+  say(
+    'redis',
+    redis.source === 'external'
+      ? `${redis.version}, yours`
+      : `${redis.version}, fsync ${config.MUSTER_FSYNC}, ${join(home, 'redis')}`,
+  )
 
   const { env } = process
   const aws = Boolean((env.AWS_REGION ?? env.AWS_DEFAULT_REGION) && (env.AWS_ACCESS_KEY_ID ?? env.AWS_PROFILE))
-  const dynamo = await startDynamo({ dir: join(home, 'dynamodb'), aws, log, ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }) })
+  const dynamo = await startDynamo({
+    dir: join(home, 'dynamodb'),
+    aws,
+    log,
+    ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }),
+  })
   stops.push(() => dynamo.stop())
-  say('dynamodb', dynamo.source === 'embedded' ? `embedded, ${join(home, 'dynamodb')}` : dynamo.source === 'aws' ? `AWS, table ${config.MUSTER_TABLE}` : 'yours')
+  say(
+    'dynamodb',
+    dynamo.source === 'embedded'
+      ? `embedded, ${join(home, 'dynamodb')}`
+      : dynamo.source === 'aws'
+        ? `AWS, table ${config.MUSTER_TABLE}`
+        : 'yours',
+  )
 
   const model = await chooseModel(config)
   if (model.stop) stops.push(model.stop)
@@ -86,7 +109,11 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
   }
   const child = (command: string) => {
     const log = join(home, 'logs', `${command}.log`)
-    const process = new Child(command, { env: childEnv, log, onDeath: (why) => console.log(pc.yellow(`the ${command} ended (${why}) and is started again: see ${log}`)) })
+    const process = new Child(command, {
+      env: childEnv,
+      log,
+      onDeath: (why) => console.log(pc.yellow(`the ${command} ended (${why}) and is started again: see ${log}`)),
+    })
     stops.push(() => process.stop())
     return process.start()
   }
@@ -95,7 +122,7 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
   await child('worker')
   say('server', url)
   say('worker', config.MUSTER_APP ?? 'the demo: accounts payable')
-  return { muster: createMuster({ url, key }), url }
+  return { muster: createMuster({ url, key }), url, key }
 }
 
 /** A port that is taken is said before anything is started. */
@@ -103,17 +130,26 @@ function requirePort(host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const probe = createServer()
     probe.once('error', (cause: NodeJS.ErrnoException) => {
-      reject(cause.code === 'EADDRINUSE' ? new MusterError('port.taken', `Port ${port} on ${host} is taken`, { cause }) : cause)
+      reject(
+        cause.code === 'EADDRINUSE'
+          ? new MusterError('port.taken', `Port ${port} on ${host} is taken`, { cause })
+          : cause,
+      )
     })
     probe.listen(port, host, () => probe.close(() => resolve()))
   })
 }
 
 async function chooseModel(config: Config): Promise<{ about: string; env: NodeJS.ProcessEnv; stop?: Stop }> {
-  if (config.MUSTER_MODEL_BASE_URL !== undefined) return { about: `${config.MUSTER_MODEL ?? 'default'} at ${new URL(config.MUSTER_MODEL_BASE_URL).host}`, env: {} }
+  if (config.MUSTER_MODEL_BASE_URL !== undefined)
+    return { about: `${config.MUSTER_MODEL ?? 'default'} at ${new URL(config.MUSTER_MODEL_BASE_URL).host}`, env: {} }
   if (config.OPENAI_API_KEY !== undefined) return { about: `${config.MUSTER_MODEL ?? 'gpt-5-mini'} at OpenAI`, env: {} }
   const { baseUrl, stop } = await startScriptedModel()
-  return { about: 'no model key: scripted model (set OPENAI_API_KEY or MUSTER_MODEL_BASE_URL for a real one)', env: { MUSTER_MODEL_BASE_URL: baseUrl, MUSTER_MODEL: SCRIPTED }, stop }
+  return {
+    about: 'no model key: scripted model (set OPENAI_API_KEY or MUSTER_MODEL_BASE_URL for a real one)',
+    env: { MUSTER_MODEL_BASE_URL: baseUrl, MUSTER_MODEL: SCRIPTED },
+    stop,
+  }
 }
 
 /** A local key for every role, kept from start to start; the server is given only its hash. */
@@ -138,7 +174,9 @@ async function runDemo(config: Config, muster: Muster): Promise<void> {
   // Files that were set aside have left the inbox: the run is then known by what was there when it began.
   const known = existsSync(keyFile) ? readFileSync(keyFile, 'utf8').split('\n') : []
   const again = known.includes(key)
-  console.log(`\n${pc.bold('month-end')} ${again ? 'was run before over these documents' : `over ${files.length} documents in ${inbox}`}`)
+  console.log(
+    `\n${pc.bold('month-end')} ${again ? 'was run before over these documents' : `over ${files.length} documents in ${inbox}`}`,
+  )
   const run = await muster.runs.start(MONTH_END, {}, { idempotencyKey: again ? (known[0] ?? key) : key })
   const started = Date.now()
   const children = new Set<string>()
@@ -159,7 +197,10 @@ async function runDemo(config: Config, muster: Muster): Promise<void> {
   const ids = [run.id, ...children]
   const broken: string[] = []
   for (const id of ids) if (!(await verifyRun(muster, id)).ok) broken.push(id)
-  const proof = broken.length === 0 ? pc.green(`verify: ok (${ids.length} journals)`) : pc.red(`verify: ALTERED ${broken.join(', ')}`)
+  const proof =
+    broken.length === 0
+      ? pc.green(`verify: ok (${ids.length} journals)`)
+      : pc.red(`verify: ALTERED ${broken.join(', ')}`)
   console.log(`${proof}${again ? '' : `  ${pc.dim(`in ${((Date.now() - started) / 1000).toFixed(1)} s`)}`}`)
 }
 
@@ -167,9 +208,11 @@ function plainLines(text: string): string {
   return text.split('\n').map(plain).join('\n')
 }
 
-function printUrls(config: Config, url: string): void {
+function printUrls(config: Config, url: string, key: string): void {
+  const keyFile = join(config.MUSTER_HOME, DEV_KEY)
   const rows: [string, string][] = [
-    ['API', `${url}/v1/runs (key in ${join(config.MUSTER_HOME, DEV_KEY)})`],
+    ['console', process.stdout.isTTY ? `${url}/#key=${key}` : `${url}/ (sign in with the key in ${keyFile})`],
+    ['API', `${url}/v1/runs (key in ${keyFile})`],
     ['reference', `${url}/reference`],
     ['runs', 'pnpm muster runs'],
     ['a trace', 'pnpm muster trace <run>'],
@@ -177,4 +220,3 @@ function printUrls(config: Config, url: string): void {
   ]
   console.log(`\n${rows.map(([what, how]) => `${pc.dim(what.padEnd(10))} ${how}`).join('\n')}`)
 }
-

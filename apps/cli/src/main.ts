@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { type Config, describeConfig, readConfig, type RunStatus, type RunSummary } from '@muster/protocol'
+import { type Config, describeConfig, type RunStatus, type RunSummary, readConfig } from '@muster/protocol'
 import Table from 'cli-table3'
 import { Command, InvalidArgumentError } from 'commander'
 import pc from 'picocolors'
@@ -10,10 +10,13 @@ import { traceCommand } from './trace-command.ts'
 import { verifyCommand } from './verify-command.ts'
 
 // What only some commands need is loaded by them: `muster runs` need not wait for a server's dependencies.
-const program = new Command('muster').description('A runtime for managed agents: durable, governed, provable.').version('0.1.0').showHelpAfterError()
+const program = new Command('muster')
+  .description('A runtime for managed agents: durable, governed, provable.')
+  .version('0.1.0')
+  .showHelpAfterError()
 
 /** Runs an action with the configuration; a failure is told as a person or a program can read it. */
-function action(run: (config: Config) => Promise<number | void>, json = false): Promise<void> {
+function action(run: (config: Config) => Promise<number | undefined>, json = false): Promise<void> {
   return (async () => run(readConfig(process.env)))().then(
     (code) => {
       if (typeof code === 'number') process.exitCode = code
@@ -35,9 +38,14 @@ program
   .description('start everything on this machine; without --app, the demo')
   .option('--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)')
   .option('--policy <path>', 'Cedar policy file or folder (MUSTER_POLICY)')
-  .action((options: { app?: string; policy?: string }) => action(async (config) => {
+  .action((options: { app?: string; policy?: string }) =>
+    action(async (config) => {
       const { devCommand } = await import('./dev-command.ts')
-      await devCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP, MUSTER_POLICY: options.policy ?? config.MUSTER_POLICY })
+      await devCommand({
+        ...config,
+        MUSTER_APP: options.app ?? config.MUSTER_APP,
+        MUSTER_POLICY: options.policy ?? config.MUSTER_POLICY,
+      })
     }),
   )
 
@@ -69,11 +77,12 @@ program
   .option('--idempotency-key <key>', 'the same key and input give the same run')
   .option('--detach', 'print the run id and leave it running')
   .option(...flag)
-  .action((name: string, options: { input: string; session?: string; idempotencyKey?: string; detach?: boolean } & Json) =>
-    action(async (config) => {
-      const { runCommand } = await import('./run-command.ts')
-      return runCommand(client(config), name, options)
-    }, options.json),
+  .action(
+    (name: string, options: { input: string; session?: string; idempotencyKey?: string; detach?: boolean } & Json) =>
+      action(async (config) => {
+        const { runCommand } = await import('./run-command.ts')
+        return runCommand(client(config), name, options)
+      }, options.json),
   )
 
 program
@@ -89,7 +98,8 @@ program
       const { json, ...filter } = options
       const page = await client(config).runs.list(filter)
       if (json) print(page)
-      else console.log(runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)))
+      else
+        console.log(runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)))
     }, options.json),
   )
 
@@ -112,7 +122,9 @@ program
   .option('--yes', 'let exactly this happen')
   .option('--no', 'refuse it')
   .option(...flag)
-  .action((id: string, options: { step?: string; yes?: boolean; no?: boolean } & Json) => action((config) => approveCommand(client(config), id, options), options.json))
+  .action((id: string, options: { step?: string; yes?: boolean; no?: boolean } & Json) =>
+    action((config) => approveCommand(client(config), id, options), options.json),
+  )
 
 program
   .command('cancel <run>')
@@ -138,7 +150,8 @@ program
         return
       }
       const table = new Table({ head: ['variable', 'value', 'what it is for'], style: { head: [], compact: true } })
-      for (const row of rows) table.push([row.name, row.set ? pc.bold(row.value ?? '') : (row.value ?? pc.dim('not set')), row.about])
+      for (const row of rows)
+        table.push([row.name, row.set ? pc.bold(row.value ?? '') : (row.value ?? pc.dim('not set')), row.about])
       console.log(table.toString())
     }, json),
   )
@@ -150,10 +163,27 @@ function positive(text: string): number {
 }
 
 function runsTable(runs: readonly RunSummary[]): string {
-  const table = new Table({ head: ['run', 'what', 'status', 'created', 'steps', 'cost'], style: { head: [], compact: true } })
+  const table = new Table({
+    head: ['run', 'what', 'status', 'created', 'steps', 'cost'],
+    style: { head: [], compact: true },
+  })
   for (const run of runs) {
-    const status = { succeeded: pc.green, failed: pc.red, cancelled: pc.dim, waiting: pc.yellow, running: pc.cyan, queued: pc.dim }[run.status]
-    table.push([run.id, plain(`${run.name}@${run.version}`), status(run.status), new Date(run.createdAt).toISOString(), run.steps, money(run.costUsd)])
+    const status = {
+      succeeded: pc.green,
+      failed: pc.red,
+      cancelled: pc.dim,
+      waiting: pc.yellow,
+      running: pc.cyan,
+      queued: pc.dim,
+    }[run.status]
+    table.push([
+      run.id,
+      plain(`${run.name}@${run.version}`),
+      status(run.status),
+      new Date(run.createdAt).toISOString(),
+      run.steps,
+      money(run.costUsd),
+    ])
   }
   return table.toString()
 }

@@ -4,7 +4,9 @@ import pc from 'picocolors'
 /** What went wrong, for a person: what, where, and what to do. Never a stack trace. */
 export function describeError(error: unknown): string {
   if (error instanceof MusterError) {
-    const issues = (error.issues ?? []).filter((issue) => !error.message.includes(issue.message)).map((issue) => `\n  ${issue.path}: ${issue.message}`)
+    const issues = (error.issues ?? [])
+      .filter((issue) => !error.message.includes(issue.message))
+      .map((issue) => `\n  ${issue.path}: ${issue.message}`)
     return `${pc.red('error')} ${error.code}: ${error.message}${issues.join('')}\n${pc.dim(error.hint)}`
   }
   return `${pc.red('error')} ${error instanceof Error ? error.message : String(error)}`
@@ -13,7 +15,10 @@ export function describeError(error: unknown): string {
 /** Reports a failure as the flags ask, and gives the exit code. */
 export function fail(error: unknown, json: boolean): number {
   if (json) {
-    const problem = error instanceof MusterError ? error.toProblem() : { code: 'internal', detail: error instanceof Error ? error.message : String(error) }
+    const problem =
+      error instanceof MusterError
+        ? error.toProblem()
+        : { code: 'internal', detail: error instanceof Error ? error.message : String(error) }
     console.error(JSON.stringify(problem))
   } else console.error(describeError(error))
   return 1
@@ -29,7 +34,9 @@ export function money(usd: number): string {
 
 export function duration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`
-  return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`
+  return ms < 60_000
+    ? `${(ms / 1000).toFixed(1)} s`
+    : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`
 }
 
 /** Text that may come from a stranger, without the control characters that a terminal obeys. */

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { text as readAll } from 'node:stream/consumers'
-import { Ajv2020 } from 'ajv/dist/2020.js'
 import { type DefinitionManifest, type Json, MusterError, type Run, type RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
 
@@ -33,14 +33,17 @@ export async function runCommand(muster: Muster, name: string, options: RunOptio
   }
   const stopped = new AbortController()
   const detach = () => {
-    console.error(`\n${pc.yellow('detached')}: the run goes on. Follow it with \`muster trace ${handle.id}\`, end it with \`muster cancel ${handle.id}\`.`)
+    console.error(
+      `\n${pc.yellow('detached')}: the run goes on. Follow it with \`muster trace ${handle.id}\`, end it with \`muster cancel ${handle.id}\`.`,
+    )
     stopped.abort()
   }
   process.once('SIGINT', detach)
   if (!options.json) console.error(pc.dim(`run ${handle.id}`))
   for await (const event of handle.events({ signal: stopped.signal })) {
     if (!options.json) progress(event)
-    if (event.entry.type === 'run.parked' && (await handle.get()).waiting.some((waiting) => waiting.for !== 'child')) break
+    if (event.entry.type === 'run.parked' && (await handle.get()).waiting.some((waiting) => waiting.for !== 'child'))
+      break
   }
   process.removeListener('SIGINT', detach)
   if (stopped.signal.aborted) return 130
@@ -50,10 +53,15 @@ export async function runCommand(muster: Muster, name: string, options: RunOptio
 function report(run: Run, json: boolean): number {
   if (json) print(run)
   else if (run.status === 'succeeded') print(run.output)
-  else if (run.error) console.error(`${pc.red(run.status)} ${run.error.code}: ${plain(run.error.message)}\n${pc.dim(`see \`muster trace ${run.id}\``)}`)
+  else if (run.error)
+    console.error(
+      `${pc.red(run.status)} ${run.error.code}: ${plain(run.error.message)}\n${pc.dim(`see \`muster trace ${run.id}\``)}`,
+    )
   if (run.status === 'waiting') {
     for (const { step, role, target } of run.waiting.filter((waiting) => waiting.for !== 'child')) {
-      console.error(`${pc.yellow('waits')} for ${role} to approve ${target} (step ${step}): \`muster approve ${run.id}\` shows it`)
+      console.error(
+        `${pc.yellow('waits')} for ${role} to approve ${target} (step ${step}): \`muster approve ${run.id}\` shows it`,
+      )
     }
     return WAITS
   }
@@ -69,7 +77,11 @@ async function readInput(source: string, definition: DefinitionManifest | undefi
     try {
       return JSON.parse(source)
     } catch (cause) {
-      throw new MusterError('request.invalid_json', `--input is not valid JSON: ${cause instanceof Error ? cause.message : ''}`, { cause })
+      throw new MusterError(
+        'request.invalid_json',
+        `--input is not valid JSON: ${cause instanceof Error ? cause.message : ''}`,
+        { cause },
+      )
     }
   }
   let text: string
@@ -92,11 +104,17 @@ function progress({ entry }: RunEvent): void {
   if (entry.type === 'step.ended' && !entry.retry) {
     const mark = entry.status === 'ok' ? pc.green('✓') : entry.status === 'denied' ? pc.yellow('⊘') : pc.red('✗')
     const error = entry.error ? pc.yellow(` ${entry.error.code}: ${plain(entry.error.message)}`) : ''
-    console.error(`${mark} ${plain(entry.step)} ${pc.dim(`${duration(entry.durationMs)} ${money(entry.costUsd ?? 0)}`)}${error}`)
+    console.error(
+      `${mark} ${plain(entry.step)} ${pc.dim(`${duration(entry.durationMs)} ${money(entry.costUsd ?? 0)}`)}${error}`,
+    )
   } else if (entry.type === 'step.ended') {
-    console.error(`${pc.yellow('↻')} ${plain(entry.step)} ${pc.dim(`attempt ${entry.attempt} failed: ${plain(entry.error?.message ?? '')}`)}`)
+    console.error(
+      `${pc.yellow('↻')} ${plain(entry.step)} ${pc.dim(`attempt ${entry.attempt} failed: ${plain(entry.error?.message ?? '')}`)}`,
+    )
   } else if (entry.type === 'step.waiting') {
-    console.error(`${pc.yellow('⧖')} ${plain(entry.step)} ${pc.dim(entry.for === 'child' ? `waits for run ${entry.child}` : `waits for ${entry.role}`)}`)
+    console.error(
+      `${pc.yellow('⧖')} ${plain(entry.step)} ${pc.dim(entry.for === 'child' ? `waits for run ${entry.child}` : `waits for ${entry.role}`)}`,
+    )
   } else if (entry.type === 'run.activated' && entry.epoch > 1) {
     console.error(pc.dim(`taken up by ${entry.worker} (activation ${entry.epoch})`))
   }

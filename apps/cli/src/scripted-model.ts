@@ -11,7 +11,9 @@ export async function startScriptedModel(): Promise<{ baseUrl: string; stop(): P
     // Both follow the wire format of Chat Completions.
     const reply = answer(request as ChatRequest)
     if ('content' in reply) return reply
-    return { toolCalls: reply.toolCalls.map((call) => ({ name: call.name, arguments: JSON.stringify(call.arguments) })) }
+    return {
+      toolCalls: reply.toolCalls.map((call) => ({ name: call.name, arguments: JSON.stringify(call.arguments) })),
+    }
   })
   const url = await server.start()
   return { baseUrl: `${url}/v1`, stop: () => server.stop() }

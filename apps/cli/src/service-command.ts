@@ -20,8 +20,17 @@ export async function serverCommand(config: Config): Promise<Service> {
   if (redisUrl === undefined) throw new MusterError('config.invalid', 'REDIS_URL: a server needs a Redis')
   if (keysFile === undefined) throw new MusterError('config.invalid', 'MUSTER_KEYS_FILE: a server needs API keys')
   const log = logger(config, 'server')
-  const memory = await openMemory({ table: config.MUSTER_TABLE, ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }) })
-  const server = await createServer({ redisUrl, namespace: config.MUSTER_NAMESPACE, memory, keys: readKeys(keysFile), log })
+  const memory = await openMemory({
+    table: config.MUSTER_TABLE,
+    ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }),
+  })
+  const server = await createServer({
+    redisUrl,
+    namespace: config.MUSTER_NAMESPACE,
+    memory,
+    keys: readKeys(keysFile),
+    log,
+  })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)
   log.info({ url }, 'listening')
   return {

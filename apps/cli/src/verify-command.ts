@@ -7,7 +7,10 @@ import { print } from './output.ts'
 /** Fetches a run's journal as it is stored and checks it here: the server is asked for bytes, not for its opinion. */
 export async function verifyRun(muster: Muster, id: string): Promise<Verification> {
   const response = await muster.open('GET', `/v1/runs/${encodeURIComponent(id)}/journal`)
-  const expected = { head: response.headers.get('muster-head') ?? '', entries: Number(response.headers.get('muster-entries')) }
+  const expected = {
+    head: response.headers.get('muster-head') ?? '',
+    entries: Number(response.headers.get('muster-entries')),
+  }
   return verifyJournal(id, entriesOf(response), expected)
 }
 
@@ -26,7 +29,9 @@ export async function verifyCommand(muster: Muster, id: string, json: boolean): 
   const result = await verifyRun(muster, id)
   if (json) print({ run: id, ...result })
   else if (result.ok) {
-    console.log(`${pc.green('ok')} ${result.entries} entries, chain unbroken, head ${result.head.slice(0, 16)}…${result.erased > 0 ? `, content of ${result.erased} erased` : ''}`)
+    console.log(
+      `${pc.green('ok')} ${result.entries} entries, chain unbroken, head ${result.head.slice(0, 16)}…${result.erased > 0 ? `, content of ${result.erased} erased` : ''}`,
+    )
   } else {
     console.log(`${pc.red('ALTERED')} run ${id}`)
     for (const finding of result.findings) console.log(`  entry ${finding.seq}: ${finding.message}`)

@@ -73,19 +73,35 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
   return spans
 }
 
-const glyph = { ok: pc.green('✓'), failed: pc.red('✗'), denied: pc.yellow('⊘'), cancelled: pc.dim('∅'), running: pc.cyan('…'), waiting: pc.yellow('⧖') }
+const glyph = {
+  ok: pc.green('✓'),
+  failed: pc.red('✗'),
+  denied: pc.yellow('⊘'),
+  cancelled: pc.dim('∅'),
+  running: pc.cyan('…'),
+  waiting: pc.yellow('⧖'),
+}
 
 /** A run's trace as a waterfall for a terminal: a line per attempt, its bar in the run's time, who allowed it, what it cost. */
 export function waterfall(spans: readonly Span[], width: number): string {
   const total = Math.max(1, ...spans.map((span) => span.startMs + span.durationMs))
-  const nameWidth = Math.min(Math.max(4, ...spans.map((span) => plain(span.step).length + (span.attempt > 1 ? 3 : 0))), 44)
+  const nameWidth = Math.min(
+    Math.max(4, ...spans.map((span) => plain(span.step).length + (span.attempt > 1 ? 3 : 0))),
+    44,
+  )
   const barWidth = Math.max(12, Math.min(36, width - nameWidth - 52))
   const lines = spans.map((span) => {
     const name = plain(span.step).slice(-nameWidth) + (span.attempt > 1 ? ` ×${span.attempt}` : '')
     const from = Math.min(Math.floor((span.startMs / total) * barWidth), barWidth - 1)
     const length = Math.max(1, Math.min(Math.round((span.durationMs / total) * barWidth), barWidth - from))
-    const bar = pc.dim('·'.repeat(from)) + color(span)('█'.repeat(length)) + pc.dim('·'.repeat(barWidth - from - length))
-    const notes = [decided(span), labelled(span), span.waitsFor && `waits for ${span.waitsFor}`, span.error && plain(span.error)].filter(Boolean)
+    const bar =
+      pc.dim('·'.repeat(from)) + color(span)('█'.repeat(length)) + pc.dim('·'.repeat(barWidth - from - length))
+    const notes = [
+      decided(span),
+      labelled(span),
+      span.waitsFor && `waits for ${span.waitsFor}`,
+      span.error && plain(span.error),
+    ].filter(Boolean)
     return `${glyph[span.status]} ${name.padEnd(nameWidth)} ${bar} ${duration(span.durationMs).padStart(9)} ${money(span.costUsd).padStart(8)}  ${notes.join('  ')}`
   })
   return lines.join('\n')

@@ -6,7 +6,7 @@ const content = z
   .transform((given) => (typeof given === 'string' ? given : (given ?? []).map((part) => part.text).join('')))
 
 /** Messages and tools of a request in the Chat Completions format, as far as the script reads them. */
-export const chatRequest = z.object({
+const chatRequest = z.object({
   messages: z.array(
     z.object({
       role: z.string(),

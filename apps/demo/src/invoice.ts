@@ -10,7 +10,7 @@ const line = z.object({
 export type InvoiceLine = z.infer<typeof line>
 
 /** An invoice as it stands in a document, whatever the document's format. Nothing in it is to be trusted. */
-export const invoice = z.object({
+const invoice = z.object({
   /** Without spaces and short, so that it can name an invoice and cannot say anything to a model. */
   number: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,39}$/, 'is not an invoice number'),
   vendor: z.string().min(1).max(200),

@@ -8,7 +8,7 @@ import type { Order, Purchasing } from './order.ts'
 
 /** What the clerk remembers of a vendor from the last payment. */
 export const vendorFact = z.object({ name: z.string(), iban: z.string() })
-export type VendorFact = z.infer<typeof vendorFact>
+type VendorFact = z.infer<typeof vendorFact>
 
 /**
  * What the check against the purchase order says. Payee, account, amount and currency come from the

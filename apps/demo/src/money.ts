@@ -1,5 +1,5 @@
 /** Amounts are compared in hundredths: sums of decimal fractions are not exact in binary. */
-export function cents(amount: number): number {
+function cents(amount: number): number {
   return Math.round(amount * 100)
 }
 

@@ -22,7 +22,7 @@ const receipt = z.object({
   date: z.iso.date(),
   lines: z.array(z.object({ item: z.string(), quantity: z.number() })),
 })
-export type Receipt = z.infer<typeof receipt>
+type Receipt = z.infer<typeof receipt>
 
 /** What was ordered and what has arrived: the demo's stand-in for an ERP system. */
 export interface Purchasing {

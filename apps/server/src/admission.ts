@@ -1,6 +1,17 @@
 import { tightest } from '@muster/governance'
 import type { Journal } from '@muster/journal'
-import { type Actor, type DefinitionManifest, type EntryOf, type Issue, type Json, MusterError, newId, type PlanData, planGraph, type StartRun } from '@muster/protocol'
+import {
+  type Actor,
+  type DefinitionManifest,
+  type EntryOf,
+  type Issue,
+  type Json,
+  MusterError,
+  newId,
+  type PlanData,
+  planGraph,
+  type StartRun,
+} from '@muster/protocol'
 import { INLINE } from '@muster/runtime'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 
@@ -31,7 +42,12 @@ export class Admission {
     if (typeof plan === 'object') {
       await this.#checkPlan(plan)
       return {
-        run: { ...common, definition: { kind: 'plan', name: INLINE, version: INLINE, hash: '' }, labels: [...new Set(request.labels ?? [])].sort(), limits: request.limits ?? {} },
+        run: {
+          ...common,
+          definition: { kind: 'plan', name: INLINE, version: INLINE, hash: '' },
+          labels: [...new Set(request.labels ?? [])].sort(),
+          limits: request.limits ?? {},
+        },
         // planData is JSON by its schema.
         content: { input, plan: plan as unknown as Json },
       }
@@ -64,9 +80,13 @@ export class Admission {
     const { definitions } = await this.#journal.manifest()
     const names = definitions.filter((d) => d.kind === kind).map((d) => `${d.name}@${d.version}`)
     const what = request.version === undefined ? `"${name}"` : `"${name}" in version ${request.version}`
-    throw new MusterError('definition.not_found', `There is no ${kind} ${what}. Known: ${names.join(', ') || 'none: no worker has started yet'}`, {
-      issues: [{ path: `/${kind}`, message: 'unknown' }],
-    })
+    throw new MusterError(
+      'definition.not_found',
+      `There is no ${kind} ${what}. Known: ${names.join(', ') || 'none: no worker has started yet'}`,
+      {
+        issues: [{ path: `/${kind}`, message: 'unknown' }],
+      },
+    )
   }
 
   #checkInput(definition: DefinitionManifest, input: Json): void {
@@ -81,7 +101,11 @@ export class Admission {
       path: `/input${instancePath}`,
       message: `${message ?? 'is invalid'}${params.additionalProperty === undefined ? '' : `: ${String(params.additionalProperty)}`}`,
     }))
-    throw new MusterError('input.invalid', `The input does not match the schema of ${definition.name}: ${issues.map((i) => `${i.path} ${i.message}`).join('; ')}`, { issues })
+    throw new MusterError(
+      'input.invalid',
+      `The input does not match the schema of ${definition.name}: ${issues.map((i) => `${i.path} ${i.message}`).join('; ')}`,
+      { issues },
+    )
   }
 
   async #checkPlan(plan: PlanData): Promise<void> {
@@ -89,9 +113,14 @@ export class Admission {
     const { definitions, tools } = await this.#journal.manifest()
     const issues: Issue[] = []
     for (const [id, step] of Object.entries(plan.steps)) {
-      if ('tool' in step && !tools.some((tool) => tool.name === step.tool)) issues.push({ path: `/plan/steps/${id}/tool`, message: `no tool "${step.tool}"` })
-      if ('agent' in step && !definitions.some((d) => d.kind === 'agent' && d.name === step.agent)) issues.push({ path: `/plan/steps/${id}/agent`, message: `no agent "${step.agent}"` })
+      if ('tool' in step && !tools.some((tool) => tool.name === step.tool))
+        issues.push({ path: `/plan/steps/${id}/tool`, message: `no tool "${step.tool}"` })
+      if ('agent' in step && !definitions.some((d) => d.kind === 'agent' && d.name === step.agent))
+        issues.push({ path: `/plan/steps/${id}/agent`, message: `no agent "${step.agent}"` })
     }
-    if (issues.length > 0) throw new MusterError('plan.invalid', issues.map((issue) => `${issue.path}: ${issue.message}`).join('; '), { issues })
+    if (issues.length > 0)
+      throw new MusterError('plan.invalid', issues.map((issue) => `${issue.path}: ${issue.message}`).join('; '), {
+        issues,
+      })
   }
 }

@@ -4,7 +4,7 @@ import { MusterError } from '@muster/protocol'
 import { z } from 'zod'
 
 /** An API key as the server knows it: only its hash, never the key. */
-export const apiKey = z.object({
+const apiKey = z.object({
   id: z.string().min(1).max(64),
   tenant: z.string().min(1).max(64),
   /** The person or service that it belongs to. */

@@ -1,4 +1,4 @@
-import { errorCatalog, type ErrorCode, type Issue, MusterError, type Problem } from '@muster/protocol'
+import { type ErrorCode, errorCatalog, type Issue, MusterError, type Problem } from '@muster/protocol'
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { z } from 'zod'
@@ -31,7 +31,12 @@ export function sendProblems(server: FastifyInstance): void {
     if (known.status >= 500) request.log.error({ err: error }, known.message)
     return send(reply, known.toProblem())
   })
-  server.setNotFoundHandler((request, reply) => send(reply, new MusterError('request.not_found', `There is no ${request.method} ${request.url.split('?')[0]}`).toProblem()))
+  server.setNotFoundHandler((request, reply) =>
+    send(
+      reply,
+      new MusterError('request.not_found', `There is no ${request.method} ${request.url.split('?')[0]}`).toProblem(),
+    ),
+  )
 }
 
 function send(reply: FastifyReply, problem: Problem): FastifyReply {
@@ -42,13 +47,24 @@ function toKnown(error: FastifyError): MusterError {
   if (error instanceof MusterError) return error
   if (hasZodFastifySchemaValidationErrors(error)) {
     const where = error.validationContext === 'body' ? '' : `${error.validationContext}`
-    const issues: Issue[] = error.validation.map((issue) => ({ path: where + issue.instancePath, message: issue.message ?? 'invalid' }))
-    return new MusterError('request.invalid', issues.map((issue) => `${issue.path || '/'} ${issue.message}`).join('; '), { issues })
+    const issues: Issue[] = error.validation.map((issue) => ({
+      path: where + issue.instancePath,
+      message: issue.message ?? 'invalid',
+    }))
+    return new MusterError(
+      'request.invalid',
+      issues.map((issue) => `${issue.path || '/'} ${issue.message}`).join('; '),
+      { issues },
+    )
   }
   const [code, detail] = byFastifyCode[error.code] ?? []
   if (code && detail) return new MusterError(code, detail)
   if (/Command timed out|Connection is closed|isn't writeable|ECONNREFUSED|ETIMEDOUT/.test(error.message)) {
-    return new MusterError('redis.unavailable', 'Redis does not answer; send the request again with the same Idempotency-Key', { cause: error })
+    return new MusterError(
+      'redis.unavailable',
+      'Redis does not answer; send the request again with the same Idempotency-Key',
+      { cause: error },
+    )
   }
   if (error.statusCode !== undefined && error.statusCode < 500) return new MusterError('request.invalid', error.message)
   return new MusterError('internal', 'The request failed', { cause: error })
@@ -58,4 +74,3 @@ function toKnown(error: FastifyError): MusterError {
 export function problemsOf(...statuses: number[]): Record<number, typeof problemSchema> {
   return Object.fromEntries(statuses.map((status) => [status, problemSchema]))
 }
-

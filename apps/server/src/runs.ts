@@ -21,7 +21,11 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
         description: 'Acknowledged once the run is durable. The same Idempotency-Key and request give the same run.',
         headers: z.object({ 'idempotency-key': z.string().min(1).max(256).optional() }),
         body: startRun,
-        response: { 200: run.describe('The run that this key started before'), 201: run, ...problemsOf(400, 401, 404, 409, 413, 422, 503) },
+        response: {
+          200: run.describe('The run that this key started before'),
+          201: run,
+          ...problemsOf(400, 401, 404, 409, 413, 422, 503),
+        },
       },
     },
     async (request, reply) => {
@@ -52,7 +56,10 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
           limit: z.coerce.number().int().min(1).max(200).default(50),
           cursor: z.string().max(64).optional().describe('`cursor` of the page before'),
         }),
-        response: { 200: z.object({ runs: z.array(runSummary), cursor: z.string().optional() }), ...problemsOf(400, 401, 503) },
+        response: {
+          200: z.object({ runs: z.array(runSummary), cursor: z.string().optional() }),
+          ...problemsOf(400, 401, 503),
+        },
       },
     },
     async (request) => {
@@ -74,7 +81,8 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
         tags,
         security,
         summary: 'Follow a run (server-sent events)',
-        description: 'One event per journal entry, with its place as the id: reconnect with Last-Event-ID (or ?after=) and nothing is missed. Ends after run.ended.',
+        description:
+          'One event per journal entry, with its place as the id: reconnect with Last-Event-ID (or ?after=) and nothing is missed. Ends after run.ended.',
         params,
         headers: z.object({ 'last-event-id': z.coerce.number().int().nonnegative().optional() }),
         querystring: z.object({ after: z.coerce.number().int().nonnegative().optional() }),
@@ -98,7 +106,8 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
         tags,
         security,
         summary: 'Read the journal as it is stored',
-        description: 'One line of JSON per entry: place, hash, exact bytes, content. The headers Muster-Head and Muster-Entries say how it must end.',
+        description:
+          'One line of JSON per entry: place, hash, exact bytes, content. The headers Muster-Head and Muster-Entries say how it must end.',
         params,
         produces: ['application/x-ndjson'],
       },
@@ -144,9 +153,14 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
         tags,
         security,
         summary: 'Answer an approval',
-        description: 'For a step that waits for a person. `digest` must be that of what the run shows, so that nothing else is approved.',
+        description:
+          'For a step that waits for a person. `digest` must be that of what the run shows, so that nothing else is approved.',
         params,
-        body: z.strictObject({ step: z.string().max(512), verdict: z.enum(['approve', 'deny']), digest: z.string().regex(/^[0-9a-f]{64}$/) }),
+        body: z.strictObject({
+          step: z.string().max(512),
+          verdict: z.enum(['approve', 'deny']),
+          digest: z.string().regex(/^[0-9a-f]{64}$/),
+        }),
         response: { 202: z.object({ id: z.string() }), ...problemsOf(400, 401, 403, 404, 409, 503) },
       },
     },
@@ -159,7 +173,8 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
       if (!asked) throw new MusterError('approval.not_found', `Step "${step}" of run ${id} does not wait for a person`)
       if (asked.digest !== digest) throw new MusterError('approval.mismatch', 'What is to be approved has changed')
       const role = asked.role ?? 'operator'
-      if (!roles.includes('*') && !roles.includes(role)) throw new MusterError('auth.forbidden', `This approval needs the role "${role}"`)
+      if (!roles.includes('*') && !roles.includes(role))
+        throw new MusterError('auth.forbidden', `This approval needs the role "${role}"`)
       await journal.post(id, { type: 'approval', step, verdict, shown: digest, by: { key, user }, role })
       return reply.code(202).send({ id })
     },

@@ -25,7 +25,9 @@ export interface ServerOptions {
 const BODY_LIMIT = 1024 * 1024
 
 /** Builds the HTTP API; `listen` opens it. Throws `redis.unavailable` when Redis does not answer. */
-export async function createServer(options: ServerOptions): Promise<{ listen(host: string, port: number): Promise<string>; close(): Promise<void> }> {
+export async function createServer(
+  options: ServerOptions,
+): Promise<{ listen(host: string, port: number): Promise<string>; close(): Promise<void> }> {
   const { memory } = options
   const journal = new Journal({ url: options.redisUrl, namespace: options.namespace, failFast: true })
   await journal.ping(5000)
@@ -55,7 +57,12 @@ export async function createServer(options: ServerOptions): Promise<{ listen(hos
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'Muster', version: '0.1.0', description: 'A runtime for managed agents: durable, governed, provable.', license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } },
+      info: {
+        title: 'Muster',
+        version: '0.1.0',
+        description: 'A runtime for managed agents: durable, governed, provable.',
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
       components: { securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'API key' } } },
     },
     transform: jsonSchemaTransform,
@@ -93,16 +100,35 @@ function routes(server: Server, context: Context): void {
         tags: ['definitions'],
         security: [{ key: [] }],
         summary: 'What the workers carry: agents, plans and tools',
-        response: { 200: z.object({ definitions: z.array(definitionManifest), tools: z.array(toolManifest) }), ...problemsOf(401, 503) },
+        response: {
+          200: z.object({ definitions: z.array(definitionManifest), tools: z.array(toolManifest) }),
+          ...problemsOf(401, 503),
+        },
       },
     },
     () => context.journal.manifest(),
   )
   server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger())
-  server.get('/healthz', { schema: { tags: ['health'], summary: 'The process lives', response: { 200: z.object({ status: z.literal('ok') }) } } }, async () => ({ status: 'ok' as const }))
+  server.get(
+    '/healthz',
+    {
+      schema: {
+        tags: ['health'],
+        summary: 'The process lives',
+        response: { 200: z.object({ status: z.literal('ok') }) },
+      },
+    },
+    async () => ({ status: 'ok' as const }),
+  )
   server.get(
     '/readyz',
-    { schema: { tags: ['health'], summary: 'Redis and DynamoDB answer', response: { 200: z.object({ status: z.literal('ready') }), ...problemsOf(503) } } },
+    {
+      schema: {
+        tags: ['health'],
+        summary: 'Redis and DynamoDB answer',
+        response: { 200: z.object({ status: z.literal('ready') }), ...problemsOf(503) },
+      },
+    },
     async () => {
       await context.journal.ping(1000)
       await context.memory.health()

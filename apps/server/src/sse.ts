@@ -5,8 +5,16 @@ import type { RunEvent } from '@muster/protocol'
 const HEARTBEAT_MS = 15_000
 
 /** Sends events as server-sent events (WHATWG HTML, section 9.2), no faster than the client reads. */
-export async function sendEvents(response: ServerResponse, events: AsyncGenerator<RunEvent>, gone: AbortSignal): Promise<void> {
-  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' })
+export async function sendEvents(
+  response: ServerResponse,
+  events: AsyncGenerator<RunEvent>,
+  gone: AbortSignal,
+): Promise<void> {
+  response.writeHead(200, {
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-store',
+    'x-accel-buffering': 'no',
+  })
   response.flushHeaders()
   const heartbeat = setInterval(() => response.write(': still here\n\n'), HEARTBEAT_MS)
   try {

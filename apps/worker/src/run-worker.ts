@@ -13,13 +13,18 @@ const DEFAULT_MODEL = 'gpt-5-mini'
 
 /** Starts a worker as the configuration says. @throws MusterError naming what is missing or wrong */
 export async function runWorker(config: Config, log: Logger): Promise<Worker> {
-  if (config.REDIS_URL === undefined) throw new MusterError('config.invalid', 'REDIS_URL: a worker needs the Redis of its server')
+  if (config.REDIS_URL === undefined)
+    throw new MusterError('config.invalid', 'REDIS_URL: a worker needs the Redis of its server')
   const app = collect(await importApp(config.MUSTER_APP))
-  if (app.manifest.definitions.length === 0) throw new MusterError('definition.invalid', `${config.MUSTER_APP} exports no agent and no plan`)
+  if (app.manifest.definitions.length === 0)
+    throw new MusterError('definition.invalid', `${config.MUSTER_APP} exports no agent and no plan`)
   const policy = loadPolicies(readPolicies(config.MUSTER_POLICY), app.manifest)
   if (config.MUSTER_POLICY === undefined) log.warn('MUSTER_POLICY is not set: every step will be denied')
   const telemetry = config.OTEL_EXPORTER_OTLP_ENDPOINT === undefined ? undefined : await startTelemetry()
-  const memory = await openMemory({ table: config.MUSTER_TABLE, ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }) })
+  const memory = await openMemory({
+    table: config.MUSTER_TABLE,
+    ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }),
+  })
   const worker = await startWorker({
     redisUrl: config.REDIS_URL,
     namespace: config.MUSTER_NAMESPACE,
@@ -44,13 +49,18 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
 }
 
 async function importApp(file: string | undefined): Promise<Record<string, unknown>> {
-  if (file === undefined) throw new MusterError('config.invalid', 'MUSTER_APP: name the module that exports your agents, or use --app')
+  if (file === undefined)
+    throw new MusterError('config.invalid', 'MUSTER_APP: name the module that exports your agents, or use --app')
   const path = resolve(file)
   try {
     return await import(pathToFileURL(path).href)
   } catch (error) {
     if (error instanceof MusterError) throw error
-    throw new MusterError('definition.invalid', `${file} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+    throw new MusterError(
+      'definition.invalid',
+      `${file} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    )
   }
 }
 
@@ -74,10 +84,15 @@ function modelsOf(config: Config): Models {
   const baseUrl = config.MUSTER_MODEL_BASE_URL
   if (baseUrl !== undefined) {
     const model = config.MUSTER_MODEL ?? 'default'
-    return createModels({ routes: { default: { model, baseUrl, apiKey: config.MUSTER_MODEL_API_KEY ?? 'none', free: true } } })
+    return createModels({
+      routes: { default: { model, baseUrl, apiKey: config.MUSTER_MODEL_API_KEY ?? 'none', free: true } },
+    })
   }
-  if (config.OPENAI_API_KEY === undefined) throw new MusterError('config.invalid', 'OPENAI_API_KEY or MUSTER_MODEL_BASE_URL: a worker needs a model')
-  return createModels({ routes: { default: { model: config.MUSTER_MODEL ?? DEFAULT_MODEL, apiKey: config.OPENAI_API_KEY } } })
+  if (config.OPENAI_API_KEY === undefined)
+    throw new MusterError('config.invalid', 'OPENAI_API_KEY or MUSTER_MODEL_BASE_URL: a worker needs a model')
+  return createModels({
+    routes: { default: { model: config.MUSTER_MODEL ?? DEFAULT_MODEL, apiKey: config.OPENAI_API_KEY } },
+  })
 }
 
 /** The SDK reads the standard OTEL_* variables; it is loaded only when telemetry is on. */

@@ -18,7 +18,7 @@ export function link(previous: string, bytes: string): string {
   return hash('sha256', previous + bytes, 'hex')
 }
 
-export const SALT_LENGTH = 22
+const SALT_LENGTH = 22
 
 // Salts come from a pool: one call to the system's generator serves many entries.
 const pool = Buffer.alloc(16 * 256)

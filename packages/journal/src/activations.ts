@@ -28,18 +28,22 @@ export class Activations {
 
   constructor(journal: Journal, options: ActivationOptions) {
     this.#connection = connect(journal.url)
-    this.#worker = new Worker<Activation>(QUEUE, (job: Job<Activation>) => options.process(job.data.run, job.data.definition), {
-      prefix: journal.keys.tag,
-      connection: this.#connection,
-      concurrency: options.concurrency,
-      lockDuration: options.lockMs,
-      stalledInterval: Math.max(250, Math.floor(options.lockMs / 2)),
-      // A run whose holder died is taken again, however often; BullMQ would give it up after one time.
-      maxStalledCount: Number.MAX_SAFE_INTEGER,
-      // How soon BullMQ tries its own failed commands again; its default of 15 s would hold back a stop for as long.
-      runRetryDelay: 500,
-      skipVersionCheck: true,
-    })
+    this.#worker = new Worker<Activation>(
+      QUEUE,
+      (job: Job<Activation>) => options.process(job.data.run, job.data.definition),
+      {
+        prefix: journal.keys.tag,
+        connection: this.#connection,
+        concurrency: options.concurrency,
+        lockDuration: options.lockMs,
+        stalledInterval: Math.max(250, Math.floor(options.lockMs / 2)),
+        // A run whose holder died is taken again, however often; BullMQ would give it up after one time.
+        maxStalledCount: Number.MAX_SAFE_INTEGER,
+        // How soon BullMQ tries its own failed commands again; its default of 15 s would hold back a stop for as long.
+        runRetryDelay: 500,
+        skipVersionCheck: true,
+      },
+    )
     this.#worker.on('error', options.onError)
     this.#mail = connect(journal.url)
     this.#mail.on('message', (_channel: string, run: string) => options.onMail(run))

@@ -16,8 +16,20 @@ type Text = string | number
 
 /** A Redis connection with our Lua commands; each is documented at the top of its file in `commands/`. */
 export interface JournalRedis extends Redis {
-  musterCreate(run: string, log: string, index: string, pending: string, key: string, ...args: Text[]): Promise<[number, string?, string?]>
-  musterActivate(run: string, inbox: string, pending: string, id: string): Promise<[] | [epoch: number, seq: number, head: string, meta: string]>
+  musterCreate(
+    run: string,
+    log: string,
+    index: string,
+    pending: string,
+    key: string,
+    ...args: Text[]
+  ): Promise<[number, string?, string?]>
+  musterActivate(
+    run: string,
+    inbox: string,
+    pending: string,
+    id: string,
+  ): Promise<[] | [epoch: number, seq: number, head: string, meta: string]>
   musterAppend(keys: number, ...keysAndArgs: Text[]): Promise<number[]>
   musterPost(run: string, inbox: string, pending: string, id: string, now: number, message: string): Promise<number>
 }

@@ -40,12 +40,29 @@ export class EndedRuns {
     while (!this.#closed) {
       try {
         await this.#redis.xgroup('CREATE', ended, this.#group, '0', 'MKSTREAM').catch(ignoreExisting)
-        const [, claimed] = (await this.#redis.xautoclaim(ended, this.#group, this.#consumer, IDLE_MS, '0', 'COUNT', 16)) as [string, unknown[]]
+        const [, claimed] = (await this.#redis.xautoclaim(
+          ended,
+          this.#group,
+          this.#consumer,
+          IDLE_MS,
+          '0',
+          'COUNT',
+          16,
+        )) as [string, unknown[]]
         if (claimed.length > 0) own = '0'
         // Types of a reply that depends on its arguments: a list of streams, or nothing.
-        const reply = (await this.#redis.xreadgroup('GROUP', this.#group, this.#consumer, 'COUNT', 16, 'BLOCK', BLOCK_MS, 'STREAMS', ended, own)) as
-          | [string, [string, string[]][]][]
-          | null
+        const reply = (await this.#redis.xreadgroup(
+          'GROUP',
+          this.#group,
+          this.#consumer,
+          'COUNT',
+          16,
+          'BLOCK',
+          BLOCK_MS,
+          'STREAMS',
+          ended,
+          own,
+        )) as [string, [string, string[]][]][] | null
         const records = reply?.[0]?.[1] ?? []
         let failed = false
         for (const [id, fields] of records) {

@@ -25,7 +25,7 @@ import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './writer.ts'
 export const QUEUE = 'activations'
 
 /** How long an idempotency key is remembered, in seconds: a week. */
-export const IDEMPOTENCY_TTL_S = 7 * 24 * 3600
+const IDEMPOTENCY_TTL_S = 7 * 24 * 3600
 
 /** What comes to a run from outside while it runs or waits. */
 export type Message =
@@ -72,17 +72,26 @@ export class Journal {
     this.url = options.url
     this.clock = options.clock ?? Date.now
     this.keys = new Keys(options.namespace)
-    this.redis = connect(options.url, options.failFast ? { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, commandTimeout: 5000 } : {})
+    this.redis = connect(
+      options.url,
+      options.failFast ? { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, commandTimeout: 5000 } : {},
+    )
     this.#blocking = connect(options.url)
     this.#tail = new Tail(this.#blocking, this.redis, this.keys)
-    this.queue = new Queue(QUEUE, { prefix: this.keys.tag, connection: this.redis, skipVersionCheck: true, skipMetasUpdate: true })
+    this.queue = new Queue(QUEUE, {
+      prefix: this.keys.tag,
+      connection: this.redis,
+      skipVersionCheck: true,
+      skipMetasUpdate: true,
+    })
     this.queue.on('error', () => {})
   }
 
   /** Throws `redis.unavailable` when Redis does not answer within `timeoutMs`. */
   async ping(timeoutMs = 2000): Promise<void> {
     const deadline = Date.now() + timeoutMs
-    while (this.redis.status !== 'ready' && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10))
+    while (this.redis.status !== 'ready' && Date.now() < deadline)
+      await new Promise((resolve) => setTimeout(resolve, 10))
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
@@ -90,7 +99,11 @@ export class Journal {
     try {
       await Promise.race([this.redis.ping(), late])
     } catch (error) {
-      throw new MusterError('redis.unavailable', `Redis does not answer: ${error instanceof Error ? error.message : error}`, { cause: error })
+      throw new MusterError(
+        'redis.unavailable',
+        `Redis does not answer: ${error instanceof Error ? error.message : error}`,
+        { cause: error },
+      )
     } finally {
       clearTimeout(timer)
     }
@@ -118,7 +131,10 @@ export class Journal {
       salted = OFFLOADED
     }
     const { idempotencyKey } = options
-    const requestHash = idempotencyKey === undefined ? '' : hash('sha256', JSON.stringify([run.definition.name, run.session, content]), 'hex')
+    const requestHash =
+      idempotencyKey === undefined
+        ? ''
+        : hash('sha256', JSON.stringify([run.definition.name, run.session, content]), 'hex')
     const [result, existing, usedFor] = await this.redis.musterCreate(
       this.keys.run(run.run),
       this.keys.log(run.run),
@@ -128,7 +144,8 @@ export class Journal {
       ...[run.run, at, bytes, head, `${head} ${bytes}`, salted, requestHash, IDEMPOTENCY_TTL_S, timeOf(run.run)],
     )
     if (result === 0) {
-      if (usedFor !== requestHash) throw new MusterError('idempotency.conflict', 'This idempotency key came before with another request')
+      if (usedFor !== requestHash)
+        throw new MusterError('idempotency.conflict', 'This idempotency key came before with another request')
       return { id: existing ?? '', created: false }
     }
     if (result === 2) return { id: run.run, created: false }
@@ -199,8 +216,15 @@ export class Journal {
   }
 
   /** Takes a run under a new epoch; undefined when there is nothing to do for it. */
-  async activate(run: string): Promise<{ epoch: number; seq: number; head: string; created: EntryOf<'run.created'> } | undefined> {
-    const [epoch, seq, head, meta] = await this.redis.musterActivate(this.keys.run(run), this.keys.inbox(run), this.keys.pending, run)
+  async activate(
+    run: string,
+  ): Promise<{ epoch: number; seq: number; head: string; created: EntryOf<'run.created'> } | undefined> {
+    const [epoch, seq, head, meta] = await this.redis.musterActivate(
+      this.keys.run(run),
+      this.keys.inbox(run),
+      this.keys.pending,
+      run,
+    )
     if (epoch === undefined || seq === undefined || head === undefined || meta === undefined) return undefined
     return { epoch, seq, head, created: parseCreated(meta) }
   }
@@ -272,7 +296,10 @@ export class Journal {
 
   /** A published definition: of the version given, else the one published last. */
   async definition(kind: 'agent' | 'plan', name: string, version?: string): Promise<DefinitionManifest | undefined> {
-    const text = await this.redis.hget(this.keys.manifest, version === undefined ? `${kind}:${name}` : `${kind}:${name}@${version}`)
+    const text = await this.redis.hget(
+      this.keys.manifest,
+      version === undefined ? `${kind}:${name}` : `${kind}:${name}@${version}`,
+    )
     return text === null ? undefined : definitionManifest.parse(JSON.parse(text))
   }
 
@@ -307,7 +334,8 @@ function definitionOf({ definition }: EntryOf<'run.created'>): string {
 
 function parseCreated(meta: string): EntryOf<'run.created'> {
   const created: Entry = JSON.parse(meta)
-  if (created.type !== 'run.created') throw new MusterError('journal.corrupt', 'the run record does not begin with its creation')
+  if (created.type !== 'run.created')
+    throw new MusterError('journal.corrupt', 'the run record does not begin with its creation')
   return created
 }
 

@@ -155,7 +155,10 @@ export class Writer {
   }
 
   /** The next batch ends or parks the run. A park is refused, with everything in the batch, when the inbox holds more. */
-  close(to: RunWriter, close: { op: 'park' | 'end'; status: RunStatus; summary: Json; parent?: ParentNotice | undefined }): void {
+  close(
+    to: RunWriter,
+    close: { op: 'park' | 'end'; status: RunStatus; summary: Json; parent?: ParentNotice | undefined },
+  ): void {
     to.close = { op: close.op, status: close.status, summary: JSON.stringify(close.summary), parent: close.parent }
     this.#mark(to)
   }

@@ -40,7 +40,10 @@ const head = {
   seq: z.number().int().positive(),
   /** Milliseconds since the Unix epoch. */
   at: z.number().int(),
-  /** Digest of the content that lies beside the entry: SHA-256(salt || JSON). */
+  /**
+   * Digest of the content that lies beside the entry: SHA-256(salt || JSON). It is the input of a run
+   * or an intent, what a waiting step shows, the output of what succeeded, the input of what was denied.
+   */
   content: digest.optional(),
 }
 

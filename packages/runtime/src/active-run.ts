@@ -14,6 +14,7 @@ import {
 import type { RunHandle } from '@muster/scheduler'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { withBlobs } from './content.ts'
+import { changed } from './non-deterministic.ts'
 import { type Recorded, type RecordedStep, readRecorded } from './recorded.ts'
 import type { Services } from './services.ts'
 import type { Outcome, StepSpec, StepState } from './step.ts'
@@ -102,20 +103,29 @@ export class ActiveRun {
     const { usd, wallTimeMs } = this.limits
     return tightest(of, {
       ...(usd === undefined ? {} : { usd: Math.max(usd - this.totals.costUsd, 1e-6) }),
-      ...(wallTimeMs === undefined ? {} : { wallTimeMs: Math.max(wallTimeMs - (this.services.clock() - this.startedAt), 1) }),
+      ...(wallTimeMs === undefined
+        ? {}
+        : { wallTimeMs: Math.max(wallTimeMs - (this.services.clock() - this.startedAt), 1) }),
     })
   }
 
   /** Replays the journal and goes on from there. */
   async open(makeDriver: (run: ActiveRun) => Driver): Promise<void> {
     const { journal, memory, clock, worker, app } = this.services
-    const recorded = await readRecorded(this.id, withBlobs(journal.read(this.id), this.tenant, memory), this.#writer.head)
+    const recorded = await readRecorded(
+      this.id,
+      withBlobs(journal.read(this.id), this.tenant, memory),
+      this.#writer.head,
+    )
     if (this.over) return
     this.input = recorded.input
     this.plan = recorded.plan
     this.salt = recorded.salt
     // Waiting for a person or a child is not the run's own time: its clock stands while it is parked.
-    this.startedAt = (recorded.startedAt ?? clock()) + recorded.parkedMs + (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
+    this.startedAt =
+      (recorded.startedAt ?? clock()) +
+      recorded.parkedMs +
+      (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
     this.#recorded = recorded.steps
     Object.assign(this.totals, recorded.totals)
     this.append({ type: 'run.activated', at: clock(), epoch: this.epoch, worker, app: app.manifest.hash })
@@ -177,7 +187,7 @@ export class ActiveRun {
       recordedInput: recorded?.inputText,
       decision: undefined,
       intended: false,
-      beganAt: 0,
+      beganAt: recorded?.beganAt ?? 0,
       abort: undefined,
     }
     this.steps.set(spec.id, step)
@@ -258,7 +268,10 @@ export class ActiveRun {
   }
 
   fail(error: StepError): void {
-    const labels = joinLabels(this.created.labels, ...[...this.steps.values()].map((step) => step.outcome?.labels ?? []))
+    const labels = joinLabels(
+      this.created.labels,
+      ...[...this.steps.values()].map((step) => step.outcome?.labels ?? []),
+    )
     this.#end('failed', labels, { code: error.code, message: error.message.slice(0, 4096) })
   }
 
@@ -275,15 +288,35 @@ export class ActiveRun {
       const begun = step.intended || step.inDoubt || step.waiting !== undefined
       if (step.outcome || !begun) continue
       // A child run that nobody waits for any more is not to go on; one that has ended needs no cancelling.
-      if ('child' in step.spec.action) journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
+      if ('child' in step.spec.action)
+        journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
       // Its effect may still happen outside; the journal says that nobody waited for it.
       const { kind, target } = step.spec
-      this.append({ type: 'step.ended', at: clock(), step: step.spec.id, kind, target, attempt: Math.max(step.attempt, 1), labels: [], status: 'cancelled', durationMs: step.beganAt === 0 ? 0 : clock() - step.beganAt })
+      this.append({
+        type: 'step.ended',
+        at: clock(),
+        step: step.spec.id,
+        kind,
+        target,
+        attempt: Math.max(step.attempt, 1),
+        labels: [],
+        status: 'cancelled',
+        durationMs: step.beganAt === 0 ? 0 : clock() - step.beganAt,
+      })
     }
     const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
     const usage = { inputTokens, outputTokens, cachedTokens }
     const seq = this.append(
-      { type: 'run.ended', at: clock(), status, labels: [...labels], steps, usage, costUsd, ...(error ? { error } : {}) },
+      {
+        type: 'run.ended',
+        at: clock(),
+        status,
+        labels: [...labels],
+        steps,
+        usage,
+        costUsd,
+        ...(error ? { error } : {}),
+      },
       output,
     )
     const { parent } = this.created
@@ -348,7 +381,8 @@ export class ActiveRun {
         if (messages.length === 0) continue
         const children = new Map<string, ChildReport>()
         for (const message of messages) {
-          if (message.type === 'child') children.set(message.run, await readChild(this.services, this.tenant, message.run))
+          if (message.type === 'child')
+            children.set(message.run, await readChild(this.services, this.tenant, message.run))
         }
         if (this.over) return
         this.services.writer.take(this.#writer, messages.length)
@@ -389,7 +423,8 @@ export class ActiveRun {
     }
     const report = children.get(message.run)
     // A quick child tells of its end before its parent has written that it waits.
-    if (step && !step.outcome && message.run === childId(this.id, step.spec.id) && report) childEnded(this, step, report)
+    if (step && !step.outcome && message.run === childId(this.id, step.spec.id) && report)
+      childEnded(this, step, report)
     else this.append({ type: 'message.ignored', at, about: 'child', step: message.step })
   }
 
@@ -409,15 +444,14 @@ export class ActiveRun {
   #stop(how: Closed): void {
     this.over = true
     clearTimeout(this.#deadline)
-    for (const step of this.steps.values()) step.abort?.abort(new MusterError('run.cancelled', `the run has ${how === 'ended' ? 'ended' : 'left this worker'}`))
+    for (const step of this.steps.values())
+      step.abort?.abort(
+        new MusterError('run.cancelled', `the run has ${how === 'ended' ? 'ended' : 'left this worker'}`),
+      )
     this.services.scheduler.closeRun(this.slot)
     this.services.pump()
     this.#close(how)
   }
-}
-
-export function changed(what: string): MusterError {
-  return new MusterError('plan.non_deterministic', what)
 }
 
 function nextTick(): Promise<void> {

@@ -38,10 +38,21 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   let answer: Json = null
 
   const wantsText = agent.manifest.output.type === 'string'
-  const tools = [...agent.tools.map((tool) => ({ name: wireName(tool.name), description: tool.description, parameters: withReferences(tool.manifest.input) })), ...factTools(agent)]
+  const tools = [
+    ...agent.tools.map((tool) => ({
+      name: wireName(tool.name),
+      description: tool.description,
+      parameters: withReferences(tool.manifest.input),
+    })),
+    ...factTools(agent),
+  ]
 
   function request(): ModelRequest {
-    return { messages: [...messages], tools, ...(wantsText ? {} : { output: { name: 'answer', schema: agent.manifest.output } }) }
+    return {
+      messages: [...messages],
+      tools,
+      ...(wantsText ? {} : { output: { name: 'answer', schema: agent.manifest.output } }),
+    }
   }
 
   function begin(history: readonly Json[]): void {
@@ -59,9 +70,9 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     run.step(modelStep(run, agent.model, { id: `${turn}.model`, input: null, labels: seen }, () => frozen))
   }
 
-  function modelEnded(step: StepState): void {
+  function modelEnded(output: Json): void {
     // What a model step gives: see modelStep.
-    const { text, toolCalls } = step.outcome?.output as unknown as { text: string | null; toolCalls: ToolCall[] }
+    const { text, toolCalls } = output as unknown as { text: string | null; toolCalls: ToolCall[] }
     messages.push({ role: 'assistant', content: text, ...(toolCalls.length > 0 ? { toolCalls } : {}) })
     if (toolCalls.length === 0) {
       takeAnswer(text ?? '')
@@ -94,8 +105,10 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     const id = `${turn}.${tool?.name ?? call.name.replace('_', '.')}${count === 1 ? '' : `.${count}`}`
     const place: Place = { id, input, labels: seen }
     if (tool) return run.step(toolStep(tool, place))
-    if (call.name === 'memory_find' && agent.manifest.memory.facts.length > 0) return run.step(factStep(run, agent, 'find', place))
-    if (call.name === 'memory_save' && agent.manifest.memory.facts.length > 0) return run.step(factStep(run, agent, 'save', place))
+    if (call.name === 'memory_find' && agent.manifest.memory.facts.length > 0)
+      return run.step(factStep(run, agent, 'find', place))
+    if (call.name === 'memory_save' && agent.manifest.memory.facts.length > 0)
+      return run.step(factStep(run, agent, 'save', place))
     throw new MusterError('tool.not_found', `there is no tool "${call.name}"`)
   }
 
@@ -107,12 +120,14 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     } catch {
       throw new MusterError('input.invalid', 'the arguments are not JSON')
     }
-    if (input === null || typeof input !== 'object' || Array.isArray(input)) throw new MusterError('input.invalid', 'the arguments are not an object')
+    if (input === null || typeof input !== 'object' || Array.isArray(input))
+      throw new MusterError('input.invalid', 'the arguments are not an object')
     for (const [field, value] of Object.entries(input)) {
       const ref = value === undefined ? undefined : referenceOf(value)
       if (ref === undefined) continue
       const { step } = parseReference(ref, `/${field}`)
-      if (step !== undefined && run.steps.get(step)?.outcome?.status !== 'ok') throw new MusterError('plan.unknown_reference', `"${ref}" names no step that has an output`)
+      if (step !== undefined && run.steps.get(step)?.outcome?.status !== 'ok')
+        throw new MusterError('plan.unknown_reference', `"${ref}" names no step that has an output`)
     }
     return input
   }
@@ -132,7 +147,12 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
 
   function takeAnswer(text: string): void {
     try {
-      answer = checked(agent.output, wantsText ? text : JSON.parse(text), 'output.invalid', `the answer of ${agent.name}`)
+      answer = checked(
+        agent.output,
+        wantsText ? text : JSON.parse(text),
+        'output.invalid',
+        `the answer of ${agent.name}`,
+      )
     } catch (error) {
       const message = error instanceof MusterError ? error.message : 'the answer is not JSON'
       if (++answers >= ANSWERS_MAX) throw new MusterError('output.invalid', message)
@@ -144,10 +164,15 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     else {
       const own = messages.slice(ownFrom) as unknown as Json[] // plain JSON by construction
       run.step(
-        memoryStep('session.append', 'session', { id: 'session.append', input: { session, turns: own.length }, labels: seen }, async ({ tenant, labels }) => {
-          const turn = { run: run.id, at: run.services.clock(), messages: own, labels: [...labels] }
-          return { output: { version: await appendTurn(memory, tenant, session, sessionVersion, turn) } }
-        }),
+        memoryStep(
+          'session.append',
+          'session',
+          { id: 'session.append', input: { session, turns: own.length }, labels: seen },
+          async ({ tenant, labels }) => {
+            const turn = { run: run.id, at: run.services.clock(), messages: own, labels: [...labels] }
+            return { output: { version: await appendTurn(memory, tenant, session, sessionVersion, turn) } }
+          },
+        ),
       )
     }
   }
@@ -159,10 +184,18 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
       if (session === undefined) begin([])
       else {
         run.step(
-          memoryStep('session.read', 'session', { id: 'session.read', input: { session }, labels: [] }, async ({ tenant }) => {
-            const { version, turns } = await memory.sessions.read(tenant, session, { last: SESSION_TURNS })
-            return { output: { version, messages: turns.flatMap((turn) => turn.messages) }, labels: joinLabels(...turns.map((turn) => turn.labels)) }
-          }),
+          memoryStep(
+            'session.read',
+            'session',
+            { id: 'session.read', input: { session }, labels: [] },
+            async ({ tenant }) => {
+              const { version, turns } = await memory.sessions.read(tenant, session, { last: SESSION_TURNS })
+              return {
+                output: { version, messages: turns.flatMap((turn) => turn.messages) },
+                labels: joinLabels(...turns.map((turn) => turn.labels)),
+              }
+            },
+          ),
         )
       }
     },
@@ -173,7 +206,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
         if (outcome?.status !== 'ok') {
           const { code, message } = outcome?.error ?? { code: 'internal', message: 'no outcome' }
           run.fail({ code, message: `step "${step.spec.id}": ${message}` })
-        } else if (kind === 'model') modelEnded(step)
+        } else if (kind === 'model') modelEnded(outcome.output)
         else if (target === 'session.read') {
           const { version, messages } = outcome.output as { version: number; messages: Json[] } // see above
           sessionVersion = version
@@ -191,7 +224,13 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
 }
 
 /** Appends after what the run has read, or after what another run of the session has added meanwhile; once, whatever is repeated. */
-async function appendTurn(memory: Memory, tenant: string, session: string, version: number, turn: Turn): Promise<number> {
+async function appendTurn(
+  memory: Memory,
+  tenant: string,
+  session: string,
+  version: number,
+  turn: Turn,
+): Promise<number> {
   for (let at = version; ; ) {
     try {
       return await memory.sessions.append(tenant, session, at, turn)
@@ -212,11 +251,19 @@ function factTools(agent: Agent): NonNullable<ModelRequest['tools']> {
   const subject = { type: 'string', description: 'whom or what the fact is about' }
   const about = { type: 'object', additionalProperties: false }
   return [
-    { name: 'memory_find', description: 'Finds what is remembered of a subject.', parameters: { ...about, properties: { kind, subject }, required: ['kind', 'subject'] } },
+    {
+      name: 'memory_find',
+      description: 'Finds what is remembered of a subject.',
+      parameters: { ...about, properties: { kind, subject }, required: ['kind', 'subject'] },
+    },
     {
       name: 'memory_save',
       description: 'Remembers a value for later runs.',
-      parameters: withReferences({ ...about, properties: { kind, subject, value: {} }, required: ['kind', 'subject', 'value'] }),
+      parameters: withReferences({
+        ...about,
+        properties: { kind, subject, value: {} },
+        required: ['kind', 'subject', 'value'],
+      }),
     },
   ]
 }

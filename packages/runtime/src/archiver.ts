@@ -24,7 +24,13 @@ async function* list<T>(items: readonly T[]): AsyncGenerator<T> {
 }
 
 /** Archives ended runs as they come, in the background; gives how to stop. */
-export function startArchiver(options: { journal: Journal; memory: Memory; worker: string; ttlS: number; log: Logger }): { close(): Promise<void> } {
+export function startArchiver(options: {
+  journal: Journal
+  memory: Memory
+  worker: string
+  ttlS: number
+  log: Logger
+}): { close(): Promise<void> } {
   const { journal, memory, worker, ttlS, log } = options
   const ended = new EndedRuns(journal, 'archiver', worker)
   ended.start(

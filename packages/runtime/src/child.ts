@@ -1,6 +1,15 @@
 import { hash } from 'node:crypto'
 import { joinLabels } from '@muster/governance'
-import { childRunId, isEnded, type Json, type Label, type Limits, MusterError, type Run, RunView } from '@muster/protocol'
+import {
+  childRunId,
+  isEnded,
+  type Json,
+  type Label,
+  type Limits,
+  MusterError,
+  type Run,
+  RunView,
+} from '@muster/protocol'
 import { toEvents, withBlobs } from './content.ts'
 import type { Services } from './services.ts'
 import type { Call, ChildSpec } from './step.ts'
@@ -11,7 +20,13 @@ export function childId(run: string, step: string): string {
 }
 
 /** Starts a step's child run, once however often it is called. */
-export async function startChild(services: Services, parent: Run['by'], spec: ChildSpec, call: Call, limits: Limits): Promise<string> {
+export async function startChild(
+  services: Services,
+  parent: Run['by'],
+  spec: ChildSpec,
+  call: Call,
+  limits: Limits,
+): Promise<string> {
   const agent = services.app.agents.get(spec.agent)
   if (!agent) throw new MusterError('definition.not_found', `this worker carries no agent "${spec.agent}"`)
   const { manifest } = agent
@@ -58,8 +73,17 @@ export async function readChild(services: Services, tenant: string, id: string):
     run: id,
     status: run.status,
     output: run.output ?? null,
-    error: run.error ?? (isEnded(run.status) && run.status !== 'succeeded' ? { code: 'run.cancelled', message: `child run ${id} was ${run.status}` } : undefined),
-    waiting: run.waiting.map(({ step, for: reason, target, role }) => ({ step, for: reason, target, ...(role === undefined ? {} : { role }) })),
+    error:
+      run.error ??
+      (isEnded(run.status) && run.status !== 'succeeded'
+        ? { code: 'run.cancelled', message: `child run ${id} was ${run.status}` }
+        : undefined),
+    waiting: run.waiting.map(({ step, for: reason, target, role }) => ({
+      step,
+      for: reason,
+      target,
+      ...(role === undefined ? {} : { role }),
+    })),
     costUsd: run.costUsd,
     labels: isEnded(run.status) ? run.labels : labels,
   }
@@ -69,6 +93,7 @@ export async function readChild(services: Services, tenant: string, id: string):
 export function childResult(report: ChildReport): Json {
   const { run, costUsd } = report
   if (report.status === 'succeeded') return { status: 'succeeded', run, output: report.output, costUsd }
-  if (report.error) return { status: report.status === 'cancelled' ? 'cancelled' : 'failed', run, error: report.error, costUsd }
+  if (report.error)
+    return { status: report.status === 'cancelled' ? 'cancelled' : 'failed', run, error: report.error, costUsd }
   return { status: 'waiting', run, waiting: report.waiting, costUsd }
 }

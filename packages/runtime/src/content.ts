@@ -4,7 +4,11 @@ import type { Memory } from '@muster/memory'
 import { type Entry, type Json, MusterError, type RunEvent, type StoredEntry } from '@muster/protocol'
 
 /** Brings content that was too large for the journal back from the blob store, byte for byte. */
-export async function* withBlobs(entries: AsyncIterable<StoredEntry>, tenant: string, memory: Memory): AsyncGenerator<StoredEntry> {
+export async function* withBlobs(
+  entries: AsyncIterable<StoredEntry>,
+  tenant: string,
+  memory: Memory,
+): AsyncGenerator<StoredEntry> {
   for await (const stored of entries) {
     if (stored.content !== OFFLOADED) {
       yield stored
@@ -12,7 +16,9 @@ export async function* withBlobs(entries: AsyncIterable<StoredEntry>, tenant: st
     }
     const { content } = parse(stored)
     const text = content === undefined ? undefined : await memory.blobs.get(tenant, content)
-    yield text === undefined ? { seq: stored.seq, hash: stored.hash, bytes: stored.bytes } : { ...stored, content: text }
+    yield text === undefined
+      ? { seq: stored.seq, hash: stored.hash, bytes: stored.bytes }
+      : { ...stored, content: text }
   }
 }
 

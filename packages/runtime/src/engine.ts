@@ -39,10 +39,16 @@ export class Engine {
       keys: journal.keys,
       clock: options.clock,
       offload: memory.blobs.put,
-      onWake: (run) => journal.wake(run).catch((error) => log.warn({ run, err: error }, 'parent not enqueued; the sweeper will')),
+      onWake: (run) =>
+        journal.wake(run).catch((error) => log.warn({ run, err: error }, 'parent not enqueued; the sweeper will')),
       onParentMail: (run) => {
         if (this.#runs.has(run)) this.mail(run)
-        else journal.notifyMail(run).catch((error) => log.warn({ run, err: error }, 'parent not notified; it reads its inbox with its next append'))
+        else
+          journal
+            .notifyMail(run)
+            .catch((error) =>
+              log.warn({ run, err: error }, 'parent not notified; it reads its inbox with its next append'),
+            )
       },
       onError: (error) => log.error({ err: error }, 'journal not written'),
     })
@@ -77,7 +83,8 @@ export class Engine {
    * it was lost, `journal.corrupt` when its journal was altered
    */
   async process(id: string, definition: string): Promise<void> {
-    if (!this.carries(definition)) throw new MusterError('definition.absent', `this worker does not carry ${definition}`)
+    if (!this.carries(definition))
+      throw new MusterError('definition.absent', `this worker does not carry ${definition}`)
     for (;;) {
       const hold = await this.#journal.activate(id)
       if (!hold) return
@@ -144,10 +151,13 @@ function driverOf(run: ActiveRun): Driver {
   }
   if (definition.version === INLINE) {
     const parsed = planData.safeParse(run.plan)
-    if (!parsed.success) throw new MusterError('plan.invalid', 'the plan is not valid', { issues: zodIssues(parsed.error, '/plan') })
+    if (!parsed.success)
+      throw new MusterError('plan.invalid', 'the plan is not valid', { issues: zodIssues(parsed.error, '/plan') })
     return planDataDriver(run, parsed.data)
   }
   const plan = app.plans.get(key)
   if (!plan) throw new MusterError('definition.absent', `this worker does not carry ${key}`)
-  return 'data' in plan.body ? planDataDriver(run, plan.body.data) : planCodeDriver(run, plan as Plan & { body: { run: never } })
+  return 'data' in plan.body
+    ? planDataDriver(run, plan.body.data)
+    : planCodeDriver(run, plan as Plan & { body: { run: never } })
 }

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { joinLabels } from '@muster/governance'
-import { errorCatalog, type ErrorCode, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
+import { type ErrorCode, errorCatalog, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
 import { markOutput, type Plan, type Settled, type Step } from '@muster/sdk'
 import { checked } from '@muster/tools'
 import type { ActiveRun, Driver } from './active-run.ts'
@@ -20,7 +20,10 @@ const MAP_CONCURRENCY = 10
  * resolves the call's promise with the outcome. On replay the function runs anew and is given the
  * recorded outcomes in their order.
  */
-export function planCodeDriver(run: ActiveRun, plan: Plan & { body: { run: (step: Step, input: never) => Promise<unknown> } }): Driver {
+export function planCodeDriver(
+  run: ActiveRun,
+  plan: Plan & { body: { run: (step: Step, input: never) => Promise<unknown> } },
+): Driver {
   const scopes = new AsyncLocalStorage<Scope>()
   const top: Scope = { prefix: '', used: new Map() }
   const calls = new Map<string, { resolve: (output: Json) => void; reject: (error: Error) => void }>()
@@ -44,7 +47,11 @@ export function planCodeDriver(run: ActiveRun, plan: Plan & { body: { run: (step
     return promise
   }
 
-  async function map<T, R>(items: readonly T[], each: (item: T, index: number) => Promise<R>, options: { concurrency?: number; settle?: boolean } = {}): Promise<R[] | Settled<R>> {
+  async function map<T, R>(
+    items: readonly T[],
+    each: (item: T, index: number) => Promise<R>,
+    options: { concurrency?: number; settle?: boolean } = {},
+  ): Promise<R[] | Settled<R>> {
     const prefix = nameIt('map')
     const results: R[] = new Array(items.length)
     const failed: Settled<R>['failed'] = []
@@ -55,7 +62,9 @@ export function planCodeDriver(run: ActiveRun, plan: Plan & { body: { run: (step
         const index = next++
         const item = items[index] as T // index < length
         try {
-          results[index] = await scopes.run({ prefix: `${prefix}[${index}].`, used: new Map() }, () => each(item, index))
+          results[index] = await scopes.run({ prefix: `${prefix}[${index}].`, used: new Map() }, () =>
+            each(item, index),
+          )
         } catch (error) {
           if (!options.settle) throw error
           const { code, message } = toMusterError(error, 'plan.failed')
@@ -76,13 +85,21 @@ export function planCodeDriver(run: ActiveRun, plan: Plan & { body: { run: (step
       take(options?.name ?? 'model', prompt, (place) =>
         modelStep(run, route, place, ({ input }) => ({
           messages: [
-            ...(options?.instructions === undefined ? [] : [{ role: 'system' as const, content: options.instructions }]),
+            ...(options?.instructions === undefined
+              ? []
+              : [{ role: 'system' as const, content: options.instructions }]),
             { role: 'user', content: typeof input === 'string' ? input : JSON.stringify(input) },
           ],
         })),
       ).then((output) => (output as { text: string | null }).text ?? ''),
-    agent: ((agent: Parameters<Step['agent']>[0], input: unknown, options?: { name?: string; until?: 'ended' | 'parked' }) =>
-      take(options?.name ?? agent.name, input, (place) => agentStep(agent, options?.until ?? 'ended', place))) as Step['agent'],
+    agent: ((
+      agent: Parameters<Step['agent']>[0],
+      input: unknown,
+      options?: { name?: string; until?: 'ended' | 'parked' },
+    ) =>
+      take(options?.name ?? agent.name, input, (place) =>
+        agentStep(agent, options?.until ?? 'ended', place),
+      )) as Step['agent'],
     map: map as Step['map'],
   }
 

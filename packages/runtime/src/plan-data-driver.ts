@@ -1,5 +1,15 @@
 import { joinLabels } from '@muster/governance'
-import { atPointer, type Json, type Label, MusterError, parseReference, type PlanData, type PlanStep, planGraph, resolveReferences } from '@muster/protocol'
+import {
+  atPointer,
+  type Json,
+  type Label,
+  MusterError,
+  type PlanData,
+  type PlanStep,
+  parseReference,
+  planGraph,
+  resolveReferences,
+} from '@muster/protocol'
 import type { ActiveRun, Driver } from './active-run.ts'
 import type { StepSpec, StepState } from './step.ts'
 import { agentStep, modelStep, type Place, toolStep } from './steps.ts'
@@ -30,7 +40,12 @@ export function planDataDriver(run: ActiveRun, plan: PlanData): Driver {
       for (const { id, step, after } of graph) {
         leaves.add(id)
         for (const on of after) leaves.delete(on)
-        const place: Place = { id, input: 'model' in step ? step.prompt : step.input, labels: [], after: after.flatMap((on) => steps.get(on) ?? []) }
+        const place: Place = {
+          id,
+          input: 'model' in step ? step.prompt : step.input,
+          labels: [],
+          after: after.flatMap((on) => steps.get(on) ?? []),
+        }
         const spec = specOf(run, step, place)
         steps.set(id, run.step(step.timeoutMs === undefined ? spec : { ...spec, timeoutMs: step.timeoutMs }))
       }
@@ -51,12 +66,18 @@ function specOf(run: ActiveRun, step: PlanStep, place: Place): StepSpec {
   const { app } = run.services
   if ('tool' in step) {
     const tool = app.tools.get(step.tool)
-    if (!tool) throw new MusterError('tool.not_found', `this worker carries no tool "${step.tool}"`, { issues: [{ path: `/steps/${place.id}/tool`, message: 'unknown tool' }] })
+    if (!tool)
+      throw new MusterError('tool.not_found', `this worker carries no tool "${step.tool}"`, {
+        issues: [{ path: `/steps/${place.id}/tool`, message: 'unknown tool' }],
+      })
     return toolStep(tool, place)
   }
   if ('agent' in step) {
     const agent = app.agents.get(step.agent)
-    if (!agent) throw new MusterError('definition.not_found', `this worker carries no agent "${step.agent}"`, { issues: [{ path: `/steps/${place.id}/agent`, message: 'unknown agent' }] })
+    if (!agent)
+      throw new MusterError('definition.not_found', `this worker carries no agent "${step.agent}"`, {
+        issues: [{ path: `/steps/${place.id}/agent`, message: 'unknown agent' }],
+      })
     return agentStep(agent, 'ended', place)
   }
   const { instructions } = step

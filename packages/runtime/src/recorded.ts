@@ -11,6 +11,8 @@ export interface RecordedStep {
   target: string
   attempt: number
   inDoubt: boolean
+  /** When its last attempt began, ms since the epoch. */
+  beganAt: number
   /** JSON text of the input as it was recorded, where it was kept. */
   inputText: string | undefined
   ended: Outcome | undefined
@@ -55,7 +57,8 @@ export async function readRecorded(run: string, entries: AsyncIterable<StoredEnt
   let seq = 0
   for await (const stored of entries) {
     seq++
-    if (stored.seq !== seq || link(previous, stored.bytes) !== stored.hash) throw new MusterError('journal.corrupt', `entry ${seq} of run ${run} does not match the chain`)
+    if (stored.seq !== seq || link(previous, stored.bytes) !== stored.hash)
+      throw new MusterError('journal.corrupt', `entry ${seq} of run ${run} does not match the chain`)
     previous = stored.hash
     // The bytes are what the journal wrote: their hash has just been checked.
     record(recorded, JSON.parse(stored.bytes) as Entry, stored.content)
@@ -86,6 +89,7 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
       const step = stepOf(to, entry)
       step.attempt = entry.attempt
       step.inDoubt = true
+      step.beganAt = entry.at
       step.inputText = text
       step.waiting = undefined
       break
@@ -99,7 +103,12 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
     }
     case 'approval.given': {
       const step = to.steps.get(entry.step)
-      step?.verdicts.push({ role: entry.role, verdict: entry.verdict, shownText: step.waiting?.shownText, doubt: step.waiting?.for === 'doubt' })
+      step?.verdicts.push({
+        role: entry.role,
+        verdict: entry.verdict,
+        shownText: step.waiting?.shownText,
+        doubt: step.waiting?.for === 'doubt',
+      })
       if (step) step.waiting = undefined
       break
     }
@@ -113,7 +122,12 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
       to.totals.outputTokens += entry.usage?.outputTokens ?? 0
       to.totals.cachedTokens += entry.usage?.cachedTokens ?? 0
       if (entry.retry) break
-      step.ended = { status: entry.status, output: text === undefined ? null : JSON.parse(text), error: entry.error, labels: entry.labels }
+      step.ended = {
+        status: entry.status,
+        output: text === undefined || entry.status !== 'ok' ? null : JSON.parse(text),
+        error: entry.error,
+        labels: entry.labels,
+      }
       to.totals.steps++
       to.order.push(entry.step)
       break
@@ -125,7 +139,17 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
 function stepOf(to: Recorded, entry: { step: string; kind: string; target: string }): RecordedStep {
   let step = to.steps.get(entry.step)
   if (!step) {
-    step = { kind: entry.kind, target: entry.target, attempt: 0, inDoubt: false, inputText: undefined, ended: undefined, waiting: undefined, verdicts: [] }
+    step = {
+      kind: entry.kind,
+      target: entry.target,
+      attempt: 0,
+      inDoubt: false,
+      beganAt: 0,
+      inputText: undefined,
+      ended: undefined,
+      waiting: undefined,
+      verdicts: [],
+    }
     to.steps.set(entry.step, step)
   }
   return step

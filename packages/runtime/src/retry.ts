@@ -1,6 +1,13 @@
 import type { Effect, MusterError } from '@muster/protocol'
 
-const passing = new Set<string>(['tool.failed', 'model.unavailable', 'memory.unavailable', 'redis.unavailable', 'step.timeout', 'rate.limited'])
+const passing = new Set<string>([
+  'tool.failed',
+  'model.unavailable',
+  'memory.unavailable',
+  'redis.unavailable',
+  'step.timeout',
+  'rate.limited',
+])
 
 /** Whether a failed attempt may be made again: the error may pass, and the effect allows a repeat. */
 export function isRetryable(error: MusterError, effect: Effect): boolean {

@@ -1,6 +1,15 @@
 import type { Journal, RunRecord } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import { isId, MusterError, type Run, type RunEvent, type RunStatus, type RunSummary, RunView, type StoredEntry } from '@muster/protocol'
+import {
+  isId,
+  MusterError,
+  type Run,
+  type RunEvent,
+  type RunStatus,
+  type RunSummary,
+  RunView,
+  type StoredEntry,
+} from '@muster/protocol'
 import { toEvents, withBlobs } from './content.ts'
 
 /** Where a run's journal ends according to its own record, and its entries as they are stored. */
@@ -33,7 +42,12 @@ export class RunReader {
   /** @throws MusterError `run.not_found` */
   async stored(tenant: string, id: string): Promise<StoredRun> {
     const live = await this.#live(tenant, id)
-    if (live) return { head: live.head, entries: live.seq, read: (after) => withBlobs(this.#journal.read(id, after), tenant, this.#memory) }
+    if (live)
+      return {
+        head: live.head,
+        entries: live.seq,
+        read: (after) => withBlobs(this.#journal.read(id, after), tenant, this.#memory),
+      }
     const { head, entries } = await this.#archived(tenant, id)
     return { head, entries, read: (after) => this.#memory.archive.entries(tenant, id, { after }) }
   }
@@ -61,9 +75,15 @@ export class RunReader {
   }
 
   /** A tenant's runs, newest first, and the cursor of the next page. */
-  async list(tenant: string, filter: { limit: number; before?: string | undefined; status?: RunStatus | undefined; name?: string | undefined }): Promise<{ runs: RunSummary[]; cursor?: string }> {
+  async list(
+    tenant: string,
+    filter: { limit: number; before?: string | undefined; status?: RunStatus | undefined; name?: string | undefined },
+  ): Promise<{ runs: RunSummary[]; cursor?: string }> {
     const wanted = filter.limit + 1
-    const [live, archived] = await Promise.all([this.#listLive(tenant, { ...filter, limit: wanted }), this.#memory.archive.list(tenant, { ...filter, limit: wanted })])
+    const [live, archived] = await Promise.all([
+      this.#listLive(tenant, { ...filter, limit: wanted }),
+      this.#memory.archive.list(tenant, { ...filter, limit: wanted }),
+    ])
     const byId = new Map([...archived, ...live].map((run) => [run.id, run]))
     const runs = [...byId.values()].sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, wanted)
     if (runs.length < wanted) return { runs }
@@ -71,7 +91,10 @@ export class RunReader {
     return { runs, cursor: runs.at(-1)?.id ?? '' }
   }
 
-  async #listLive(tenant: string, filter: { limit: number; before?: string | undefined; status?: RunStatus | undefined; name?: string | undefined }): Promise<RunSummary[]> {
+  async #listLive(
+    tenant: string,
+    filter: { limit: number; before?: string | undefined; status?: RunStatus | undefined; name?: string | undefined },
+  ): Promise<RunSummary[]> {
     const found: RunSummary[] = []
     const page = 200
     for (let before = filter.before; found.length < filter.limit; ) {

@@ -1,8 +1,21 @@
 import { hash } from 'node:crypto'
 import { declassify, joinLabels } from '@muster/governance'
-import { atPointer, type Decision, type Json, type Label, MusterError, parseReference, referenceOf, resolveReferences, toMusterError, type Usage } from '@muster/protocol'
-import { type ActiveRun, changed } from './active-run.ts'
+import {
+  atPointer,
+  type Decision,
+  type Json,
+  type Label,
+  MusterError,
+  parseReference,
+  referenceOf,
+  resolveReferences,
+  type StepError,
+  toMusterError,
+  type Usage,
+} from '@muster/protocol'
+import type { ActiveRun } from './active-run.ts'
 import { type ChildReport, childResult, startChild } from './child.ts'
+import { changed } from './non-deterministic.ts'
 import { isRetryable, retryDelayMs } from './retry.ts'
 import type { Call, Executed, StepState } from './step.ts'
 
@@ -32,10 +45,20 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   if (step.verdicts.at(-1)?.verdict === 'deny') {
     const doubt = step.verdicts.at(-1)?.doubt
     const message = doubt ? 'a person decided that the step is not to be tried again' : 'a person refused the step'
-    endFailed(run, step, new MusterError(doubt ? 'step.in_doubt' : 'approval.denied', message), labels, doubt ? 'failed' : 'denied')
+    const error = new MusterError(doubt ? 'step.in_doubt' : 'approval.denied', message)
+    if (doubt) endFailed(run, step, error, labels)
+    else endDenied(run, step, error, labels, input)
   } else if (decision.effect === 'deny') {
-    const by = decision.errors?.join('; ') ?? (decision.policies.length > 0 ? `by ${decision.policies.join(', ')}` : 'no policy permits it')
-    endFailed(run, step, new MusterError('policy.denied', `${spec.policy.action} ${spec.policy.resource.name} is denied: ${by}`), labels, 'denied')
+    const by =
+      decision.errors?.join('; ') ??
+      (decision.policies.length > 0 ? `by ${decision.policies.join(', ')}` : 'no policy permits it')
+    endDenied(
+      run,
+      step,
+      new MusterError('policy.denied', `${spec.policy.action} ${spec.policy.resource.name} is denied: ${by}`),
+      labels,
+      input,
+    )
   } else if (decision.effect === 'ask') {
     waitForPerson(run, step, 'approval', input, labels, decision)
   } else if (step.inDoubt && spec.effect === 'once' && !step.verdicts.some((verdict) => verdict.doubt)) {
@@ -70,7 +93,9 @@ export function checkReplayed(run: ActiveRun, step: StepState): void {
 
 function checkUnchanged({ spec, recordedInput }: StepState, input: Json): void {
   if (recordedInput === undefined || recordedInput === JSON.stringify(input)) return
-  throw changed(`step "${spec.id}" was given ${recordedInput.slice(0, 200)} and is now given ${JSON.stringify(input).slice(0, 200)}`)
+  throw changed(
+    `step "${spec.id}" was given ${recordedInput.slice(0, 200)} and is now given ${JSON.stringify(input).slice(0, 200)}`,
+  )
 }
 
 /** The input with references replaced, and the labels of what it is made of. */
@@ -79,8 +104,12 @@ function resolveInput(run: ActiveRun, step: StepState): { input: Json; labels: r
   let labels: readonly Label[] = isAllReferences(spec.input) ? [] : spec.labels
   const input = resolveReferences(spec.input, (ref) => {
     const { step: from, pointer } = parseReference(ref)
-    const outcome = from === undefined ? { status: 'ok', output: run.input, labels: run.created.labels } : run.steps.get(from)?.outcome
-    if (outcome?.status !== 'ok') throw new MusterError('plan.unknown_reference', `"${ref}" names no step that has an output`)
+    const outcome =
+      from === undefined
+        ? { status: 'ok', output: run.input, labels: run.created.labels }
+        : run.steps.get(from)?.outcome
+    if (outcome?.status !== 'ok')
+      throw new MusterError('plan.unknown_reference', `"${ref}" names no step that has an output`)
     const value = atPointer(outcome.output, pointer)
     if (value === undefined) throw new MusterError('plan.unknown_reference', `"${ref}" names a field that is not there`)
     labels = joinLabels(labels, outcome.labels)
@@ -107,7 +136,9 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     resource: policy.resource,
     labels,
     // An approval holds for exactly what was shown.
-    approvals: step.verdicts.filter((verdict) => verdict.verdict === 'approve' && !verdict.doubt && verdict.shownText === shown).map((verdict) => verdict.role),
+    approvals: step.verdicts
+      .filter((verdict) => verdict.verdict === 'approve' && !verdict.doubt && verdict.shownText === shown)
+      .map((verdict) => verdict.role),
     user: by.user,
     spentUsd: run.totals.costUsd,
     input,
@@ -122,16 +153,29 @@ function shownText(step: StepState, input: Json, labels: readonly Label[]): stri
   return JSON.stringify(shown(step, input, labels))
 }
 
-function waitForPerson(run: ActiveRun, step: StepState, reason: 'approval' | 'doubt', input: Json, labels: readonly Label[], decision: Decision): void {
+function waitForPerson(
+  run: ActiveRun,
+  step: StepState,
+  reason: 'approval' | 'doubt',
+  input: Json,
+  labels: readonly Label[],
+  decision: Decision,
+): void {
   const content = shown(step, input, labels)
   const role = decision.role ?? 'operator'
-  run.append({ type: 'step.waiting', at: run.services.clock(), ...subject(step, labels), for: reason, decision, role }, content)
+  run.append(
+    { type: 'step.waiting', at: run.services.clock(), ...subject(step, labels), for: reason, decision, role },
+    content,
+  )
   run.wait(step, { for: reason, role, shown: run.lastDigest, shownText: JSON.stringify(content), child: undefined })
 }
 
 /** A person has answered; the entry that says so is journaled already. */
 export function takeVerdict(run: ActiveRun, step: StepState, verdict: 'approve' | 'deny', role: string): void {
-  step.verdicts = [...step.verdicts, { verdict, role, shownText: step.waiting?.shownText, doubt: step.waiting?.for === 'doubt' }]
+  step.verdicts = [
+    ...step.verdicts,
+    { verdict, role, shownText: step.waiting?.shownText, doubt: step.waiting?.for === 'doubt' },
+  ]
   run.resume(step)
 }
 
@@ -195,7 +239,15 @@ function execute(run: ActiveRun, step: StepState, input: Json, labels: readonly 
 
 function call(run: ActiveRun, step: StepState, input: Json, labels: readonly Label[]): Call {
   step.abort = new AbortController()
-  return { input, labels, signal: step.abort.signal, idempotencyKey: idempotencyKey(run, step), run: run.id, step: step.spec.id, tenant: run.tenant }
+  return {
+    input,
+    labels,
+    signal: step.abort.signal,
+    idempotencyKey: idempotencyKey(run, step),
+    run: run.id,
+    step: step.spec.id,
+    tenant: run.tenant,
+  }
 }
 
 function idempotencyKey(run: ActiveRun, step: StepState): string {
@@ -248,39 +300,65 @@ function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels:
   run.settle(step, { status: 'ok', output: executed.output, labels: kept })
 }
 
-function endFailed(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[], status: 'failed' | 'denied' = 'failed'): void {
+function endFailed(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[]): void {
   if (run.over || step.outcome) return
   const { spec } = step
   const { clock, random, scheduler } = run.services
-  const retry = status === 'failed' && step.attempt > 0 && step.attempt < spec.attempts && isRetryable(error, spec.effect)
-  const failure = { code: error.code, message: error.message.slice(0, 4096) }
-  if (!retry) run.totals.steps++
-  run.append({
-    type: 'step.ended',
-    at: clock(),
-    ...subject(step, labels),
-    attempt: Math.max(step.attempt, 1),
-    status,
-    durationMs: clock() - step.beganAt,
-    ...(step.intended || !step.decision ? {} : { decision: step.decision }),
-    error: failure,
-    ...(retry ? { retry } : {}),
-  })
-  step.intended = false
-  run.services.telemetry.step(run, step, status, undefined, failure)
+  const retry = step.attempt > 0 && step.attempt < spec.attempts && isRetryable(error, spec.effect)
+  const failure = endUnsuccessfully(run, step, error, labels, 'failed', retry)
   if (retry && step.handle !== undefined) {
     scheduler.retry(step.handle, clock() + retryDelayMs(step.attempt, random))
     run.services.pump()
     return
   }
-  run.settle(step, { status, output: null, error: failure, labels })
+  run.settle(step, { status: 'failed', output: null, error: failure, labels })
+}
+
+/** The journal keeps what was denied: an auditor asks for it more often than for what was allowed. */
+function endDenied(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[], input: Json): void {
+  const failure = endUnsuccessfully(run, step, error, labels, 'denied', false, step.spec.keepInput ? input : undefined)
+  run.settle(step, { status: 'denied', output: null, error: failure, labels })
+}
+
+function endUnsuccessfully(
+  run: ActiveRun,
+  step: StepState,
+  error: MusterError,
+  labels: readonly Label[],
+  status: 'failed' | 'denied',
+  retry: boolean,
+  content?: Json,
+): StepError {
+  const { clock } = run.services
+  const failure = { code: error.code, message: error.message.slice(0, 4096) }
+  if (!retry) run.totals.steps++
+  run.append(
+    {
+      type: 'step.ended',
+      at: clock(),
+      ...subject(step, labels),
+      status,
+      durationMs: clock() - step.beganAt,
+      ...(step.intended || !step.decision ? {} : { decision: step.decision }),
+      error: failure,
+      ...(retry ? { retry } : {}),
+    },
+    content,
+  )
+  step.intended = false
+  run.services.telemetry.step(run, step, status, undefined, failure)
+  return failure
 }
 
 /** The child run of a step has ended, or waits for a person and the step wanted to know. */
 export function childEnded(run: ActiveRun, step: StepState, report: ChildReport): void {
   const until = 'child' in step.spec.action ? step.spec.action.child.until : 'ended'
   const { labels } = report
-  const executed: Executed = { output: until === 'parked' ? childResult(report) : report.output, labels, costUsd: report.costUsd }
+  const executed: Executed = {
+    output: until === 'parked' ? childResult(report) : report.output,
+    labels,
+    costUsd: report.costUsd,
+  }
   if (until === 'parked' || report.status === 'succeeded') {
     endOk(run, step, executed, [])
     return
@@ -288,7 +366,15 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
   addUsage(run, undefined, report.costUsd)
   const error = report.error ?? { code: 'internal', message: `child run ${report.run} is ${report.status}` }
   run.totals.steps++
-  run.append({ type: 'step.ended', at: run.services.clock(), ...subject(step, labels), status: 'failed', durationMs: run.services.clock() - step.beganAt, costUsd: report.costUsd, error })
+  run.append({
+    type: 'step.ended',
+    at: run.services.clock(),
+    ...subject(step, labels),
+    status: 'failed',
+    durationMs: run.services.clock() - step.beganAt,
+    costUsd: report.costUsd,
+    error,
+  })
   step.intended = false
   run.settle(step, { status: 'failed', output: null, error, labels })
 }

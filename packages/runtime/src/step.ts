@@ -56,7 +56,12 @@ export interface StepSpec {
   reserveUsd?: (input: Json) => number
   /** The exact request of a model call on this input, whose digest the intent holds. */
   request?: (input: Json) => string
-  action: { execute: (call: Call) => Promise<Executed>; reconcile?: ((call: Call) => Promise<Executed | undefined>) | undefined } | { child: ChildSpec }
+  action:
+    | {
+        execute: (call: Call) => Promise<Executed>
+        reconcile?: ((call: Call) => Promise<Executed | undefined>) | undefined
+      }
+    | { child: ChildSpec }
 }
 
 /** How a step ended. */

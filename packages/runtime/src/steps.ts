@@ -1,6 +1,6 @@
+import type { ModelReply, ModelRequest } from '@muster/models'
 import type { Json, Label } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
-import type { ModelReply, ModelRequest } from '@muster/models'
 import type { Agent } from '@muster/sdk'
 import type { Tool } from '@muster/tools'
 import type { ActiveRun } from './active-run.ts'
@@ -17,7 +17,13 @@ export interface Place {
 
 /** A call of a tool. */
 export function toolStep(tool: Tool, place: Place): StepSpec {
-  const context = ({ signal, idempotencyKey, run, step, tenant }: Call) => ({ signal, idempotencyKey, run, step, tenant })
+  const context = ({ signal, idempotencyKey, run, step, tenant }: Call) => ({
+    signal,
+    idempotencyKey,
+    run,
+    step,
+    tenant,
+  })
   const { reconcile } = tool
   return {
     ...place,
@@ -46,7 +52,12 @@ const MODEL_ATTEMPTS = 4
 const MODEL_TIMEOUT_MS = 180_000
 
 /** A model call; its output is `{text, toolCalls}`. The request is made when it is sent, from the outcomes before it. */
-export function modelStep(run: ActiveRun, route: string, place: Place, request: (call: Pick<Call, 'input'>) => ModelRequest): StepSpec {
+export function modelStep(
+  run: ActiveRun,
+  route: string,
+  place: Place,
+  request: (call: Pick<Call, 'input'>) => ModelRequest,
+): StepSpec {
   const { models } = run.services
   return {
     ...place,
@@ -61,7 +72,11 @@ export function modelStep(run: ActiveRun, route: string, place: Place, request: 
     request: (input) => JSON.stringify(request({ input })),
     action: {
       execute: async (call) => {
-        const reply: ModelReply = await models.invoke(route, { ...request(call), signal: call.signal, idempotencyKey: call.idempotencyKey })
+        const reply: ModelReply = await models.invoke(route, {
+          ...request(call),
+          signal: call.signal,
+          idempotencyKey: call.idempotencyKey,
+        })
         const { text, toolCalls, usage, costUsd, model } = reply
         return { output: { text, toolCalls: toolCalls.map((toolCall) => ({ ...toolCall })) }, usage, costUsd, model }
       },
@@ -88,7 +103,12 @@ export function agentStep(agent: Agent, until: 'ended' | 'parked', place: Place)
 const MEMORY_TIMEOUT_MS = 30_000
 
 /** One operation on memory: reads are `read`, what changes it is `write` and idempotent by the step. */
-export function memoryStep(operation: MemoryOperation, resource: string, place: Place, execute: (call: Call) => Promise<{ output: Json; labels?: readonly Label[] }>): StepSpec {
+export function memoryStep(
+  operation: MemoryOperation,
+  resource: string,
+  place: Place,
+  execute: (call: Call) => Promise<{ output: Json; labels?: readonly Label[] }>,
+): StepSpec {
   const reads = operation === 'find' || operation === 'session.read'
   return {
     ...place,
@@ -113,17 +133,23 @@ export function factStep(run: ActiveRun, agent: Agent, operation: 'find' | 'save
     const kind = input !== null && typeof input === 'object' && !Array.isArray(input) ? input.kind : undefined
     return typeof kind === 'string' ? kind : ''
   }
-  return memoryStep(operation, kindOf(place.input), place, async ({ input, tenant, step, labels }): Promise<{ output: Json; labels?: readonly Label[] }> => {
-    const kind = kindOf(input)
-    const { subject, value } = input as { subject?: Json; value?: Json } // an object, or kindOf gave ''
-    if (!kinds.includes(kind)) throw new MusterError('input.invalid', `kind must be one of ${kinds.join(', ')}`)
-    if (typeof subject !== 'string' || subject === '') throw new MusterError('input.invalid', 'subject must be a text')
-    if (operation === 'find') {
-      const fact = await facts.find(tenant, kind, subject)
-      return { output: { value: fact?.value ?? null }, labels: fact?.labels ?? [] }
-    }
-    if (value === undefined) throw new MusterError('input.invalid', 'value is missing')
-    await facts.put(tenant, { kind, subject, value, run: run.id, step, labels: [...labels] })
-    return { output: { saved: true } }
-  })
+  return memoryStep(
+    operation,
+    kindOf(place.input),
+    place,
+    async ({ input, tenant, step, labels }): Promise<{ output: Json; labels?: readonly Label[] }> => {
+      const kind = kindOf(input)
+      const { subject, value } = input as { subject?: Json; value?: Json } // an object, or kindOf gave ''
+      if (!kinds.includes(kind)) throw new MusterError('input.invalid', `kind must be one of ${kinds.join(', ')}`)
+      if (typeof subject !== 'string' || subject === '')
+        throw new MusterError('input.invalid', 'subject must be a text')
+      if (operation === 'find') {
+        const fact = await facts.find(tenant, kind, subject)
+        return { output: { value: fact?.value ?? null }, labels: fact?.labels ?? [] }
+      }
+      if (value === undefined) throw new MusterError('input.invalid', 'value is missing')
+      await facts.put(tenant, { kind, subject, value, run: run.id, step, labels: [...labels] })
+      return { output: { saved: true } }
+    },
+  )
 }

@@ -1,5 +1,5 @@
-import { type Attributes, context, metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { StepError, StepKind } from '@muster/protocol'
+import { type Attributes, context, metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { ActiveRun } from './active-run.ts'
 import type { Executed, StepState } from './step.ts'
 
@@ -22,14 +22,25 @@ export function openTelemetry(): Telemetry {
   const tracer = trace.getTracer('muster')
   const meter = metrics.getMeter('muster')
   const steps = meter.createHistogram('muster.step.duration', { unit: 's', description: 'Time of one step attempt' })
-  const runs = meter.createHistogram('muster.run.duration', { unit: 's', description: 'Time of a run from its first activation' })
-  const tokens = meter.createHistogram('gen_ai.client.token.usage', { unit: '{token}', description: 'Tokens of model calls' })
+  const runs = meter.createHistogram('muster.run.duration', {
+    unit: 's',
+    description: 'Time of a run from its first activation',
+  })
+  const tokens = meter.createHistogram('gen_ai.client.token.usage', {
+    unit: '{token}',
+    description: 'Tokens of model calls',
+  })
   const cost = meter.createCounter('muster.cost', { unit: 'USD', description: 'Cost of model calls' })
 
   /** A run's spans hang under one remote parent derived from the run id, whichever worker makes them. */
   const parent = (run: ActiveRun) => {
     const hex = run.id.replaceAll('-', '')
-    return trace.setSpanContext(context.active(), { traceId: hex, spanId: hex.slice(16), traceFlags: 1, isRemote: true })
+    return trace.setSpanContext(context.active(), {
+      traceId: hex,
+      spanId: hex.slice(16),
+      traceFlags: 1,
+      isRemote: true,
+    })
   }
 
   const emit = (run: ActiveRun, name: string, start: number, attributes: Attributes, error?: StepError) => {
@@ -53,11 +64,18 @@ export function openTelemetry(): Telemetry {
         'muster.step.attempt': step.attempt,
         'muster.step.status': status,
         'muster.tenant': run.tenant,
-        ...(step.decision ? { 'muster.decision': step.decision.effect, 'muster.policies': step.decision.policies } : {}),
+        ...(step.decision
+          ? { 'muster.decision': step.decision.effect, 'muster.policies': step.decision.policies }
+          : {}),
         ...(kind === 'tool' ? { 'gen_ai.tool.name': target } : {}),
         ...(kind === 'model' ? { 'gen_ai.provider.name': 'openai', 'gen_ai.request.model': target } : {}),
         ...(executed?.model === undefined ? {} : { 'gen_ai.response.model': executed.model }),
-        ...(executed?.usage ? { 'gen_ai.usage.input_tokens': executed.usage.inputTokens, 'gen_ai.usage.output_tokens': executed.usage.outputTokens } : {}),
+        ...(executed?.usage
+          ? {
+              'gen_ai.usage.input_tokens': executed.usage.inputTokens,
+              'gen_ai.usage.output_tokens': executed.usage.outputTokens,
+            }
+          : {}),
       }
       emit(run, `${name} ${target}`, step.beganAt, attributes, error)
       const dimensions = { 'gen_ai.operation.name': name, 'muster.target': target, 'muster.step.status': status }
@@ -66,7 +84,8 @@ export function openTelemetry(): Telemetry {
         tokens.record(executed.usage.inputTokens, { ...dimensions, 'gen_ai.token.type': 'input' })
         tokens.record(executed.usage.outputTokens, { ...dimensions, 'gen_ai.token.type': 'output' })
       }
-      if (executed?.costUsd) cost.add(executed.costUsd, { 'muster.tenant': run.tenant, 'gen_ai.response.model': executed.model ?? target })
+      if (executed?.costUsd)
+        cost.add(executed.costUsd, { 'muster.tenant': run.tenant, 'gen_ai.response.model': executed.model ?? target })
     },
     run(run, status, error) {
       const { name, version, kind } = run.created.definition
@@ -81,7 +100,10 @@ export function openTelemetry(): Telemetry {
         'muster.cost_usd': run.totals.costUsd,
       }
       emit(run, `invoke_agent ${name}`, run.startedAt, attributes, error)
-      runs.record((run.services.clock() - run.startedAt) / 1000, { 'gen_ai.agent.name': name, 'muster.run.status': status })
+      runs.record((run.services.clock() - run.startedAt) / 1000, {
+        'gen_ai.agent.name': name,
+        'muster.run.status': status,
+      })
     },
   }
 }

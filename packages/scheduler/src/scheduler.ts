@@ -5,7 +5,7 @@ export type StepHandle = number
 /** Names a run until it is closed. */
 export type RunHandle = number
 
-export const PRIORITIES = 3
+const PRIORITIES = 3
 /** 0 before 1 before 2. */
 export type Priority = 0 | 1 | 2
 

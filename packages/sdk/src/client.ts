@@ -152,7 +152,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
         return of(run.id)
       },
       get: (id) => request('GET', `/v1/runs/${encodeURIComponent(id)}`),
-      list: (filter = {}) => request('GET', `/v1/runs?${new URLSearchParams(Object.entries(filter).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])))}`),
+      list: (filter = {}) => request('GET', `/v1/runs?${new URLSearchParams(Object.entries(filter).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, String(value)]])))}`),
       stream,
       cancel: (id) => request('POST', `/v1/runs/${encodeURIComponent(id)}/cancel`),
       approve: (id, { step, verdict, digest }) => request('POST', `/v1/runs/${encodeURIComponent(id)}/approvals`, { step, verdict, digest }),

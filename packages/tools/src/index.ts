@@ -1,2 +1,12 @@
 /** Tools: what an agent or plan may do to the outside, with schemas and effects. */
-export { checked, type InputOf, type OutputOf, type Tool, type ToolContext, type ToolOptions, tool, toJsonSchema, zodIssues } from './tool.ts'
+export {
+  checked,
+  type InputOf,
+  type OutputOf,
+  type Tool,
+  type ToolContext,
+  type ToolOptions,
+  toJsonSchema,
+  tool,
+  zodIssues,
+} from './tool.ts'

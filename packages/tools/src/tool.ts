@@ -1,5 +1,15 @@
-import { type Effect, effect, type Issue, type Json, type JsonSchema, type Label, MusterError, name, type ToolManifest } from '@muster/protocol'
 import { hash } from 'node:crypto'
+import {
+  type Effect,
+  effect,
+  type Issue,
+  type Json,
+  type JsonSchema,
+  type Label,
+  MusterError,
+  name,
+  type ToolManifest,
+} from '@muster/protocol'
 import { z } from 'zod'
 
 /** What a tool is told of the call besides its input. */
@@ -35,7 +45,11 @@ export interface ToolOptions<Name extends string, Input extends z.ZodType, Outpu
   reconcile?: (context: ToolContext) => Promise<z.input<Output> | undefined>
 }
 
-export interface Tool<Name extends string = string, Input extends z.ZodType = z.ZodType, Output extends z.ZodType = z.ZodType> {
+export interface Tool<
+  Name extends string = string,
+  Input extends z.ZodType = z.ZodType,
+  Output extends z.ZodType = z.ZodType,
+> {
   readonly kind: 'tool'
   readonly name: Name
   readonly description: string
@@ -73,7 +87,10 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     throw new MusterError('definition.invalid', `tool "${options.name}": effect is one of ${effect.options.join(', ')}`)
   }
   if (options.reconcile && options.effect !== 'once') {
-    throw new MusterError('definition.invalid', `tool "${options.name}": only a tool with effect "once" needs reconcile`)
+    throw new MusterError(
+      'definition.invalid',
+      `tool "${options.name}": only a tool with effect "once" needs reconcile`,
+    )
   }
   const { reconcile } = options
   const describe = {
@@ -99,8 +116,8 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
       checked(options.input, input, 'input.invalid', inputOf)
     },
     async call(input, context) {
-      // As the schema gives it, so that a date that it makes of a string arrives as a date.
-      return output(await options.run(parsed(options.input, input, 'input.invalid', inputOf), context))
+      // A copy, since the tool may change it; as the schema gives it, so that a date made of a string arrives as a date.
+      return output(await options.run(parsed(options.input, structuredClone(input), 'input.invalid', inputOf), context))
     },
     reconcile:
       reconcile &&
@@ -128,7 +145,8 @@ export function checked(schema: z.ZodType, value: unknown, code: InvalidCode, wh
   if (data === undefined) return null
   // What goes into the journal is JSON: undefined fields vanish here and not there.
   const text = JSON.stringify(data)
-  if (text.length > VALUE_MAX) throw new MusterError(code, `${what} is larger than 4 MB: keep it elsewhere and pass a reference`)
+  if (text.length > VALUE_MAX)
+    throw new MusterError(code, `${what} is larger than 4 MB: keep it elsewhere and pass a reference`)
   return JSON.parse(text)
 }
 
@@ -142,5 +160,8 @@ function parsed<S extends z.ZodType>(schema: S, value: unknown, code: InvalidCod
 
 /** zod's issues with their paths as JSON Pointers. */
 export function zodIssues(error: z.ZodError, base = ''): Issue[] {
-  return error.issues.map((issue) => ({ path: base + issue.path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join(''), message: issue.message }))
+  return error.issues.map((issue) => ({
+    path: base + issue.path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join(''),
+    message: issue.message,
+  }))
 }

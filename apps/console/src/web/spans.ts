@@ -95,7 +95,8 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         const { status, labels, declassified = [], costUsd = 0, error, model, usage, retry = false } = entry
         Object.assign(span, { status, to: entry.at, labels, declassified, costUsd, error, model, usage, retry })
         span.decision = entry.decision ?? span.decision
-        span.output = content
+        if (status === 'denied') span.input ??= content
+        else span.output = content
         answered(span, entry.at)
         break
       }

@@ -57,7 +57,7 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
       ${(span.labels.length > 0 || span.declassified.length > 0) && html`<h3>Labels</h3><p><${Labels} labels=${span.labels} removed=${span.declassified} /></p>`}
       ${span.input !== undefined && html`<h3>Input</h3><${Content} value=${span.input} />`}
       ${span.shown !== undefined && html`<h3>Shown to the approver</h3><${Content} value=${span.shown} />`}
-      ${asker && html`<h3>Input</h3><p class="note">It never began, so none was recorded here. The model asked for it in <a href=${linkTo('runs', run, asker.seq)}>${visible(asker.step)}</a>.</p>`}
+      ${asker && html`<h3>Input</h3><p class="note">A pure step keeps none of its own. The model gave it in <a href=${linkTo('runs', run, asker.seq)}>${visible(asker.step)}</a>.</p>`}
       ${span.output !== undefined && html`<h3>Output</h3><${Output} span=${span} />`}
       <h3>Record</h3>
       <dl class="facts proof-facts">
