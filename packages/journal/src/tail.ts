@@ -111,11 +111,13 @@ export class Tail {
   async #read(): Promise<void> {
     const keys: string[] = []
     const ids: string[] = []
+    const from = new Map<string, number>()
     for (const [key, watchers] of this.#watchers) {
       const after = Math.min(...[...watchers].flatMap((watcher) => (watcher.full() ? [] : [watcher.after])))
       if (after === Number.POSITIVE_INFINITY) continue
       keys.push(key)
       ids.push(`${after}-0`)
+      from.set(key, after)
     }
     if (keys.length === 0) {
       await new Promise((resolve) => setTimeout(resolve, 10))
@@ -129,7 +131,8 @@ export class Tail {
     }
     for (const [key, records] of reply ?? []) {
       for (const watcher of this.#watchers.get(key) ?? []) {
-        if (watcher.full()) continue
+        // One that came, or caught up, while this was read may need earlier entries: its turn is the next read.
+        if (watcher.full() || watcher.after < (from.get(key) ?? 0)) continue
         const entries = records.flatMap(([id, fields]) => decodeRecord(id, fields, watcher.after))
         const last = entries.at(-1)
         if (!last) continue
