@@ -29,8 +29,7 @@ export async function createServer(
   options: ServerOptions,
 ): Promise<{ listen(host: string, port: number): Promise<string>; close(): Promise<void> }> {
   const { memory } = options
-  const journal = new Journal({ url: options.redisUrl, namespace: options.namespace, failFast: true })
-  await journal.ping(5000)
+  const journal = await Journal.open({ url: options.redisUrl, namespace: options.namespace, failFast: true })
   const findKey = keyFinder(options.keys)
   const keys = new WeakMap<FastifyRequest, ApiKey>()
   const context: Context = {

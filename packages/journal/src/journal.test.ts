@@ -19,8 +19,7 @@ const mailed: string[] = []
 
 beforeAll(async () => {
   redis = await startRedis({ dir })
-  journal = new Journal({ url: redis.url, namespace: 'journal' })
-  await journal.ping(5000)
+  journal = await Journal.open({ url: redis.url, namespace: 'journal' })
   writer = new Writer({
     redis: journal.redis,
     keys: journal.keys,

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { once } from 'node:events'
 import { contentDigest, genesis, link, saltContent } from '@muster/audit'
 import {
   type Actor,
@@ -68,7 +69,7 @@ export class Journal {
   readonly #blocking: JournalRedis
   readonly #tail: Tail
 
-  constructor(options: JournalOptions) {
+  private constructor(options: JournalOptions) {
     this.url = options.url
     this.clock = options.clock ?? Date.now
     this.keys = new Keys(options.namespace)
@@ -87,17 +88,28 @@ export class Journal {
     this.queue.on('error', () => {})
   }
 
+  /** Opens the journals, or throws `redis.unavailable` and leaves no connection behind. */
+  static async open(options: JournalOptions): Promise<Journal> {
+    const journal = new Journal(options)
+    try {
+      await journal.ping(5000)
+      return journal
+    } catch (error) {
+      // In this order: the queue would wait for a connection that never comes.
+      journal.redis.disconnect()
+      await journal.close()
+      throw error
+    }
+  }
+
   /** Throws `redis.unavailable` when Redis does not answer within `timeoutMs`. */
   async ping(timeoutMs = 2000): Promise<void> {
-    const deadline = Date.now() + timeoutMs
-    while (this.redis.status !== 'ready' && Date.now() < deadline)
-      await new Promise((resolve) => setTimeout(resolve, 10))
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
     })
     try {
-      await Promise.race([this.redis.ping(), late])
+      await Promise.race([this.#ready().then(() => this.redis.ping()), late])
     } catch (error) {
       throw new MusterError(
         'redis.unavailable',
@@ -107,6 +119,11 @@ export class Journal {
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** Without an offline queue a command before the first connection fails, so that is waited for. */
+  async #ready(): Promise<void> {
+    if (this.redis.status !== 'ready') await once(this.redis, 'ready')
   }
 
   /**

@@ -42,8 +42,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const log = options.log ?? pino({ level: 'silent' })
   const clock = options.clock ?? Date.now
   const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
-  const journal = new Journal({ url: options.redisUrl, namespace: options.namespace, clock })
-  await journal.ping(5000)
+  const journal = await Journal.open({ url: options.redisUrl, namespace: options.namespace, clock })
   await journal.publish(app.manifest)
   const engine = new Engine({
     app,
