@@ -4,6 +4,7 @@ import {
   type Context,
   type DetailedError,
   type EntityJson,
+  type PolicyJson,
   policySetTextToParts,
   policyToJson,
   preparsePolicySet,
@@ -13,6 +14,7 @@ import {
 } from '@cedar-policy/cedar-wasm/nodejs'
 import { type AppManifest, type Decision, type Issue, type Json, MusterError } from '@muster/protocol'
 import { cedarSchema, type InputType } from './schema.ts'
+import { volatility } from './volatile.ts'
 
 export type Action = 'model:invoke' | 'tool:call' | 'memory:read' | 'memory:write' | 'agent:delegate'
 
@@ -42,7 +44,11 @@ export interface PolicySource {
 interface Policy {
   /** Role that may lift a forbid, by its `@ask` annotation. */
   ask: string | undefined
+  json: PolicyJson
 }
+
+/** Decisions that are remembered before all are forgotten. */
+const REMEMBERED_MAX = 10_000
 
 /**
  * A checked set of Cedar policies. Decides by Cedar's rules: deny unless a policy permits and none
@@ -54,14 +60,41 @@ export class PolicySet {
   readonly hash: string
   readonly #policies: Map<string, Policy>
   readonly #inputTypes: ReadonlyMap<string, InputType>
+  readonly #isVolatile: ReturnType<typeof volatility>
+  readonly #remembered = new Map<string, Decision>()
 
   constructor(hash: string, policies: Map<string, Policy>, inputTypes: ReadonlyMap<string, InputType>) {
     this.hash = hash
     this.#policies = policies
     this.#inputTypes = inputTypes
+    this.#isVolatile = volatility([...policies.values()].map((policy) => policy.json))
   }
 
   decide(request: PolicyRequest): Decision {
+    if (this.#isVolatile(request.action, { type: request.resource.type, id: request.resource.name }))
+      return this.#evaluate(request)
+    const { tenant, principal, action, resource, labels, approvals, user } = request
+    const key = JSON.stringify([
+      tenant,
+      principal.type,
+      principal.name,
+      action,
+      resource.type,
+      resource.name,
+      resource.effect,
+      labels,
+      approvals,
+      user,
+    ])
+    const known = this.#remembered.get(key)
+    if (known) return known
+    const decision = this.#evaluate(request)
+    if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear()
+    this.#remembered.set(key, decision)
+    return decision
+  }
+
+  #evaluate(request: PolicyRequest): Decision {
     const principal = { type: request.principal.type, id: request.principal.name }
     const resource = { type: request.resource.type, id: request.resource.name }
     const tenant = { type: 'Tenant', id: request.tenant }
@@ -218,7 +251,7 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
       if (policies.has(id)) reject(`another policy has the id "${id}"`)
       if (annotations.ask !== undefined && parsed.json.effect !== 'forbid') reject('@ask belongs to a forbid')
       texts[id] = text
-      policies.set(id, { ask: annotations.ask })
+      policies.set(id, { ask: annotations.ask, json: parsed.json })
       origins.set(id, { source, offset })
     }
   }
