@@ -33,6 +33,7 @@ export async function verifyJournal(
   let expectedHead: string | undefined
   let seq = 0
   let erased = 0
+  let ended = false
   for await (const stored of entries) {
     seq++
     if (stored.seq !== seq) {
@@ -70,6 +71,8 @@ export async function verifyJournal(
     if (seq === 1 && (parsed.type !== 'run.created' || parsed.run !== run)) {
       findings.push({ seq, code: 'run', message: `the journal does not begin with the creation of run ${run}` })
     }
+    if (ended) findings.push({ seq, code: 'run', message: `entry ${seq} follows the end of the run` })
+    ended ||= parsed.type === 'run.ended'
     if (parsed.type === 'step.intent' && parsed.decision.effect !== 'allow') {
       findings.push({
         seq,
@@ -83,7 +86,11 @@ export async function verifyJournal(
   if (expected && expected.entries > seq) {
     findings.push({ seq: seq + 1, code: 'truncated', message: `entries ${seq + 1} to ${expected.entries} are missing` })
   } else if (expected && expected.head !== expectedHead) {
-    findings.push({ seq, code: 'head', message: `the last hash is not the head that the run recorded` })
+    findings.push({
+      seq: expected.entries,
+      code: 'head',
+      message: `the hash of entry ${expected.entries} is not the head that the run recorded`,
+    })
   }
   return { ok: findings.length === 0, entries: seq, erased, head, findings }
 }

@@ -140,11 +140,22 @@ describe('PolicySet', () => {
     expect(set.decide(toolCall({ approvals: ['controller'] })).effect).toBe('allow')
   })
 
-  it('does not ask when another forbid stands in the way, or when two roles would have to approve', () => {
-    const ask = (role: string) => `@ask("${role}") forbid (principal, action, resource);`
+  it('asks nobody in vain: not when another forbid stands in the way, nothing permits, or no approval would help', () => {
+    const ask = (role: string) =>
+      `@ask("${role}") forbid (principal, action, resource) unless { context.approvals.contains("${role}") };`
     expect(load(`${permit}${ask('a')}${ask('a')}`).decide(toolCall())).toMatchObject({ effect: 'ask', role: 'a' })
-    expect(load(`${permit}${ask('a')}${ask('b')}`).decide(toolCall()).effect).toBe('deny')
     expect(load(`${permit}${ask('a')}forbid (principal, action, resource);`).decide(toolCall()).effect).toBe('deny')
+    expect(load(ask('a')).decide(toolCall()).effect).toBe('deny')
+    expect(load(`${permit}@ask("a") forbid (principal, action, resource);`).decide(toolCall()).effect).toBe('deny')
+  })
+
+  it('asks several roles one after the other', () => {
+    const ask = (role: string) =>
+      `@ask("${role}") forbid (principal, action, resource) unless { context.approvals.contains("${role}") };`
+    const set = load(`${permit}${ask('b')}${ask('a')}`)
+    expect(set.decide(toolCall())).toMatchObject({ effect: 'ask', role: 'a' })
+    expect(set.decide(toolCall({ approvals: ['a'] }))).toMatchObject({ effect: 'ask', role: 'b' })
+    expect(set.decide(toolCall({ approvals: ['a', 'b'] })).effect).toBe('allow')
   })
 
   it('denies when a policy errs, though another permits', () => {
@@ -186,6 +197,52 @@ describe('PolicySet', () => {
     const decision = load(permit).decide(toolCall({ input }))
     expect(decision.effect).toBe('deny')
     expect(decision.errors?.[0]).toMatch(/^input\.\w+ cannot be represented/)
+  })
+
+  it('does not let what cannot be represented decide for later calls, or earlier calls for it', () => {
+    const set = load(permit)
+    const decide = (amount: number, spentUsd = 0) => set.decide(toolCall({ input: { amount }, spentUsd })).effect
+    expect([decide(1e15), decide(1), decide(1e15), decide(1, Number.NaN), decide(1)]).toEqual([
+      'deny',
+      'allow',
+      'deny',
+      'deny',
+      'allow',
+    ])
+  })
+
+  it('decides a call by its own input, labels, approvals, user and cost, whatever was decided before', () => {
+    const fresh = () =>
+      load(
+        `${permit}forbid (principal, action == Action::"tool:call", resource == Tool::"ledger.pay") when { context.input has amount && context.input.amount.greaterThan(decimal("1.0")) };
+         forbid (principal, action, resource) when { context.labels.contains("pii") && !context.approvals.contains("boss") };
+         forbid (principal, action == Action::"model:invoke", resource) when { context.spent.greaterThan(decimal("1.0")) };
+         forbid (principal, action, resource) when { context.user == "eve" };`,
+      )
+    const set = fresh()
+    const changes: Partial<PolicyRequest>[] = [
+      {},
+      { labels: ['pii'] },
+      { labels: ['pii'], approvals: ['boss'] },
+      { user: 'eve' },
+      { spentUsd: 2 },
+      { input: { amount: 2 } },
+      { tenant: 'other' },
+      { principal: { type: 'Plan', name: 'clerk' } },
+    ]
+    const where: Partial<PolicyRequest>[] = [
+      {},
+      { resource: { type: 'Tool', name: 'read', effect: 'read' } },
+      { action: 'model:invoke', resource: { type: 'Model', name: 'default' } },
+    ]
+    for (let round = 0; round < 2; round++) {
+      for (const at of where) {
+        for (const change of changes) {
+          const request = toolCall({ ...at, ...change })
+          expect(set.decide(request)).toEqual(fresh().decide(request))
+        }
+      }
+    }
   })
 
   it.each([Number.NaN, Number.POSITIVE_INFINITY, 1e15])(

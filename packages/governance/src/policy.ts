@@ -52,8 +52,9 @@ const REMEMBERED_MAX = 10_000
 
 /**
  * A checked set of Cedar policies. Decides by Cedar's rules: deny unless a policy permits and none
- * forbids. A forbid with `@ask("role")` turns the deny into `ask` when no other forbid stands in the
- * way: once that role has approved, `context.approvals` holds it and the policy is asked again.
+ * forbids. A forbid with `@ask("role")` turns the deny into `ask` when the role's approval, which
+ * `context.approvals` then holds, would let the step through: nothing else forbids it and something
+ * permits it. Several roles are asked one after the other.
  */
 export class PolicySet {
   /** Hash of the sources: recorded with every decision. */
@@ -71,8 +72,11 @@ export class PolicySet {
   }
 
   decide(request: PolicyRequest): Decision {
+    // First, since this depends on what a remembered decision does not.
+    const context = this.#context(request)
+    if (typeof context === 'string') return { effect: 'deny', policies: [], set: this.hash, errors: [context] }
     if (this.#isVolatile(request.action, { type: request.resource.type, id: request.resource.name }))
-      return this.#evaluate(request)
+      return this.#evaluate(request, context)
     const { tenant, principal, action, resource, labels, approvals, user } = request
     const key = JSON.stringify([
       tenant,
@@ -88,13 +92,13 @@ export class PolicySet {
     ])
     const known = this.#remembered.get(key)
     if (known) return known
-    const decision = this.#evaluate(request)
+    const decision = this.#evaluate(request, context)
     if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear()
     this.#remembered.set(key, decision)
     return decision
   }
 
-  #evaluate(request: PolicyRequest): Decision {
+  #evaluate(request: PolicyRequest, context: Context): Decision {
     const principal = { type: request.principal.type, id: request.principal.name }
     const resource = { type: request.resource.type, id: request.resource.name }
     const tenant = { type: 'Tenant', id: request.tenant }
@@ -111,19 +115,6 @@ export class PolicySet {
       })
     }
     const deny = (error: string): Decision => ({ effect: 'deny', policies: [], set: this.hash, errors: [error] })
-    const spent = decimal(request.spentUsd)
-    if (spent === undefined) return deny('spent cannot be represented in Cedar')
-    const context: Context = {
-      labels: [...request.labels],
-      approvals: [...request.approvals],
-      user: request.user,
-      spent,
-    }
-    if (request.action === 'tool:call') {
-      const input = this.#input(request.input ?? {})
-      if (typeof input === 'string') return deny(input)
-      context.input = input
-    }
     const answer = statefulIsAuthorized({
       principal,
       action: { type: 'Action', id: request.action },
@@ -141,10 +132,38 @@ export class PolicySet {
     // Cedar skips a policy that errs. A forbid that cannot be evaluated must not let a step through.
     if (errors.length > 0) return { effect: 'deny', policies, set: this.hash, errors }
     if (decision === 'allow') return { effect: 'allow', policies, set: this.hash }
-    const roles = new Set(policies.map((id) => this.#policies.get(id)?.ask))
-    const [role] = roles
-    if (roles.size === 1 && role !== undefined) return { effect: 'ask', policies, set: this.hash, role }
-    return { effect: 'deny', policies, set: this.hash }
+    const role = this.#roleToAsk(policies, request.approvals)
+    if (role === undefined) return { effect: 'deny', policies, set: this.hash }
+    // A person is asked only when the answer can matter: were it given, would the step be allowed, or another asked?
+    const approvals = [...request.approvals, role]
+    const approved = this.#evaluate({ ...request, approvals }, { ...context, approvals })
+    if (approved.effect === 'deny') return { effect: 'deny', policies, set: this.hash }
+    return { effect: 'ask', policies, set: this.hash, role }
+  }
+
+  /** The role to ask when every policy that decided is a forbid with `@ask`: the first that has not approved yet. */
+  #roleToAsk(policies: readonly string[], approvals: readonly string[]): string | undefined {
+    const roles = policies.map((id) => this.#policies.get(id)?.ask)
+    if (roles.includes(undefined)) return undefined
+    return roles.sort().find((role) => role !== undefined && !approvals.includes(role))
+  }
+
+  /** What policies see besides who, what and where; a sentence when it cannot be represented. */
+  #context(request: PolicyRequest): Context | string {
+    const spent = decimal(request.spentUsd)
+    if (spent === undefined) return 'spent cannot be represented in Cedar'
+    const context: Context = {
+      labels: [...request.labels],
+      approvals: [...request.approvals],
+      user: request.user,
+      spent,
+    }
+    if (request.action === 'tool:call') {
+      const input = this.#input(request.input ?? {})
+      if (typeof input === 'string') return input
+      context.input = input
+    }
+    return context
   }
 
   /** The input's fields that the schema knows, as Cedar values; a sentence when one cannot be represented. */

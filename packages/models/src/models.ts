@@ -1,6 +1,9 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import OpenAI, { APIConnectionError, APIError, APIUserAbortError } from 'openai'
-import type { ChatCompletionCreateParamsNonStreaming, ChatCompletionMessageParam } from 'openai/resources/chat/completions'
+import type {
+  ChatCompletionCreateParamsNonStreaming,
+  ChatCompletionMessageParam,
+} from 'openai/resources/chat/completions'
 import type { ModelMessage, ModelReply, ModelRequest } from './message.ts'
 import { costOf, type Price, priceOf } from './price.ts'
 
@@ -40,14 +43,21 @@ export function createModels(options: ModelsOptions): Models {
   const clients = new Map<Target, OpenAI>()
 
   function target(route: string): Target {
-    return options.routes[route] ?? { ...options.routes.default, model: route }
+    // A route may be named by a client: only our own routes count, not what every object has.
+    const named = Object.hasOwn(options.routes, route) ? options.routes[route] : undefined
+    return named ?? { ...options.routes.default, model: route }
   }
 
   function client(of: Target): OpenAI {
     const key = Object.values(options.routes).find((t) => t.baseUrl === of.baseUrl && t.apiKey === of.apiKey) ?? of
     let client = clients.get(key)
     if (!client) {
-      client = new OpenAI({ apiKey: of.apiKey, baseURL: of.baseUrl ?? null, timeout: options.timeoutMs ?? 120_000, maxRetries: 2 })
+      client = new OpenAI({
+        apiKey: of.apiKey,
+        baseURL: of.baseUrl ?? null,
+        timeout: options.timeoutMs ?? 120_000,
+        maxRetries: 2,
+      })
       clients.set(key, client)
     }
     return client
@@ -59,8 +69,12 @@ export function createModels(options: ModelsOptions): Models {
       const body: ChatCompletionCreateParamsNonStreaming = {
         model: to.model,
         messages: request.messages.map(toWire),
-        ...(request.tools?.length ? { tools: request.tools.map((tool) => ({ type: 'function' as const, function: tool })) } : {}),
-        ...(request.output ? { response_format: { type: 'json_schema' as const, json_schema: { ...request.output, strict: false } } } : {}),
+        ...(request.tools?.length
+          ? { tools: request.tools.map((tool) => ({ type: 'function' as const, function: tool })) }
+          : {}),
+        ...(request.output
+          ? { response_format: { type: 'json_schema' as const, json_schema: { ...request.output, strict: false } } }
+          : {}),
       }
       try {
         const completion = await client(to).chat.completions.create(body, {
@@ -79,14 +93,16 @@ export function createModels(options: ModelsOptions): Models {
         return {
           text: message.content,
           toolCalls: (message.tool_calls ?? []).flatMap((call) =>
-            call.type === 'function' ? [{ id: call.id, name: call.function.name, arguments: call.function.arguments }] : [],
+            call.type === 'function'
+              ? [{ id: call.id, name: call.function.name, arguments: call.function.arguments }]
+              : [],
           ),
           usage,
           model: completion.model,
           costUsd: price ? costOf(price, usage) : 0,
         }
       } catch (error) {
-        throw modelError(to.model, error)
+        throw modelError(to, error)
       }
     },
     reserveUsd(route, request) {
@@ -96,8 +112,8 @@ export function createModels(options: ModelsOptions): Models {
         if (to.free) return 0
         throw new MusterError('model.no_price', `there is a money limit, but no price for ${to.model}`)
       }
-      // About three characters to a token: high for prose, so that the limit holds.
-      const inputTokens = JSON.stringify(request.messages).length / 3
+      // About three bytes to a token: high for prose, and right for scripts of three bytes to a character.
+      const inputTokens = Buffer.byteLength(JSON.stringify([request.messages, request.tools, request.output])) / 3
       return costOf(price, { inputTokens, outputTokens: RESERVE_OUTPUT_TOKENS, cachedTokens: 0 })
     },
   }
@@ -112,7 +128,13 @@ function toWire(message: ModelMessage): ChatCompletionMessageParam {
         role: 'assistant',
         content: message.content,
         ...(message.toolCalls?.length
-          ? { tool_calls: message.toolCalls.map(({ id, name, arguments: args }) => ({ id, type: 'function' as const, function: { name, arguments: args } })) }
+          ? {
+              tool_calls: message.toolCalls.map(({ id, name, arguments: args }) => ({
+                id,
+                type: 'function' as const,
+                function: { name, arguments: args },
+              })),
+            }
           : {}),
       }
     default:
@@ -120,25 +142,38 @@ function toWire(message: ModelMessage): ChatCompletionMessageParam {
   }
 }
 
-function modelError(model: string, error: unknown): unknown {
+function modelError({ model, apiKey }: Target, error: unknown): unknown {
   if (error instanceof MusterError || error instanceof APIUserAbortError) return error
-  if (error instanceof APIConnectionError) return new MusterError('model.unavailable', `${model}: ${error.message}`, { cause: error })
-  if (error instanceof APIError) {
-    const status = Number(error.status)
-    // The message is the provider's; ours never includes headers, where keys are.
-    const detail = `${model}: ${error.message}`
-    return new MusterError(status === 429 || status >= 500 ? 'model.unavailable' : 'model.failed', detail, { cause: error })
-  }
-  return new MusterError('model.failed', `${model}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+  const text = error instanceof Error ? error.message : String(error)
+  // Some servers repeat the key that they refuse. The cause would carry it into a log.
+  const repeatsKey = apiKey.length > 0 && text.includes(apiKey)
+  const detail = `${model}: ${repeatsKey ? text.replaceAll(apiKey, '***') : text}`
+  return new MusterError(
+    isUnavailable(error) ? 'model.unavailable' : 'model.failed',
+    detail,
+    repeatsKey ? {} : { cause: error },
+  )
+}
+
+function isUnavailable(error: unknown): boolean {
+  if (error instanceof APIConnectionError) return true
+  return error instanceof APIError && (error.status === 429 || Number(error.status) >= 500)
 }
 
 /** Parameters as a model is shown them, with leave to pass a reference to an earlier output in place of any top-level value. */
 export function withReferences(schema: JsonSchema): JsonSchema {
   const { properties } = schema
   if (typeof properties !== 'object' || properties === null) return schema
-  const reference = { type: 'object', properties: { $ref: { type: 'string' } }, required: ['$ref'], additionalProperties: false }
+  const reference = {
+    type: 'object',
+    properties: { $ref: { type: 'string' } },
+    required: ['$ref'],
+    additionalProperties: false,
+  }
   return {
     ...schema,
-    properties: Object.fromEntries(Object.entries(properties).map(([name, value]) => [name, { anyOf: [value, reference] }])),
+    properties: Object.fromEntries(
+      Object.entries(properties).map(([name, value]) => [name, { anyOf: [value, reference] }]),
+    ),
   }
 }

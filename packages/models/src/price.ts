@@ -13,11 +13,15 @@ export interface Price {
 
 /** The price of a model; a dated snapshot (`gpt-5-2025-08-07`) has its family's price. */
 export function priceOf(model: string, table: readonly Price[] = prices): Price | undefined {
-  return table.find((price) => price.model === model) ?? table.find((price) => model.replace(/-\d{4}-\d{2}-\d{2}$/, '') === price.model)
+  return (
+    table.find((price) => price.model === model) ??
+    table.find((price) => model.replace(/-\d{4}-\d{2}-\d{2}$/, '') === price.model)
+  )
 }
 
 /** What a call cost, in US dollars. Cached tokens are part of the input tokens. */
 export function costOf(price: Price, usage: Usage): number {
-  const fresh = usage.inputTokens - usage.cachedTokens
+  // A server that counts cached tokens beside the input must not make a call cheaper than free.
+  const fresh = Math.max(0, usage.inputTokens - usage.cachedTokens)
   return (fresh * price.inputUsd + usage.cachedTokens * price.cachedUsd + usage.outputTokens * price.outputUsd) / 1e6
 }

@@ -444,10 +444,12 @@ export class ActiveRun {
   #stop(how: Closed): void {
     this.over = true
     clearTimeout(this.#deadline)
-    for (const step of this.steps.values())
-      step.abort?.abort(
-        new MusterError('run.cancelled', `the run has ${how === 'ended' ? 'ended' : 'left this worker'}`),
-      )
+    let reason: MusterError | undefined
+    for (const { outcome, abort } of this.steps.values()) {
+      if (outcome || !abort) continue
+      reason ??= new MusterError('run.cancelled', `the run has ${how === 'ended' ? 'ended' : 'left this worker'}`)
+      abort.abort(reason)
+    }
     this.services.scheduler.closeRun(this.slot)
     this.services.pump()
     this.#close(how)

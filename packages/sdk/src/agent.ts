@@ -1,5 +1,12 @@
 import { hash } from 'node:crypto'
-import { type AgentManifest, type Label, type Limits, limits as limitsSchema, MusterError, name } from '@muster/protocol'
+import {
+  type AgentManifest,
+  type Label,
+  type Limits,
+  limits as limitsSchema,
+  MusterError,
+  name,
+} from '@muster/protocol'
 import { type Tool, toJsonSchema } from '@muster/tools'
 import ms, { type StringValue } from 'ms'
 import { z } from 'zod'
@@ -30,7 +37,11 @@ export interface AgentOptions<Name extends string, Input extends z.ZodType, Outp
   inputLabels?: readonly Label[]
 }
 
-export interface Agent<Name extends string = string, Input extends z.ZodType = z.ZodType, Output extends z.ZodType = z.ZodType> {
+export interface Agent<
+  Name extends string = string,
+  Input extends z.ZodType = z.ZodType,
+  Output extends z.ZodType = z.ZodType,
+> {
   readonly kind: 'agent'
   readonly name: Name
   readonly version: string
@@ -47,15 +58,21 @@ export interface Agent<Name extends string = string, Input extends z.ZodType = z
  *
  * @throws MusterError `definition.invalid` at definition time, naming what is wrong
  */
-export function agent<const Name extends string, Input extends z.ZodType = z.ZodString, Output extends z.ZodType = z.ZodString>(
-  options: AgentOptions<Name, Input, Output>,
-): Agent<Name, Input, Output> {
+export function agent<
+  const Name extends string,
+  Input extends z.ZodType = z.ZodString,
+  Output extends z.ZodType = z.ZodString,
+>(options: AgentOptions<Name, Input, Output>): Agent<Name, Input, Output> {
   checkName('agent', options.name, options.version)
   const tools = options.tools ?? []
   const wire = new Map<string, string>()
   for (const { name } of tools) {
     const other = wire.get(wireName(name))
-    if (other !== undefined) throw new MusterError('definition.invalid', `agent "${options.name}": tools "${other}" and "${name}" look the same to a model`)
+    if (other !== undefined)
+      throw new MusterError(
+        'definition.invalid',
+        `agent "${options.name}": tools "${other}" and "${name}" look the same to a model`,
+      )
     wire.set(wireName(name), name)
   }
   // The default schema is the type parameter's default.
@@ -82,7 +99,14 @@ export function agent<const Name extends string, Input extends z.ZodType = z.Zod
     tools,
     input,
     output,
-    manifest: { ...about, hash: hash('sha256', JSON.stringify([about, options.instructions, tools.map((tool) => tool.manifest.hash)]), 'hex') },
+    manifest: {
+      ...about,
+      hash: hash(
+        'sha256',
+        JSON.stringify([about, options.instructions, tools.map((tool) => tool.manifest.hash)]),
+        'hex',
+      ),
+    },
   }
 }
 
@@ -92,8 +116,10 @@ export function wireName(name: string): string {
 }
 
 export function checkName(kind: string, text: string, version: string): void {
-  if (!name.safeParse(text).success) throw new MusterError('definition.invalid', `${kind} "${text}": a name has letters, digits, ".", "_" and "-"`)
-  if (!/^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$/.test(version)) throw new MusterError('definition.invalid', `${kind} "${text}": "${version}" is not a version`)
+  if (!name.safeParse(text).success)
+    throw new MusterError('definition.invalid', `${kind} "${text}": a name has letters, digits, ".", "_" and "-"`)
+  if (!/^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$/.test(version))
+    throw new MusterError('definition.invalid', `${kind} "${text}": "${version}" is not a version`)
 }
 
 export function parseLimits(of: string, options: LimitOptions = {}): Limits {

@@ -30,7 +30,8 @@ export function collect(exports: Record<string, unknown>): App {
   const add = <T extends { kind: string; name: string; version: string }>(map: Map<string, T>, definition: T) => {
     const key = `${definition.name}@${definition.version}`
     const other = map.get(key)
-    if (other && other !== definition) throw new MusterError('definition.invalid', `two ${definition.kind}s have the name and version ${key}`)
+    if (other && other !== definition)
+      throw new MusterError('definition.invalid', `two ${definition.kind}s have the name and version ${key}`)
     map.set(key, definition)
     map.set(definition.name, definition)
   }
@@ -50,7 +51,12 @@ export function collect(exports: Record<string, unknown>): App {
   const definitions = [...new Set([...agents.values(), ...plans.values()])].map((definition) => definition.manifest)
   const toolManifests = [...tools.values()].map((tool) => tool.manifest)
   const hashes = [...definitions, ...toolManifests].map((manifest) => manifest.hash).sort()
-  return { tools, agents, plans, manifest: { hash: hash('sha256', hashes.join(), 'hex'), definitions, tools: toolManifests } }
+  return {
+    tools,
+    agents,
+    plans,
+    manifest: { hash: hash('sha256', hashes.join(), 'hex'), definitions, tools: toolManifests },
+  }
 }
 
 interface Kinds {

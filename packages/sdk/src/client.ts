@@ -1,4 +1,16 @@
-import { errorCatalog, type ErrorCode, isEnded, type Json, MusterError, type PlanData, type Run, type RunEvent, type RunStatus, type RunSummary, type StartRun } from '@muster/protocol'
+import {
+  type ErrorCode,
+  errorCatalog,
+  isEnded,
+  type Json,
+  MusterError,
+  type PlanData,
+  type Run,
+  type RunEvent,
+  type RunStatus,
+  type RunSummary,
+  type StartRun,
+} from '@muster/protocol'
 import type { InputOf, OutputOf } from '@muster/tools'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { Agent } from './agent.ts'
@@ -35,11 +47,20 @@ export interface RunHandle<Output> {
 
 export interface Muster {
   runs: {
-    start<T extends Agent | Plan | string | PlanData>(what: T, input: StartInput<T>, options?: StartOptions): Promise<RunHandle<ResultOf<T>>>
+    start<T extends Agent | Plan | string | PlanData>(
+      what: T,
+      input: StartInput<T>,
+      options?: StartOptions,
+    ): Promise<RunHandle<ResultOf<T>>>
     /** The run with this id; nothing is sent until it is asked for something. */
     of<Output = Json>(id: string): RunHandle<Output>
     get(id: string): Promise<Run>
-    list(filter?: { status?: RunStatus; name?: string; limit?: number; cursor?: string }): Promise<{ runs: RunSummary[]; cursor?: string }>
+    list(filter?: {
+      status?: RunStatus
+      name?: string
+      limit?: number
+      cursor?: string
+    }): Promise<{ runs: RunSummary[]; cursor?: string }>
     stream(id: string, options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<RunEvent>
     cancel(id: string): Promise<void>
     /** Answers an approval; `digest` is what `run.waiting` shows, so that nothing else is approved by mistake. */
@@ -71,7 +92,13 @@ export function createMuster(options: ClientOptions = {}): Muster {
   const key = options.key ?? process.env.MUSTER_KEY
   const send = options.fetch ?? fetch
 
-  async function open(method: string, path: string, body?: unknown, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> {
+  async function open(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+    signal?: AbortSignal,
+  ): Promise<Response> {
     let response: Response
     try {
       response = await send(base + path, {
@@ -86,22 +113,40 @@ export function createMuster(options: ClientOptions = {}): Muster {
       })
     } catch (error) {
       if (signal?.aborted) throw error
-      throw new MusterError('request.not_found', `No Muster server answers at ${base}: start one with \`npx pnpm@12 dev\`, or set MUSTER_URL`, { cause: error })
+      throw new MusterError(
+        'request.not_found',
+        `No Muster server answers at ${base}: start one with \`npx pnpm@12 dev\`, or set MUSTER_URL`,
+        { cause: error },
+      )
     }
     if (!response.ok) throw await problem(response)
     return response
   }
 
-  async function request<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+  async function request<T>(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<T> {
     const response = await open(method, path, body, headers)
     // The server's answers follow its OpenAPI document, from which the callers' types come.
     return (response.status === 204 ? undefined : await response.json()) as T
   }
 
-  async function* stream(id: string, { after = 0, signal }: { after?: number; signal?: AbortSignal } = {}): AsyncGenerator<RunEvent> {
+  async function* stream(
+    id: string,
+    { after = 0, signal }: { after?: number; signal?: AbortSignal } = {},
+  ): AsyncGenerator<RunEvent> {
     for (let failures = 0; ; ) {
       try {
-        const response = await open('GET', `/v1/runs/${encodeURIComponent(id)}/events`, undefined, { accept: 'text/event-stream', 'last-event-id': String(after) }, signal)
+        const response = await open(
+          'GET',
+          `/v1/runs/${encodeURIComponent(id)}/events`,
+          undefined,
+          { accept: 'text/event-stream', 'last-event-id': String(after) },
+          signal,
+        )
         failures = 0
         for await (const event of sse(response)) {
           if (event.event === 'end') return
@@ -126,9 +171,13 @@ export function createMuster(options: ClientOptions = {}): Muster {
       if (run.status === 'succeeded') return run.output as Output // checked against the definition's schema by the worker
       if (isEnded(run.status)) {
         const code = run.error?.code ?? 'internal'
-        throw new MusterError(code in errorCatalog ? (code as ErrorCode) : 'tool.failed', run.error?.message ?? `run ${id} ${run.status}`)
+        throw new MusterError(
+          Object.hasOwn(errorCatalog, code) ? (code as ErrorCode) : 'tool.failed',
+          run.error?.message ?? `run ${id} ${run.status}`,
+        )
       }
-      for await (const event of stream(id, { after: run.entries, ...(signal ? { signal } : {}) })) if (event.entry.type === 'run.ended') break
+      for await (const event of stream(id, { after: run.entries, ...(signal ? { signal } : {}) }))
+        if (event.entry.type === 'run.ended') break
       signal?.throwIfAborted()
     }
   }
@@ -152,22 +201,34 @@ export function createMuster(options: ClientOptions = {}): Muster {
         return of(run.id)
       },
       get: (id) => request('GET', `/v1/runs/${encodeURIComponent(id)}`),
-      list: (filter = {}) => request('GET', `/v1/runs?${new URLSearchParams(Object.entries(filter).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, String(value)]])))}`),
+      list: (filter = {}) =>
+        request(
+          'GET',
+          `/v1/runs?${new URLSearchParams(Object.entries(filter).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, String(value)]])))}`,
+        ),
       stream,
       cancel: (id) => request('POST', `/v1/runs/${encodeURIComponent(id)}/cancel`),
-      approve: (id, { step, verdict, digest }) => request('POST', `/v1/runs/${encodeURIComponent(id)}/approvals`, { step, verdict, digest }),
+      approve: (id, { step, verdict, digest }) =>
+        request('POST', `/v1/runs/${encodeURIComponent(id)}/approvals`, { step, verdict, digest }),
     },
   }
 
-  async function targetOf(what: Agent | Plan | string | PlanData): Promise<Pick<StartRun, 'agent' | 'plan' | 'version'>> {
+  async function targetOf(
+    what: Agent | Plan | string | PlanData,
+  ): Promise<Pick<StartRun, 'agent' | 'plan' | 'version'>> {
     if (typeof what === 'string') return byName(what)
     if (!('kind' in what)) return { plan: what }
-    return what.kind === 'agent' ? { agent: what.name, version: what.version } : { plan: what.name, version: what.version }
+    return what.kind === 'agent'
+      ? { agent: what.name, version: what.version }
+      : { plan: what.name, version: what.version }
   }
 
   /** A bare name is an agent or a plan: the server knows which. */
   async function byName(name: string): Promise<{ agent: string } | { plan: string }> {
-    const { definitions } = await request<{ definitions: { kind: 'agent' | 'plan'; name: string }[] }>('GET', '/v1/definitions')
+    const { definitions } = await request<{ definitions: { kind: 'agent' | 'plan'; name: string }[] }>(
+      'GET',
+      '/v1/definitions',
+    )
     const found = definitions.find((definition) => definition.name === name)
     if (found) return found.kind === 'agent' ? { agent: name } : { plan: name }
     const names = definitions.map((definition) => definition.name).join(', ') || 'none: no worker has started yet'
@@ -179,7 +240,7 @@ async function problem(response: Response): Promise<MusterError> {
   const text = await response.text()
   try {
     const body: { code?: string; detail?: string; errors?: { path: string; message: string }[] } = JSON.parse(text)
-    if (body.code !== undefined && body.code in errorCatalog) {
+    if (body.code !== undefined && Object.hasOwn(errorCatalog, body.code)) {
       return new MusterError(body.code as ErrorCode, body.detail ?? '', body.errors ? { issues: body.errors } : {})
     }
   } catch {

@@ -33,26 +33,44 @@ describe('agent', () => {
     ['a wall time that is no duration', { limits: { wallTime: 'soon' as '1m' } }],
     ['a negative wall time', { limits: { wallTime: '-1m' } }],
   ])('refuses %s, naming the agent', (_, change) => {
-    expect(invalid(() => agent({ ...valid, ...change }))).toMatch(new RegExp(`^definition.invalid: .*"${change.name ?? 'a'}"`))
+    expect(invalid(() => agent({ ...valid, ...change }))).toMatch(
+      new RegExp(`^definition.invalid: .*"${change.name ?? 'a'}"`),
+    )
   })
 
   it('refuses tools that a model could not tell apart', () => {
-    expect(invalid(() => agent({ ...valid, tools: [named('a.b'), named('a_b')] }))).toContain('"a.b" and "a_b" look the same')
+    expect(invalid(() => agent({ ...valid, tools: [named('a.b'), named('a_b')] }))).toContain(
+      '"a.b" and "a_b" look the same',
+    )
     expect(wireName('ledger.pay')).toBe('ledger_pay')
   })
 
   it('reads limits in words', () => {
-    expect(agent({ ...valid, limits: { usd: 0.5, steps: 40, wallTime: '10m' } }).manifest.limits).toEqual({ usd: 0.5, steps: 40, wallTimeMs: 600_000 })
+    expect(agent({ ...valid, limits: { usd: 0.5, steps: 40, wallTime: '10m' } }).manifest.limits).toEqual({
+      usd: 0.5,
+      steps: 40,
+      wallTimeMs: 600_000,
+    })
   })
 
   it('takes and gives text unless it says otherwise', () => {
-    expect(writer.manifest).toMatchObject({ input: { type: 'string' }, output: { type: 'string' }, memory: { session: false, facts: [] }, limits: {} })
+    expect(writer.manifest).toMatchObject({
+      input: { type: 'string' },
+      output: { type: 'string' },
+      memory: { session: false, facts: [] },
+      limits: {},
+    })
   })
 
   it('has a hash that changes with its instructions, its limits and its tools', () => {
     const { hash } = agent(valid).manifest
     expect(agent(valid).manifest.hash).toBe(hash)
-    for (const change of [{ instructions: 'Do not.' }, { limits: { usd: 1 } }, { tools: [pay] }, { version: '1.0.1' }]) {
+    for (const change of [
+      { instructions: 'Do not.' },
+      { limits: { usd: 1 } },
+      { tools: [pay] },
+      { version: '1.0.1' },
+    ]) {
       expect(agent({ ...valid, ...change }).manifest.hash).not.toBe(hash)
     }
   })
@@ -67,7 +85,9 @@ describe('plan', () => {
     expect(invalid(of({ a: { tool: 't', input: ref('b') }, b: { tool: 't', input: ref('a') } }))).toMatch(/^plan.cycle/)
     expect(invalid(of({ a: { tool: 't', input: ref('b') } }))).toMatch(/^plan.unknown_reference/)
     expect(invalid(of({}))).toMatch(/^plan.invalid/)
-    expect(invalid(() => plan({ ...valid, steps: { 'a/b': { tool: 't', input: {} } } }))).toMatch(/^definition.invalid: .*"p"/)
+    expect(invalid(() => plan({ ...valid, steps: { 'a/b': { tool: 't', input: {} } } }))).toMatch(
+      /^definition.invalid: .*"p"/,
+    )
   })
 
   it('has a hash that changes with its code or its steps', () => {
@@ -81,7 +101,15 @@ describe('plan', () => {
 
 describe('collect', () => {
   it('finds the definitions among exports, and the tools that they name', () => {
-    const app = collect({ clerk, monthEnd, default: clerk, helper: () => 1, text: 'x', nothing: null, like: { kind: 'tool' } })
+    const app = collect({
+      clerk,
+      monthEnd,
+      default: clerk,
+      helper: () => 1,
+      text: 'x',
+      nothing: null,
+      like: { kind: 'tool' },
+    })
     expect([...app.tools.keys()].sort()).toEqual(['invoice.match', 'ledger.pay'])
     expect(app.agents.get('payables.clerk')).toBe(clerk)
     expect(app.agents.get('payables.clerk@1.2.0')).toBe(clerk)
@@ -90,7 +118,14 @@ describe('collect', () => {
   })
 
   it('finds what a plan as data names', () => {
-    const data = plan({ name: 'p', version: '1', input: open, steps: { a: { agent: 'writer', input: 'x' } }, agents: [writer], tools: [match] })
+    const data = plan({
+      name: 'p',
+      version: '1',
+      input: open,
+      steps: { a: { agent: 'writer', input: 'x' } },
+      agents: [writer],
+      tools: [match],
+    })
     const app = collect({ data })
     expect(app.agents.get('writer')).toBe(writer)
     expect(app.tools.get('invoice.match')).toBe(match)
@@ -108,7 +143,9 @@ describe('collect', () => {
     expect(invalid(() => collect({ a: named('x'), b: named('x') }))).toContain('two tools have the name "x"')
     const twin = agent({ name: 'writer', version: '1', model: 'default', instructions: 'Else.' })
     expect(invalid(() => collect({ writer, twin }))).toContain('writer@1')
-    expect(invalid(() => collect({ clerk, other: named('ledger.pay') }))).toContain('two tools have the name "ledger.pay"')
+    expect(invalid(() => collect({ clerk, other: named('ledger.pay') }))).toContain(
+      'two tools have the name "ledger.pay"',
+    )
   })
 
   it('hashes the app by what it carries, in whatever order', () => {

@@ -1,14 +1,19 @@
+import { tool } from '@muster/tools'
 import { z } from 'zod'
 import { agent } from './agent.ts'
 import { plan } from './plan.ts'
-import { tool } from '@muster/tools'
 
 /** The example of `docs`: the same tools, agent and plan, for tests of types and values. */
 export const match = tool({
   name: 'invoice.match',
   effect: 'read',
   input: z.object({ invoice: z.string() }),
-  output: z.object({ payee: z.string(), amount: z.number(), lines: z.array(z.object({ 'a/b': z.boolean() })), po: z.string().optional() }),
+  output: z.object({
+    payee: z.string(),
+    amount: z.number(),
+    lines: z.array(z.object({ 'a/b': z.boolean() })),
+    po: z.string().optional(),
+  }),
   run: ({ invoice }) => ({ payee: invoice, amount: 1, lines: [] }),
 })
 

@@ -4,5 +4,13 @@ export { type InputOf, type OutputOf, type Tool, type ToolContext, type ToolOpti
 export { type Agent, type AgentOptions, agent, type LimitOptions, wireName } from './agent.ts'
 export { type App, collect } from './app.ts'
 export { type ClientOptions, createMuster, type Muster, type RunHandle, type StartOptions } from './client.ts'
-export { type ChildResult, type Plan, type PlanOptions, plan, type Settled, type Step, type StepOptions } from './plan.ts'
+export {
+  type ChildResult,
+  type Plan,
+  type PlanOptions,
+  plan,
+  type Settled,
+  type Step,
+  type StepOptions,
+} from './plan.ts'
 export { markOutput, ref } from './ref.ts'

@@ -1,5 +1,14 @@
 import { hash } from 'node:crypto'
-import { type Json, type Label, MusterError, type PlanData, type PlanManifest, planData, planGraph, type Waiting } from '@muster/protocol'
+import {
+  type Json,
+  type Label,
+  MusterError,
+  type PlanData,
+  type PlanManifest,
+  planData,
+  planGraph,
+  type Waiting,
+} from '@muster/protocol'
 import { type InputOf, type OutputOf, type Tool, toJsonSchema, zodIssues } from '@muster/tools'
 import type { z } from 'zod'
 import type { Agent } from './agent.ts'
@@ -31,10 +40,22 @@ export interface Step {
   /** Runs an agent as a child run with a journal of its own. Rejects when it fails. */
   agent<A extends Agent>(agent: A, input: InputOf<A>, options?: StepOptions & { until?: 'ended' }): Promise<OutputOf<A>>
   /** The same, but gives how it stands as soon as it has ended or waits for a person. */
-  agent<A extends Agent>(agent: A, input: InputOf<A>, options: StepOptions & { until: 'parked' }): Promise<ChildResult<OutputOf<A>>>
+  agent<A extends Agent>(
+    agent: A,
+    input: InputOf<A>,
+    options: StepOptions & { until: 'parked' },
+  ): Promise<ChildResult<OutputOf<A>>>
   /** Calls `each` for every item, at most `concurrency` at once; each call's steps have a scope of their own. */
-  map<T, R>(items: readonly T[], each: (item: T, index: number) => Promise<R>, options?: { concurrency?: number; settle?: false }): Promise<R[]>
-  map<T, R>(items: readonly T[], each: (item: T, index: number) => Promise<R>, options: { concurrency?: number; settle: true }): Promise<Settled<R>>
+  map<T, R>(
+    items: readonly T[],
+    each: (item: T, index: number) => Promise<R>,
+    options?: { concurrency?: number; settle?: false },
+  ): Promise<R[]>
+  map<T, R>(
+    items: readonly T[],
+    each: (item: T, index: number) => Promise<R>,
+    options: { concurrency?: number; settle: true },
+  ): Promise<Settled<R>>
 }
 
 interface CommonOptions<Name extends string, Input extends z.ZodType> {
@@ -46,7 +67,10 @@ interface CommonOptions<Name extends string, Input extends z.ZodType> {
 }
 
 export type PlanOptions<Name extends string, Input extends z.ZodType, Output> = CommonOptions<Name, Input> &
-  ({ run: (step: Step, input: z.output<Input>) => Promise<Output> } | { steps: PlanData['steps']; output?: Json; tools?: readonly Tool[]; agents?: readonly Agent[] })
+  (
+    | { run: (step: Step, input: z.output<Input>) => Promise<Output> }
+    | { steps: PlanData['steps']; output?: Json; tools?: readonly Tool[]; agents?: readonly Agent[] }
+  )
 
 export interface Plan<Name extends string = string, Input extends z.ZodType = z.ZodType, Output = unknown> {
   readonly kind: 'plan'
@@ -78,7 +102,8 @@ export function plan<const Name extends string, Input extends z.ZodType, Output 
     inputLabels: [...(options.inputLabels ?? [])],
     limits: parseLimits(options.name, options.limits),
   }
-  const asData = 'steps' in options ? checkData(options.name, { steps: options.steps, output: options.output }) : undefined
+  const asData =
+    'steps' in options ? checkData(options.name, { steps: options.steps, output: options.output }) : undefined
   return {
     kind: 'plan',
     name: options.name,
@@ -87,13 +112,17 @@ export function plan<const Name extends string, Input extends z.ZodType, Output 
     tools: 'steps' in options ? (options.tools ?? []) : [],
     agents: 'steps' in options ? (options.agents ?? []) : [],
     body: 'run' in options ? { run: options.run } : { data: asData ?? { steps: {} } },
-    manifest: { ...about, hash: hash('sha256', JSON.stringify([about, 'run' in options ? String(options.run) : asData]), 'hex') },
+    manifest: {
+      ...about,
+      hash: hash('sha256', JSON.stringify([about, 'run' in options ? String(options.run) : asData]), 'hex'),
+    },
   }
 }
 
 function checkData(name: string, data: unknown): PlanData {
   const parsed = planData.safeParse(data)
-  if (!parsed.success) throw new MusterError('definition.invalid', `plan "${name}" is not valid`, { issues: zodIssues(parsed.error) })
+  if (!parsed.success)
+    throw new MusterError('definition.invalid', `plan "${name}" is not valid`, { issues: zodIssues(parsed.error) })
   planGraph(parsed.data)
   return parsed.data
 }

@@ -18,7 +18,8 @@ describe('ref', () => {
   })
 
   it('takes an output as a step gave it, no copy and no part, since their origin is not known', () => {
-    for (const other of [{ ...output }, output.lines, {}]) expect(() => ref(other)).toThrow(expect.objectContaining({ code: 'plan.unknown_reference' }))
+    for (const other of [{ ...output }, output.lines, {}])
+      expect(() => ref(other)).toThrow(expect.objectContaining({ code: 'plan.unknown_reference' }))
   })
 
   it('takes the outputs of several steps for different ones, though they are equal', () => {

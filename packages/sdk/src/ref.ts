@@ -46,7 +46,11 @@ export function ref<T extends object, const P extends Pointers<T> | (string & {}
   pointer?: [At<T, P>] extends [never] ? (string extends P ? P : Pointers<T>) : P,
 ): At<T, P> {
   const step = origins.get(output)
-  if (step === undefined) throw new MusterError('plan.unknown_reference', 'ref() takes an output as a step gave it, not a copy or a part of one')
+  if (step === undefined)
+    throw new MusterError(
+      'plan.unknown_reference',
+      'ref() takes an output as a step gave it, not a copy or a part of one',
+    )
   const token = step.replaceAll('~', '~0').replaceAll('/', '~1')
   // A reference stands for the value until the step is started; its type is therefore the value's.
   return { $ref: `#/steps/${token}/output${pointer ?? ''}` } as unknown as At<T, P>

@@ -58,7 +58,9 @@ describe('types', () => {
     editor(async (_, step) => {
       expectTypeOf(await step.tool(match, { invoice: 'i' })).toEqualTypeOf<Matched>()
       expectTypeOf(await step.agent(clerk, { invoice: 'i' })).toEqualTypeOf<{ paid: boolean }>()
-      expectTypeOf(await step.agent(clerk, { invoice: 'i' }, { until: 'parked' })).toEqualTypeOf<ChildResult<{ paid: boolean }>>()
+      expectTypeOf(await step.agent(clerk, { invoice: 'i' }, { until: 'parked' })).toEqualTypeOf<
+        ChildResult<{ paid: boolean }>
+      >()
       expectTypeOf(await step.model('default', 'hello')).toEqualTypeOf<string>()
       // @ts-expect-error a tool gets its own input
       await step.tool(pay, { payee: 'x', amount: 'ten' })
@@ -78,7 +80,9 @@ describe('types', () => {
       expectTypeOf(await step.map(['a', 'b'], each, { concurrency: 2 })).toEqualTypeOf<Matched[]>()
       const settled = await step.map(['a', 'b'], each, { concurrency: 2, settle: true })
       expectTypeOf(settled).toEqualTypeOf<Settled<Matched>>()
-      expectTypeOf(await step.map(settled.ok, (m) => step.tool(pay, { payee: ref(m, '/payee'), amount: ref(m, '/amount') }))).toEqualTypeOf<{ receipt: string }[]>()
+      expectTypeOf(
+        await step.map(settled.ok, (m) => step.tool(pay, { payee: ref(m, '/payee'), amount: ref(m, '/amount') })),
+      ).toEqualTypeOf<{ receipt: string }[]>()
       // @ts-expect-error items are what `each` takes
       await step.map([1], each)
     })
@@ -119,7 +123,7 @@ describe('types', () => {
       // @ts-expect-error a plan has code or steps
       plan({ name: 'p', version: '1', input: z.object({}) })
       // @ts-expect-error the input has no such field
-      plan({ name: 'p', version: '1', input: z.object({}), run: async (_, { folder }) => folder })
+      plan({ name: 'p', version: '1', input: z.object({ file: z.string() }), run: async (_, { folder }) => folder })
       // @ts-expect-error an effect is one of four
       tool({ name: 't', effect: 'sometimes', input: z.object({}), output: z.object({}), run: () => ({}) })
     })

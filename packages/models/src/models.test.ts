@@ -1,0 +1,280 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { LLMock } from '@copilotkit/aimock'
+import { MusterError } from '@muster/protocol'
+import { APIUserAbortError } from 'openai'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { ModelRequest } from './message.ts'
+import { createModels, type ModelsOptions, withReferences } from './models.ts'
+import type { Price } from './price.ts'
+
+const apiKey = 'sk-s3cret-0123456789'
+const prices: Price[] = [{ model: 'm', inputUsd: 2, cachedUsd: 0.5, outputUsd: 8, since: '2026-01-01', source: 'test' }]
+const server = new LLMock({ port: 0, host: '127.0.0.1', logLevel: 'silent' })
+let baseUrl: string
+
+beforeAll(async () => {
+  baseUrl = `${await server.start()}/v1`
+})
+afterAll(() => server.stop())
+beforeEach(() => {
+  server.reset()
+})
+
+const models = (options: Partial<ModelsOptions> = {}) =>
+  createModels({ routes: { default: { model: 'm', baseUrl, apiKey } }, prices, ...options })
+const ask = (content: string, more: Partial<ModelRequest> = {}): ModelRequest => ({
+  messages: [{ role: 'user', content }],
+  ...more,
+})
+const lastBody = () => JSON.parse(JSON.stringify(server.getLastRequest()?.body)) as Record<string, unknown>
+
+async function failure(promise: Promise<unknown>): Promise<MusterError> {
+  const error = await promise.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  if (error instanceof MusterError) return error
+  throw error ?? new Error('did not fail')
+}
+
+/** A server that answers with exactly this, for what the mock does not send. */
+async function withAnswer<T>(
+  status: number,
+  body: unknown,
+  use: (baseUrl: string, calls: () => number) => Promise<T>,
+): Promise<T> {
+  let calls = 0
+  const exact = createServer((_, response) => {
+    calls++
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  })
+  await new Promise<void>((resolve) => exact.listen(0, '127.0.0.1', resolve))
+  try {
+    return await use(`http://127.0.0.1:${(exact.address() as AddressInfo).port}`, () => calls)
+  } finally {
+    exact.closeAllConnections()
+    exact.close()
+  }
+}
+
+const at = (url: string) => models({ routes: { default: { model: 'm', baseUrl: url, apiKey } } })
+
+describe('invoke', () => {
+  it('gives text, the model that answered, its usage and what it cost', async () => {
+    server.onMessage('hello', {
+      content: 'Good day.',
+      model: 'm-2026-05-01',
+      usage: { prompt_tokens: 1000, completion_tokens: 500 },
+    })
+    expect(await models().invoke('default', ask('hello'))).toEqual({
+      text: 'Good day.',
+      toolCalls: [],
+      usage: { inputTokens: 1000, outputTokens: 500, cachedTokens: 0 },
+      model: 'm-2026-05-01',
+      costUsd: (1000 * 2 + 500 * 8) / 1e6,
+    })
+  })
+
+  it('counts cached tokens at their own price', () =>
+    withAnswer(
+      200,
+      {
+        model: 'm',
+        choices: [{ index: 0, message: { role: 'assistant', content: 'x' } }],
+        usage: { prompt_tokens: 1000, completion_tokens: 0, prompt_tokens_details: { cached_tokens: 600 } },
+      },
+      async (url) => {
+        const { usage, costUsd } = await at(url).invoke('default', ask('x'))
+        expect(usage).toEqual({ inputTokens: 1000, outputTokens: 0, cachedTokens: 600 })
+        expect(costUsd).toBeCloseTo((400 * 2 + 600 * 0.5) / 1e6, 12)
+      },
+    ))
+
+  it('gives tool calls with their arguments as the model wrote them', async () => {
+    server.onMessage('pay', { toolCalls: [{ id: 'c1', name: 'ledger_pay', arguments: '{"amount": 5}' }] })
+    const tools = [
+      {
+        name: 'ledger_pay',
+        description: 'Pays.',
+        parameters: { type: 'object', properties: { amount: { type: 'number' } } },
+      },
+    ]
+    const reply = await models().invoke('default', ask('pay', { tools }))
+    expect(reply).toMatchObject({
+      text: null,
+      toolCalls: [{ id: 'c1', name: 'ledger_pay', arguments: '{"amount": 5}' }],
+    })
+    expect(lastBody()).toMatchObject({ model: 'm', tools: [{ type: 'function', function: tools[0] }] })
+  })
+
+  it('sends a conversation with its tool calls and results, and the schema of the answer', async () => {
+    server.on({}, { content: '{"ok":true}' })
+    const messages: ModelRequest['messages'] = [
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: 'pay' },
+      { role: 'assistant', content: null, toolCalls: [{ id: 'c1', name: 'pay', arguments: '{}' }] },
+      { role: 'tool', callId: 'c1', content: '"done"' },
+    ]
+    const output = { name: 'answer', schema: { type: 'object' } }
+    await models().invoke('default', { messages, output, idempotencyKey: 'idem' })
+    expect(lastBody()).toMatchObject({
+      messages: [
+        { role: 'system', content: 'Be brief.' },
+        { role: 'user', content: 'pay' },
+        {
+          role: 'assistant',
+          content: null,
+          tool_calls: [{ id: 'c1', type: 'function', function: { name: 'pay', arguments: '{}' } }],
+        },
+        { role: 'tool', tool_call_id: 'c1', content: '"done"' },
+      ],
+      response_format: { type: 'json_schema', json_schema: output },
+    })
+    expect(server.getLastRequest()?.headers['idempotency-key']).toBe('idem')
+  })
+
+  it.each([
+    ['fast', 'small'],
+    ['another-model', 'another-model'],
+    ['constructor', 'constructor'],
+  ])('leads the route %s to the model %s', async (route, model) => {
+    server.on({}, { content: 'x' })
+    const routed = models({
+      routes: { default: { model: 'm', baseUrl, apiKey }, fast: { model: 'small', baseUrl, apiKey } },
+    })
+    await routed.invoke(route, ask('x'))
+    expect(lastBody().model).toBe(model)
+  })
+
+  it('costs nothing where no price is known', async () => {
+    server.on({}, { content: 'x', model: 'unknown', usage: { prompt_tokens: 10, completion_tokens: 10 } })
+    expect(await models({ prices: [] }).invoke('default', ask('x'))).toMatchObject({
+      costUsd: 0,
+      usage: { inputTokens: 10 },
+    })
+  })
+
+  it('fails when the model refuses or gives no answer', async () => {
+    const refusal = {
+      model: 'm',
+      choices: [{ index: 0, message: { role: 'assistant', content: null, refusal: 'I will not.' } }],
+    }
+    await withAnswer(200, refusal, async (url) => {
+      expect(await failure(at(url).invoke('default', ask('x')))).toMatchObject({
+        code: 'model.failed',
+        message: 'm refused: I will not.',
+      })
+    })
+    await withAnswer(200, { model: 'm', choices: [] }, async (url) => {
+      expect(await failure(at(url).invoke('default', ask('x')))).toMatchObject({
+        code: 'model.failed',
+        message: 'm gave no answer',
+      })
+    })
+  })
+})
+
+describe('errors', () => {
+  it.each([
+    [429, 'model.unavailable'],
+    [500, 'model.unavailable'],
+    [503, 'model.unavailable'],
+    [400, 'model.failed'],
+    [401, 'model.failed'],
+    [404, 'model.failed'],
+  ])('HTTP %i is %s, with what the provider said and never the key', async (status, code) => {
+    server.on({}, { error: { message: `the key ${apiKey} is no good`, type: 'some_error' }, status })
+    const error = await failure(models().invoke('default', ask('x')))
+    expect(error.code).toBe(code)
+    expect(error.message).toMatch(/^m: .*the key \*\*\* is no good/)
+    expect(`${error.stack} ${JSON.stringify(error.toProblem())} ${String(error.cause)}`).not.toContain('s3cret')
+  })
+
+  it('tries again what may pass, and not what was refused', async () => {
+    const count = (status: number) =>
+      withAnswer(status, { error: { message: 'no' } }, async (url, calls) => {
+        await failure(at(url).invoke('default', ask('x')))
+        return calls()
+      })
+    expect(await count(503)).toBe(3)
+    expect(await count(400)).toBe(1)
+  })
+
+  it('a server that is not there is model.unavailable', async () => {
+    const { port, close } = await new Promise<{ port: number; close: () => Promise<unknown> }>((resolve) => {
+      const gone = createServer().listen(0, '127.0.0.1', () => {
+        resolve({ port: (gone.address() as AddressInfo).port, close: () => new Promise((done) => gone.close(done)) })
+      })
+    })
+    await close()
+    expect(await failure(at(`http://127.0.0.1:${port}`).invoke('default', ask('x')))).toMatchObject({
+      code: 'model.unavailable',
+      message: 'm: Connection error.',
+    })
+  })
+
+  it('a call that takes too long is model.unavailable', async () => {
+    const slow = createServer(() => {}).listen(0, '127.0.0.1')
+    await new Promise((resolve) => slow.once('listening', resolve))
+    const url = `http://127.0.0.1:${(slow.address() as AddressInfo).port}`
+    const error = await failure(
+      models({ routes: { default: { model: 'm', baseUrl: url, apiKey } }, timeoutMs: 50 }).invoke('default', ask('x')),
+    )
+    expect(error.code).toBe('model.unavailable')
+    slow.closeAllConnections()
+    slow.close()
+  })
+
+  it('an abort ends the call at once, and is no error of the model', async () => {
+    const hanging = createServer(() => {}).listen(0, '127.0.0.1')
+    await new Promise((resolve) => hanging.once('listening', resolve))
+    const url = `http://127.0.0.1:${(hanging.address() as AddressInfo).port}`
+    const abort = new AbortController()
+    setTimeout(() => abort.abort(), 30)
+    await expect(at(url).invoke('default', ask('x', { signal: abort.signal }))).rejects.toBeInstanceOf(
+      APIUserAbortError,
+    )
+    hanging.closeAllConnections()
+    hanging.close()
+  })
+})
+
+describe('reserveUsd', () => {
+  it('is no less than what a call of this size costs, in any script and with tools', async () => {
+    const tools = [{ name: 't', description: 'x'.repeat(3000), parameters: { type: 'object' } }]
+    const latin = models().reserveUsd('default', ask('word '.repeat(600)))
+    expect(latin).toBeGreaterThan((600 * 2 + 4096 * 8) / 1e6)
+    // A character of Chinese is about a token.
+    expect(models().reserveUsd('default', ask('字'.repeat(3000)))).toBeGreaterThan((3000 * 2 + 4096 * 8) / 1e6)
+    expect(models().reserveUsd('default', ask('x', { tools }))).toBeGreaterThan((1000 * 2 + 4096 * 8) / 1e6)
+  })
+
+  it('refuses to guess: a model without a price under a money limit is model.no_price, unless it is free', () => {
+    const of = (free: boolean) => models({ routes: { default: { model: 'unknown', baseUrl, apiKey, free } } })
+    expect(() => of(false).reserveUsd('default', ask('x'))).toThrow(expect.objectContaining({ code: 'model.no_price' }))
+    expect(of(true).reserveUsd('default', ask('x'))).toBe(0)
+  })
+
+  it('knows a dated snapshot by its family', () => {
+    expect(models().reserveUsd('m-2026-05-01', ask('x'))).toBe(models().reserveUsd('default', ask('x')))
+  })
+})
+
+describe('withReferences', () => {
+  it('lets a model pass a reference in place of any top-level value, and changes nothing else', () => {
+    const schema = { type: 'object', properties: { amount: { type: 'number' } }, required: ['amount'] }
+    const reference = {
+      type: 'object',
+      properties: { $ref: { type: 'string' } },
+      required: ['$ref'],
+      additionalProperties: false,
+    }
+    expect(withReferences(schema)).toEqual({
+      ...schema,
+      properties: { amount: { anyOf: [{ type: 'number' }, reference] } },
+    })
+    expect(schema.properties.amount).toEqual({ type: 'number' })
+    expect(withReferences({ type: 'string' })).toEqual({ type: 'string' })
+  })
+})

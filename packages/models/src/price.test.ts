@@ -1,0 +1,51 @@
+import { describe, expect, it } from 'vitest'
+import { costOf, type Price, priceOf } from './price.ts'
+import prices from './prices.json' with { type: 'json' }
+
+const price: Price = { model: 'm', inputUsd: 2, cachedUsd: 0.5, outputUsd: 8, since: '2026-01-01', source: 'test' }
+
+describe('priceOf', () => {
+  it('finds a model, and a dated snapshot by its family', () => {
+    expect(priceOf('gpt-5')?.model).toBe('gpt-5')
+    expect(priceOf('gpt-5-2025-08-07')?.model).toBe('gpt-5')
+    expect(priceOf('gpt-5-mini-2025-08-07')?.model).toBe('gpt-5-mini')
+  })
+
+  it('prefers a price of the snapshot itself', () => {
+    const own = { ...price, model: 'm-2026-05-01', inputUsd: 3 }
+    expect(priceOf('m-2026-05-01', [price, own])).toBe(own)
+  })
+
+  it.each(['gpt-5-codex', 'gpt', 'gpt-5-2025', 'gpt-5-2025-08-07-x', ''])(
+    'gives no price of another model: %j',
+    (model) => {
+      expect(priceOf(model)).toBeUndefined()
+    },
+  )
+})
+
+describe('costOf', () => {
+  it('counts cached tokens as part of the input, at their own price', () => {
+    expect(costOf(price, { inputTokens: 1_000_000, cachedTokens: 400_000, outputTokens: 500_000 })).toBeCloseTo(
+      0.6 * 2 + 0.4 * 0.5 + 0.5 * 8,
+      10,
+    )
+    expect(costOf(price, { inputTokens: 0, cachedTokens: 0, outputTokens: 0 })).toBe(0)
+  })
+
+  it('is never negative, whatever a server counts', () => {
+    expect(costOf(price, { inputTokens: 10, cachedTokens: 1000, outputTokens: 0 })).toBeGreaterThan(0)
+  })
+})
+
+describe('the price table', () => {
+  it('has each model once, with a day, a source, and cached input no dearer than fresh', () => {
+    expect(new Set(prices.map(({ model }) => model)).size).toBe(prices.length)
+    for (const { model, inputUsd, cachedUsd, outputUsd, since, source } of prices) {
+      expect(source, model).not.toBe('')
+      expect(since, model).toMatch(/^\d{4}-\d{2}-\d{2}$/)
+      expect(cachedUsd, model).toBeLessThanOrEqual(inputUsd)
+      expect(outputUsd, model).toBeGreaterThan(0)
+    }
+  })
+})
