@@ -128,21 +128,24 @@ function isAllReferences(input: Json): boolean {
 function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly Label[]): Decision {
   const { definition, by } = run.created
   const { policy } = step.spec
-  const shown = shownText(step, input, labels)
   return run.services.policy.decide({
     tenant: run.tenant,
     principal: { type: definition.kind === 'agent' ? 'Agent' : 'Plan', name: definition.name },
     action: policy.action,
     resource: policy.resource,
     labels,
-    // An approval holds for exactly what was shown.
-    approvals: step.verdicts
-      .filter((verdict) => verdict.verdict === 'approve' && !verdict.doubt && verdict.shownText === shown)
-      .map((verdict) => verdict.role),
+    approvals: step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)),
     user: by.user,
     spentUsd: run.totals.costUsd,
     input,
   })
+}
+
+/** Roles whose approval holds: for exactly what was shown. */
+function approvalsOf(step: StepState, shown: string): string[] {
+  return step.verdicts.flatMap(({ verdict, doubt, shownText, role }) =>
+    verdict === 'approve' && !doubt && shownText === shown ? [role] : [],
+  )
 }
 
 function shown(step: StepState, input: Json, labels: readonly Label[]): Json {
