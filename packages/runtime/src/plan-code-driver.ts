@@ -118,8 +118,8 @@ export function planCodeDriver(
       if (!call || !outcome) return
       seen = joinLabels(seen, outcome.labels)
       if (outcome.status === 'ok') {
-        // A copy of its own, so that the plan cannot change what is recorded.
-        const output: Json = structuredClone(outcome.output)
+        // A copy of its own, so that the plan cannot change what is recorded; of JSON, this is the quickest.
+        const output: Json = JSON.parse(JSON.stringify(outcome.output))
         markOutput(output, spec.id)
         call.resolve(output)
       } else {
