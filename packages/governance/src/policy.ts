@@ -72,11 +72,9 @@ export class PolicySet {
   }
 
   decide(request: PolicyRequest): Decision {
-    // First, since this depends on what a remembered decision does not.
-    const context = this.#context(request)
-    if (typeof context === 'string') return { effect: 'deny', policies: [], set: this.hash, errors: [context] }
-    if (this.#isVolatile(request.action, { type: request.resource.type, id: request.resource.name }))
-      return this.#evaluate(request, context)
+    const problem = this.problem(request)
+    if (problem !== undefined) return { effect: 'deny', policies: [], set: this.hash, errors: [problem] }
+    if (!this.isSteady(request.action, request.resource)) return this.#evaluate(request, this.#context(request))
     const { tenant, principal, action, resource, labels, approvals, user } = request
     const key = JSON.stringify([
       tenant,
@@ -92,10 +90,15 @@ export class PolicySet {
     ])
     const known = this.#remembered.get(key)
     if (known) return known
-    const decision = this.#evaluate(request, context)
+    const decision = this.#evaluate(request, this.#context(request))
     if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear()
     this.#remembered.set(key, decision)
     return decision
+  }
+
+  /** Whether a decision holds for every request with the same principal, action, resource, labels, approvals and user. */
+  isSteady(action: Action, resource: PolicyRequest['resource']): boolean {
+    return !this.#isVolatile(action, { type: resource.type, id: resource.name })
   }
 
   #evaluate(request: PolicyRequest, context: Context): Decision {
@@ -148,65 +151,71 @@ export class PolicySet {
     return roles.sort().find((role) => role !== undefined && !approvals.includes(role))
   }
 
-  /** What policies see besides who, what and where; a sentence when it cannot be represented. */
-  #context(request: PolicyRequest): Context | string {
-    const spent = decimal(request.spentUsd)
-    if (spent === undefined) return 'spent cannot be represented in Cedar'
+  /** Why Cedar cannot be asked: a number that it would have to round. Undefined when it can. */
+  problem({ action, spentUsd, input }: Pick<PolicyRequest, 'action' | 'spentUsd' | 'input'>): string | undefined {
+    if (!isDecimal(spentUsd)) return 'spent cannot be represented in Cedar'
+    if (action !== 'tool:call' || input === null || typeof input !== 'object' || Array.isArray(input)) return undefined
+    for (const field of Object.keys(input)) {
+      const type = this.#inputTypes.get(field)
+      const value = input[field]
+      if (type === undefined || value === null || value === undefined || fits(value, type)) continue
+      return `input.${field} cannot be represented in Cedar`
+    }
+    return undefined
+  }
+
+  /** What policies see besides who, what and where; of the input, the fields that the schema knows. */
+  #context(request: PolicyRequest): Context {
     const context: Context = {
       labels: [...request.labels],
       approvals: [...request.approvals],
       user: request.user,
-      spent,
+      spent: decimal(request.spentUsd),
     }
-    if (request.action === 'tool:call') {
-      const input = this.#input(request.input ?? {})
-      if (typeof input === 'string') return input
-      context.input = input
+    if (request.action !== 'tool:call') return context
+    const values: Record<string, CedarValueJson> = {}
+    const { input } = request
+    if (input !== null && typeof input === 'object' && !Array.isArray(input)) {
+      for (const [field, value] of Object.entries(input)) {
+        const type = this.#inputTypes.get(field)
+        if (type !== undefined && value !== null && value !== undefined) values[field] = cedarValue(value, type)
+      }
     }
+    context.input = values
     return context
   }
-
-  /** The input's fields that the schema knows, as Cedar values; a sentence when one cannot be represented. */
-  #input(input: Json): Record<string, CedarValueJson> | string {
-    const values: Record<string, CedarValueJson> = {}
-    if (input === null || typeof input !== 'object' || Array.isArray(input)) return values
-    for (const [field, value] of Object.entries(input)) {
-      const type = this.#inputTypes.get(field)
-      if (type === undefined || value === null || value === undefined) continue
-      const cedar = cedarValue(value, type)
-      if (cedar === undefined) return `input.${field} cannot be represented in Cedar`
-      values[field] = cedar
-    }
-    return values
-  }
 }
 
-function cedarValue(value: Json, type: InputType): CedarValueJson | undefined {
+/** Whether a value can be given to Cedar exactly (a decimal: to four digits after the point). */
+function fits(value: Json, type: InputType): boolean {
   switch (type.type) {
     case 'String':
-      return typeof value === 'string' ? value : undefined
+      return typeof value === 'string'
     case 'Boolean':
-      return typeof value === 'boolean' ? value : undefined
+      return typeof value === 'boolean'
     case 'Long':
-      return Number.isSafeInteger(value) && typeof value === 'number' ? value : undefined
+      return Number.isSafeInteger(value)
     case 'Extension':
-      return typeof value === 'number' ? decimal(value) : undefined
-    case 'Set': {
-      if (!Array.isArray(value)) return undefined
-      const members: CedarValueJson[] = []
-      for (const item of value) {
-        const member = cedarValue(item, type.element)
-        if (member === undefined) return undefined
-        members.push(member)
-      }
-      return members
-    }
+      return typeof value === 'number' && isDecimal(value)
+    case 'Set':
+      return Array.isArray(value) && value.every((item) => fits(item, type.element))
   }
 }
 
-/** Cedar's decimal has four digits after the point; more are rounded. Undefined beyond what a double holds exactly. */
-function decimal(value: number): CedarValueJson | undefined {
-  if (!(Math.abs(value) <= 2 ** 53 / 10_000)) return undefined
+/** A value that fits, as Cedar takes it. */
+function cedarValue(value: Json, type: InputType): CedarValueJson {
+  if (type.type === 'Set' && Array.isArray(value)) return value.map((item) => cedarValue(item, type.element))
+  if (type.type === 'Extension') return decimal(Number(value))
+  return value as string | boolean | number // the types that are left, by `fits`
+}
+
+/** Beyond this a double has no four digits after the point. */
+function isDecimal(value: number): boolean {
+  return Math.abs(value) <= 2 ** 53 / 10_000
+}
+
+/** Cedar's decimal has four digits after the point; more are rounded. */
+function decimal(value: number): CedarValueJson {
   return { __extn: { fn: 'decimal', arg: value.toFixed(4) } }
 }
 

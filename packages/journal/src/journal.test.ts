@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { genesis, verifyJournal } from '@muster/audit'
-import { newId, type StoredEntry } from '@muster/protocol'
+import { type Json, type NewEntry, newId, type StoredEntry } from '@muster/protocol'
 import { type RedisService, startRedis } from '@muster/stack'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -30,6 +30,7 @@ beforeAll(async () => {
     onWake: (run) => woken.push(run),
     onParentMail: (run) => mailed.push(run),
     onError: () => {},
+    onDrain: () => {},
   })
 })
 afterAll(async () => {
@@ -77,17 +78,19 @@ async function hold(run: string): Promise<Held> {
   return state
 }
 
+const append = (pen: RunWriter, entry: NewEntry, content?: Json) =>
+  writer.append(pen, JSON.stringify(entry).slice(1, -1), content === undefined ? undefined : JSON.stringify(content))
 const note = (pen: RunWriter, text: string) =>
-  writer.append(pen, { type: 'message.ignored', at: 1, about: 'child', step: text }, { text })
+  append(pen, { type: 'message.ignored', at: 1, about: 'child', step: text }, { text })
 const durable = (pen: RunWriter, seq: number) => new Promise<void>((resolve) => pen.whenDurable(seq, resolve))
 const park = (pen: RunWriter) => {
-  const seq = writer.append(pen, { type: 'run.parked', at: 1, waiting: ['s'] })
+  const seq = append(pen, { type: 'run.parked', at: 1, waiting: ['s'] })
   writer.close(pen, { op: 'park', status: 'waiting', summary: {} })
   return seq
 }
 const end = (pen: RunWriter, parent?: { run: string; message: string }) => {
   const usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
-  const seq = writer.append(pen, {
+  const seq = append(pen, {
     type: 'run.ended',
     at: 1,
     status: 'succeeded',

@@ -1,5 +1,5 @@
 import { contentDigest, link, saltContent } from '@muster/audit'
-import { type Json, MusterError, type NewEntry, type RunStatus } from '@muster/protocol'
+import { type Json, MusterError, type RunStatus } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
 
@@ -50,6 +50,8 @@ export class RunWriter {
   sent: number
   entries = ''
   contents = ''
+  /** Characters in the two. */
+  unsent = 0
   taken = 0
   close: Close | undefined
   /** Contents on their way to the blob store: the run's entries wait for them. */
@@ -108,10 +110,15 @@ export interface WriterOptions {
   /** A message was left for a parent that some worker holds. */
   onParentMail: (run: string) => void
   onError: (error: Error) => void
+  /** Characters that may wait for Redis before `full` says so: a slow disk must not fill the memory. 32 million unless given. */
+  unwrittenMax?: number
+  /** It was full and is not any more. */
+  onDrain: () => void
 }
 
 /** Batches under way at once; entries that come meanwhile gather into the next, larger batch. */
 const IN_FLIGHT_MAX = 4
+const UNWRITTEN_MAX = 32 * 1024 * 1024
 
 /**
  * Group commit: all entries that all runs of the worker wrote in one tick go to Redis in one Lua call.
@@ -123,17 +130,27 @@ export class Writer {
   #dirty: RunWriter[] = []
   #scheduled = false
   #inFlight = 0
+  readonly #unwrittenMax: number
+  #unwritten = 0
+  #full = false
 
   constructor(options: WriterOptions) {
     this.#options = options
+    this.#unwrittenMax = options.unwrittenMax ?? UNWRITTEN_MAX
   }
 
-  /** Adds an entry to a run's journal; gives its place. Durable later: see `RunWriter.whenDurable`. */
-  append(to: RunWriter, entry: NewEntry, content?: Json): number {
+  /**
+   * Adds an entry to a run's journal; gives its place. Durable later: see `RunWriter.whenDurable`.
+   *
+   * @param fields the entry's fields but `v`, `seq` and `content`, as JSON without the braces
+   * @param content the content that lies beside it, as JSON
+   */
+  append(to: RunWriter, fields: string, content?: string): number {
     const seq = to.seq + 1
-    let salted = content === undefined ? '' : saltContent(JSON.stringify(content))
+    let salted = content === undefined ? '' : saltContent(content)
     const digest = salted === '' ? undefined : contentDigest(salted)
-    const bytes = JSON.stringify({ v: 1, seq, ...entry, content: digest })
+    const bytes =
+      digest === undefined ? `{"v":1,"seq":${seq},${fields}}` : `{"v":1,"seq":${seq},${fields},"content":"${digest}"}`
     const hash = link(to.head, bytes)
     if (digest !== undefined && salted.length > CONTENT_INLINE_MAX) {
       this.#offload(to, digest, salted)
@@ -145,8 +162,16 @@ export class Writer {
     const separator = to.entries === '' ? '' : '\n'
     to.entries += `${separator}${hash} ${bytes}`
     to.contents += separator + salted
+    to.unsent += bytes.length + salted.length
+    this.#unwritten += bytes.length + salted.length
+    if (this.#unwritten > this.#unwrittenMax) this.#full = true
     this.#mark(to)
     return seq
+  }
+
+  /** So much waits for Redis that nothing should be added which can wait; `onDrain` tells when it can. */
+  get full(): boolean {
+    return this.#full
   }
 
   /** Says that the next batch also removes the first `count` messages of the run's inbox. */
@@ -189,6 +214,7 @@ export class Writer {
       (error: Error) => {
         this.#options.onError(error)
         to.drop('gap')
+        this.#again()
       },
     )
   }
@@ -199,8 +225,11 @@ export class Writer {
     const batch: RunWriter[] = []
     const blocked: RunWriter[] = []
     for (const run of this.#dirty) {
-      if (run.lost) run.dirty = false
-      else if (run.offloading > 0) blocked.push(run)
+      if (run.lost) {
+        run.dirty = false
+        this.#written(run.unsent)
+        run.unsent = 0
+      } else if (run.offloading > 0) blocked.push(run)
       else if (run.entries !== '') {
         run.dirty = false
         batch.push(run)
@@ -215,6 +244,7 @@ export class Writer {
     const names: string[] = [keys.pending, keys.ended]
     const args: (string | number)[] = [clock()]
     const ends: number[] = []
+    let size = 0
     for (const run of batch) {
       const { close } = run
       const parent = close?.parent
@@ -223,6 +253,8 @@ export class Writer {
       args.push(run.run, run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken)
       args.push(close?.op ?? '', close?.status ?? '', close?.summary ?? '', parent?.run ?? '', parent?.message ?? '')
       ends.push(run.seq)
+      size += run.unsent
+      run.unsent = 0
       run.sent = run.seq
       run.entries = ''
       run.contents = ''
@@ -232,17 +264,27 @@ export class Writer {
     redis.musterAppend(names.length, ...names, ...args).then(
       (reply) => {
         this.#inFlight--
+        this.#written(size)
         this.#settle(batch, ends, reply)
         this.#again()
       },
       (error: Error) => {
         // Whether the batch was written is unknown: every run of it starts anew from what is stored.
         this.#inFlight--
+        this.#written(size)
         this.#options.onError(error)
         for (const run of batch) run.drop('gap')
         this.#again()
       },
     )
+  }
+
+  #written(size: number): void {
+    this.#unwritten -= size
+    // Half, so that it does not stutter at the edge.
+    if (!this.#full || this.#unwritten > this.#unwrittenMax / 2) return
+    this.#full = false
+    this.#options.onDrain()
   }
 
   #again(): void {

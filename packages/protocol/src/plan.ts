@@ -82,15 +82,25 @@ export function eachReference(value: Json, visit: (ref: string, path: string) =>
   }
 }
 
-/** The value with every reference replaced by what `lookup` gives for it. */
+/** The value with every reference replaced by what `lookup` gives for it; itself where it holds none. */
 export function resolveReferences(value: Json, lookup: (ref: string) => Json): Json {
+  if (value === null || typeof value !== 'object') return value
   const ref = referenceOf(value)
   if (ref !== undefined) return lookup(ref)
-  if (Array.isArray(value)) return value.map((item) => resolveReferences(item, lookup))
-  if (value !== null && typeof value === 'object') {
-    return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, resolveReferences(child, lookup)]))
+  if (Array.isArray(value)) {
+    const items = value.map((item) => resolveReferences(item, lookup))
+    return items.some((item, i) => item !== value[i]) ? items : value
   }
-  return value
+  const keys = Object.keys(value)
+  let entries: [string, Json][] | undefined
+  for (const [i, key] of keys.entries()) {
+    const child = value[key] as Json // its own key
+    const resolved = resolveReferences(child, lookup)
+    if (resolved === child) continue
+    entries ??= keys.map((key) => [key, value[key] as Json])
+    entries[i] = [key, resolved]
+  }
+  return entries ? Object.fromEntries(entries) : value
 }
 
 /** What a plan step takes, references and all. */

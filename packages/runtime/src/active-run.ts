@@ -2,6 +2,7 @@ import { checkBudget, joinLabels, tightest } from '@muster/governance'
 import { type LostReason, type Message, RunWriter } from '@muster/journal'
 import {
   type Actor,
+  type Decision,
   type EntryOf,
   type Json,
   type Label,
@@ -14,11 +15,12 @@ import {
 import type { RunHandle } from '@muster/scheduler'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { withBlobs } from './content.ts'
+import { endedText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
 import { type Recorded, type RecordedStep, readRecorded } from './recorded.ts'
 import type { Services } from './services.ts'
-import type { Outcome, StepSpec, StepState } from './step.ts'
-import { beginStep, checkReplayed, childEnded, takeVerdict } from './step-life.ts'
+import type { Operation, Outcome, StepSpec, StepState } from './step.ts'
+import { abortStep, beginStep, checkReplayed, childEnded, takeVerdict } from './step-life.ts'
 
 /** How an activation ended: the run ended or parked, or its journal is no longer ours to continue. */
 export type Closed = 'ended' | 'parked' | LostReason
@@ -54,6 +56,8 @@ export class ActiveRun {
   /** How it ended for this worker; never rejects. */
   readonly closed: Promise<Closed>
   readonly steps = new Map<string, StepState>()
+  /** Decisions that hold for every like step of this run. */
+  readonly decisions = new Map<Operation, { labels: readonly Label[]; decision: Decision }>()
   readonly totals: Totals = { steps: 0, costUsd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
   input: Json = null
   /** A plan that came with the run. */
@@ -68,6 +72,8 @@ export class ActiveRun {
   /** False while the journal is replayed: steps are taken up and not yet scheduled. */
   #live = false
   #waiting = 0
+  /** Steps whose outcome is there and waits to be durable before it is handed on. */
+  #undelivered = 0
   #parkScheduled = false
   #mailing = false
   #mailAgain = false
@@ -173,8 +179,9 @@ export class ActiveRun {
   step(spec: StepSpec): StepState {
     if (this.steps.has(spec.id)) throw new MusterError('plan.failed', `two steps have the name "${spec.id}"`)
     const recorded = this.#recorded.get(spec.id)
-    if (recorded && (recorded.kind !== spec.kind || recorded.target !== spec.target)) {
-      throw changed(`step "${spec.id}" was ${recorded.kind} ${recorded.target} and is now ${spec.kind} ${spec.target}`)
+    const { kind, target } = spec.operation
+    if (recorded && (recorded.kind !== kind || recorded.target !== target)) {
+      throw changed(`step "${spec.id}" was ${recorded.kind} ${recorded.target} and is now ${kind} ${target}`)
     }
     const step: StepState = {
       spec,
@@ -189,6 +196,7 @@ export class ActiveRun {
       intended: false,
       beganAt: recorded?.beganAt ?? 0,
       abort: undefined,
+      timer: undefined,
     }
     this.steps.set(spec.id, step)
     if (this.#live && !this.over) this.#schedule(step)
@@ -210,7 +218,13 @@ export class ActiveRun {
   }
 
   append(entry: NewEntry, content?: Json): number {
-    return this.services.writer.append(this.#writer, entry, content)
+    const fields = JSON.stringify(entry).slice(1, -1)
+    return this.appendText(fields, content === undefined ? undefined : JSON.stringify(content))
+  }
+
+  /** Appends an entry that is JSON text already: its fields without the braces, and its content. */
+  appendText(fields: string, content?: string): number {
+    return this.services.writer.append(this.#writer, fields, content)
   }
 
   /** Digest of the content of the entry appended last. */
@@ -246,6 +260,18 @@ export class ActiveRun {
       this.#waiting--
     }
     step.outcome = outcome
+    if (this.services.outcomes === 'ahead') this.#handOn(step)
+    else {
+      this.#undelivered++
+      this.whenDurable(this.#writer.seq, () => {
+        this.#undelivered--
+        if (!this.over) this.#handOn(step)
+      })
+    }
+  }
+
+  /** Gives an outcome to what depends on it. */
+  #handOn(step: StepState): void {
     if (step.handle !== undefined) this.services.scheduler.settle(step.handle)
     try {
       this.#driver?.ended(step)
@@ -288,21 +314,10 @@ export class ActiveRun {
       const begun = step.intended || step.inDoubt || step.waiting !== undefined
       if (step.outcome || !begun) continue
       // A child run that nobody waits for any more is not to go on; one that has ended needs no cancelling.
-      if ('child' in step.spec.action)
+      if ('child' in step.spec.operation.action)
         journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
       // Its effect may still happen outside; the journal says that nobody waited for it.
-      const { kind, target } = step.spec
-      this.append({
-        type: 'step.ended',
-        at: clock(),
-        step: step.spec.id,
-        kind,
-        target,
-        attempt: Math.max(step.attempt, 1),
-        labels: [],
-        status: 'cancelled',
-        durationMs: step.beganAt === 0 ? 0 : clock() - step.beganAt,
-      })
+      this.appendText(endedText(step, clock(), [], 'cancelled'))
     }
     const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
     const usage = { inputTokens, outputTokens, cachedTokens }
@@ -346,7 +361,7 @@ export class ActiveRun {
   }
 
   #park(): void {
-    if (this.over || !this.#live || this.#mailing || this.#waiting === 0) return
+    if (this.over || !this.#live || this.#mailing || this.#waiting === 0 || this.#undelivered > 0) return
     const waiting: StepState[] = []
     for (const step of this.steps.values()) {
       if (step.waiting) waiting.push(step)
@@ -445,10 +460,10 @@ export class ActiveRun {
     this.over = true
     clearTimeout(this.#deadline)
     let reason: MusterError | undefined
-    for (const { outcome, abort } of this.steps.values()) {
-      if (outcome || !abort) continue
+    for (const step of this.steps.values()) {
+      if (step.outcome || step.decision === undefined) continue
       reason ??= new MusterError('run.cancelled', `the run has ${how === 'ended' ? 'ended' : 'left this worker'}`)
-      abort.abort(reason)
+      abortStep(step, reason)
     }
     this.services.scheduler.closeRun(this.slot)
     this.services.pump()

@@ -200,7 +200,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
       }
     },
     ended(step) {
-      const { kind, target } = step.spec
+      const { kind, target } = step.spec.operation
       const { outcome } = step
       if (kind === 'model' || target.startsWith('session.')) {
         if (outcome?.status !== 'ok') {

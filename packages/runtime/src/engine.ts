@@ -1,6 +1,6 @@
 import { type Journal, lostError, Writer } from '@muster/journal'
 import { MusterError, planData } from '@muster/protocol'
-import { Scheduler, type StepHandle } from '@muster/scheduler'
+import { Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
 import { zodIssues } from '@muster/tools'
 import { ActiveRun, type Driver } from './active-run.ts'
@@ -9,6 +9,9 @@ import { planCodeDriver } from './plan-code-driver.ts'
 import { planDataDriver } from './plan-data-driver.ts'
 import type { Services } from './services.ts'
 import type { StepState } from './step.ts'
+
+/** Steps that may begin before the network has its turn: about the work of ten milliseconds. */
+const BURST = 1000
 
 /** Version that a plan which came with its run has. */
 export const INLINE = 'inline'
@@ -25,10 +28,15 @@ export class Engine {
   readonly #writer: Writer
   readonly #scheduler: Scheduler
   readonly #runs = new Map<string, ActiveRun>()
-  readonly #steps = new Map<StepHandle, { run: ActiveRun; step: StepState }>()
+  /** By the scheduler's slot, in step: whose it is. */
+  readonly #runOf: (ActiveRun | undefined)[] = []
+  readonly #stepOf: (StepState | undefined)[] = []
   readonly #ready: StepHandle[] = []
   #pumping = false
+  /** Steps begun since I/O had its turn. */
+  #begun = 0
   #timer: NodeJS.Timeout | undefined
+  #timerAt = Number.POSITIVE_INFINITY
 
   constructor(options: EngineOptions) {
     const { journal, memory, log } = options
@@ -51,6 +59,7 @@ export class Engine {
             )
       },
       onError: (error) => log.error({ err: error }, 'journal not written'),
+      onDrain: () => this.#pump(),
     })
     this.#services = {
       ...options,
@@ -59,7 +68,9 @@ export class Engine {
       schedule: (run, step) => {
         const after = step.spec.after?.flatMap((on) => (on.outcome || on.handle === undefined ? [] : [on.handle])) ?? []
         step.handle = this.#scheduler.addStep(run.slot, after)
-        this.#steps.set(step.handle, { run, step })
+        const slot = slotOf(step.handle)
+        this.#runOf[slot] = run
+        this.#stepOf[slot] = step
         this.#pump()
       },
       pump: () => this.#pump(),
@@ -92,7 +103,6 @@ export class Engine {
       this.#runs.set(id, run)
       const how = await this.#drive(run)
       if (this.#runs.get(id) === run) this.#runs.delete(id)
-      for (const { handle } of run.steps.values()) if (handle !== undefined) this.#steps.delete(handle)
       // A message came while it was about to park: take it again at once.
       if (how === 'mail') continue
       if (how === 'ended' || how === 'parked') return
@@ -125,18 +135,49 @@ export class Engine {
   #pump(): void {
     if (this.#pumping) return
     this.#pumping = true
-    queueMicrotask(() => {
-      this.#pumping = false
-      const { clock } = this.#services
-      this.#scheduler.poll(clock(), this.#ready)
-      for (const handle of this.#ready.splice(0)) {
-        const entry = this.#steps.get(handle)
-        entry?.run.begin(entry.step)
-      }
-      clearTimeout(this.#timer)
-      const next = this.#scheduler.nextTimer
-      if (next !== Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.#pump(), Math.max(next - clock(), 1))
-    })
+    // Steps that end at once would keep the promises' queue busy for ever; now and then it is the network's turn.
+    if (this.#begun < BURST) queueMicrotask(this.#start)
+    else setImmediate(this.#start)
+  }
+
+  readonly #start = (): void => {
+    this.#pumping = false
+    if (this.#begun >= BURST || this.#begun === 0) {
+      this.#begun = 1
+      setImmediate(() => {
+        this.#begun = 0
+      })
+    }
+    // What waits for the journal goes on when that has caught up.
+    if (this.#writer.full) return
+    const now = this.#services.clock()
+    const ready = this.#ready
+    this.#scheduler.poll(now, ready)
+    this.#begun += ready.length
+    for (const handle of ready) {
+      const slot = slotOf(handle)
+      const step = this.#stepOf[slot]
+      // A step before it may have ended its run.
+      if (step?.handle === handle) this.#runOf[slot]?.begin(step)
+    }
+    ready.length = 0
+    this.#setTimer(now)
+  }
+
+  /** One timer for all: it is moved only when the next thing to come has changed. */
+  #setTimer(now: number): void {
+    const next = this.#scheduler.nextTimer
+    if (next === this.#timerAt) return
+    clearTimeout(this.#timer)
+    this.#timerAt = next
+    if (next === Number.POSITIVE_INFINITY) return
+    this.#timer = setTimeout(
+      () => {
+        this.#timerAt = Number.POSITIVE_INFINITY
+        this.#pump()
+      },
+      Math.min(Math.max(next - now, 1), 2 ** 31 - 1),
+    )
   }
 }
 

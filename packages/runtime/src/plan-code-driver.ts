@@ -118,8 +118,8 @@ export function planCodeDriver(
       if (!call || !outcome) return
       seen = joinLabels(seen, outcome.labels)
       if (outcome.status === 'ok') {
-        // A copy of its own, so that the plan cannot change what is recorded; of JSON, this is the quickest.
-        const output: Json = JSON.parse(JSON.stringify(outcome.output))
+        // Its own, so that the plan cannot change what others read.
+        const output: Json = JSON.parse(outcome.text)
         markOutput(output, spec.id)
         call.resolve(output)
       } else {

@@ -14,6 +14,19 @@ import type { ActiveRun, Driver } from './active-run.ts'
 import type { StepSpec, StepState } from './step.ts'
 import { agentStep, modelStep, type Place, toolStep } from './steps.ts'
 
+type Graph = ReturnType<typeof planGraph>
+
+const graphs = new WeakMap<PlanData, Graph>()
+
+/** The graph of a plan; worked out once for the plans that the worker carries. */
+function graphOf(plan: PlanData): Graph {
+  const known = graphs.get(plan)
+  if (known) return known
+  const graph = planGraph(plan)
+  graphs.set(plan, graph)
+  return graph
+}
+
 /** Drives a plan as data: the whole graph is known at the start, and the scheduler follows its edges. */
 export function planDataDriver(run: ActiveRun, plan: PlanData): Driver {
   const steps = new Map<string, StepState>()
@@ -35,7 +48,7 @@ export function planDataDriver(run: ActiveRun, plan: PlanData): Driver {
   return {
     asynchronous: false,
     start() {
-      const graph = planGraph(plan)
+      const graph = graphOf(plan)
       open = graph.length
       for (const { id, step, after } of graph) {
         leaves.add(id)

@@ -3,7 +3,7 @@ import { contentJson, genesis, link } from '@muster/audit'
 import { OFFLOADED } from '@muster/journal'
 import { type Entry, type Json, MusterError, type StoredEntry } from '@muster/protocol'
 import type { Totals } from './active-run.ts'
-import type { Outcome, Verdict, Waiting } from './step.ts'
+import { Outcome, type Verdict, type Waiting } from './step.ts'
 
 /** What the journal tells of one step. */
 export interface RecordedStep {
@@ -122,12 +122,12 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
       to.totals.outputTokens += entry.usage?.outputTokens ?? 0
       to.totals.cachedTokens += entry.usage?.cachedTokens ?? 0
       if (entry.retry) break
-      step.ended = {
-        status: entry.status,
-        output: text === undefined || entry.status !== 'ok' ? null : JSON.parse(text),
-        error: entry.error,
-        labels: entry.labels,
-      }
+      step.ended = new Outcome(
+        entry.status,
+        text === undefined || entry.status !== 'ok' ? 'null' : text,
+        entry.labels,
+        entry.error,
+      )
       to.totals.steps++
       to.order.push(entry.step)
       break

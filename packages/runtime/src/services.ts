@@ -22,6 +22,8 @@ export interface Services {
   log: Logger
   clock: () => number
   random: () => number
+  /** `strict`: what depends on an outcome goes on when that is durable. `ahead`: at once; only effects wait. */
+  outcomes: 'ahead' | 'strict'
   /** Name of this worker, unique among those alive. */
   worker: string
   /** Puts a step under the scheduler; it is begun when its turn comes. */

@@ -15,9 +15,10 @@ import {
 } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { type ChildReport, childResult, startChild } from './child.ts'
+import { endedText, intentText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
 import { isRetryable, retryDelayMs } from './retry.ts'
-import type { Call, Executed, StepState } from './step.ts'
+import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type StepState } from './step.ts'
 
 /**
  * The life of one step: resolve its input, decide, journal the intent, wait for the barrier, execute,
@@ -25,15 +26,17 @@ import type { Call, Executed, StepState } from './step.ts'
  */
 export function beginStep(run: ActiveRun, step: StepState): void {
   const { spec } = step
+  const { operation } = spec
   let input: Json
   let labels: readonly Label[]
+  let prepared: unknown
   let decision: Decision
   step.beganAt = run.services.clock()
   try {
     ;({ input, labels } = resolveInput(run, step))
     checkUnchanged(step, input)
-    spec.check?.(input)
-    run.checkBudget(run.limits.usd === undefined ? 0 : (spec.reserveUsd?.(input) ?? 0))
+    prepared = operation.prepare?.(input)
+    run.checkBudget(run.limits.usd === undefined ? 0 : (operation.reserveUsd?.(input) ?? 0))
     decision = decide(run, step, input, labels)
   } catch (error) {
     const failure = toMusterError(error)
@@ -55,34 +58,29 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     endDenied(
       run,
       step,
-      new MusterError('policy.denied', `${spec.policy.action} ${spec.policy.resource.name} is denied: ${by}`),
+      new MusterError('policy.denied', `${operation.policy.action} ${operation.policy.resource.name} is denied: ${by}`),
       labels,
       input,
     )
   } else if (decision.effect === 'ask') {
     waitForPerson(run, step, 'approval', input, labels, decision)
-  } else if (step.inDoubt && spec.effect === 'once' && !step.verdicts.some((verdict) => verdict.doubt)) {
+  } else if (step.inDoubt && operation.effect === 'once' && !step.verdicts.some((verdict) => verdict.doubt)) {
     resolveDoubt(run, step, input, labels)
-  } else if (spec.effect === 'pure') {
+  } else if (operation.effect === 'pure') {
     step.attempt++
-    execute(run, step, input, labels)
+    execute(run, step, input, prepared, labels)
   } else {
     step.attempt++
     step.intended = true
-    const seq = run.append(
-      {
-        type: 'step.intent',
-        at: step.beganAt,
-        ...subject(step, labels),
-        effect: spec.effect,
-        idempotencyKey: idempotencyKey(run, step),
-        decision,
-        ...(spec.request ? { request: hash('sha256', run.salt + spec.request(input), 'hex') } : {}),
-      },
-      spec.keepInput ? input : undefined,
+    const seq = run.appendText(
+      intentText(step, labels, decision, {
+        idempotencyKey: idempotencyKey(run.id, step),
+        ...(operation.request ? { request: hash('sha256', run.salt + operation.request(input), 'hex') } : {}),
+      }),
+      operation.keepInput ? JSON.stringify(input) : undefined,
     )
     // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
-    run.whenDurable(seq, () => execute(run, step, input, labels))
+    run.whenDurable(seq, () => execute(run, step, input, prepared, labels))
   }
 }
 
@@ -120,25 +118,40 @@ function resolveInput(run: ActiveRun, step: StepState): { input: Json; labels: r
 
 /** Whether nothing in the input was written by who wrote the step: each top-level value is a reference. */
 function isAllReferences(input: Json): boolean {
-  if (referenceOf(input) !== undefined) return true
   if (input === null || typeof input !== 'object' || Array.isArray(input)) return false
-  return Object.values(input).every((value) => referenceOf(value) !== undefined)
+  if (referenceOf(input) !== undefined) return true
+  for (const key in input) if (referenceOf(input[key] as Json) === undefined) return false
+  return true
 }
 
 function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly Label[]): Decision {
+  const { operation } = step.spec
+  const { action, resource } = operation.policy
+  const { policy } = run.services
+  const known = run.decisions.get(operation)
+  const spentUsd = run.totals.costUsd
+  if (
+    known?.labels === labels &&
+    step.verdicts.length === 0 &&
+    policy.problem({ action, spentUsd, input }) === undefined
+  )
+    return known.decision
   const { definition, by } = run.created
-  const { policy } = step.spec
-  return run.services.policy.decide({
+  const decision = policy.decide({
     tenant: run.tenant,
     principal: { type: definition.kind === 'agent' ? 'Agent' : 'Plan', name: definition.name },
-    action: policy.action,
-    resource: policy.resource,
+    action,
+    resource,
     labels,
     approvals: step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)),
     user: by.user,
-    spentUsd: run.totals.costUsd,
+    spentUsd,
     input,
   })
+  // Within a run the rest of the question stays the same.
+  if (step.verdicts.length === 0 && policy.isSteady(action, resource))
+    run.decisions.set(operation, { labels, decision })
+  return decision
 }
 
 /** Roles whose approval holds: for exactly what was shown. */
@@ -149,7 +162,8 @@ function approvalsOf(step: StepState, shown: string): string[] {
 }
 
 function shown(step: StepState, input: Json, labels: readonly Label[]): Json {
-  return { step: step.spec.id, kind: step.spec.kind, target: step.spec.target, input, labels: [...labels] }
+  const { kind, target } = step.spec.operation
+  return { step: step.spec.id, kind, target, input, labels: [...labels] }
 }
 
 function shownText(step: StepState, input: Json, labels: readonly Label[]): string {
@@ -187,7 +201,8 @@ export function takeVerdict(run: ActiveRun, step: StepState, verdict: 'approve' 
  * the outcome; when it surely did not, it may run; when nobody can tell, a person decides.
  */
 function resolveDoubt(run: ActiveRun, step: StepState, input: Json, labels: readonly Label[]): void {
-  const reconcile = 'child' in step.spec.action ? undefined : step.spec.action.reconcile
+  const { action } = step.spec.operation
+  const reconcile = 'child' in action ? undefined : action.reconcile
   const ask = (): void => {
     if (!run.over && step.decision) waitForPerson(run, step, 'doubt', input, labels, step.decision)
   }
@@ -195,132 +210,152 @@ function resolveDoubt(run: ActiveRun, step: StepState, input: Json, labels: read
     ask()
     return
   }
-  guarded(step, () => reconcile(call(run, step, input, labels))).then(
+  within(
+    step,
+    reconcile(new Call(run, step, input, undefined, labels)),
     (found) => {
       if (run.over) return
       step.inDoubt = false
       if (found) endOk(run, step, found, labels)
       else beginStep(run, step)
     },
-    (error: Error) => {
+    (error) => {
       run.services.log.warn({ run: run.id, step: step.spec.id, err: error }, 'reconcile failed')
       ask()
     },
   )
 }
 
-function execute(run: ActiveRun, step: StepState, input: Json, labels: readonly Label[]): void {
+function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown, labels: readonly Label[]): void {
   if (run.over) return
-  const { spec } = step
-  const what = call(run, step, input, labels)
-  const { action } = spec
+  const { kind, effect, action } = step.spec.operation
+  const call = new Call(run, step, input, prepared, labels)
   if ('child' in action) {
-    const agent = run.services.app.agents.get(action.child.agent)
-    startChild(run.services, run.created.by, action.child, what, run.limitsLeft(agent?.manifest.limits ?? {})).then(
-      (child) => {
-        // A quick child may have told of its end before this.
-        if (run.over || step.outcome) return
-        run.append({ type: 'step.waiting', at: run.services.clock(), ...subject(step, labels), for: 'child', child })
-        run.wait(step, { for: 'child', child, role: undefined, shown: undefined, shownText: undefined })
-      },
-      (error) => endFailed(run, step, toMusterError(error), labels),
-    )
+    waitForChild(run, step, action.child, call)
     return
   }
-  guarded(step, () => action.execute(what)).then(
-    (executed) => endOk(run, step, executed, labels),
+  const failed = (error: unknown) => {
+    const failure = toMusterError(error, kind === 'tool' ? 'tool.failed' : 'internal')
+    // After a time-out nobody knows whether it happened: not to be repeated, and not a plain failure either.
+    if (failure.code === 'step.timeout' && effect === 'once' && !run.over) {
+      step.inDoubt = true
+      resolveDoubt(run, step, input, labels)
+    } else endFailed(run, step, failure, labels)
+  }
+  let executed: Executed | Promise<Executed>
+  try {
+    executed = action.execute(call)
+  } catch (error) {
+    failed(error)
+    return
+  }
+  // What is done at once needs no promise and no time limit.
+  if (executed instanceof Promise) within(step, executed, (value) => endOk(run, step, value, labels), failed)
+  else endOk(run, step, executed, labels)
+}
+
+function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: Call): void {
+  const agent = run.services.app.agents.get(child.agent)
+  startChild(run.services, run.created.by, child, call, run.limitsLeft(agent?.manifest.limits ?? {})).then(
+    (id) => {
+      // A quick child may have told of its end before this.
+      if (run.over || step.outcome) return
+      run.append({
+        type: 'step.waiting',
+        at: run.services.clock(),
+        ...subject(step, call.labels),
+        for: 'child',
+        child: id,
+      })
+      run.wait(step, { for: 'child', child: id, role: undefined, shown: undefined, shownText: undefined })
+    },
+    (error) => endFailed(run, step, toMusterError(error), call.labels),
+  )
+}
+
+const TIMER_MAX_MS = 2 ** 31 - 1
+
+/** Waits for what a tool or model does under the step's time limit, whether or not it heeds its signal. */
+function within<T>(
+  step: StepState,
+  work: Promise<T>,
+  done: (value: T) => void,
+  failed: (error: unknown) => void,
+): void {
+  const { id, operation } = step.spec
+  const timeoutMs = step.spec.timeoutMs ?? operation.timeoutMs
+  let over = false
+  const timer = setTimeout(
+    () => {
+      over = true
+      const error = new MusterError('step.timeout', `step "${id}" took longer than ${timeoutMs} ms`)
+      abortStep(step, error)
+      failed(error)
+    },
+    Math.min(timeoutMs, TIMER_MAX_MS),
+  )
+  step.timer = timer
+  work.then(
+    (value) => {
+      clearTimeout(timer)
+      if (!over) done(value)
+    },
     (error) => {
-      const failure = toMusterError(error, spec.kind === 'tool' ? 'tool.failed' : 'internal')
-      // After a time-out nobody knows whether it happened: not to be repeated, and not a plain failure either.
-      if (failure.code === 'step.timeout' && spec.effect === 'once' && !run.over) {
-        step.inDoubt = true
-        resolveDoubt(run, step, input, labels)
-      } else endFailed(run, step, failure, labels)
+      clearTimeout(timer)
+      if (!over) failed(error)
     },
   )
 }
 
-function call(run: ActiveRun, step: StepState, input: Json, labels: readonly Label[]): Call {
-  step.abort = new AbortController()
-  return {
-    input,
-    labels,
-    signal: step.abort.signal,
-    idempotencyKey: idempotencyKey(run, step),
-    run: run.id,
-    step: step.spec.id,
-    tenant: run.tenant,
-  }
-}
-
-function idempotencyKey(run: ActiveRun, step: StepState): string {
-  return `${run.id}/${step.spec.id}`
-}
-
-/** Runs what a tool or model does under the step's time limit, whether or not it heeds its signal. */
-async function guarded<T>(step: StepState, work: () => Promise<T>): Promise<T> {
-  const { abort } = step
-  const { timeoutMs, id } = step.spec
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      const error = new MusterError('step.timeout', `step "${id}" took longer than ${timeoutMs} ms`)
-      abort?.abort(error)
-      reject(error)
-    }, timeoutMs)
-    abort?.signal.addEventListener('abort', () => reject(abort.signal.reason), { once: true })
-  })
-  try {
-    return await Promise.race([work(), late])
-  } finally {
-    clearTimeout(timer)
-  }
+/** Tells what is under way that nobody waits for it any more. A signal that is asked for later has aborted already. */
+export function abortStep(step: StepState, reason: MusterError): void {
+  clearTimeout(step.timer)
+  step.abort ??= new AbortController()
+  step.abort.abort(reason)
 }
 
 function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels: readonly Label[]): void {
   if (run.over || step.outcome) return
-  const { spec } = step
-  const { kept, removed } = declassify(joinLabels(inputLabels, executed.labels ?? []), spec.declassifies ?? [])
-  run.totals.steps++
-  addUsage(run, executed.usage, executed.costUsd)
-  run.append(
-    {
-      type: 'step.ended',
-      at: run.services.clock(),
-      ...subject(step, kept),
-      status: 'ok',
-      durationMs: run.services.clock() - step.beganAt,
-      ...(step.intended || !step.decision ? {} : { decision: step.decision }),
-      ...(executed.usage ? { usage: executed.usage } : {}),
-      ...(executed.costUsd === undefined ? {} : { costUsd: executed.costUsd }),
-      ...(executed.model === undefined ? {} : { model: executed.model }),
-      ...(removed.length > 0 ? { declassified: removed } : {}),
-    },
-    executed.output,
+  const { text, usage, costUsd, model } = executed
+  const { kept, removed } = declassify(
+    joinLabels(inputLabels, executed.labels ?? []),
+    step.spec.operation.declassifies ?? [],
   )
+  run.totals.steps++
+  addUsage(run, usage, costUsd)
+  const declassified = removed.length > 0 ? removed : undefined
+  run.appendText(endedText(step, run.services.clock(), kept, 'ok', { usage, costUsd, model, declassified }), text)
   step.intended = false
   run.services.telemetry.step(run, step, 'ok', executed)
-  run.settle(step, { status: 'ok', output: executed.output, labels: kept })
+  run.settle(step, new Outcome('ok', text, kept))
 }
 
 function endFailed(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[]): void {
   if (run.over || step.outcome) return
-  const { spec } = step
+  const { attempts, effect } = step.spec.operation
   const { clock, random, scheduler } = run.services
-  const retry = step.attempt > 0 && step.attempt < spec.attempts && isRetryable(error, spec.effect)
+  const retry = step.attempt > 0 && step.attempt < attempts && isRetryable(error, effect)
   const failure = endUnsuccessfully(run, step, error, labels, 'failed', retry)
   if (retry && step.handle !== undefined) {
     scheduler.retry(step.handle, clock() + retryDelayMs(step.attempt, random))
     run.services.pump()
     return
   }
-  run.settle(step, { status: 'failed', output: null, error: failure, labels })
+  run.settle(step, new Outcome('failed', 'null', labels, failure))
 }
 
 /** The journal keeps what was denied: an auditor asks for it more often than for what was allowed. */
 function endDenied(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[], input: Json): void {
-  const failure = endUnsuccessfully(run, step, error, labels, 'denied', false, step.spec.keepInput ? input : undefined)
-  run.settle(step, { status: 'denied', output: null, error: failure, labels })
+  const failure = endUnsuccessfully(
+    run,
+    step,
+    error,
+    labels,
+    'denied',
+    false,
+    step.spec.operation.keepInput ? JSON.stringify(input) : undefined,
+  )
+  run.settle(step, new Outcome('denied', 'null', labels, failure))
 }
 
 function endUnsuccessfully(
@@ -330,22 +365,12 @@ function endUnsuccessfully(
   labels: readonly Label[],
   status: 'failed' | 'denied',
   retry: boolean,
-  content?: Json,
+  content?: string,
 ): StepError {
-  const { clock } = run.services
   const failure = { code: error.code, message: error.message.slice(0, 4096) }
   if (!retry) run.totals.steps++
-  run.append(
-    {
-      type: 'step.ended',
-      at: clock(),
-      ...subject(step, labels),
-      status,
-      durationMs: clock() - step.beganAt,
-      ...(step.intended || !step.decision ? {} : { decision: step.decision }),
-      error: failure,
-      ...(retry ? { retry } : {}),
-    },
+  run.appendText(
+    endedText(step, run.services.clock(), labels, status, { error: failure, retry: retry || undefined }),
     content,
   )
   step.intended = false
@@ -355,10 +380,11 @@ function endUnsuccessfully(
 
 /** The child run of a step has ended, or waits for a person and the step wanted to know. */
 export function childEnded(run: ActiveRun, step: StepState, report: ChildReport): void {
-  const until = 'child' in step.spec.action ? step.spec.action.child.until : 'ended'
+  const { action } = step.spec.operation
+  const until = 'child' in action ? action.child.until : 'ended'
   const { labels } = report
   const executed: Executed = {
-    output: until === 'parked' ? childResult(report) : report.output,
+    text: JSON.stringify(until === 'parked' ? childResult(report) : report.output),
     labels,
     costUsd: report.costUsd,
   }
@@ -369,17 +395,9 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
   addUsage(run, undefined, report.costUsd)
   const error = report.error ?? { code: 'internal', message: `child run ${report.run} is ${report.status}` }
   run.totals.steps++
-  run.append({
-    type: 'step.ended',
-    at: run.services.clock(),
-    ...subject(step, labels),
-    status: 'failed',
-    durationMs: run.services.clock() - step.beganAt,
-    costUsd: report.costUsd,
-    error,
-  })
+  run.appendText(endedText(step, run.services.clock(), labels, 'failed', { costUsd: report.costUsd, error }))
   step.intended = false
-  run.settle(step, { status: 'failed', output: null, error, labels })
+  run.settle(step, new Outcome('failed', 'null', labels, error))
 }
 
 function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {
@@ -390,6 +408,7 @@ function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {
 }
 
 function subject(step: StepState, labels: readonly Label[]) {
-  const { id, kind, target } = step.spec
+  const { id, operation } = step.spec
+  const { kind, target } = operation
   return { step: id, kind, target, attempt: Math.max(step.attempt, 1), labels: [...labels] }
 }

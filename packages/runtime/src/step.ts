@@ -2,21 +2,54 @@ import type { Action } from '@muster/governance'
 import type { Decision, Effect, Json, Label, StepError, StepKind, StepStatus, Usage } from '@muster/protocol'
 import type { StepHandle } from '@muster/scheduler'
 
-/** What a step is given when it is executed. */
-export interface Call {
+/** What a step is given when it is executed; a tool gets it as its context. */
+export class Call {
   /** Input with every reference resolved. */
-  input: Json
-  labels: readonly Label[]
-  signal: AbortSignal
-  idempotencyKey: string
-  run: string
-  step: string
-  tenant: string
+  readonly input: Json
+  /** What the operation made of the input when it was checked. */
+  readonly prepared: unknown
+  readonly labels: readonly Label[]
+  readonly idempotencyKey: string
+  readonly run: string
+  readonly step: string
+  readonly tenant: string
+  readonly #state: StepState
+
+  constructor(
+    run: { id: string; tenant: string },
+    state: StepState,
+    input: Json,
+    prepared: unknown,
+    labels: readonly Label[],
+  ) {
+    this.input = input
+    this.prepared = prepared
+    this.labels = labels
+    this.idempotencyKey = idempotencyKey(run.id, state)
+    this.run = run.id
+    this.step = state.spec.id
+    this.tenant = run.tenant
+    this.#state = state
+    // Made when it is asked for: most tools never do.
+    state.abort = undefined
+  }
+
+  /** Aborts on cancel, on timeout and when the worker has lost the run. */
+  get signal(): AbortSignal {
+    this.#state.abort ??= new AbortController()
+    return this.#state.abort.signal
+  }
+}
+
+/** What the outside may use to recognise a repeat: the same for every attempt. */
+export function idempotencyKey(run: string, step: StepState): string {
+  return `${run}/${step.spec.id}`
 }
 
 /** What executing gives, besides the output: what it adds to labels and what it cost. */
 export interface Executed {
-  output: Json
+  /** The output as JSON text: it is encoded once, for the journal and for whoever reads it. */
+  text: string
   /** Labels that the step itself adds to those of its input. */
   labels?: readonly Label[]
   usage?: Usage
@@ -30,46 +63,67 @@ export interface ChildSpec {
   until: 'ended' | 'parked'
 }
 
-/** One step as a driver adds it to the graph. */
-export interface StepSpec {
-  /** Unique within the run and the same on every replay. */
-  id: string
+/** What a step does, wherever it stands: made once per tool, and shared by all steps that call it. */
+export interface Operation {
   kind: StepKind
   /** Tool name, model route, agent or memory operation. */
   target: string
-  /** Steps that must have ended first. */
-  after?: readonly StepState[]
-  /** May hold references to outputs of other steps and to the run's input. */
-  input: Json
-  /** Labels of what in the input is not a reference. */
-  labels: readonly Label[]
   effect: Effect
   attempts: number
   timeoutMs: number
   declassifies?: readonly Label[]
-  /** Throws when the input is not what the step takes; asked before the policy is. */
-  check?: (input: Json) => void
   policy: { action: Action; resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent'; name: string; effect?: string } }
   /** Whether the journal keeps the input beside the intent; a model's messages are in the entries before it. */
   keepInput: boolean
+  /** Checks the input and gives what `execute` takes; throws when it is not what the step takes. Before the policy is asked. */
+  prepare?: (input: Json) => unknown
   /** The most that it may cost on this input, US dollars. */
   reserveUsd?: (input: Json) => number
   /** The exact request of a model call on this input, whose digest the intent holds. */
   request?: (input: Json) => string
   action:
     | {
-        execute: (call: Call) => Promise<Executed>
+        execute: (call: Call) => Executed | Promise<Executed>
         reconcile?: ((call: Call) => Promise<Executed | undefined>) | undefined
       }
     | { child: ChildSpec }
 }
 
-/** How a step ended. */
-export interface Outcome {
-  status: StepStatus
-  output: Json
-  error?: StepError | undefined
+/** One step as a driver adds it to the graph. */
+export interface StepSpec {
+  /** Unique within the run and the same on every replay. */
+  id: string
+  operation: Operation
+  /** Steps that must have ended first. */
+  after?: readonly StepState[]
+  /** May hold references to outputs of other steps and to the run's input. */
+  input: Json
+  /** Labels of what in the input is not a reference. */
   labels: readonly Label[]
+  /** Where it is not the operation's own. */
+  timeoutMs?: number
+}
+
+/** How a step ended. Its output stays JSON text until somebody wants to look into it. */
+export class Outcome {
+  readonly status: StepStatus
+  readonly text: string
+  readonly labels: readonly Label[]
+  readonly error: StepError | undefined
+  #output: Json | undefined
+
+  constructor(status: StepStatus, text: string, labels: readonly Label[], error?: StepError) {
+    this.status = status
+    this.text = text
+    this.labels = labels
+    this.error = error
+  }
+
+  /** The output; shared by all who read it, so not to be changed. */
+  get output(): Json {
+    this.#output ??= JSON.parse(this.text) as Json // text is what JSON.stringify gave
+    return this.#output
+  }
 }
 
 export interface Waiting {
@@ -108,4 +162,6 @@ export interface StepState {
   /** Milliseconds since the epoch. */
   beganAt: number
   abort: AbortController | undefined
+  /** Runs while an attempt does. */
+  timer: NodeJS.Timeout | undefined
 }

@@ -4,7 +4,7 @@ import { MusterError } from '@muster/protocol'
 import type { Agent } from '@muster/sdk'
 import type { Tool } from '@muster/tools'
 import type { ActiveRun } from './active-run.ts'
-import type { Call, StepSpec, StepState } from './step.ts'
+import type { Call, Operation, StepSpec, StepState } from './step.ts'
 
 /** Where a step stands in the graph: its name, its input, and what else it waits for. */
 export interface Place {
@@ -15,18 +15,13 @@ export interface Place {
   after?: readonly StepState[]
 }
 
-/** A call of a tool. */
-export function toolStep(tool: Tool, place: Place): StepSpec {
-  const context = ({ signal, idempotencyKey, run, step, tenant }: Call) => ({
-    signal,
-    idempotencyKey,
-    run,
-    step,
-    tenant,
-  })
-  const { reconcile } = tool
-  return {
-    ...place,
+const toolOperations = new WeakMap<Tool, Operation>()
+
+function toolOperation(tool: Tool): Operation {
+  const known = toolOperations.get(tool)
+  if (known) return known
+  const { reconcile, labels } = tool
+  const operation: Operation = {
     kind: 'tool',
     target: tool.name,
     effect: tool.effect,
@@ -34,18 +29,28 @@ export function toolStep(tool: Tool, place: Place): StepSpec {
     timeoutMs: tool.timeoutMs,
     declassifies: tool.declassifies,
     keepInput: true,
-    check: (input) => tool.check(input),
+    prepare: tool.prepare,
     policy: { action: 'tool:call', resource: { type: 'Tool', name: tool.name, effect: tool.effect } },
     action: {
-      execute: async (call) => ({ output: await tool.call(call.input, context(call)), labels: tool.labels }),
+      execute(call) {
+        const text = tool.execute(call.prepared, call)
+        return typeof text === 'string' ? { text, labels } : text.then((text) => ({ text, labels }))
+      },
       reconcile:
         reconcile &&
         (async (call) => {
-          const output = await reconcile(context(call))
-          return output === undefined ? undefined : { output, labels: tool.labels }
+          const output = await reconcile(call)
+          return output === undefined ? undefined : { text: JSON.stringify(output), labels }
         }),
     },
   }
+  toolOperations.set(tool, operation)
+  return operation
+}
+
+/** A call of a tool. */
+export function toolStep(tool: Tool, { id, input, labels, after }: Place): StepSpec {
+  return { id, operation: toolOperation(tool), input, labels, after }
 }
 
 const MODEL_ATTEMPTS = 4
@@ -59,8 +64,7 @@ export function modelStep(
   request: (call: Pick<Call, 'input'>) => ModelRequest,
 ): StepSpec {
   const { models } = run.services
-  return {
-    ...place,
+  const operation: Operation = {
     kind: 'model',
     target: route,
     effect: 'read',
@@ -78,17 +82,17 @@ export function modelStep(
           idempotencyKey: call.idempotencyKey,
         })
         const { text, toolCalls, usage, costUsd, model } = reply
-        return { output: { text, toolCalls: toolCalls.map((toolCall) => ({ ...toolCall })) }, usage, costUsd, model }
+        return { text: JSON.stringify({ text, toolCalls }), usage, costUsd, model }
       },
     },
   }
+  return { ...place, operation }
 }
 
 /** Runs an agent as a child run, with a journal of its own. */
 export function agentStep(agent: Agent, until: 'ended' | 'parked', place: Place): StepSpec {
   const { name, version } = agent
-  return {
-    ...place,
+  const operation: Operation = {
     kind: 'agent',
     target: `${name}@${version}`,
     effect: 'write',
@@ -98,6 +102,7 @@ export function agentStep(agent: Agent, until: 'ended' | 'parked', place: Place)
     policy: { action: 'agent:delegate', resource: { type: 'Agent', name } },
     action: { child: { agent: `${name}@${version}`, until } },
   }
+  return { ...place, operation }
 }
 
 const MEMORY_TIMEOUT_MS = 30_000
@@ -112,14 +117,21 @@ export function memoryStep(
   const reads = operation === 'find' || operation === 'session.read'
   return {
     ...place,
-    kind: 'memory',
-    target: operation,
-    effect: reads ? 'read' : 'write',
-    attempts: 5,
-    timeoutMs: MEMORY_TIMEOUT_MS,
-    keepInput: true,
-    policy: { action: reads ? 'memory:read' : 'memory:write', resource: { type: 'Memory', name: resource } },
-    action: { execute },
+    operation: {
+      kind: 'memory',
+      target: operation,
+      effect: reads ? 'read' : 'write',
+      attempts: 5,
+      timeoutMs: MEMORY_TIMEOUT_MS,
+      keepInput: true,
+      policy: { action: reads ? 'memory:read' : 'memory:write', resource: { type: 'Memory', name: resource } },
+      action: {
+        execute: async (call) => {
+          const { output, labels } = await execute(call)
+          return { text: JSON.stringify(output), labels }
+        },
+      },
+    },
   }
 }
 

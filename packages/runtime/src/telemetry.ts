@@ -55,7 +55,8 @@ export function openTelemetry(): Telemetry {
 
   return {
     step(run, step, status, executed, error) {
-      const { kind, target, id } = step.spec
+      const { id, operation: about } = step.spec
+      const { kind, target } = about
       const name = operation[kind] ?? kind
       const attributes: Attributes = {
         'gen_ai.operation.name': name,

@@ -23,6 +23,13 @@ export interface WorkerOptions {
   lockMs: number
   /** How long an archived run stays in Redis, seconds. */
   journalTtlS: number
+  /**
+   * `ahead` (the default): a `pure` step goes on from an outcome that is not durable yet, since its own
+   * cannot become durable before; effects wait. `strict`: every step waits for the outcomes before it.
+   */
+  outcomes?: 'ahead' | 'strict'
+  /** Whether this worker archives ended runs; true unless given. Some worker must. */
+  archive?: boolean
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -54,6 +61,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     log,
     clock,
     random: Math.random,
+    outcomes: options.outcomes ?? 'ahead',
     worker: name,
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
@@ -73,7 +81,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     onError: (error) => log.warn({ err: error }, 'queue'),
   })
   await activations.ready()
-  const archiver = startArchiver({ journal, memory, worker: name, ttlS: options.journalTtlS, log })
+  const archiver =
+    options.archive === false
+      ? undefined
+      : startArchiver({ journal, memory, worker: name, ttlS: options.journalTtlS, log })
   return {
     name,
     held: () => engine.held,
@@ -83,7 +94,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await Promise.race([drained, grace])
       await engine.close()
       await drained
-      await archiver.close()
+      await archiver?.close()
       await journal.close()
     },
   }

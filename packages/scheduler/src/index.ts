@@ -6,4 +6,5 @@ export {
   type SchedulerOptions,
   type Settled,
   type StepHandle,
+  slotOf,
 } from './scheduler.ts'

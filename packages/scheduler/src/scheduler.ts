@@ -20,6 +20,11 @@ export interface SchedulerOptions {
   concurrency: number
 }
 
+/** A small number that no other living step has: where a caller may keep what belongs to the step. */
+export function slotOf(step: StepHandle): number {
+  return step % SLOTS_MAX
+}
+
 const FREE = 0
 const BLOCKED = 1
 const READY = 2

@@ -89,8 +89,8 @@ describe('tool', () => {
       code: 'input.invalid',
       issues: [{ path: '/n' }],
     })
-    expect(code(() => strict.check({ n: 'x' }))).toBe('input.invalid')
-    expect(code(() => strict.check({ n: 1 }))).toBe('none')
+    expect(code(() => strict.prepare({ n: 'x' }))).toBe('input.invalid')
+    expect(code(() => strict.prepare({ n: 1 }))).toBe('none')
     expect(ran).toBe(0)
   })
 

@@ -1,0 +1,71 @@
+import type { Decision, EntryOf, Label, StepStatus } from '@muster/protocol'
+import type { Operation, StepState } from './step.ts'
+
+/**
+ * The two entries that every step writes, as JSON text put together from parts that are encoded once.
+ * Stringifying them as objects would cost more than all that the scheduler does for the step.
+ */
+
+/** Fields of `step.intent` that only some steps have. */
+type IntentRest = Pick<EntryOf<'step.intent'>, 'idempotencyKey' | 'request'>
+
+export function intentText(step: StepState, labels: readonly Label[], decision: Decision, rest: IntentRest): string {
+  const { effect } = step.spec.operation
+  return `"type":"step.intent","at":${step.beganAt},${subjectText(step, labels)},"effect":"${effect}",${membersOf(rest)},"decision":${decisionText(decision)}`
+}
+
+/** Fields of `step.ended` that only some steps have. */
+type EndedRest = Partial<
+  Pick<EntryOf<'step.ended'>, 'usage' | 'costUsd' | 'model' | 'error' | 'retry' | 'declassified'>
+>
+
+export function endedText(
+  step: StepState,
+  at: number,
+  labels: readonly Label[],
+  status: StepStatus,
+  rest: { [Field in keyof EndedRest]: EndedRest[Field] | undefined } = {},
+): string {
+  const durationMs = step.beganAt === 0 ? 0 : at - step.beganAt
+  let text = `"type":"step.ended","at":${at},${subjectText(step, labels)},"status":"${status}","durationMs":${durationMs}`
+  // Where an intent came before, the decision stands there.
+  if (!step.intended && step.decision) text += `,"decision":${decisionText(step.decision)}`
+  for (const field in rest) {
+    if (rest[field as keyof EndedRest] === undefined) continue
+    return `${text},${membersOf(rest)}`
+  }
+  return text
+}
+
+function subjectText(step: StepState, labels: readonly Label[]): string {
+  const { id, operation } = step.spec
+  const marks = labels.length === 0 ? '[]' : JSON.stringify(labels)
+  return `"step":${JSON.stringify(id)},${operationText(operation)},"attempt":${step.attempt || 1},"labels":${marks}`
+}
+
+const operations = new WeakMap<Operation, string>()
+
+function operationText(operation: Operation): string {
+  let text = operations.get(operation)
+  if (text === undefined) {
+    text = membersOf({ kind: operation.kind, target: operation.target })
+    operations.set(operation, text)
+  }
+  return text
+}
+
+const decisions = new WeakMap<Decision, string>()
+
+function decisionText(decision: Decision): string {
+  let text = decisions.get(decision)
+  if (text === undefined) {
+    text = JSON.stringify(decision)
+    decisions.set(decision, text)
+  }
+  return text
+}
+
+/** An object's members as JSON, without its braces. */
+function membersOf(value: object): string {
+  return JSON.stringify(value).slice(1, -1)
+}
