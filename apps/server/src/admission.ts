@@ -38,7 +38,13 @@ export class Admission {
   /** @throws MusterError `definition.not_found`, `input.invalid`, `plan.cycle`, `plan.unknown_reference`, `plan.invalid` */
   async admit(request: StartRun, tenant: string, by: Actor): Promise<{ run: Created; content: Json }> {
     const { plan, input } = request
-    const common = { run: newId(), tenant, by, ...(request.session === undefined ? {} : { session: request.session }) }
+    const common = {
+      run: newId(),
+      tenant,
+      by,
+      ...(request.session === undefined ? {} : { session: request.session }),
+      ...(request.priority === undefined ? {} : { priority: request.priority }),
+    }
     if (typeof plan === 'object') {
       await this.#checkPlan(plan)
       return {

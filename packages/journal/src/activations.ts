@@ -1,12 +1,7 @@
 import { type Job, Worker } from 'bullmq'
 import { connect, type JournalRedis } from './commands.ts'
-import { type Journal, QUEUE } from './journal.ts'
-
-interface Activation {
-  run: string
-  /** `name@version` of what it executes. */
-  definition: string
-}
+import { type Activation, QUEUE } from './feeder.ts'
+import type { Journal } from './journal.ts'
 
 export interface ActivationOptions {
   concurrency: number
@@ -19,18 +14,39 @@ export interface ActivationOptions {
   onError: (error: Error) => void
 }
 
-/** Takes activations from the queue, and repairs those whose enqueuer died. */
+/** So soon after a run was taken the next is fed, unless many were taken and it is fed sooner; ms. */
+const FEED_LATE_MS = 10
+/** How often the backlog is looked at though nothing was taken; ms. */
+const FEED_IDLE_MS = 1000
+const SWEEP_MS = 5000
+
+/** Takes activations from the queue, keeps the queue fed from the backlog, and repairs what others left half done. */
 export class Activations {
   readonly #worker: Worker
   readonly #connection: JournalRedis
   readonly #mail: JournalRedis
-  readonly #sweeper: NodeJS.Timeout
+  readonly #timers: NodeJS.Timeout[]
+  readonly #feed: () => void
+  readonly #batch: number
+  #taken = 0
+  #late: NodeJS.Timeout | undefined
 
   constructor(journal: Journal, options: ActivationOptions) {
+    // As many wait in BullMQ as this worker holds: a tenant's run is behind no more of another's.
+    this.#feed = () => {
+      clearTimeout(this.#late)
+      this.#late = undefined
+      this.#taken = 0
+      journal.feeder.feed(options.concurrency).catch(options.onError)
+    }
+    this.#batch = Math.ceil(options.concurrency / 2)
     this.#connection = connect(journal.url)
     this.#worker = new Worker<Activation>(
       QUEUE,
-      (job: Job<Activation>) => options.process(job.data.run, job.data.definition),
+      (job: Job<Activation>) => {
+        this.#took()
+        return options.process(job.data.run, job.data.definition)
+      },
       {
         prefix: journal.keys.tag,
         connection: this.#connection,
@@ -45,12 +61,21 @@ export class Activations {
       },
     )
     this.#worker.on('error', options.onError)
+    this.#worker.on('drained', this.#feed)
     this.#mail = connect(journal.url)
     this.#mail.on('message', (_channel: string, run: string) => options.onMail(run))
     this.#mail.subscribe(journal.keys.mail).catch(options.onError)
-    this.#sweeper = setInterval(() => {
-      journal.sweep(5000).catch(options.onError)
-    }, 5000)
+    this.#timers = [
+      setInterval(this.#feed, FEED_IDLE_MS),
+      setInterval(() => journal.sweep(SWEEP_MS).catch(options.onError), SWEEP_MS),
+    ]
+    this.#feed()
+  }
+
+  /** Feeds once for many that are taken at about the same time. */
+  #took(): void {
+    if (++this.#taken >= this.#batch) this.#feed()
+    else this.#late ??= setTimeout(this.#feed, FEED_LATE_MS)
   }
 
   async ready(): Promise<void> {
@@ -59,8 +84,9 @@ export class Activations {
 
   /** Takes no new runs; waits for those at hand unless `force`. */
   async close(force = false): Promise<void> {
-    clearInterval(this.#sweeper)
+    for (const timer of this.#timers) clearInterval(timer)
     await this.#worker.close(force)
+    clearTimeout(this.#late)
     this.#mail.disconnect()
     // BullMQ leaves open what it was given.
     this.#connection.disconnect()

@@ -2,36 +2,35 @@ import { readFileSync } from 'node:fs'
 import { Redis, type RedisOptions } from 'ioredis'
 
 function script(name: string): string {
-  return readFileSync(new URL(`./commands/${name}.lua`, import.meta.url), 'utf8')
+  const text = readFileSync(new URL(`./commands/${name}.lua`, import.meta.url), 'utf8')
+  return text.replace(/^--@include (\w+)$/gm, (_, included: string) => script(included))
 }
 
 const scripts = {
-  musterCreate: { lua: script('create'), numberOfKeys: 5 },
-  musterActivate: { lua: script('activate'), numberOfKeys: 3 },
+  musterCreate: { lua: script('create') },
+  musterPeek: { lua: script('peek') },
+  musterFeed: { lua: script('feed'), numberOfKeys: 7 },
+  musterActivate: { lua: script('activate') },
   musterAppend: { lua: script('append') },
-  musterPost: { lua: script('post'), numberOfKeys: 3 },
+  musterPost: { lua: script('post'), numberOfKeys: 4 },
 }
 
-type Text = string | number
+type Text = string | number | Buffer
+
+/** A record of a stream: its id, and its fields and values in turns. */
+export type StreamRecord = [id: string, fields: string[]]
 
 /** A Redis connection with our Lua commands; each is documented at the top of its file in `commands/`. */
 export interface JournalRedis extends Redis {
-  musterCreate(
-    run: string,
-    log: string,
-    index: string,
-    pending: string,
-    key: string,
-    ...args: Text[]
-  ): Promise<[number, string?, string?]>
+  musterCreate(keys: number, ...keysAndArgs: Text[]): Promise<[number, string?, string?][]>
+  musterPeek(keys: number, ...keysAndArgs: Text[]): Promise<([] | [hash: string, bytes: string, content: string])[]>
+  musterFeed(...keysAndArgs: Text[]): Promise<[shapes: string[], runs: (string | number)[]]>
   musterActivate(
-    run: string,
-    inbox: string,
-    pending: string,
-    id: string,
-  ): Promise<[] | [epoch: number, seq: number, head: string, meta: string]>
+    keys: number,
+    ...keysAndArgs: Text[]
+  ): Promise<([] | [epoch: number, seq: number, head: string, meta: string, records: StreamRecord[]])[]>
   musterAppend(keys: number, ...keysAndArgs: Text[]): Promise<number[]>
-  musterPost(run: string, inbox: string, pending: string, id: string, now: number, message: string): Promise<number>
+  musterPost(...keysAndArgs: Text[]): Promise<number>
 }
 
 export function connect(url: string, options: RedisOptions = {}): JournalRedis {

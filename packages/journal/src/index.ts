@@ -1,7 +1,10 @@
 /** Journals of runs on Redis: create, append under an epoch, read, follow, and the queue of activations. */
 export { type ActivationOptions, Activations } from './activations.ts'
+export type { Created, CreateOptions } from './creation.ts'
 export { EndedRuns } from './ended-runs.ts'
-export { Journal, type JournalOptions, type Message, type RunRecord } from './journal.ts'
+export type { NewRun } from './first-entry.ts'
+export { type Hold, Journal, type JournalOptions, type Message } from './journal.ts'
+export type { RunRecord } from './run-record.ts'
 export {
   CONTENT_INLINE_MAX,
   type LostReason,

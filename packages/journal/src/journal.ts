@@ -1,49 +1,33 @@
-import { hash } from 'node:crypto'
 import { once } from 'node:events'
-import { contentDigest, genesis, link, saltContent } from '@muster/audit'
 import {
   type Actor,
   type AppManifest,
   type DefinitionManifest,
-  definitionManifest,
-  type Entry,
   type EntryOf,
   type Json,
   MusterError,
-  type RunStatus,
   type StoredEntry,
   type ToolManifest,
-  toolManifest,
 } from '@muster/protocol'
 import { Queue } from 'bullmq'
-import { connect, type JournalRedis } from './commands.ts'
+import { connect, type JournalRedis, type StreamRecord } from './commands.ts'
+import { type Created, type CreateOptions, Creation } from './creation.ts'
+import { type Activation, Feeder, QUEUE } from './feeder.ts'
+import type { NewRun } from './first-entry.ts'
 import { Keys } from './keys.ts'
+import * as manifests from './manifests.ts'
 import { decodeRecord } from './record.ts'
+import { timeOf } from './run-id.ts'
+import { parseCreated, queuedRunRecord, type RunRecord, toRecord } from './run-record.ts'
+import { SharedCalls } from './shared-calls.ts'
 import { Tail } from './tail.ts'
-import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './writer.ts'
-
-/** BullMQ queue of activations: one job is one activation of one run. */
-export const QUEUE = 'activations'
-
-/** How long an idempotency key is remembered, in seconds: a week. */
-const IDEMPOTENCY_TTL_S = 7 * 24 * 3600
+import type { Offload } from './writer.ts'
 
 /** What comes to a run from outside while it runs or waits. */
 export type Message =
   | { type: 'cancel'; by: Actor }
   | { type: 'approval'; step: string; verdict: 'approve' | 'deny'; shown: string; by: Actor; role: string }
   | { type: 'child'; step: string; run: string }
-
-/** What is known of a run without reading its journal. */
-export interface RunRecord {
-  id: string
-  status: RunStatus
-  epoch: number
-  seq: number
-  head: string
-  created: EntryOf<'run.created'>
-  summary: Json | undefined
-}
 
 export interface JournalOptions {
   url: string
@@ -53,8 +37,20 @@ export interface JournalOptions {
   failFast?: boolean
 }
 
+/** A run as a worker holds it: its fencing token, where its journal ends, and the journal itself where it is short. */
+export interface Hold {
+  epoch: number
+  seq: number
+  head: string
+  created: EntryOf<'run.created'>
+  entries?: StoredEntry[]
+}
+
 /** A page of a long journal: enough to be quick, small enough to hold. */
 const PAGE = 200
+
+/** A journal of so many entries comes along with the activation. */
+const WHOLE_MAX = 32
 
 /**
  * The journals of one partition, as everyone but their holder sees them: create a run, read and
@@ -63,11 +59,14 @@ const PAGE = 200
 export class Journal {
   readonly redis: JournalRedis
   readonly keys: Keys
-  readonly queue: Queue
+  readonly queue: Queue<Activation>
+  readonly feeder: Feeder
   readonly url: string
   readonly clock: () => number
   readonly #blocking: JournalRedis
   readonly #tail: Tail
+  readonly #creation: Creation
+  readonly #activations: SharedCalls<string, Hold | undefined>
 
   private constructor(options: JournalOptions) {
     this.url = options.url
@@ -78,7 +77,9 @@ export class Journal {
       options.failFast ? { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, commandTimeout: 5000 } : {},
     )
     this.#blocking = connect(options.url)
-    this.#tail = new Tail(this.#blocking, this.redis, this.keys)
+    this.#tail = new Tail(this.#blocking, this.redis, this.keys, (run) => this.#first(run))
+    this.#creation = new Creation(this.redis, this.keys, this.clock)
+    this.#activations = new SharedCalls((runs) => this.#activate(runs), { sizeMax: 100, inFlightMax: 8 })
     this.queue = new Queue(QUEUE, {
       prefix: this.keys.tag,
       connection: this.redis,
@@ -86,6 +87,7 @@ export class Journal {
       skipMetasUpdate: true,
     })
     this.queue.on('error', () => {})
+    this.feeder = new Feeder(this.redis, this.keys, this.queue, this.clock)
   }
 
   /** Opens the journals, or throws `redis.unavailable` and leaves no connection behind. */
@@ -127,94 +129,56 @@ export class Journal {
   }
 
   /**
-   * Writes a run and its first entry, then its BullMQ job; both are durable as the server's
-   * `appendfsync` says when this resolves. Creating again under the same key or id gives the first run.
+   * Puts a run with its first entry into its tenant's backlog: durable as the server's `appendfsync` says
+   * when this resolves. Creating again under the same key or id gives the first run. Calls of one tick share
+   * a round trip.
    *
    * @throws MusterError `idempotency.conflict` when the key came with another request
    */
-  async create(
-    run: Omit<EntryOf<'run.created'>, 'v' | 'seq' | 'content' | 'type' | 'at'>,
-    content: Json,
-    options: { idempotencyKey?: string | undefined; offload: Offload },
-  ): Promise<{ id: string; created: boolean }> {
-    const at = this.clock()
-    let salted = saltContent(JSON.stringify(content))
-    const digest = contentDigest(salted)
-    const entry: EntryOf<'run.created'> = { v: 1, seq: 1, at, type: 'run.created', ...run, content: digest }
-    const bytes = JSON.stringify(entry)
-    const head = link(genesis(run.run), bytes)
-    if (salted.length > CONTENT_INLINE_MAX) {
-      await options.offload(run.tenant, digest, salted)
-      salted = OFFLOADED
-    }
-    const { idempotencyKey } = options
-    const requestHash =
-      idempotencyKey === undefined
-        ? ''
-        : hash('sha256', JSON.stringify([run.definition.name, run.session, content]), 'hex')
-    const [result, existing, usedFor] = await this.redis.musterCreate(
-      this.keys.run(run.run),
-      this.keys.log(run.run),
-      this.keys.index(run.tenant),
-      this.keys.pending,
-      this.keys.idempotency(run.tenant, hash('sha256', idempotencyKey ?? '', 'hex')),
-      ...[run.run, at, bytes, head, `${head} ${bytes}`, salted, requestHash, IDEMPOTENCY_TTL_S, timeOf(run.run)],
-    )
-    if (result === 0) {
-      if (usedFor !== requestHash)
-        throw new MusterError('idempotency.conflict', 'This idempotency key came before with another request')
-      return { id: existing ?? '', created: false }
-    }
-    if (result === 2) return { id: run.run, created: false }
-    await this.enqueue(run.run, 1, definitionOf(entry))
-    return { id: run.run, created: true }
+  async create(run: NewRun, content: Json, options: CreateOptions): Promise<Created> {
+    const created = await this.#creation.create(run, content, options)
+    // Workers feed as they take; this is for one that has nothing to take.
+    if (created.created) this.feeder.feed(0).catch(() => {})
+    return created
   }
 
-  /** Adds the BullMQ job of an activation. Its id is made of run and activation, so a repeat adds nothing. */
-  async enqueue(run: string, activation: number, definition: string): Promise<void> {
-    await this.queue.add(
-      'run',
-      { run, definition },
-      {
-        jobId: `${run}-${activation}`,
-        removeOnComplete: true,
-        // An activation is tried again until the run has ended or parked; the run's own limits end a run.
-        attempts: Number.MAX_SAFE_INTEGER,
-        backoff: { type: 'fixed', delay: 1000 },
-      },
+  /** Creates many runs; each has its own result, in their order, as from `create`. */
+  createMany(
+    requests: readonly { run: NewRun; content: Json; idempotencyKey?: string | undefined }[],
+    { offload }: { offload: Offload },
+  ): Promise<PromiseSettledResult<Created>[]> {
+    return Promise.allSettled(
+      requests.map(({ run, content, idempotencyKey }) => this.create(run, content, { idempotencyKey, offload })),
     )
-    await this.redis.zrem(this.keys.pending, run)
+  }
+
+  /** Sets how many runs a tenant gets from the backlog for each of a tenant of weight 1; above 0. */
+  async setWeight(tenant: string, weight: number): Promise<void> {
+    if (!(weight > 0 && weight <= 1000)) throw new MusterError('config.invalid', 'a weight is above 0 and at most 1000')
+    if (weight === 1) await this.redis.hdel(this.keys.weights, tenant)
+    else await this.redis.hset(this.keys.weights, tenant, weight)
   }
 
   /** Enqueues the activation that is recorded for a run. */
-  async wake(run: string): Promise<void> {
-    const [activation, meta] = await this.redis.hmget(this.keys.run(run), 'activation', 'meta')
-    if (activation && meta) await this.enqueue(run, Number(activation), definitionOf(parseCreated(meta)))
-    else await this.redis.zrem(this.keys.pending, run)
+  wake(run: string): Promise<void> {
+    return this.feeder.wake([run])
   }
 
   /** Enqueues activations that were recorded before `olderThanMs` and whose enqueuer died. Gives how many. */
-  async sweep(olderThanMs: number): Promise<number> {
-    const runs = await this.redis.zrangebyscore(this.keys.pending, '-inf', this.clock() - olderThanMs, 'LIMIT', 0, 100)
-    for (const run of runs) {
-      await this.wake(run)
-    }
-    return runs.length
+  sweep(olderThanMs: number): Promise<number> {
+    return this.feeder.sweep(olderThanMs)
   }
 
   /**
-   * Leaves a message for a run, wherever it is.
+   * Leaves a message for a run, wherever it is. One in the backlog is taken out of it, to heed it at once.
    *
    * @throws MusterError `run.not_found` or `run.ended`
    */
   async post(run: string, message: Message): Promise<void> {
+    const { keys } = this
     const activation = await this.redis.musterPost(
-      this.keys.run(run),
-      this.keys.inbox(run),
-      this.keys.pending,
-      run,
-      this.clock(),
-      JSON.stringify(message),
+      ...[keys.run(run), keys.inbox(run), keys.pending, keys.queued(run)],
+      ...[run, this.clock(), JSON.stringify(message), keys.tag, timeOf(run)],
     )
     if (activation === -1) throw new MusterError('run.not_found', `There is no run ${run}`)
     if (activation === -2) throw new MusterError('run.ended', `Run ${run} has ended`)
@@ -232,52 +196,80 @@ export class Journal {
     return messages.map((message) => JSON.parse(message) as Message)
   }
 
-  /** Takes a run under a new epoch; undefined when there is nothing to do for it. */
-  async activate(
-    run: string,
-  ): Promise<{ epoch: number; seq: number; head: string; created: EntryOf<'run.created'> } | undefined> {
-    const [epoch, seq, head, meta] = await this.redis.musterActivate(
-      this.keys.run(run),
-      this.keys.inbox(run),
-      this.keys.pending,
-      run,
+  /** Takes a run under a new epoch; undefined when there is nothing to do for it. Calls of one tick share a round trip. */
+  activate(run: string): Promise<Hold | undefined> {
+    return this.#activations.add(run)
+  }
+
+  async #activate(runs: readonly string[]): Promise<(Hold | undefined)[]> {
+    const { keys } = this
+    const names = runs.flatMap((run) => [keys.queued(run), keys.run(run), keys.log(run), keys.inbox(run)])
+    const replies = await this.redis.musterActivate(
+      ...[names.length + 1, keys.pending, ...names],
+      ...[keys.tag, WHOLE_MAX, ...runs],
     )
-    if (epoch === undefined || seq === undefined || head === undefined || meta === undefined) return undefined
-    return { epoch, seq, head, created: parseCreated(meta) }
+    return replies.map(([epoch, seq, head, meta, records]) => {
+      if (epoch === undefined || seq === undefined || head === undefined || meta === undefined) return undefined
+      const entries = decodeAll(records ?? [], 0)
+      return { epoch, seq, head, created: parseCreated(meta), ...(entries.length > 0 ? { entries } : {}) }
+    })
+  }
+
+  /** The first entry of a run that nobody has taken yet. */
+  async #first(run: string): Promise<StoredEntry | undefined> {
+    const [first] = await this.redis.musterPeek(1, this.keys.queued(run), this.keys.tag, run)
+    const [hash, bytes, content] = first ?? []
+    if (hash === undefined || bytes === undefined) return undefined
+    return { seq: 1, hash, bytes, ...(content ? { content } : {}) }
   }
 
   async get(run: string): Promise<RunRecord | undefined> {
-    const fields = await this.redis.hgetall(this.keys.run(run))
-    return fields.meta ? toRecord(run, fields) : undefined
+    const [record] = await this.#records([run])
+    return record
+  }
+
+  async #records(runs: readonly string[]): Promise<(RunRecord | undefined)[]> {
+    if (runs.length === 0) return []
+    const { keys, redis } = this
+    // In this order: a run that is taken in between is found by the second.
+    const queued = redis.musterPeek(runs.length, ...runs.map((run) => keys.queued(run)), keys.tag, ...runs)
+    const held = Promise.all(runs.map((run) => redis.hgetall(keys.run(run))))
+    const [firsts, hashes] = await Promise.all([queued, held])
+    return runs.map((run, i) => {
+      const first = firsts[i]
+      return toRecord(run, hashes[i] ?? {}) ?? (first?.length ? queuedRunRecord(run, first) : undefined)
+    })
   }
 
   /** A tenant's runs that are still in Redis, newest first. */
   async list(tenant: string, limit: number, before?: string): Promise<RunRecord[]> {
-    // The index scores a run by the time in its id, and members of one score sort by id.
+    const { keys, redis } = this
+    // All are scored by the time in the id, and members of one score sort by id.
     const max = before === undefined ? '+inf' : timeOf(before)
-    const ids = await this.redis.zrevrangebyscore(this.keys.index(tenant), max, '-inf', 'LIMIT', 0, limit + 100)
-    const wanted = ids.filter((id) => before === undefined || id < before).slice(0, limit)
-    const pipeline = this.redis.pipeline()
-    for (const id of wanted) pipeline.hgetall(this.keys.run(id))
-    const rows = (await pipeline.exec()) ?? []
-    const records: RunRecord[] = []
-    for (const [i, id] of wanted.entries()) {
-      // `exec` types every reply as unknown; HGETALL gives a string map.
-      const fields = (rows[i]?.[1] ?? {}) as Record<string, string>
-      if (fields.meta) records.push(toRecord(id, fields))
-    }
-    return records
+    const newest = (key: string) => redis.zrevrangebyscore(key, max, '-inf', 'LIMIT', 0, limit + 100)
+    // The index comes last: a run moves from the backlog to it.
+    const pages = [keys.backlog(0, tenant), keys.backlog(1, tenant), keys.backlog(2, tenant), keys.index(tenant)]
+    const ids = new Set((await Promise.all(pages.map(newest))).flat())
+    const wanted = [...ids]
+      .filter((id) => before === undefined || id < before)
+      .sort((a, b) => (a < b ? 1 : -1))
+      .slice(0, limit)
+    return (await this.#records(wanted)).filter((record) => record !== undefined)
   }
 
   /** A run's entries after `after`, page by page. */
   async *read(run: string, after = 0): AsyncGenerator<StoredEntry> {
-    for (let seen = after; ; ) {
-      const records = await this.redis.xrange(this.keys.log(run), `${seen + 1}-0`, '+', 'COUNT', PAGE)
-      for (const [id, fields] of records) {
-        for (const entry of decodeRecord(id, fields, seen)) {
-          yield entry
-          seen = entry.seq
-        }
+    let seen = after
+    // Asked for first and together with the first page: a run that is taken in between is in the log.
+    let first = seen === 0 ? this.#first(run) : undefined
+    for (;;) {
+      const page = this.redis.xrange(this.keys.log(run), `${seen + 1}-0`, '+', 'COUNT', PAGE)
+      const [records, queued] = await Promise.all([page, first])
+      first = undefined
+      if (records.length === 0 && queued) yield queued
+      for (const entry of decodeAll(records, seen)) {
+        yield entry
+        seen = entry.seq
       }
       if (records.length < PAGE) return
     }
@@ -300,36 +292,18 @@ export class Journal {
   }
 
   /** Makes a worker's agents, plans and tools known to the servers. */
-  async publish(app: AppManifest): Promise<void> {
-    const fields: Record<string, string> = {}
-    for (const definition of app.definitions) {
-      const text = JSON.stringify(definition)
-      fields[`${definition.kind}:${definition.name}@${definition.version}`] = text
-      fields[`${definition.kind}:${definition.name}`] = text
-    }
-    for (const tool of app.tools) fields[`tool:${tool.name}`] = JSON.stringify(tool)
-    if (Object.keys(fields).length > 0) await this.redis.hset(this.keys.manifest, fields)
+  publish(app: AppManifest): Promise<void> {
+    return manifests.publish(this.redis, this.keys, app)
   }
 
   /** A published definition: of the version given, else the one published last. */
-  async definition(kind: 'agent' | 'plan', name: string, version?: string): Promise<DefinitionManifest | undefined> {
-    const text = await this.redis.hget(
-      this.keys.manifest,
-      version === undefined ? `${kind}:${name}` : `${kind}:${name}@${version}`,
-    )
-    return text === null ? undefined : definitionManifest.parse(JSON.parse(text))
+  definition(kind: 'agent' | 'plan', name: string, version?: string): Promise<DefinitionManifest | undefined> {
+    return manifests.definition(this.redis, this.keys, { kind, name, version })
   }
 
   /** Everything published, the latest of each. */
-  async manifest(): Promise<{ definitions: DefinitionManifest[]; tools: ToolManifest[] }> {
-    const fields = await this.redis.hgetall(this.keys.manifest)
-    const definitions: DefinitionManifest[] = []
-    const tools: ToolManifest[] = []
-    for (const [field, text] of Object.entries(fields)) {
-      if (field.startsWith('tool:')) tools.push(toolManifest.parse(JSON.parse(text)))
-      else if (!field.includes('@')) definitions.push(definitionManifest.parse(JSON.parse(text)))
-    }
-    return { definitions, tools }
+  manifest(): Promise<{ definitions: DefinitionManifest[]; tools: ToolManifest[] }> {
+    return manifests.manifest(this.redis, this.keys)
   }
 
   async close(): Promise<void> {
@@ -339,32 +313,6 @@ export class Journal {
   }
 }
 
-/** Milliseconds since the Unix epoch, with which a UUIDv7 begins (RFC 9562, section 5.7). */
-function timeOf(id: string): number {
-  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
-}
-
-/** Name and version of what a run executes: a worker that does not carry it leaves the run to others. */
-function definitionOf({ definition }: EntryOf<'run.created'>): string {
-  return `${definition.name}@${definition.version}`
-}
-
-function parseCreated(meta: string): EntryOf<'run.created'> {
-  const created: Entry = JSON.parse(meta)
-  if (created.type !== 'run.created')
-    throw new MusterError('journal.corrupt', 'the run record does not begin with its creation')
-  return created
-}
-
-function toRecord(id: string, fields: Record<string, string>): RunRecord {
-  return {
-    id,
-    // `status` is written by our scripts alone.
-    status: (fields.status ?? 'queued') as RunStatus,
-    epoch: Number(fields.epoch),
-    seq: Number(fields.seq),
-    head: fields.head ?? '',
-    created: parseCreated(fields.meta ?? '{}'),
-    summary: fields.summary ? JSON.parse(fields.summary) : undefined,
-  }
+function decodeAll(records: readonly StreamRecord[], after: number): StoredEntry[] {
+  return records.flatMap(([id, fields]) => decodeRecord(id, fields, after))
 }

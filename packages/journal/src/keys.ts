@@ -1,3 +1,6 @@
+/** A priority class: 0 is taken first. */
+export type PriorityClass = 0 | 1 | 2
+
 /** Names of the Redis keys of one partition. All share its hash tag, so a script may touch any of them. */
 export class Keys {
   /** The hash tag, also BullMQ's prefix. */
@@ -6,6 +9,9 @@ export class Keys {
   readonly ended: string
   readonly manifest: string
   readonly mail: string
+  /** What the feed remembers between two calls. */
+  readonly feed: string
+  readonly weights: string
 
   constructor(namespace: string, partition = 0) {
     this.tag = `{${namespace}${partition}}`
@@ -13,10 +19,17 @@ export class Keys {
     this.ended = `${this.tag}:seal`
     this.manifest = `${this.tag}:manifest`
     this.mail = `${this.tag}:mail`
+    this.feed = `${this.tag}:feed`
+    this.weights = `${this.tag}:weights`
   }
 
   run(id: string): string {
     return `${this.tag}:run:${id}`
+  }
+
+  /** All there is of a run that nobody has taken yet. */
+  queued(id: string): string {
+    return `${this.tag}:new:${id}`
   }
 
   log(id: string): string {
@@ -31,7 +44,25 @@ export class Keys {
     return `${this.tag}:index:${tenant}`
   }
 
+  backlog(priority: PriorityClass, tenant: string): string {
+    return `${this.tag}:backlog:${priority}:${tenant}`
+  }
+
+  /** Tenants of a class by virtual time. */
+  turns(priority: PriorityClass): string {
+    return `${this.tag}:turns:${priority}`
+  }
+
+  shape(digest: string): string {
+    return `${this.tag}:shape:${digest}`
+  }
+
   idempotency(tenant: string, digest: string): string {
     return `${this.tag}:idempotency:${tenant}:${digest}`
+  }
+
+  /** BullMQ's own list of jobs that wait in a queue. */
+  waiting(queue: string): string {
+    return `${this.tag}:${queue}:wait`
   }
 }

@@ -4,6 +4,7 @@ import type { Keys } from './keys.ts'
 import { decodeRecord } from './record.ts'
 
 interface Watcher {
+  run: string
   after: number
   push: (entries: StoredEntry[]) => void
   /** Whether its reader is so far behind that it is given nothing more for now. */
@@ -26,15 +27,23 @@ export class Tail {
   readonly #redis: JournalRedis
   readonly #control: JournalRedis
   readonly #keys: Keys
+  readonly #first: (run: string) => Promise<StoredEntry | undefined>
   readonly #watchers = new Map<string, Set<Watcher>>()
   #clientId: number | undefined
   #running = false
   #closed = false
 
-  constructor(blocking: JournalRedis, control: JournalRedis, keys: Keys) {
+  /** `first` gives the first entry of a run that has no journal yet: it lies in the backlog. */
+  constructor(
+    blocking: JournalRedis,
+    control: JournalRedis,
+    keys: Keys,
+    first: (run: string) => Promise<StoredEntry | undefined>,
+  ) {
     this.#redis = blocking
     this.#control = control
     this.#keys = keys
+    this.#first = first
     blocking.on('close', () => {
       this.#clientId = undefined
     })
@@ -48,8 +57,12 @@ export class Tail {
     const queue: StoredEntry[][] = []
     let wake: () => void = () => {}
     let gone = false
+    // Without one the run was taken already, or is not there: what there is stands in the stream.
+    const queued = after === 0 ? await this.#first(run) : undefined
+    if (queued) queue.push([queued])
     const watcher: Watcher = {
-      after,
+      run,
+      after: queued?.seq ?? after,
       full: () => queue.length >= BACKLOG_MAX,
       gone: () => {
         gone = true
@@ -126,7 +139,9 @@ export class Tail {
     const reply = await this.#redis.xread('COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids)
     if (!reply) {
       for (const key of keys) {
-        if ((await this.#redis.exists(key)) === 0) for (const watcher of this.#watchers.get(key) ?? []) watcher.gone()
+        for (const watcher of this.#watchers.get(key) ?? []) {
+          if ((await this.#redis.exists(key, this.#keys.queued(watcher.run))) === 0) watcher.gone()
+        }
       }
     }
     for (const [key, records] of reply ?? []) {

@@ -33,6 +33,10 @@ export type StepKind = z.infer<typeof stepKind>
 export const stepStatus = z.enum(['ok', 'failed', 'denied', 'cancelled'])
 export type StepStatus = z.infer<typeof stepStatus>
 
+/** Before what else that waits a run is taken up: a higher one first, though a lower one is never shut out. */
+export const priority = z.enum(['high', 'normal', 'low'])
+export type Priority = z.infer<typeof priority>
+
 const head = {
   /** Version of the entry format. */
   v: z.literal(1),
@@ -75,6 +79,8 @@ export const entry = z.discriminatedUnion('type', [
     session: z.string().optional(),
     labels: z.array(label),
     limits,
+    /** `normal` where it is absent. */
+    priority: priority.optional(),
   }),
   z.object({
     ...head,

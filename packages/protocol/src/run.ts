@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { json, label, limits, name } from './definition.ts'
-import { actor, stepError, usage } from './entry.ts'
+import { actor, priority, stepError, usage } from './entry.ts'
 import { planData } from './plan.ts'
 
 export const runStatus = z.enum(['queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled'])
@@ -23,6 +23,8 @@ export const startRun = z
     /** Labels of the input, besides those that the definition declares. */
     labels: z.array(label).max(32).optional(),
     limits: limits.optional(),
+    /** `normal` unless given: which of a tenant's and of all tenants' queued runs are taken first. */
+    priority: priority.optional(),
   })
   .refine((body) => (body.agent === undefined) !== (body.plan === undefined), { message: 'give either agent or plan' })
 export type StartRun = z.infer<typeof startRun>

@@ -5,6 +5,7 @@ import {
   type Json,
   MusterError,
   type PlanData,
+  type Priority,
   type Run,
   type RunEvent,
   type RunStatus,
@@ -29,6 +30,8 @@ export interface StartOptions {
   idempotencyKey?: string
   session?: string
   labels?: string[]
+  /** Before what else that waits the run is taken up; `normal` unless given. */
+  priority?: Priority
 }
 
 type ResultOf<T> = T extends Agent ? OutputOf<T> : T extends Plan<string, infer _I, infer Output> ? Output : Json
@@ -195,8 +198,8 @@ export function createMuster(options: ClientOptions = {}): Muster {
     open: (method, path) => open(method, path),
     runs: {
       of,
-      async start(what, input, { idempotencyKey = crypto.randomUUID(), session, labels } = {}) {
-        const body = { ...(await targetOf(what)), input, session, labels }
+      async start(what, input, { idempotencyKey = crypto.randomUUID(), session, labels, priority } = {}) {
+        const body = { ...(await targetOf(what)), input, session, labels, priority }
         const run = await patiently(() => request<Run>('POST', '/v1/runs', body, { 'idempotency-key': idempotencyKey }))
         return of(run.id)
       },

@@ -1,20 +1,46 @@
 --[[
-  Takes a run for one activation: its epoch grows, which fences whoever held it before.
+  Takes runs for one activation each: a run's epoch grows, which fences whoever held it before. One that
+  nobody has taken yet gets its hash and its log now: its first entry moves into record 1-0 of the log.
 
-  KEYS  1 run hash   2 inbox   3 pending activations
-  ARGV  1 run id
-  Gives {} when there is nothing to do (no such run, ended, or parked with an empty inbox),
-  else {epoch, seq, head, meta}.
+  KEYS  1 pending activations
+        then per run: queued record, run hash, log stream, inbox
+  ARGV  1 tag of the partition   2 how many entries a journal may have to be given whole
+        then per run: run id
+  Gives per run {} when there is nothing to do (no such run, ended, or parked with an empty inbox),
+  else {epoch, seq, head, meta, records of the log}; the last is empty for a longer journal.
 ]]
-redis.call('ZREM', KEYS[3], ARGV[1])
-local run = redis.call('HMGET', KEYS[1], 'status', 'seq', 'head', 'meta')
-local status = run[1]
-if not status or status == 'succeeded' or status == 'failed' or status == 'cancelled' then
-  return {}
+--@include queued
+local reply = {}
+for i = 3, #ARGV do
+  local id = ARGV[i]
+  local k = 2 + 4 * (i - 3)
+  local queued, run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  local hold = {}
+  redis.call('ZREM', KEYS[1], id)
+  local record = redis.call('GET', queued)
+  if record then
+    local head, bytes, content = expand(ARGV[1], id, record)
+    local fields = {'e', head .. ' ' .. bytes, 'c', content}
+    redis.call('XADD', log, '1-0', unpack(fields))
+    redis.call('HSET', run, 'status', 'running', 'epoch', 1, 'seq', 1, 'head', head, 'activation', 1, 'meta', bytes)
+    redis.call('DEL', queued)
+    local shape = shapeKey(ARGV[1], record)
+    if redis.call('HINCRBY', shape, 'uses', -1) <= 0 then
+      redis.call('DEL', shape)
+    end
+    hold = {1, 1, head, bytes, {{'1-0', fields}}}
+  else
+    local now = redis.call('HMGET', run, 'status', 'seq', 'head', 'meta')
+    local status = now[1]
+    local idle = not status or status == 'succeeded' or status == 'failed' or status == 'cancelled'
+      or (status == 'waiting' and redis.call('LLEN', inbox) == 0)
+    if not idle then
+      local epoch = redis.call('HINCRBY', run, 'epoch', 1)
+      redis.call('HSET', run, 'status', 'running')
+      local seq = tonumber(now[2])
+      hold = {epoch, seq, now[3], now[4], seq <= tonumber(ARGV[2]) and redis.call('XRANGE', log, '-', '+') or {}}
+    end
+  end
+  reply[#reply + 1] = hold
 end
-if status == 'waiting' and redis.call('LLEN', KEYS[2]) == 0 then
-  return {}
-end
-local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'status', 'running')
-return {epoch, tonumber(run[2]), run[3], run[4]}
+return reply

@@ -1,0 +1,100 @@
+import { hash } from 'node:crypto'
+import { contentDigest, saltContent } from '@muster/audit'
+import { isId, type Json, MusterError } from '@muster/protocol'
+import type { JournalRedis } from './commands.ts'
+import { firstEntry, type NewRun, queuedRecord, shapeDigest } from './first-entry.ts'
+import type { Keys, PriorityClass } from './keys.ts'
+import { timeOf } from './run-id.ts'
+import { SharedCalls } from './shared-calls.ts'
+import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './writer.ts'
+
+/** How long an idempotency key is remembered, in seconds: a week. */
+const IDEMPOTENCY_TTL_S = 7 * 24 * 3600
+
+const CLASSES = { high: 0, normal: 1, low: 2 } as const
+
+function classOf(run: Pick<NewRun, 'priority'>): PriorityClass {
+  return CLASSES[run.priority ?? 'normal']
+}
+
+export interface CreateOptions {
+  idempotencyKey?: string | undefined
+  offload: Offload
+}
+
+export interface Created {
+  id: string
+  /** False when the run was there before. */
+  created: boolean
+}
+
+interface Prepared {
+  run: NewRun
+  shape: string
+  record: Buffer
+  idempotencyKey: string
+  requestHash: string
+}
+
+type Reply = [result: number, id?: string, requestHash?: string]
+
+/** Writes new runs into the backlog; those of one tick share calls of up to 100 runs. */
+export class Creation {
+  readonly #redis: JournalRedis
+  readonly #keys: Keys
+  readonly #clock: () => number
+  readonly #calls: SharedCalls<Prepared, Reply>
+
+  constructor(redis: JournalRedis, keys: Keys, clock: () => number) {
+    this.#redis = redis
+    this.#keys = keys
+    this.#clock = clock
+    this.#calls = new SharedCalls((runs) => this.#write(runs), { sizeMax: 100, inFlightMax: 8 })
+  }
+
+  /** @throws MusterError `idempotency.conflict` when the key came with another request */
+  async create(run: NewRun, content: Json, { idempotencyKey, offload }: CreateOptions): Promise<Created> {
+    if (!isId(run.run)) throw new MusterError('internal', `"${run.run}" is not an id of a run`)
+    const at = this.#clock()
+    const salted = saltContent(JSON.stringify(content))
+    const digest = contentDigest(salted)
+    const entry = firstEntry(run, at, digest)
+    const large = salted.length > CONTENT_INLINE_MAX
+    if (large) await offload(run.tenant, digest, salted)
+    const requestHash =
+      idempotencyKey === undefined ? '' : short(JSON.stringify([run.definition.name, run.session, content]))
+    const [result, existing, usedFor] = await this.#calls.add({
+      run,
+      shape: entry.shape,
+      record: queuedRecord(entry, { at, digest, content: large ? OFFLOADED : salted }),
+      idempotencyKey: idempotencyKey ?? '',
+      requestHash,
+    })
+    if (result !== 0) return { id: run.run, created: result === 1 }
+    if (usedFor !== requestHash)
+      throw new MusterError('idempotency.conflict', 'This idempotency key came before with another request')
+    return { id: existing ?? '', created: false }
+  }
+
+  #write(runs: readonly Prepared[]): Promise<Reply[]> {
+    const keys = this.#keys
+    const shapes = new Map<string, number>()
+    for (const { shape } of runs) if (!shapes.has(shape)) shapes.set(shape, shapes.size + 1)
+    const names = [keys.feed, keys.turns(0), keys.turns(1), keys.turns(2)]
+    const args: (string | number | Buffer)[] = [shapes.size, IDEMPOTENCY_TTL_S, ...shapes.keys()]
+    for (const shape of shapes.keys()) names.push(keys.shape(shapeDigest(shape)))
+    for (const { run, shape, record, idempotencyKey, requestHash } of runs) {
+      const { run: id, tenant } = run
+      const priority = classOf(run)
+      names.push(keys.queued(id), keys.run(id), keys.backlog(priority, tenant))
+      names.push(keys.idempotency(tenant, short(idempotencyKey)))
+      args.push(id, timeOf(id), priority, tenant, shapes.get(shape) ?? 0, record, requestHash)
+    }
+    return this.#redis.musterCreate(names.length, ...names, ...args)
+  }
+}
+
+/** 128 bits of SHA-256 in hexadecimal digits. */
+function short(text: string): string {
+  return hash('sha256', text, 'hex').slice(0, 32)
+}
