@@ -44,6 +44,8 @@ export interface Hold {
   head: string
   created: EntryOf<'run.created'>
   entries?: StoredEntry[]
+  /** Messages that waited in its inbox when it was taken. */
+  mail: number
 }
 
 /** A page of a long journal: enough to be quick, small enough to hold. */
@@ -208,10 +210,10 @@ export class Journal {
       ...[names.length + 1, keys.pending, ...names],
       ...[keys.tag, WHOLE_MAX, ...runs],
     )
-    return replies.map(([epoch, seq, head, meta, records]) => {
+    return replies.map(([epoch, seq, head, meta, records, mail = 0]) => {
       if (epoch === undefined || seq === undefined || head === undefined || meta === undefined) return undefined
       const entries = decodeAll(records ?? [], 0)
-      return { epoch, seq, head, created: parseCreated(meta), ...(entries.length > 0 ? { entries } : {}) }
+      return { epoch, seq, head, created: parseCreated(meta), mail, ...(entries.length > 0 ? { entries } : {}) }
     })
   }
 

@@ -1,5 +1,5 @@
 import { checkBudget, joinLabels, tightest } from '@muster/governance'
-import { type LostReason, type Message, RunWriter } from '@muster/journal'
+import { type Hold, type LostReason, type Message, RunWriter } from '@muster/journal'
 import {
   type Actor,
   type Decision,
@@ -80,7 +80,7 @@ export class ActiveRun {
   #deadline: NodeJS.Timeout | undefined
   #close: (how: Closed) => void = () => {}
 
-  constructor(services: Services, hold: { epoch: number; seq: number; head: string; created: EntryOf<'run.created'> }) {
+  constructor(services: Services, hold: Hold) {
     this.services = services
     this.created = hold.created
     this.id = hold.created.run
@@ -116,11 +116,11 @@ export class ActiveRun {
   }
 
   /** Replays the journal and goes on from there. */
-  async open(makeDriver: (run: ActiveRun) => Driver): Promise<void> {
+  async open({ entries, mail }: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
     const { journal, memory, clock, worker, app } = this.services
     const recorded = await readRecorded(
       this.id,
-      withBlobs(journal.read(this.id), this.tenant, memory),
+      withBlobs(entries ?? journal.read(this.id), this.tenant, memory),
       this.#writer.head,
     )
     if (this.over) return
@@ -147,7 +147,8 @@ export class ActiveRun {
     this.#live = true
     this.#watchDeadline()
     for (const step of this.steps.values()) if (!step.outcome) this.#schedule(step)
-    this.mail()
+    // What comes later is told; what came before it was taken is not.
+    if (mail > 0 || this.#mailAgain) this.mail()
   }
 
   /** Gives the driver the recorded outcomes in the order in which they happened. */

@@ -5,7 +5,7 @@ import { type Entry, type Json, MusterError, type RunEvent, type StoredEntry } f
 
 /** Brings content that was too large for the journal back from the blob store, byte for byte. */
 export async function* withBlobs(
-  entries: AsyncIterable<StoredEntry>,
+  entries: AsyncIterable<StoredEntry> | Iterable<StoredEntry>,
   tenant: string,
   memory: Memory,
 ): AsyncGenerator<StoredEntry> {

@@ -1,4 +1,4 @@
-import { type Journal, lostError, Writer } from '@muster/journal'
+import { type Hold, type Journal, lostError, Writer } from '@muster/journal'
 import { MusterError, planData } from '@muster/protocol'
 import { Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
@@ -101,7 +101,7 @@ export class Engine {
       if (!hold) return
       const run = new ActiveRun(this.#services, hold)
       this.#runs.set(id, run)
-      const how = await this.#drive(run)
+      const how = await this.#drive(run, hold)
       if (this.#runs.get(id) === run) this.#runs.delete(id)
       // A message came while it was about to park: take it again at once.
       if (how === 'mail') continue
@@ -110,9 +110,9 @@ export class Engine {
     }
   }
 
-  async #drive(run: ActiveRun): Promise<Awaited<ActiveRun['closed']>> {
+  async #drive(run: ActiveRun, hold: Hold): Promise<Awaited<ActiveRun['closed']>> {
     try {
-      await run.open(driverOf)
+      await run.open(hold, driverOf)
     } catch (error) {
       run.abandon()
       throw error

@@ -7,7 +7,7 @@
   ARGV  1 tag of the partition   2 how many entries a journal may have to be given whole
         then per run: run id
   Gives per run {} when there is nothing to do (no such run, ended, or parked with an empty inbox),
-  else {epoch, seq, head, meta, records of the log}; the last is empty for a longer journal.
+  else {epoch, seq, head, meta, records of the log, messages in the inbox}; no records of a longer journal.
 ]]
 --@include queued
 local reply = {}
@@ -28,17 +28,18 @@ for i = 3, #ARGV do
     if redis.call('HINCRBY', shape, 'uses', -1) <= 0 then
       redis.call('DEL', shape)
     end
-    hold = {1, 1, head, bytes, {{'1-0', fields}}}
+    hold = {1, 1, head, bytes, {{'1-0', fields}}, redis.call('LLEN', inbox)}
   else
     local now = redis.call('HMGET', run, 'status', 'seq', 'head', 'meta')
     local status = now[1]
+    local mail = redis.call('LLEN', inbox)
     local idle = not status or status == 'succeeded' or status == 'failed' or status == 'cancelled'
-      or (status == 'waiting' and redis.call('LLEN', inbox) == 0)
+      or (status == 'waiting' and mail == 0)
     if not idle then
       local epoch = redis.call('HINCRBY', run, 'epoch', 1)
       redis.call('HSET', run, 'status', 'running')
       local seq = tonumber(now[2])
-      hold = {epoch, seq, now[3], now[4], seq <= tonumber(ARGV[2]) and redis.call('XRANGE', log, '-', '+') or {}}
+      hold = {epoch, seq, now[3], now[4], seq <= tonumber(ARGV[2]) and redis.call('XRANGE', log, '-', '+') or {}, mail}
     end
   end
   reply[#reply + 1] = hold
