@@ -278,6 +278,32 @@ describe('the inbox', () => {
   })
 })
 
+describe('a writer that gets ahead of Redis', () => {
+  it('says that it is full, and tells when there is room again', async () => {
+    let drained = 0
+    const narrow = new Writer({
+      redis: journal.redis,
+      keys: journal.keys,
+      clock: Date.now,
+      offload: async () => {},
+      onWake: () => {},
+      onParentMail: () => {},
+      onError: () => {},
+      unwrittenMax: 10_000,
+      onDrain: () => drained++,
+    })
+    const { id } = await create()
+    const { pen } = await hold(id)
+    let seq = 0
+    for (let i = 0; i < 20; i++)
+      seq = narrow.append(pen, '"type":"run.parked","at":1,"waiting":[]', `"${'x'.repeat(1000)}"`)
+    expect(narrow.full).toBe(true)
+    await durable(pen, seq)
+    expect(narrow.full).toBe(false)
+    expect(drained).toBe(1)
+  })
+})
+
 describe('follow', () => {
   it('gives each of many slow and quick readers every entry once and in order', async () => {
     const { id } = await create()
