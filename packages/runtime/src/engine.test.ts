@@ -28,7 +28,19 @@ const none = z.object({})
 /** What `look` gave to each call of `peek`. */
 const seen: number[] = []
 let look = async (_run: string): Promise<number> => 0
-const pure = tool({ name: 'pure', effect: 'pure', input: none, output: z.string(), run: () => 'x'.repeat(1000) })
+/** Calls of `pure` since the event loop last came round, and the most of them. */
+let burst = 0
+let longest = 0
+const pure = tool({
+  name: 'pure',
+  effect: 'pure',
+  input: none,
+  output: z.string(),
+  run: () => {
+    longest = Math.max(longest, ++burst)
+    return 'x'
+  },
+})
 const peek = tool({
   name: 'peek',
   effect: 'pure',
@@ -110,11 +122,18 @@ async function ended(journal: Journal, run: string): Promise<Entry | undefined> 
 describe('a plan of steps that end at once', () => {
   it('gives way to others: an endless one can be cancelled, and another run ends beside it', async () => {
     await withWorker({}, async (journal, start) => {
+      const round = () => {
+        burst = 0
+        turn = setImmediate(round)
+      }
+      let turn = setImmediate(round)
       const endless = await start('endless')
       const other = await start('looking')
       expect(await ended(journal, other)).toMatchObject({ status: 'succeeded' })
       await journal.post(endless, { type: 'cancel', by: { key: 'k', user: 'u' } })
       expect(await ended(journal, endless)).toMatchObject({ status: 'cancelled' })
+      clearImmediate(turn)
+      expect(longest).toBeLessThan(3000)
     })
   })
 })
