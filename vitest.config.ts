@@ -2,7 +2,12 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['packages/*/src/**/*.test.ts', 'apps/*/src/**/*.test.ts', 'tests/src/**/*.test.ts'],
+    include: [
+      'packages/*/src/**/*.test.ts',
+      'apps/*/src/**/*.test.ts',
+      'tests/src/**/*.test.ts',
+      'tests/bench/src/**/*.test.ts',
+    ],
     // Types are tested too: what must not compile is written down with @ts-expect-error.
     typecheck: { enabled: false },
     testTimeout: 30_000,

@@ -1,0 +1,47 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, describe, expect, it } from 'vitest'
+import type { Row } from './row.ts'
+
+const main = fileURLToPath(new URL('./main.ts', import.meta.url))
+const dir = mkdtempSync(join(tmpdir(), 'muster-bench-test-'))
+afterAll(() => rmSync(dir, { recursive: true }))
+
+const bench = (...args: string[]) => promisify(execFile)(process.execPath, [main, ...args], { cwd: dir })
+
+describe('the benchmark', () => {
+  it('measures for real and writes rows that are consistent', { timeout: 60_000 }, async () => {
+    const { stdout } = await bench('--only', 'W2,W6', '--quick', '--size', '0.05', '--json', 'rows.json')
+    const rows: Row[] = JSON.parse(readFileSync(join(dir, 'rows.json'), 'utf8'))
+    expect(rows.map(({ workload, variant, reference }) => [workload, variant, reference])).toEqual([
+      ['W2', 'plan as data', 'BullMQ FlowProducer'],
+      ['W2', 'plan as code', 'BullMQ FlowProducer'],
+      ['W6', 'remembered', 'cedar-wasm, 51 entities'],
+      ['W6', 'remembered', 'cedar-wasm, the 3 entities asked about'],
+      ['W6', 'evaluated', 'cedar-wasm, 51 entities'],
+      ['W6', 'evaluated', 'cedar-wasm, the 3 entities asked about'],
+    ])
+    for (const { variant, value, referenceValue, ratio, spread, cost } of rows) {
+      expect(value).toBeGreaterThan(0)
+      expect(ratio).toBeCloseTo(value / Number(referenceValue), 10)
+      expect(spread).toBeGreaterThanOrEqual(0)
+      expect(cost?.workerUs).toBeGreaterThan(0)
+      expect(stdout).toContain(variant)
+    }
+  })
+
+  it('says what is wrong with its arguments', async () => {
+    for (const [args, message] of [
+      [['--only', 'W9'], 'no workload "W9"'],
+      [['--size', 'big'], '"big" is not a number'],
+      [['--fast'], "Unknown option '--fast'"],
+      [['--only', 'W2', '--prof', 'x'], 'profiles W1'],
+    ] as const) {
+      await expect(bench(...args)).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining(message) })
+    }
+  })
+})

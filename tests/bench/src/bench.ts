@@ -1,0 +1,122 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type DynamoService, type RedisService, startDynamo, startRedis } from '@muster/stack'
+import { Redis } from 'ioredis'
+import { Child, type OptionsOf, type SubjectName } from './child.ts'
+import { type Measured, rate } from './row.ts'
+import type { Place, Sample, Task } from './subject.ts'
+
+export interface BenchOptions {
+  quick: boolean
+  /** Factor on the length of samples and of backlogs. */
+  size: number
+  /** Folder for CPU profiles of the worker. */
+  prof: string | undefined
+  log: (line: string) => void
+}
+
+type Fsync = 'everysec' | 'always'
+
+/** One of those that are measured together. */
+export interface Contender {
+  name: string
+  child: Child
+  /** Redis to empty after each sample; undefined where the subject keeps its data. */
+  empty?: Redis
+}
+
+/** The machinery of one run of the benchmark: real servers in a folder of its own, subjects in processes of theirs. */
+export class Bench {
+  readonly options: BenchOptions
+  readonly #dir = mkdtempSync(join(tmpdir(), 'muster-bench-'))
+  readonly #redis = new Map<Fsync, Promise<{ service: RedisService; admin: Redis }>>()
+  readonly #children = new Set<Child>()
+  #dynamo: Promise<DynamoService> | undefined
+  redisVersion: string | undefined
+
+  constructor(options: BenchOptions) {
+    this.options = options
+  }
+
+  get sampleMs(): number {
+    return (this.options.quick ? 250 : 3000) * this.options.size
+  }
+
+  /** Redis with its log synced as named, and the DynamoDB that workers hold. */
+  async place(fsync: Fsync = 'everysec'): Promise<{ place: Place; admin: Redis }> {
+    let starting = this.#redis.get(fsync)
+    if (!starting) {
+      starting = this.#startRedis(fsync)
+      this.#redis.set(fsync, starting)
+    }
+    const { service, admin } = await starting
+    this.#dynamo ??= startDynamo({})
+    return { place: { redisUrl: service.url, dynamo: (await this.#dynamo).endpoint ?? '' }, admin }
+  }
+
+  async #startRedis(fsync: Fsync) {
+    const service = await startRedis({ dir: join(this.#dir, fsync), fsync, log: this.options.log })
+    this.redisVersion = service.version
+    const admin = new Redis(service.url)
+    // The log is rewritten between samples, where it does not disturb one and spare another.
+    await admin.config('SET', 'auto-aof-rewrite-percentage', '0')
+    return { service, admin }
+  }
+
+  /** Starts a subject in a process of its own. */
+  async start<N extends SubjectName>(
+    subject: N,
+    options: OptionsOf<N>,
+    execArgv: readonly string[] = [],
+  ): Promise<Child> {
+    const child = await Child.start(subject, options, execArgv)
+    this.#children.add(child)
+    return child
+  }
+
+  /**
+   * Measures contenders in turns (A B C, A B C, …), so that a drift of the machine hits all alike, after one turn that
+   * does not count.
+   */
+  async rounds(title: string, contenders: readonly Contender[], task: Partial<Task> = {}): Promise<Measured[]> {
+    const measured = contenders.map(({ name }) => ({ name, samples: [] as Sample[] }))
+    const rounds = 5
+    for (let round = 0; round <= rounds; round++) {
+      for (const [i, { name, child, empty }] of contenders.entries()) {
+        const sample = await child.sample({ ms: this.sampleMs, ...task })
+        const label = round === 0 ? 'warm-up' : `${round}/${rounds}`
+        this.options.log(`${title} ${label} ${name}: ${Math.round(rate(sample)).toLocaleString('en')}/s`)
+        if (round > 0) measured[i]?.samples.push(sample)
+        if (empty) await this.clear(empty)
+      }
+    }
+    return measured
+  }
+
+  /** Empties a Redis and its log. */
+  async clear(redis: Redis): Promise<void> {
+    await redis.flushall('SYNC')
+    await redis.bgrewriteaof()
+    const busy = /^aof_rewrite_(?:in_progress|scheduled):1/m
+    while (busy.test(await redis.info('persistence'))) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+
+  async stop(children: Iterable<Child> = this.#children): Promise<void> {
+    for (const child of [...children]) {
+      this.#children.delete(child)
+      await child.stop()
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.stop()
+    for (const starting of this.#redis.values()) {
+      const { service, admin } = await starting
+      admin.disconnect()
+      await service.stop()
+    }
+    await (await this.#dynamo)?.stop()
+    rmSync(this.#dir, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,19 @@
+import { bullmqBacklog, bullmqEnqueue, musterBacklog, musterEnqueue } from './backlog.ts'
+import { bullmqChain, bullmqFlow, bullmqProgress } from './bullmq.ts'
+import { muster } from './muster.ts'
+import { policy } from './policy.ts'
+import { rawAppend } from './raw.ts'
+
+/** What can be measured, by the name that is given to its process. */
+export const subjects = {
+  muster,
+  'muster-backlog': musterBacklog,
+  'muster-enqueue': musterEnqueue,
+  'bullmq-chain': bullmqChain,
+  'bullmq-progress': bullmqProgress,
+  'bullmq-flow': bullmqFlow,
+  'bullmq-backlog': bullmqBacklog,
+  'bullmq-enqueue': bullmqEnqueue,
+  'raw-append': rawAppend,
+  policy,
+}

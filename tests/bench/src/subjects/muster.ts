@@ -1,0 +1,139 @@
+import { loadPolicies } from '@muster/governance'
+import { Journal } from '@muster/journal'
+import { type Memory, openMemory } from '@muster/memory'
+import { createModels } from '@muster/models'
+import { newId } from '@muster/protocol'
+import { startWorker, type Worker } from '@muster/runtime'
+import type { App } from '@muster/sdk'
+import { Redis } from 'ioredis'
+import { load, type System } from '../load.ts'
+import { type Place, percentile, type Subject, type Task } from '../subject.ts'
+import { benchApp, type PlanName, policyText, stepsOf } from './app.ts'
+
+/** `ahead`: pure steps run ahead of the commit. `strict`: a step starts when the last is durable. */
+export type Outcomes = 'ahead' | 'strict'
+
+export interface MusterOptions extends Place {
+  plan: PlanName
+  /** Runs under way at once. */
+  inFlight: number
+  outcomes: Outcomes
+}
+
+/** Puts runs into the backlog, durable when it resolves. */
+export async function enqueue(journal: Journal, memory: Memory, app: App, plan: PlanName, n: number): Promise<void> {
+  const definition = app.plans.get(plan)?.manifest
+  if (!definition) throw new Error(`the app has no plan ${plan}`)
+  const { kind, name, version, hash } = definition
+  const common = {
+    tenant: 'bench',
+    definition: { kind, name, version, hash },
+    by: { key: 'bench', user: 'bench' },
+    labels: [],
+    limits: {},
+  }
+  const requests = Array.from({ length: n }, () => ({ run: { run: newId(), ...common }, content: { input: { n: 0 } } }))
+  const results = await journal.createMany(requests, { offload: memory.blobs.put })
+  for (const result of results) if (result.status === 'rejected') throw result.reason
+}
+
+/** A journal, the memory of its workers, and how to start one. */
+export async function openMuster({ redisUrl, dynamo }: Place, namespace: string, app: App) {
+  const memory = await openMemory({ table: 'bench', endpoint: dynamo })
+  const journal = await Journal.open({ url: redisUrl, namespace })
+  const policy = loadPolicies([{ file: 'bench.cedar', text: policyText }], app.manifest)
+  const models = createModels({ routes: { default: { model: 'none', apiKey: 'none', free: true } } })
+  return {
+    journal,
+    memory,
+    start(concurrency: number, outcomes: Outcomes): Promise<Worker> {
+      const options = { redisUrl, namespace, app, policy, models, memory, concurrency, outcomes, archive: false }
+      return startWorker({ ...options, lockMs: 30_000, journalTtlS: 3600 })
+    },
+    async close() {
+      await journal.close()
+      memory.close()
+    },
+  }
+}
+
+/** Calls `onEnded` with the ids of runs as they end, from the stream that the archiver reads too. */
+export function followEnds(journal: Journal, onEnded: (runs: string[]) => void): { close(): void } {
+  const redis = new Redis(journal.url)
+  redis.on('error', () => {})
+  let closed = false
+  const follow = async () => {
+    for (let last = '0'; !closed; ) {
+      const reply = await redis.xread('COUNT', 1000, 'BLOCK', 1000, 'STREAMS', journal.keys.ended, last)
+      const records = reply?.[0]?.[1] ?? []
+      if (records.length === 0) continue
+      last = records.at(-1)?.[0] ?? last
+      onEnded(records.map(([, fields]) => fields[fields.indexOf('run') + 1] ?? ''))
+    }
+  }
+  follow().catch((error) => {
+    if (!closed) throw error
+  })
+  return {
+    close() {
+      closed = true
+      redis.disconnect()
+    },
+  }
+}
+
+/** @throws Error when a run did not do what the benchmark counts it for */
+export async function checkRuns(journal: Journal, runs: readonly string[], steps: number): Promise<void> {
+  for (let from = 0; from < runs.length; from += 500) {
+    const records = await Promise.all(runs.slice(from, from + 500).map((run) => journal.get(run)))
+    for (const record of records) {
+      const { summary } = record ?? {}
+      const took = summary !== null && typeof summary === 'object' && 'steps' in summary ? summary.steps : 0
+      if (record?.status !== 'succeeded' || took !== steps)
+        throw new Error(`run ${record?.id}: ${record?.status} after ${took} steps instead of ${steps}`)
+    }
+  }
+}
+
+/** Muster's worker on runs of one plan; the client that starts them and hears of their ends is in the same process. */
+export async function muster(options: MusterOptions): Promise<Subject> {
+  const { plan, inFlight, outcomes } = options
+  const lastCall = new Map<string, number>()
+  let gaps: number[] | undefined
+  const app = benchApp((run) => {
+    if (!gaps) return
+    const now = performance.now()
+    const last = lastCall.get(run)
+    if (last !== undefined) gaps.push(now - last)
+    lastCall.set(run, now)
+  })
+  const { journal, memory, start, close } = await openMuster(options, `bench-${plan}-${outcomes}`, app)
+  const worker = await start(Math.max(inFlight, 100), outcomes)
+  let runs: string[] = []
+  const system: System = {
+    onEnded: () => {},
+    async start(n) {
+      await enqueue(journal, memory, app, plan, n)
+    },
+  }
+  const ends = followEnds(journal, (ended) => {
+    runs.push(...ended)
+    system.onEnded(ended.length)
+  })
+  return {
+    async run(task: Task) {
+      runs = []
+      lastCall.clear()
+      gaps = task.runsPerS === undefined ? undefined : []
+      const { units, elapsedMs } = await load(system, inFlight, task)
+      const figures = gaps && { p50Ms: percentile(gaps, 0.5), p99Ms: percentile(gaps, 0.99) }
+      return { units: units * stepsOf[plan], elapsedMs, ...(figures ? { figures } : {}) }
+    },
+    check: () => checkRuns(journal, runs, stepsOf[plan]),
+    async close() {
+      ends.close()
+      await worker.close()
+      await close()
+    },
+  }
+}

@@ -1,0 +1,74 @@
+import { resolve } from 'node:path'
+import type { Bench, Contender } from '../bench.ts'
+import { type Measured, type Row, rowsOf } from '../row.ts'
+import type { Outcomes } from '../subjects/muster.ts'
+
+/** Runs under way at once. */
+const IN_FLIGHT = 100
+const EVERY_STEP_A_JOB = 'BullMQ, one job per step'
+
+/** W1: runs of 20 sequential pure steps, each with a result of 200 bytes. */
+export async function chain(bench: Bench): Promise<Row[]> {
+  const everysec = await bench.place()
+  const always = await bench.place('always')
+  const { prof, quick, size } = bench.options
+  const profiled = (wanted: boolean) => (prof && wanted ? ['--cpu-prof', `--cpu-prof-dir=${resolve(prof)}`] : [])
+  const muster = async (plan: 'chain' | 'chain-code', outcomes: Outcomes, on = everysec): Promise<Contender> => ({
+    name: `${outcomes}, plan as ${plan === 'chain' ? 'data' : 'code'}${on === always ? ', appendfsync always' : ''}`,
+    child: await bench.start(
+      'muster',
+      { ...on.place, plan, inFlight: IN_FLIGHT, outcomes },
+      profiled(on === everysec && plan === 'chain'),
+    ),
+    empty: on.admin,
+  })
+  const bullmq = async (
+    subject: 'bullmq-chain' | 'bullmq-progress',
+    name: string,
+    on = everysec,
+  ): Promise<Contender> => ({
+    name,
+    child: await bench.start(subject, { ...on.place, inFlight: IN_FLIGHT }),
+    empty: on.admin,
+  })
+  const raw = async (batch: number, name: string): Promise<Contender> => ({
+    name,
+    child: await bench.start('raw-append', { ...everysec.place, batch }),
+    empty: everysec.admin,
+  })
+  const data = await muster('chain', 'ahead')
+  const strict = await muster('chain', 'strict')
+  const job = await bullmq('bullmq-chain', EVERY_STEP_A_JOB)
+  const append = await raw(1, 'raw: one Lua call per append, 100 chains')
+  const core = [data, strict, job, append]
+  if (quick) {
+    // A sample must last for several generations of runs; in twenty seconds that leaves room for these.
+    const rows = rowsBetween(await bench.rounds('W1', core, { ms: 350 * size }))
+    await bench.stop()
+    return [...rows(data, [job, append]), ...rows(strict, [job, append])]
+  }
+  const code = await muster('chain-code', 'ahead')
+  const dataAlways = await muster('chain', 'ahead', always)
+  const strictAlways = await muster('chain', 'strict', always)
+  const progress = await bullmq('bullmq-progress', 'BullMQ, one job with updateProgress')
+  const batch = await raw(100, 'raw: one Lua call for 100 appends')
+  const jobAlways = await bullmq('bullmq-chain', `${EVERY_STEP_A_JOB}, appendfsync always`, always)
+  const rows = rowsBetween(
+    await bench.rounds('W1', [...core, code, dataAlways, strictAlways, progress, batch, jobAlways]),
+  )
+  await bench.stop()
+  return [
+    ...rows(data, [job, progress, append, batch]),
+    ...rows(code, [job, data]),
+    ...rows(dataAlways, [jobAlways, data]),
+    ...rows(strict, [job, progress, append, batch]),
+    ...rows(strictAlways, [jobAlways, strict]),
+  ]
+}
+
+/** Gives rows of one contender beside others, by what was measured of them all. */
+function rowsBetween(measured: readonly Measured[]) {
+  const of = ({ name }: Contender) => measured.filter((one) => one.name === name)
+  return (subject: Contender, against: Contender[]) =>
+    of(subject).flatMap((one) => rowsOf({ workload: 'W1', unit: 'steps/s' }, one, against.flatMap(of)))
+}

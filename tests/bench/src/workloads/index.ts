@@ -1,0 +1,16 @@
+import type { Bench } from '../bench.ts'
+import type { Row } from '../row.ts'
+import { backlog } from './backlog.ts'
+import { chain } from './chain.ts'
+import { effects } from './effects.ts'
+import { fanOut } from './fan-out.ts'
+import { policy } from './policy.ts'
+
+/** Every workload by its name. Each measures its subjects beside their references and gives the rows. */
+export const workloads: Record<string, (bench: Bench) => Promise<Row[]>> = {
+  W1: chain,
+  W2: fanOut,
+  W3: backlog,
+  W4: effects,
+  W6: policy,
+}

@@ -1,0 +1,21 @@
+import type { Bench } from '../bench.ts'
+import { type Row, rowsOf } from '../row.ts'
+import type { Sample } from '../subject.ts'
+
+/** W6: one decision with 50 policies and labels in its context. */
+export async function policy(bench: Bench): Promise<Row[]> {
+  const start = async (name: string, mode: 'remembered' | 'evaluated' | 'cedar', entities: 3 | 51) => ({
+    name,
+    child: await bench.start('policy', { mode, entities }),
+  })
+  const [remembered, evaluated, all, few] = await bench.rounds('W6', [
+    await start('remembered', 'remembered', 51),
+    await start('evaluated', 'evaluated', 51),
+    await start('cedar-wasm, 51 entities', 'cedar', 51),
+    await start('cedar-wasm, the 3 entities asked about', 'cedar', 3),
+  ])
+  await bench.stop()
+  if (!remembered || !evaluated || !all || !few) return []
+  const what = { workload: 'W6', unit: 'µs/decision', of: ({ elapsedMs, units }: Sample) => (elapsedMs / units) * 1000 }
+  return [...rowsOf(what, remembered, [all, few]), ...rowsOf(what, evaluated, [all, few])]
+}
