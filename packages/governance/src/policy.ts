@@ -154,12 +154,12 @@ export class PolicySet {
   /** Why Cedar cannot be asked: a number that it would have to round. Undefined when it can. */
   problem({ action, spentUsd, input }: Pick<PolicyRequest, 'action' | 'spentUsd' | 'input'>): string | undefined {
     if (!isDecimal(spentUsd)) return 'spent cannot be represented in Cedar'
-    if (action !== 'tool:call' || input === null || typeof input !== 'object' || Array.isArray(input)) return undefined
-    for (const field of Object.keys(input)) {
+    if (action !== 'tool:call') return undefined
+    const fields = fieldsOf(input)
+    for (const field of Object.keys(fields)) {
+      const value = fields[field]
       const type = this.#inputTypes.get(field)
-      const value = input[field]
-      if (type === undefined || value === null || value === undefined || fits(value, type)) continue
-      return `input.${field} cannot be represented in Cedar`
+      if (type && value != null && !fits(value, type)) return `input.${field} cannot be represented in Cedar`
     }
     return undefined
   }
@@ -174,16 +174,20 @@ export class PolicySet {
     }
     if (request.action !== 'tool:call') return context
     const values: Record<string, CedarValueJson> = {}
-    const { input } = request
-    if (input !== null && typeof input === 'object' && !Array.isArray(input)) {
-      for (const [field, value] of Object.entries(input)) {
-        const type = this.#inputTypes.get(field)
-        if (type !== undefined && value !== null && value !== undefined) values[field] = cedarValue(value, type)
-      }
+    for (const [field, value] of Object.entries(fieldsOf(request.input))) {
+      const type = this.#inputTypes.get(field)
+      if (type && value != null) values[field] = cedarValue(value, type)
     }
     context.input = values
     return context
   }
+}
+
+const NO_FIELDS = Object.freeze({})
+
+/** The fields of an input; none where it is no object. */
+function fieldsOf(input: Json | undefined): { readonly [field: string]: Json | undefined } {
+  return input == null || typeof input !== 'object' || Array.isArray(input) ? NO_FIELDS : input
 }
 
 /** Whether a value can be given to Cedar exactly (a decimal: to four digits after the point). */

@@ -1,8 +1,7 @@
-import { hash } from 'node:crypto'
 import { contentDigest, saltContent } from '@muster/audit'
 import { isId, type Json, MusterError } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
-import { firstEntry, type NewRun, queuedRecord, shapeDigest } from './first-entry.ts'
+import { firstEntry, type NewRun, queuedRecord, shortDigest } from './first-entry.ts'
 import type { Keys, PriorityClass } from './keys.ts'
 import { timeOf } from './run-id.ts'
 import { SharedCalls } from './shared-calls.ts'
@@ -32,7 +31,8 @@ interface Prepared {
   run: NewRun
   shape: string
   record: Buffer
-  idempotencyKey: string
+  /** Of the idempotency key and of the request that came with it; '' where there is no key. */
+  keyDigest: string
   requestHash: string
 }
 
@@ -62,12 +62,12 @@ export class Creation {
     const large = salted.length > CONTENT_INLINE_MAX
     if (large) await offload(run.tenant, digest, salted)
     const requestHash =
-      idempotencyKey === undefined ? '' : short(JSON.stringify([run.definition.name, run.session, content]))
+      idempotencyKey === undefined ? '' : shortDigest(JSON.stringify([run.definition.name, run.session, content]))
     const [result, existing, usedFor] = await this.#calls.add({
       run,
       shape: entry.shape,
       record: queuedRecord(entry, { at, digest, content: large ? OFFLOADED : salted }),
-      idempotencyKey: idempotencyKey ?? '',
+      keyDigest: idempotencyKey === undefined ? '' : shortDigest(idempotencyKey),
       requestHash,
     })
     if (result !== 0) return { id: run.run, created: result === 1 }
@@ -82,19 +82,14 @@ export class Creation {
     for (const { shape } of runs) if (!shapes.has(shape)) shapes.set(shape, shapes.size + 1)
     const names = [keys.feed, keys.turns(0), keys.turns(1), keys.turns(2)]
     const args: (string | number | Buffer)[] = [shapes.size, IDEMPOTENCY_TTL_S, ...shapes.keys()]
-    for (const shape of shapes.keys()) names.push(keys.shape(shapeDigest(shape)))
-    for (const { run, shape, record, idempotencyKey, requestHash } of runs) {
+    for (const shape of shapes.keys()) names.push(keys.shape(shortDigest(shape)))
+    for (const { run, shape, record, keyDigest, requestHash } of runs) {
       const { run: id, tenant } = run
       const priority = classOf(run)
       names.push(keys.queued(id), keys.run(id), keys.backlog(priority, tenant))
-      names.push(keys.idempotency(tenant, short(idempotencyKey)))
+      names.push(keys.idempotency(tenant, keyDigest))
       args.push(id, timeOf(id), priority, tenant, shapes.get(shape) ?? 0, record, requestHash)
     }
     return this.#redis.musterCreate(names.length, ...names, ...args)
   }
-}
-
-/** 128 bits of SHA-256 in hexadecimal digits. */
-function short(text: string): string {
-  return hash('sha256', text, 'hex').slice(0, 32)
 }

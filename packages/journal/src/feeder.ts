@@ -2,7 +2,7 @@ import type { Queue } from 'bullmq'
 import type { JournalRedis } from './commands.ts'
 import { definitionOf, shapeDefinition } from './first-entry.ts'
 import type { Keys } from './keys.ts'
-import { parseCreated } from './run-record.ts'
+import { parseCreated, peek } from './run-record.ts'
 
 /** BullMQ queue of activations: one job is one activation of one run. */
 export const QUEUE = 'activations'
@@ -95,7 +95,7 @@ export class Feeder {
     if (runs.length === 0) return
     const keys = this.#keys
     // In this order: a run that is taken up in between is found by the second.
-    const queued = this.#redis.musterPeek(runs.length, ...runs.map((run) => keys.queued(run)), keys.tag, ...runs)
+    const queued = peek(this.#redis, keys, runs)
     const held = Promise.all(runs.map((run) => this.#redis.hmget(keys.run(run), 'activation', 'meta')))
     const [firsts, hashes] = await Promise.all([queued, held])
     const due: Due[] = []

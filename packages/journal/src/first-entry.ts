@@ -28,9 +28,9 @@ export function firstEntry(run: NewRun, at: number, digest: string): FirstEntry 
   return { bytes, hash: link(genesis(id), bytes), own, shape }
 }
 
-/** Digest by which a shape is stored: 32 hexadecimal digits. */
-export function shapeDigest(shape: string): string {
-  return hash('sha256', shape, 'hex').slice(0, 32)
+/** 128 bits of SHA-256 as 32 hexadecimal digits: by what a shape or an idempotency key is stored. */
+export function shortDigest(text: string): string {
+  return hash('sha256', text, 'hex').slice(0, 32)
 }
 
 const HEADER_BYTES = 80
@@ -44,7 +44,7 @@ export function queuedRecord(entry: FirstEntry, parts: { at: number; digest: str
   const record = Buffer.allocUnsafe(HEADER_BYTES + Buffer.byteLength(text))
   record.write(entry.hash, 0, 'hex')
   record.write(parts.digest, 32, 'hex')
-  record.write(shapeDigest(entry.shape), 64, 'hex')
+  record.write(shortDigest(entry.shape), 64, 'hex')
   record.write(text, HEADER_BYTES)
   return record
 }

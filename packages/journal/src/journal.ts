@@ -18,7 +18,7 @@ import { Keys } from './keys.ts'
 import * as manifests from './manifests.ts'
 import { decodeRecord } from './record.ts'
 import { timeOf } from './run-id.ts'
-import { parseCreated, queuedRunRecord, type RunRecord, toRecord } from './run-record.ts'
+import { parseCreated, peek, queuedRunRecord, type RunRecord, toRecord } from './run-record.ts'
 import { SharedCalls } from './shared-calls.ts'
 import { Tail } from './tail.ts'
 import type { Offload } from './writer.ts'
@@ -219,7 +219,7 @@ export class Journal {
 
   /** The first entry of a run that nobody has taken yet. */
   async #first(run: string): Promise<StoredEntry | undefined> {
-    const [first] = await this.redis.musterPeek(1, this.keys.queued(run), this.keys.tag, run)
+    const [first] = await peek(this.redis, this.keys, [run])
     const [hash, bytes, content] = first ?? []
     if (hash === undefined || bytes === undefined) return undefined
     return { seq: 1, hash, bytes, ...(content ? { content } : {}) }
@@ -234,7 +234,7 @@ export class Journal {
     if (runs.length === 0) return []
     const { keys, redis } = this
     // In this order: a run that is taken in between is found by the second.
-    const queued = redis.musterPeek(runs.length, ...runs.map((run) => keys.queued(run)), keys.tag, ...runs)
+    const queued = peek(redis, keys, runs)
     const held = Promise.all(runs.map((run) => redis.hgetall(keys.run(run))))
     const [firsts, hashes] = await Promise.all([queued, held])
     return runs.map((run, i) => {
@@ -262,18 +262,24 @@ export class Journal {
   /** A run's entries after `after`, page by page. */
   async *read(run: string, after = 0): AsyncGenerator<StoredEntry> {
     let seen = after
-    // Asked for first and together with the first page: a run that is taken in between is in the log.
-    let first = seen === 0 ? this.#first(run) : undefined
+    const page = () => this.redis.xrange(this.keys.log(run), `${seen + 1}-0`, '+', 'COUNT', PAGE)
+    let records = await page()
+    if (records.length === 0 && seen === 0) {
+      const queued = await this.#first(run)
+      if (queued) {
+        yield queued
+        return
+      }
+      // It may have been taken in between.
+      records = await page()
+    }
     for (;;) {
-      const page = this.redis.xrange(this.keys.log(run), `${seen + 1}-0`, '+', 'COUNT', PAGE)
-      const [records, queued] = await Promise.all([page, first])
-      first = undefined
-      if (records.length === 0 && queued) yield queued
       for (const entry of decodeAll(records, seen)) {
         yield entry
         seen = entry.seq
       }
       if (records.length < PAGE) return
+      records = await page()
     }
   }
 

@@ -1,4 +1,6 @@
 import { type Entry, type EntryOf, type Json, MusterError, type RunStatus } from '@muster/protocol'
+import type { JournalRedis } from './commands.ts'
+import type { Keys } from './keys.ts'
 
 /** What is known of a run without reading its journal. */
 export interface RunRecord {
@@ -31,6 +33,15 @@ export function toRecord(id: string, fields: Record<string, string>): RunRecord 
     created: parseCreated(fields.meta),
     summary: fields.summary ? JSON.parse(fields.summary) : undefined,
   }
+}
+
+/** Reads the first entries of runs that nobody has taken yet; [] for one that is not there or was taken. */
+export function peek(
+  redis: JournalRedis,
+  keys: Keys,
+  runs: readonly string[],
+): Promise<([] | [hash: string, bytes: string, content: string])[]> {
+  return redis.musterPeek(runs.length, ...runs.map((run) => keys.queued(run)), keys.tag, ...runs)
 }
 
 /** The record of a run that nobody has taken yet, from its first entry. */

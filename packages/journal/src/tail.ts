@@ -139,9 +139,10 @@ export class Tail {
     const reply = await this.#redis.xread('COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids)
     if (!reply) {
       for (const key of keys) {
-        for (const watcher of this.#watchers.get(key) ?? []) {
-          if ((await this.#redis.exists(key, this.#keys.queued(watcher.run))) === 0) watcher.gone()
-        }
+        const watchers = this.#watchers.get(key) ?? []
+        const [one] = watchers
+        if (one && (await this.#redis.exists(key, this.#keys.queued(one.run))) === 0)
+          for (const watcher of watchers) watcher.gone()
       }
     }
     for (const [key, records] of reply ?? []) {

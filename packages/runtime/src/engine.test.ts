@@ -52,19 +52,19 @@ const peek = tool({
     return count
   },
 })
-const chain = { name: 'chain', version: '1', input: none }
+const common = { version: '1', input: none }
 const app = collect({
   pure,
   peek,
   endless: plan({
-    ...chain,
+    ...common,
     name: 'endless',
     run: async (step) => {
       for (;;) await step.tool(pure, {})
     },
   }),
   looking: plan({
-    ...chain,
+    ...common,
     name: 'looking',
     run: async (step) => {
       for (let i = 0; i < 3; i++) {

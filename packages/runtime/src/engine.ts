@@ -3,7 +3,7 @@ import { MusterError, planData } from '@muster/protocol'
 import { Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
 import { zodIssues } from '@muster/tools'
-import { ActiveRun, type Driver } from './active-run.ts'
+import { ActiveRun, type Closed, type Driver } from './active-run.ts'
 import { agentDriver } from './agent-driver.ts'
 import { planCodeDriver } from './plan-code-driver.ts'
 import { planDataDriver } from './plan-data-driver.ts'
@@ -101,8 +101,12 @@ export class Engine {
       if (!hold) return
       const run = new ActiveRun(this.#services, hold)
       this.#runs.set(id, run)
-      const how = await this.#drive(run, hold)
-      if (this.#runs.get(id) === run) this.#runs.delete(id)
+      let how: Closed
+      try {
+        how = await this.#drive(run, hold)
+      } finally {
+        this.#forget(run)
+      }
       // A message came while it was about to park: take it again at once.
       if (how === 'mail') continue
       if (how === 'ended' || how === 'parked') return
@@ -110,7 +114,19 @@ export class Engine {
     }
   }
 
-  async #drive(run: ActiveRun, hold: Hold): Promise<Awaited<ActiveRun['closed']>> {
+  /** Nothing of a run stays here once it is over; a slot may be another step's already. */
+  #forget(run: ActiveRun): void {
+    if (this.#runs.get(run.id) === run) this.#runs.delete(run.id)
+    for (const step of run.steps.values()) {
+      if (step.handle === undefined) continue
+      const slot = slotOf(step.handle)
+      if (this.#stepOf[slot] !== step) continue
+      this.#stepOf[slot] = undefined
+      this.#runOf[slot] = undefined
+    }
+  }
+
+  async #drive(run: ActiveRun, hold: Hold): Promise<Closed> {
     try {
       await run.open(hold, driverOf)
     } catch (error) {
@@ -142,7 +158,7 @@ export class Engine {
 
   readonly #start = (): void => {
     this.#pumping = false
-    if (this.#begun >= BURST || this.#begun === 0) {
+    if (this.#begun === 0) {
       this.#begun = 1
       setImmediate(() => {
         this.#begun = 0

@@ -1,7 +1,7 @@
 import { effect, entry, stepKind, stepStatus } from '@muster/protocol'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { endedText, intentText } from './entry-text.ts'
+import { endedText, intentText, waitingText } from './entry-text.ts'
 import type { Operation, StepState } from './step.ts'
 
 const text = fc.string({ unit: 'grapheme' })
@@ -71,6 +71,28 @@ it('writes an intent that reads as what it says', () => {
         labels,
         idempotencyKey: key,
         decision,
+      })
+    }),
+  )
+})
+
+it('writes what a step waits for so that it reads as what it says', () => {
+  fc.assert(
+    fc.property(about, text, labels, decision, text, ({ kind, target, effect }, id, labels, decision, role) => {
+      const step = stepOf({ kind, target, effect }, id, {})
+      expect(read(waitingText(step, 5, labels, { for: 'approval', decision, role }))).toEqual({
+        v: 1,
+        seq: 1,
+        type: 'step.waiting',
+        at: 5,
+        step: id,
+        kind,
+        target,
+        attempt: 1,
+        labels,
+        for: 'approval',
+        decision,
+        role,
       })
     }),
   )

@@ -2,8 +2,8 @@ import type { Decision, EntryOf, Label, StepStatus } from '@muster/protocol'
 import type { Operation, StepState } from './step.ts'
 
 /**
- * The two entries that every step writes, as JSON text put together from parts that are encoded once.
- * Stringifying them as objects would cost more than all that the scheduler does for the step.
+ * The entries of a step, as JSON text put together from parts that are encoded once. Stringifying
+ * them as objects would cost more than all that the scheduler does for the step.
  */
 
 /** Fields of `step.intent` that only some steps have. */
@@ -35,6 +35,13 @@ export function endedText(
     return `${text},${membersOf(rest)}`
   }
   return text
+}
+
+/** Fields of `step.waiting` besides what it is about. */
+type WaitingRest = Pick<EntryOf<'step.waiting'>, 'for' | 'decision' | 'role' | 'child'>
+
+export function waitingText(step: StepState, at: number, labels: readonly Label[], rest: WaitingRest): string {
+  return `"type":"step.waiting","at":${at},${subjectText(step, labels)},${membersOf(rest)}`
 }
 
 function subjectText(step: StepState, labels: readonly Label[]): string {

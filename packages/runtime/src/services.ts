@@ -9,6 +9,9 @@ import type { ActiveRun } from './active-run.ts'
 import type { StepState } from './step.ts'
 import type { Telemetry } from './telemetry.ts'
 
+/** Whether what depends on an outcome waits until that is durable. See `WorkerOptions.outcomes`. */
+export type Outcomes = 'ahead' | 'strict'
+
 /** What every active run of a worker shares. */
 export interface Services {
   app: App
@@ -22,8 +25,7 @@ export interface Services {
   log: Logger
   clock: () => number
   random: () => number
-  /** `strict`: what depends on an outcome goes on when that is durable. `ahead`: at once; only effects wait. */
-  outcomes: 'ahead' | 'strict'
+  outcomes: Outcomes
   /** Name of this worker, unique among those alive. */
   worker: string
   /** Puts a step under the scheduler; it is begun when its turn comes. */

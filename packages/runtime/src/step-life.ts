@@ -15,7 +15,7 @@ import {
 } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { type ChildReport, childResult, startChild } from './child.ts'
-import { endedText, intentText } from './entry-text.ts'
+import { endedText, intentText, waitingText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
 import { isRetryable, retryDelayMs } from './retry.ts'
 import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type StepState } from './step.ts'
@@ -161,13 +161,10 @@ function approvalsOf(step: StepState, shown: string): string[] {
   )
 }
 
-function shown(step: StepState, input: Json, labels: readonly Label[]): Json {
-  const { kind, target } = step.spec.operation
-  return { step: step.spec.id, kind, target, input, labels: [...labels] }
-}
-
+/** What an approver is shown, as JSON. */
 function shownText(step: StepState, input: Json, labels: readonly Label[]): string {
-  return JSON.stringify(shown(step, input, labels))
+  const { kind, target } = step.spec.operation
+  return JSON.stringify({ step: step.spec.id, kind, target, input, labels })
 }
 
 function waitForPerson(
@@ -178,13 +175,10 @@ function waitForPerson(
   labels: readonly Label[],
   decision: Decision,
 ): void {
-  const content = shown(step, input, labels)
+  const shown = shownText(step, input, labels)
   const role = decision.role ?? 'operator'
-  run.append(
-    { type: 'step.waiting', at: run.services.clock(), ...subject(step, labels), for: reason, decision, role },
-    content,
-  )
-  run.wait(step, { for: reason, role, shown: run.lastDigest, shownText: JSON.stringify(content), child: undefined })
+  run.appendText(waitingText(step, run.services.clock(), labels, { for: reason, decision, role }), shown)
+  run.wait(step, { for: reason, role, shown: run.lastDigest, shownText: shown, child: undefined })
 }
 
 /** A person has answered; the entry that says so is journaled already. */
@@ -260,13 +254,7 @@ function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: C
     (id) => {
       // A quick child may have told of its end before this.
       if (run.over || step.outcome) return
-      run.append({
-        type: 'step.waiting',
-        at: run.services.clock(),
-        ...subject(step, call.labels),
-        for: 'child',
-        child: id,
-      })
+      run.appendText(waitingText(step, run.services.clock(), call.labels, { for: 'child', child: id }))
       run.wait(step, { for: 'child', child: id, role: undefined, shown: undefined, shownText: undefined })
     },
     (error) => endFailed(run, step, toMusterError(error), call.labels),
@@ -405,10 +393,4 @@ function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {
   run.totals.inputTokens += usage?.inputTokens ?? 0
   run.totals.outputTokens += usage?.outputTokens ?? 0
   run.totals.cachedTokens += usage?.cachedTokens ?? 0
-}
-
-function subject(step: StepState, labels: readonly Label[]) {
-  const { id, operation } = step.spec
-  const { kind, target } = operation
-  return { step: id, kind, target, attempt: Math.max(step.attempt, 1), labels: [...labels] }
 }

@@ -8,6 +8,7 @@ import type { App } from '@muster/sdk'
 import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
 import { Engine } from './engine.ts'
+import type { Outcomes } from './services.ts'
 import { noTelemetry, type Telemetry } from './telemetry.ts'
 
 export interface WorkerOptions {
@@ -27,7 +28,7 @@ export interface WorkerOptions {
    * `ahead` (the default): a `pure` step goes on from an outcome that is not durable yet, since its own
    * cannot become durable before; effects wait. `strict`: every step waits for the outcomes before it.
    */
-  outcomes?: 'ahead' | 'strict'
+  outcomes?: Outcomes
   /** Whether this worker archives ended runs; true unless given. Some worker must. */
   archive?: boolean
   telemetry?: Telemetry

@@ -364,7 +364,7 @@ export class Scheduler {
   }
 
   #slot(handle: StepHandle): number {
-    const step = handle % SLOTS_MAX
+    const step = slotOf(handle)
     if (step >= this.#steps || this.#generation[step] !== Math.floor(handle / SLOTS_MAX)) return NONE
     const state = this.#state[step]
     return state === FREE || state === DROPPED ? NONE : step

@@ -3,6 +3,7 @@ import { Queue, Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import { type Meter, type Place, resultOf, type Subject } from '../subject.ts'
 import { benchApp } from './app.ts'
+import { connect } from './bullmq.ts'
 import { checkRuns, enqueue, followEnds, openMuster } from './muster.ts'
 
 export interface BacklogOptions extends Place {
@@ -189,9 +190,8 @@ async function allSeen(journal: Journal, ended: () => readonly string[]): Promis
 }
 
 async function bullmqQueue({ redisUrl }: Place, name: string): Promise<RunQueue> {
-  const redis = new Redis(redisUrl, { maxRetriesPerRequest: null })
   const prefix = `bullmq-${name}`
-  const options = { connection: redis, prefix, skipVersionCheck: true }
+  const { redis, options } = connect(redisUrl, prefix)
   const queue = new Queue('bench', options)
   const job = { name: 'run', data: { input: { n: 0 } }, opts: { removeOnComplete: true } }
   return {

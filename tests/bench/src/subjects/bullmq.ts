@@ -1,7 +1,8 @@
 import { FlowProducer, Queue, type QueueOptions, Worker } from 'bullmq'
 import { Redis } from 'ioredis'
+import { Gaps } from '../gaps.ts'
 import { load, type System } from '../load.ts'
-import { type Place, percentile, resultOf, type Subject, type Task } from '../subject.ts'
+import { type Place, resultOf, type Subject, type Task } from '../subject.ts'
 import { CHAIN, FAN } from './app.ts'
 
 const NAME = 'bench'
@@ -11,7 +12,8 @@ interface BullmqOptions extends Place {
   inFlight: number
 }
 
-function connect(url: string, prefix: string): { redis: Redis; options: QueueOptions & { autorun?: boolean } } {
+/** A connection and what BullMQ is told to use it. */
+export function connect(url: string, prefix: string): { redis: Redis; options: QueueOptions & { autorun?: boolean } } {
   const redis = new Redis(url, { maxRetriesPerRequest: null })
   return { redis, options: { connection: redis, prefix, skipVersionCheck: true } }
 }
@@ -26,18 +28,12 @@ interface StepData {
 export async function bullmqChain({ redisUrl, inFlight }: BullmqOptions): Promise<Subject> {
   const { redis, options } = connect(redisUrl, 'bullmq-chain')
   const queue = new Queue<StepData>(NAME, options)
-  const last = new Map<number, number>()
-  let gaps: number[] | undefined
+  const gaps = new Gaps<number>()
   let begun = 0
   const worker = new Worker<StepData>(
     NAME,
     async ({ data: { run, step } }) => {
-      if (gaps) {
-        const now = performance.now()
-        const before = last.get(run)
-        if (before !== undefined) gaps.push(now - before)
-        last.set(run, now)
-      }
+      gaps.step(run)
       const result = resultOf(step)
       if (step < CHAIN) await queue.add('step', { run, step: step + 1, result }, removed)
       return result
@@ -58,11 +54,9 @@ export async function bullmqChain({ redisUrl, inFlight }: BullmqOptions): Promis
   await worker.waitUntilReady()
   return {
     async run(task: Task) {
-      last.clear()
-      gaps = task.runsPerS === undefined ? undefined : []
+      gaps.reset(task)
       const { units, elapsedMs } = await load(system, inFlight, task)
-      const figures = gaps && { p50Ms: percentile(gaps, 0.5), p99Ms: percentile(gaps, 0.99) }
-      return { units: units * CHAIN, elapsedMs, ...(figures ? { figures } : {}) }
+      return { units: units * CHAIN, elapsedMs, ...gaps.figures() }
     },
     close: () => closeAll(worker, queue, redis),
   }

@@ -3,15 +3,15 @@ import { Journal } from '@muster/journal'
 import { type Memory, openMemory } from '@muster/memory'
 import { createModels } from '@muster/models'
 import { newId } from '@muster/protocol'
-import { startWorker, type Worker } from '@muster/runtime'
+import { startWorker, type Worker, type WorkerOptions } from '@muster/runtime'
 import type { App } from '@muster/sdk'
 import { Redis } from 'ioredis'
+import { Gaps } from '../gaps.ts'
 import { load, type System } from '../load.ts'
-import { type Place, percentile, type Subject, type Task } from '../subject.ts'
+import type { Place, Subject, Task } from '../subject.ts'
 import { benchApp, type PlanName, policyText, stepsOf } from './app.ts'
 
-/** `ahead`: pure steps run ahead of the commit. `strict`: a step starts when the last is durable. */
-export type Outcomes = 'ahead' | 'strict'
+export type Outcomes = NonNullable<WorkerOptions['outcomes']>
 
 export interface MusterOptions extends Place {
   plan: PlanName
@@ -98,15 +98,8 @@ export async function checkRuns(journal: Journal, runs: readonly string[], steps
 /** Muster's worker on runs of one plan; the client that starts them and hears of their ends is in the same process. */
 export async function muster(options: MusterOptions): Promise<Subject> {
   const { plan, inFlight, outcomes } = options
-  const lastCall = new Map<string, number>()
-  let gaps: number[] | undefined
-  const app = benchApp((run) => {
-    if (!gaps) return
-    const now = performance.now()
-    const last = lastCall.get(run)
-    if (last !== undefined) gaps.push(now - last)
-    lastCall.set(run, now)
-  })
+  const gaps = new Gaps<string>()
+  const app = benchApp((run) => gaps.step(run))
   const { journal, memory, start, close } = await openMuster(options, `bench-${plan}-${outcomes}`, app)
   const worker = await start(Math.max(inFlight, 100), outcomes)
   let runs: string[] = []
@@ -123,11 +116,9 @@ export async function muster(options: MusterOptions): Promise<Subject> {
   return {
     async run(task: Task) {
       runs = []
-      lastCall.clear()
-      gaps = task.runsPerS === undefined ? undefined : []
+      gaps.reset(task)
       const { units, elapsedMs } = await load(system, inFlight, task)
-      const figures = gaps && { p50Ms: percentile(gaps, 0.5), p99Ms: percentile(gaps, 0.99) }
-      return { units: units * stepsOf[plan], elapsedMs, ...(figures ? { figures } : {}) }
+      return { units: units * stepsOf[plan], elapsedMs, ...gaps.figures() }
     },
     check: () => checkRuns(journal, runs, stepsOf[plan]),
     async close() {

@@ -10,11 +10,10 @@ const EVERY_STEP_A_JOB = 'BullMQ, one job per step'
 /** W1: runs of 20 sequential pure steps, each with a result of 200 bytes. */
 export async function chain(bench: Bench): Promise<Row[]> {
   const everysec = await bench.place()
-  const always = await bench.place('always')
   const { prof, quick, size } = bench.options
   const profiled = (wanted: boolean) => (prof && wanted ? ['--cpu-prof', `--cpu-prof-dir=${resolve(prof)}`] : [])
   const muster = async (plan: 'chain' | 'chain-code', outcomes: Outcomes, on = everysec): Promise<Contender> => ({
-    name: `${outcomes}, plan as ${plan === 'chain' ? 'data' : 'code'}${on === always ? ', appendfsync always' : ''}`,
+    name: `${outcomes}, plan as ${plan === 'chain' ? 'data' : 'code'}${on === everysec ? '' : ', appendfsync always'}`,
     child: await bench.start(
       'muster',
       { ...on.place, plan, inFlight: IN_FLIGHT, outcomes },
@@ -47,6 +46,7 @@ export async function chain(bench: Bench): Promise<Row[]> {
     await bench.stop()
     return [...rows(data, [job, append]), ...rows(strict, [job, append])]
   }
+  const always = await bench.place('always')
   const code = await muster('chain-code', 'ahead')
   const dataAlways = await muster('chain', 'ahead', always)
   const strictAlways = await muster('chain', 'strict', always)
