@@ -1,7 +1,7 @@
 /** The step scheduler: time and events in, steps to start out. Pure and synchronous. */
+export type { Join } from './graph.ts'
 export type { Limits } from './resources.ts'
 export {
-  type Join,
   type Kind,
   type Priority,
   type Resource,

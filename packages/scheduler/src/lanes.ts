@@ -1,6 +1,8 @@
 import { GONE, grown, grownFloats, NEXT, NONE, QUEUED, STATE, STATES, STRIDE, type Steps } from './steps.ts'
 
 export const PRIORITIES = 3
+/** Rings of a lane, one per priority and one that stays empty. */
+const RINGS = 4
 /** A lower priority that waits is served at least once in so many starts. */
 const PATIENCE = 16
 /** Bucket of steps that go before all others of their tenant. */
@@ -43,9 +45,9 @@ export class Lanes {
   #blockCount = 0
   #freeBlock = NONE
   /** Per lane and priority the last queue of the ring, whose next is its head. */
-  #rings = new Int32Array(8 * PRIORITIES).fill(NONE)
+  #rings = new Int32Array(8 * RINGS).fill(NONE)
   /** Per lane and priority how often a higher one was served while it waited. */
-  #passed = new Int32Array(8 * PRIORITIES)
+  #passed = new Int32Array(8 * RINGS)
   #weights = new Float64Array(16).fill(1)
   /** Queues of lanes other than the main one, which live only while they hold something. */
   readonly #waiting = new Map<number, number>()
@@ -63,7 +65,7 @@ export class Lanes {
   }
 
   addLane(lane: number): void {
-    while ((lane + 1) * PRIORITIES > this.#rings.length) {
+    while ((lane + 1) * RINGS > this.#rings.length) {
       const rings = new Int32Array(this.#rings.length * 2).fill(NONE)
       rings.set(this.#rings)
       this.#rings = rings
@@ -86,7 +88,7 @@ export class Lanes {
 
   isEmpty(lane: number): boolean {
     const rings = this.#rings
-    const ring = lane * PRIORITIES
+    const ring = lane * RINGS
     return rings[ring] === NONE && rings[ring + 1] === NONE && rings[ring + 2] === NONE
   }
 
@@ -116,7 +118,7 @@ export class Lanes {
     let queue = this.#waiting.get(key)
     if (queue === undefined) {
       const from = main * QUEUE_STRIDE
-      queue = this.#takeQueue(this.#queues[from + TENANT], lane * PRIORITIES + this.#queues[from + RING])
+      queue = this.#takeQueue(this.#queues[from + TENANT], lane * RINGS + this.#queues[from + RING])
       this.#queues[queue * QUEUE_STRIDE + MAIN] = main
       this.#waiting.set(key, queue)
     }
@@ -125,7 +127,7 @@ export class Lanes {
 
   /** The step that is next in a lane, or `NONE`. The same again, until something changes. */
   peek(lane: number): number {
-    const first = lane * PRIORITIES
+    const first = lane * RINGS
     for (;;) {
       const rings = this.#rings
       let ring = first
@@ -142,7 +144,7 @@ export class Lanes {
       this.#ring = ring
       const step = queues[at + BLOCK] === NONE ? queues[at + HEAD] : this.#headMixed(queues[at + BLOCK])
       if ((this.#steps.words[step * STRIDE] & STATES) === GONE) {
-        this.#remove(step)
+        this.move(step)
         this.#steps.release(step)
         continue
       }
@@ -159,28 +161,29 @@ export class Lanes {
 
   /** Takes out what `peek` found, without a cost to its tenant. */
   move(step: number): void {
-    this.#remove(step)
+    const words = this.#steps.words
+    words[step * STRIDE + STATE] &= ~QUEUED
+    this.#remove(words[step * STRIDE + NEXT])
   }
 
   /** Takes out what `peek` found; it was its tenant's turn. */
   pop(step: number): void {
+    const words = this.#steps.words
     const queue = this.#queue
     const ring = this.#ring
-    const rings = this.#rings
-    this.#deficits[queue] -= 1
-    if (this.#remove(step) && this.#deficits[queue] < 1) rings[ring] = queue
+    words[step * STRIDE + STATE] &= ~QUEUED
+    const deficit = this.#deficits[queue] - 1
+    this.#deficits[queue] = deficit
+    if (this.#remove(words[step * STRIDE + NEXT]) && deficit < 1) this.#rings[ring] = queue
     const passed = this.#passed
     passed[ring] = 0
-    for (let lower = ring + 1; lower % PRIORITIES !== 0; lower++) if (rings[lower] !== NONE) passed[lower]++
+    for (let lower = ring + 1; (lower & (RINGS - 1)) !== 0; lower++) if (this.#rings[lower] !== NONE) passed[lower]++
   }
 
-  /** False when the queue is empty then, and has left the ring. */
-  #remove(step: number): boolean {
-    const words = this.#steps.words
-    words[step * STRIDE + STATE] &= ~QUEUED
+  /** Takes the head out of the queue that `peek` found. False when the queue is empty then, and has left the ring. */
+  #remove(next: number): boolean {
     const queues = this.#queues
     const at = this.#queue * QUEUE_STRIDE
-    const next = words[step * STRIDE + NEXT]
     if (queues[at + BLOCK] !== NONE) {
       if (this.#removeMixed(at, next)) return true
     } else {
@@ -216,8 +219,8 @@ export class Lanes {
     const at = queue * QUEUE_STRIDE
     if (tail === queue) this.#rings[ring] = NONE
     else queues[tail * QUEUE_STRIDE + RING_NEXT] = queues[at + RING_NEXT]
-    if (ring < PRIORITIES) return
-    this.#waiting.delete(Math.floor(ring / PRIORITIES) * 2 ** 26 + queues[at + MAIN])
+    if (ring < RINGS) return
+    this.#waiting.delete((ring >> 2) * 2 ** 26 + queues[at + MAIN])
     queues[at + RING_NEXT] = this.#freeQueue
     this.#freeQueue = queue
   }

@@ -108,8 +108,8 @@ export class Resources {
     let opens = words[at + CLOSED_UNTIL]
     const request = words[at + REQUEST]
     if (request !== 0) opens = Math.max(opens, opening(words[at + REQUEST_TAT], request, words[at + BURST]))
-    const cost = words[at + TOKEN] * tokens
-    if (cost !== 0) opens = Math.max(opens, opening(words[at + TOKEN_TAT], cost, words[at + BURST]))
+    const token = words[at + TOKEN]
+    if (token !== 0) opens = Math.max(opens, opening(words[at + TOKEN_TAT], token * tokens, words[at + BURST]))
     return opens
   }
 
@@ -119,8 +119,8 @@ export class Resources {
     words[at + IN_USE]++
     const request = words[at + REQUEST]
     if (request !== 0) words[at + REQUEST_TAT] = Math.max(words[at + REQUEST_TAT], now) + request
-    const cost = words[at + TOKEN] * tokens
-    if (cost !== 0) words[at + TOKEN_TAT] = Math.max(words[at + TOKEN_TAT], now) + cost
+    const token = words[at + TOKEN]
+    if (token !== 0) words[at + TOKEN_TAT] = Math.max(words[at + TOKEN_TAT], now) + token * tokens
   }
 
   /** Gives a place back. Requests and tokens come back with time alone. */
@@ -134,17 +134,16 @@ export class Resources {
   }
 
   close(resource: number, until: number): void {
-    this.#words[resource * STRIDE + CLOSED_UNTIL] = until
+    const at = resource * STRIDE + CLOSED_UNTIL
+    this.#words[at] = Math.max(this.#words[at], until)
   }
 
   /** Looks at it again at a time; an earlier one that is set already stays. */
   wakeAt(resource: number, time: number): void {
     const at = resource * STRIDE + WAKE
     if (this.#words[at] <= time) return
-    const replaced = this.#words[at] !== Number.POSITIVE_INFINITY
     this.#words[at] = time
     this.wakes.add(time, resource)
-    if (replaced) this.wakes.drop()
   }
 
   /** A resource whose time to be looked at has come, or `NONE`. */

@@ -1,37 +1,25 @@
+import { Graph, type Join } from './graph.ts'
 import { Kinds } from './kinds.ts'
 import { Lanes, TOP_BUCKET } from './lanes.ts'
 import { type Limits, Resources } from './resources.ts'
-import { ENDED, FRESH, IN_LIST, LIVE, NEWEST, QUEUE, RUN_NEEDS, RUN_STRIDE, Runs } from './runs.ts'
+import { NEWEST, QUEUE, RUN_NEEDS, RUN_STRIDE } from './runs.ts'
 import {
   BLOCKED,
-  DEADLINE,
   DELAYED,
-  EDGES,
-  FIRST,
-  GENERATION,
   GONE,
   GRANTED,
   KIND,
-  LISTED,
   NEEDS,
-  NEXT,
   NONE,
-  nextGeneration,
   OLDER,
-  OPEN,
   QUEUED,
   RANK,
   READY,
   RUN,
   RUNNING,
-  SECOND,
-  SETTLED_JOIN,
-  SLACK,
   STATES,
   STRIDE,
-  Steps,
   TOKENS,
-  UNRANKED,
   WAITING,
 } from './steps.ts'
 import { Timers } from './timers.ts'
@@ -51,12 +39,6 @@ export type Kind = number
  */
 export type Settled = 'settled' | 'stale' | 'refused'
 
-/**
- * Which ends of the steps before it let a step start: all good ones, any good one, so many good ones, or all ends,
- * good or not.
- */
-export type Join = 'all' | 'any' | 'settled' | number
-
 export interface SchedulerOptions {
   /** Steps that run at once. */
   concurrency: number
@@ -70,25 +52,20 @@ const LOWEST_HALF_OCTAVE = 246
 /** Says which step starts next. See the README for the order, and for what each promise rests on. */
 export class Scheduler {
   readonly #concurrency: number
-  readonly #steps = new Steps()
-  readonly #runs = new Runs()
+  readonly #kinds = new Kinds()
+  readonly #graph = new Graph(this.#kinds)
+  readonly #steps = this.#graph.steps
+  readonly #runs = this.#graph.runs
   readonly #lanes = new Lanes(this.#steps)
   readonly #resources = new Resources()
-  readonly #kinds = new Kinds()
   readonly #delays = new Timers((step) => this.#is(step, DELAYED))
   readonly #deadlines = new Timers((step) => this.#steps.find(step) !== NONE)
   readonly #tenants = new Map<string, { id: number; queue: number }>()
-  #running = 0
-  #granted = 0
-  /** Steps that were ready when they were added, in a list. */
-  #firstFresh = NONE
-  #lastFresh = NONE
-  /** Runs whose steps got dependents since they were ranked. */
-  readonly #unranked: RunHandle[] = []
-  /** Steps that are gone and whose dependents are to be told. */
-  readonly #dropped: number[] = []
-  readonly #after: number[] = []
+  /** The resources that the step at hand needs. */
   readonly #needs: number[] = []
+  #running = 0
+  /** Steps that hold their resources and have not started. */
+  #granted = 0
 
   constructor(options: SchedulerOptions) {
     this.#concurrency = options.concurrency
@@ -102,7 +79,7 @@ export class Scheduler {
   /** Bytes of the arrays that hold all this. */
   get bytes(): number {
     const timers = this.#delays.bytes + this.#deadlines.bytes
-    return this.#steps.bytes + this.#runs.bytes + this.#lanes.bytes + this.#resources.bytes + timers
+    return this.#graph.bytes + this.#lanes.bytes + this.#resources.bytes + timers
   }
 
   /** When `poll` or `expired` next has something to do without any other call; Infinity for never. */
@@ -164,53 +141,8 @@ export class Scheduler {
     join: Join = 'all',
     tokens = 0,
   ): StepHandle {
-    const slot = this.#runs.find(run)
-    if (slot === NONE) return NONE
     if (!this.#kinds.has(kind)) throw new RangeError(`there is no kind ${kind}`)
-    const steps = this.#steps
-    let open = 0
-    for (let i = 0; i < after.length; i++) {
-      const on = steps.find(after[i])
-      if (on === NONE) continue
-      if (steps.words[on * STRIDE + RUN] !== slot)
-        throw new RangeError('a step can only come after steps of its own run')
-      this.#after[open++] = on
-    }
-    const step = steps.take()
-    const at = step * STRIDE
-    const words = steps.words
-    const runs = this.#runs.words
-    const runAt = slot * RUN_STRIDE
-    words[at + OPEN] = open
-    words[at + RUN] = slot
-    words[at + OLDER] = runs[runAt + NEWEST]
-    words[at + KIND] = kind
-    words[at + TOKENS] = tokens
-    steps.floats[at + RANK] = this.#kinds.ms(kind)
-    runs[runAt + NEWEST] = step
-    runs[runAt + LIVE]++
-    runs[runAt + IN_LIST]++
-    runs[runAt + FRESH]++
-    let flags = LISTED | UNRANKED
-    if (this.#kinds.needs(kind) !== 0 || runs[runAt + RUN_NEEDS] !== 0) flags |= NEEDS
-    const slack = typeof join === 'string' && join !== 'any' ? 0 : slackOf(join, after.length)
-    if (join === 'settled') flags |= SETTLED_JOIN
-    for (let i = 0; i < open; i++) steps.addEdge(this.#after[i], step)
-    if (open > 0 && (runs[runAt + FRESH] & DIRTY) === 0) {
-      runs[runAt + FRESH] |= DIRTY
-      this.#unranked.push(run)
-    }
-    if (open > slack) {
-      words[at] = BLOCKED | flags
-      words[at + SLACK] = slack
-    } else {
-      words[at] = READY | QUEUED | flags
-      words[at + NEXT] = NONE
-      if (this.#firstFresh === NONE) this.#firstFresh = step
-      else words[this.#lastFresh * STRIDE + NEXT] = step
-      this.#lastFresh = step
-    }
-    return steps.handle(step)
+    return this.#graph.add(run, after, kind, join, tokens)
   }
 
   /**
@@ -222,12 +154,12 @@ export class Scheduler {
     const before = out.length
     if (this.#delays.size > 0) this.#enqueueDue(now)
     if (this.#resources.wakes.size > 0) this.#wake(now)
-    if (this.#unranked.length > 0) this.#rankRuns()
-    if (this.#firstFresh !== NONE) this.#enqueueFresh()
+    this.#graph.rank()
+    if (this.#graph.fresh.first !== NONE) this.#enqueueFresh()
     for (;;) {
       const granted = this.#resources.firstOpen !== 0 && this.#grant(now)
-      const started = this.#startMain(now, out)
-      if (this.#running >= this.#concurrency || this.#resources.firstOpen === 0 || !(granted || started)) break
+      const gave = this.#startMain(now, out)
+      if (this.#running >= this.#concurrency || this.#resources.firstOpen === 0 || !(granted || gave)) break
     }
     return out.length - before
   }
@@ -280,18 +212,13 @@ export class Scheduler {
     const run = this.#runs.find(handle)
     if (run === NONE) return 'stale'
     const { words } = this.#steps
-    // Edges stay within a run, so none outlives the steps at its ends.
-    for (let step = this.#runs.words[run * RUN_STRIDE + NEWEST]; step !== NONE; ) {
-      const at = step * STRIDE
-      const older = words[at + OLDER]
-      if ((words[at] & STATES) !== GONE) this.#leave(step)
-      this.#steps.freeEdges(step)
-      words[at + OPEN] = 0
-      words[at] &= ~LISTED
-      this.#steps.release(step)
-      step = older
+    for (let step = this.#runs.words[run * RUN_STRIDE + NEWEST]; step !== NONE; step = words[step * STRIDE + OLDER]) {
+      const flags = words[step * STRIDE]
+      if ((flags & STATES) === GONE) continue
+      this.#giveBack(step, flags)
+      this.#graph.leave(step)
     }
-    this.#runs.close(run)
+    this.#graph.close(run)
     return 'settled'
   }
 
@@ -302,7 +229,7 @@ export class Scheduler {
     if (tokens < 0) this.#look(resource)
   }
 
-  /** Nothing more starts on this resource before `until`: what a 429 with Retry-After asks for. */
+  /** Nothing more starts on this resource before `until`, or a later time that was set already: what a 429 with Retry-After asks for. */
   closeResource(resource: Resource, until: number): void {
     if (this.#resources.has(resource)) this.#resources.close(resource, until)
   }
@@ -311,7 +238,6 @@ export class Scheduler {
   expire(handle: StepHandle, at: number): Settled {
     const step = this.#steps.find(handle)
     if (step === NONE) return 'stale'
-    this.#steps.words[step * STRIDE] |= DEADLINE
     this.#deadlines.add(at, handle)
     return 'settled'
   }
@@ -326,10 +252,11 @@ export class Scheduler {
   #startMain(now: number, out: StepHandle[]): boolean {
     const lanes = this.#lanes
     const { words } = this.#steps
-    const before = this.#running
+    let gave = false
     while (this.#running < this.#concurrency) {
       const step = lanes.peek(MAIN)
       if (step === NONE) break
+      gave = true
       const at = step * STRIDE
       const state = words[at]
       if ((state & STATES) === GRANTED) this.#granted--
@@ -339,7 +266,7 @@ export class Scheduler {
       this.#running++
       out.push(this.#steps.handle(step))
     }
-    return this.#running > before
+    return gave
   }
 
   /** Takes all that a step needs, or moves it to the lane of the first resource that holds it back. */
@@ -412,74 +339,22 @@ export class Scheduler {
     if (!this.#lanes.isEmpty(resource)) this.#resources.open(resource)
   }
 
-  /** A step is over: tells those after it, and those after what can start no more. */
   #end(step: number, ok: boolean, dropped: StepHandle[] | undefined): void {
-    this.#leave(step)
-    this.#tellAll(step, ok, dropped)
-    const queue = this.#dropped
-    if (queue.length > 0) {
-      for (let i = 0; i < queue.length; i++) this.#tellAll(queue[i], false, dropped)
-      queue.length = 0
-    }
-    const runAt = this.#steps.words[step * STRIDE + RUN] * RUN_STRIDE
-    const runs = this.#runs.words
-    if (runs[runAt + ENDED] > (runs[runAt + IN_LIST] >> 1) + 2) this.#clean(runAt)
+    const flags = this.#steps.words[step * STRIDE]
+    this.#giveBack(step, flags)
+    this.#graph.end(step, ok, dropped)
+    const { ready } = this.#graph
+    for (let next = ready.shift(); next !== NONE; next = ready.shift())
+      this.#lanes.put(this.#queue(next), next, this.#bucket(next))
   }
 
-  #tellAll(step: number, ok: boolean, dropped: StepHandle[] | undefined): void {
-    const { words, edges } = this.#steps
-    const at = step * STRIDE
-    if (words[at + FIRST] === NONE) return
-    for (let edge = words[at + EDGES]; edge !== NONE; edge = edges[edge + 1]) this.#tell(edges[edge], ok, dropped)
-    if (words[at + SECOND] !== NONE) this.#tell(words[at + SECOND], ok, dropped)
-    this.#tell(words[at + FIRST], ok, dropped)
-    this.#steps.freeEdges(step)
-  }
-
-  #tell(step: number, ok: boolean, dropped: StepHandle[] | undefined): void {
-    const { words } = this.#steps
-    const at = step * STRIDE
-    const open = --words[at + OPEN]
-    const flags = words[at]
+  /** Gives back what a step holds. */
+  #giveBack(step: number, flags: number): void {
     const state = flags & STATES
-    if (state !== BLOCKED) {
-      if (state === GONE) this.#steps.release(step)
-      return
-    }
-    if (!ok && (flags & SETTLED_JOIN) === 0) {
-      if (words[at + SLACK] === 0) {
-        dropped?.push(this.#steps.handle(step))
-        this.#leave(step)
-        this.#dropped.push(step)
-        return
-      }
-      words[at + SLACK]--
-    } else if (open === words[at + SLACK]) {
-      this.#enqueue(step)
-    }
-  }
-
-  /** Takes a step out of everything but its queue, its run's list and its edges. */
-  #leave(step: number): void {
-    const { words } = this.#steps
-    const at = step * STRIDE
-    const flags = words[at]
-    const state = flags & STATES
-    if (state === RUNNING) {
-      this.#running--
-      if (flags & NEEDS) this.#release(step)
-    } else if (state === GRANTED) {
-      this.#granted--
-      this.#release(step)
-    }
-    words[at] = (flags & ~STATES) | GONE
-    words[at + GENERATION] = nextGeneration(words[at + GENERATION])
-    if (state === DELAYED) this.#delays.drop()
-    if (flags & DEADLINE) this.#deadlines.drop()
-    const runs = this.#runs.words
-    const runAt = words[at + RUN] * RUN_STRIDE
-    runs[runAt + LIVE]--
-    runs[runAt + ENDED]++
+    if (state === RUNNING) this.#running--
+    else if (state === GRANTED) this.#granted--
+    else return
+    if (flags & NEEDS) this.#release(step)
   }
 
   #release(step: number): void {
@@ -488,30 +363,6 @@ export class Scheduler {
       this.#resources.release(this.#needs[i])
       this.#look(this.#needs[i])
     }
-  }
-
-  /** Takes ended steps out of a run's list: as many calls' worth as have ended since the last time. */
-  #clean(runAt: number): void {
-    const { words } = this.#steps
-    const runs = this.#runs.words
-    let kept = 0
-    let newer = NONE
-    for (let step = runs[runAt + NEWEST]; step !== NONE; ) {
-      const at = step * STRIDE
-      const older = words[at + OLDER]
-      if ((words[at] & STATES) !== GONE || words[at + OPEN] > 0) {
-        newer = step
-        kept++
-      } else {
-        if (newer === NONE) runs[runAt + NEWEST] = older
-        else words[newer * STRIDE + OLDER] = older
-        words[at] &= ~LISTED
-        this.#steps.release(step)
-      }
-      step = older
-    }
-    runs[runAt + IN_LIST] = kept
-    runs[runAt + ENDED] = 0
   }
 
   #move(handle: StepHandle, from: number, to: number): Settled {
@@ -544,59 +395,15 @@ export class Scheduler {
 
   #enqueueFresh(): void {
     const { words } = this.#steps
-    let step = this.#firstFresh
-    this.#firstFresh = NONE
-    while (step !== NONE) {
-      const at = step * STRIDE
-      const next = words[at + NEXT]
-      if ((words[at] & STATES) === GONE) {
-        words[at] &= ~QUEUED
+    const { fresh } = this.#graph
+    for (let step = fresh.shift(); step !== NONE; step = fresh.shift()) {
+      if ((words[step * STRIDE] & STATES) === GONE) {
+        words[step * STRIDE] &= ~QUEUED
         this.#steps.release(step)
       } else {
         this.#lanes.put(this.#queue(step), step, this.#bucket(step))
       }
-      step = next
     }
-  }
-
-  #rankRuns(): void {
-    for (const handle of this.#unranked) {
-      const run = this.#runs.find(handle)
-      if (run !== NONE) this.#rank(run * RUN_STRIDE)
-    }
-    this.#unranked.length = 0
-  }
-
-  /** Newest first is against the edges. All steps when the graph has grown by half, else only the new ones. */
-  #rank(runAt: number): void {
-    const runs = this.#runs.words
-    const { words, floats } = this.#steps
-    const all = (runs[runAt + FRESH] & ~DIRTY) * 2 >= runs[runAt + LIVE]
-    runs[runAt + FRESH] = 0
-    for (let step = runs[runAt + NEWEST]; step !== NONE; ) {
-      const at = step * STRIDE
-      const flags = words[at]
-      if (!all && (flags & UNRANKED) === 0) break
-      words[at] = flags & ~UNRANKED
-      if ((flags & STATES) !== GONE) floats[at + RANK] = this.#kinds.ms(words[at + KIND]) + this.#longestAfter(at)
-      step = words[at + OLDER]
-    }
-  }
-
-  #longestAfter(at: number): number {
-    const { words, floats, edges } = this.#steps
-    let longest = 0
-    const first = words[at + FIRST]
-    if (first === NONE) return 0
-    if ((words[first * STRIDE] & STATES) === BLOCKED) longest = floats[first * STRIDE + RANK]
-    const second = words[at + SECOND]
-    if (second === NONE) return longest
-    if ((words[second * STRIDE] & STATES) === BLOCKED) longest = Math.max(longest, floats[second * STRIDE + RANK])
-    for (let edge = words[at + EDGES]; edge !== NONE; edge = edges[edge + 1]) {
-      const to = edges[edge] * STRIDE
-      if ((words[to] & STATES) === BLOCKED) longest = Math.max(longest, floats[to + RANK])
-    }
-    return longest
   }
 
   #bucket(step: number): number {
@@ -628,13 +435,4 @@ export class Scheduler {
     this.#tenants.set(name, tenant)
     return tenant
   }
-}
-
-/** Marks in `FRESH` that a run is among those to be ranked. */
-const DIRTY = 2 ** 30
-
-/** How many of so many dependencies need not end well. */
-function slackOf(join: Join, dependencies: number): number {
-  const wanted = join === 'any' ? 1 : Number(join)
-  return dependencies - Math.min(Math.max(Math.floor(wanted), 0), dependencies)
 }

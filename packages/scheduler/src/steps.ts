@@ -58,7 +58,6 @@ export const NEEDS = 16
 export const QUEUED = 32
 export const LISTED = 64
 export const UNRANKED = 128
-export const DEADLINE = 256
 
 /** The steps and edges of all graphs, in arrays that grow in place; slots are used again. */
 export class Steps {
@@ -144,15 +143,48 @@ export class Steps {
     words[at + EDGES] = edge
   }
 
-  /** Forgets the edges of a step that found no room in its row. */
-  freeEdges(step: number): void {
-    const first = this.words[step * STRIDE + EDGES]
-    if (first === NONE) return
-    let last = first
-    while (this.edges[last + 1] !== NONE) last = this.edges[last + 1]
+  /** Frees the edges of a step that found no room in its row, of which `last` is the last. */
+  freeEdges(step: number, last: number): void {
     this.edges[last + 1] = this.#freeEdge
-    this.#freeEdge = first
+    this.#freeEdge = this.words[step * STRIDE + EDGES]
     this.words[step * STRIDE + EDGES] = NONE
+  }
+
+  /** The same, for one whose dependents need not be told. */
+  forgetEdges(step: number): void {
+    let last = NONE
+    for (let edge = this.words[step * STRIDE + EDGES]; edge !== NONE; edge = this.edges[edge + 1]) last = edge
+    if (last !== NONE) this.freeEdges(step, last)
+  }
+}
+
+/** Steps in a row, linked by `NEXT`. */
+export class Line {
+  #first = NONE
+  #last = NONE
+  readonly #steps: Steps
+
+  constructor(steps: Steps) {
+    this.#steps = steps
+  }
+
+  get first(): number {
+    return this.#first
+  }
+
+  push(step: number): void {
+    const { words } = this.#steps
+    words[step * STRIDE + NEXT] = NONE
+    if (this.#first === NONE) this.#first = step
+    else words[this.#last * STRIDE + NEXT] = step
+    this.#last = step
+  }
+
+  /** Takes out the first; `NONE` when there is none. */
+  shift(): number {
+    const step = this.#first
+    if (step !== NONE) this.#first = this.#steps.words[step * STRIDE + NEXT]
+    return step
   }
 }
 

@@ -29,7 +29,6 @@ describe('Timers', () => {
             if (due !== undefined) wanted.delete(due)
           } else if (wanted.size > 0) {
             wanted.delete([...wanted.keys()][operation.n % wanted.size] ?? -1)
-            timers.drop()
           }
         })
       }),
@@ -37,7 +36,7 @@ describe('Timers', () => {
     )
   })
 
-  it('keeps no more than as many dead timers as living ones, and a few', () => {
+  it('keeps no more dead timers than were alive at once, and a few', () => {
     const wanted = new Set<number>()
     const timers = new Timers((what) => wanted.has(what))
     for (let what = 0; what < 100_000; what++) {
@@ -45,8 +44,7 @@ describe('Timers', () => {
       wanted.add(what)
       if (what < 100) continue
       wanted.delete(what - 100)
-      timers.drop()
-      expect(timers.size).toBeLessThanOrEqual(2 * wanted.size + 100)
+      expect(timers.size).toBeLessThanOrEqual(2 * 100 + 66)
     }
   })
 })

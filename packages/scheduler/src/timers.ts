@@ -8,13 +8,14 @@ const STRIDE = 3
 
 /**
  * A binary min-heap of (time, order of adding, what) in one typed array: O(log n) to add and to take, no object per
- * timer. What was cancelled stays in it until it is due or until more than half is so.
+ * timer. What is no longer wanted stays in it until it is due or until the heap has doubled.
  */
 export class Timers {
   #heap = new Float64Array(64 * STRIDE)
   #size = 0
   #added = 0
-  #dead = 0
+  /** The size at which it is looked through for what is not wanted. */
+  #full = 64
   readonly #alive: (what: number, time: number) => boolean
 
   /** `alive` says whether a timer is still wanted. */
@@ -40,6 +41,7 @@ export class Timers {
   }
 
   add(time: number, what: number): void {
+    if (this.#size >= this.#full) this.#compact()
     if (this.#size * STRIDE === this.#heap.length) this.#heap = grownFloats(this.#heap)
     this.#up(this.#size++, time, this.#added++, what)
   }
@@ -54,11 +56,6 @@ export class Timers {
       if (wanted) return what
     }
     return -1
-  }
-
-  /** Says that one timer is wanted no more. */
-  drop(): void {
-    if (++this.#dead * 2 > this.#size + 64) this.#compact()
   }
 
   #removeTop(): void {
@@ -76,7 +73,7 @@ export class Timers {
       heap.copyWithin(kept++ * STRIDE, at, at + STRIDE)
     }
     this.#size = kept
-    this.#dead = 0
+    this.#full = 2 * kept + 64
     for (let i = (kept >> 1) - 1; i >= 0; i--) {
       const at = i * STRIDE
       this.#down(i, heap[at + TIME], heap[at + ORDER], heap[at + WHAT])
