@@ -29,6 +29,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     namespace: config.MUSTER_NAMESPACE,
     memory,
     keys: readKeys(keysFile),
+    weights: config.MUSTER_WEIGHTS,
     log,
   })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)

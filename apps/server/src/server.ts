@@ -19,6 +19,8 @@ export interface ServerOptions {
   namespace: string
   memory: Memory
   keys: readonly ApiKey[]
+  /** Tenants' shares of the backlog; see `WorkerOptions.weights`. */
+  weights?: Readonly<Record<string, number>> | undefined
   log?: FastifyBaseLogger
 }
 
@@ -30,6 +32,7 @@ export async function createServer(
 ): Promise<{ listen(host: string, port: number): Promise<string>; close(): Promise<void> }> {
   const { memory } = options
   const journal = await Journal.open({ url: options.redisUrl, namespace: options.namespace, failFast: true })
+  if (options.weights) await journal.setWeights(options.weights)
   const findKey = keyFinder(options.keys)
   const keys = new WeakMap<FastifyRequest, ApiKey>()
   const context: Context = {

@@ -35,6 +35,9 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     concurrency: config.MUSTER_CONCURRENCY,
     lockMs: config.MUSTER_LOCK_MS,
     journalTtlS: config.MUSTER_JOURNAL_TTL_S,
+    weights: config.MUSTER_WEIGHTS,
+    outcomes: config.MUSTER_OUTCOMES,
+    archive: config.MUSTER_ARCHIVE === 'on',
     telemetry: telemetry ? openTelemetry() : noTelemetry,
     log,
   })

@@ -78,6 +78,15 @@ describe('the backlog', () => {
     expect(window.filter((run) => late.has(run)).length).toBeLessThanOrEqual(12)
   })
 
+  it('forgets weights that are not set any more', async () => {
+    await journal.setWeight('light', 3)
+    await journal.setWeights({ heavy: 4 })
+    const heavy = new Set(await queue('heavy', 400))
+    await queue('light', 400)
+    expect((await next(200)).filter((run) => heavy.has(run))).toHaveLength(160)
+    await expect(journal.setWeights({ heavy: 0 })).rejects.toMatchObject({ code: 'config.invalid' })
+  })
+
   it('takes a higher class first, and still some of a lower one', async () => {
     const low = new Set(await queue('a', 100, 'low'))
     const high = new Set(await queue('a', 400, 'high'))

@@ -8,6 +8,7 @@ import {
   MusterError,
   type StoredEntry,
   type ToolManifest,
+  WEIGHT_MAX,
 } from '@muster/protocol'
 import { Queue } from 'bullmq'
 import { connect, type JournalRedis, type StreamRecord } from './commands.ts'
@@ -156,9 +157,17 @@ export class Journal {
 
   /** Sets how many runs a tenant gets from the backlog for each of a tenant of weight 1; above 0. */
   async setWeight(tenant: string, weight: number): Promise<void> {
-    if (!(weight > 0 && weight <= 1000)) throw new MusterError('config.invalid', 'a weight is above 0 and at most 1000')
+    checkWeight(weight)
     if (weight === 1) await this.redis.hdel(this.keys.weights, tenant)
     else await this.redis.hset(this.keys.weights, tenant, weight)
+  }
+
+  /** Sets the weights of all tenants: one that is not named has weight 1 again. */
+  async setWeights(weights: Readonly<Record<string, number>>): Promise<void> {
+    for (const weight of Object.values(weights)) checkWeight(weight)
+    const change = this.redis.multi().del(this.keys.weights)
+    if (Object.keys(weights).length > 0) change.hset(this.keys.weights, weights)
+    await change.exec()
   }
 
   /** Enqueues the activation that is recorded for a run. */
@@ -319,6 +328,12 @@ export class Journal {
     await this.queue.close()
     this.redis.disconnect()
   }
+}
+
+/** @throws MusterError `config.invalid` */
+function checkWeight(weight: number): void {
+  if (!(weight > 0 && weight <= WEIGHT_MAX))
+    throw new MusterError('config.invalid', `a weight is above 0 and at most ${WEIGHT_MAX}`)
 }
 
 function decodeAll(records: readonly StreamRecord[], after: number): StoredEntry[] {

@@ -36,11 +36,26 @@ describe('readConfig', () => {
     ['MUSTER_FSYNC', 'never'],
     ['MUSTER_URL', 'localhost'],
     ['MUSTER_LOG', 'loud'],
+    ['MUSTER_WEIGHTS', 'acme'],
+    ['MUSTER_WEIGHTS', 'acme='],
+    ['MUSTER_WEIGHTS', '=2'],
+    ['MUSTER_WEIGHTS', 'acme=0'],
+    ['MUSTER_WEIGHTS', 'acme=1001'],
+    ['MUSTER_WEIGHTS', 'acme=2,'],
+    ['MUSTER_WEIGHTS', 'acme=2,acme=3'],
+    ['MUSTER_OUTCOMES', 'Strict'],
+    ['MUSTER_ARCHIVE', 'false'],
   ])('refuses %s=%s and names it', (name, value) => {
     const error = refused({ [name]: value })
     expect(error.code).toBe('config.invalid')
     expect(error.issues).toEqual([{ path: `/${name}`, message: expect.any(String) }])
     expect(error.message).toContain(`${name}: `)
+  })
+
+  it('reads weights of tenants, whose names may hold a =', () => {
+    const { MUSTER_WEIGHTS } = readConfig({ MUSTER_WEIGHTS: 'acme=2, other=0.5,a=b=1e1' })
+    expect(MUSTER_WEIGHTS).toEqual({ acme: 2, other: 0.5, 'a=b': 10 })
+    expect(shown({ MUSTER_WEIGHTS: 'acme=2,other=0.5' }).MUSTER_WEIGHTS).toBe('acme=2,other=0.5')
   })
 
   it('names every variable that is wrong, and repeats no value, which may be a secret', () => {

@@ -1,8 +1,30 @@
 import { z } from 'zod'
 import { MusterError } from './errors.ts'
 
+/** The most that one tenant may have over another of weight 1. */
+export const WEIGHT_MAX = 1000
+
 const port = z.coerce.number().int().min(1).max(65_535)
 const positive = z.coerce.number().int().positive()
+
+/** `acme=2,other=0.5`: what stands before the last `=` is the tenant. */
+const weights = z.string().transform((text, context) => {
+  const found: Record<string, number> = {}
+  for (const part of text.split(',')) {
+    const at = part.lastIndexOf('=')
+    const tenant = part.slice(0, Math.max(at, 0)).trim()
+    const weight = Number(part.slice(at + 1) || Number.NaN)
+    if (tenant === '' || !(weight > 0 && weight <= WEIGHT_MAX) || Object.hasOwn(found, tenant)) {
+      context.addIssue({
+        code: 'custom',
+        message: `each tenant once as <tenant>=<weight>, separated by commas; a weight is above 0 and at most ${WEIGHT_MAX}`,
+      })
+      return z.NEVER
+    }
+    found[tenant] = weight
+  }
+  return found
+})
 
 /** Everything that can be configured: one environment variable each. `muster config` prints them. */
 export const configSchema = z.object({
@@ -20,6 +42,17 @@ export const configSchema = z.object({
     .default('m')
     .describe('prefix of all Redis keys'),
   MUSTER_CONCURRENCY: positive.max(10_000).default(100).describe('runs that a worker holds at once'),
+  MUSTER_WEIGHTS: weights
+    .optional()
+    .describe("tenants' shares of the backlog and of a worker, `acme=2,other=0.5`; 1 for those not named"),
+  MUSTER_OUTCOMES: z
+    .enum(['ahead', 'strict'])
+    .default('ahead')
+    .describe('`strict`: every step waits until the outcomes before it are durable, not only those with an effect'),
+  MUSTER_ARCHIVE: z
+    .enum(['on', 'off'])
+    .default('on')
+    .describe('`off`: this worker leaves archiving ended runs to others; some worker must do it'),
   MUSTER_LOCK_MS: positive
     .min(500)
     .default(10_000)
@@ -71,9 +104,17 @@ export function describeConfig(
 ): { name: string; value: string | null; set: boolean; about: string }[] {
   return Object.entries(configSchema.shape).map(([name, schema]) => {
     const value = config[name as keyof Config]
-    const shown = value === undefined ? null : secret.has(name) ? '(set)' : withoutCredentials(String(value))
+    const shown = value === undefined ? null : secret.has(name) ? '(set)' : withoutCredentials(textOf(value))
     return { name, value: shown, set: Boolean(env[name]), about: schema.description ?? '' }
   })
+}
+
+/** A value as it is written in the environment. */
+function textOf(value: string | number | Record<string, number>): string {
+  if (typeof value !== 'object') return String(value)
+  return Object.entries(value)
+    .map(([tenant, weight]) => `${tenant}=${weight}`)
+    .join(',')
 }
 
 /** An address without user, password and query; what stands before the last `@` goes, since a password may hold any character. */

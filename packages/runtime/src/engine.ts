@@ -19,6 +19,8 @@ export const INLINE = 'inline'
 export type EngineOptions = Omit<Services, 'scheduler' | 'writer' | 'schedule' | 'pump'> & {
   /** Steps that this worker has under way at once. */
   concurrency: number
+  /** Tenants' shares of the turns; 1 for those not named. */
+  weights: Readonly<Record<string, number>>
 }
 
 /** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
@@ -42,6 +44,7 @@ export class Engine {
     const { journal, memory, log } = options
     this.#journal = journal
     this.#scheduler = new Scheduler({ concurrency: options.concurrency })
+    for (const [tenant, weight] of Object.entries(options.weights)) this.#scheduler.setWeight(tenant, weight)
     this.#writer = new Writer({
       redis: journal.redis,
       keys: journal.keys,

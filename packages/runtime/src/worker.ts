@@ -31,6 +31,8 @@ export interface WorkerOptions {
   outcomes?: Outcomes
   /** Whether this worker archives ended runs; true unless given. Some worker must. */
   archive?: boolean
+  /** Shares of tenants, above 0 and at most 1000; 1 for those not named. They replace those that Redis has; without them it keeps its own. */
+  weights?: Readonly<Record<string, number>> | undefined
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -51,6 +53,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const clock = options.clock ?? Date.now
   const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
   const journal = await Journal.open({ url: options.redisUrl, namespace: options.namespace, clock })
+  if (options.weights) await journal.setWeights(options.weights)
   await journal.publish(app.manifest)
   const engine = new Engine({
     app,
@@ -64,6 +67,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     random: Math.random,
     outcomes: options.outcomes ?? 'ahead',
     worker: name,
+    weights: options.weights ?? {},
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
   })
