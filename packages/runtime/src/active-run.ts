@@ -90,7 +90,7 @@ export class ActiveRun {
       { run: this.id, tenant: this.tenant, epoch: hold.epoch, seq: hold.seq, head: hold.head },
       { mail: () => this.mail(), lost: (reason) => this.#stop(reason) },
     )
-    this.slot = services.scheduler.openRun(this.tenant)
+    this.slot = services.kinds.open(hold.created)
     this.closed = new Promise((resolve) => {
       this.#close = resolve
     })
@@ -187,6 +187,7 @@ export class ActiveRun {
     const step: StepState = {
       spec,
       handle: undefined,
+      tokens: 0,
       attempt: recorded?.attempt ?? 0,
       outcome: undefined,
       waiting: recorded?.waiting,
@@ -196,8 +197,9 @@ export class ActiveRun {
       decision: undefined,
       intended: false,
       beganAt: recorded?.beganAt ?? 0,
+      firstAt: recorded?.firstAt ?? 0,
       abort: undefined,
-      timer: undefined,
+      pending: undefined,
     }
     this.steps.set(spec.id, step)
     if (this.#live && !this.over) this.#schedule(step)

@@ -1,14 +1,16 @@
 import { type Hold, type Journal, lostError, Writer } from '@muster/journal'
-import { MusterError, planData } from '@muster/protocol'
+import { type LimitsByName, MusterError, planData } from '@muster/protocol'
 import { Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
 import { zodIssues } from '@muster/tools'
 import { ActiveRun, type Closed, type Driver } from './active-run.ts'
 import { agentDriver } from './agent-driver.ts'
+import { Kinds } from './kinds.ts'
 import { planCodeDriver } from './plan-code-driver.ts'
 import { planDataDriver } from './plan-data-driver.ts'
 import type { Services } from './services.ts'
 import type { StepState } from './step.ts'
+import { expireStep } from './step-life.ts'
 
 /** Steps that may begin before the network has its turn: about the work of ten milliseconds. */
 const BURST = 1000
@@ -16,11 +18,12 @@ const BURST = 1000
 /** Version that a plan which came with its run has. */
 export const INLINE = 'inline'
 
-export type EngineOptions = Omit<Services, 'scheduler' | 'writer' | 'schedule' | 'pump'> & {
+export type EngineOptions = Omit<Services, 'scheduler' | 'kinds' | 'writer' | 'schedule' | 'expire' | 'pump'> & {
   /** Steps that this worker has under way at once. */
   concurrency: number
   /** Tenants' shares of the turns; 1 for those not named. */
   weights: Readonly<Record<string, number>>
+  limits: LimitsByName
 }
 
 /** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
@@ -34,6 +37,7 @@ export class Engine {
   readonly #runOf: (ActiveRun | undefined)[] = []
   readonly #stepOf: (StepState | undefined)[] = []
   readonly #ready: StepHandle[] = []
+  readonly #expired: StepHandle[] = []
   #pumping = false
   /** Steps begun since I/O had its turn. */
   #begun = 0
@@ -64,17 +68,26 @@ export class Engine {
       onError: (error) => log.error({ err: error }, 'journal not written'),
       onDrain: () => this.#pump(),
     })
+    const kinds = new Kinds(this.#scheduler, options.limits, () => {})
     this.#services = {
       ...options,
       scheduler: this.#scheduler,
+      kinds,
       writer: this.#writer,
       schedule: (run, step) => {
         const after = step.spec.after?.flatMap((on) => (on.outcome || on.handle === undefined ? [] : [on.handle])) ?? []
-        step.handle = this.#scheduler.addStep(run.slot, after)
+        const { kind, tokens } = kinds.of(step.spec.operation)
+        step.tokens = tokens
+        step.handle = this.#scheduler.addStep(run.slot, after, kind, 'all', tokens)
         const slot = slotOf(step.handle)
         this.#runOf[slot] = run
         this.#stepOf[slot] = step
         this.#pump()
+      },
+      expire: (step, at) => {
+        if (step.handle === undefined) return
+        this.#scheduler.expire(step.handle, at)
+        this.#setTimer(at)
       },
       pump: () => this.#pump(),
     }
@@ -167,9 +180,10 @@ export class Engine {
         this.#begun = 0
       })
     }
+    const now = this.#services.clock()
+    this.#expire(now)
     // What waits for the journal goes on when that has caught up.
     if (this.#writer.full) return
-    const now = this.#services.clock()
     const ready = this.#ready
     this.#scheduler.poll(now, ready)
     this.#begun += ready.length
@@ -180,22 +194,30 @@ export class Engine {
       if (step?.handle === handle) this.#runOf[slot]?.begin(step)
     }
     ready.length = 0
-    this.#setTimer(now)
+    this.#setTimer(this.#scheduler.nextTimer)
   }
 
-  /** One timer for all: it is moved only when the next thing to come has changed. */
-  #setTimer(now: number): void {
-    const next = this.#scheduler.nextTimer
-    if (next === this.#timerAt) return
+  #expire(now: number): void {
+    const expired = this.#expired
+    if (this.#scheduler.expired(now, expired) === 0) return
+    for (const handle of expired) {
+      const step = this.#stepOf[slotOf(handle)]
+      if (step?.handle === handle) expireStep(step, now)
+    }
+    expired.length = 0
+  }
+
+  /** One timer for all. One that has become too early is left: it finds nothing to do and looks when the next is. */
+  #setTimer(next: number): void {
+    if (next >= this.#timerAt) return
     clearTimeout(this.#timer)
     this.#timerAt = next
-    if (next === Number.POSITIVE_INFINITY) return
     this.#timer = setTimeout(
       () => {
         this.#timerAt = Number.POSITIVE_INFINITY
         this.#pump()
       },
-      Math.min(Math.max(next - now, 1), 2 ** 31 - 1),
+      Math.min(Math.max(next - this.#services.clock(), 1), 2 ** 31 - 1),
     )
   }
 }

@@ -4,6 +4,7 @@ import type { PolicySet } from '@muster/governance'
 import { Activations, Journal } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
+import type { LimitsByName } from '@muster/protocol'
 import type { App } from '@muster/sdk'
 import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
@@ -33,6 +34,8 @@ export interface WorkerOptions {
   archive?: boolean
   /** Shares of tenants, above 0 and at most 1000; 1 for those not named. They replace those that Redis has; without them it keeps its own. */
   weights?: Readonly<Record<string, number>> | undefined
+  /** What tenants, definitions, tools and models let through at once and per minute. */
+  limits?: LimitsByName | undefined
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -68,6 +71,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     outcomes: options.outcomes ?? 'ahead',
     worker: name,
     weights: options.weights ?? {},
+    limits: options.limits ?? {},
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
   })
