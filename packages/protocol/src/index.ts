@@ -1,4 +1,5 @@
 /** Schemas and types of the wire, the journal's entries, plans, runs, errors and configuration. No I/O. */
+export { holds } from './condition.ts'
 export * from './config.ts'
 export * from './definition.ts'
 export * from './entry.ts'
@@ -6,5 +7,6 @@ export * from './errors.ts'
 export * from './ids.ts'
 export * from './limits.ts'
 export * from './plan.ts'
+export * from './reference.ts'
 export * from './run.ts'
 export * from './view.ts'

@@ -2,17 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Json } from './definition.ts'
 import { MusterError } from './errors.ts'
-import {
-  atPointer,
-  eachReference,
-  PLAN_STEPS_MAX,
-  type PlanData,
-  parseReference,
-  planData,
-  planGraph,
-  referenceOf,
-  resolveReferences,
-} from './plan.ts'
+import { PLAN_STEPS_MAX, type PlanData, planData, planGraph } from './plan.ts'
+import { atPointer, eachReference, parseReference, referenceOf, resolveReferences } from './reference.ts'
 
 const ref = (step: string, pointer = '') => ({ $ref: `#/steps/${step}/output${pointer}` })
 const tool = (input: Json = {}, after?: string[]) => ({ tool: 't', input, ...(after ? { after } : {}) })

@@ -19,7 +19,7 @@ import { endedText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
 import { type Recorded, type RecordedStep, readRecorded } from './recorded.ts'
 import type { Services } from './services.ts'
-import type { Operation, Outcome, StepSpec, StepState } from './step.ts'
+import { type Operation, Outcome, type StepSpec, type StepState } from './step.ts'
 import { abortStep, beginStep, checkReplayed, childEnded, takeVerdict } from './step-life.ts'
 
 /** How an activation ended: the run ended or parked, or its journal is no longer ours to continue. */
@@ -146,7 +146,10 @@ export class ActiveRun {
     if (this.over) return
     this.#live = true
     this.#watchDeadline()
-    for (const step of this.steps.values()) if (!step.outcome) this.#schedule(step)
+    for (const step of this.steps.values()) {
+      if (!step.outcome) this.#schedule(step)
+      if (this.over) return
+    }
     // What comes later is told; what came before it was taken is not.
     if (mail > 0 || this.#mailAgain) this.mail()
   }
@@ -275,14 +278,27 @@ export class ActiveRun {
 
   /** Gives an outcome to what depends on it. */
   #handOn(step: StepState): void {
-    if (step.handle !== undefined) this.services.scheduler.settle(step.handle)
+    const dropped = this.services.settle(step)
+    this.#tell(step)
+    for (const step of dropped) this.skip(step)
+    this.services.pump()
+    this.considerPark()
+  }
+
+  #tell(step: StepState): void {
     try {
       this.#driver?.ended(step)
     } catch (error) {
       this.fail(toMusterError(error, 'plan.failed'))
     }
-    this.services.pump()
-    this.considerPark()
+  }
+
+  /** The step can start no more, since too many of those before it have not ended well. */
+  skip(step: StepState): void {
+    if (this.over || step.outcome) return
+    this.appendText(endedText(step, this.services.clock(), [], 'skipped'))
+    step.outcome = new Outcome('skipped', 'null', [])
+    this.#tell(step)
   }
 
   /** @throws MusterError `budget.exceeded` or `run.deadline` */

@@ -1,6 +1,6 @@
 import { type Hold, type Journal, lostError, Writer } from '@muster/journal'
 import { type LimitsByName, MusterError, planData } from '@muster/protocol'
-import { Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
+import { type Join, Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
 import { zodIssues } from '@muster/tools'
 import { ActiveRun, type Closed, type Driver } from './active-run.ts'
@@ -18,7 +18,10 @@ const BURST = 1000
 /** Version that a plan which came with its run has. */
 export const INLINE = 'inline'
 
-export type EngineOptions = Omit<Services, 'scheduler' | 'kinds' | 'writer' | 'schedule' | 'expire' | 'pump'> & {
+export type EngineOptions = Omit<
+  Services,
+  'scheduler' | 'kinds' | 'writer' | 'schedule' | 'settle' | 'expire' | 'pump'
+> & {
   /** Steps that this worker has under way at once. */
   concurrency: number
   /** Tenants' shares of the turns; 1 for those not named. */
@@ -38,6 +41,7 @@ export class Engine {
   readonly #stepOf: (StepState | undefined)[] = []
   readonly #ready: StepHandle[] = []
   readonly #expired: StepHandle[] = []
+  readonly #dropped: StepHandle[] = []
   #pumping = false
   /** Steps begun since I/O had its turn. */
   #begun = 0
@@ -75,15 +79,20 @@ export class Engine {
       kinds,
       writer: this.#writer,
       schedule: (run, step) => {
-        const after = step.spec.after?.flatMap((on) => (on.outcome || on.handle === undefined ? [] : [on.handle])) ?? []
+        const before = step.spec.after ? waitsFor(step.spec.after, step.spec.join) : NOTHING
+        if (!before) {
+          run.skip(step)
+          return
+        }
         const { kind, tokens } = kinds.of(step.spec.operation)
         step.tokens = tokens
-        step.handle = this.#scheduler.addStep(run.slot, after, kind, 'all', tokens)
+        step.handle = this.#scheduler.addStep(run.slot, before.after, kind, before.join, tokens)
         const slot = slotOf(step.handle)
         this.#runOf[slot] = run
         this.#stepOf[slot] = step
         this.#pump()
       },
+      settle: (step) => this.#settle(step),
       expire: (step, at) => {
         if (step.handle === undefined) return
         this.#scheduler.expire(step.handle, at)
@@ -197,6 +206,17 @@ export class Engine {
     this.#setTimer(this.#scheduler.nextTimer)
   }
 
+  #settle(step: StepState): readonly StepState[] {
+    if (step.handle === undefined) return NONE
+    const dropped = this.#dropped
+    this.#scheduler.settle(step.handle, step.outcome?.status === 'ok', dropped)
+    if (dropped.length === 0) return NONE
+    // A dropped step is over for the scheduler, and its slot is nobody else's before the next is added.
+    const steps = dropped.flatMap((handle) => this.#stepOf[slotOf(handle)] ?? [])
+    dropped.length = 0
+    return steps
+  }
+
   #expire(now: number): void {
     const expired = this.#expired
     if (this.#scheduler.expired(now, expired) === 0) return
@@ -220,6 +240,28 @@ export class Engine {
       Math.min(Math.max(next - this.#services.clock(), 1), 2 ** 31 - 1),
     )
   }
+}
+
+interface Before {
+  after: readonly StepHandle[]
+  join: Join
+}
+
+const NOTHING: Before = { after: [], join: 'all' }
+const NONE: readonly StepState[] = []
+
+/** What of the steps before it a step still waits for, since some may be over; undefined when it can start no more. */
+function waitsFor(before: readonly StepState[], join: Join = 'all'): Before | undefined {
+  const after: StepHandle[] = []
+  let good = 0
+  for (const { outcome, handle } of before) {
+    if (outcome?.status === 'ok') good++
+    else if (!outcome && handle !== undefined) after.push(handle)
+  }
+  if (join === 'settled') return { after, join }
+  const needed = (join === 'all' ? before.length : join === 'any' ? Math.min(1, before.length) : join) - good
+  if (needed <= 0) return NOTHING
+  return needed > after.length ? undefined : { after, join: needed }
 }
 
 function driverOf(run: ActiveRun): Driver {

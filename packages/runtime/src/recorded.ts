@@ -132,7 +132,7 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
         entry.labels,
         entry.error,
       )
-      to.totals.steps++
+      if (entry.status !== 'skipped') to.totals.steps++
       to.order.push(entry.step)
       break
     }

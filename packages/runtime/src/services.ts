@@ -32,6 +32,8 @@ export interface Services {
   worker: string
   /** Puts a step under the scheduler; it is begun when its turn comes. */
   schedule: (run: ActiveRun, step: StepState) => void
+  /** A step is over; gives those that can start no more because of it. */
+  settle: (step: StepState) => readonly StepState[]
   /** Has `expireStep` called for a step that is not over by then, ms since the epoch. */
   expire: (step: StepState, at: number) => void
   /** The scheduler may have something to start. */

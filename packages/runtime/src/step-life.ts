@@ -3,6 +3,7 @@ import { declassify, joinLabels } from '@muster/governance'
 import {
   atPointer,
   type Decision,
+  holds,
   type Json,
   type Label,
   MusterError,
@@ -34,6 +35,7 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   step.beganAt = run.services.clock()
   step.firstAt ||= step.beganAt
   try {
+    if (spec.when !== undefined && !isWanted(run, step, spec.when)) return
     ;({ input, labels } = resolveInput(run, step))
     checkUnchanged(step, input)
     prepared = operation.prepare?.(input)
@@ -85,6 +87,21 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   }
 }
 
+/** Whether a step's condition holds; where not, it ends as skipped, with the labels of what that was read from. */
+function isWanted(run: ActiveRun, step: StepState, when: Json): boolean {
+  let labels: readonly Label[] = []
+  const wanted = holds(when, (value) => {
+    const resolved = resolve(run, step, value, [])
+    labels = joinLabels(labels, resolved.labels)
+    return resolved.value
+  })
+  if (!wanted) {
+    run.appendText(endedText(step, run.services.clock(), labels, 'skipped'))
+    run.settle(step, new Outcome('skipped', 'null', labels))
+  }
+  return wanted
+}
+
 /** On replay: a step that was begun before must be given the same again. */
 export function checkReplayed(run: ActiveRun, step: StepState): void {
   if (step.recordedInput !== undefined) checkUnchanged(step, resolveInput(run, step).input)
@@ -97,24 +114,39 @@ function checkUnchanged({ spec, recordedInput }: StepState, input: Json): void {
   )
 }
 
-/** The input with references replaced, and the labels of what it is made of. */
+/** The input with references replaced, and the labels of what it is made of and what its condition was read from. */
 function resolveInput(run: ActiveRun, step: StepState): { input: Json; labels: readonly Label[] } {
   const { spec } = step
-  let labels: readonly Label[] = isAllReferences(spec.input) ? [] : spec.labels
-  const input = resolveReferences(spec.input, (ref) => {
-    const { step: from, pointer } = parseReference(ref)
+  const { value, labels } = resolve(run, step, spec.input, isAllReferences(spec.input) ? [] : spec.labels)
+  return {
+    input: value,
+    labels: spec.when === undefined ? labels : resolve(run, step, spec.when, labels).labels,
+  }
+}
+
+/** A value with references replaced, and `labels` joined with those of what they refer to. */
+function resolve(
+  run: ActiveRun,
+  { spec }: StepState,
+  template: Json,
+  from: readonly Label[],
+): { value: Json; labels: readonly Label[] } {
+  let labels = from
+  const value = resolveReferences(template, (ref) => {
+    const { step: on, pointer } = parseReference(ref)
     const outcome =
-      from === undefined
-        ? { status: 'ok', output: run.input, labels: run.created.labels }
-        : run.steps.get(from)?.outcome
-    if (outcome?.status !== 'ok')
+      on === undefined ? { status: 'ok', output: run.input, labels: run.created.labels } : run.steps.get(on)?.outcome
+    if (outcome?.status !== 'ok') {
+      // A step that does not need all before it may start without this one.
+      if (spec.join !== undefined && spec.join !== 'all') return null
       throw new MusterError('plan.unknown_reference', `"${ref}" names no step that has an output`)
+    }
     const value = atPointer(outcome.output, pointer)
     if (value === undefined) throw new MusterError('plan.unknown_reference', `"${ref}" names a field that is not there`)
     labels = joinLabels(labels, outcome.labels)
     return value
   })
-  return { input, labels }
+  return { value, labels }
 }
 
 /** Whether nothing in the input was written by who wrote the step: each top-level value is a reference. */

@@ -1,6 +1,6 @@
 import type { Action } from '@muster/governance'
 import type { Decision, Effect, Json, Label, StepError, StepKind, StepStatus, Usage } from '@muster/protocol'
-import type { StepHandle } from '@muster/scheduler'
+import type { Join, StepHandle } from '@muster/scheduler'
 import type { Retries } from '@muster/tools'
 
 /** What a step is given when it is executed; a tool gets it as its context. */
@@ -101,6 +101,10 @@ export interface StepSpec {
   operation: Operation
   /** Steps that must have ended first. */
   after?: readonly StepState[]
+  /** Which of their ends let it start; all good ones unless given. */
+  join?: Join | undefined
+  /** Where it does not hold, the step is skipped. May hold references. */
+  when?: Json | undefined
   /** May hold references to outputs of other steps and to the run's input. */
   input: Json
   /** Labels of what in the input is not a reference. */
