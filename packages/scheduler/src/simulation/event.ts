@@ -1,6 +1,6 @@
 import type { Join } from '../graph.ts'
 import type { Limits } from '../resources.ts'
-import type { Kind, Priority, Resource, Scheduler } from '../scheduler.ts'
+import type { Kind, Priority, Resource, Scheduler, Settled } from '../scheduler.ts'
 
 /** What the simulator drives: anything with the scheduler's methods. */
 export type Subject = Pick<
@@ -46,6 +46,15 @@ export type Event =
   | { do: 'settle'; step: number; ok: boolean }
   | { do: 'cancel' | 'wait' | 'resume'; step: number }
   | { do: 'retry' | 'expire'; step: number; at: number }
+
+/** What the scheduler answered to an event, and what can be seen of it then. */
+export interface Answer {
+  said: Settled | 'done'
+  /** Steps that started, expired or were dropped. */
+  steps: readonly number[]
+  running: number
+  nextTimer: number
+}
 
 /** The scheduler did what its rules forbid. */
 export class Violation extends Error {}

@@ -115,7 +115,7 @@ export class ResourceModel {
       // What is left out keeps the lower bound below the truth.
       bucket.took(count, this.#isUnsure ? Number.NEGATIVE_INFINITY : since, now, this.#burst)
       check(
-        this.#isUnsure || bucket.atLeast <= bucket.cap + EPSILON_MS,
+        this.#isUnsure || !bucket.isLimited || bucket.atLeast <= bucket.cap + EPSILON_MS,
         `resource ${this.id} is used faster than ${JSON.stringify(this.limits)}`,
       )
     }
