@@ -24,8 +24,11 @@ class Bucket {
     this.slowest = Math.max(this.slowest, this.each)
   }
 
-  took(count: number, since: number, now: number, burst: number): void {
+  mayHaveTaken(count: number, now: number): void {
     if (this.slowest > 0) this.atMost = Math.max(this.atMost, now) + count * this.slowest
+  }
+
+  took(count: number, since: number, now: number, burst: number): void {
     if (!this.isLimited) return
     this.atLeast = Math.max(this.atLeast, since) + count * this.each
     this.cap = Math.max(this.cap, now + Math.max(burst, count * this.each))
@@ -108,17 +111,23 @@ export class ResourceModel {
       )
     }
     this.inUse += 1
-    for (const [bucket, count] of [
-      [this.#requests, 1],
-      [this.#tokens, tokens],
-    ] as const) {
-      // What is left out keeps the lower bound below the truth.
-      bucket.took(count, this.#isUnsure ? Number.NEGATIVE_INFINITY : since, now, this.#burst)
+    this.mayHaveTaken(tokens, now)
+    // What is left out keeps the lower bound below the truth.
+    if (this.#isUnsure) return
+    this.#requests.took(1, since, now, this.#burst)
+    this.#tokens.took(tokens, since, now, this.#burst)
+    for (const { isLimited, atLeast, cap } of [this.#requests, this.#tokens]) {
       check(
-        this.#isUnsure || !bucket.isLimited || bucket.atLeast <= bucket.cap + EPSILON_MS,
+        !isLimited || atLeast <= cap + EPSILON_MS,
         `resource ${this.id} is used faster than ${JSON.stringify(this.limits)}`,
       )
     }
+  }
+
+  /** A step took from it, or one that ended before its start may have. */
+  mayHaveTaken(tokens: number, now: number): void {
+    this.#requests.mayHaveTaken(1, now)
+    this.#tokens.mayHaveTaken(tokens, now)
   }
 
   /** When any step that needs it could go, as far as this resource goes; Infinity while its places are taken. */

@@ -4,31 +4,47 @@ import { type Failure, type Life, replay, type Subjects } from './life.ts'
 /** Leaves out of a life what does not matter for its failing, as long as `isOver` is false. */
 export function shrink(failure: Failure, subjects: Subjects, isOver: () => boolean = () => false): Failure {
   let smallest = failure
-  /** Keeps a smaller life that fails too. */
-  const isKept = (life: Life): boolean => {
+  /** Keeps a life that fails too, unless it is larger. */
+  const attempt = (life: Life): void => {
     const result = replay(life, subjects)
-    if (!('message' in result)) return false
     // Its events end with the one that fails; those of a drain are in it.
-    const isSmaller = result.life.events.length <= smallest.life.events.length
-    if (isSmaller) smallest = result
-    return isSmaller
+    if ('message' in result && result.life.events.length <= smallest.life.events.length) smallest = result
+  }
+  /** Leaves out ever smaller parts of what the events are about, from the last to the first. */
+  const leaveOut = (about: (events: readonly Event[]) => readonly unknown[]): void => {
+    for (let size = new Set(about(smallest.life.events)).size >> 1; size > 0; size >>= 1) {
+      for (let end = Number.POSITIVE_INFINITY; end > 0 && !isOver(); end -= size) {
+        const { events } = smallest.life
+        const subjects = about(events)
+        const all = [...new Set(subjects)]
+        end = Math.min(end, all.length)
+        const out = new Set(all.slice(Math.max(end - size, 0), end))
+        attempt({ ...smallest.life, events: events.filter((_, i) => !out.has(subjects[i])) })
+      }
+    }
   }
   for (let before = ''; before !== JSON.stringify(smallest.life) && !isOver(); ) {
     before = JSON.stringify(smallest.life)
-    for (let size = smallest.life.events.length >> 1; size > 0; size >>= 1) {
-      for (let from = smallest.life.events.length - size; from >= 0 && !isOver(); from -= size) {
-        const { concurrency, events } = smallest.life
-        isKept({ concurrency, events: [...events.slice(0, from), ...events.slice(from + size)] })
-      }
-    }
+    leaveOut(runs)
+    leaveOut((events) => events.map((_, i) => i))
     for (let i = smallest.life.events.length - 1; i >= 0 && !isOver(); i--) {
       for (const event of simpler(smallest.life.events[i])) {
-        isKept({ ...smallest.life, events: smallest.life.events.with(i, event) })
+        attempt({ ...smallest.life, events: smallest.life.events.with(i, event) })
       }
     }
-    isKept({ ...smallest.life, concurrency: 1 })
+    attempt({ ...smallest.life, concurrency: 1 })
   }
   return smallest
+}
+
+/** The run that each event is about; -1 for none. */
+function runs(events: readonly Event[]): number[] {
+  const runOf = new Map<number, number>()
+  for (const event of events) if (event.do === 'addStep') runOf.set(event.step, event.run)
+  return events.map((event) => {
+    if ('run' in event) return event.run
+    return 'step' in event ? (runOf.get(event.step) ?? -1) : -1
+  })
 }
 
 function simpler(event: Event | undefined): Event[] {

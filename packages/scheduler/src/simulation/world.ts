@@ -245,6 +245,8 @@ export class World {
     if (step.state === 'running') for (const held of group.resources) held.inUse--
     if (step.state === 'ready') {
       group.ready--
+      if (state === 'gone' && this.#maybeGranted)
+        for (const held of group.resources) held.mayHaveTaken(step.tokens, this.now)
       if (isPlain) this.#turns.leaves(run)
     }
     this.in[step.state].remove(step)
