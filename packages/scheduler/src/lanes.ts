@@ -1,6 +1,6 @@
 import { GONE, grown, grownFloats, NEXT, NONE, QUEUED, STATE, STATES, STRIDE, type Steps } from './steps.ts'
 
-export const PRIORITIES = 3
+const PRIORITIES = 3
 /** Rings of a lane, one per priority and one that stays empty. */
 const RINGS = 4
 /** A lower priority that waits is served at least once in so many starts. */

@@ -2,7 +2,7 @@
 export const NONE = -1
 
 /** Slots that exist; slot and generation share a handle of 52 bits, which a number holds exactly. */
-export const SLOTS = 2 ** 26
+const SLOTS = 2 ** 26
 const MASK = SLOTS - 1
 
 /** A slot of a run or step, with the generation that tells its users apart. */
@@ -37,7 +37,7 @@ export const RANK = 9
 export const KIND = 10
 export const TOKENS = 11
 
-export const FREE = 0
+const FREE = 0
 /** Ended, but still in a queue, in its run's list or at the end of an edge. */
 export const GONE = 1
 export const BLOCKED = 2
