@@ -13,6 +13,7 @@ const scripts = {
   musterActivate: { lua: script('activate') },
   musterAppend: { lua: script('append') },
   musterPost: { lua: script('post'), numberOfKeys: 4 },
+  musterLease: { lua: script('lease') },
 }
 
 type Text = string | number | Buffer
@@ -31,6 +32,7 @@ export interface JournalRedis extends Redis {
   ): Promise<([] | [epoch: number, seq: number, head: string, meta: string, records: StreamRecord[], mail: number])[]>
   musterAppend(keys: number, ...keysAndArgs: Text[]): Promise<number[]>
   musterPost(...keysAndArgs: Text[]): Promise<number>
+  musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }
 
 export function connect(url: string, options: RedisOptions = {}): JournalRedis {

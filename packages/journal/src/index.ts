@@ -5,6 +5,7 @@ export { EndedRuns } from './ended-runs.ts'
 export type { NewRun } from './first-entry.ts'
 export { type Hold, Journal, type JournalOptions, type Message } from './journal.ts'
 export type { RunRecord } from './run-record.ts'
+export { leaseSlices, releaseSlices, type Slice, type SliceRequest } from './slices.ts'
 export {
   CONTENT_INLINE_MAX,
   type LostReason,

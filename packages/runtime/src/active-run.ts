@@ -12,7 +12,7 @@ import {
   type StepError,
   toMusterError,
 } from '@muster/protocol'
-import type { RunHandle } from '@muster/scheduler'
+import type { Resource, RunHandle } from '@muster/scheduler'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
@@ -53,6 +53,8 @@ export class ActiveRun {
   readonly created: EntryOf<'run.created'>
   readonly services: Services
   readonly slot: RunHandle
+  /** What limits all of its steps. */
+  readonly needs: readonly Resource[]
   /** How it ended for this worker; never rejects. */
   readonly closed: Promise<Closed>
   readonly steps = new Map<string, StepState>()
@@ -90,7 +92,7 @@ export class ActiveRun {
       { run: this.id, tenant: this.tenant, epoch: hold.epoch, seq: hold.seq, head: hold.head },
       { mail: () => this.mail(), lost: (reason) => this.#stop(reason) },
     )
-    this.slot = services.kinds.open(hold.created)
+    ;({ slot: this.slot, needs: this.needs } = services.kinds.open(hold.created))
     this.closed = new Promise((resolve) => {
       this.#close = resolve
     })

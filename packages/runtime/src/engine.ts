@@ -9,6 +9,7 @@ import { Kinds } from './kinds.ts'
 import { planCodeDriver } from './plan-code-driver.ts'
 import { planDataDriver } from './plan-data-driver.ts'
 import type { Services } from './services.ts'
+import { Slices } from './slices.ts'
 import type { StepState } from './step.ts'
 import { expireStep } from './step-life.ts'
 
@@ -26,7 +27,10 @@ export type EngineOptions = Omit<
   concurrency: number
   /** Tenants' shares of the turns; 1 for those not named. */
   weights: Readonly<Record<string, number>>
+  /** What they let through over all workers together. */
   limits: LimitsByName
+  /** For how long a slice of a limit is this worker's without being renewed, ms. */
+  leaseMs: number
 }
 
 /** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
@@ -34,6 +38,7 @@ export class Engine {
   readonly #services: Services
   readonly #journal: Journal
   readonly #writer: Writer
+  readonly #slices: Slices
   readonly #scheduler: Scheduler
   readonly #runs = new Map<string, ActiveRun>()
   /** By the scheduler's slot, in step: whose it is. */
@@ -72,23 +77,34 @@ export class Engine {
       onError: (error) => log.error({ err: error }, 'journal not written'),
       onDrain: () => this.#pump(),
     })
-    const kinds = new Kinds(this.#scheduler, options.limits, () => {})
+    this.#slices = new Slices({
+      journal,
+      scheduler: this.#scheduler,
+      worker: options.worker,
+      leaseMs: options.leaseMs,
+      clock: options.clock,
+      log,
+      onChange: () => this.#pump(),
+    })
+    const kinds = new Kinds(this.#scheduler, options.limits, this.#slices)
     this.#services = {
       ...options,
       scheduler: this.#scheduler,
       kinds,
       writer: this.#writer,
       schedule: (run, step) => {
+        const of = kinds.of(step.spec.operation)
         const before = step.spec.after ? waitsFor(step.spec.after, step.spec.join) : NOTHING
         if (!before) {
           run.skip(step)
           return
         }
-        const { kind, tokens } = kinds.of(step.spec.operation)
+        const { kind, tokens } = of
         step.tokens = tokens
         step.handle = this.#scheduler.addStep(run.slot, before.after, kind, before.join, tokens)
         const slot = slotOf(step.handle)
         this.#runOf[slot] = run
+        kinds.want(of, run.needs)
         this.#stepOf[slot] = step
         this.#pump()
       },
@@ -171,6 +187,7 @@ export class Engine {
     clearTimeout(this.#timer)
     await this.#writer.idle()
     for (const run of this.#runs.values()) run.abandon()
+    await this.#slices.close()
   }
 
   #pump(): void {

@@ -14,7 +14,7 @@ let started: { redis: Promise<RedisService>; dir: string } | undefined
 let namespaces = 0
 
 /** One Redis for the tests of a file. */
-export async function theRedis(): Promise<RedisService> {
+async function theRedis(): Promise<RedisService> {
   if (!started) {
     const dir = mkdtempSync(join(tmpdir(), 'muster-runtime-'))
     started = { redis: startRedis({ dir }), dir }

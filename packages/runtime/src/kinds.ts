@@ -1,12 +1,13 @@
 import type { EntryOf, LimitsByName, Priority, StepKind, Usage } from '@muster/protocol'
 import type { Kind, Limits, Resource, RunHandle, Scheduler } from '@muster/scheduler'
+import type { Slices } from './slices.ts'
 import type { Operation } from './step.ts'
 
 /** What the scheduler is told of all steps that call one tool, model, agent or memory operation. */
 export interface StepClass {
   readonly kind: Kind
-  /** What a 429 closes; undefined where nothing can. */
-  readonly resource: Resource | undefined
+  /** What limits it, and what a 429 closes: at most one. */
+  readonly needs: readonly Resource[]
   /** What such a step is thought to use of its buckets before it is known: a moving average, tokens. */
   tokens: number
 }
@@ -24,29 +25,30 @@ const priorities: Record<Priority, 0 | 1 | 2> = { high: 0, normal: 1, low: 2 }
 export class Kinds {
   readonly #scheduler: Scheduler
   readonly #limits: LimitsByName
+  readonly #slices: Slices
   readonly #classes = new Map<StepKind, Map<string, StepClass>>()
   #count = 0
-  /** By name, as in the limits; undefined where there is none. */
-  readonly #resources = new Map<string, Resource | undefined>()
-  readonly #onLimited: (name: string, resource: Resource, limits: Limits) => void
+  /** By name, as in the limits. */
+  readonly #resources = new Map<string, Resource>()
 
-  /** `onLimited` hears of each resource that has limits, once, before anything uses it. */
-  constructor(
-    scheduler: Scheduler,
-    limits: LimitsByName,
-    onLimited: (name: string, resource: Resource, limits: Limits) => void,
-  ) {
+  constructor(scheduler: Scheduler, limits: LimitsByName, slices: Slices) {
     this.#scheduler = scheduler
     this.#limits = limits
-    this.#onLimited = onLimited
+    this.#slices = slices
   }
 
-  /** Opens a run at the scheduler under what limits its tenant and its definition. */
-  open({ tenant, definition, priority }: EntryOf<'run.created'>): RunHandle {
+  /** Opens a run at the scheduler, under what limits its tenant and its definition: its `needs`. */
+  open({ tenant, definition, priority }: EntryOf<'run.created'>): { slot: RunHandle; needs: readonly Resource[] } {
     const ofTenant = this.#resource(`tenant:${tenant}`)
     const ofDefinition = this.#resource(`${definition.kind}:${definition.name}`)
     const needs = [ofTenant, ofDefinition].filter((resource) => resource !== undefined)
-    return this.#scheduler.openRun(tenant, priorities[priority ?? 'normal'], needs)
+    return { slot: this.#scheduler.openRun(tenant, priorities[priority ?? 'normal'], needs), needs }
+  }
+
+  /** A step is coming: what it needs should be there. */
+  want(of: StepClass, needs: readonly Resource[]): void {
+    if (of.needs.length > 0) this.#slices.want(of.needs)
+    if (needs.length > 0) this.#slices.want(needs)
   }
 
   of({ kind, target }: Operation): StepClass {
@@ -72,42 +74,42 @@ export class Kinds {
     const limited = kind === 'tool' || kind === 'model' ? this.#resource(`${kind}:${target}`) : undefined
     // Any model may answer 429, limited by us or not.
     const resource = limited ?? (kind === 'model' ? this.#scheduler.resource({}) : undefined)
+    const needs = resource === undefined ? [] : [resource]
     return {
-      kind: this.#scheduler.kind({ ms: USUAL_MS[kind] ?? 1, needs: resource === undefined ? [] : [resource] }),
-      resource,
+      kind: this.#scheduler.kind({ ms: USUAL_MS[kind] ?? 1, needs }),
+      needs,
       tokens: kind === 'model' ? USUAL_TOKENS : 0,
     }
   }
 
   #resource(name: string): Resource | undefined {
-    if (this.#resources.has(name)) return this.#resources.get(name)
+    const known = this.#resources.get(name)
+    if (known !== undefined) return known
     const limits = limitsOf(this.#limits, name)
     if (!limits) return undefined
-    const resource = this.#scheduler.resource(limits)
+    const resource = this.#slices.add(name, limits)
     this.#resources.set(name, resource)
-    this.#onLimited(name, resource, limits)
     return resource
   }
 
   /** Nothing of this class starts before `until`. */
-  close({ resource }: StepClass, until: number): void {
-    if (resource !== undefined) this.#scheduler.closeResource(resource, until)
+  close({ needs }: StepClass, until: number): void {
+    for (const resource of needs) this.#scheduler.closeResource(resource, until)
   }
 
   /** An attempt of a step has ended well: corrects what was reserved for it, and what is thought of the next. */
-  ended(of: StepClass, created: EntryOf<'run.created'>, reserved: number, ms: number, usage: Usage | undefined): void {
+  ended(of: StepClass, needs: readonly Resource[], reserved: number, ms: number, usage: Usage | undefined): void {
     this.#scheduler.learn(of.kind, ms)
     if (reserved === 0 || !usage) return
     const used = usage.inputTokens + usage.outputTokens
     of.tokens = Math.max(Math.round(of.tokens + (used - of.tokens) / 8), 1)
-    this.correct(of, created, used - reserved)
+    this.correct(of, needs, used - reserved)
   }
 
-  /** So many tokens more (or less, below 0) than a step had reserved. */
-  correct({ resource }: StepClass, { tenant, definition }: EntryOf<'run.created'>, tokens: number): void {
-    const names = [`tenant:${tenant}`, `${definition.kind}:${definition.name}`]
-    for (const of of [resource, ...names.map((name) => this.#resources.get(name))])
-      if (of !== undefined) this.#scheduler.correct(of, tokens)
+  /** So many tokens more (or less, below 0) than a step of a run with these needs had reserved. */
+  correct(of: StepClass, needs: readonly Resource[], tokens: number): void {
+    for (const resource of of.needs) this.#scheduler.correct(resource, tokens)
+    for (const resource of needs) this.#scheduler.correct(resource, tokens)
   }
 }
 

@@ -1,11 +1,13 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { leaseSlices } from '@muster/journal'
 import { createModels } from '@muster/models'
-import type { Entry, Json } from '@muster/protocol'
+import type { Entry, Json, LimitsByName } from '@muster/protocol'
 import { collect, plan, tool } from '@muster/sdk'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { ended, entries, stopRedis, withWorker } from './fixture.ts'
+import { startWorker } from './worker.ts'
 
 afterAll(stopRedis)
 
@@ -83,6 +85,63 @@ describe('limits', () => {
       for (const run of runs) expect(await ended(journal, run)).toMatchObject({ status: 'succeeded' })
     })
     expect(most).toEqual({ 'wide a': 2, 'wide b': 2, 'wide big': 5 })
+  })
+})
+
+describe('limits over several workers', () => {
+  /** Runs of `narrow` steps, and a second worker beside the first. */
+  const together = async (limits: LimitsByName, runs: number, perRun: number) => {
+    const began = Date.now()
+    await withWorker(app, { limits, concurrency: 2 }, async (journal, start, options) => {
+      const other = await startWorker(options)
+      try {
+        const ids = await Promise.all(Array.from({ length: runs }, () => start(steps(perRun, { tool: 'narrow' }))))
+        const by = new Set<string>()
+        for (const id of ids)
+          for (const entry of await entries(journal, id)) {
+            if (entry.type === 'run.activated') by.add(entry.worker)
+            if (entry.type === 'run.ended') expect(entry.status).toBe('succeeded')
+          }
+        expect(by.size).toBe(2)
+      } finally {
+        await other.close(0)
+      }
+    })
+    return Date.now() - began
+  }
+
+  it('are never exceeded by all together', async () => {
+    await together({ 'tool:narrow': { concurrency: 3 } }, 8, 5)
+    expect(most['narrow t']).toBe(3)
+  })
+
+  it('let each work though there is one place', async () => {
+    await together({ 'tool:narrow': { concurrency: 1 } }, 4, 3)
+    expect(most['narrow t']).toBe(1)
+  })
+
+  it('per minute hold for the sum: a burst, and then no more than is earned', async () => {
+    // Ten at once and twenty a second: the other thirty take 1.5 s, however many workers there are.
+    const limits = { 'tool:narrow': { requestsPerMinute: 1200, burstMs: 500 } }
+    expect(await together(limits, 8, 5)).toBeGreaterThanOrEqual(1500)
+  })
+
+  it('come back from a worker that died', async () => {
+    await withWorker(app, { limits: { 'tool:narrow': { concurrency: 2 } } }, async (journal, start) => {
+      const all = {
+        places: 2,
+        shares: 0,
+        burstMs: 0,
+        turnMs: 1000,
+        used: 2,
+        wants: true,
+        held: { places: 2, shares: 0 },
+      }
+      await leaseSlices(journal, 'dead', 600, [{ limit: 'tool:narrow', ...all }])
+      const died = Date.now()
+      expect(await ended(journal, await start(steps(2, { tool: 'narrow' })))).toMatchObject({ status: 'succeeded' })
+      expect(Date.now() - died).toBeGreaterThanOrEqual(600)
+    })
   })
 })
 

@@ -364,7 +364,7 @@ function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels:
   run.totals.steps++
   addUsage(run, usage, costUsd)
   const { kinds, clock } = run.services
-  kinds.ended(kinds.of(step.spec.operation), run.created, step.tokens, clock() - step.beganAt, usage)
+  kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
   run.appendText(endedText(step, run.services.clock(), kept, 'ok', { usage, costUsd, model, declassified }), text)
   step.intended = false
@@ -453,7 +453,7 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
 /** The step had a place and tokens, and has used none of these that anybody knows of. */
 function giveBack(run: ActiveRun, step: StepState): void {
   const { kinds } = run.services
-  if (step.tokens > 0) kinds.correct(kinds.of(step.spec.operation), run.created, -step.tokens)
+  if (step.tokens > 0) kinds.correct(kinds.of(step.spec.operation), run.needs, -step.tokens)
 }
 
 function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {

@@ -34,7 +34,7 @@ export interface WorkerOptions {
   archive?: boolean
   /** Shares of tenants, above 0 and at most 1000; 1 for those not named. They replace those that Redis has; without them it keeps its own. */
   weights?: Readonly<Record<string, number>> | undefined
-  /** What tenants, definitions, tools and models let through at once and per minute. */
+  /** What tenants, definitions, tools and models let through at once and per minute, over all workers that are told the same. */
   limits?: LimitsByName | undefined
   telemetry?: Telemetry
   log?: Logger
@@ -72,6 +72,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     worker: name,
     weights: options.weights ?? {},
     limits: options.limits ?? {},
+    leaseMs: options.lockMs,
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
   })

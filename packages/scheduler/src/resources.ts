@@ -5,6 +5,7 @@ import { Timers } from './timers.ts'
 export interface Limits {
   /** Steps that use it at once. */
   concurrency?: number
+  /** 0 lets nothing through, as for tokens. */
   requestsPerMinute?: number
   tokensPerMinute?: number
   /** How much may come at once after a pause, as the time in which it is earned, ms. Default 10,000. */
@@ -66,13 +67,37 @@ export class Resources {
     return Number.isInteger(resource) && resource > 0 && resource < this.#count
   }
 
-  setLimits(resource: number, limits: Limits): void {
+  setLimits(resource: number, limits: Limits, now?: number): void {
     const { concurrency, requestsPerMinute, tokensPerMinute, burstMs = 10_000 } = limits
     const at = resource * STRIDE
-    this.#words[at + MAX] = concurrency ?? Number.POSITIVE_INFINITY
-    this.#words[at + REQUEST] = requestsPerMinute === undefined ? 0 : MINUTE / requestsPerMinute
-    this.#words[at + TOKEN] = tokensPerMinute === undefined ? 0 : MINUTE / tokensPerMinute
+    const before = this.#words[at + BURST]
+    const closed = requestsPerMinute === 0 || tokensPerMinute === 0
+    this.#words[at + MAX] = closed ? 0 : (concurrency ?? Number.POSITIVE_INFINITY)
     this.#words[at + BURST] = burstMs
+    this.#setRate(at + REQUEST, requestsPerMinute, before, now)
+    this.#setRate(at + TOKEN, tokensPerMinute, before, now)
+  }
+
+  /** `at` is where a bucket's cost stands, with its time behind. */
+  #setRate(at: number, perMinute: number | undefined, burstBefore: number, now: number | undefined): void {
+    const words = this.#words
+    const before = words[at]
+    const cost = perMinute === undefined ? 0 : MINUTE / perMinute
+    words[at] = cost
+    if (now === undefined || before === 0 || cost >= before) return
+    // What it held, in requests or tokens, it holds now; the time says how much is missing from full.
+    const full = Math.max(burstBefore, before)
+    const held = before === Number.POSITIVE_INFINITY ? 0 : (full - Math.max(words[at + 1] - now, 0)) / before
+    words[at + 1] = now + Math.max(words[at - (at % STRIDE) + BURST], cost) - held * cost
+  }
+
+  fullAt(resource: number): number {
+    const at = resource * STRIDE
+    return Math.max(this.#words[at + REQUEST_TAT], this.#words[at + TOKEN_TAT])
+  }
+
+  inUse(resource: number): number {
+    return this.#words[resource * STRIDE + IN_USE]
   }
 
   /** A list of resources as one number; the same for the same list. */
@@ -135,7 +160,8 @@ export class Resources {
 
   correct(resource: number, tokens: number): void {
     const at = resource * STRIDE
-    this.#words[at + TOKEN_TAT] += this.#words[at + TOKEN] * tokens
+    const token = this.#words[at + TOKEN]
+    if (token !== Number.POSITIVE_INFINITY) this.#words[at + TOKEN_TAT] += token * tokens
   }
 
   close(resource: number, until: number): void {

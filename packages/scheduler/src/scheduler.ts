@@ -99,11 +99,31 @@ export class Scheduler {
     return resource
   }
 
-  /** New limits from now on. What runs already goes on. */
-  setLimits(resource: Resource, limits: Limits): void {
+  /**
+   * New limits from now on. What runs already goes on.
+   *
+   * @param now when given, what a raised rate adds to its bucket is empty then: the bucket holds as much as before.
+   *   Otherwise it is as full as before, as a part of what it can hold, and a lowered rate leaves that part in any case.
+   */
+  setLimits(resource: Resource, limits: Limits, now?: number): void {
     if (!this.#resources.has(resource)) return
-    this.#resources.setLimits(resource, limits)
+    this.#resources.setLimits(resource, limits, now)
     this.#look(resource)
+  }
+
+  /** Steps that use a resource now. */
+  inUse(resource: Resource): number {
+    return this.#resources.has(resource) ? this.#resources.inUse(resource) : 0
+  }
+
+  /** When the buckets of a resource are full again, in ms of the clock of `poll`. */
+  fullAt(resource: Resource): number {
+    return this.#resources.has(resource) ? this.#resources.fullAt(resource) : 0
+  }
+
+  /** Whether any step waits for a resource. */
+  isAwaited(resource: Resource): boolean {
+    return this.#resources.has(resource) && !this.#lanes.isEmpty(resource)
   }
 
   /**
