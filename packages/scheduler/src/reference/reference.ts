@@ -51,11 +51,24 @@ export class ReferenceScheduler {
     return this.#places.add(limits)
   }
 
-  setLimits(resource: Resource, limits: Limits): void {
+  setLimits(resource: Resource, limits: Limits, now?: number): void {
     const held = this.#places.get(resource)
     if (!held) return
-    held.limits = limits
+    held.setLimits(limits, now)
     this.#places.open(held)
+  }
+
+  inUse(resource: Resource): number {
+    return this.#places.get(resource)?.inUse ?? 0
+  }
+
+  fullAt(resource: Resource): number {
+    const held = this.#places.get(resource)
+    return held ? Math.max(held.requestsTat, held.tokensTat) : 0
+  }
+
+  isAwaited(resource: Resource): boolean {
+    return this.#places.get(resource)?.lane.isEmpty === false
   }
 
   kind(options: { ms?: number; needs?: readonly Resource[] } = {}): number {

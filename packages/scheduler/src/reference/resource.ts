@@ -18,9 +18,26 @@ export class ReferenceResource {
     this.lane = lane
   }
 
+  /** @param now as in `Scheduler.setLimits` */
+  setLimits(limits: Limits, now: number | undefined): void {
+    const old = this.limits
+    this.limits = limits
+    if (now === undefined) return
+    const raised = (perMinute: number | undefined, before: number | undefined, tat: number): number => {
+      const [cost, costBefore] = [costOf(perMinute), costOf(before)]
+      if (before === undefined || cost >= costBefore) return tat
+      // What it held stays; the rest of what it can hold is missing.
+      const held = before === 0 ? 0 : (Math.max(burstOf(old), costBefore) - Math.max(tat - now, 0)) / costBefore
+      return now + Math.max(burstOf(limits), cost) - held * cost
+    }
+    this.requestsTat = raised(limits.requestsPerMinute, old.requestsPerMinute, this.requestsTat)
+    this.tokensTat = raised(limits.tokensPerMinute, old.tokensPerMinute, this.tokensTat)
+  }
+
   /** What keeps a step from starting: its places, a time to come, or nothing (-Infinity). */
   blockedUntil(tokens: number, now: number): number {
-    if (this.inUse >= (this.limits.concurrency ?? Number.POSITIVE_INFINITY)) return Number.POSITIVE_INFINITY
+    const { concurrency = Number.POSITIVE_INFINITY, requestsPerMinute, tokensPerMinute } = this.limits
+    if (this.inUse >= concurrency || requestsPerMinute === 0 || tokensPerMinute === 0) return Number.POSITIVE_INFINITY
     const times = [this.closedUntil, ...this.#buckets(tokens).map(({ tat, cost }) => this.#mayGoAt(tat, cost))]
     const late = times.filter((time) => !(time <= now))
     return late.length === 0 ? Number.NEGATIVE_INFINITY : Math.max(...late)
@@ -33,7 +50,7 @@ export class ReferenceResource {
 
   correct(tokens: number): void {
     const { tokensPerMinute } = this.limits
-    if (tokensPerMinute !== undefined) this.tokensTat += tokens * (60_000 / tokensPerMinute)
+    if (tokensPerMinute) this.tokensTat += tokens * costOf(tokensPerMinute)
   }
 
   #buckets(tokens: number): { tat: number; cost: number; set(tat: number): void }[] {
@@ -42,7 +59,7 @@ export class ReferenceResource {
     if (requestsPerMinute !== undefined) {
       buckets.push({
         tat: this.requestsTat,
-        cost: 60_000 / requestsPerMinute,
+        cost: costOf(requestsPerMinute),
         set: (tat: number) => {
           this.requestsTat = tat
         },
@@ -51,7 +68,7 @@ export class ReferenceResource {
     if (tokensPerMinute !== undefined) {
       buckets.push({
         tat: this.tokensTat,
-        cost: tokens * (60_000 / tokensPerMinute),
+        cost: tokens * costOf(tokensPerMinute),
         set: (tat: number) => {
           this.tokensTat = tat
         },
@@ -62,7 +79,16 @@ export class ReferenceResource {
 
   /** What costs more than the bucket holds goes when it is full. */
   #mayGoAt(tat: number, cost: number): number {
-    const burst = this.limits.burstMs ?? 10_000
+    const burst = burstOf(this.limits)
     return cost >= burst ? tat : tat + cost - burst
   }
+}
+
+/** Milliseconds in which one is earned. */
+function costOf(perMinute: number | undefined): number {
+  return perMinute === undefined ? 0 : 60_000 / perMinute
+}
+
+function burstOf({ burstMs = 10_000 }: Limits): number {
+  return burstMs
 }

@@ -22,7 +22,9 @@ export class Driver {
       check(name !== undefined, `${handle} names no step`)
       return name
     })
-    return { said, steps, running: this.#subject.running, nextTimer: this.#subject.nextTimer }
+    const { running, nextTimer } = this.#subject
+    const resources = event.do === 'poll' || 'resource' in event ? [...this.#resources.values()].map(this.#use) : []
+    return { said, steps, running, nextTimer, resources }
   }
 
   #call(event: Event, out: StepHandle[]): Answer['said'] {
@@ -32,7 +34,7 @@ export class Driver {
         this.#resources.set(event.resource, subject.resource(event.limits))
         return 'done'
       case 'setLimits':
-        subject.setLimits(this.#resource(event.resource), event.limits)
+        subject.setLimits(this.#resource(event.resource), event.limits, event.now)
         return 'done'
       case 'correct':
         subject.correct(this.#resource(event.resource), event.tokens)
@@ -92,6 +94,12 @@ export class Driver {
     this.#names.set(handle, step)
     return 'settled'
   }
+
+  #use = (resource: Resource) => ({
+    inUse: this.#subject.inUse(resource),
+    fullAt: this.#subject.fullAt(resource),
+    isAwaited: this.#subject.isAwaited(resource),
+  })
 
   // What has no handle here was never made: -1 names nothing.
   #step = (name: number): StepHandle => this.#steps.get(name) ?? -1

@@ -10,6 +10,9 @@ export type Subject = Pick<
   | 'setWeight'
   | 'resource'
   | 'setLimits'
+  | 'inUse'
+  | 'fullAt'
+  | 'isAwaited'
   | 'kind'
   | 'learn'
   | 'openRun'
@@ -33,7 +36,7 @@ export type Subject = Pick<
  */
 export type Event =
   | { do: 'resource'; resource: Resource; limits: Limits }
-  | { do: 'setLimits'; resource: Resource; limits: Limits }
+  | { do: 'setLimits'; resource: Resource; limits: Limits; now?: number }
   | { do: 'correct'; resource: Resource; tokens: number }
   | { do: 'closeResource'; resource: Resource; until: number }
   | { do: 'kind'; kind: Kind; ms: number; needs: readonly Resource[] }
@@ -54,6 +57,8 @@ export interface Answer {
   steps: readonly number[]
   running: number
   nextTimer: number
+  /** Of each resource, after a poll and after an event that is about one. */
+  resources: readonly { inUse: number; fullAt: number; isAwaited: boolean }[]
 }
 
 /** The scheduler did what its rules forbid. */

@@ -132,7 +132,12 @@ export class Generator {
     const resource = 1 + random.int(this.#world.resources.size)
     switch (act) {
       case 'limits':
-        return { do: 'setLimits', resource, limits: this.#limits() }
+        return {
+          do: 'setLimits',
+          resource,
+          limits: this.#limits(),
+          now: random.pick([undefined, this.#world.now]),
+        }
       case 'correct':
         return { do: 'correct', resource, tokens: random.int(200) - 120 }
       case 'closeResource':
@@ -196,8 +201,8 @@ export class Generator {
     const random = this.#random
     const limits: Limits = {}
     if (random.int(3) > 0) limits.concurrency = random.pick([0, 1, 1, 2, 3, 5, 10])
-    if (random.int(3) === 0) limits.requestsPerMinute = random.pick([60, 600, 7000, 60_000])
-    if (random.int(3) === 0) limits.tokensPerMinute = random.pick([600, 6000, 70_000])
+    if (random.int(3) === 0) limits.requestsPerMinute = random.pick([0, 60, 600, 7000, 60_000])
+    if (random.int(3) === 0) limits.tokensPerMinute = random.pick([0, 600, 6000, 6000, 70_000])
     if (random.int(2) === 0) limits.burstMs = random.pick([0, 1, 100, 1000])
     return limits
   }

@@ -52,7 +52,9 @@ class Lockstep {
   drain(): void {
     const { world } = this
     for (const { id, limits } of world.resources.values()) {
-      if (limits.concurrency === 0) this.do({ do: 'setLimits', resource: id, limits: { ...limits, concurrency: 1 } })
+      const { concurrency, requestsPerMinute, tokensPerMinute } = limits
+      if ([concurrency, requestsPerMinute, tokensPerMinute].includes(0))
+        this.do({ do: 'setLimits', resource: id, limits: { concurrency: 1 } })
     }
     for (let idle = 0; world.living > 0; idle++) {
       check(idle < IDLE_POLLS_MAX, `${world.living} steps never end`)
@@ -103,6 +105,7 @@ function attempt({ world, events }: Lockstep, act: () => void): Figures | Failur
   }
 }
 
-function text({ said, steps, running, nextTimer }: Answer): string {
-  return `${said} [${steps}], ${running} run, timer at ${nextTimer}`
+function text({ said, steps, running, nextTimer, resources }: Answer): string {
+  const uses = resources.map(({ inUse, fullAt, isAwaited }) => `${inUse} until ${fullAt} ${isAwaited}`)
+  return `${said} [${steps}], ${running} run, timer at ${nextTimer}, resources: ${uses}`
 }

@@ -19,9 +19,21 @@ class Bucket {
     return this.each > 0
   }
 
-  setRate(perMinute: number | undefined): void {
+  /** With `now`, a higher rate adds nothing to what the bucket holds. The bursts are before and after. */
+  setRate(perMinute: number | undefined, now: number | undefined, burstBefore: number, burst: number): void {
+    const before = this.each
     this.each = perMinute === undefined ? 0 : 60_000 / perMinute
-    this.slowest = Math.max(this.slowest, this.each)
+    if (perMinute !== 0) this.slowest = Math.max(this.slowest, this.each)
+    if (now === undefined || before <= this.each) return
+    const full = Math.max(burst, this.each)
+    const moved = (tat: number) => {
+      const missing = Math.max(tat - now, 0)
+      const held = before < Number.POSITIVE_INFINITY ? (Math.max(burstBefore, before) - missing) / before : 0
+      return now + full - held * this.each
+    }
+    this.atLeast = moved(this.atLeast)
+    this.atMost = moved(this.atMost)
+    this.cap = moved(this.cap)
   }
 
   mayHaveTaken(count: number, now: number): void {
@@ -61,24 +73,31 @@ export class ResourceModel {
 
   constructor(id: Resource, limits: Limits) {
     this.id = id
-    this.setLimits(limits, false)
+    this.setLimits(limits, undefined, false)
+  }
+
+  /** A rate of 0 is no place. */
+  get #places(): number {
+    const { concurrency = Number.POSITIVE_INFINITY, requestsPerMinute, tokensPerMinute } = this.limits
+    return requestsPerMinute === 0 || tokensPerMinute === 0 ? 0 : concurrency
   }
 
   get #burst(): number {
     return this.limits.burstMs ?? 10_000
   }
 
-  setLimits(limits: Limits, maybeGranted: boolean): void {
+  setLimits(limits: Limits, now: number | undefined, maybeGranted: boolean): void {
+    const before = this.#burst
     this.limits = limits
-    this.#requests.setRate(limits.requestsPerMinute)
-    this.#tokens.setRate(limits.tokensPerMinute)
+    this.#requests.setRate(limits.requestsPerMinute, now, before, this.#burst)
+    this.#tokens.setRate(limits.tokensPerMinute, now, before, this.#burst)
     this.#changed(maybeGranted)
   }
 
   correct(tokens: number, polled: number, maybeGranted: boolean): void {
     const bucket = this.#tokens
     if (maybeGranted && tokens > 0) bucket.atMost = Math.max(bucket.atMost, polled)
-    const cost = tokens * bucket.each
+    const cost = bucket.each < Number.POSITIVE_INFINITY ? tokens * bucket.each : 0
     bucket.atMost += cost
     bucket.atLeast += cost
     bucket.cap += cost
@@ -97,14 +116,14 @@ export class ResourceModel {
 
   noneGranted(): void {
     this.#isUnsure = false
-    this.#requests.slowest = this.#requests.each
-    this.#tokens.slowest = this.#tokens.each
+    for (const bucket of [this.#requests, this.#tokens])
+      bucket.slowest = bucket.each < Number.POSITIVE_INFINITY ? bucket.each : 0
   }
 
   started(tokens: number, since: number, now: number): void {
-    const { concurrency = Number.POSITIVE_INFINITY } = this.limits
     if (!this.#isUnsure) {
-      check(this.inUse < concurrency, `resource ${this.id} is used by ${this.inUse + 1} of at most ${concurrency}`)
+      const places = this.#places
+      check(this.inUse < places, `resource ${this.id} is used by ${this.inUse + 1} of at most ${places}`)
       check(
         this.closedUntil <= now,
         `a step starts at ${now} with resource ${this.id} closed until ${this.closedUntil}`,
@@ -132,7 +151,7 @@ export class ResourceModel {
 
   /** When any step that needs it could go, as far as this resource goes; Infinity while its places are taken. */
   get openAt(): number {
-    if (this.inUse >= (this.limits.concurrency ?? Number.POSITIVE_INFINITY)) return Number.POSITIVE_INFINITY
+    if (this.inUse >= this.#places) return Number.POSITIVE_INFINITY
     return Math.max(
       this.closedUntil,
       this.#requests.mayGoAt(1, this.#burst),

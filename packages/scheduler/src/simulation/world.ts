@@ -70,7 +70,7 @@ export class World {
         this.resources.set(event.resource, new ResourceModel(event.resource, event.limits))
         return done
       case 'setLimits':
-        this.resources.get(event.resource)?.setLimits(event.limits, this.#maybeGranted)
+        this.resources.get(event.resource)?.setLimits(event.limits, event.now, this.#maybeGranted)
         return done
       case 'correct':
         this.resources.get(event.resource)?.correct(event.tokens, this.now, this.#maybeGranted)
@@ -198,7 +198,7 @@ export class World {
     return ended.slice(1).map(({ name }) => name)
   }
 
-  #polled({ steps: started, nextTimer }: Answer): void {
+  #polled({ steps: started, nextTimer, resources }: Answer): void {
     for (const { step } of this.#delays.take(this.now)) this.#to(step, 'ready')
     if (!this.#maybeGranted) this.#since = this.now
     for (const name of started) {
@@ -212,7 +212,11 @@ export class World {
     const running = this.in.running.all.length
     check(running <= this.concurrency, `${running} steps run, of at most ${this.concurrency}`)
     this.#maybeGranted = running === this.concurrency
-    if (!this.#maybeGranted) this.#nothingIsLeft(nextTimer)
+    if (this.#maybeGranted) return
+    this.#nothingIsLeft(nextTimer)
+    const uses = resources.map(({ inUse }) => inUse)
+    const held = [...this.resources.values()].map(({ inUse }) => inUse)
+    check(String(uses) === String(held), `the uses of resources are [${uses}], not [${held}]`)
   }
 
   /** Places are free, so none of the ready steps can go. And if time alone can help one, there is a timer for that. */
