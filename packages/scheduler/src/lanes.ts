@@ -77,8 +77,9 @@ export class Lanes {
   addTenant(tenant: number): number {
     while (tenant >= this.#weights.length) this.#weights = grownFloats(this.#weights)
     this.#weights[tenant] = 1
-    const first = this.#takeQueue(tenant, 0)
-    for (let priority = 1; priority < PRIORITIES; priority++) this.#takeQueue(tenant, priority)
+    // They lie side by side, so none can be one that became free.
+    const first = this.#queueCount
+    for (let priority = 0; priority < PRIORITIES; priority++) this.#begin(this.#newQueue(), tenant, priority)
     return first
   }
 
@@ -226,22 +227,28 @@ export class Lanes {
   }
 
   #takeQueue(tenant: number, ring: number): number {
-    let queue = this.#freeQueue
-    if (queue !== NONE) {
-      this.#freeQueue = this.#queues[queue * QUEUE_STRIDE + RING_NEXT]
-    } else {
-      queue = this.#queueCount++
-      if (queue === this.#deficits.length) {
-        this.#deficits = grownFloats(this.#deficits)
-        this.#queues = grown(this.#queues)
-      }
+    const free = this.#freeQueue
+    if (free !== NONE) this.#freeQueue = this.#queues[free * QUEUE_STRIDE + RING_NEXT]
+    const queue = free === NONE ? this.#newQueue() : free
+    this.#begin(queue, tenant, ring)
+    return queue
+  }
+
+  #newQueue(): number {
+    const queue = this.#queueCount++
+    if (queue === this.#deficits.length) {
+      this.#deficits = grownFloats(this.#deficits)
+      this.#queues = grown(this.#queues)
     }
+    return queue
+  }
+
+  #begin(queue: number, tenant: number, ring: number): void {
     const at = queue * QUEUE_STRIDE
     this.#queues[at + HEAD] = NONE
     this.#queues[at + BLOCK] = NONE
     this.#queues[at + RING] = ring
     this.#queues[at + TENANT] = tenant
-    return queue
   }
 
   #putMixed(at: number, step: number, bucket: number): void {

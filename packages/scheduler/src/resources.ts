@@ -1,4 +1,4 @@
-import { grownFloats, NONE } from './steps.ts'
+import { grownFloats, handleOf, NONE, nextGeneration, slotOf } from './steps.ts'
 import { Timers } from './timers.ts'
 
 /** What a resource lets through. What is not named is not limited. */
@@ -28,7 +28,9 @@ const CLOSED_UNTIL = 7
 const WAKE = 8
 /** The next on the open list; 0 for the last, `OFF` when not on it. */
 const NEXT_OPEN = 9
-const STRIDE = 10
+/** Tells the timer for that time from earlier ones, which may have been for the same time. */
+const WAKE_GENERATION = 10
+const STRIDE = 11
 const OFF = -1
 
 /**
@@ -43,7 +45,10 @@ export class Resources {
   readonly #listIds = new Map<string, number>([['', 0]])
   #firstOpen = 0
   #lastOpen = 0
-  readonly wakes = new Timers((resource, time) => this.#words[resource * STRIDE + WAKE] === time)
+  readonly wakes = new Timers((wake) => {
+    const resource = slotOf(wake)
+    return handleOf(resource, this.#words[resource * STRIDE + WAKE_GENERATION]) === wake
+  })
 
   get bytes(): number {
     return this.#words.byteLength + this.wakes.bytes
@@ -169,13 +174,17 @@ export class Resources {
     const at = resource * STRIDE + WAKE
     if (this.#words[at] <= time) return
     this.#words[at] = time
-    this.wakes.add(time, resource)
+    const generation = nextGeneration(this.#words[resource * STRIDE + WAKE_GENERATION])
+    this.#words[resource * STRIDE + WAKE_GENERATION] = generation
+    this.wakes.add(time, handleOf(resource, generation))
   }
 
   /** A resource whose time to be looked at has come, or `NONE`. */
   takeDue(now: number): number {
-    const resource = this.wakes.takeDue(now)
-    if (resource !== NONE) this.#words[resource * STRIDE + WAKE] = Number.POSITIVE_INFINITY
+    const wake = this.wakes.takeDue(now)
+    if (wake === NONE) return NONE
+    const resource = slotOf(wake)
+    this.#words[resource * STRIDE + WAKE] = Number.POSITIVE_INFINITY
     return resource
   }
 

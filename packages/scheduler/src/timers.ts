@@ -16,10 +16,10 @@ export class Timers {
   #added = 0
   /** The size at which it is looked through for what is not wanted. */
   #full = 64
-  readonly #alive: (what: number, time: number) => boolean
+  readonly #alive: (what: number) => boolean
 
   /** `alive` says whether a timer is still wanted. */
-  constructor(alive: (what: number, time: number) => boolean) {
+  constructor(alive: (what: number) => boolean) {
     this.#alive = alive
   }
 
@@ -34,7 +34,7 @@ export class Timers {
   /** Time of the earliest timer that is wanted; Infinity when there is none. */
   get next(): number {
     while (this.#size > 0) {
-      if (this.#alive(this.#heap[WHAT], this.#heap[TIME])) return this.#heap[TIME]
+      if (this.#alive(this.#heap[WHAT])) return this.#heap[TIME]
       this.#removeTop()
     }
     return Number.POSITIVE_INFINITY
@@ -51,7 +51,7 @@ export class Timers {
     const heap = this.#heap
     while (this.#size > 0 && heap[TIME] <= now) {
       const what = heap[WHAT]
-      const wanted = this.#alive(what, heap[TIME])
+      const wanted = this.#alive(what)
       this.#removeTop()
       if (wanted) return what
     }
@@ -69,7 +69,7 @@ export class Timers {
     let kept = 0
     for (let i = 0; i < this.#size; i++) {
       const at = i * STRIDE
-      if (!this.#alive(heap[at + WHAT], heap[at + TIME])) continue
+      if (!this.#alive(heap[at + WHAT])) continue
       heap.copyWithin(kept++ * STRIDE, at, at + STRIDE)
     }
     this.#size = kept
