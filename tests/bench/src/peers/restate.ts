@@ -4,10 +4,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '@muster/stack'
-import { load, type System } from '../load.ts'
 import { resultOf, type Subject } from '../subject.ts'
 import { CHAIN, FAN } from '../subjects/app.ts'
 import { Packages, until } from './packages.ts'
+import { type PeerOptions, peer } from './peer.ts'
 
 /** What is used of `@restatedev/restate-sdk`. */
 interface Sdk {
@@ -18,13 +18,8 @@ interface Context {
   run<T>(name: string, action: () => T): Promise<T>
 }
 
-export interface PeerOptions {
-  plan: 'chain' | 'fan'
-  inFlight: number
-}
-
 /** Restate: a single server with its log on disk, and a service of durable steps (`ctx.run`) in this process. */
-export async function restate({ plan, inFlight }: PeerOptions): Promise<Subject> {
+export async function restate(options: PeerOptions): Promise<Subject> {
   const packages = await Packages.install('restate', {
     '@restatedev/restate-sdk': '1.17.2',
     '@restatedev/restate-server': '1.7.12',
@@ -71,27 +66,13 @@ export async function restate({ plan, inFlight }: PeerOptions): Promise<Subject>
     return response.json()
   }
   await post(`http://127.0.0.1:${admin}/deployments`, { uri: `http://127.0.0.1:${service}` })
-  const system: System = {
-    onEnded: () => {},
-    async start(n) {
-      await Promise.all(
-        Array.from({ length: n }, async () => {
-          const last = (await post(`http://127.0.0.1:${ingress}/bench/${plan}`)) as { n?: number }
-          if (last.n !== (plan === 'chain' ? CHAIN - 1 : FAN)) throw new Error('Restate gave another result')
-          system.onEnded(1)
-        }),
-      )
-    },
-  }
-  return {
-    async run(task) {
-      const { units, elapsedMs } = await load(system, inFlight, task)
-      return { units: units * (plan === 'chain' ? CHAIN : FAN + 1), elapsedMs }
-    },
-    async close() {
+  return peer(
+    options,
+    () => post(`http://127.0.0.1:${ingress}/bench/${options.plan}`) as Promise<{ n: number }>,
+    async () => {
       server.kill('SIGKILL')
       await stopped
       rmSync(folder, { recursive: true, force: true })
     },
-  }
+  )
 }
