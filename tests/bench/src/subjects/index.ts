@@ -1,5 +1,6 @@
 import { bullmqBacklog, bullmqEnqueue, musterBacklog, musterEnqueue } from './backlog.ts'
 import { bullmqChain, bullmqFlow, bullmqProgress } from './bullmq.ts'
+import { graph } from './graph.ts'
 import { muster } from './muster.ts'
 import { policy } from './policy.ts'
 import { rawAppend } from './raw.ts'
@@ -16,4 +17,5 @@ export const subjects = {
   'bullmq-enqueue': bullmqEnqueue,
   'raw-append': rawAppend,
   policy,
+  graph,
 }
