@@ -140,6 +140,7 @@ describe('the API describes itself', () => {
       'get /v1/runs/{id}/events',
       'get /v1/runs/{id}/journal',
       'post /v1/runs',
+      'post /v1/runs/batch',
       'post /v1/runs/{id}/approvals',
       'post /v1/runs/{id}/cancel',
     ])

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { type Config, describeConfig, type RunStatus, type RunSummary, readConfig } from '@muster/protocol'
 import Table from 'cli-table3'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
 import { approveCommand } from './approve-command.ts'
 import { client } from './connection.ts'
@@ -74,12 +74,25 @@ program
   .description('start a run of an agent or plan and follow it')
   .option('--input <file>', 'a file, - for standard input, or JSON itself', '{}')
   .option('--session <name>', 'conversation that the run continues')
-  .option('--idempotency-key <key>', 'the same key and input give the same run')
+  .option('--idempotency-key <key>', 'the same key and input give the same run; with --batch, and the same line')
+  .addOption(
+    new Option('--batch <file>', 'a run for each line of a file (or - for standard input): JSON as input').conflicts([
+      'input',
+      'detach',
+    ]),
+  )
   .option('--detach', 'print the run id and leave it running')
   .option(...flag)
   .action(
-    (name: string, options: { input: string; session?: string; idempotencyKey?: string; detach?: boolean } & Json) =>
+    (
+      name: string,
+      options: { input: string; session?: string; idempotencyKey?: string; detach?: boolean; batch?: string } & Json,
+    ) =>
       action(async (config) => {
+        if (options.batch !== undefined) {
+          const { batchCommand } = await import('./batch-command.ts')
+          return batchCommand(client(config), name, { ...options, file: options.batch })
+        }
         const { runCommand } = await import('./run-command.ts')
         return runCommand(client(config), name, options)
       }, options.json),

@@ -27,7 +27,7 @@ const byFastifyCode: Record<string, [ErrorCode, string]> = {
 /** Every error leaves as a problem; what we did not foresee says nothing of its inside. */
 export function sendProblems(server: FastifyInstance): void {
   server.setErrorHandler((error: FastifyError, request, reply) => {
-    const known = toKnown(error)
+    const known = knownError(error)
     if (known.status >= 500) request.log.error({ err: error }, known.message)
     return send(reply, known.toProblem())
   })
@@ -43,7 +43,8 @@ function send(reply: FastifyReply, problem: Problem): FastifyReply {
   return reply.code(problem.status).header('content-type', 'application/problem+json').send(JSON.stringify(problem))
 }
 
-function toKnown(error: FastifyError): MusterError {
+/** What a client is told of an error; of what we did not foresee, nothing of its inside. */
+export function knownError(error: Error & { code?: string; statusCode?: number }): MusterError {
   if (error instanceof MusterError) return error
   if (hasZodFastifySchemaValidationErrors(error)) {
     const where = error.validationContext === 'body' ? '' : `${error.validationContext}`
@@ -57,7 +58,7 @@ function toKnown(error: FastifyError): MusterError {
       { issues },
     )
   }
-  const [code, detail] = byFastifyCode[error.code] ?? []
+  const [code, detail] = byFastifyCode[error.code ?? ''] ?? []
   if (code && detail) return new MusterError(code, detail)
   if (/Command timed out|Connection is closed|isn't writeable|ECONNREFUSED|ETIMEDOUT/.test(error.message)) {
     return new MusterError(

@@ -1,7 +1,7 @@
 import swagger from '@fastify/swagger'
 import { Journal } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import { definitionManifest, MusterError, toolManifest } from '@muster/protocol'
+import { BODY_BYTES_MAX, definitionManifest, MusterError, toolManifest } from '@muster/protocol'
 import { RunReader } from '@muster/runtime'
 import reference from '@scalar/fastify-api-reference'
 import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
@@ -13,6 +13,7 @@ import type { Context, Server } from './context.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
 import { problemsOf, sendProblems } from './problems.ts'
 import { runRoutes } from './runs.ts'
+import { batchRoute } from './runs-batch.ts'
 
 export interface ServerOptions {
   redisUrl: string
@@ -23,8 +24,6 @@ export interface ServerOptions {
   weights?: Readonly<Record<string, number>> | undefined
   log?: FastifyBaseLogger
 }
-
-const BODY_LIMIT = 1024 * 1024
 
 /** Builds the HTTP API; `listen` opens it. Throws `redis.unavailable` when Redis does not answer. */
 export async function createServer(
@@ -47,7 +46,7 @@ export async function createServer(
     },
   }
   const app = fastify({
-    bodyLimit: BODY_LIMIT,
+    bodyLimit: BODY_BYTES_MAX,
     ...(options.log ? { loggerInstance: options.log } : { logger: false }),
     forceCloseConnections: true,
     // A line for every poll of every client tells nobody anything; failures are logged where they are answered.
@@ -94,6 +93,7 @@ export async function createServer(
 
 function routes(server: Server, context: Context): void {
   runRoutes(server, context)
+  batchRoute(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

@@ -1,14 +1,15 @@
 import { Job, type JobJson, Worker } from 'bullmq'
 import { connect, type JournalRedis } from './commands.ts'
-import { type Activation, QUEUE } from './feeder.ts'
+import { type Activation, QUEUE, runsPerJob } from './feeder.ts'
 import type { Journal } from './journal.ts'
 
 export interface ActivationOptions {
+  /** Runs held at once; a job may bring an eighth more. */
   concurrency: number
   /** A holder that has not renewed its lock for this long has lost the run, ms. */
   lockMs: number
-  /** Drives one run until it ends or parks. When it rejects, the activation is tried again in a second. */
-  process: (run: string, definition: string) => Promise<void>
+  /** Drives one run, for the job named, until it ends or parks. When it rejects, it is tried again in a second. */
+  process: (run: string, definition: string, job: string) => Promise<void>
   /** There is a message for a run that this worker may hold. */
   onMail: (run: string) => void
   onError: (error: Error) => void
@@ -21,6 +22,8 @@ const FEED_IDLE_MS = 1000
 const SWEEP_MS = 5000
 /** So soon a command that failed with the connection is tried again; ms. */
 const RETRY_MS = 500
+/** So long after its failure a run is processed again, ms. */
+const AGAIN_MS = 1000
 
 /**
  * Takes activations from the queue, keeps the queue fed from the backlog, and repairs what others left half done.
@@ -38,8 +41,12 @@ export class Activations {
   readonly #feeder: Journal['feeder']
   readonly #waiting: string
   readonly #batch: number
+  /** Runs that a job may have: so many places are kept for one that is on its way. */
+  readonly #share: number
   /** Tokens of the jobs held, by id. */
   readonly #held = new Map<string, string>()
+  readonly #works = new Set<Promise<void>>()
+  /** Below 0 while jobs with more runs than there were places are held. */
   #free: number
   #tokens = 0
   #taken = 0
@@ -56,6 +63,7 @@ export class Activations {
     this.#waiting = journal.keys.waiting(QUEUE)
     this.#free = options.concurrency
     this.#batch = Math.ceil(options.concurrency / 2)
+    this.#share = runsPerJob(options.concurrency)
     this.#connection = connect(journal.url)
     this.#worker = new Worker<Activation>(QUEUE, null, {
       prefix: journal.keys.tag,
@@ -87,7 +95,7 @@ export class Activations {
   /** Waits for the next job whenever a place is free, then takes all others that wait, as far as there are places. */
   async #take(): Promise<void> {
     while (!this.#closing) {
-      if (this.#free === 0) await this.#freed()
+      if (this.#free <= 0) await this.#freed()
       else if ((await this.#takeOne(true)) && this.#free > 0) {
         const waiting = await this.#connection.llen(this.#waiting).catch(() => 0)
         await this.#takeMany(waiting)
@@ -95,16 +103,19 @@ export class Activations {
     }
   }
 
+  /** Takes up to so many jobs, as long as a place is free. */
   async #takeMany(waiting: number): Promise<void> {
-    const count = this.#closing ? 0 : Math.min(waiting, this.#free)
-    await Promise.all(Array.from({ length: count }, () => this.#takeOne(false)))
+    const taking: Promise<boolean>[] = []
+    while (taking.length < waiting && this.#free > 0 && !this.#closing) taking.push(this.#takeOne(false))
+    await Promise.all(taking)
   }
 
   /** Takes a job if there is one, and says whether. */
   async #takeOne(block: boolean): Promise<boolean> {
     const token = `${this.#worker.id}:${this.#tokens++}`
     // A call that waits holds no place: others are taken meanwhile.
-    if (!block) this.#free--
+    const reserved = block ? 0 : this.#share
+    this.#free -= reserved
     let job: Job<Activation> | undefined
     try {
       job = await this.#worker.getNextJob(token, { block })
@@ -112,74 +123,95 @@ export class Activations {
       if (!this.#closing) this.#options.onError(error as Error)
       await pause(RETRY_MS)
     }
-    if (!job) {
-      if (!block) this.#leave()
-      return false
-    }
+    this.#leave(reserved)
+    if (!job) return false
     // It came when the last place was gone, or when nothing was to be taken any more.
-    if (this.#closing || (block && this.#free === 0)) {
+    if (this.#closing || this.#free <= 0) {
       await job.moveToWait(token).catch(this.#options.onError)
-      if (!block) this.#leave()
       return false
     }
-    if (block) this.#free--
-    void this.#work(job, token)
+    this.#start(job, token)
     return true
   }
 
-  /** Processes a job and those that come with the ends of the ones before, in one place. */
-  async #work(first: Job<Activation>, token: string): Promise<void> {
-    for (let job: Job<Activation> | undefined = first; job; ) job = await this.#process(job, token)
-    this.#leave()
-    // Nothing waits in the queue, but perhaps in the backlog.
-    if (!this.#closing) this.#feedSoon()
+  /** A job takes as many places as it has runs, which are not parted: the last place may take a few runs too many. */
+  #start(job: Job<Activation>, token: string): void {
+    const { runs } = job.data
+    this.#free -= runs.length
+    this.#taken += runs.length
+    if (this.#taken >= this.#batch) this.#feed()
+    // Once for many that are taken at about the same time.
+    else this.#late ??= setTimeout(this.#feed, FEED_LATE_MS)
+    const work = this.#work(job, token).finally(() => this.#works.delete(work))
+    this.#works.add(work)
   }
 
-  /** Gives the job that is to be processed next. */
-  async #process(job: Job<Activation>, token: string): Promise<Job<Activation> | undefined> {
-    const { onError, process } = this.#options
+  /** Processes the runs of a job, completes it, and starts the next if that came with the end of this one. */
+  async #work(job: Job<Activation>, token: string): Promise<void> {
     const id = job.id ?? ''
     this.#held.set(id, token)
-    this.#took()
-    let failure: Error | undefined
-    try {
-      await process(job.data.run, job.data.definition)
-    } catch (error) {
-      failure = error instanceof Error ? error : new Error(String(error))
-    }
-    this.#held.delete(id)
+    const failure = await this.#process(job.data, id)
+    // After its lock was lost this worker may hold it anew.
+    if (this.#held.get(id) === token) this.#held.delete(id)
     try {
       if (failure) {
         await job.moveToFailed(failure, token)
-        return undefined
+        return
       }
-      const next = await job.moveToCompleted(undefined, token, !this.#closing)
+      const reserved = this.#closing || this.#free <= 0 ? 0 : this.#share
+      this.#free -= reserved
+      const next = await job.moveToCompleted(undefined, token, reserved > 0).finally(() => this.#leave(reserved))
       // BullMQ types it as any[]: the next job's fields and its id, or 0 where there is none.
       const [fields, nextId] = (next ?? []) as [(JobJson | 0)?, string?]
-      if (!fields) return undefined
-      const following = Job.fromJSON<Activation>(this.#worker, fields, nextId)
-      following.token = token
-      return following
+      if (fields) {
+        const following = Job.fromJSON<Activation>(this.#worker, fields, nextId)
+        following.token = token
+        if (this.#closing) await following.moveToWait(token)
+        else this.#start(following, token)
+      } else if (!this.#closing) this.#feedSoon()
     } catch (error) {
       // It was lost, and is another's by now.
-      onError(error as Error)
-      return undefined
+      this.#options.onError(error as Error)
     }
   }
 
-  #leave(): void {
-    this.#free++
+  /**
+   * Drives all runs of a job to their ends; each leaves its place by itself. One that fails is tried again as long as
+   * others hold the job, which may be long. Gives the error with which the rest of the job is left to a later activation.
+   */
+  async #process({ runs, definition }: Activation, job: string): Promise<Error | undefined> {
+    let busy = runs.length
+    let over = () => {}
+    const idle = new Promise<void>((resolve) => {
+      over = resolve
+    })
+    const drive = async (run: string): Promise<Error | undefined> => {
+      for (;;) {
+        let failure: Error | undefined
+        try {
+          await this.#options.process(run, definition, job)
+        } catch (error) {
+          failure = error instanceof Error ? error : new Error(String(error))
+        }
+        if (--busy === 0) over()
+        if (failure) await Promise.race([idle, pause(AGAIN_MS)])
+        if (!failure || busy === 0 || this.#closing) {
+          this.#leave(1)
+          return failure
+        }
+        busy++
+      }
+    }
+    return (await Promise.all(runs.map(drive))).find((failure) => failure !== undefined)
+  }
+
+  #leave(places: number): void {
+    this.#free += places
     for (const resolve of this.#onFree.splice(0)) resolve()
   }
 
   #freed(): Promise<void> {
     return new Promise((resolve) => this.#onFree.push(resolve))
-  }
-
-  /** Feeds once for many that are taken at about the same time. */
-  #took(): void {
-    if (++this.#taken >= this.#batch) this.#feed()
-    else this.#late ??= setTimeout(this.#feed, FEED_LATE_MS)
   }
 
   #feedSoon(): void {
@@ -221,6 +253,7 @@ export class Activations {
     clearInterval(sweep)
     clearTimeout(this.#late)
     while (this.#free < this.#options.concurrency) await this.#freed()
+    await Promise.all(this.#works)
     clearInterval(renew)
     // Ends the call that waits for a job.
     await this.#worker.close(true)

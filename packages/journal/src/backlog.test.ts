@@ -100,7 +100,7 @@ describe('the backlog', () => {
     await journal.feeder.feed(10)
     await journal.feeder.feed(10)
     const jobs = await journal.queue.getJobs(['waiting'])
-    expect(jobs.map((job) => job.data.run).sort()).toEqual(queued.slice(0, 10).sort())
+    expect(jobs.flatMap((job) => job.data.runs).sort()).toEqual(queued.slice(0, 10).sort())
   })
 
   it('loses nothing when a feeder dies between taking runs and adding their jobs', async () => {
@@ -112,7 +112,7 @@ describe('the backlog', () => {
     await journal.feeder.wake(queued.slice(0, 3))
     await journal.feeder.feed(10)
     const jobs = await journal.queue.getJobs(['waiting'])
-    expect(jobs.map((job) => job.data.run).sort()).toEqual([...queued].sort())
+    expect(jobs.flatMap((job) => job.data.runs).sort()).toEqual([...queued].sort())
     expect(await journal.redis.zcard(journal.keys.pending)).toBe(0)
   })
 

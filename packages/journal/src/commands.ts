@@ -25,7 +25,7 @@ export type StreamRecord = [id: string, fields: string[]]
 export interface JournalRedis extends Redis {
   musterCreate(keys: number, ...keysAndArgs: Text[]): Promise<[number, string?, string?][]>
   musterPeek(keys: number, ...keysAndArgs: Text[]): Promise<([] | [hash: string, bytes: string, content: string])[]>
-  musterFeed(...keysAndArgs: Text[]): Promise<[shapes: string[], runs: (string | number)[]]>
+  musterFeed(...keysAndArgs: Text[]): Promise<[shapes: string[], runs: (string | number)[], window: number]>
   musterActivate(
     keys: number,
     ...keysAndArgs: Text[]

@@ -69,7 +69,7 @@ export class Journal {
   readonly #blocking: JournalRedis
   readonly #tail: Tail
   readonly #creation: Creation
-  readonly #activations: SharedCalls<string, Hold | undefined>
+  readonly #activations: SharedCalls<{ run: string; job: string }, Hold | undefined>
 
   private constructor(options: JournalOptions) {
     this.url = options.url
@@ -207,17 +207,20 @@ export class Journal {
     return messages.map((message) => JSON.parse(message) as Message)
   }
 
-  /** Takes a run under a new epoch; undefined when there is nothing to do for it. Calls of one tick share a round trip. */
-  activate(run: string): Promise<Hold | undefined> {
-    return this.#activations.add(run)
+  /**
+   * Takes a run under a new epoch; undefined when there is nothing to do for it, or when it is held for another job than
+   * the one named. Calls of one tick share a round trip.
+   */
+  activate(run: string, job = ''): Promise<Hold | undefined> {
+    return this.#activations.add({ run, job })
   }
 
-  async #activate(runs: readonly string[]): Promise<(Hold | undefined)[]> {
+  async #activate(calls: readonly { run: string; job: string }[]): Promise<(Hold | undefined)[]> {
     const { keys } = this
-    const names = runs.flatMap((run) => [keys.queued(run), keys.run(run), keys.log(run), keys.inbox(run)])
+    const names = calls.flatMap(({ run }) => [keys.queued(run), keys.run(run), keys.log(run), keys.inbox(run)])
     const replies = await this.redis.musterActivate(
       ...[names.length + 1, keys.pending, ...names],
-      ...[keys.tag, WHOLE_MAX, ...runs],
+      ...[keys.tag, WHOLE_MAX, ...calls.flatMap(({ run, job }) => [run, job])],
     )
     return replies.map(([epoch, seq, head, meta, records, mail = 0]) => {
       if (epoch === undefined || seq === undefined || head === undefined || meta === undefined) return undefined

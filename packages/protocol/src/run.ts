@@ -29,6 +29,18 @@ export const startRun = z
   .refine((body) => (body.agent === undefined) !== (body.plan === undefined), { message: 'give either agent or plan' })
 export type StartRun = z.infer<typeof startRun>
 
+/** Most bytes in the body of a request. */
+export const BODY_BYTES_MAX = 1024 * 1024
+/** Most runs in the body of `POST /v1/runs/batch`. */
+export const BATCH_RUNS_MAX = 1000
+
+/** One run of `POST /v1/runs/batch`. */
+export const batchedRun = startRun.safeExtend({
+  /** The same key and request give the same run, as the header `Idempotency-Key` does for one. */
+  idempotencyKey: z.string().min(1).max(256).optional(),
+})
+export type BatchedRun = z.infer<typeof batchedRun>
+
 /** What a run waits for, with what an approver is shown and its digest. */
 export const waiting = z.object({
   step: z.string(),

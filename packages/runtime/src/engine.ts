@@ -129,16 +129,16 @@ export class Engine {
   }
 
   /**
-   * Drives one run until it ends or parks.
+   * Drives one run, for the job named, until it ends or parks.
    *
    * @throws MusterError `definition.absent` when this worker does not carry it, `journal.fenced` when
    * it was lost, `journal.corrupt` when its journal was altered
    */
-  async process(id: string, definition: string): Promise<void> {
+  async process(id: string, definition: string, job?: string): Promise<void> {
     if (!this.carries(definition))
       throw new MusterError('definition.absent', `this worker does not carry ${definition}`)
     for (;;) {
-      const hold = await this.#journal.activate(id)
+      const hold = await this.#journal.activate(id, job)
       if (!hold) return
       const run = new ActiveRun(this.#services, hold)
       this.#runs.set(id, run)

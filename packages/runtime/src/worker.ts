@@ -79,9 +79,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const activations = new Activations(journal, {
     concurrency: options.concurrency,
     lockMs: options.lockMs,
-    process: async (run, definition) => {
+    process: async (run, definition, job) => {
       try {
-        await engine.process(run, definition)
+        await engine.process(run, definition, job)
       } catch (error) {
         log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
         throw error

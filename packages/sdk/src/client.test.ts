@@ -197,6 +197,52 @@ describe('start', () => {
   })
 })
 
+describe('startMany', () => {
+  const inputs = (count: number) => Array.from({ length: count }, (_, i) => ({ input: { invoice: `i${i}` } }))
+  const runsOf = (call: Call) => (call.body as { runs: { idempotencyKey: string; input: { invoice: string } }[] }).runs
+  const busy = { error: new MusterError('redis.unavailable', 'not yet').toProblem() }
+
+  it('sends up to 1,000 runs at once and gives each its own answer', async () => {
+    answer = (response, call) =>
+      send(response, 200, {
+        results: runsOf(call).map(({ input: { invoice } }) =>
+          invoice === 'i1003'
+            ? { error: new MusterError('input.invalid', 'no').toProblem() }
+            : { id: invoice, created: true },
+        ),
+      })
+    const started = await client().runs.startMany(clerk, inputs(1005))
+    expect(calls.map((call) => runsOf(call).length)).toEqual([1000, 5])
+    expect(runsOf(calls[0])[7]).toMatchObject({ agent: 'payables.clerk', version: '1.2.0', input: { invoice: 'i7' } })
+    expect(started.map(({ run, error }) => run?.id ?? error?.code)).toEqual(
+      inputs(1005).map(({ input: { invoice } }) => (invoice === 'i1003' ? 'input.invalid' : invoice)),
+    )
+  })
+
+  it('sends again, under their keys, only those that the server could not take for now', async () => {
+    answer = (response, call, number) =>
+      send(response, 200, {
+        results: runsOf(call).map(({ input: { invoice } }, i) =>
+          i > 0 && number < 3 ? busy : { id: invoice, created: true },
+        ),
+      })
+    const started = await client().runs.startMany(clerk, inputs(4))
+    expect(started.map(({ run }) => run?.id)).toEqual(['i0', 'i1', 'i2', 'i3'])
+    expect(calls.map((call) => runsOf(call).length)).toEqual([4, 3, 2])
+    expect(runsOf(calls[2])).toEqual(runsOf(calls[0]).slice(2))
+  })
+
+  it('keeps what was started when a later request fails as a whole', async () => {
+    answer = (response, call, number) => {
+      if (number === 2) return problem(response, 'auth.invalid_key', 'revoked')
+      send(response, 200, { results: runsOf(call).map(() => ({ id: 'r', created: true })) })
+    }
+    const started = await client().runs.startMany(clerk, inputs(1002))
+    expect(started.filter(({ run }) => run)).toHaveLength(1000)
+    expect(started.slice(1000).map(({ error }) => error?.code)).toEqual(['auth.invalid_key', 'auth.invalid_key'])
+  })
+})
+
 describe('events', () => {
   it('lose and repeat nothing when the connection is cut in the middle of one', async () => {
     answer = (response, _, number) => {

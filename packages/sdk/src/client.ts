@@ -6,15 +6,18 @@ import {
   MusterError,
   type PlanData,
   type Priority,
+  type Problem,
   type Run,
   type RunEvent,
   type RunStatus,
   type RunSummary,
   type StartRun,
+  toMusterError,
 } from '@muster/protocol'
 import type { InputOf, OutputOf } from '@muster/tools'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { Agent } from './agent.ts'
+import { type BatchAnswer, batches } from './batches.ts'
 import type { Plan } from './plan.ts'
 
 export interface ClientOptions {
@@ -24,6 +27,9 @@ export interface ClientOptions {
   key?: string
   fetch?: typeof fetch
 }
+
+/** What became of one run of many: its handle, or why it was not started. */
+export type Started<Output> = { run: RunHandle<Output>; error?: undefined } | { run?: undefined; error: MusterError }
 
 export interface StartOptions {
   /** The same key and request give the same run, however often it is sent. A new one unless given, so that our own retries start one run. */
@@ -55,6 +61,14 @@ export interface Muster {
       input: StartInput<T>,
       options?: StartOptions,
     ): Promise<RunHandle<ResultOf<T>>>
+    /**
+     * Starts many runs of one agent or plan, up to 1,000 with a request, and says of each what became of it, in
+     * their order. One that the server cannot take for now is sent again, under the same key.
+     */
+    startMany<T extends Agent | Plan | string | PlanData>(
+      what: T,
+      runs: readonly ({ input: StartInput<T> } & StartOptions)[],
+    ): Promise<Started<ResultOf<T>>[]>
     /** The run with this id; nothing is sent until it is asked for something. */
     of<Output = Json>(id: string): RunHandle<Output>
     get(id: string): Promise<Run>
@@ -203,6 +217,17 @@ export function createMuster(options: ClientOptions = {}): Muster {
         const run = await patiently(() => request<Run>('POST', '/v1/runs', body, { 'idempotency-key': idempotencyKey }))
         return of(run.id)
       },
+      async startMany(what, runs) {
+        const target = await targetOf(what)
+        const bodies = runs.map(({ idempotencyKey = crypto.randomUUID(), ...run }) => ({
+          ...target,
+          ...run,
+          idempotencyKey,
+        }))
+        const answers: BatchAnswer[] = []
+        for (const batch of batches(bodies)) answers.push(...(await startBatch(batch)))
+        return answers.map((answer) => ('id' in answer ? { run: of(answer.id) } : { error: errorOf(answer.error) }))
+      },
       get: (id) => request('GET', `/v1/runs/${encodeURIComponent(id)}`),
       list: (filter = {}) =>
         request(
@@ -214,6 +239,33 @@ export function createMuster(options: ClientOptions = {}): Muster {
       approve: (id, { step, verdict, digest }) =>
         request('POST', `/v1/runs/${encodeURIComponent(id)}/approvals`, { step, verdict, digest }),
     },
+  }
+
+  /** Starts the runs of one request; those that the server could not take for now are sent again. */
+  async function startBatch(runs: readonly object[]): Promise<BatchAnswer[]> {
+    const answers = new Map<number, BatchAnswer>()
+    let left = [...runs.keys()]
+    const send = async () => {
+      const body = { runs: left.map((i) => runs[i]) }
+      const { results } = await request<{ results: BatchAnswer[] }>('POST', '/v1/runs/batch', body)
+      const again: number[] = []
+      let busy: Problem | undefined
+      for (const [n, answer] of results.entries()) {
+        const i = left[n] ?? 0
+        answers.set(i, answer)
+        if ('id' in answer || answer.error.status !== 503) continue
+        again.push(i)
+        busy = answer.error
+      }
+      left = again
+      if (busy) throw errorOf(busy)
+    }
+    await patiently(send).catch((error) => {
+      // Other requests may have started runs: who asked is told of them, and of these by this error.
+      const { code, message } = toMusterError(error)
+      for (const i of left) answers.set(i, { error: new MusterError(code, message).toProblem() })
+    })
+    return [...runs.keys()].flatMap((i) => answers.get(i) ?? [])
   }
 
   async function targetOf(
@@ -239,13 +291,15 @@ export function createMuster(options: ClientOptions = {}): Muster {
   }
 }
 
+function errorOf({ code, detail, errors }: Partial<Problem> & { code: ErrorCode }): MusterError {
+  return new MusterError(code, detail ?? '', errors ? { issues: errors } : {})
+}
+
 async function problem(response: Response): Promise<MusterError> {
   const text = await response.text()
   try {
-    const body: { code?: string; detail?: string; errors?: { path: string; message: string }[] } = JSON.parse(text)
-    if (body.code !== undefined && Object.hasOwn(errorCatalog, body.code)) {
-      return new MusterError(body.code as ErrorCode, body.detail ?? '', body.errors ? { issues: body.errors } : {})
-    }
+    const body: Partial<Problem> = JSON.parse(text)
+    if (body.code !== undefined && Object.hasOwn(errorCatalog, body.code)) return errorOf({ ...body, code: body.code })
   } catch {
     // Not a problem document: a proxy's page, say.
   }

@@ -3,7 +3,14 @@ export { MusterError } from '@muster/protocol'
 export { type InputOf, type OutputOf, type Tool, type ToolContext, type ToolOptions, tool } from '@muster/tools'
 export { type Agent, type AgentOptions, agent, type LimitOptions, wireName } from './agent.ts'
 export { type App, collect } from './app.ts'
-export { type ClientOptions, createMuster, type Muster, type RunHandle, type StartOptions } from './client.ts'
+export {
+  type ClientOptions,
+  createMuster,
+  type Muster,
+  type RunHandle,
+  type Started,
+  type StartOptions,
+} from './client.ts'
 export {
   type ChildResult,
   type Plan,

@@ -1,3 +1,5 @@
+import { dbos } from '../peers/dbos.ts'
+import { restate } from '../peers/restate.ts'
 import { bullmqBacklog, bullmqEnqueue, musterBacklog, musterEnqueue } from './backlog.ts'
 import { bullmqChain, bullmqFlow, bullmqProgress } from './bullmq.ts'
 import { graph } from './graph.ts'
@@ -18,4 +20,6 @@ export const subjects = {
   'raw-append': rawAppend,
   policy,
   graph,
+  restate,
+  dbos,
 }
