@@ -17,7 +17,7 @@ const SHAPES: readonly ShapeName[] = ['chain', 'fan-out', 'random DAG', 'diamond
 export async function graph(bench: Bench): Promise<Row[]> {
   const { quick } = bench.options
   const rows: Row[] = []
-  const sizes = quick ? [1000, 100_000] : [1000, 10_000, 100_000, 1_000_000]
+  const sizes = quick ? [100_000] : [1000, 10_000, 100_000, 1_000_000]
   for (const shape of SHAPES) {
     for (const steps of sizes) {
       const name = `${shape} of ${steps.toLocaleString('en')}`
@@ -28,7 +28,7 @@ export async function graph(bench: Bench): Promise<Row[]> {
     const name = `${runs.toLocaleString('en')} chains of 20 at once`
     rows.push(...(await measure(bench, name, { shape: 'chain', steps: 20, runs, tenants: 100 })))
   }
-  for (const tenants of quick ? [10_000] : [1, 10_000]) {
+  for (const tenants of quick ? [] : [1, 10_000]) {
     const name = `10,000 chains of 20, ${tenants.toLocaleString('en')} tenants`
     rows.push(...(await measure(bench, name, { shape: 'chain', steps: 20, runs: 10_000, tenants })))
   }
@@ -40,7 +40,7 @@ async function measure(bench: Bench, name: string, options: Omit<GraphOptions, '
     name: mode === 'bare' ? 'bare scheduler' : `${name}, ${mode}`,
     child: await bench.start('graph', { ...options, mode }),
   })
-  const contenders = [await start('all'), await start('plain'), await start('bare')]
+  const contenders = await Promise.all([start('all'), start('plain'), start('bare')])
   const ms = (bench.options.quick ? 30 : 500) * bench.options.size
   const [all, plain, bare] = await bench.rounds(workload, contenders, { ms })
   await bench.stop()
