@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { poll } from './fixture.ts'
 import type { Join } from './graph.ts'
+import { seeded } from './random.ts'
 import { Scheduler, type StepHandle } from './scheduler.ts'
 
 describe('Scheduler', () => {
@@ -162,7 +163,7 @@ describe('Scheduler', () => {
     expect(poll(scheduler)).toEqual([step])
   })
 
-  it('uses slots again: 300,000 short steps and their runs take no more memory than the first', () => {
+  it('uses slots again: 100,000 short steps and their runs take no more memory than the first', () => {
     const scheduler = new Scheduler({ concurrency: 8 })
     const out: StepHandle[] = []
     let now = 0
@@ -186,9 +187,37 @@ describe('Scheduler', () => {
     }
     live(1000)
     const before = process.memoryUsage().arrayBuffers
-    live(300_000)
+    live(100_000)
     expect(slotMax).toBeLessThan(64)
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(100_000)
+  })
+
+  it('forgets all of a run, however it ended: cancelled, dropped, delayed, still queued, or with a join half met', () => {
+    const scheduler = new Scheduler({ concurrency: 4 })
+    const tool = scheduler.resource({ concurrency: 1 })
+    const kind = scheduler.kind({ ms: 50, needs: [tool] })
+    const random = seeded(9)
+    const bytes: number[] = []
+    for (let life = 0; life < 3000; life++) {
+      const run = scheduler.openRun(`t${life % 5}`)
+      const steps: StepHandle[] = []
+      for (let i = 0; i < 30; i++) {
+        const after = Array.from({ length: Math.min(i, random.int(4)) }, () => random.pick(steps))
+        steps.push(scheduler.addStep(run, after, random.pick([0, kind]), random.pick(['all', 'any', 'settled', 2])))
+      }
+      for (const step of poll(scheduler, life)) {
+        scheduler.expire(step, life + 100)
+        const act = random.int(4)
+        if (act === 0) scheduler.retry(step, life + random.int(20))
+        else if (act === 1) scheduler.wait(step)
+        else scheduler.settle(step, act === 2)
+      }
+      for (let i = random.int(20); i > 0; i--) scheduler.cancel(random.pick(steps))
+      scheduler.closeRun(run)
+      bytes.push(scheduler.bytes)
+    }
+    expect(scheduler.running).toBe(0)
+    expect(bytes.at(-1)).toBe(bytes[300])
   })
 })
 

@@ -45,6 +45,7 @@ export class Generator {
   readonly #tenants: number
   readonly #livingMax: number
   readonly #resourcesMax: number
+  readonly #kindsMax: number
   /** Steps of a graph that are still to be added. */
   readonly #planned: Event[] = []
   #named = 0
@@ -54,9 +55,10 @@ export class Generator {
     this.#random = random
     this.#livingMax = livingMax
     this.#tenants = 1 + random.int(random.pick([2, 5, 20]))
-    this.#resourcesMax = random.pick([0, 1, 3, 6])
+    this.#resourcesMax = random.pick([0, 1, 3, 6, 20])
+    this.#kindsMax = random.pick([2, 12, 40])
     this.#acts = (Object.keys(OFTEN) as Act[]).flatMap((act) => {
-      const times = ALWAYS.includes(act) ? random.pick([0.5, 1, 2]) : random.pick([0, 0.3, 1, 1, 3])
+      const times = ALWAYS.includes(act) ? random.pick([0.5, 1, 2]) : random.pick([0, 0.3, 1, 1, 3, 10])
       return Array.from({ length: Math.round(OFTEN[act] * times) }, () => act)
     })
   }
@@ -91,6 +93,7 @@ export class Generator {
         // A call about any step, whatever its state allows.
         const [step, at] = [this.#anyStep(), this.#later() + random.int(50)]
         const calls = ['settle', 'cancel', 'wait', 'resume', 'retry', 'expire'] as const
+        // Each takes of these what it needs.
         return this.#about(step, (step) => ({ do: random.pick(calls), step, at, ok: random.int(2) > 0 }) as Event)
       }
       case 'cancel':
@@ -104,7 +107,7 @@ export class Generator {
       case 'expire':
         return this.#about(this.#anyStep(), (step) => ({ do: 'expire', step, at: this.#soon() }))
       case 'add':
-        return this.#add(this.#pick(this.#world.openRuns.all))
+        return this.#add(this.#run(20))
       case 'graph':
         return this.#plan(this.#pick(this.#world.openRuns.all))
       case 'open':
@@ -116,7 +119,7 @@ export class Generator {
       case 'learn':
         return { do: 'learn', kind: random.int(kinds.size), ms: random.int(20) ** 3 / 10 }
       case 'kind':
-        if (kinds.size > 12) return undefined
+        if (kinds.size >= this.#kindsMax) return undefined
         return { do: 'kind', kind: kinds.size, ms: random.int(20) ** 3 / 10, needs: this.#needs() }
       case 'resource':
         if (resources.size >= this.#resourcesMax) return undefined
@@ -152,10 +155,15 @@ export class Generator {
   }
 
   #close(): Event | undefined {
-    const { runs, openRuns } = this.#world
-    // Now and then one that is closed.
-    const run = this.#random.int(10) === 0 ? runs.get(this.#random.int(this.#named + 1)) : this.#pick(openRuns.all)
+    const run = this.#run(10)
     return run && { do: 'closeRun', run: run.name }
+  }
+
+  /** An open one; now and then one that may be closed. */
+  #run(nowAndThen: number): RunModel | undefined {
+    const { runs, openRuns } = this.#world
+    const isAny = this.#random.int(nowAndThen) === 0
+    return isAny ? runs.get(this.#random.int(this.#named + 1)) : this.#pick(openRuns.all)
   }
 
   #add(run: RunModel | undefined): Event | undefined {

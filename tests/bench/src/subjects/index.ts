@@ -2,6 +2,7 @@ import { dbos } from '../peers/dbos.ts'
 import { restate } from '../peers/restate.ts'
 import { bullmqBacklog, bullmqEnqueue, musterBacklog, musterEnqueue } from './backlog.ts'
 import { bullmqChain, bullmqFlow, bullmqProgress } from './bullmq.ts'
+import { graph } from './graph.ts'
 import { muster } from './muster.ts'
 import { policy } from './policy.ts'
 import { rawAppend } from './raw.ts'
@@ -18,6 +19,7 @@ export const subjects = {
   'bullmq-enqueue': bullmqEnqueue,
   'raw-append': rawAppend,
   policy,
+  graph,
   restate,
   dbos,
 }

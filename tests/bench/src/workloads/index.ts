@@ -1,9 +1,11 @@
 import type { Bench } from '../bench.ts'
+import { makespan } from '../makespan.ts'
 import type { Row } from '../row.ts'
 import { backlog } from './backlog.ts'
 import { chain } from './chain.ts'
 import { effects } from './effects.ts'
 import { fanOut } from './fan-out.ts'
+import { graph } from './graph.ts'
 import { policy } from './policy.ts'
 
 /** Every workload by its name. Each measures its subjects beside their references and gives the rows. */
@@ -12,5 +14,7 @@ export const workloads: Record<string, (bench: Bench) => Promise<Row[]>> = {
   W2: fanOut,
   W3: backlog,
   W4: effects,
+  W5: graph,
   W6: policy,
+  MAKESPAN: async ({ options }) => makespan(options.quick ? 3 : 30),
 }
