@@ -222,10 +222,11 @@ export class Journal {
       ...[names.length + 1, keys.pending, ...names],
       ...[keys.tag, WHOLE_MAX, ...calls.flatMap(({ run, job }) => [run, job])],
     )
-    return replies.map(([epoch, seq, head, meta, records, mail = 0]) => {
-      if (epoch === undefined || seq === undefined || head === undefined || meta === undefined) return undefined
+    return replies.map(([epoch, seq, head, first, records, mail = 0]) => {
+      if (epoch === undefined || seq === undefined || head === undefined) return undefined
       const entries = decodeAll(records ?? [], 0)
-      return { epoch, seq, head, created: parseCreated(meta), mail, ...(entries.length > 0 ? { entries } : {}) }
+      const created = parseCreated(first || (entries[0]?.bytes ?? ''))
+      return { epoch, seq, head, created, mail, ...(entries.length > 0 ? { entries } : {}) }
     })
   }
 

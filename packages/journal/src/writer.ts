@@ -249,9 +249,12 @@ export class Writer {
       const { close } = run
       const parent = close?.parent
       names.push(keys.run(run.run), keys.log(run.run), keys.inbox(run.run))
-      names.push(keys.run(parent?.run ?? run.run), keys.inbox(parent?.run ?? run.run))
-      args.push(run.run, run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken)
-      args.push(close?.op ?? '', close?.status ?? '', close?.summary ?? '', parent?.run ?? '', parent?.message ?? '')
+      args.push(run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken, close?.op ?? '')
+      if (close) args.push(run.run, close.status, close.summary, parent?.run ?? '')
+      if (parent) {
+        names.push(keys.run(parent.run), keys.inbox(parent.run))
+        args.push(parent.message)
+      }
       ends.push(run.seq)
       size += run.unsent
       run.unsent = 0
