@@ -59,7 +59,7 @@ export class RunWriter {
   dirty = false
   readonly onMail: () => void
   readonly onLost: (reason: LostReason) => void
-  readonly #waiting: [seq: number, then: () => void][] = []
+  #waiting: [seq: number, then: () => void][] = []
 
   constructor(
     hold: { run: string; tenant: string; epoch: number; seq: number; head: string },
@@ -84,18 +84,19 @@ export class RunWriter {
 
   committed(seq: number): void {
     this.durable = seq
-    let due = 0
-    for (const [wanted] of this.#waiting) {
-      if (wanted > seq) break
-      due++
-    }
-    for (const [, then] of this.#waiting.splice(0, due)) then()
+    const waiting = this.#waiting
+    const later = waiting.findIndex(([wanted]) => wanted > seq)
+    const due = later < 0 ? waiting.length : later
+    if (due === 0) return
+    // Before they are called: they may wait for what comes next.
+    this.#waiting = later < 0 ? [] : waiting.slice(due)
+    for (let i = 0; i < due; i++) waiting[i]?.[1]()
   }
 
   drop(reason: LostReason): void {
     if (this.lost) return
     this.lost = reason
-    this.#waiting.length = 0
+    this.#waiting = []
     this.onLost(reason)
   }
 }
