@@ -29,7 +29,7 @@ export interface JournalRedis extends Redis {
   musterActivate(
     keys: number,
     ...keysAndArgs: Text[]
-  ): Promise<([] | [epoch: number, seq: number, head: string, meta: string, records: StreamRecord[], mail: number])[]>
+  ): Promise<([] | [epoch: number, seq: number, head: string, first: string, records: StreamRecord[], mail: number])[]>
   musterAppend(keys: number, ...keysAndArgs: Text[]): Promise<number[]>
   musterPost(...keysAndArgs: Text[]): Promise<number>
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>

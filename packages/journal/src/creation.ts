@@ -1,7 +1,7 @@
 import { contentDigest, saltContent } from '@muster/audit'
 import { isId, type Json, MusterError } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
-import { firstEntry, type NewRun, queuedRecord, shortDigest } from './first-entry.ts'
+import { firstEntry, type NewRun, queuedRecord, shapeDigest, shortDigest } from './first-entry.ts'
 import type { Keys, PriorityClass } from './keys.ts'
 import { timeOf } from './run-id.ts'
 import { SharedCalls } from './shared-calls.ts'
@@ -44,11 +44,14 @@ export class Creation {
   readonly #keys: Keys
   readonly #clock: () => number
   readonly #calls: SharedCalls<Prepared, Reply>
+  readonly #onCreated: () => void
 
-  constructor(redis: JournalRedis, keys: Keys, clock: () => number) {
+  /** `onCreated` is called once for all runs of a call. */
+  constructor(redis: JournalRedis, keys: Keys, clock: () => number, onCreated: () => void) {
     this.#redis = redis
     this.#keys = keys
     this.#clock = clock
+    this.#onCreated = onCreated
     this.#calls = new SharedCalls((runs) => this.#write(runs), { sizeMax: 100, inFlightMax: 8 })
   }
 
@@ -76,13 +79,13 @@ export class Creation {
     return { id: existing ?? '', created: false }
   }
 
-  #write(runs: readonly Prepared[]): Promise<Reply[]> {
+  async #write(runs: readonly Prepared[]): Promise<Reply[]> {
     const keys = this.#keys
     const shapes = new Map<string, number>()
     for (const { shape } of runs) if (!shapes.has(shape)) shapes.set(shape, shapes.size + 1)
     const names = [keys.feed, keys.turns(0), keys.turns(1), keys.turns(2)]
     const args: (string | number | Buffer)[] = [shapes.size, IDEMPOTENCY_TTL_S, ...shapes.keys()]
-    for (const shape of shapes.keys()) names.push(keys.shape(shortDigest(shape)))
+    for (const shape of shapes.keys()) names.push(keys.shape(shapeDigest(shape)))
     for (const { run, shape, record, keyDigest, requestHash } of runs) {
       const { run: id, tenant } = run
       const priority = classOf(run)
@@ -90,6 +93,8 @@ export class Creation {
       names.push(keys.idempotency(tenant, keyDigest))
       args.push(id, timeOf(id), priority, tenant, shapes.get(shape) ?? 0, record, requestHash)
     }
-    return this.#redis.musterCreate(names.length, ...names, ...args)
+    const replies = await this.#redis.musterCreate(names.length, ...names, ...args)
+    if (replies.some(([result]) => result === 1)) this.#onCreated()
+    return replies
   }
 }

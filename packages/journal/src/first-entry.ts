@@ -33,6 +33,18 @@ export function shortDigest(text: string): string {
   return hash('sha256', text, 'hex').slice(0, 32)
 }
 
+let lastShape = ''
+let lastDigest = shortDigest('')
+
+/** By what a shape is stored. Runs that are created together mostly have the same. */
+export function shapeDigest(shape: string): string {
+  if (shape !== lastShape) {
+    lastShape = shape
+    lastDigest = shortDigest(shape)
+  }
+  return lastDigest
+}
+
 const HEADER_BYTES = 80
 
 /**
@@ -44,7 +56,7 @@ export function queuedRecord(entry: FirstEntry, parts: { at: number; digest: str
   const record = Buffer.allocUnsafe(HEADER_BYTES + Buffer.byteLength(text))
   record.write(entry.hash, 0, 'hex')
   record.write(parts.digest, 32, 'hex')
-  record.write(shortDigest(entry.shape), 64, 'hex')
+  record.write(shapeDigest(entry.shape), 64, 'hex')
   record.write(text, HEADER_BYTES)
   return record
 }

@@ -81,7 +81,9 @@ export class Journal {
     )
     this.#blocking = connect(options.url)
     this.#tail = new Tail(this.#blocking, this.redis, this.keys, (run) => this.#first(run))
-    this.#creation = new Creation(this.redis, this.keys, this.clock)
+    // Workers feed as they take; this is for one that has nothing to take.
+    const fed = () => this.feeder.feed(0).catch(() => {})
+    this.#creation = new Creation(this.redis, this.keys, this.clock, fed)
     this.#activations = new SharedCalls((runs) => this.#activate(runs), { sizeMax: 100, inFlightMax: 8 })
     this.queue = new Queue(QUEUE, {
       prefix: this.keys.tag,
@@ -138,11 +140,8 @@ export class Journal {
    *
    * @throws MusterError `idempotency.conflict` when the key came with another request
    */
-  async create(run: NewRun, content: Json, options: CreateOptions): Promise<Created> {
-    const created = await this.#creation.create(run, content, options)
-    // Workers feed as they take; this is for one that has nothing to take.
-    if (created.created) this.feeder.feed(0).catch(() => {})
-    return created
+  create(run: NewRun, content: Json, options: CreateOptions): Promise<Created> {
+    return this.#creation.create(run, content, options)
   }
 
   /** Creates many runs; each has its own result, in their order, as from `create`. */
@@ -222,10 +221,11 @@ export class Journal {
       ...[names.length + 1, keys.pending, ...names],
       ...[keys.tag, WHOLE_MAX, ...calls.flatMap(({ run, job }) => [run, job])],
     )
-    return replies.map(([epoch, seq, head, meta, records, mail = 0]) => {
-      if (epoch === undefined || seq === undefined || head === undefined || meta === undefined) return undefined
+    return replies.map(([epoch, seq, head, first, records, mail = 0]) => {
+      if (epoch === undefined || seq === undefined || head === undefined) return undefined
       const entries = decodeAll(records ?? [], 0)
-      return { epoch, seq, head, created: parseCreated(meta), mail, ...(entries.length > 0 ? { entries } : {}) }
+      const created = parseCreated(first || (entries[0]?.bytes ?? ''))
+      return { epoch, seq, head, created, mail, ...(entries.length > 0 ? { entries } : {}) }
     })
   }
 

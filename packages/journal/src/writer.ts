@@ -59,7 +59,7 @@ export class RunWriter {
   dirty = false
   readonly onMail: () => void
   readonly onLost: (reason: LostReason) => void
-  readonly #waiting: [seq: number, then: () => void][] = []
+  #waiting: [seq: number, then: () => void][] = []
 
   constructor(
     hold: { run: string; tenant: string; epoch: number; seq: number; head: string },
@@ -84,18 +84,19 @@ export class RunWriter {
 
   committed(seq: number): void {
     this.durable = seq
-    let due = 0
-    for (const [wanted] of this.#waiting) {
-      if (wanted > seq) break
-      due++
-    }
-    for (const [, then] of this.#waiting.splice(0, due)) then()
+    const waiting = this.#waiting
+    const later = waiting.findIndex(([wanted]) => wanted > seq)
+    const due = later < 0 ? waiting.length : later
+    if (due === 0) return
+    // Before they are called: they may wait for what comes next.
+    this.#waiting = later < 0 ? [] : waiting.slice(due)
+    for (let i = 0; i < due; i++) waiting[i]?.[1]()
   }
 
   drop(reason: LostReason): void {
     if (this.lost) return
     this.lost = reason
-    this.#waiting.length = 0
+    this.#waiting = []
     this.onLost(reason)
   }
 }
@@ -249,9 +250,12 @@ export class Writer {
       const { close } = run
       const parent = close?.parent
       names.push(keys.run(run.run), keys.log(run.run), keys.inbox(run.run))
-      names.push(keys.run(parent?.run ?? run.run), keys.inbox(parent?.run ?? run.run))
-      args.push(run.run, run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken)
-      args.push(close?.op ?? '', close?.status ?? '', close?.summary ?? '', parent?.run ?? '', parent?.message ?? '')
+      args.push(run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken, close?.op ?? '')
+      if (close) args.push(run.run, close.status, close.summary, parent?.run ?? '')
+      if (parent) {
+        names.push(keys.run(parent.run), keys.inbox(parent.run))
+        args.push(parent.message)
+      }
       ends.push(run.seq)
       size += run.unsent
       run.unsent = 0

@@ -4,8 +4,8 @@ import { MusterError } from './errors.ts'
 /** A reference in a plan's input: `#/input/…` or `#/steps/<step>/output/…` (JSON Pointer, RFC 6901). */
 export interface Reference {
   /** The step that it refers to; undefined for the run's own input. */
-  step: string | undefined
-  pointer: string
+  readonly step: string | undefined
+  readonly pointer: string
 }
 
 /** `{"$ref": "#/…"}` and nothing else is a reference. */
@@ -15,8 +15,25 @@ export function referenceOf(value: Json): string | undefined {
   return typeof ref === 'string' && Object.keys(value).length === 1 ? ref : undefined
 }
 
+/** Parsed references: those of a plan are the same in every run. Emptied when it is full. */
+const known = new Map<string, Reference>()
+const KNOWN_MAX = 10_000
+/** Longer ones are not kept. */
+const LENGTH_MAX = 256
+
 /** Throws `plan.unknown_reference` where the text is not a reference. */
 export function parseReference(ref: string, path = ''): Reference {
+  let reference = known.get(ref)
+  if (!reference) {
+    reference = readReference(ref, path)
+    if (ref.length > LENGTH_MAX) return reference
+    if (known.size >= KNOWN_MAX) known.clear()
+    known.set(ref, reference)
+  }
+  return reference
+}
+
+function readReference(ref: string, path: string): Reference {
   const input = /^#\/input(\/.*)?$/s.exec(ref)
   if (input) return { step: undefined, pointer: input[1] ?? '' }
   const output = /^#\/steps\/([^/]+)\/output(\/.*)?$/s.exec(ref)
@@ -26,11 +43,12 @@ export function parseReference(ref: string, path = ''): Reference {
 }
 
 function unescapePointer(token: string): string {
-  return token.replaceAll('~1', '/').replaceAll('~0', '~')
+  return token.includes('~') ? token.replaceAll('~1', '/').replaceAll('~0', '~') : token
 }
 
 /** The value at a JSON Pointer; undefined where there is none. */
 export function atPointer(value: Json, pointer: string): Json | undefined {
+  if (pointer === '') return value
   let at: Json | undefined = value
   for (const token of pointer.split('/').slice(1)) {
     if (at === null || typeof at !== 'object') return undefined
@@ -61,14 +79,14 @@ export function resolveReferences(value: Json, lookup: (ref: string) => Json): J
     const items = value.map((item) => resolveReferences(item, lookup))
     return items.some((item, i) => item !== value[i]) ? items : value
   }
-  const keys = Object.keys(value)
-  let entries: [string, Json][] | undefined
-  for (const [i, key] of keys.entries()) {
+  let copy: { [key: string]: Json } | undefined
+  for (const key of Object.keys(value)) {
     const child = value[key] as Json // its own key
     const resolved = resolveReferences(child, lookup)
     if (resolved === child) continue
-    entries ??= keys.map((key) => [key, value[key] as Json])
-    entries[i] = [key, resolved]
+    // A copy has every key as its own, so that none of them is a setter's name.
+    copy ??= { ...value }
+    copy[key] = resolved
   }
-  return entries ? Object.fromEntries(entries) : value
+  return copy ?? value
 }

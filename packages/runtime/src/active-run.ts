@@ -14,10 +14,10 @@ import {
 } from '@muster/protocol'
 import type { Resource, RunHandle } from '@muster/scheduler'
 import { type ChildReport, childId, readChild } from './child.ts'
-import { withBlobs } from './content.ts'
+import { isOffloaded, withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
-import { type Recorded, type RecordedStep, readRecorded } from './recorded.ts'
+import { type Recorded, type RecordedStep, readRecorded, readRecordedNow } from './recorded.ts'
 import type { Services } from './services.ts'
 import { type Operation, Outcome, type StepSpec, type StepState } from './step.ts'
 import { abortStep, beginStep, checkReplayed, childEnded, takeVerdict } from './step-life.ts'
@@ -120,11 +120,11 @@ export class ActiveRun {
   /** Replays the journal and goes on from there. */
   async open({ entries, mail }: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
     const { journal, memory, clock, worker, app } = this.services
-    const recorded = await readRecorded(
-      this.id,
-      withBlobs(entries ?? journal.read(this.id), this.tenant, memory),
-      this.#writer.head,
-    )
+    const { head } = this.#writer
+    const recorded =
+      entries && !entries.some(isOffloaded)
+        ? readRecordedNow(this.id, entries, head)
+        : await readRecorded(this.id, withBlobs(entries ?? journal.read(this.id), this.tenant, memory), head)
     if (this.over) return
     this.input = recorded.input
     this.plan = recorded.plan

@@ -3,6 +3,10 @@ import { OFFLOADED } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import { type Entry, type Json, MusterError, type RunEvent, type StoredEntry } from '@muster/protocol'
 
+export function isOffloaded({ content }: StoredEntry): boolean {
+  return content === OFFLOADED
+}
+
 /** Brings content that was too large for the journal back from the blob store, byte for byte. */
 export async function* withBlobs(
   entries: AsyncIterable<StoredEntry> | Iterable<StoredEntry>,
@@ -10,7 +14,7 @@ export async function* withBlobs(
   memory: Memory,
 ): AsyncGenerator<StoredEntry> {
   for await (const stored of entries) {
-    if (stored.content !== OFFLOADED) {
+    if (!isOffloaded(stored)) {
       yield stored
       continue
     }

@@ -44,7 +44,21 @@ export interface Recorded {
  * @throws MusterError `journal.corrupt` naming the entry
  */
 export async function readRecorded(run: string, entries: AsyncIterable<StoredEntry>, head: string): Promise<Recorded> {
-  const recorded: Recorded = {
+  const reader = new Reader(run)
+  for await (const stored of entries) reader.add(stored)
+  return reader.end(head)
+}
+
+/** The same of entries that are at hand, with all their content: without a promise for each. */
+export function readRecordedNow(run: string, entries: readonly StoredEntry[], head: string): Recorded {
+  const reader = new Reader(run)
+  for (const stored of entries) reader.add(stored)
+  return reader.end(head)
+}
+
+class Reader {
+  readonly #run: string
+  readonly #recorded: Recorded = {
     input: null,
     plan: undefined,
     salt: '',
@@ -55,18 +69,28 @@ export async function readRecorded(run: string, entries: AsyncIterable<StoredEnt
     parkedAt: undefined,
     totals: { steps: 0, costUsd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
   }
-  let previous = genesis(run)
-  let seq = 0
-  for await (const stored of entries) {
-    seq++
-    if (stored.seq !== seq || link(previous, stored.bytes) !== stored.hash)
-      throw new MusterError('journal.corrupt', `entry ${seq} of run ${run} does not match the chain`)
-    previous = stored.hash
-    // The bytes are what the journal wrote: their hash has just been checked.
-    record(recorded, JSON.parse(stored.bytes) as Entry, stored.content)
+  #previous: string
+  #seq = 0
+
+  constructor(run: string) {
+    this.#run = run
+    this.#previous = genesis(run)
   }
-  if (previous !== head) throw new MusterError('journal.corrupt', `the journal of run ${run} ends before its head`)
-  return recorded
+
+  add(stored: StoredEntry): void {
+    const seq = ++this.#seq
+    if (stored.seq !== seq || link(this.#previous, stored.bytes) !== stored.hash)
+      throw new MusterError('journal.corrupt', `entry ${seq} of run ${this.#run} does not match the chain`)
+    this.#previous = stored.hash
+    // The bytes are what the journal wrote: their hash has just been checked.
+    record(this.#recorded, JSON.parse(stored.bytes) as Entry, stored.content)
+  }
+
+  end(head: string): Recorded {
+    if (this.#previous !== head)
+      throw new MusterError('journal.corrupt', `the journal of run ${this.#run} ends before its head`)
+    return this.#recorded
+  }
 }
 
 function record(to: Recorded, entry: Entry, salted: string | undefined): void {

@@ -164,7 +164,8 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
   const known = run.decisions.get(operation)
   const spentUsd = run.totals.costUsd
   if (
-    known?.labels === labels &&
+    known &&
+    (known.labels === labels || known.labels.length + labels.length === 0) &&
     step.verdicts.length === 0 &&
     policy.problem({ action, spentUsd, input }) === undefined
   )

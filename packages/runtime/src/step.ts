@@ -10,7 +10,6 @@ export class Call {
   /** What the operation made of the input when it was checked. */
   readonly prepared: unknown
   readonly labels: readonly Label[]
-  readonly idempotencyKey: string
   readonly run: string
   readonly step: string
   readonly tenant: string
@@ -26,13 +25,16 @@ export class Call {
     this.input = input
     this.prepared = prepared
     this.labels = labels
-    this.idempotencyKey = idempotencyKey(run.id, state)
     this.run = run.id
     this.step = state.spec.id
     this.tenant = run.tenant
     this.#state = state
     // Made when it is asked for: most tools never do.
     state.abort = undefined
+  }
+
+  get idempotencyKey(): string {
+    return idempotencyKey(this.run, this.#state)
   }
 
   /** Aborts on cancel, on timeout and when the worker has lost the run. */

@@ -8,16 +8,18 @@
         then per run: run id, job for which it is taken ('' for none)
   Gives per run {} when there is nothing to do (no such run, ended, parked with an empty inbox, or held for another
   job, which BullMQ gives to a worker until the run has ended or parked),
-  else {epoch, seq, head, meta, records of the log, messages in the inbox}; no records of a longer journal.
+  else {epoch, seq, head, first entry, records of the log, messages in the inbox}; no records of a longer journal, and ''
+  for a first entry that is all there is of the log.
 ]]
 --@include queued
 local reply = {}
+local ids = {}
 local k = 2
 for i = 3, #ARGV, 2 do
   local id, job = ARGV[i], ARGV[i + 1]
   local queued, run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local hold = {}
-  redis.call('ZREM', KEYS[1], id)
+  ids[#ids + 1] = id
   local record = redis.call('GET', queued)
   if record then
     local head, bytes, content = expand(ARGV[1], id, record)
@@ -26,11 +28,9 @@ for i = 3, #ARGV, 2 do
     redis.call('HSET', run, 'status', 'running', 'epoch', 1, 'seq', 1, 'head', head, 'activation', 1, 'meta', bytes,
       'job', job)
     redis.call('DEL', queued)
-    local shape = shapeKey(ARGV[1], record)
-    if redis.call('HINCRBY', shape, 'uses', -1) <= 0 then
-      redis.call('DEL', shape)
-    end
-    hold = {1, 1, head, bytes, {{'1-0', fields}}, redis.call('LLEN', inbox)}
+    local shape = shapeOf(ARGV[1], record)
+    shape.left = shape.left + 1
+    hold = {1, 1, head, '', {{'1-0', fields}}, redis.call('LLEN', inbox)}
   else
     local now = redis.call('HMGET', run, 'status', 'seq', 'head', 'meta', 'job')
     local status = now[1]
@@ -46,5 +46,11 @@ for i = 3, #ARGV, 2 do
   end
   reply[#reply + 1] = hold
   k = k + 4
+end
+redis.call('ZREM', KEYS[1], unpack(ids))
+for _, shape in pairs(shapes) do
+  if redis.call('HINCRBY', shape.key, 'uses', -shape.left) <= 0 then
+    redis.call('DEL', shape.key)
+  end
 end
 return reply

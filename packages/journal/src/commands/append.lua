@@ -2,59 +2,61 @@
   Group commit: appends the new entries of many runs, each under its epoch and from its place.
 
   KEYS  1 pending activations   2 ended runs (stream)
-        then per run: run hash, log stream, inbox, parent's run hash, parent's inbox
-        (the last two repeat the run's own where it has no parent to tell)
+        then per run: run hash, log stream, inbox; and where it ends or parks with a parent to tell: the parent's run
+        hash and inbox
   ARGV  1 now (ms)
-        then per run: run id, epoch, seq before, seq after, head after, entry lines, content lines,
-        messages taken from the inbox, operation ('' | 'park' | 'end'), status after ('' when unchanged),
-        summary (JSON, '' when unchanged), parent id ('' when there is none to tell), message to the parent
+        then per run: epoch, seq before, seq after, head after, entry lines, content lines, messages taken from the
+        inbox, operation ('' | 'park' | 'end'); and where there is one: run id, status after, summary (JSON), parent id
+        ('' when there is none to tell); and where there is one: message to the parent
   Gives per run two values: a result and the parent's activation to enqueue (0 when there is none).
         result  1 appended, 2 appended and the inbox holds more, 3 not parked because it does (nothing appended),
                 -1 the epoch is old, -2 the place is wrong, -3 no such run
 ]]
+local call = redis.call
 local reply = {}
-local a = 2
-for k = 3, #KEYS, 5 do
-  local run = KEYS[k]
-  local now = redis.call('HMGET', run, 'epoch', 'seq', 'status')
+local a, k = 2, 3
+while k <= #KEYS do
+  local run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2]
+  local epoch, before, seq, head, taken, op = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 6], ARGV[a + 7]
+  local now = call('HMGET', run, 'epoch', 'seq')
   local result = 1
   local wake = 0
-  local op = ARGV[a + 8]
-  if not now[1] then
-    result = -3
-  elseif now[1] ~= ARGV[a + 1] then
-    result = -1
-  elseif now[2] ~= ARGV[a + 2] then
+  local parent = op ~= '' and ARGV[a + 11] or ''
+  if now[1] ~= epoch then
+    result = now[1] and -1 or -3
+  elseif now[2] ~= before then
     result = -2
   else
-    local left = redis.call('LLEN', KEYS[k + 2]) - tonumber(ARGV[a + 7])
+    local mail = call('LLEN', inbox)
+    local left = taken == '0' and mail or mail - taken
     if op == 'park' and left > 0 then
       result = 3
     else
-      redis.call('XADD', KEYS[k + 1], ARGV[a + 3] .. '-0', 'e', ARGV[a + 5], 'c', ARGV[a + 6])
-      if ARGV[a + 9] == '' then
-        redis.call('HSET', run, 'seq', ARGV[a + 3], 'head', ARGV[a + 4])
+      call('XADD', log, seq .. '-0', 'e', ARGV[a + 4], 'c', ARGV[a + 5])
+      if op == '' then
+        call('HSET', run, 'seq', seq, 'head', head)
       else
-        redis.call('HSET', run, 'seq', ARGV[a + 3], 'head', ARGV[a + 4], 'status', ARGV[a + 9], 'summary', ARGV[a + 10])
+        call('HSET', run, 'seq', seq, 'head', head, 'status', ARGV[a + 9], 'summary', ARGV[a + 10])
       end
-      if ARGV[a + 7] ~= '0' then
-        redis.call('LTRIM', KEYS[k + 2], ARGV[a + 7], -1)
+      if op == 'end' then
+        call('XADD', KEYS[2], '*', 'run', ARGV[a + 8], 'head', head, 'seq', seq)
+        if mail > 0 then
+          call('DEL', inbox)
+        end
+      elseif taken ~= '0' then
+        call('LTRIM', inbox, taken, -1)
       end
       if left > 0 then
         result = 2
       end
-      if op == 'end' then
-        redis.call('XADD', KEYS[2], '*', 'run', ARGV[a], 'head', ARGV[a + 4], 'seq', ARGV[a + 3])
-        redis.call('DEL', KEYS[k + 2])
-      end
-      if ARGV[a + 11] ~= '' and redis.call('HEXISTS', KEYS[k + 3], 'status') == 1 then
-        local parent = redis.call('HGET', KEYS[k + 3], 'status')
-        if parent ~= 'succeeded' and parent ~= 'failed' and parent ~= 'cancelled' then
-          redis.call('RPUSH', KEYS[k + 4], ARGV[a + 12])
-          if parent == 'waiting' then
-            redis.call('HSET', KEYS[k + 3], 'status', 'queued')
-            wake = redis.call('HINCRBY', KEYS[k + 3], 'activation', 1)
-            redis.call('ZADD', KEYS[1], ARGV[1], ARGV[a + 11])
+      if parent ~= '' then
+        local status = call('HGET', KEYS[k + 3], 'status')
+        if status and status ~= 'succeeded' and status ~= 'failed' and status ~= 'cancelled' then
+          call('RPUSH', KEYS[k + 4], ARGV[a + 12])
+          if status == 'waiting' then
+            call('HSET', KEYS[k + 3], 'status', 'queued')
+            wake = call('HINCRBY', KEYS[k + 3], 'activation', 1)
+            call('ZADD', KEYS[1], ARGV[1], parent)
           else
             wake = -1
           end
@@ -64,6 +66,7 @@ for k = 3, #KEYS, 5 do
   end
   reply[#reply + 1] = result
   reply[#reply + 1] = wake
-  a = a + 13
+  k = k + (parent == '' and 3 or 5)
+  a = a + (op == '' and 8 or parent == '' and 12 or 13)
 end
 return reply

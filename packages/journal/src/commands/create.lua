@@ -14,6 +14,7 @@ local shapes = tonumber(ARGV[1])
 local virtual = redis.call('HMGET', KEYS[1], 'virtual0', 'virtual1', 'virtual2')
 local reply = {}
 local uses = {}
+local turns = {}
 local a = 3 + shapes
 for k = 5 + shapes, #KEYS, 4 do
   local id = ARGV[a]
@@ -33,7 +34,11 @@ for k = 5 + shapes, #KEYS, 4 do
     redis.call('ZADD', KEYS[k + 2], ARGV[a + 1], id)
     -- A tenant that comes (back) takes its place among those whose turn is now; one that has a turn keeps it.
     local class = tonumber(ARGV[a + 2])
-    redis.call('ZADD', KEYS[2 + class], 'NX', virtual[class + 1] or 0, ARGV[a + 3])
+    local turn = class .. ARGV[a + 3]
+    if not turns[turn] then
+      turns[turn] = true
+      redis.call('ZADD', KEYS[2 + class], 'NX', virtual[class + 1] or 0, ARGV[a + 3])
+    end
     reply[#reply + 1] = {1}
   end
   a = a + 7

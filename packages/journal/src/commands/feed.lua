@@ -36,24 +36,25 @@ local virtual = {tonumber(state[2] or 0), tonumber(state[3] or 0), tonumber(stat
 -- How many places higher classes got since a lower one that waits got its last.
 local passed = {0, tonumber(state[5] or 0), tonumber(state[6] or 0)}
 local changed = false
-local taken, texts, numbers = {}, {}, {}
+local taken, texts = {}, {}
 
 local function remember(ids, key)
   redis.call('ZADD', key, unpack(ids))
   local waiting = {}
   for i = 2, #ids, 2 do
-    local record = redis.call('GETRANGE', tag .. ':new:' .. ids[i], 64, 79)
+    -- Only as far as the digest of its shape.
+    local record = redis.call('GETRANGE', tag .. ':new:' .. ids[i], 0, 79)
     -- Without a record it was taken up already.
     if record ~= '' then
-      local key = tag .. ':shape:' .. hex(record, 1, 16)
-      if not numbers[key] then
-        texts[#texts + 1] = redis.call('HGET', key, 'text')
-        numbers[key] = #texts
+      local shape = shapeOf(tag, record)
+      if not shape.number then
+        texts[#texts + 1] = shape.text
+        shape.number = #texts
       end
       waiting[#waiting + 1] = now
       waiting[#waiting + 1] = ids[i]
       taken[#taken + 1] = ids[i]
-      taken[#taken + 1] = numbers[key]
+      taken[#taken + 1] = shape.number
     end
   end
   if #waiting > 0 then

@@ -10,7 +10,7 @@
 local record = redis.call('GETRANGE', KEYS[4], 0, 79)
 if record ~= '' then
   redis.call('RPUSH', KEYS[2], ARGV[3])
-  local shape = cjson.decode('{' .. redis.call('HGET', shapeKey(ARGV[4], record), 'text') .. '}')
+  local shape = cjson.decode('{' .. shapeOf(ARGV[4], record).text .. '}')
   local class = ({high = 0, low = 2})[shape.priority] or 1
   if redis.call('ZREM', ARGV[4] .. ':backlog:' .. class .. ':' .. shape.tenant, ARGV[1]) == 1 then
     redis.call('ZADD', ARGV[4] .. ':index:' .. shape.tenant, ARGV[5], ARGV[1])
