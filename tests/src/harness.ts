@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { LLMock } from '@copilotkit/aimock'
 import { openMemory } from '@muster/memory'
-import type { Run } from '@muster/protocol'
+import { type Run, readConfig } from '@muster/protocol'
 import { createMuster, type Muster } from '@muster/sdk'
 import { type ApiKey, createServer, newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
@@ -55,7 +55,14 @@ export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness
   const keys: { key: string; stored: ApiKey }[] = ['acme', 'other'].map((tenant) =>
     newApiKey({ id: `${tenant}-key`, tenant, user: `${tenant}-user`, roles: tenant === 'acme' ? ['*'] : [] }),
   )
-  const server = await createServer({ redisUrl: redis.url, namespace, memory, keys: keys.map(({ stored }) => stored) })
+  const config = readConfig(env)
+  const server = await createServer({
+    redisUrl: redis.url,
+    namespace,
+    memory,
+    keys: keys.map(({ stored }) => stored),
+    replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
+  })
   const url = await server.listen('127.0.0.1', 0)
   const [{ key }, { key: strangersKey }] = keys as [(typeof keys)[0], (typeof keys)[0]]
   const effectsFile = join(dir, 'effects.jsonl')

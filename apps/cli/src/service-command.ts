@@ -30,6 +30,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     memory,
     keys: readKeys(keysFile),
     weights: config.MUSTER_WEIGHTS,
+    replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     log,
   })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)

@@ -3,6 +3,7 @@ import { isId, type Json, MusterError } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import { firstEntry, type NewRun, queuedRecord, shortDigest } from './first-entry.ts'
 import type { Keys, PriorityClass } from './keys.ts'
+import type { Replication } from './replication.ts'
 import { timeOf } from './run-id.ts'
 import { SharedCalls } from './shared-calls.ts'
 import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './writer.ts'
@@ -43,16 +44,18 @@ export class Creation {
   readonly #redis: JournalRedis
   readonly #keys: Keys
   readonly #clock: () => number
+  readonly #replication: Replication
   readonly #calls: SharedCalls<Prepared, Reply>
 
-  constructor(redis: JournalRedis, keys: Keys, clock: () => number) {
+  constructor(redis: JournalRedis, keys: Keys, replication: Replication, clock: () => number) {
     this.#redis = redis
     this.#keys = keys
+    this.#replication = replication
     this.#clock = clock
     this.#calls = new SharedCalls((runs) => this.#write(runs), { sizeMax: 100, inFlightMax: 8 })
   }
 
-  /** @throws MusterError `idempotency.conflict` when the key came with another request */
+  /** @throws MusterError `idempotency.conflict` when the key came with another request, `journal.not_replicated` */
   async create(run: NewRun, content: Json, { idempotencyKey, offload }: CreateOptions): Promise<Created> {
     if (!isId(run.run)) throw new MusterError('internal', `"${run.run}" is not an id of a run`)
     const at = this.#clock()
@@ -90,6 +93,6 @@ export class Creation {
       names.push(keys.idempotency(tenant, keyDigest))
       args.push(id, timeOf(id), priority, tenant, shapes.get(shape) ?? 0, record, requestHash)
     }
-    return this.#redis.musterCreate(names.length, ...names, ...args)
+    return this.#replication.after(this.#redis.musterCreate(names.length, ...names, ...args))
   }
 }

@@ -23,6 +23,7 @@ beforeAll(async () => {
   writer = new Writer({
     redis: journal.redis,
     keys: journal.keys,
+    replication: journal.replication,
     clock: Date.now,
     offload: async (_tenant, digest, salted) => {
       blobs.set(digest, salted)
@@ -284,6 +285,7 @@ describe('a writer that gets ahead of Redis', () => {
     const narrow = new Writer({
       redis: journal.redis,
       keys: journal.keys,
+      replication: journal.replication,
       clock: Date.now,
       offload: async () => {},
       onWake: () => {},

@@ -13,11 +13,13 @@ import {
 import { Queue } from 'bullmq'
 import { connect, type JournalRedis, type StreamRecord } from './commands.ts'
 import { type Created, type CreateOptions, Creation } from './creation.ts'
+import { type Durability, readDurability } from './durability.ts'
 import { type Activation, Feeder, QUEUE } from './feeder.ts'
 import type { NewRun } from './first-entry.ts'
 import { Keys } from './keys.ts'
 import * as manifests from './manifests.ts'
 import { decodeRecord } from './record.ts'
+import { Replication, type ReplicationOptions } from './replication.ts'
 import { timeOf } from './run-id.ts'
 import { parseCreated, peek, queuedRunRecord, type RunRecord, toRecord } from './run-record.ts'
 import { SharedCalls } from './shared-calls.ts'
@@ -36,6 +38,8 @@ export interface JournalOptions {
   clock?: () => number
   /** Commands fail at once while Redis is away, and after 5 s without an answer; otherwise they wait. For servers, whose clients can try again. */
   failFast?: boolean
+  /** Nothing counts as durable before so many replicas have it; without it Redis's own disk decides. */
+  replication?: ReplicationOptions | undefined
 }
 
 /** A run as a worker holds it: its fencing token, where its journal ends, and the journal itself where it is short. */
@@ -66,6 +70,7 @@ export class Journal {
   readonly feeder: Feeder
   readonly url: string
   readonly clock: () => number
+  readonly replication: Replication
   readonly #blocking: JournalRedis
   readonly #tail: Tail
   readonly #creation: Creation
@@ -79,9 +84,10 @@ export class Journal {
       options.url,
       options.failFast ? { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, commandTimeout: 5000 } : {},
     )
+    this.replication = new Replication(this.redis, this.keys, options.replication ?? { replicas: 0, timeoutMs: 0 })
     this.#blocking = connect(options.url)
-    this.#tail = new Tail(this.#blocking, this.redis, this.keys, (run) => this.#first(run))
-    this.#creation = new Creation(this.redis, this.keys, this.clock)
+    this.#tail = new Tail(this.#blocking, this.redis, this.keys, this.replication, (run) => this.#first(run))
+    this.#creation = new Creation(this.redis, this.keys, this.replication, this.clock)
     this.#activations = new SharedCalls((runs) => this.#activate(runs), { sizeMax: 100, inFlightMax: 8 })
     this.queue = new Queue(QUEUE, {
       prefix: this.keys.tag,
@@ -126,17 +132,23 @@ export class Journal {
     }
   }
 
+  /** What an acknowledgement is worth, as Redis is set up. */
+  durability(): Promise<Durability> {
+    return readDurability(this.redis, this.replication.replicas)
+  }
+
   /** Without an offline queue a command before the first connection fails, so that is waited for. */
   async #ready(): Promise<void> {
     if (this.redis.status !== 'ready') await once(this.redis, 'ready')
   }
 
   /**
-   * Puts a run with its first entry into its tenant's backlog: durable as the server's `appendfsync` says
-   * when this resolves. Creating again under the same key or id gives the first run. Calls of one tick share
+   * Puts a run with its first entry into its tenant's backlog: durable as the server's `appendfsync` says, and on
+   * as many replicas as are asked for, when this resolves. Creating again under the same key or id gives the first run. Calls of one tick share
    * a round trip.
    *
-   * @throws MusterError `idempotency.conflict` when the key came with another request
+   * @throws MusterError `idempotency.conflict` when the key came with another request, `journal.not_replicated`
+   * when replicas are missing: it may yet run, and asking again under the same key tells when it is safe
    */
   async create(run: NewRun, content: Json, options: CreateOptions): Promise<Created> {
     const created = await this.#creation.create(run, content, options)
@@ -183,7 +195,7 @@ export class Journal {
   /**
    * Leaves a message for a run, wherever it is. One in the backlog is taken out of it, to heed it at once.
    *
-   * @throws MusterError `run.not_found` or `run.ended`
+   * @throws MusterError `run.not_found`, `run.ended` or `journal.not_replicated`
    */
   async post(run: string, message: Message): Promise<void> {
     const { keys } = this
@@ -195,6 +207,8 @@ export class Journal {
     if (activation === -2) throw new MusterError('run.ended', `Run ${run} has ended`)
     if (activation > 0) await this.wake(run)
     else await this.notifyMail(run)
+    // Last: it is heeded even if it is not safe yet.
+    await this.replication.after(Promise.resolve())
   }
 
   async notifyMail(run: string): Promise<void> {
@@ -215,9 +229,9 @@ export class Journal {
   async #activate(runs: readonly string[]): Promise<(Hold | undefined)[]> {
     const { keys } = this
     const names = runs.flatMap((run) => [keys.queued(run), keys.run(run), keys.log(run), keys.inbox(run)])
-    const replies = await this.redis.musterActivate(
-      ...[names.length + 1, keys.pending, ...names],
-      ...[keys.tag, WHOLE_MAX, ...runs],
+    // What its last holder wrote may not be on replicas yet, and this one goes on from it.
+    const replies = await this.replication.after(
+      this.redis.musterActivate(...[names.length + 1, keys.pending, ...names], ...[keys.tag, WHOLE_MAX, ...runs]),
     )
     return replies.map(([epoch, seq, head, meta, records, mail = 0]) => {
       if (epoch === undefined || seq === undefined || head === undefined || meta === undefined) return undefined
@@ -245,7 +259,7 @@ export class Journal {
     // In this order: a run that is taken in between is found by the second.
     const queued = peek(redis, keys, runs)
     const held = Promise.all(runs.map((run) => redis.hgetall(keys.run(run))))
-    const [firsts, hashes] = await Promise.all([queued, held])
+    const [firsts, hashes] = await this.replication.after(Promise.all([queued, held]))
     return runs.map((run, i) => {
       const first = firsts[i]
       return toRecord(run, hashes[i] ?? {}) ?? (first?.length ? queuedRunRecord(run, first) : undefined)
@@ -271,7 +285,8 @@ export class Journal {
   /** A run's entries after `after`, page by page. */
   async *read(run: string, after = 0): AsyncGenerator<StoredEntry> {
     let seen = after
-    const page = () => this.redis.xrange(this.keys.log(run), `${seen + 1}-0`, '+', 'COUNT', PAGE)
+    const page = () =>
+      this.replication.after(this.redis.xrange(this.keys.log(run), `${seen + 1}-0`, '+', 'COUNT', PAGE))
     let records = await page()
     if (records.length === 0 && seen === 0) {
       const queued = await this.#first(run)
@@ -310,7 +325,7 @@ export class Journal {
 
   /** Makes a worker's agents, plans and tools known to the servers. */
   publish(app: AppManifest): Promise<void> {
-    return manifests.publish(this.redis, this.keys, app)
+    return this.replication.after(manifests.publish(this.redis, this.keys, app))
   }
 
   /** A published definition: of the version given, else the one published last. */

@@ -12,6 +12,8 @@ export class Keys {
   /** What the feed remembers between two calls. */
   readonly feed: string
   readonly weights: string
+  /** Written to learn how far replicas have come. */
+  readonly mark: string
 
   constructor(namespace: string, partition = 0) {
     this.tag = `{${namespace}${partition}}`
@@ -21,6 +23,7 @@ export class Keys {
     this.mail = `${this.tag}:mail`
     this.feed = `${this.tag}:feed`
     this.weights = `${this.tag}:weights`
+    this.mark = `${this.tag}:mark`
   }
 
   run(id: string): string {

@@ -2,6 +2,7 @@ import type { StoredEntry } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
 import { decodeRecord } from './record.ts'
+import type { Replication } from './replication.ts'
 
 interface Watcher {
   run: string
@@ -27,6 +28,7 @@ export class Tail {
   readonly #redis: JournalRedis
   readonly #control: JournalRedis
   readonly #keys: Keys
+  readonly #replication: Replication
   readonly #first: (run: string) => Promise<StoredEntry | undefined>
   readonly #watchers = new Map<string, Set<Watcher>>()
   #clientId: number | undefined
@@ -38,11 +40,13 @@ export class Tail {
     blocking: JournalRedis,
     control: JournalRedis,
     keys: Keys,
+    replication: Replication,
     first: (run: string) => Promise<StoredEntry | undefined>,
   ) {
     this.#redis = blocking
     this.#control = control
     this.#keys = keys
+    this.#replication = replication
     this.#first = first
     blocking.on('close', () => {
       this.#clientId = undefined
@@ -145,6 +149,8 @@ export class Tail {
           for (const watcher of watchers) watcher.gone()
       }
     }
+    // A reader is not told what a failover could take back: without replicas this fails, and it is read again.
+    if (reply) await this.#replication.after(Promise.resolve())
     for (const [key, records] of reply ?? []) {
       for (const watcher of this.#watchers.get(key) ?? []) {
         // One that came, or caught up, while this was read may need earlier entries: its turn is the next read.

@@ -2,6 +2,7 @@ import { contentDigest, link, saltContent } from '@muster/audit'
 import { type Json, MusterError, type RunStatus } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
+import type { Replication } from './replication.ts'
 
 /** What is told to the parent of a child run when it ends or parks. */
 export interface ParentNotice {
@@ -19,9 +20,10 @@ export const OFFLOADED = '@'
 
 /**
  * How a run's hold on its journal ended: another epoch holds it; what is stored is not what this
- * writer continues; it is gone; or it was about to park and a message had come.
+ * writer continues; it is gone; it was about to park and a message had come; or it is written, but not on
+ * enough replicas.
  */
-export type LostReason = 'fenced' | 'gap' | 'missing' | 'mail'
+export type LostReason = 'fenced' | 'gap' | 'missing' | 'mail' | 'unreplicated'
 
 interface Close {
   op: 'park' | 'end'
@@ -83,6 +85,8 @@ export class RunWriter {
   }
 
   committed(seq: number): void {
+    // A later batch may be safe; the run is another's by now all the same.
+    if (this.lost) return
     this.durable = seq
     let due = 0
     for (const [wanted] of this.#waiting) {
@@ -103,6 +107,7 @@ export class RunWriter {
 export interface WriterOptions {
   redis: JournalRedis
   keys: Keys
+  replication: Replication
   clock: () => number
   offload: Offload
   /** A parked parent was made ready: its activation is to be enqueued. */
@@ -240,7 +245,7 @@ export class Writer {
   }
 
   #send(batch: RunWriter[]): void {
-    const { keys, redis, clock } = this.#options
+    const { keys, redis, replication, clock } = this.#options
     const names: string[] = [keys.pending, keys.ended]
     const args: (string | number)[] = [clock()]
     const ends: number[] = []
@@ -261,7 +266,7 @@ export class Writer {
       run.taken = 0
     }
     this.#inFlight++
-    redis.musterAppend(names.length, ...names, ...args).then(
+    replication.after(redis.musterAppend(names.length, ...names, ...args)).then(
       (reply) => {
         this.#inFlight--
         this.#written(size)
@@ -273,7 +278,8 @@ export class Writer {
         this.#inFlight--
         this.#written(size)
         this.#options.onError(error)
-        for (const run of batch) run.drop('gap')
+        const reason = error instanceof MusterError && error.code === 'journal.not_replicated' ? 'unreplicated' : 'gap'
+        for (const run of batch) run.drop(reason)
         this.#again()
       },
     )
@@ -313,5 +319,7 @@ export class Writer {
 
 /** The error that a lost run's activation ends with. */
 export function lostError(run: string, reason: LostReason): MusterError {
+  if (reason === 'unreplicated')
+    return new MusterError('journal.not_replicated', `run ${run} was let go: too few replicas have its last entries`)
   return new MusterError('journal.fenced', `run ${run} is no longer held here (${reason})`)
 }

@@ -67,6 +67,17 @@ export const configSchema = z.object({
     .enum(['always', 'everysec'])
     .default('always')
     .describe('when the embedded Redis syncs its log to disk'),
+  MUSTER_REPLICAS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(16)
+    .default(0)
+    .describe('replicas of Redis that must have a write before it counts as durable; set the same for all processes'),
+  MUSTER_REPLICA_TIMEOUT_MS: positive
+    .max(4000)
+    .default(1000)
+    .describe('time that they have for it; after that it answers `journal.not_replicated`'),
   MUSTER_TABLE: z.string().default('muster').describe('DynamoDB table'),
   MUSTER_MODEL: z.string().optional().describe('model of the route "default"'),
   MUSTER_MODEL_BASE_URL: z.url().optional().describe('any OpenAI-compatible server, such as Ollama or vLLM'),

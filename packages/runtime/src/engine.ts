@@ -48,6 +48,7 @@ export class Engine {
     this.#writer = new Writer({
       redis: journal.redis,
       keys: journal.keys,
+      replication: journal.replication,
       clock: options.clock,
       offload: memory.blobs.put,
       onWake: (run) =>

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { PolicySet } from '@muster/governance'
-import { Activations, Journal } from '@muster/journal'
+import { Activations, Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import type { App } from '@muster/sdk'
@@ -33,6 +33,8 @@ export interface WorkerOptions {
   archive?: boolean
   /** Shares of tenants, above 0 and at most 1000; 1 for those not named. They replace those that Redis has; without them it keeps its own. */
   weights?: Readonly<Record<string, number>> | undefined
+  /** Replicas that must have a write before it counts as durable; see `JournalOptions`. */
+  replication?: ReplicationOptions | undefined
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -52,7 +54,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const log = options.log ?? pino({ level: 'silent' })
   const clock = options.clock ?? Date.now
   const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
-  const journal = await Journal.open({ url: options.redisUrl, namespace: options.namespace, clock })
+  const { redisUrl: url, namespace, replication } = options
+  const journal = await Journal.open({ url, namespace, replication, clock })
+  const { safe, text } = await journal.durability()
+  log[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
   await journal.publish(app.manifest)
   const engine = new Engine({
