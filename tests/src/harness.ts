@@ -45,9 +45,12 @@ export interface Harness {
 }
 
 /** Everything real on free ports: Redis, DynamoDB, a model server and the HTTP API; workers as asked for. */
-export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness> {
+export async function startHarness(
+  env: NodeJS.ProcessEnv = {},
+  options: { redis?: (options: { dir: string }) => Promise<{ url: string; stop(): Promise<void> }> } = {},
+): Promise<Harness> {
   const dir = mkdtempSync(join(tmpdir(), 'muster-test-'))
-  let redis = await startRedis({ dir: join(dir, 'redis') })
+  let redis: { url: string; stop(): Promise<void> } = await (options.redis ?? startRedis)({ dir: join(dir, 'redis') })
   const dynamo = await startDynamo({})
   const model = await startModel()
   const memory = await openMemory({ table: 'muster', endpoint: dynamo.endpoint ?? '' })
@@ -59,6 +62,7 @@ export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness
   const server = await createServer({
     redisUrl: redis.url,
     namespace,
+    partitions: config.MUSTER_PARTITIONS,
     memory,
     keys: keys.map(({ stored }) => stored),
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },

@@ -27,6 +27,7 @@ export async function serverCommand(config: Config): Promise<Service> {
   const server = await createServer({
     redisUrl,
     namespace: config.MUSTER_NAMESPACE,
+    partitions: config.MUSTER_PARTITIONS,
     memory,
     keys: readKeys(keysFile),
     weights: config.MUSTER_WEIGHTS,

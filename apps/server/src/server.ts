@@ -18,6 +18,8 @@ import { batchRoute } from './runs-batch.ts'
 export interface ServerOptions {
   redisUrl: string
   namespace: string
+  /** Parts that the runs are spread over; see `JournalOptions`. */
+  partitions?: number | undefined
   memory: Memory
   keys: readonly ApiKey[]
   /** Tenants' shares of the backlog; see `WorkerOptions.weights`. */
@@ -32,8 +34,8 @@ export async function createServer(
   options: ServerOptions,
 ): Promise<{ listen(host: string, port: number): Promise<string>; close(): Promise<void> }> {
   const { memory } = options
-  const { redisUrl: url, namespace, replication, log } = options
-  const journal = await Journal.open({ url, namespace, replication, failFast: true })
+  const { redisUrl: url, namespace, partitions, replication, log } = options
+  const journal = await Journal.open({ url, namespace, partitions, replication, failFast: true })
   const { safe, text } = await journal.durability()
   log?.[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)

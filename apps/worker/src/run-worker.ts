@@ -28,6 +28,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   const worker = await startWorker({
     redisUrl: config.REDIS_URL,
     namespace: config.MUSTER_NAMESPACE,
+    partitions: config.MUSTER_PARTITIONS,
     app,
     policy,
     models: modelsOf(config),

@@ -1,7 +1,8 @@
 import { Job, type JobJson, Worker } from 'bullmq'
-import { connect, type JournalRedis } from './commands.ts'
+import type { JournalRedis } from './commands.ts'
 import { type Activation, QUEUE } from './feeder.ts'
-import type { Journal } from './journal.ts'
+import type { Partition } from './partition.ts'
+import type { Share } from './places.ts'
 
 export interface ActivationOptions {
   concurrency: number
@@ -23,7 +24,7 @@ const SWEEP_MS = 5000
 const RETRY_MS = 500
 
 /**
- * Takes activations from the queue, keeps the queue fed from the backlog, and repairs what others left half done.
+ * Takes activations from a partition's queue, keeps the queue fed from the backlog, and repairs what others left half done.
  *
  * BullMQ's worker is driven by hand: its own loop takes one job after the other, a round trip each, which leaves a
  * worker with a hundred free places idle for most of the time. Here one call waits for the next job, and whatever
@@ -33,32 +34,36 @@ export class Activations {
   readonly #options: ActivationOptions
   readonly #worker: Worker<Activation>
   readonly #connection: JournalRedis
-  readonly #mail: JournalRedis
   readonly #timers: NodeJS.Timeout[]
-  readonly #feeder: Journal['feeder']
+  readonly #feeder: Partition['feeder']
+  readonly #share: Share
+  readonly #window: number
   readonly #waiting: string
   readonly #batch: number
   /** Tokens of the jobs held, by id. */
   readonly #held = new Map<string, string>()
-  #free: number
   #tokens = 0
   #taken = 0
   #late: NodeJS.Timeout | undefined
   #closing = false
   readonly #loop: Promise<void>
   #feeding = false
-  /** Who waits for a free place. */
-  #onFree: (() => void)[] = []
 
-  constructor(journal: Journal, options: ActivationOptions) {
+  /** `window`: how many runs may wait in BullMQ. */
+  constructor(
+    partition: Partition,
+    { share, connection, window }: { share: Share; connection: JournalRedis; window: number },
+    options: ActivationOptions,
+  ) {
     this.#options = options
-    this.#feeder = journal.feeder
-    this.#waiting = journal.keys.waiting(QUEUE)
-    this.#free = options.concurrency
-    this.#batch = Math.ceil(options.concurrency / 2)
-    this.#connection = connect(journal.url)
+    this.#feeder = partition.feeder
+    this.#waiting = partition.keys.waiting(QUEUE)
+    this.#share = share
+    this.#window = window
+    this.#batch = Math.ceil(window / 2)
+    this.#connection = connection
     this.#worker = new Worker<Activation>(QUEUE, null, {
-      prefix: journal.keys.tag,
+      prefix: partition.keys.tag,
       connection: this.#connection,
       lockDuration: options.lockMs,
       stalledInterval: Math.max(250, Math.floor(options.lockMs / 2)),
@@ -68,12 +73,9 @@ export class Activations {
     })
     this.#worker.on('error', options.onError)
     this.#worker.startStalledCheckTimer().catch(options.onError)
-    this.#mail = connect(journal.url)
-    this.#mail.on('message', (_channel: string, run: string) => options.onMail(run))
-    this.#mail.subscribe(journal.keys.mail).catch(options.onError)
     this.#timers = [
       setInterval(this.#feed, FEED_IDLE_MS),
-      setInterval(() => journal.sweep(SWEEP_MS).catch(options.onError), SWEEP_MS),
+      setInterval(() => partition.sweep(SWEEP_MS).catch(options.onError), SWEEP_MS),
       setInterval(this.#renew, options.lockMs / 3),
     ]
     this.#loop = this.#take()
@@ -86,9 +88,15 @@ export class Activations {
 
   /** Waits for the next job whenever a place is free, then takes all others that wait, as far as there are places. */
   async #take(): Promise<void> {
+    let idle = false
     while (!this.#closing) {
-      if (this.#free === 0) await this.#freed()
-      else if ((await this.#takeOne(true)) && this.#free > 0) {
+      // Where nothing waits, a place would be kept from another partition: it is asked for when a job has come.
+      if (this.#share.free === 0 && !idle) {
+        idle = (await this.#share.next()) && !(await this.#takeOne(false, true))
+        continue
+      }
+      idle = false
+      if ((await this.#takeOne(true)) && this.#share.free > 0) {
         const waiting = await this.#connection.llen(this.#waiting).catch(() => 0)
         await this.#takeMany(waiting)
       }
@@ -96,15 +104,15 @@ export class Activations {
   }
 
   async #takeMany(waiting: number): Promise<void> {
-    const count = this.#closing ? 0 : Math.min(waiting, this.#free)
+    const count = this.#closing ? 0 : Math.min(waiting, this.#share.free)
     await Promise.all(Array.from({ length: count }, () => this.#takeOne(false)))
   }
 
-  /** Takes a job if there is one, and says whether. */
-  async #takeOne(block: boolean): Promise<boolean> {
+  /** Takes a job if there is one, and says whether. `placed`: it has a place already. */
+  async #takeOne(block: boolean, placed = false): Promise<boolean> {
     const token = `${this.#worker.id}:${this.#tokens++}`
     // A call that waits holds no place: others are taken meanwhile.
-    if (!block) this.#free--
+    if (!block && !placed) this.#share.take()
     let job: Job<Activation> | undefined
     try {
       job = await this.#worker.getNextJob(token, { block })
@@ -113,16 +121,16 @@ export class Activations {
       await pause(RETRY_MS)
     }
     if (!job) {
-      if (!block) this.#leave()
+      if (!block) this.#share.leave()
       return false
     }
     // It came when the last place was gone, or when nothing was to be taken any more.
-    if (this.#closing || (block && this.#free === 0)) {
+    if (this.#closing || (block && this.#share.free === 0)) {
       await job.moveToWait(token).catch(this.#options.onError)
-      if (!block) this.#leave()
+      if (!block) this.#share.leave()
       return false
     }
-    if (block) this.#free--
+    if (block) this.#share.take()
     void this.#work(job, token)
     return true
   }
@@ -130,7 +138,7 @@ export class Activations {
   /** Processes a job and those that come with the ends of the ones before, in one place. */
   async #work(first: Job<Activation>, token: string): Promise<void> {
     for (let job: Job<Activation> | undefined = first; job; ) job = await this.#process(job, token)
-    this.#leave()
+    this.#share.leave()
     // Nothing waits in the queue, but perhaps in the backlog.
     if (!this.#closing) this.#feedSoon()
   }
@@ -153,7 +161,7 @@ export class Activations {
         await job.moveToFailed(failure, token)
         return undefined
       }
-      const next = await job.moveToCompleted(undefined, token, !this.#closing)
+      const next = await job.moveToCompleted(undefined, token, !this.#closing && !this.#share.owed)
       // BullMQ types it as any[]: the next job's fields and its id, or 0 where there is none.
       const [fields, nextId] = (next ?? []) as [(JobJson | 0)?, string?]
       if (!fields) return undefined
@@ -165,15 +173,6 @@ export class Activations {
       onError(error as Error)
       return undefined
     }
-  }
-
-  #leave(): void {
-    this.#free++
-    for (const resolve of this.#onFree.splice(0)) resolve()
-  }
-
-  #freed(): Promise<void> {
-    return new Promise((resolve) => this.#onFree.push(resolve))
   }
 
   /** Feeds once for many that are taken at about the same time. */
@@ -192,8 +191,7 @@ export class Activations {
     clearTimeout(this.#late)
     this.#late = undefined
     this.#taken = 0
-    // As many wait in BullMQ as this worker holds: a tenant's run is behind no more of another's.
-    const fed = this.#feeder.feed(this.#options.concurrency)
+    const fed = this.#feeder.feed(this.#window)
     // A call under way does the work of this one too, and takes what that has brought.
     if (this.#feeding) return
     this.#feeding = true
@@ -220,14 +218,12 @@ export class Activations {
     clearInterval(feed)
     clearInterval(sweep)
     clearTimeout(this.#late)
-    while (this.#free < this.#options.concurrency) await this.#freed()
+    this.#share.stopWaiting()
+    await this.#share.idle()
     clearInterval(renew)
     // Ends the call that waits for a job.
     await this.#worker.close(true)
     await this.#loop
-    this.#mail.disconnect()
-    // BullMQ leaves open what it was given.
-    this.#connection.disconnect()
   }
 }
 

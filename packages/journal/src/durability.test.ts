@@ -67,10 +67,10 @@ async function hold(journal: Journal, run: string) {
   return { pen, lost }
 }
 
-function writerOf({ redis, keys, replication }: Journal): Writer {
+function writerOf({ partitions }: Journal): Writer {
   const nothing = () => {}
   return new Writer({
-    ...{ redis, keys, replication, clock: Date.now, offload: async () => {} },
+    ...{ partitions, clock: Date.now, offload: async () => {} },
     ...{ onWake: nothing, onParentMail: nothing, onError: nothing, onDrain: nothing },
   })
 }
@@ -206,14 +206,14 @@ describe('with replicas', () => {
     expect(again.pen).toMatchObject({ seq: 2 })
     const seq = note(writer, again.pen)
     await new Promise<void>((resolve) => again.pen.whenDurable(seq, resolve))
-    expect(await ask(replica.url, (redis) => redis.hget(journal.keys.run(id), 'seq'))).toBe('3')
+    expect(await ask(replica.url, (redis) => redis.hget(journal.of(id).keys.run(id), 'seq'))).toBe('3')
   })
 
   it('does not trust a server that came in the place of the one that answered', async () => {
     const { primary } = await pair()
     const journal = await open(primary.url, 1)
     const answer = journal.redis.set('d', '1')
-    const answered = journal.replication.after(answer)
+    const answered = journal.partitions[0].replication.after(answer)
     await answer
     // The mark is not yet sent: it goes over the next connection, to whoever is there by then.
     journal.redis.disconnect(true)
@@ -234,7 +234,7 @@ describe('with replicas', () => {
     note(writer, pen)
     await count(() => seen.length === 1)
     await cut(replica)
-    const again = (await ask(primary.url, (redis) => redis.hget(journal.keys.run(id), 'seq'))) ?? ''
+    const again = (await ask(primary.url, (redis) => redis.hget(journal.of(id).keys.run(id), 'seq'))) ?? ''
     note(writer, pen)
     await count(() => pen.lost !== undefined)
     expect([again, seen]).toEqual(['2', [2]])

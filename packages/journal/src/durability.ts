@@ -1,4 +1,5 @@
-import type { JournalRedis } from './commands.ts'
+import type { Redis } from 'ioredis'
+import { type JournalRedis, primaries } from './commands.ts'
 
 /** What Redis says of its log: when it is synced, `off` where there is none, `unknown` where it may not be asked. */
 type Sync = 'always' | 'everysec' | 'no' | 'off' | 'unknown'
@@ -23,8 +24,8 @@ const meaning: Record<Sync, string> = {
 
 /** Reads what Redis promises. Managed services often refuse to tell. */
 export async function readDurability(redis: JournalRedis, replicas: number): Promise<Durability> {
-  const settings = await redis.config('GET', 'append*').then(toRecord, () => ({}) as Record<string, string>)
-  const sync = settings.appendonly === 'no' ? 'off' : toSync(settings.appendfsync)
+  const all = await Promise.all(primaries(redis).map(readSync))
+  const sync = weakest.find((sync) => all.includes(sync)) ?? 'unknown'
   const copies = replicas === 0 ? '' : `what is acknowledged is on ${replicas} replicas besides the primary; `
   return {
     sync,
@@ -32,6 +33,14 @@ export async function readDurability(redis: JournalRedis, replicas: number): Pro
     safe: replicas > 0 || (sync !== 'off' && sync !== 'no'),
     text: `${copies}appendfsync ${sync}: ${meaning[sync]}`,
   }
+}
+
+/** What one server does holds for the runs that it has: the least is what can be promised. */
+const weakest: readonly Sync[] = ['off', 'no', 'unknown', 'everysec', 'always']
+
+async function readSync(redis: Redis): Promise<Sync> {
+  const settings = await redis.config('GET', 'append*').then(toRecord, () => ({}) as Record<string, string>)
+  return settings.appendonly === 'no' ? 'off' : toSync(settings.appendfsync)
 }
 
 function toSync(value: string | undefined): Sync {

@@ -33,7 +33,8 @@ export class Replication {
       },
       { sizeMax: Number.POSITIVE_INFINITY, inFlightMax: 1 },
     )
-    redis.on('close', () => this.#connection++)
+    // A node of a Cluster, or the server.
+    for (const event of ['close', '-node']) redis.on(event, () => this.#connection++)
   }
 
   /**

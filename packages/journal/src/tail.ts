@@ -19,6 +19,8 @@ const BACKLOG_MAX = 16
 
 /** How long one blocking read lasts, and how soon it is noticed that a journal has left Redis. */
 const BLOCK_MS = 500
+/** The same in a Redis Cluster, where it cannot be told from outside that a read is to end: a new reader waits so long. */
+const CLUSTER_BLOCK_MS = 50
 
 /**
  * Follows the journals of many runs over one Redis connection: one blocking XREAD names every watched
@@ -114,7 +116,7 @@ export class Tail {
     this.#running = true
     while (!this.#closed && this.#watchers.size > 0) {
       try {
-        this.#clientId ??= await this.#redis.client('ID')
+        if (!this.#redis.isCluster) this.#clientId ??= await this.#redis.client('ID')
         // While that was awaited, the last watcher may have left.
         if (this.#watchers.size > 0) await this.#read()
       } catch {
@@ -140,7 +142,8 @@ export class Tail {
       await new Promise((resolve) => setTimeout(resolve, 10))
       return
     }
-    const reply = await this.#redis.xread('COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids)
+    const blockMs = this.#redis.isCluster ? CLUSTER_BLOCK_MS : BLOCK_MS
+    const reply = await this.#redis.xread('COUNT', 100, 'BLOCK', blockMs, 'STREAMS', ...keys, ...ids)
     if (!reply) {
       for (const key of keys) {
         const watchers = this.#watchers.get(key) ?? []

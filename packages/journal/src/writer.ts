@@ -1,5 +1,5 @@
 import { contentDigest, link, saltContent } from '@muster/audit'
-import { type Json, MusterError, type RunStatus } from '@muster/protocol'
+import { type Json, MusterError, partitionOf, type RunStatus } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
 import type { Replication } from './replication.ts'
@@ -104,10 +104,16 @@ export class RunWriter {
   }
 }
 
-export interface WriterOptions {
+/** Where the journals of some runs are. */
+interface Target {
   redis: JournalRedis
   keys: Keys
   replication: Replication
+}
+
+export interface WriterOptions {
+  /** The partitions, of which a run's id tells which it is in. */
+  partitions: readonly Target[]
   clock: () => number
   offload: Offload
   /** A parked parent was made ready: its activation is to be enqueued. */
@@ -126,7 +132,7 @@ const IN_FLIGHT_MAX = 4
 const UNWRITTEN_MAX = 32 * 1024 * 1024
 
 /**
- * Group commit: all entries that all runs of the worker wrote in one tick go to Redis in one Lua call.
+ * Group commit: all entries that all runs of the worker wrote in one tick go to Redis in one Lua call per partition.
  * Batches of one connection are executed in order, so a run's entries are too; when one is refused,
  * every later one of the run is refused as well, by its place.
  */
@@ -241,11 +247,17 @@ export class Writer {
       } else run.dirty = false
     }
     this.#dirty = blocked
-    if (batch.length > 0) this.#send(batch)
+    if (batch.length === 0) return
+    const { partitions } = this.#options
+    for (const [i, target] of partitions.entries()) {
+      const part =
+        partitions.length === 1 ? batch : batch.filter(({ run }) => partitionOf(run, partitions.length) === i)
+      if (part.length > 0) this.#send(part, target)
+    }
   }
 
-  #send(batch: RunWriter[]): void {
-    const { keys, redis, replication, clock } = this.#options
+  #send(batch: RunWriter[], { keys, redis, replication }: Target): void {
+    const { clock } = this.#options
     const names: string[] = [keys.pending, keys.ended]
     const args: (string | number)[] = [clock()]
     const ends: number[] = []

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { PolicySet } from '@muster/governance'
-import { Activations, Journal, type ReplicationOptions } from '@muster/journal'
+import { Intake, Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import type { App } from '@muster/sdk'
@@ -14,6 +14,8 @@ import { noTelemetry, type Telemetry } from './telemetry.ts'
 export interface WorkerOptions {
   redisUrl: string
   namespace: string
+  /** Parts that the runs are spread over; see `JournalOptions`. */
+  partitions?: number | undefined
   app: App
   policy: PolicySet
   models: Models
@@ -54,8 +56,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const log = options.log ?? pino({ level: 'silent' })
   const clock = options.clock ?? Date.now
   const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
-  const { redisUrl: url, namespace, replication } = options
-  const journal = await Journal.open({ url, namespace, replication, clock })
+  const { redisUrl: url, namespace, partitions, replication } = options
+  const journal = await Journal.open({ url, namespace, partitions, replication, clock })
   const { safe, text } = await journal.durability()
   log[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
@@ -76,7 +78,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
   })
-  const activations = new Activations(journal, {
+  const intake = new Intake(journal, {
     concurrency: options.concurrency,
     lockMs: options.lockMs,
     process: async (run, definition) => {
@@ -90,7 +92,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     onMail: (run) => engine.mail(run),
     onError: (error) => log.warn({ err: error }, 'queue'),
   })
-  await activations.ready()
+  await intake.ready()
   const archiver =
     options.archive === false
       ? undefined
@@ -99,7 +101,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     name,
     held: () => engine.held,
     async close(graceMs = 10_000) {
-      const drained = activations.close()
+      const drained = intake.close()
       const grace = new Promise((resolve) => setTimeout(resolve, graceMs).unref())
       await Promise.race([drained, grace])
       await engine.close()
