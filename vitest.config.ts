@@ -10,8 +10,9 @@ export default defineConfig({
     ],
     // Types are tested too: what must not compile is written down with @ts-expect-error.
     typecheck: { enabled: false },
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // For a machine that is busy with something else; no test takes a quarter of it on a calm one.
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
     // Every test owns its data and its servers listen on free ports, so files run side by side.
     pool: 'forks',
   },

@@ -211,7 +211,7 @@ describe('a worker that is told to stop (SIGTERM)', () => {
   // Last, because the workers of one Redis should agree on the lock: this one's long one slows the others' watch for dead workers.
   it('hands its runs over without waiting for a lock to expire', async () => {
     const first = await harness.worker({ MUSTER_LOCK_MS: '60000' })
-    const run = await muster.runs.start(chain, { n: 60, ms: 250 })
+    const run = await muster.runs.start(chain, { n: 1000, ms: 250 })
     await until(
       () => effectsOf(run.id),
       (effects) => effects.length >= 1,
@@ -221,12 +221,12 @@ describe('a worker that is told to stop (SIGTERM)', () => {
     await until(
       () => effectsOf(run.id),
       (effects) => effects.some(({ pid }) => pid === second.pid),
-      20_000,
+      40_000,
     )
     await stopped
     expect(first.exitCode).toBe(0)
     await run.cancel()
     await until(run.get, ended)
     await stopProcess(second)
-  }, 60_000)
+  }, 90_000)
 })

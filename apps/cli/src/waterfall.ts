@@ -78,6 +78,7 @@ const glyph = {
   failed: pc.red('✗'),
   denied: pc.yellow('⊘'),
   cancelled: pc.dim('∅'),
+  skipped: pc.dim('↷'),
   running: pc.cyan('…'),
   waiting: pc.yellow('⧖'),
 }

@@ -38,6 +38,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     journalTtlS: config.MUSTER_JOURNAL_TTL_S,
     weights: config.MUSTER_WEIGHTS,
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
+    limits: config.MUSTER_LIMITS,
     outcomes: config.MUSTER_OUTCOMES,
     archive: config.MUSTER_ARCHIVE === 'on',
     telemetry: telemetry ? openTelemetry() : noTelemetry,

@@ -1,15 +1,16 @@
 import { Job, type JobJson, Worker } from 'bullmq'
 import type { JournalRedis } from './commands.ts'
-import { type Activation, QUEUE } from './feeder.ts'
+import { type Activation, QUEUE, runsPerJob } from './feeder.ts'
 import type { Partition } from './partition.ts'
 import type { Share } from './places.ts'
 
 export interface ActivationOptions {
+  /** Runs held at once; a job may bring an eighth more. */
   concurrency: number
   /** A holder that has not renewed its lock for this long has lost the run, ms. */
   lockMs: number
-  /** Drives one run until it ends or parks. When it rejects, the activation is tried again in a second. */
-  process: (run: string, definition: string) => Promise<void>
+  /** Drives one run, for the job named, until it ends or parks. When it rejects, it is tried again in a second. */
+  process: (run: string, definition: string, job: string) => Promise<void>
   /** There is a message for a run that this worker may hold. */
   onMail: (run: string) => void
   onError: (error: Error) => void
@@ -22,6 +23,8 @@ const FEED_IDLE_MS = 1000
 const SWEEP_MS = 5000
 /** So soon a command that failed with the connection is tried again; ms. */
 const RETRY_MS = 500
+/** So long after its failure a run is processed again, ms. */
+const AGAIN_MS = 1000
 
 /**
  * Takes activations from a partition's queue, keeps the queue fed from the backlog, and repairs what others left half done.
@@ -36,12 +39,15 @@ export class Activations {
   readonly #connection: JournalRedis
   readonly #timers: NodeJS.Timeout[]
   readonly #feeder: Partition['feeder']
-  readonly #share: Share
+  readonly #places: Share
   readonly #window: number
   readonly #waiting: string
   readonly #batch: number
+  /** Runs that a job may have: so many places are kept for one that is on its way. */
+  readonly #share: number
   /** Tokens of the jobs held, by id. */
   readonly #held = new Map<string, string>()
+  readonly #works = new Set<Promise<void>>()
   #tokens = 0
   #taken = 0
   #late: NodeJS.Timeout | undefined
@@ -52,15 +58,16 @@ export class Activations {
   /** `window`: how many runs may wait in BullMQ. */
   constructor(
     partition: Partition,
-    { share, connection, window }: { share: Share; connection: JournalRedis; window: number },
+    { places, connection, window }: { places: Share; connection: JournalRedis; window: number },
     options: ActivationOptions,
   ) {
     this.#options = options
     this.#feeder = partition.feeder
     this.#waiting = partition.keys.waiting(QUEUE)
-    this.#share = share
+    this.#places = places
     this.#window = window
     this.#batch = Math.ceil(window / 2)
+    this.#share = runsPerJob(window)
     this.#connection = connection
     this.#worker = new Worker<Activation>(QUEUE, null, {
       prefix: partition.keys.tag,
@@ -91,28 +98,31 @@ export class Activations {
     let idle = false
     while (!this.#closing) {
       // Where nothing waits, a place would be kept from another partition: it is asked for when a job has come.
-      if (this.#share.free === 0 && !idle) {
-        idle = (await this.#share.next()) && !(await this.#takeOne(false, true))
+      if (this.#places.free <= 0 && !idle) {
+        idle = (await this.#places.next(this.#share)) && !(await this.#takeOne(false, true))
         continue
       }
       idle = false
-      if ((await this.#takeOne(true)) && this.#share.free > 0) {
+      if ((await this.#takeOne(true)) && this.#places.free > 0) {
         const waiting = await this.#connection.llen(this.#waiting).catch(() => 0)
         await this.#takeMany(waiting)
       }
     }
   }
 
+  /** Takes up to so many jobs, as long as a place is free. */
   async #takeMany(waiting: number): Promise<void> {
-    const count = this.#closing ? 0 : Math.min(waiting, this.#share.free)
-    await Promise.all(Array.from({ length: count }, () => this.#takeOne(false)))
+    const taking: Promise<boolean>[] = []
+    while (taking.length < waiting && this.#places.free > 0 && !this.#closing) taking.push(this.#takeOne(false))
+    await Promise.all(taking)
   }
 
-  /** Takes a job if there is one, and says whether. `placed`: it has a place already. */
+  /** Takes a job if there is one, and says whether. `placed`: places are taken for it already. */
   async #takeOne(block: boolean, placed = false): Promise<boolean> {
     const token = `${this.#worker.id}:${this.#tokens++}`
     // A call that waits holds no place: others are taken meanwhile.
-    if (!block && !placed) this.#share.take()
+    const reserved = block ? 0 : this.#share
+    if (!placed) this.#places.take(reserved)
     let job: Job<Activation> | undefined
     try {
       job = await this.#worker.getNextJob(token, { block })
@@ -120,65 +130,88 @@ export class Activations {
       if (!this.#closing) this.#options.onError(error as Error)
       await pause(RETRY_MS)
     }
-    if (!job) {
-      if (!block) this.#share.leave()
-      return false
-    }
     // It came when the last place was gone, or when nothing was to be taken any more.
-    if (this.#closing || (block && this.#share.free === 0)) {
-      await job.moveToWait(token).catch(this.#options.onError)
-      if (!block) this.#share.leave()
-      return false
-    }
-    if (block) this.#share.take()
-    void this.#work(job, token)
-    return true
+    const refused = job && (this.#closing || (block && this.#places.free <= 0))
+    if (refused) await job?.moveToWait(token).catch(this.#options.onError)
+    else if (job) this.#start(job, token)
+    // Last, so that no other partition gets the places in between.
+    this.#places.leave(reserved)
+    return job !== undefined && !refused
   }
 
-  /** Processes a job and those that come with the ends of the ones before, in one place. */
-  async #work(first: Job<Activation>, token: string): Promise<void> {
-    for (let job: Job<Activation> | undefined = first; job; ) job = await this.#process(job, token)
-    this.#share.leave()
-    // Nothing waits in the queue, but perhaps in the backlog.
-    if (!this.#closing) this.#feedSoon()
+  /** A job takes as many places as it has runs, which are not parted: the last place may take a few runs too many. */
+  #start(job: Job<Activation>, token: string): void {
+    const { runs } = job.data
+    this.#places.take(runs.length)
+    this.#taken += runs.length
+    if (this.#taken >= this.#batch) this.#feed()
+    // Once for many that are taken at about the same time.
+    else this.#late ??= setTimeout(this.#feed, FEED_LATE_MS)
+    const work = this.#work(job, token).finally(() => this.#works.delete(work))
+    this.#works.add(work)
   }
 
-  /** Gives the job that is to be processed next. */
-  async #process(job: Job<Activation>, token: string): Promise<Job<Activation> | undefined> {
-    const { onError, process } = this.#options
+  /** Processes the runs of a job, completes it, and starts the next if that came with the end of this one. */
+  async #work(job: Job<Activation>, token: string): Promise<void> {
     const id = job.id ?? ''
     this.#held.set(id, token)
-    this.#took()
-    let failure: Error | undefined
-    try {
-      await process(job.data.run, job.data.definition)
-    } catch (error) {
-      failure = error instanceof Error ? error : new Error(String(error))
-    }
-    this.#held.delete(id)
+    const failure = await this.#process(job.data, id)
+    // After its lock was lost this worker may hold it anew.
+    if (this.#held.get(id) === token) this.#held.delete(id)
+    let reserved = 0
     try {
       if (failure) {
         await job.moveToFailed(failure, token)
-        return undefined
+        return
       }
-      const next = await job.moveToCompleted(undefined, token, !this.#closing && !this.#share.owed)
+      reserved = this.#closing || this.#places.free <= 0 ? 0 : this.#share
+      this.#places.take(reserved)
+      const next = await job.moveToCompleted(undefined, token, reserved > 0)
       // BullMQ types it as any[]: the next job's fields and its id, or 0 where there is none.
       const [fields, nextId] = (next ?? []) as [(JobJson | 0)?, string?]
-      if (!fields) return undefined
-      const following = Job.fromJSON<Activation>(this.#worker, fields, nextId)
-      following.token = token
-      return following
+      if (fields) {
+        const following = Job.fromJSON<Activation>(this.#worker, fields, nextId)
+        following.token = token
+        if (this.#closing) await following.moveToWait(token)
+        else this.#start(following, token)
+      } else if (!this.#closing) this.#feedSoon()
     } catch (error) {
       // It was lost, and is another's by now.
-      onError(error as Error)
-      return undefined
+      this.#options.onError(error as Error)
+    } finally {
+      // Last, so that no other partition gets the places in between.
+      this.#places.leave(reserved)
     }
   }
 
-  /** Feeds once for many that are taken at about the same time. */
-  #took(): void {
-    if (++this.#taken >= this.#batch) this.#feed()
-    else this.#late ??= setTimeout(this.#feed, FEED_LATE_MS)
+  /**
+   * Drives all runs of a job to their ends; each leaves its place by itself. One that fails is tried again as long as
+   * others hold the job, which may be long. Gives the error with which the rest of the job is left to a later activation.
+   */
+  async #process({ runs, definition }: Activation, job: string): Promise<Error | undefined> {
+    let busy = runs.length
+    let over = () => {}
+    const idle = new Promise<void>((resolve) => {
+      over = resolve
+    })
+    const drive = async (run: string): Promise<Error | undefined> => {
+      for (;;) {
+        let failure: Error | undefined
+        try {
+          await this.#options.process(run, definition, job)
+        } catch (error) {
+          failure = error instanceof Error ? error : new Error(String(error))
+        }
+        if (--busy === 0) over()
+        if (failure) await Promise.race([idle, pause(AGAIN_MS)])
+        if (!failure || busy === 0 || this.#closing) {
+          this.#places.leave(1)
+          return failure
+        }
+        busy++
+      }
+    }
+    return (await Promise.all(runs.map(drive))).find((failure) => failure !== undefined)
   }
 
   #feedSoon(): void {
@@ -218,8 +251,9 @@ export class Activations {
     clearInterval(feed)
     clearInterval(sweep)
     clearTimeout(this.#late)
-    this.#share.stopWaiting()
-    await this.#share.idle()
+    this.#places.stopWaiting()
+    await this.#places.idle()
+    await Promise.all(this.#works)
     clearInterval(renew)
     // Ends the call that waits for a job.
     await this.#worker.close(true)

@@ -102,7 +102,7 @@ describe('the backlog', () => {
     await partition.feeder.feed(10)
     await partition.feeder.feed(10)
     const jobs = await partition.queue.getJobs(['waiting'])
-    expect(jobs.map((job) => job.data.run).sort()).toEqual(queued.slice(0, 10).sort())
+    expect(jobs.flatMap((job) => job.data.runs).sort()).toEqual(queued.slice(0, 10).sort())
   })
 
   it('loses nothing when a feeder dies between taking runs and adding their jobs', async () => {
@@ -114,7 +114,7 @@ describe('the backlog', () => {
     await partition.feeder.wake(queued.slice(0, 3))
     await partition.feeder.feed(10)
     const jobs = await partition.queue.getJobs(['waiting'])
-    expect(jobs.map((job) => job.data.run).sort()).toEqual([...queued].sort())
+    expect(jobs.flatMap((job) => job.data.runs).sort()).toEqual([...queued].sort())
     expect(await journal.redis.zcard(partition.keys.pending)).toBe(0)
   })
 

@@ -13,6 +13,7 @@ const scripts = {
   musterActivate: { lua: script('activate') },
   musterAppend: { lua: script('append') },
   musterPost: { lua: script('post'), numberOfKeys: 4 },
+  musterLease: { lua: script('lease') },
 }
 
 type Text = string | number | Buffer
@@ -24,13 +25,14 @@ export type StreamRecord = [id: string, fields: string[]]
 export interface JournalRedis extends Redis {
   musterCreate(keys: number, ...keysAndArgs: Text[]): Promise<[number, string?, string?][]>
   musterPeek(keys: number, ...keysAndArgs: Text[]): Promise<([] | [hash: string, bytes: string, content: string])[]>
-  musterFeed(...keysAndArgs: Text[]): Promise<[shapes: string[], runs: (string | number)[]]>
+  musterFeed(...keysAndArgs: Text[]): Promise<[shapes: string[], runs: (string | number)[], window: number]>
   musterActivate(
     keys: number,
     ...keysAndArgs: Text[]
   ): Promise<([] | [epoch: number, seq: number, head: string, meta: string, records: StreamRecord[], mail: number])[]>
   musterAppend(keys: number, ...keysAndArgs: Text[]): Promise<number[]>
   musterPost(...keysAndArgs: Text[]): Promise<number>
+  musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }
 
 /** A connection to Redis; to a Redis Cluster where the address lists several nodes. */

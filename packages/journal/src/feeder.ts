@@ -4,17 +4,26 @@ import { definitionOf, shapeDefinition } from './first-entry.ts'
 import type { Keys } from './keys.ts'
 import { parseCreated, peek } from './run-record.ts'
 
-/** BullMQ queue of activations: one job is one activation of one run. */
+/** BullMQ queue of activations: one job is one activation of each of its runs. */
 export const QUEUE = 'activations'
 
-/** Data of a job: kept small, since every run has one. */
+/** Data of a job. Runs that are fed at once share one: a job of its own would cost more than a short run does itself. */
 export interface Activation {
-  run: string
-  /** `name@version` of what it executes. */
+  runs: string[]
+  /** `name@version` of what they execute. */
   definition: string
 }
 
-type Due = Activation & { activation: number }
+interface Due {
+  run: string
+  activation: number
+  definition: string
+}
+
+/** How many runs may share a job, where workers hold `concurrency` of them. */
+export function runsPerJob(concurrency: number): number {
+  return Math.min(16, Math.max(1, Math.floor(concurrency / 8)))
+}
 
 /** Brings runs from the backlog to BullMQ, a window at a time, and repairs what a feeder that died left. */
 export class Feeder {
@@ -24,6 +33,10 @@ export class Feeder {
   readonly #clock: () => number
   #feeding: Promise<number> | undefined
   #again = false
+  /** The window that this process told last; 0 in one that holds no runs. */
+  #wanted = 0
+  /** The window that was used last. */
+  #window = 1
 
   constructor(redis: JournalRedis, keys: Keys, queue: Queue<Activation>, clock: () => number) {
     this.#redis = redis
@@ -35,23 +48,23 @@ export class Feeder {
   /**
    * Fills BullMQ's waiting list up to `window` jobs, in fair order; 0 stands for the window that a worker
    * told last. One call is under way at a time: one that comes meanwhile makes it run once more. Gives how
-   * many runs were fed.
+   * many jobs were added.
    */
   feed(window: number): Promise<number> {
     this.#again = true
-    this.#feeding ??= this.#feed(window).finally(() => {
+    this.#wanted = window || this.#wanted
+    this.#feeding ??= this.#feed().finally(() => {
       this.#feeding = undefined
     })
     return this.#feeding
   }
 
-  async #feed(window: number): Promise<number> {
+  async #feed(): Promise<number> {
     let fed = 0
     while (this.#again) {
       this.#again = false
-      const runs = await this.take(window)
-      await this.enqueue(runs)
-      fed += runs.length
+      const due = await this.take(this.#wanted)
+      fed += await this.enqueue(due, runsPerJob(this.#window))
     }
     return fed
   }
@@ -59,10 +72,11 @@ export class Feeder {
   /** The first half of feeding: moves runs out of the backlog into `pending`. */
   async take(window: number): Promise<Due[]> {
     const keys = this.#keys
-    const [shapes, taken] = await this.#redis.musterFeed(
+    const [shapes, taken, last] = await this.#redis.musterFeed(
       ...[keys.pending, keys.waiting(QUEUE), keys.feed, keys.weights, keys.turns(0), keys.turns(1), keys.turns(2)],
       ...[keys.tag, this.#clock(), window],
     )
+    this.#window = last
     const definitions = shapes.map(shapeDefinition)
     const due: Due[] = []
     for (let i = 0; i < taken.length; i += 2) {
@@ -71,15 +85,30 @@ export class Feeder {
     return due
   }
 
-  /** The second half: adds the jobs. Their ids are made of run and activation, so a repeat adds nothing. */
-  async enqueue(due: readonly Due[]): Promise<void> {
-    if (due.length === 0) return
+  /**
+   * The second half: adds the jobs, of up to `share` runs of one definition each, and gives how many. The id of a run's
+   * own job is made of run and activation, so a repeat adds nothing. A shared job's tells how many more runs it has; when
+   * a repeat adds one of them by itself, the job that comes second finds it held for the first.
+   */
+  async enqueue(due: readonly Due[], share = 1): Promise<number> {
+    if (due.length === 0) return 0
+    const jobs: { first: Due; runs: string[] }[] = []
+    const open = new Map<string, string[]>()
+    for (const one of due) {
+      let runs = open.get(one.definition)
+      if (!runs || runs.length >= share) {
+        runs = []
+        open.set(one.definition, runs)
+        jobs.push({ first: one, runs })
+      }
+      runs.push(one.run)
+    }
     await this.#queue.addBulk(
-      due.map(({ run, activation, definition }) => ({
+      jobs.map(({ first: { run, activation, definition }, runs }) => ({
         name: 'run',
-        data: { run, definition },
+        data: { runs, definition },
         opts: {
-          jobId: `${run}-${activation}`,
+          jobId: `${run}-${activation}${runs.length > 1 ? `+${runs.length - 1}` : ''}`,
           removeOnComplete: true,
           // An activation is tried again until the run has ended or parked; the run's own limits end a run.
           attempts: Number.MAX_SAFE_INTEGER,
@@ -88,6 +117,7 @@ export class Feeder {
       })),
     )
     await this.#redis.zrem(this.#keys.pending, ...due.map(({ run }) => run))
+    return jobs.length
   }
 
   /** Enqueues the activations that are recorded for runs. */

@@ -9,6 +9,7 @@ export { Journal, type JournalOptions } from './journal.ts'
 export type { Hold, Message } from './partition.ts'
 export type { ReplicationOptions } from './replication.ts'
 export type { RunRecord } from './run-record.ts'
+export { leaseSlices, releaseSlices, type Slice, type SliceRequest } from './slices.ts'
 export {
   CONTENT_INLINE_MAX,
   type LostReason,

@@ -17,7 +17,7 @@ export class Intake {
     const window = Math.ceil(options.concurrency / partitions.length)
     this.#activations = partitions.map(
       (partition) =>
-        new Activations(partition, { share: places.share(), connection: this.#connection, window }, options),
+        new Activations(partition, { places: places.share(), connection: this.#connection, window }, options),
     )
     this.#mail = connect(url)
     this.#mail.on('message', (_channel: string, run: string) => options.onMail(run))

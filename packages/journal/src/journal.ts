@@ -186,9 +186,12 @@ export class Journal {
     return this.of(run).messages(run)
   }
 
-  /** Takes a run under a new epoch; undefined when there is nothing to do for it. Calls of one tick share a round trip. */
-  activate(run: string): Promise<Hold | undefined> {
-    return this.of(run).activate(run)
+  /**
+   * Takes a run under a new epoch; undefined when there is nothing to do for it, or when it is held for another job than
+   * the one named. Calls of one tick share a round trip.
+   */
+  activate(run: string, job = ''): Promise<Hold | undefined> {
+    return this.of(run).activate(run, job)
   }
 
   get(run: string): Promise<RunRecord | undefined> {

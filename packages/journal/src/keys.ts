@@ -67,6 +67,11 @@ export class Keys {
     return `${this.tag}:idempotency:${tenant}:${digest}`
   }
 
+  /** Who holds how much of a limit. */
+  slices(limit: string): string {
+    return `${this.tag}:slices:${limit}`
+  }
+
   /** BullMQ's own list of jobs that wait in a queue. */
   waiting(queue: string): string {
     return `${this.tag}:${queue}:wait`

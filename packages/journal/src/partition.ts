@@ -58,7 +58,7 @@ export class Partition {
   readonly replication: Replication
   readonly #tail: Tail
   readonly #creation: Creation
-  readonly #activations: SharedCalls<string, Hold | undefined>
+  readonly #activations: SharedCalls<{ run: string; job: string }, Hold | undefined>
 
   constructor({ redis, url, namespace, index, clock, replication }: PartitionOptions) {
     this.redis = redis
@@ -69,7 +69,7 @@ export class Partition {
     const blocking = connect(url, { lazyConnect: true })
     this.#tail = new Tail(blocking, redis, this.keys, this.replication, (run) => this.#first(run))
     this.#creation = new Creation(redis, this.keys, this.replication, clock)
-    this.#activations = new SharedCalls((runs) => this.#activate(runs), { sizeMax: 100, inFlightMax: 8 })
+    this.#activations = new SharedCalls((calls) => this.#activate(calls), { sizeMax: 100, inFlightMax: 8 })
     this.queue = new Queue(QUEUE, {
       prefix: this.keys.tag,
       connection: redis,
@@ -129,17 +129,20 @@ export class Partition {
     return messages.map((message) => JSON.parse(message) as Message)
   }
 
-  /** Takes a run under a new epoch; undefined when there is nothing to do for it. Calls of one tick share a round trip. */
-  activate(run: string): Promise<Hold | undefined> {
-    return this.#activations.add(run)
+  /** See `Journal.activate`. */
+  activate(run: string, job: string): Promise<Hold | undefined> {
+    return this.#activations.add({ run, job })
   }
 
-  async #activate(runs: readonly string[]): Promise<(Hold | undefined)[]> {
+  async #activate(calls: readonly { run: string; job: string }[]): Promise<(Hold | undefined)[]> {
     const { keys } = this
-    const names = runs.flatMap((run) => [keys.queued(run), keys.run(run), keys.log(run), keys.inbox(run)])
+    const names = calls.flatMap(({ run }) => [keys.queued(run), keys.run(run), keys.log(run), keys.inbox(run)])
     // What its last holder wrote may not be on replicas yet, and this one goes on from it.
     const replies = await this.replication.after(
-      this.redis.musterActivate(...[names.length + 1, keys.pending, ...names], ...[keys.tag, WHOLE_MAX, ...runs]),
+      this.redis.musterActivate(
+        ...[names.length + 1, keys.pending, ...names],
+        ...[keys.tag, WHOLE_MAX, ...calls.flatMap(({ run, job }) => [run, job])],
+      ),
     )
     return replies.map(([epoch, seq, head, meta, records, mail = 0]) => {
       if (epoch === undefined || seq === undefined || head === undefined || meta === undefined) return undefined

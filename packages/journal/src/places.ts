@@ -1,18 +1,16 @@
 /**
- * The runs that a worker may hold at once, shared between its partitions: a place that becomes free goes to the
- * partition that waits for one and holds the fewest, and one that holds more than another gives up its place to it
- * when a run ends. So each has its part, however much waits in one of them, and no place stays empty.
+ * The runs that a worker may hold at once, shared between its partitions. While none is free, partitions wait in line,
+ * and what becomes free goes to the one that holds the fewest: so each has its part, however much waits in one of them.
  */
 export class Places {
-  readonly count: number
   #free: number
-  readonly #waiting: { share: Share; given: (taken: boolean) => void }[] = []
+  readonly #waiting: { share: Share; count: number; given: (taken: boolean) => void }[] = []
 
   constructor(count: number) {
-    this.count = count
     this.#free = count
   }
 
+  /** At or below 0 there is none: the last place may be taken by several runs that are not parted. */
   get free(): number {
     return this.#free
   }
@@ -21,33 +19,26 @@ export class Places {
     return new Share(this)
   }
 
-  /** Takes a free place. */
-  take(): void {
-    if (this.#free === 0) throw new Error('all places are taken')
-    this.#free--
+  take(count: number): void {
+    this.#free -= count
   }
 
-  next(share: Share): Promise<boolean> {
-    return new Promise((resolve) => this.#waiting.push({ share, given: resolve }))
+  next(share: Share, count: number): Promise<boolean> {
+    return new Promise((given) => this.#waiting.push({ share, count, given }))
   }
 
-  /** Whether another partition waits that should have one of `held` places. */
-  wanted(held: number): boolean {
-    return this.#waiting.some(({ share }) => share.held + 1 < held || (share.held === 0 && held > 0))
-  }
-
-  leave(): void {
-    let next = 0
-    for (const [i, { share }] of this.#waiting.entries()) {
-      if (share.held < (this.#waiting[next]?.share.held ?? 0)) next = i
+  leave(count: number): void {
+    this.#free += count
+    while (this.#free > 0) {
+      let next = 0
+      for (const [i, { share }] of this.#waiting.entries()) {
+        if (share.held < (this.#waiting[next]?.share.held ?? 0)) next = i
+      }
+      const [waiting] = this.#waiting.splice(next, 1)
+      if (!waiting) return
+      waiting.share.take(waiting.count)
+      waiting.given(true)
     }
-    const [waiting] = this.#waiting.splice(next, 1)
-    if (!waiting) {
-      this.#free++
-      return
-    }
-    waiting.share.held++
-    waiting.given(true)
   }
 
   /** Who waits gets nothing any more. */
@@ -73,28 +64,23 @@ export class Share {
     return this.#places.free
   }
 
-  take(): void {
-    this.#places.take()
-    this.held++
+  take(count: number): void {
+    this.#places.take(count)
+    this.held += count
   }
 
-  /** Resolves when one has become free, or another partition has given it up, and is taken; with false after `stopWaiting`. */
-  next(): Promise<boolean> {
-    return this.#places.next(this)
+  /** Resolves when a place has become free and `count` are taken, or with false after `stopWaiting`. */
+  next(count: number): Promise<boolean> {
+    return this.#places.next(this, count)
   }
 
   stopWaiting(): void {
     this.#places.stopWaiting(this)
   }
 
-  /** Whether a place that could be used again should go to another partition. */
-  get owed(): boolean {
-    return this.#places.wanted(this.held)
-  }
-
-  leave(): void {
-    this.held--
-    this.#places.leave()
+  leave(count: number): void {
+    this.held -= count
+    this.#places.leave(count)
     if (this.held === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 

@@ -43,11 +43,12 @@ async function withAnswer<T>(
   status: number,
   body: unknown,
   use: (baseUrl: string, calls: () => number) => Promise<T>,
+  headers: Record<string, string> = {},
 ): Promise<T> {
   let calls = 0
   const exact = createServer((_, response) => {
     calls++
-    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body))
   })
   await new Promise<void>((resolve) => exact.listen(0, '127.0.0.1', resolve))
   try {
@@ -177,7 +178,7 @@ describe('invoke', () => {
 
 describe('errors', () => {
   it.each([
-    [429, 'model.unavailable'],
+    [429, 'rate.limited'],
     [500, 'model.unavailable'],
     [503, 'model.unavailable'],
     [400, 'model.failed'],
@@ -191,14 +192,36 @@ describe('errors', () => {
     expect(`${error.stack} ${JSON.stringify(error.toProblem())} ${String(error.cause)}`).not.toContain('s3cret')
   })
 
-  it('tries again what may pass, and not what was refused', async () => {
-    const count = (status: number) =>
-      withAnswer(status, { error: { message: 'no' } }, async (url, calls) => {
-        await failure(at(url).invoke('default', ask('x')))
-        return calls()
-      })
-    expect(await count(503)).toBe(3)
-    expect(await count(400)).toBe(1)
+  it('is told after one try: the step decides on the next', async () => {
+    await withAnswer(503, { error: { message: 'no' } }, async (url, calls) => {
+      await failure(at(url).invoke('default', ask('x')))
+      expect(calls()).toBe(1)
+    })
+  })
+
+  it.each([
+    ['seconds', { 'retry-after': '7' }, 7000],
+    ['milliseconds', { 'retry-after': '7', 'retry-after-ms': '250' }, 250],
+    ['a date that has passed', { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' }, 0],
+    ['more than an hour', { 'retry-after': '1000000' }, 3_600_000],
+    ['nonsense', { 'retry-after': 'soon' }, undefined],
+    ['nothing', {}, undefined],
+  ])('HTTP 429 says how long to wait: %s', async (_, headers, ms) => {
+    await withAnswer(
+      429,
+      { error: { message: 'slow down' } },
+      async (url) => {
+        const error = await failure(at(url).invoke('default', ask('x')))
+        expect(error).toMatchObject({ code: 'rate.limited', retryAfterMs: ms })
+      },
+      headers,
+    )
+  })
+
+  it('a quota that is used up does not come back by waiting', async () => {
+    await withAnswer(429, { error: { message: 'pay', code: 'insufficient_quota' } }, async (url) => {
+      expect((await failure(at(url).invoke('default', ask('x')))).code).toBe('model.failed')
+    })
   })
 
   it('a server that is not there is model.unavailable', async () => {

@@ -1,4 +1,4 @@
-import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
+import { type ErrorCode, type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import OpenAI, { APIConnectionError, APIError, APIUserAbortError } from 'openai'
 import type {
   ChatCompletionCreateParamsNonStreaming,
@@ -28,7 +28,8 @@ export interface Models {
   /**
    * One model call.
    *
-   * @throws MusterError `model.unavailable` when the server cannot be reached or is overloaded, `model.failed` when it refuses
+   * @throws MusterError `rate.limited` when the server asks to wait (with how long, if it says so), `model.unavailable`
+   * when it cannot be reached or is overloaded, `model.failed` when it refuses
    */
   invoke(route: string, request: ModelRequest): Promise<ModelReply>
   /** The most that a call may cost, for a budget to reserve; throws `model.no_price` when nobody can tell. */
@@ -56,7 +57,8 @@ export function createModels(options: ModelsOptions): Models {
         apiKey: of.apiKey,
         baseURL: of.baseUrl ?? null,
         timeout: options.timeoutMs ?? 120_000,
-        maxRetries: 2,
+        // The step is tried again, so that its place is free meanwhile and the journal tells of each try.
+        maxRetries: 0,
       })
       clients.set(key, client)
     }
@@ -148,16 +150,35 @@ function modelError({ model, apiKey }: Target, error: unknown): unknown {
   // Some servers repeat the key that they refuse. The cause would carry it into a log.
   const repeatsKey = apiKey.length > 0 && text.includes(apiKey)
   const detail = `${model}: ${repeatsKey ? text.replaceAll(apiKey, '***') : text}`
-  return new MusterError(
-    isUnavailable(error) ? 'model.unavailable' : 'model.failed',
-    detail,
-    repeatsKey ? {} : { cause: error },
-  )
+  const code = codeOf(error)
+  return new MusterError(code, detail, {
+    ...(code === 'rate.limited' && error instanceof APIError ? { retryAfterMs: retryAfterMs(error.headers) } : {}),
+    ...(repeatsKey ? {} : { cause: error }),
+  })
 }
 
-function isUnavailable(error: unknown): boolean {
-  if (error instanceof APIConnectionError) return true
-  return error instanceof APIError && (error.status === 429 || Number(error.status) >= 500)
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof APIConnectionError) return 'model.unavailable'
+  if (!(error instanceof APIError)) return 'model.failed'
+  // A quota that is used up is a 429 too, but no waiting brings it back.
+  if (error.status === 429) return error.code === 'insufficient_quota' ? 'model.failed' : 'rate.limited'
+  return Number(error.status) >= 500 ? 'model.unavailable' : 'model.failed'
+}
+
+const RETRY_AFTER_MAX_MS = 3_600_000
+
+/** Retry-After (RFC 9110, section 10.2.3), or OpenAI's finer `retry-after-ms`; at most an hour, whatever a server says. */
+function retryAfterMs(headers: Headers | undefined): number | undefined {
+  const fine = headers?.get('retry-after-ms')
+  const coarse = headers?.get('retry-after')
+  const ms = fine
+    ? Number(fine)
+    : !coarse
+      ? Number.NaN
+      : /^\d/.test(coarse)
+        ? Number(coarse) * 1000
+        : Date.parse(coarse) - Date.now()
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS)
 }
 
 /** Parameters as a model is shown them, with leave to pass a reference to an earlier output in place of any top-level value. */

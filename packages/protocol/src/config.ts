@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { MusterError } from './errors.ts'
 import { PARTITIONS_MAX } from './ids.ts'
+import { limitsByName } from './limits.ts'
 
 /** The most that one tenant may have over another of weight 1. */
 export const WEIGHT_MAX = 1000
@@ -27,6 +28,19 @@ const weights = z.string().transform((text, context) => {
   return found
 })
 
+/** JSON, so that one variable holds them all. */
+const limits = z
+  .string()
+  .transform((text, context): unknown => {
+    try {
+      return JSON.parse(text)
+    } catch {
+      context.addIssue({ code: 'custom', message: 'not JSON; for instance {"model:default":{"concurrency":20}}' })
+      return z.NEVER
+    }
+  })
+  .pipe(limitsByName)
+
 /** Everything that can be configured: one environment variable each. `muster config` prints them. */
 export const configSchema = z.object({
   MUSTER_HOME: z.string().default('.muster').describe('folder of local data, keys and logs'),
@@ -50,6 +64,11 @@ export const configSchema = z.object({
   MUSTER_WEIGHTS: weights
     .optional()
     .describe("tenants' shares of the backlog and of a worker, `acme=2,other=0.5`; 1 for those not named"),
+  MUSTER_LIMITS: limits
+    .optional()
+    .describe(
+      'limits over all workers together, as JSON: `{"model:default":{"concurrency":20,"tokensPerMinute":200000}}`',
+    ),
   MUSTER_OUTCOMES: z
     .enum(['ahead', 'strict'])
     .default('ahead')
@@ -131,8 +150,9 @@ export function describeConfig(
 }
 
 /** A value as it is written in the environment. */
-function textOf(value: string | number | Record<string, number>): string {
+function textOf(value: string | number | Record<string, unknown>): string {
   if (typeof value !== 'object') return String(value)
+  if (Object.values(value).some((part) => typeof part === 'object')) return JSON.stringify(value)
   return Object.entries(value)
     .map(([tenant, weight]) => `${tenant}=${weight}`)
     .join(',')

@@ -30,7 +30,8 @@ export type Usage = z.infer<typeof usage>
 export const stepKind = z.enum(['model', 'tool', 'code', 'agent', 'memory', 'approval', 'signal', 'timer', 'map'])
 export type StepKind = z.infer<typeof stepKind>
 
-export const stepStatus = z.enum(['ok', 'failed', 'denied', 'cancelled'])
+/** `skipped`: it never began, since its condition does not hold or what it needs has not ended well. */
+export const stepStatus = z.enum(['ok', 'failed', 'denied', 'cancelled', 'skipped'])
 export type StepStatus = z.infer<typeof stepStatus>
 
 /** Before what else that waits a run is taken up: a higher one first, though a lower one is never shut out. */

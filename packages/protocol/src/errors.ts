@@ -131,11 +131,18 @@ export class MusterError extends Error {
   override readonly name = 'MusterError'
   readonly code: ErrorCode
   readonly issues: Issue[] | undefined
+  /** How long the other side asks to wait before the next try, ms. */
+  readonly retryAfterMs: number | undefined
 
-  constructor(code: ErrorCode, detail: string, options: { issues?: Issue[]; cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    detail: string,
+    options: { issues?: Issue[]; retryAfterMs?: number | undefined; cause?: unknown } = {},
+  ) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.issues = options.issues
+    this.retryAfterMs = options.retryAfterMs
   }
 
   get status(): number {

@@ -2,17 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Json } from './definition.ts'
 import { MusterError } from './errors.ts'
-import {
-  atPointer,
-  eachReference,
-  PLAN_STEPS_MAX,
-  type PlanData,
-  parseReference,
-  planData,
-  planGraph,
-  referenceOf,
-  resolveReferences,
-} from './plan.ts'
+import { PLAN_STEPS_MAX, type PlanData, planData, planGraph } from './plan.ts'
+import { atPointer, eachReference, parseReference, referenceOf, resolveReferences } from './reference.ts'
 
 const ref = (step: string, pointer = '') => ({ $ref: `#/steps/${step}/output${pointer}` })
 const tool = (input: Json = {}, after?: string[]) => ({ tool: 't', input, ...(after ? { after } : {}) })
@@ -153,12 +144,11 @@ describe('planGraph', () => {
     expect(planGraph(chain(PLAN_STEPS_MAX))).toHaveLength(100_000)
   })
 
-  it('needs no more than linear time to name the longest cycle', () => {
+  // In quadratic time this would not end before the test's time limit.
+  it('names the longest cycle that a plan can have', () => {
     const size = PLAN_STEPS_MAX
     const ring = Object.fromEntries(Array.from({ length: size }, (_, i) => [`s${i}`, tool({}, [`s${(i + 1) % size}`])]))
-    const before = performance.now()
     expect(refused({ steps: ring }).code).toBe('plan.cycle')
-    expect(performance.now() - before).toBeLessThan(3000)
   })
 })
 

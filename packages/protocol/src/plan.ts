@@ -1,6 +1,8 @@
 import { z } from 'zod'
+import { conditionIssues } from './condition.ts'
 import { type Json, json, name } from './definition.ts'
 import { type Issue, MusterError } from './errors.ts'
+import { eachReference, parseReference } from './reference.ts'
 
 const stepId = z
   .string()
@@ -11,7 +13,19 @@ const stepId = z
 const common = {
   /** Steps that must end first besides those that the input refers to. */
   after: z.array(stepId).max(1000).optional(),
+  /**
+   * Which ends of the steps before it let it start: all good ones (the default), any good one, so many good ones, or
+   * all ends, good or not. Where not all are needed, a reference to a step that has no output gives null.
+   */
+  join: z.union([z.enum(['all', 'any', 'settled']), z.number().int().positive()]).optional(),
+  /** A condition (see `conditionIssues`); where it does not hold the step is skipped. */
+  when: json.optional(),
+  /** `fail` (the default): the run fails with the step. `continue`: what needs it is skipped, and the run goes on. */
+  onFailure: z.enum(['fail', 'continue']).optional(),
+  /** Milliseconds that one attempt may take. */
   timeoutMs: z.number().int().positive().optional(),
+  /** Milliseconds that it may take from its first attempt on, with all attempts and the pauses between. */
+  deadlineMs: z.number().int().positive().optional(),
 }
 
 export const planStep = z.union([
@@ -30,78 +44,6 @@ export const planData = z.strictObject({
   output: json.optional(),
 })
 export type PlanData = z.infer<typeof planData>
-
-/** A reference in a plan's input: `#/input/…` or `#/steps/<step>/output/…` (JSON Pointer, RFC 6901). */
-export interface Reference {
-  /** The step that it refers to; undefined for the run's own input. */
-  step: string | undefined
-  pointer: string
-}
-
-/** `{"$ref": "#/…"}` and nothing else is a reference. */
-export function referenceOf(value: Json): string | undefined {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) return undefined
-  const ref = value.$ref
-  return typeof ref === 'string' && Object.keys(value).length === 1 ? ref : undefined
-}
-
-/** Throws `plan.unknown_reference` where the text is not a reference. */
-export function parseReference(ref: string, path = ''): Reference {
-  const input = /^#\/input(\/.*)?$/s.exec(ref)
-  if (input) return { step: undefined, pointer: input[1] ?? '' }
-  const output = /^#\/steps\/([^/]+)\/output(\/.*)?$/s.exec(ref)
-  if (output?.[1]) return { step: unescapePointer(output[1]), pointer: output[2] ?? '' }
-  const message = `"${ref.slice(0, 200)}" is not a reference`
-  throw new MusterError('plan.unknown_reference', message, { issues: [{ path, message }] })
-}
-
-function unescapePointer(token: string): string {
-  return token.replaceAll('~1', '/').replaceAll('~0', '~')
-}
-
-/** The value at a JSON Pointer; undefined where there is none. */
-export function atPointer(value: Json, pointer: string): Json | undefined {
-  let at: Json | undefined = value
-  for (const token of pointer.split('/').slice(1)) {
-    if (at === null || typeof at !== 'object') return undefined
-    const key = unescapePointer(token)
-    // Enumerable, so that an array's length is not a member.
-    at = Object.prototype.propertyIsEnumerable.call(at, key) ? (at as Record<string, Json>)[key] : undefined
-  }
-  return at
-}
-
-/** Calls `visit` for every reference in a value, with the JSON Pointer of where it stands. */
-export function eachReference(value: Json, visit: (ref: string, path: string) => void, path = ''): void {
-  const ref = referenceOf(value)
-  if (ref !== undefined) visit(ref, path)
-  else if (value !== null && typeof value === 'object') {
-    for (const [key, child] of Object.entries(value)) {
-      if (child !== undefined) eachReference(child, visit, `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`)
-    }
-  }
-}
-
-/** The value with every reference replaced by what `lookup` gives for it; itself where it holds none. */
-export function resolveReferences(value: Json, lookup: (ref: string) => Json): Json {
-  if (value === null || typeof value !== 'object') return value
-  const ref = referenceOf(value)
-  if (ref !== undefined) return lookup(ref)
-  if (Array.isArray(value)) {
-    const items = value.map((item) => resolveReferences(item, lookup))
-    return items.some((item, i) => item !== value[i]) ? items : value
-  }
-  const keys = Object.keys(value)
-  let entries: [string, Json][] | undefined
-  for (const [i, key] of keys.entries()) {
-    const child = value[key] as Json // its own key
-    const resolved = resolveReferences(child, lookup)
-    if (resolved === child) continue
-    entries ??= keys.map((key) => [key, value[key] as Json])
-    entries[i] = [key, resolved]
-  }
-  return entries ? Object.fromEntries(entries) : value
-}
 
 /** What a plan step takes, references and all. */
 export function stepInput(step: PlanStep): Json {
@@ -126,6 +68,7 @@ export function planGraph(plan: PlanData): { id: string; step: PlanStep; after: 
     })
   }
   const issues: Issue[] = []
+  const shape: Issue[] = []
   const after = new Map<string, Set<string>>()
   const dependents = new Map<string, string[]>(ids.map((id) => [id, []]))
   const depend = (id: string | undefined, on: string, path: string) => {
@@ -144,10 +87,18 @@ export function planGraph(plan: PlanData): { id: string; step: PlanStep; after: 
     after.set(id, new Set())
     eachReference(stepInput(step), visit(id, `/steps/${id}/${'model' in step ? 'prompt' : 'input'}`))
     for (const [i, on] of (step.after ?? []).entries()) depend(id, on, `/steps/${id}/after/${i}`)
+    if (step.when !== undefined) {
+      eachReference(step.when, visit(id, `/steps/${id}/when`))
+      shape.push(...conditionIssues(step.when, `/steps/${id}/when`))
+    }
+    const count = after.get(id)?.size ?? 0
+    if (typeof step.join === 'number' && step.join > count)
+      shape.push({ path: `/steps/${id}/join`, message: `the step comes after ${count} others` })
   }
   if (plan.output !== undefined) eachReference(plan.output, visit(undefined, '/output'))
   if (issues.length > 0)
     throw new MusterError('plan.unknown_reference', 'The plan refers to steps that do not exist', { issues })
+  if (shape.length > 0) throw new MusterError('plan.invalid', 'The plan is not valid', { issues: shape })
 
   const open = new Map(ids.map((id) => [id, after.get(id)?.size ?? 0]))
   const ready = ids.filter((id) => open.get(id) === 0)

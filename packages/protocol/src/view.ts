@@ -58,7 +58,7 @@ export class RunView {
         break
       case 'step.ended':
         run.waiting = run.waiting.filter((waiting) => waiting.step !== entry.step)
-        if (!entry.retry) run.steps++
+        if (!entry.retry && entry.status !== 'skipped') run.steps++
         run.costUsd += entry.costUsd ?? 0
         run.usage.inputTokens += entry.usage?.inputTokens ?? 0
         run.usage.outputTokens += entry.usage?.outputTokens ?? 0

@@ -12,14 +12,14 @@ import {
   type StepError,
   toMusterError,
 } from '@muster/protocol'
-import type { RunHandle } from '@muster/scheduler'
+import type { Resource, RunHandle } from '@muster/scheduler'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
 import { type Recorded, type RecordedStep, readRecorded } from './recorded.ts'
 import type { Services } from './services.ts'
-import type { Operation, Outcome, StepSpec, StepState } from './step.ts'
+import { type Operation, Outcome, type StepSpec, type StepState } from './step.ts'
 import { abortStep, beginStep, checkReplayed, childEnded, takeVerdict } from './step-life.ts'
 
 /** How an activation ended: the run ended or parked, or its journal is no longer ours to continue. */
@@ -53,6 +53,8 @@ export class ActiveRun {
   readonly created: EntryOf<'run.created'>
   readonly services: Services
   readonly slot: RunHandle
+  /** What limits all of its steps. */
+  readonly needs: readonly Resource[]
   /** How it ended for this worker; never rejects. */
   readonly closed: Promise<Closed>
   readonly steps = new Map<string, StepState>()
@@ -90,7 +92,7 @@ export class ActiveRun {
       { run: this.id, tenant: this.tenant, epoch: hold.epoch, seq: hold.seq, head: hold.head },
       { mail: () => this.mail(), lost: (reason) => this.#stop(reason) },
     )
-    this.slot = services.scheduler.openRun(this.tenant)
+    ;({ slot: this.slot, needs: this.needs } = services.kinds.open(hold.created))
     this.closed = new Promise((resolve) => {
       this.#close = resolve
     })
@@ -146,7 +148,10 @@ export class ActiveRun {
     if (this.over) return
     this.#live = true
     this.#watchDeadline()
-    for (const step of this.steps.values()) if (!step.outcome) this.#schedule(step)
+    for (const step of this.steps.values()) {
+      if (!step.outcome) this.#schedule(step)
+      if (this.over) return
+    }
     // What comes later is told; what came before it was taken is not.
     if (mail > 0 || this.#mailAgain) this.mail()
   }
@@ -187,6 +192,7 @@ export class ActiveRun {
     const step: StepState = {
       spec,
       handle: undefined,
+      tokens: 0,
       attempt: recorded?.attempt ?? 0,
       outcome: undefined,
       waiting: recorded?.waiting,
@@ -196,8 +202,9 @@ export class ActiveRun {
       decision: undefined,
       intended: false,
       beganAt: recorded?.beganAt ?? 0,
+      firstAt: recorded?.firstAt ?? 0,
       abort: undefined,
-      timer: undefined,
+      pending: undefined,
     }
     this.steps.set(spec.id, step)
     if (this.#live && !this.over) this.#schedule(step)
@@ -273,14 +280,27 @@ export class ActiveRun {
 
   /** Gives an outcome to what depends on it. */
   #handOn(step: StepState): void {
-    if (step.handle !== undefined) this.services.scheduler.settle(step.handle)
+    const dropped = this.services.settle(step)
+    this.#tell(step)
+    for (const step of dropped) this.skip(step)
+    this.services.pump()
+    this.considerPark()
+  }
+
+  #tell(step: StepState): void {
     try {
       this.#driver?.ended(step)
     } catch (error) {
       this.fail(toMusterError(error, 'plan.failed'))
     }
-    this.services.pump()
-    this.considerPark()
+  }
+
+  /** The step can start no more, since too many of those before it have not ended well. */
+  skip(step: StepState): void {
+    if (this.over || step.outcome) return
+    this.appendText(endedText(step, this.services.clock(), [], 'skipped'))
+    step.outcome = new Outcome('skipped', 'null', [])
+    this.#tell(step)
   }
 
   /** @throws MusterError `budget.exceeded` or `run.deadline` */

@@ -1,28 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { loadPolicies } from '@muster/governance'
-import { Journal } from '@muster/journal'
-import type { Memory } from '@muster/memory'
-import type { Models } from '@muster/models'
-import { type Entry, newId } from '@muster/protocol'
 import { collect, plan, tool } from '@muster/sdk'
-import { type RedisService, startRedis } from '@muster/stack'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { startWorker, type WorkerOptions } from './worker.ts'
+import { ended, stopRedis, withWorker } from './fixture.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'muster-engine-'))
-let redis: RedisService
-let namespaces = 0
-
-beforeAll(async () => {
-  redis = await startRedis({ dir })
-})
-afterAll(async () => {
-  await redis.stop()
-  rmSync(dir, { recursive: true })
-})
+afterAll(stopRedis)
 
 const none = z.object({})
 /** What `look` gave to each call of `peek`. */
@@ -76,52 +57,9 @@ const app = collect({
   }),
 })
 
-async function withWorker<T>(
-  extra: Partial<WorkerOptions>,
-  work: (journal: Journal, start: (name: string) => Promise<string>) => Promise<T>,
-): Promise<T> {
-  const namespace = `engine${namespaces++}`
-  const journal = await Journal.open({ url: redis.url, namespace })
-  const worker = await startWorker({
-    redisUrl: redis.url,
-    namespace,
-    app,
-    policy: loadPolicies([{ file: 'all', text: 'permit (principal, action, resource);' }], app.manifest),
-    // Neither is reached by these plans: no model, no large content, no archive.
-    models: {} as Models,
-    memory: { blobs: {} } as Memory,
-    concurrency: 4,
-    lockMs: 5000,
-    journalTtlS: 60,
-    archive: false,
-    ...extra,
-  })
-  const start = async (name: string) => {
-    const definition = { kind: 'plan' as const, name, version: '1', hash: '' }
-    const run = { run: newId(), tenant: 't', definition, by: { key: 'k', user: 'u' }, labels: [], limits: {} }
-    await journal.create(run, { input: {} }, { offload: async () => {} })
-    return run.run
-  }
-  try {
-    return await work(journal, start)
-  } finally {
-    await worker.close(0)
-    await journal.close()
-  }
-}
-
-async function ended(journal: Journal, run: string): Promise<Entry | undefined> {
-  let last: Entry | undefined
-  for await (const { bytes } of journal.follow(run, 0, AbortSignal.timeout(20_000))) {
-    last = JSON.parse(bytes)
-    if (last?.type === 'run.ended') break
-  }
-  return last
-}
-
 describe('a plan of steps that end at once', () => {
   it('gives way to others: an endless one can be cancelled, and another run ends beside it', async () => {
-    await withWorker({}, async (journal, start) => {
+    await withWorker(app, {}, async (journal, start) => {
       const round = () => {
         burst = 0
         turn = setImmediate(round)
@@ -141,7 +79,7 @@ describe('a plan of steps that end at once', () => {
 describe('what a step sees of the outcomes before it', () => {
   it('is durable when outcomes are strict', async () => {
     seen.length = 0
-    await withWorker({ outcomes: 'strict' }, async (journal, start) => {
+    await withWorker(app, { outcomes: 'strict' }, async (journal, start) => {
       look = async (run) => {
         let count = 0
         for await (const { bytes } of journal.read(run)) if (JSON.parse(bytes).type === 'step.ended') count++

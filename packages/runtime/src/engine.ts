@@ -1,14 +1,17 @@
 import { type Hold, type Journal, lostError, Writer } from '@muster/journal'
-import { MusterError, planData } from '@muster/protocol'
-import { Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
+import { type LimitsByName, MusterError, planData } from '@muster/protocol'
+import { type Join, Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
 import { zodIssues } from '@muster/tools'
 import { ActiveRun, type Closed, type Driver } from './active-run.ts'
 import { agentDriver } from './agent-driver.ts'
+import { Kinds } from './kinds.ts'
 import { planCodeDriver } from './plan-code-driver.ts'
 import { planDataDriver } from './plan-data-driver.ts'
 import type { Services } from './services.ts'
+import { Slices } from './slices.ts'
 import type { StepState } from './step.ts'
+import { expireStep } from './step-life.ts'
 
 /** Steps that may begin before the network has its turn: about the work of ten milliseconds. */
 const BURST = 1000
@@ -16,11 +19,18 @@ const BURST = 1000
 /** Version that a plan which came with its run has. */
 export const INLINE = 'inline'
 
-export type EngineOptions = Omit<Services, 'scheduler' | 'writer' | 'schedule' | 'pump'> & {
+export type EngineOptions = Omit<
+  Services,
+  'scheduler' | 'kinds' | 'writer' | 'schedule' | 'settle' | 'expire' | 'pump'
+> & {
   /** Steps that this worker has under way at once. */
   concurrency: number
   /** Tenants' shares of the turns; 1 for those not named. */
   weights: Readonly<Record<string, number>>
+  /** What they let through over all workers together. */
+  limits: LimitsByName
+  /** For how long a slice of a limit is this worker's without being renewed, ms. */
+  leaseMs: number
 }
 
 /** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
@@ -28,12 +38,15 @@ export class Engine {
   readonly #services: Services
   readonly #journal: Journal
   readonly #writer: Writer
+  readonly #slices: Slices
   readonly #scheduler: Scheduler
   readonly #runs = new Map<string, ActiveRun>()
   /** By the scheduler's slot, in step: whose it is. */
   readonly #runOf: (ActiveRun | undefined)[] = []
   readonly #stepOf: (StepState | undefined)[] = []
   readonly #ready: StepHandle[] = []
+  readonly #expired: StepHandle[] = []
+  readonly #dropped: StepHandle[] = []
   #pumping = false
   /** Steps begun since I/O had its turn. */
   #begun = 0
@@ -63,17 +76,42 @@ export class Engine {
       onError: (error) => log.error({ err: error }, 'journal not written'),
       onDrain: () => this.#pump(),
     })
+    this.#slices = new Slices({
+      journal,
+      scheduler: this.#scheduler,
+      worker: options.worker,
+      leaseMs: options.leaseMs,
+      clock: options.clock,
+      log,
+      onChange: () => this.#pump(),
+    })
+    const kinds = new Kinds(this.#scheduler, options.limits, this.#slices)
     this.#services = {
       ...options,
       scheduler: this.#scheduler,
+      kinds,
       writer: this.#writer,
       schedule: (run, step) => {
-        const after = step.spec.after?.flatMap((on) => (on.outcome || on.handle === undefined ? [] : [on.handle])) ?? []
-        step.handle = this.#scheduler.addStep(run.slot, after)
+        const of = kinds.of(step.spec.operation)
+        const before = step.spec.after ? waitsFor(step.spec.after, step.spec.join) : NOTHING
+        if (!before) {
+          run.skip(step)
+          return
+        }
+        const { kind, tokens } = of
+        step.tokens = tokens
+        step.handle = this.#scheduler.addStep(run.slot, before.after, kind, before.join, tokens)
         const slot = slotOf(step.handle)
         this.#runOf[slot] = run
+        kinds.want(of, run.needs)
         this.#stepOf[slot] = step
         this.#pump()
+      },
+      settle: (step) => this.#settle(step),
+      expire: (step, at) => {
+        if (step.handle === undefined) return
+        this.#scheduler.expire(step.handle, at)
+        this.#setTimer(at)
       },
       pump: () => this.#pump(),
     }
@@ -90,16 +128,16 @@ export class Engine {
   }
 
   /**
-   * Drives one run until it ends or parks.
+   * Drives one run, for the job named, until it ends or parks.
    *
    * @throws MusterError `definition.absent` when this worker does not carry it, `journal.fenced` when
    * it was lost, `journal.corrupt` when its journal was altered
    */
-  async process(id: string, definition: string): Promise<void> {
+  async process(id: string, definition: string, job?: string): Promise<void> {
     if (!this.carries(definition))
       throw new MusterError('definition.absent', `this worker does not carry ${definition}`)
     for (;;) {
-      const hold = await this.#journal.activate(id)
+      const hold = await this.#journal.activate(id, job)
       if (!hold) return
       const run = new ActiveRun(this.#services, hold)
       this.#runs.set(id, run)
@@ -148,6 +186,7 @@ export class Engine {
     clearTimeout(this.#timer)
     await this.#writer.idle()
     for (const run of this.#runs.values()) run.abandon()
+    await this.#slices.close()
   }
 
   #pump(): void {
@@ -166,9 +205,10 @@ export class Engine {
         this.#begun = 0
       })
     }
+    const now = this.#services.clock()
+    this.#expire(now)
     // What waits for the journal goes on when that has caught up.
     if (this.#writer.full) return
-    const now = this.#services.clock()
     const ready = this.#ready
     this.#scheduler.poll(now, ready)
     this.#begun += ready.length
@@ -179,24 +219,65 @@ export class Engine {
       if (step?.handle === handle) this.#runOf[slot]?.begin(step)
     }
     ready.length = 0
-    this.#setTimer(now)
+    this.#setTimer(this.#scheduler.nextTimer)
   }
 
-  /** One timer for all: it is moved only when the next thing to come has changed. */
-  #setTimer(now: number): void {
-    const next = this.#scheduler.nextTimer
-    if (next === this.#timerAt) return
+  #settle(step: StepState): readonly StepState[] {
+    if (step.handle === undefined) return NONE
+    const dropped = this.#dropped
+    this.#scheduler.settle(step.handle, step.outcome?.status === 'ok', dropped)
+    if (dropped.length === 0) return NONE
+    // A dropped step is over for the scheduler, and its slot is nobody else's before the next is added.
+    const steps = dropped.flatMap((handle) => this.#stepOf[slotOf(handle)] ?? [])
+    dropped.length = 0
+    return steps
+  }
+
+  #expire(now: number): void {
+    const expired = this.#expired
+    if (this.#scheduler.expired(now, expired) === 0) return
+    for (const handle of expired) {
+      const step = this.#stepOf[slotOf(handle)]
+      if (step?.handle === handle) expireStep(step, now)
+    }
+    expired.length = 0
+  }
+
+  /** One timer for all. One that has become too early is left: it finds nothing to do and looks when the next is. */
+  #setTimer(next: number): void {
+    if (next >= this.#timerAt) return
     clearTimeout(this.#timer)
     this.#timerAt = next
-    if (next === Number.POSITIVE_INFINITY) return
     this.#timer = setTimeout(
       () => {
         this.#timerAt = Number.POSITIVE_INFINITY
         this.#pump()
       },
-      Math.min(Math.max(next - now, 1), 2 ** 31 - 1),
+      Math.min(Math.max(next - this.#services.clock(), 1), 2 ** 31 - 1),
     )
   }
+}
+
+interface Before {
+  after: readonly StepHandle[]
+  join: Join
+}
+
+const NOTHING: Before = { after: [], join: 'all' }
+const NONE: readonly StepState[] = []
+
+/** What of the steps before it a step still waits for, since some may be over; undefined when it can start no more. */
+function waitsFor(before: readonly StepState[], join: Join = 'all'): Before | undefined {
+  const after: StepHandle[] = []
+  let good = 0
+  for (const { outcome, handle } of before) {
+    if (outcome?.status === 'ok') good++
+    else if (!outcome && handle !== undefined) after.push(handle)
+  }
+  if (join === 'settled') return { after, join }
+  const needed = (join === 'all' ? before.length : join === 'any' ? Math.min(1, before.length) : join) - good
+  if (needed <= 0) return NOTHING
+  return needed > after.length ? undefined : { after, join: needed }
 }
 
 function driverOf(run: ActiveRun): Driver {

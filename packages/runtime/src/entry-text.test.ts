@@ -44,7 +44,9 @@ function stepOf(
     intended: false,
     beganAt: 0,
     abort: undefined,
-    timer: undefined,
+    tokens: 0,
+    firstAt: 0,
+    pending: undefined,
     ...state,
   }
 }

@@ -9,6 +9,7 @@ import {
   parseReference,
   planGraph,
   resolveReferences,
+  type StepError,
 } from '@muster/protocol'
 import type { ActiveRun, Driver } from './active-run.ts'
 import type { StepSpec, StepState } from './step.ts'
@@ -59,13 +60,17 @@ export function planDataDriver(run: ActiveRun, plan: PlanData): Driver {
           labels: [],
           after: after.flatMap((on) => steps.get(on) ?? []),
         }
+        const { join, when, timeoutMs, deadlineMs } = step
         const spec = specOf(run, step, place)
-        steps.set(id, run.step(step.timeoutMs === undefined ? spec : { ...spec, timeoutMs: step.timeoutMs }))
+        const own = join !== undefined || when !== undefined || timeoutMs !== undefined || deadlineMs !== undefined
+        steps.set(id, run.step(own ? { ...spec, join, when, timeoutMs, deadlineMs } : spec))
       }
     },
     ended(step) {
-      if (step.outcome?.status !== 'ok') {
-        const { code, message } = step.outcome?.error ?? { code: 'internal', message: 'no outcome' }
+      const { status, error } = step.outcome ?? {}
+      const well = status === 'ok' || status === 'skipped'
+      if (!well && !(plan.steps[step.spec.id]?.onFailure === 'continue' && isItsOwn(error))) {
+        const { code, message } = error ?? { code: 'internal', message: 'no outcome' }
         run.fail({ code, message: `step "${step.spec.id}": ${message}` })
       } else if (--open === 0) {
         const { value, labels } = output()
@@ -73,6 +78,11 @@ export function planDataDriver(run: ActiveRun, plan: PlanData): Driver {
       }
     },
   }
+}
+
+/** Money and time are the run's: no step can go on without them. */
+function isItsOwn(error: StepError | undefined): boolean {
+  return error?.code !== 'budget.exceeded' && error?.code !== 'run.deadline'
 }
 
 function specOf(run: ActiveRun, step: PlanStep, place: Place): StepSpec {

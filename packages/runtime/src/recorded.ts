@@ -13,6 +13,8 @@ export interface RecordedStep {
   inDoubt: boolean
   /** When its last attempt began, ms since the epoch. */
   beganAt: number
+  /** When its first attempt began, ms since the epoch. */
+  firstAt: number
   /** JSON text of the input as it was recorded, where it was kept. */
   inputText: string | undefined
   ended: Outcome | undefined
@@ -90,6 +92,7 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
       step.attempt = entry.attempt
       step.inDoubt = true
       step.beganAt = entry.at
+      step.firstAt ||= entry.at
       step.inputText = text
       step.waiting = undefined
       break
@@ -117,6 +120,7 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
       step.attempt = entry.attempt
       step.inDoubt = false
       step.waiting = undefined
+      step.firstAt ||= entry.at - entry.durationMs
       to.totals.costUsd += entry.costUsd ?? 0
       to.totals.inputTokens += entry.usage?.inputTokens ?? 0
       to.totals.outputTokens += entry.usage?.outputTokens ?? 0
@@ -128,7 +132,7 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
         entry.labels,
         entry.error,
       )
-      to.totals.steps++
+      if (entry.status !== 'skipped') to.totals.steps++
       to.order.push(entry.step)
       break
     }
@@ -145,6 +149,7 @@ function stepOf(to: Recorded, entry: { step: string; kind: string; target: strin
       attempt: 0,
       inDoubt: false,
       beganAt: 0,
+      firstAt: 0,
       inputText: undefined,
       ended: undefined,
       waiting: undefined,

@@ -6,6 +6,7 @@ import type { Scheduler } from '@muster/scheduler'
 import type { App } from '@muster/sdk'
 import type { Logger } from 'pino'
 import type { ActiveRun } from './active-run.ts'
+import type { Kinds } from './kinds.ts'
 import type { StepState } from './step.ts'
 import type { Telemetry } from './telemetry.ts'
 
@@ -20,6 +21,7 @@ export interface Services {
   models: Models
   policy: PolicySet
   scheduler: Scheduler
+  kinds: Kinds
   writer: Writer
   telemetry: Telemetry
   log: Logger
@@ -30,6 +32,10 @@ export interface Services {
   worker: string
   /** Puts a step under the scheduler; it is begun when its turn comes. */
   schedule: (run: ActiveRun, step: StepState) => void
+  /** A step is over; gives those that can start no more because of it. */
+  settle: (step: StepState) => readonly StepState[]
+  /** Has `expireStep` called for a step that is not over by then, ms since the epoch. */
+  expire: (step: StepState, at: number) => void
   /** The scheduler may have something to start. */
   pump: () => void
 }

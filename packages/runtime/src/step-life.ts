@@ -3,6 +3,7 @@ import { declassify, joinLabels } from '@muster/governance'
 import {
   atPointer,
   type Decision,
+  holds,
   type Json,
   type Label,
   MusterError,
@@ -17,7 +18,7 @@ import type { ActiveRun } from './active-run.ts'
 import { type ChildReport, childResult, startChild } from './child.ts'
 import { endedText, intentText, waitingText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
-import { isRetryable, retryDelayMs } from './retry.ts'
+import { retryAfterMs } from './retry.ts'
 import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type StepState } from './step.ts'
 
 /**
@@ -32,7 +33,9 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   let prepared: unknown
   let decision: Decision
   step.beganAt = run.services.clock()
+  step.firstAt ||= step.beganAt
   try {
+    if (spec.when !== undefined && !isWanted(run, step, spec.when)) return
     ;({ input, labels } = resolveInput(run, step))
     checkUnchanged(step, input)
     prepared = operation.prepare?.(input)
@@ -84,6 +87,21 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   }
 }
 
+/** Whether a step's condition holds; where not, it ends as skipped, with the labels of what that was read from. */
+function isWanted(run: ActiveRun, step: StepState, when: Json): boolean {
+  let labels: readonly Label[] = []
+  const wanted = holds(when, (value) => {
+    const resolved = resolve(run, step, value, [])
+    labels = joinLabels(labels, resolved.labels)
+    return resolved.value
+  })
+  if (!wanted) {
+    run.appendText(endedText(step, run.services.clock(), labels, 'skipped'))
+    run.settle(step, new Outcome('skipped', 'null', labels))
+  }
+  return wanted
+}
+
 /** On replay: a step that was begun before must be given the same again. */
 export function checkReplayed(run: ActiveRun, step: StepState): void {
   if (step.recordedInput !== undefined) checkUnchanged(step, resolveInput(run, step).input)
@@ -96,24 +114,39 @@ function checkUnchanged({ spec, recordedInput }: StepState, input: Json): void {
   )
 }
 
-/** The input with references replaced, and the labels of what it is made of. */
+/** The input with references replaced, and the labels of what it is made of and what its condition was read from. */
 function resolveInput(run: ActiveRun, step: StepState): { input: Json; labels: readonly Label[] } {
   const { spec } = step
-  let labels: readonly Label[] = isAllReferences(spec.input) ? [] : spec.labels
-  const input = resolveReferences(spec.input, (ref) => {
-    const { step: from, pointer } = parseReference(ref)
+  const { value, labels } = resolve(run, step, spec.input, isAllReferences(spec.input) ? [] : spec.labels)
+  return {
+    input: value,
+    labels: spec.when === undefined ? labels : resolve(run, step, spec.when, labels).labels,
+  }
+}
+
+/** A value with references replaced, and `labels` joined with those of what they refer to. */
+function resolve(
+  run: ActiveRun,
+  { spec }: StepState,
+  template: Json,
+  from: readonly Label[],
+): { value: Json; labels: readonly Label[] } {
+  let labels = from
+  const value = resolveReferences(template, (ref) => {
+    const { step: on, pointer } = parseReference(ref)
     const outcome =
-      from === undefined
-        ? { status: 'ok', output: run.input, labels: run.created.labels }
-        : run.steps.get(from)?.outcome
-    if (outcome?.status !== 'ok')
+      on === undefined ? { status: 'ok', output: run.input, labels: run.created.labels } : run.steps.get(on)?.outcome
+    if (outcome?.status !== 'ok') {
+      // A step that does not need all before it may start without this one.
+      if (spec.join !== undefined && spec.join !== 'all') return null
       throw new MusterError('plan.unknown_reference', `"${ref}" names no step that has an output`)
+    }
     const value = atPointer(outcome.output, pointer)
     if (value === undefined) throw new MusterError('plan.unknown_reference', `"${ref}" names a field that is not there`)
     labels = joinLabels(labels, outcome.labels)
     return value
   })
-  return { input, labels }
+  return { value, labels }
 }
 
 /** Whether nothing in the input was written by who wrote the step: each top-level value is a reference. */
@@ -178,6 +211,7 @@ function waitForPerson(
   const shown = shownText(step, input, labels)
   const role = decision.role ?? 'operator'
   run.appendText(waitingText(step, run.services.clock(), labels, { for: reason, decision, role }), shown)
+  giveBack(run, step)
   run.wait(step, { for: reason, role, shown: run.lastDigest, shownText: shown, child: undefined })
 }
 
@@ -205,6 +239,7 @@ function resolveDoubt(run: ActiveRun, step: StepState, input: Json, labels: read
     return
   }
   within(
+    run,
     step,
     reconcile(new Call(run, step, input, undefined, labels)),
     (found) => {
@@ -244,7 +279,7 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
     return
   }
   // What is done at once needs no promise and no time limit.
-  if (executed instanceof Promise) within(step, executed, (value) => endOk(run, step, value, labels), failed)
+  if (executed instanceof Promise) within(run, step, executed, (value) => endOk(run, step, value, labels), failed)
   else endOk(run, step, executed, labels)
 }
 
@@ -261,43 +296,60 @@ function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: C
   )
 }
 
-const TIMER_MAX_MS = 2 ** 31 - 1
-
-/** Waits for what a tool or model does under the step's time limit, whether or not it heeds its signal. */
+/** Waits for what a tool or model does under the step's time limits, whether or not it heeds its signal. */
 function within<T>(
+  run: ActiveRun,
   step: StepState,
   work: Promise<T>,
   done: (value: T) => void,
   failed: (error: unknown) => void,
 ): void {
-  const { id, operation } = step.spec
-  const timeoutMs = step.spec.timeoutMs ?? operation.timeoutMs
-  let over = false
-  const timer = setTimeout(
-    () => {
-      over = true
-      const error = new MusterError('step.timeout', `step "${id}" took longer than ${timeoutMs} ms`)
-      abortStep(step, error)
-      failed(error)
-    },
-    Math.min(timeoutMs, TIMER_MAX_MS),
-  )
-  step.timer = timer
+  const { expire, clock } = run.services
+  const pending = { at: Math.min(clock() + timeoutOf(step), deadlineOf(step)), failed }
+  step.pending = pending
+  // Replaced or taken away when nobody waits for it any more.
+  const over = () => {
+    if (step.pending !== pending) return true
+    step.pending = undefined
+    return false
+  }
+  expire(step, pending.at)
   work.then(
     (value) => {
-      clearTimeout(timer)
-      if (!over) done(value)
+      if (!over()) done(value)
     },
     (error) => {
-      clearTimeout(timer)
-      if (!over) failed(error)
+      if (!over()) failed(error)
     },
   )
 }
 
+function timeoutOf({ spec }: StepState): number {
+  return spec.timeoutMs ?? spec.operation.timeoutMs
+}
+
+/** When the step has to be over, ms since the epoch. */
+function deadlineOf({ spec, firstAt }: StepState): number {
+  return firstAt + (spec.deadlineMs ?? spec.operation.deadlineMs ?? Number.POSITIVE_INFINITY)
+}
+
+/** A time limit of the step has passed, perhaps that of an attempt which is over. */
+export function expireStep(step: StepState, now: number): void {
+  const { pending } = step
+  if (!pending || now < pending.at) return
+  step.pending = undefined
+  const limit =
+    now < deadlineOf(step)
+      ? `${timeoutOf(step)} ms`
+      : `the ${deadlineOf(step) - step.firstAt} ms that it has with all attempts`
+  const error = new MusterError('step.timeout', `step "${step.spec.id}" took longer than ${limit}`)
+  abortStep(step, error)
+  pending.failed(error)
+}
+
 /** Tells what is under way that nobody waits for it any more. A signal that is asked for later has aborted already. */
 export function abortStep(step: StepState, reason: MusterError): void {
-  clearTimeout(step.timer)
+  step.pending = undefined
   step.abort ??= new AbortController()
   step.abort.abort(reason)
 }
@@ -311,6 +363,8 @@ function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels:
   )
   run.totals.steps++
   addUsage(run, usage, costUsd)
+  const { kinds, clock } = run.services
+  kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
   run.appendText(endedText(step, run.services.clock(), kept, 'ok', { usage, costUsd, model, declassified }), text)
   step.intended = false
@@ -318,14 +372,21 @@ function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels:
   run.settle(step, new Outcome('ok', text, kept))
 }
 
+/** How long a model is left alone that asks for it and does not say how long, ms. */
+const PAUSE_MS = 1000
+
 function endFailed(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[]): void {
   if (run.over || step.outcome) return
-  const { attempts, effect } = step.spec.operation
-  const { clock, random, scheduler } = run.services
-  const retry = step.attempt > 0 && step.attempt < attempts && isRetryable(error, effect)
+  const { clock, random, scheduler, kinds } = run.services
+  const { operation } = step.spec
+  const now = clock()
+  const at = now + retryAfterMs(operation, step.attempt, error, random)
+  // Whoever asks to wait means all who come.
+  if (error.code === 'rate.limited') kinds.close(kinds.of(operation), now + (error.retryAfterMs ?? PAUSE_MS))
+  const retry = at < deadlineOf(step)
   const failure = endUnsuccessfully(run, step, error, labels, 'failed', retry)
   if (retry && step.handle !== undefined) {
-    scheduler.retry(step.handle, clock() + retryDelayMs(step.attempt, random))
+    scheduler.retry(step.handle, at)
     run.services.pump()
     return
   }
@@ -356,6 +417,7 @@ function endUnsuccessfully(
   content?: string,
 ): StepError {
   const failure = { code: error.code, message: error.message.slice(0, 4096) }
+  giveBack(run, step)
   if (!retry) run.totals.steps++
   run.appendText(
     endedText(step, run.services.clock(), labels, status, { error: failure, retry: retry || undefined }),
@@ -386,6 +448,12 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
   run.appendText(endedText(step, run.services.clock(), labels, 'failed', { costUsd: report.costUsd, error }))
   step.intended = false
   run.settle(step, new Outcome('failed', 'null', labels, error))
+}
+
+/** The step had a place and tokens, and has used none of these that anybody knows of. */
+function giveBack(run: ActiveRun, step: StepState): void {
+  const { kinds } = run.services
+  if (step.tokens > 0) kinds.correct(kinds.of(step.spec.operation), run.needs, -step.tokens)
 }
 
 function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {

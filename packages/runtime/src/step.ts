@@ -1,6 +1,7 @@
 import type { Action } from '@muster/governance'
 import type { Decision, Effect, Json, Label, StepError, StepKind, StepStatus, Usage } from '@muster/protocol'
-import type { StepHandle } from '@muster/scheduler'
+import type { Join, StepHandle } from '@muster/scheduler'
+import type { Retries } from '@muster/tools'
 
 /** What a step is given when it is executed; a tool gets it as its context. */
 export class Call {
@@ -71,6 +72,10 @@ export interface Operation {
   effect: Effect
   attempts: number
   timeoutMs: number
+  /** Milliseconds that the step may take from its first attempt on, with all attempts and the pauses between. */
+  deadlineMs?: number | undefined
+  /** How attempts are repeated by the class of their error, where it is not as usual. */
+  retries?: Retries | undefined
   declassifies?: readonly Label[]
   policy: { action: Action; resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent'; name: string; effect?: string } }
   /** Whether the journal keeps the input beside the intent; a model's messages are in the entries before it. */
@@ -96,12 +101,17 @@ export interface StepSpec {
   operation: Operation
   /** Steps that must have ended first. */
   after?: readonly StepState[]
+  /** Which of their ends let it start; all good ones unless given. */
+  join?: Join | undefined
+  /** Where it does not hold, the step is skipped. May hold references. */
+  when?: Json | undefined
   /** May hold references to outputs of other steps and to the run's input. */
   input: Json
   /** Labels of what in the input is not a reference. */
   labels: readonly Label[]
-  /** Where it is not the operation's own. */
-  timeoutMs?: number
+  /** Where they are not the operation's own. */
+  timeoutMs?: number | undefined
+  deadlineMs?: number | undefined
 }
 
 /** How a step ended. Its output stays JSON text until somebody wants to look into it. */
@@ -148,6 +158,8 @@ export interface Verdict {
 export interface StepState {
   readonly spec: StepSpec
   handle: StepHandle | undefined
+  /** Tokens that each of its attempts takes from buckets before it is known what it uses. */
+  tokens: number
   attempt: number
   outcome: Outcome | undefined
   waiting: Waiting | undefined
@@ -159,9 +171,11 @@ export interface StepState {
   decision: Decision | undefined
   /** This activation has journaled an intent and no outcome yet. */
   intended: boolean
-  /** Milliseconds since the epoch. */
+  /** When its last attempt began, ms since the epoch. */
   beganAt: number
+  /** When its first attempt began, ms since the epoch; 0 before. */
+  firstAt: number
   abort: AbortController | undefined
-  /** Runs while an attempt does. */
-  timer: NodeJS.Timeout | undefined
+  /** What is waited for, until `at`, ms since the epoch. */
+  pending: { at: number; failed: (error: unknown) => void } | undefined
 }

@@ -27,6 +27,8 @@ function toolOperation(tool: Tool): Operation {
     effect: tool.effect,
     attempts: tool.attempts,
     timeoutMs: tool.timeoutMs,
+    deadlineMs: tool.deadlineMs,
+    retries: tool.retries,
     declassifies: tool.declassifies,
     keepInput: true,
     prepare: tool.prepare,
@@ -53,7 +55,7 @@ export function toolStep(tool: Tool, { id, input, labels, after }: Place): StepS
   return { id, operation: toolOperation(tool), input, labels, after }
 }
 
-const MODEL_ATTEMPTS = 4
+const MODEL_ATTEMPTS = 6
 const MODEL_TIMEOUT_MS = 180_000
 
 /** A model call; its output is `{text, toolCalls}`. The request is made when it is sent, from the outcomes before it. */

@@ -4,6 +4,7 @@ import type { PolicySet } from '@muster/governance'
 import { Intake, Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
+import type { LimitsByName } from '@muster/protocol'
 import type { App } from '@muster/sdk'
 import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
@@ -37,6 +38,8 @@ export interface WorkerOptions {
   weights?: Readonly<Record<string, number>> | undefined
   /** Replicas that must have a write before it counts as durable; see `JournalOptions`. */
   replication?: ReplicationOptions | undefined
+  /** What tenants, definitions, tools and models let through at once and per minute, over all workers that are told the same. */
+  limits?: LimitsByName | undefined
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -75,15 +78,17 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     outcomes: options.outcomes ?? 'ahead',
     worker: name,
     weights: options.weights ?? {},
+    limits: options.limits ?? {},
+    leaseMs: options.lockMs,
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
   })
   const intake = new Intake(journal, {
     concurrency: options.concurrency,
     lockMs: options.lockMs,
-    process: async (run, definition) => {
+    process: async (run, definition, job) => {
       try {
-        await engine.process(run, definition)
+        await engine.process(run, definition, job)
       } catch (error) {
         log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
         throw error

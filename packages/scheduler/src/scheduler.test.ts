@@ -1,299 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { seeded } from './random.ts'
-import { ReferenceScheduler } from './reference.ts'
-import { type Priority, type RunHandle, Scheduler, type StepHandle } from './scheduler.ts'
-
-const priorities: readonly Priority[] = [0, 1, 2]
-const tenants = ['a', 'b', 'c', 'd']
-
-const poll = (scheduler: Scheduler, now = 0): StepHandle[] => {
-  const out: StepHandle[] = []
-  expect(scheduler.poll(now, out)).toBe(out.length)
-  return out
-}
-
-describe('Scheduler and its reference', () => {
-  const n = fc.nat({ max: 1_000_000 })
-  const event = fc.oneof(
-    { weight: 2, arbitrary: fc.record({ do: fc.constant('openRun' as const), tenant: n, priority: n }) },
-    {
-      weight: 8,
-      arbitrary: fc.record({ do: fc.constant('addStep' as const), run: n, after: fc.array(n, { maxLength: 5 }) }),
-    },
-    { weight: 5, arbitrary: fc.record({ do: fc.constant('poll' as const), pass: fc.nat({ max: 20 }) }) },
-    { weight: 8, arbitrary: fc.record({ do: fc.constantFrom('settle' as const, 'settleRunning' as const), step: n }) },
-    { weight: 2, arbitrary: fc.record({ do: fc.constant('retry' as const), step: n, delay: fc.nat({ max: 40 }) }) },
-    { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('wait' as const, 'resume' as const), step: n }) },
-    { weight: 1, arbitrary: fc.record({ do: fc.constant('closeRun' as const), run: n }) },
-    {
-      weight: 1,
-      arbitrary: fc.record({
-        do: fc.constant('setWeight' as const),
-        tenant: n,
-        weight: fc.constantFrom(0.01, 0.3, 0.5, 1, 2, 2.5, 7),
-      }),
-    },
-  )
-
-  it('start the same steps in the same order and answer the same, after any events', () => {
-    const counts = { started: 0, events: 0 }
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 1, max: 6 }),
-        fc.array(event, { minLength: 20, maxLength: 300, size: 'max' }),
-        (concurrency, events) => {
-          const real = new Scheduler({ concurrency })
-          const reference = new ReferenceScheduler({ concurrency })
-          const runs: { real: RunHandle; reference: number; steps: number[] }[] = []
-          const handles: StepHandle[] = [] // by the reference's id
-          const ids = new Map<StepHandle, number>()
-          const open = new Set<number>()
-          let running: number[] = []
-          let now = 0
-          const pick = <T>(from: readonly T[], at: number): T | undefined => from[at % Math.max(from.length, 1)]
-          for (const [i, event] of events.entries()) {
-            counts.events++
-            switch (event.do) {
-              case 'openRun': {
-                const tenant = tenants[event.tenant % tenants.length]
-                const priority = priorities[event.priority % 3]
-                open.add(runs.length)
-                runs.push({
-                  real: real.openRun(tenant, priority),
-                  reference: reference.openRun(tenant, priority),
-                  steps: [],
-                })
-                break
-              }
-              case 'addStep': {
-                const run = runs[pick([...open], event.run) ?? -1]
-                if (!run) break
-                const after = event.after.map((at) => pick(run.steps, at)).filter((id) => id !== undefined)
-                const id = reference.addStep(run.reference, after)
-                const handle = real.addStep(
-                  run.real,
-                  after.map((id) => handles[id]),
-                )
-                expect(ids.has(handle)).toBe(false)
-                handles[id] = handle
-                ids.set(handle, id)
-                run.steps.push(id)
-                break
-              }
-              case 'poll': {
-                now += event.pass
-                const started = poll(real, now).map((handle) => ids.get(handle))
-                const expected = reference.poll(now)
-                expect(started).toEqual(expected)
-                running.push(...expected)
-                counts.started += expected.length
-                break
-              }
-              case 'settleRunning': {
-                const id = pick(running, event.step)
-                if (id === undefined) break
-                running = running.filter((other) => other !== id)
-                expect(real.settle(handles[id])).toBe(reference.settle(id))
-                break
-              }
-              case 'settle':
-              case 'wait':
-              case 'resume': {
-                const id = pick([...handles.keys()], event.step)
-                if (id !== undefined) expect(real[event.do](handles[id])).toBe(reference[event.do](id))
-                break
-              }
-              case 'retry': {
-                const id = pick([...handles.keys()], event.step)
-                // No two at one time: their order is not promised.
-                const at = now + event.delay + i / 1000
-                if (id !== undefined) expect(real.retry(handles[id], at)).toBe(reference.retry(id, at))
-                break
-              }
-              case 'closeRun': {
-                const run = pick([...open], event.run)
-                if (run === undefined) break
-                open.delete(run)
-                real.closeRun(runs[run].real)
-                reference.closeRun(runs[run].reference)
-                break
-              }
-              case 'setWeight': {
-                const tenant = tenants[event.tenant % tenants.length]
-                real.setWeight(tenant, event.weight)
-                reference.setWeight(tenant, event.weight)
-              }
-            }
-            expect(real.running).toBe(reference.running)
-          }
-        },
-      ),
-      { seed: 20_261_124, numRuns: 1000 },
-    )
-    // The generator is no good when little happens.
-    expect(counts.started).toBeGreaterThan(counts.events / 20)
-  })
-})
-
-/** A world around the scheduler that knows by itself what must and must not happen. */
-class World {
-  readonly random: ReturnType<typeof seeded>
-  readonly scheduler: Scheduler
-  readonly concurrency: number
-  now = 0
-  starts = 0
-  readonly runs = new Map<RunHandle, StepHandle[]>()
-  readonly state = new Map<StepHandle, 'blocked' | 'ready' | 'running' | 'waiting' | 'delayed'>()
-  readonly after = new Map<StepHandle, StepHandle[]>()
-  readonly due = new Map<StepHandle, number>()
-  readonly ended: StepHandle[] = []
-
-  constructor(seed: number) {
-    this.random = seeded(seed)
-    this.concurrency = 1 + this.random.int(20)
-    this.scheduler = new Scheduler({ concurrency: this.concurrency })
-  }
-
-  in(state: string): StepHandle[] {
-    return [...this.state].filter(([, of]) => of === state).map(([handle]) => handle)
-  }
-
-  open(): void {
-    const run = this.scheduler.openRun(`tenant-${this.random.int(30)}`, this.random.pick(priorities))
-    expect(this.runs.has(run), 'an open run keeps its handle').toBe(false)
-    this.runs.set(run, [])
-  }
-
-  add(): void {
-    const run = this.random.pick([...this.runs.keys()])
-    const steps = this.runs.get(run)
-    if (!steps) return
-    const after = Array.from({ length: this.random.int(4) }, () => this.random.pick(steps)).filter(
-      (step) => step !== undefined,
-    )
-    const handle = this.scheduler.addStep(run, after)
-    expect(this.state.has(handle), 'a live step keeps its handle').toBe(false)
-    steps.push(handle)
-    const open = after.filter((on) => this.state.has(on))
-    this.after.set(handle, open)
-    this.state.set(handle, open.length === 0 ? 'ready' : 'blocked')
-  }
-
-  end(handle: StepHandle): void {
-    this.state.delete(handle)
-    this.after.delete(handle)
-    this.ended.push(handle)
-    for (const [step, on] of this.after) {
-      if (this.state.get(step) === 'blocked' && on.every((of) => !this.state.has(of))) this.state.set(step, 'ready')
-    }
-  }
-
-  settle(handle: StepHandle | undefined): void {
-    if (handle === undefined) return
-    const blocked = this.state.get(handle) === 'blocked'
-    expect(this.scheduler.settle(handle)).toBe(blocked ? 'refused' : 'settled')
-    if (!blocked) this.end(handle)
-  }
-
-  close(): void {
-    const run = this.random.pick([...this.runs.keys()])
-    const steps = this.runs.get(run)
-    if (!steps) return
-    this.scheduler.closeRun(run)
-    this.runs.delete(run)
-    for (const step of steps) {
-      if (this.state.delete(step)) this.ended.push(step)
-      this.after.delete(step)
-    }
-  }
-
-  poll(): void {
-    for (const step of this.in('delayed')) if ((this.due.get(step) ?? 0) <= this.now) this.state.set(step, 'ready')
-    for (const step of poll(this.scheduler, this.now)) {
-      this.starts++
-      expect(
-        this.state.get(step),
-        'only a ready step starts: none before its dependencies or its time, none twice, none that ended',
-      ).toBe('ready')
-      this.state.set(step, 'running')
-    }
-    if (this.scheduler.running < this.concurrency)
-      expect(this.in('ready'), 'no place stays free while a step is ready').toEqual([])
-  }
-
-  disturb(): void {
-    const old = this.random.pick(this.ended)
-    if (old === undefined) return
-    const { running } = this.scheduler
-    for (const act of ['settle', 'wait', 'resume', 'retry'] as const)
-      expect(this.scheduler[act](old, this.now)).toBe('stale')
-    expect(this.scheduler.running).toBe(running)
-  }
-
-  step(): void {
-    const dice = this.random.int(100)
-    if (dice < 4 || this.runs.size === 0) this.open()
-    else if (dice < 40) this.add()
-    else if (dice < 62) this.settle(this.random.pick(this.in('running')))
-    else if (dice < 64) this.settle(this.random.pick([...this.state.keys()]))
-    else if (dice < 68) {
-      const step = this.random.pick(this.in('running'))
-      if (step !== undefined) {
-        this.due.set(step, this.now + this.random.int(50))
-        expect(this.scheduler.retry(step, this.due.get(step) ?? 0)).toBe('settled')
-        this.state.set(step, 'delayed')
-      }
-    } else if (dice < 72) {
-      const step = this.random.pick(this.in('running'))
-      if (step !== undefined) {
-        expect(this.scheduler.wait(step)).toBe('settled')
-        this.state.set(step, 'waiting')
-      }
-    } else if (dice < 75) {
-      const step = this.random.pick(this.in('waiting'))
-      if (step !== undefined) {
-        expect(this.scheduler.resume(step)).toBe('settled')
-        this.state.set(step, 'ready')
-      }
-    } else if (dice < 77) this.close()
-    else if (dice < 80) this.disturb()
-    else if (dice < 81) this.scheduler.setWeight(`tenant-${this.random.int(30)}`, this.random.int(40) / 8)
-    else {
-      this.now += this.random.int(4)
-      this.poll()
-    }
-    expect(this.scheduler.running).toBe(this.in('running').length)
-    expect(this.scheduler.running).toBeLessThanOrEqual(this.concurrency)
-  }
-
-  /** Lets everything come to its end, and nothing new begin. */
-  drain(): void {
-    for (const step of this.in('waiting')) {
-      this.scheduler.resume(step)
-      this.state.set(step, 'ready')
-    }
-    for (let rounds = 0; this.state.size > 0; rounds++) {
-      expect(rounds, 'every step comes to its turn').toBeLessThan(10_000)
-      if (this.in('running').length + this.in('ready').length === 0)
-        this.now = Math.max(this.now, this.scheduler.nextTimer)
-      this.poll()
-      for (const step of this.in('running')) this.settle(step)
-    }
-    expect(this.scheduler.running).toBe(0)
-  }
-}
-
-describe('Scheduler in a long random life', () => {
-  // SEED=… runs one more life.
-  const seeds = [1, 22, 333, 4444, 55_555, ...(process.env.SEED ? [Number(process.env.SEED)] : [])]
-  it.each(seeds)('keeps every invariant after each of 12,000 events, and starves no step (seed %i)', (seed) => {
-    const world = new World(seed)
-    for (let i = 0; i < 12_000; i++) world.step()
-    world.drain()
-    expect(world.starts).toBeGreaterThan(1000)
-  })
-})
+import { poll } from './fixture.ts'
+import type { Join } from './graph.ts'
+import { Scheduler, type StepHandle } from './scheduler.ts'
 
 describe('Scheduler', () => {
   it('starts no step before all that it comes after have ended', () => {
@@ -339,7 +48,8 @@ describe('Scheduler', () => {
     'answers "stale" to %d, which names no step',
     (handle) => {
       const scheduler = new Scheduler({ concurrency: 1 })
-      for (const act of ['settle', 'wait', 'resume', 'retry'] as const) expect(scheduler[act](handle, 0)).toBe('stale')
+      for (const act of ['settle', 'wait', 'resume'] as const) expect(scheduler[act](handle)).toBe('stale')
+      expect(scheduler.retry(handle, 0)).toBe('stale')
     },
   )
 
@@ -392,7 +102,67 @@ describe('Scheduler', () => {
     expect(poll(scheduler)).toEqual([waiting])
   })
 
-  it('uses slots again: a million short steps and runs take no more memory than the first', () => {
+  it('gives delayed steps back in order of their times, and those of one time in order of the calls', () => {
+    const scheduler = new Scheduler({ concurrency: 10 })
+    const run = scheduler.openRun('a')
+    const [a, b, c, d] = Array.from({ length: 4 }, () => scheduler.addStep(run))
+    poll(scheduler)
+    for (const [step, at] of [
+      [c, 20],
+      [a, 10],
+      [d, 10],
+      [b, 20],
+    ] as const)
+      scheduler.retry(step, at)
+    expect(poll(scheduler, 30)).toEqual([a, d, c, b])
+  })
+
+  it('tells each deadline that passes of a living step once, in order, and lets the step go on', () => {
+    const scheduler = new Scheduler({ concurrency: 1 })
+    const run = scheduler.openRun('a')
+    const [running, blocked, ended] = [scheduler.addStep(run), scheduler.addStep(run), scheduler.addStep(run)]
+    for (const [step, at] of [
+      [blocked, 5],
+      [running, 5],
+      [running, 3],
+      [ended, 1],
+      [blocked, 9],
+    ] as const)
+      expect(scheduler.expire(step, at)).toBe('settled')
+    scheduler.cancel(ended)
+    expect(scheduler.nextTimer).toBe(3)
+    const out: StepHandle[] = []
+    expect(scheduler.expired(8, out)).toBe(3)
+    expect(out).toEqual([running, blocked, running])
+    expect(scheduler.nextTimer).toBe(9)
+    expect(scheduler.expire(ended, 20)).toBe('stale')
+    expect(poll(scheduler)).toEqual([running])
+  })
+
+  it('tells an old handle of a run from the run that has its slot now', () => {
+    const scheduler = new Scheduler({ concurrency: 1 })
+    const old = scheduler.openRun('a')
+    expect(scheduler.closeRun(old)).toBe('settled')
+    const run = scheduler.openRun('a')
+    expect(scheduler.closeRun(old)).toBe('stale')
+    expect(scheduler.addStep(old)).toBe(-1)
+    expect(poll(scheduler)).toEqual([])
+    const step = scheduler.addStep(run)
+    expect(poll(scheduler)).toEqual([step])
+  })
+
+  it('refuses a dependency of another run and what does not exist, before anything has changed', () => {
+    const scheduler = new Scheduler({ concurrency: 10 })
+    const [run, other] = [scheduler.openRun('a'), scheduler.openRun('a')]
+    const step = scheduler.addStep(run)
+    expect(() => scheduler.addStep(other, [step])).toThrow(RangeError)
+    expect(() => scheduler.addStep(run, [], 1)).toThrow(RangeError)
+    expect(() => scheduler.kind({ needs: [1] })).toThrow(RangeError)
+    expect(() => scheduler.openRun('a', 1, [1])).toThrow(RangeError)
+    expect(poll(scheduler)).toEqual([step])
+  })
+
+  it('uses slots again: 300,000 short steps and their runs take no more memory than the first', () => {
     const scheduler = new Scheduler({ concurrency: 8 })
     const out: StepHandle[] = []
     let now = 0
@@ -416,128 +186,148 @@ describe('Scheduler', () => {
     }
     live(1000)
     const before = process.memoryUsage().arrayBuffers
-    live(1_000_000)
+    live(300_000)
     expect(slotMax).toBeLessThan(64)
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(100_000)
   })
 })
 
-describe('Fairness', () => {
-  /** Lets `count` steps start, one place each, and gives whose they were. */
-  function shares(scheduler: Scheduler, owner: Map<StepHandle, string>, count: number): Map<string, number> {
-    const got = new Map<string, number>()
-    for (let i = 0; i < count; i++) {
-      for (const step of poll(scheduler)) {
-        const of = owner.get(step) ?? '?'
-        got.set(of, (got.get(of) ?? 0) + 1)
-        scheduler.settle(step)
-      }
-    }
-    return got
-  }
-
-  function backlog(
-    scheduler: Scheduler,
-    tenant: string,
-    count: number,
-    owner = new Map<StepHandle, string>(),
-    priority: Priority = 1,
-  ) {
-    const run = scheduler.openRun(tenant, priority)
-    for (let i = 0; i < count; i++) owner.set(scheduler.addStep(run), tenant)
-    return owner
-  }
-
-  it.each([1, 4, 100])(
-    'a tenant with 10,000 ready steps delays the single step of another by one step at most (%i at once)',
-    (concurrency) => {
-      const scheduler = new Scheduler({ concurrency })
-      backlog(scheduler, 'large', 10_000)
-      const under = poll(scheduler)
-      const single = scheduler.addStep(scheduler.openRun('small'))
-      const started: StepHandle[] = []
-      for (const step of under.slice(0, 2)) {
-        scheduler.settle(step)
-        scheduler.poll(0, started)
-      }
-      for (let i = 0; i < 2 && started.length < 2; i++) {
-        scheduler.settle(started[i])
-        scheduler.poll(0, started)
-      }
-      expect(started.slice(0, 2)).toContain(single)
-    },
-  )
-
-  it('among many tenants each comes once in a round, however much the others have', () => {
-    const scheduler = new Scheduler({ concurrency: 1 })
-    const owner = new Map<StepHandle, string>()
-    for (let i = 0; i < 50; i++) backlog(scheduler, `t${i}`, i === 0 ? 10_000 : 20, owner)
-    for (let round = 0; round < 20; round++)
-      expect([...shares(scheduler, owner, 50).values()]).toEqual(Array(50).fill(1))
+describe('A join', () => {
+  /** Ends of the steps before it, in order; then whether it is `blocked`, `ready` or `dropped`. */
+  it.each<[Join, string, 'blocked' | 'ready' | 'dropped']>([
+    ['all', '++', 'blocked'],
+    ['all', '+++', 'ready'],
+    ['all', '-', 'dropped'],
+    ['any', '', 'blocked'],
+    ['any', '--', 'blocked'],
+    ['any', '--+', 'ready'],
+    ['any', '---', 'dropped'],
+    ['settled', '-+', 'blocked'],
+    ['settled', '-+-', 'ready'],
+    [2, '+-', 'blocked'],
+    [2, '+-+', 'ready'],
+    [2, '--', 'dropped'],
+    [0, '', 'ready'],
+    [-1, '', 'ready'],
+    [9, '+++', 'ready'],
+    [9, '-', 'dropped'],
+  ])('%s of three is, after the ends "%s", %s', (join, ends, verdict) => {
+    const scheduler = new Scheduler({ concurrency: 4 })
+    const run = scheduler.openRun('a')
+    const before = Array.from({ length: 3 }, () => scheduler.addStep(run))
+    const step = scheduler.addStep(run, before, 0, join)
+    const after = scheduler.addStep(run, [step])
+    const started = poll(scheduler)
+    const dropped: StepHandle[] = []
+    for (const [i, end] of [...ends].entries()) scheduler.settle(before[i] ?? -1, end === '+', dropped)
+    expect(dropped).toEqual(verdict === 'dropped' ? [step, after] : [])
+    started.push(...poll(scheduler))
+    expect(started.includes(step)).toBe(verdict === 'ready')
+    expect(scheduler.settle(step)).toBe({ ready: 'settled', dropped: 'stale', blocked: 'refused' }[verdict])
   })
 
-  it('weights give shares, fractions too', () => {
-    const scheduler = new Scheduler({ concurrency: 1 })
-    const owner = new Map<StepHandle, string>()
-    const weights = { a: 0.25, b: 1, c: 2.5, d: 4 }
-    for (const [tenant, weight] of Object.entries(weights)) {
-      scheduler.setWeight(tenant, weight)
-      backlog(scheduler, tenant, 5000, owner)
-    }
-    const got = shares(scheduler, owner, 7750)
-    for (const [tenant, weight] of Object.entries(weights)) {
-      expect(Math.abs((got.get(tenant) ?? 0) - weight * 1000)).toBeLessThanOrEqual(weight + 1)
-    }
+  it('counts what has ended before as ended well, and a step named twice as two', () => {
+    const scheduler = new Scheduler({ concurrency: 3 })
+    const run = scheduler.openRun('a')
+    const gone = scheduler.addStep(run)
+    scheduler.cancel(gone)
+    const one = scheduler.addStep(run)
+    const met = scheduler.addStep(run, [gone, one], 0, 1)
+    const twice = scheduler.addStep(run, [one, one, one], 0, 2)
+    expect(poll(scheduler)).toEqual([one, met])
+    scheduler.settle(one)
+    expect(poll(scheduler)).toEqual([twice])
   })
 
-  it('takes a weight for any number of tenants, set before their first run', () => {
-    const scheduler = new Scheduler({ concurrency: 1 })
-    const owner = new Map<StepHandle, string>()
-    for (let i = 0; i < 40; i++) scheduler.setWeight(`t${i}`, 3)
-    for (let i = 0; i < 40; i++) backlog(scheduler, `t${i}`, 10, owner)
-    expect([...shares(scheduler, owner, 120).values()]).toEqual(Array(40).fill(3))
+  it('drops all that can start no more: what comes after one step newest first, then what comes after those', () => {
+    const scheduler = new Scheduler({ concurrency: 3 })
+    const run = scheduler.openRun('a')
+    const root = scheduler.addStep(run)
+    const [a, b, c] = Array.from({ length: 3 }, () => scheduler.addStep(run, [root]))
+    const [ofA, ofC, ofBoth] = [[a], [c], [a, b]].map((after) => scheduler.addStep(run, after))
+    const rescue = scheduler.addStep(run, [root, ofA], 0, 'settled')
+    const dropped: StepHandle[] = []
+    expect(scheduler.settle(root, false, dropped)).toBe('settled')
+    expect(dropped).toEqual([c, b, a, ofC, ofBoth, ofA])
+    expect(poll(scheduler)).toEqual([rescue])
   })
 
-  it('a weight of nothing is still a share', () => {
+  it('drops a chain of 100,000 without a deep stack', () => {
     const scheduler = new Scheduler({ concurrency: 1 })
-    const owner = new Map<StepHandle, string>()
-    scheduler.setWeight('poor', 0)
-    backlog(scheduler, 'poor', 5, owner)
-    backlog(scheduler, 'rich', 1000, owner)
-    expect(shares(scheduler, owner, 505).get('poor')).toBe(5)
+    const run = scheduler.openRun('a')
+    const first = scheduler.addStep(run)
+    for (let i = 0, last = first; i < 100_000; i++) last = scheduler.addStep(run, [last])
+    const dropped: StepHandle[] = []
+    scheduler.cancel(first, dropped)
+    expect(dropped).toHaveLength(100_000)
   })
 
-  it('a tenant that was away saves up nothing', () => {
-    const scheduler = new Scheduler({ concurrency: 1 })
-    const owner = new Map<StepHandle, string>()
-    backlog(scheduler, 'here', 200, owner)
-    shares(scheduler, owner, 100)
-    backlog(scheduler, 'late', 100, owner)
-    expect(shares(scheduler, owner, 20)).toEqual(
-      new Map([
-        ['here', 10],
-        ['late', 10],
-      ]),
-    )
-  })
-
-  it('takes a higher priority first, whoever has it, and within a tenant first come first served', () => {
-    const scheduler = new Scheduler({ concurrency: 1 })
-    const owner = new Map<StepHandle, string>()
-    for (const priority of [2, 1, 0] as const) {
-      for (const tenant of ['a', 'b']) backlog(scheduler, tenant, 3, owner, priority)
-    }
-    const order = [...owner.keys()]
-    const started: StepHandle[] = []
-    for (let i = 0; i < 18; i++) {
-      for (const step of poll(scheduler)) {
-        started.push(step)
-        scheduler.settle(step)
-      }
-    }
-    const [a, b] = [order.slice(12, 15), order.slice(15)]
-    expect(started.slice(0, 6)).toEqual([a[0], b[0], a[1], b[1], a[2], b[2]])
-    expect(started.slice(6, 12).toSorted()).toEqual(order.slice(6, 12).toSorted())
-    expect(started.slice(12).toSorted()).toEqual(order.slice(0, 6).toSorted())
+  it('takes nothing from a step that may already go', () => {
+    const scheduler = new Scheduler({ concurrency: 3 })
+    const run = scheduler.openRun('a')
+    const [a, b] = [scheduler.addStep(run), scheduler.addStep(run)]
+    const any = scheduler.addStep(run, [a, b], 0, 'any')
+    poll(scheduler)
+    scheduler.settle(a)
+    const dropped: StepHandle[] = []
+    scheduler.settle(b, false, dropped)
+    expect(dropped).toEqual([])
+    expect(poll(scheduler)).toEqual([any])
   })
 })
+
+describe('Ranks', () => {
+  it('let the branch with the longest way to the end go first', () => {
+    const scheduler = new Scheduler({ concurrency: 3 })
+    const [slow, quick] = [scheduler.kind({ ms: 1000 }), scheduler.kind({ ms: 10 })]
+    const run = scheduler.openRun('a')
+    const short = scheduler.addStep(run, [], quick)
+    const long = scheduler.addStep(run, [], quick)
+    const middle = scheduler.addStep(run, [], quick)
+    scheduler.addStep(run, [scheduler.addStep(run, [long], slow)], slow)
+    scheduler.addStep(run, [middle], slow)
+    expect(poll(scheduler)).toEqual([long, middle, short])
+  })
+
+  it('follow what was learned, an eighth at a time after the first', () => {
+    const scheduler = new Scheduler({ concurrency: 1 })
+    const [a, b] = [scheduler.kind({ ms: 10 }), scheduler.kind({ ms: 100 })]
+    const fork = () => {
+      const run = scheduler.openRun('a')
+      const [ofA, ofB] = [scheduler.addStep(run, [], a), scheduler.addStep(run, [], b)]
+      const first = inTurn(scheduler, 2)[0]
+      return first === ofA ? 'a' : first === ofB && 'b'
+    }
+    expect(fork()).toBe('b')
+    scheduler.learn(a, 1000)
+    expect(fork()).toBe('a')
+    scheduler.learn(a, 0)
+    expect(fork()).toBe('a')
+    for (let i = 0; i < 24; i++) scheduler.learn(a, 0)
+    expect(fork()).toBe('b')
+  })
+
+  it('do not let a short step wait for ever: every 16th of a tenant is of the next lower rank', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.integer({ min: 0, max: 14 }), { minLength: 1 }), (halvings) => {
+        const scheduler = new Scheduler({ concurrency: 1 })
+        const run = scheduler.openRun('a')
+        const long = scheduler.kind({ ms: 40_000 })
+        const low = halvings.map((n) => scheduler.addStep(run, [], scheduler.kind({ ms: 20_000 / 2 ** n })))
+        for (let i = 0; i < 2000; i++) scheduler.addStep(run, [], long)
+        const started = inTurn(scheduler, 16 * (low.length + 1))
+        expect(started.filter((step) => low.includes(step))).toHaveLength(low.length)
+      }),
+      { seed: 3, numRuns: 50 },
+    )
+  })
+})
+
+/** Lets so many steps go one after the other. */
+function inTurn(scheduler: Scheduler, count: number): StepHandle[] {
+  return Array.from({ length: count }, () => {
+    const [step] = poll(scheduler)
+    scheduler.settle(step ?? -1)
+    return step ?? -1
+  })
+}

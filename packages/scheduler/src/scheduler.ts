@@ -1,408 +1,458 @@
+import { Graph, type Join } from './graph.ts'
+import { Kinds } from './kinds.ts'
+import { Lanes, TOP_BUCKET } from './lanes.ts'
+import { type Limits, Resources } from './resources.ts'
+import { NEWEST, QUEUE, RUN_NEEDS, RUN_STRIDE } from './runs.ts'
+import {
+  BLOCKED,
+  DELAYED,
+  GONE,
+  GRANTED,
+  KIND,
+  NEEDS,
+  NONE,
+  OLDER,
+  QUEUED,
+  RANK,
+  READY,
+  RUN,
+  RUNNING,
+  STATES,
+  STRIDE,
+  TOKENS,
+  WAITING,
+} from './steps.ts'
 import { Timers } from './timers.ts'
 
-/** Names a step until it is settled. A slot number and its generation, so that a late use is noticed. */
-export type StepHandle = number
-/** Names a run until it is closed. */
-export type RunHandle = number
-
-const PRIORITIES = 3
-/** 0 before 1 before 2. */
+/** 0 goes first. */
 export type Priority = 0 | 1 | 2
+/** A run that is open, until `closeRun`. */
+export type RunHandle = number
+/** A step, until it has ended. Handles are not used again. */
+export type StepHandle = number
+export type Resource = number
+export type Kind = number
 
 /**
- * What became of a call that names a step: `stale` when the step has ended or never was, `refused`
- * when it is not in a state that allows the call.
+ * What became of a call: `stale` when the step or run is over (a late or repeated call), `refused` when its state does
+ * not allow it. Neither changes anything.
  */
 export type Settled = 'settled' | 'stale' | 'refused'
 
 export interface SchedulerOptions {
-  /** Steps that may be under way at once. */
+  /** Steps that run at once. */
   concurrency: number
 }
 
-/** A small number that no other living step has: where a caller may keep what belongs to the step. */
-export function slotOf(step: StepHandle): number {
-  return step % SLOTS_MAX
-}
+const MAIN = 0
+const NOTHING: readonly number[] = []
+/** Half octaves of a rank in ms, from 1/16 ms up: the bits of a float32 from its exponent's lowest but 9 up. */
+const LOWEST_HALF_OCTAVE = 246
 
-const FREE = 0
-const BLOCKED = 1
-const READY = 2
-const RUNNING = 3
-const WAITING = 4
-const DELAYED = 5
-/** Cancelled while in a queue: its slot is freed when the queue comes to it. */
-const DROPPED = 6
-
-const SLOTS_MAX = 2 ** 26
-const NONE = -1
-
-/**
- * Decides which step starts next. Pure: it is told what happened and when, and says what to start;
- * it does no I/O, reads no clock and makes no promise. The same calls give the same answers.
- *
- * Ready steps are taken by priority; within one priority tenants take turns by deficit round robin
- * (Shreedhar and Varghese 1995), each by its weight; within a tenant first come, first served.
- *
- * Steps lie in slots of typed arrays that are reused, dependencies in a linked pool of edges; a
- * transition costs the same however much waits.
- */
+/** Says which step starts next. See the README for the order, and for what each promise rests on. */
 export class Scheduler {
   readonly #concurrency: number
+  readonly #kinds = new Kinds()
+  readonly #graph = new Graph(this.#kinds)
+  readonly #steps = this.#graph.steps
+  readonly #runs = this.#graph.runs
+  readonly #lanes = new Lanes(this.#steps)
+  readonly #resources = new Resources()
+  readonly #delays = new Timers((step) => this.#is(step, DELAYED))
+  readonly #deadlines = new Timers((step) => this.#steps.find(step) !== NONE)
+  readonly #tenants = new Map<string, { id: number; queue: number }>()
+  /** The resources that the step at hand needs. */
+  readonly #needs: number[] = []
   #running = 0
-
-  // Steps, by slot.
-  #state = new Uint8Array(64)
-  #generation = new Uint32Array(64)
-  #open = new Int32Array(64) // dependencies that have not ended
-  #edges = new Int32Array(64) // first of the edges to its dependents
-  #run = new Int32Array(64)
-  #next = new Int32Array(64) // next in its ready queue, or in the free list
-  #before = new Int32Array(64) // neighbours in the list of its run's steps
-  #after = new Int32Array(64)
-  #freeStep = NONE
-  #steps = 0
-
-  // Edges, by index.
-  #edgeTo = new Int32Array(64)
-  #edgeNext = new Int32Array(64)
-  #freeEdge = NONE
-  #edgeCount = 0
-
-  // Runs, by slot.
-  #runTenant = new Int32Array(64)
-  #runPriority = new Uint8Array(64)
-  #runFirst = new Int32Array(64)
-  #runOpen = new Uint8Array(64)
-  #runNext = new Int32Array(64)
-  #freeRun = NONE
-  #runs = 0
-
-  // Tenants: queues by tenant * PRIORITIES + priority, and one ring of tenants with ready steps per priority.
-  readonly #tenantIds = new Map<string, number>()
-  #weight = new Float64Array(8)
-  #deficit = new Float64Array(8 * PRIORITIES)
-  #queueHead = new Int32Array(8 * PRIORITIES).fill(NONE)
-  #queueTail = new Int32Array(8 * PRIORITIES)
-  #ringNext = new Int32Array(8 * PRIORITIES)
-  readonly #ringTail = new Int32Array(PRIORITIES).fill(NONE)
-
-  readonly #timers = new Timers()
+  /** Steps that hold their resources and have not started. */
+  #granted = 0
 
   constructor(options: SchedulerOptions) {
     this.#concurrency = options.concurrency
   }
 
-  /** Steps under way. */
+  /** Steps that run now. */
   get running(): number {
     return this.#running
   }
 
-  /** When `poll` has something to do that only time brings; Infinity when nothing waits for time. */
+  /** Bytes of the arrays that hold all this. */
+  get bytes(): number {
+    const timers = this.#delays.bytes + this.#deadlines.bytes
+    return this.#graph.bytes + this.#lanes.bytes + this.#resources.bytes + timers
+  }
+
+  /** When `poll` or `expired` next has something to do without any other call; Infinity for never. */
   get nextTimer(): number {
-    return this.#timers.next
+    return Math.min(this.#delays.next, this.#resources.wakes.next, this.#deadlines.next)
   }
 
-  /** Gives a tenant a share of the turns relative to others; 1 unless set. */
+  /** Share of a tenant beside others of the same priority; 1 for those not named, at least 0.01. */
   setWeight(tenant: string, weight: number): void {
-    // A new tenant may replace the array that it is written to, so it comes first.
-    const index = this.#tenant(tenant)
-    this.#weight[index] = Math.max(weight, 0.01)
+    this.#lanes.setWeight(this.#tenant(tenant).id, Math.max(weight, 0.01))
   }
 
-  openRun(tenant: string, priority: Priority = 1): RunHandle {
-    let run = this.#freeRun
-    if (run === NONE) {
-      run = this.#runs++
-      if (run === this.#runTenant.length) {
-        this.#runTenant = grow(this.#runTenant)
-        this.#runPriority = growBytes(this.#runPriority)
-        this.#runFirst = grow(this.#runFirst)
-        this.#runOpen = growBytes(this.#runOpen)
-        this.#runNext = grow(this.#runNext)
-      }
-    } else {
-      this.#freeRun = this.#runNext[run]
-    }
-    this.#runTenant[run] = this.#tenant(tenant)
-    this.#runPriority[run] = priority
-    this.#runFirst[run] = NONE
-    this.#runOpen[run] = 1
-    return run
+  /** Something that steps share and that has limits: a tenant, an agent, a tool, a model. */
+  resource(limits: Limits): Resource {
+    const resource = this.#resources.add(limits)
+    this.#lanes.addLane(resource)
+    return resource
   }
 
   /**
-   * Adds a step that may start when all of `after` have ended. One that has ended already counts as
-   * met. The graph has no cycle by construction: a step can only depend on steps before it.
+   * New limits from now on. What runs already goes on.
+   *
+   * @param now when given, what a raised rate adds to its bucket is empty then: the bucket holds as much as before.
+   *   Otherwise it is as full as before, as a part of what it can hold, and a lowered rate leaves that part in any case.
    */
-  addStep(run: RunHandle, after: readonly StepHandle[] = []): StepHandle {
-    const step = this.#takeStepSlot()
-    this.#run[step] = run
-    this.#edges[step] = NONE
-    const first = this.#runFirst[run]
-    this.#before[step] = NONE
-    this.#after[step] = first
-    if (first !== NONE) this.#before[first] = step
-    this.#runFirst[run] = step
-    let open = 0
-    for (const handle of after) {
-      const on = this.#slot(handle)
-      if (on === NONE) continue
-      this.#addEdge(on, step)
-      open++
-    }
-    this.#open[step] = open
-    if (open === 0) this.#enqueue(step)
-    else this.#state[step] = BLOCKED
-    return this.#handle(step)
+  setLimits(resource: Resource, limits: Limits, now?: number): void {
+    if (!this.#resources.has(resource)) return
+    this.#resources.setLimits(resource, limits, now)
+    this.#look(resource)
   }
 
-  /** Appends to `out` the steps to start now, and counts them as running. O(what it gives). */
+  /** Steps that use a resource now. */
+  inUse(resource: Resource): number {
+    return this.#resources.has(resource) ? this.#resources.inUse(resource) : 0
+  }
+
+  /** When the buckets of a resource are full again, in ms of the clock of `poll`. */
+  fullAt(resource: Resource): number {
+    return this.#resources.has(resource) ? this.#resources.fullAt(resource) : 0
+  }
+
+  /** Whether any step waits for a resource. */
+  isAwaited(resource: Resource): boolean {
+    return this.#resources.has(resource) && !this.#lanes.isEmpty(resource)
+  }
+
+  /**
+   * Steps of one tool or model.
+   *
+   * @param options `ms` is how long one is thought to last until the first was learned
+   * @throws RangeError when a resource does not exist
+   */
+  kind(options: { ms?: number; needs?: readonly Resource[] } = {}): Kind {
+    return this.#kinds.add(options.ms, this.#resources.list(options.needs ?? NOTHING))
+  }
+
+  /** A step of this kind lasted so long. */
+  learn(kind: Kind, ms: number): void {
+    if (this.#kinds.has(kind)) this.#kinds.learn(kind, ms)
+  }
+
+  /** @throws RangeError when a resource does not exist */
+  openRun(tenant: string, priority: Priority = 1, needs: readonly Resource[] = NOTHING): RunHandle {
+    return this.#runs.open(this.#tenant(tenant).queue + priority, this.#resources.list(needs))
+  }
+
+  /**
+   * Adds a step that may start when enough of `after` have ended. One that is over counts as ended well. The graph has
+   * no cycle by construction: a step can only come after steps that exist.
+   *
+   * @param tokens of models, that it takes from the buckets of its resources
+   * @returns -1, which no step has, when the run is not open
+   * @throws RangeError when a dependency belongs to another run or the kind does not exist
+   */
+  addStep(
+    run: RunHandle,
+    after: readonly StepHandle[] = NOTHING,
+    kind: Kind = 0,
+    join: Join = 'all',
+    tokens = 0,
+  ): StepHandle {
+    if (!this.#kinds.has(kind)) throw new RangeError(`there is no kind ${kind}`)
+    return this.#graph.add(run, after, kind, join, tokens)
+  }
+
+  /**
+   * Appends to `out` the steps to start now, and counts them as running. O(what it gives).
+   *
+   * @param now in ms, of any clock that does not go back
+   */
   poll(now: number, out: StepHandle[]): number {
-    while (this.#timers.next <= now) {
-      const step = this.#slot(this.#timers.take())
-      if (step !== NONE && this.#state[step] === DELAYED) this.#enqueue(step)
+    const before = out.length
+    if (this.#delays.size > 0) this.#enqueueDue(now)
+    if (this.#resources.wakes.size > 0) this.#wake(now)
+    this.#graph.rank()
+    if (this.#graph.fresh.first !== NONE) this.#enqueueFresh()
+    for (;;) {
+      const granted = this.#resources.firstOpen !== 0 && this.#grant(now)
+      const gave = this.#startMain(now, out)
+      if (this.#running >= this.#concurrency || this.#resources.firstOpen === 0 || !(granted || gave)) break
     }
-    let started = 0
-    for (let priority = 0; priority < PRIORITIES; priority++) {
-      while (this.#running < this.#concurrency) {
-        const step = this.#dequeue(priority)
-        if (step === NONE) break
-        this.#state[step] = RUNNING
-        this.#running++
-        started++
-        out.push(this.#handle(step))
-      }
-    }
-    return started
+    return out.length - before
   }
 
   /**
-   * A step has ended for good: what depends on it may start. A step that still waits for others is
-   * `refused`: it ends with its run or after them.
+   * A step has ended for good.
+   *
+   * @param ok whether it ended well; what comes after it by `all` is dropped when not
+   * @param dropped gets the steps that can start no more because of it: they are over
    */
-  settle(handle: StepHandle): Settled {
-    const step = this.#slot(handle)
+  settle(handle: StepHandle, ok = true, dropped?: StepHandle[]): Settled {
+    const step = this.#steps.find(handle)
     if (step === NONE) return 'stale'
-    if (this.#state[step] === BLOCKED) return 'refused'
-    for (let edge = this.#edges[step]; edge !== NONE; edge = this.#edgeNext[edge]) {
-      const to = this.#edgeTo[edge]
-      if (--this.#open[to] === 0) this.#enqueue(to)
-    }
-    this.#forget(step)
+    if ((this.#steps.words[step * STRIDE] & STATES) === BLOCKED) return 'refused'
+    this.#end(step, ok, dropped)
+    return 'settled'
+  }
+
+  /** Ends a step in any state, not well. `dropped` as in `settle`. */
+  cancel(handle: StepHandle, dropped?: StepHandle[]): Settled {
+    const step = this.#steps.find(handle)
+    if (step === NONE) return 'stale'
+    this.#end(step, false, dropped)
     return 'settled'
   }
 
   /** The attempt failed; the step is ready again at `at`. */
   retry(handle: StepHandle, at: number): Settled {
-    const step = this.#slot(handle)
-    if (step === NONE) return 'stale'
-    if (this.#state[step] !== RUNNING) return 'refused'
-    this.#running--
-    this.#state[step] = DELAYED
-    this.#timers.add(at, handle)
-    return 'settled'
+    const settled = this.#move(handle, RUNNING, DELAYED)
+    if (settled === 'settled') this.#delays.add(at, handle)
+    return settled
   }
 
-  /** The step waits for the outside (an approval, a child run) and holds no place among the running. */
+  /** The step waits for the outside (an approval, a child run) and holds neither a place nor a resource. */
   wait(handle: StepHandle): Settled {
-    const step = this.#slot(handle)
-    if (step === NONE) return 'stale'
-    if (this.#state[step] !== RUNNING) return 'refused'
-    this.#running--
-    this.#state[step] = WAITING
-    return 'settled'
+    return this.#move(handle, RUNNING, WAITING)
   }
 
   /** What the step waited for has come: it is ready again. */
   resume(handle: StepHandle): Settled {
-    const step = this.#slot(handle)
+    const step = this.#steps.find(handle)
     if (step === NONE) return 'stale'
-    if (this.#state[step] !== WAITING) return 'refused'
+    if ((this.#steps.words[step * STRIDE] & STATES) !== WAITING) return 'refused'
     this.#enqueue(step)
     return 'settled'
   }
 
-  /** Ends a run and forgets all of its steps; handles of them are stale from now on. */
-  closeRun(run: RunHandle): void {
-    if (this.#runOpen[run] === 0) return
-    this.#runOpen[run] = 0
-    // Edges stay within a run, so none outlives the steps at its ends.
-    while (this.#runFirst[run] !== NONE) this.#forget(this.#runFirst[run])
-    this.#runNext[run] = this.#freeRun
-    this.#freeRun = run
-  }
-
-  #forget(step: number): void {
-    if (this.#state[step] === RUNNING) this.#running--
-    for (let edge = this.#edges[step]; edge !== NONE; ) {
-      const next = this.#edgeNext[edge]
-      this.#edgeNext[edge] = this.#freeEdge
-      this.#freeEdge = edge
-      edge = next
+  /** Ends a run and forgets all of its steps. */
+  closeRun(handle: RunHandle): Settled {
+    const run = this.#runs.find(handle)
+    if (run === NONE) return 'stale'
+    const { words } = this.#steps
+    for (let step = this.#runs.words[run * RUN_STRIDE + NEWEST]; step !== NONE; step = words[step * STRIDE + OLDER]) {
+      const flags = words[step * STRIDE]
+      if ((flags & STATES) === GONE) continue
+      this.#giveBack(step, flags)
+      this.#graph.leave(step)
     }
-    this.#edges[step] = NONE
-    this.#leaveRun(step)
-    if (this.#state[step] === READY) this.#state[step] = DROPPED
-    else this.#releaseStep(step)
+    this.#graph.close(run)
+    return 'settled'
   }
 
-  #leaveRun(step: number): void {
-    const before = this.#before[step]
-    const after = this.#after[step]
-    if (before === NONE) this.#runFirst[this.#run[step]] = after
-    else this.#after[before] = after
-    if (after !== NONE) this.#before[after] = before
+  /** A model used more tokens (or less, below 0) than the step took from the bucket. */
+  correct(resource: Resource, tokens: number): void {
+    if (!this.#resources.has(resource)) return
+    this.#resources.correct(resource, tokens)
+    if (tokens < 0) this.#look(resource)
+  }
+
+  /** Nothing more starts on this resource before `until`, or a later time that was set already: what a 429 with Retry-After asks for. */
+  closeResource(resource: Resource, until: number): void {
+    if (this.#resources.has(resource)) this.#resources.close(resource, until)
+  }
+
+  /** Sets a deadline, which `expired` tells if the step is not over by then. */
+  expire(handle: StepHandle, at: number): Settled {
+    const step = this.#steps.find(handle)
+    if (step === NONE) return 'stale'
+    this.#deadlines.add(at, handle)
+    return 'settled'
+  }
+
+  /** Appends to `out` the steps whose deadline has passed, each deadline once. They go on until they are ended. */
+  expired(now: number, out: StepHandle[]): number {
+    const before = out.length
+    for (let step = this.#deadlines.takeDue(now); step !== NONE; step = this.#deadlines.takeDue(now)) out.push(step)
+    return out.length - before
+  }
+
+  #startMain(now: number, out: StepHandle[]): boolean {
+    const lanes = this.#lanes
+    const { words } = this.#steps
+    let gave = false
+    while (this.#running < this.#concurrency) {
+      const step = lanes.peek(MAIN)
+      if (step === NONE) break
+      gave = true
+      const at = step * STRIDE
+      const state = words[at]
+      if ((state & STATES) === GRANTED) this.#granted--
+      else if (state & NEEDS && !this.#takeAll(step, now)) continue
+      lanes.pop(step)
+      words[at] = (words[at] & ~STATES) | RUNNING
+      this.#running++
+      out.push(this.#steps.handle(step))
+    }
+    return gave
+  }
+
+  /** Takes all that a step needs, or moves it to the lane of the first resource that holds it back. */
+  #takeAll(step: number, now: number): boolean {
+    const tokens = this.#steps.words[step * STRIDE + TOKENS]
+    const count = this.#gather(step)
+    const resources = this.#resources
+    for (let i = 0; i < count; i++) {
+      const resource = this.#needs[i]
+      // Those that wait already come first.
+      if (resources.opensAt(resource, tokens) <= now && this.#lanes.isEmpty(resource)) continue
+      this.#lanes.move(step)
+      this.#putWaiting(resource, step, this.#bucket(step))
+      return false
+    }
+    for (let i = 0; i < count; i++) resources.take(this.#needs[i], tokens, now)
+    return true
+  }
+
+  /**
+   * Gives what is free to steps that wait for it, in each lane's order, and lets them go before all others of their
+   * tenant; at most as many as could start, so that nothing is held for long.
+   */
+  #grant(now: number): boolean {
+    const resources = this.#resources
+    const lanes = this.#lanes
+    const before = this.#granted
+    for (let resource = resources.firstOpen; resource !== 0; resource = resources.firstOpen) {
+      if (this.#granted >= this.#concurrency - this.#running) break
+      resources.shiftOpen()
+      for (;;) {
+        if (this.#granted >= this.#concurrency - this.#running) {
+          this.#look(resource)
+          break
+        }
+        const step = lanes.peek(resource)
+        if (step === NONE) break
+        const tokens = this.#steps.words[step * STRIDE + TOKENS]
+        const opens = resources.opensAt(resource, tokens)
+        if (opens > now) {
+          if (opens !== Number.POSITIVE_INFINITY) resources.wakeAt(resource, opens)
+          break
+        }
+        const count = this.#gather(step)
+        let i = 0
+        while (i < count && resources.opensAt(this.#needs[i], tokens) <= now) i++
+        if (i < count) {
+          lanes.move(step)
+          this.#putWaiting(this.#needs[i], step, TOP_BUCKET)
+          continue
+        }
+        for (i = 0; i < count; i++) resources.take(this.#needs[i], tokens, now)
+        lanes.pop(step)
+        const { words } = this.#steps
+        words[step * STRIDE] = (words[step * STRIDE] & ~STATES) | GRANTED
+        lanes.put(this.#queue(step), step, TOP_BUCKET)
+        this.#granted++
+      }
+    }
+    return this.#granted > before
+  }
+
+  #putWaiting(resource: Resource, step: number, bucket: number): void {
+    this.#lanes.putWaiting(resource, this.#queue(step), step, bucket)
+    this.#resources.open(resource)
+  }
+
+  /** Something may have become free for those that wait for it. */
+  #look(resource: Resource): void {
+    if (!this.#lanes.isEmpty(resource)) this.#resources.open(resource)
+  }
+
+  #end(step: number, ok: boolean, dropped: StepHandle[] | undefined): void {
+    const flags = this.#steps.words[step * STRIDE]
+    this.#giveBack(step, flags)
+    this.#graph.end(step, ok, dropped)
+    const { ready } = this.#graph
+    for (let next = ready.shift(); next !== NONE; next = ready.shift())
+      this.#lanes.put(this.#queue(next), next, this.#bucket(next))
+  }
+
+  /** Gives back what a step holds. */
+  #giveBack(step: number, flags: number): void {
+    const state = flags & STATES
+    if (state === RUNNING) this.#running--
+    else if (state === GRANTED) this.#granted--
+    else return
+    if (flags & NEEDS) this.#release(step)
+  }
+
+  #release(step: number): void {
+    const count = this.#gather(step)
+    for (let i = 0; i < count; i++) {
+      this.#resources.release(this.#needs[i])
+      this.#look(this.#needs[i])
+    }
+  }
+
+  #move(handle: StepHandle, from: number, to: number): Settled {
+    const step = this.#steps.find(handle)
+    if (step === NONE) return 'stale'
+    const at = step * STRIDE
+    const { words } = this.#steps
+    if ((words[at] & STATES) !== from) return 'refused'
+    this.#running--
+    if (words[at] & NEEDS) this.#release(step)
+    words[at] = (words[at] & ~STATES) | to
+    return 'settled'
   }
 
   #enqueue(step: number): void {
-    this.#state[step] = READY
-    const run = this.#run[step]
-    const priority = this.#runPriority[run]
-    const queue = this.#runTenant[run] * PRIORITIES + priority
-    this.#next[step] = NONE
-    if (this.#queueHead[queue] !== NONE) {
-      this.#next[this.#queueTail[queue]] = step
-    } else {
-      this.#queueHead[queue] = step
-      this.#deficit[queue] = 0
-      // The tenant joins the ring at its end.
-      const tail = this.#ringTail[priority]
-      if (tail === NONE) this.#ringNext[queue] = queue
-      else {
-        this.#ringNext[queue] = this.#ringNext[tail]
-        this.#ringNext[tail] = queue
+    const { words } = this.#steps
+    words[step * STRIDE] = (words[step * STRIDE] & ~STATES) | READY
+    this.#lanes.put(this.#queue(step), step, this.#bucket(step))
+  }
+
+  #enqueueDue(now: number): void {
+    for (let step = this.#delays.takeDue(now); step !== NONE; step = this.#delays.takeDue(now))
+      this.#enqueue(this.#steps.find(step))
+  }
+
+  #wake(now: number): void {
+    for (let resource = this.#resources.takeDue(now); resource !== NONE; resource = this.#resources.takeDue(now))
+      this.#look(resource)
+  }
+
+  #enqueueFresh(): void {
+    const { words } = this.#steps
+    const { fresh } = this.#graph
+    for (let step = fresh.shift(); step !== NONE; step = fresh.shift()) {
+      if ((words[step * STRIDE] & STATES) === GONE) {
+        words[step * STRIDE] &= ~QUEUED
+        this.#steps.release(step)
+      } else {
+        this.#lanes.put(this.#queue(step), step, this.#bucket(step))
       }
-      this.#ringTail[priority] = queue
-    }
-    this.#queueTail[queue] = step
-  }
-
-  #dequeue(priority: number): number {
-    for (;;) {
-      const tail = this.#ringTail[priority]
-      if (tail === NONE) return NONE
-      const queue = this.#ringNext[tail]
-      const step = this.#queueHead[queue]
-      if (this.#state[step] === DROPPED) {
-        this.#popQueue(queue, priority, tail)
-        this.#releaseStep(step)
-        continue
-      }
-      if (this.#deficit[queue] < 1) {
-        this.#deficit[queue] += this.#weight[(queue / PRIORITIES) | 0]
-        if (this.#deficit[queue] < 1) {
-          this.#ringTail[priority] = queue
-          continue
-        }
-      }
-      this.#deficit[queue] -= 1
-      const left = this.#popQueue(queue, priority, tail)
-      if (left && this.#deficit[queue] < 1) this.#ringTail[priority] = queue
-      return step
     }
   }
 
-  /** Takes the head of a queue; false when the queue is empty then and has left the ring. */
-  #popQueue(queue: number, priority: number, tail: number): boolean {
-    this.#queueHead[queue] = this.#next[this.#queueHead[queue]]
-    if (this.#queueHead[queue] !== NONE) return true
-    if (tail === queue) this.#ringTail[priority] = NONE
-    else this.#ringNext[tail] = this.#ringNext[queue]
-    return false
+  #bucket(step: number): number {
+    return Math.min(Math.max((this.#steps.words[step * STRIDE + RANK] >>> 22) - LOWEST_HALF_OCTAVE, 0), TOP_BUCKET - 1)
   }
 
-  #addEdge(from: number, to: number): void {
-    let edge = this.#freeEdge
-    if (edge === NONE) {
-      edge = this.#edgeCount++
-      if (edge === this.#edgeTo.length) {
-        this.#edgeTo = grow(this.#edgeTo)
-        this.#edgeNext = grow(this.#edgeNext)
-      }
-    } else {
-      this.#freeEdge = this.#edgeNext[edge]
-    }
-    this.#edgeTo[edge] = to
-    this.#edgeNext[edge] = this.#edges[from]
-    this.#edges[from] = edge
+  /** The step's queue in the main lane. */
+  #queue(step: number): number {
+    return this.#runs.words[this.#steps.words[step * STRIDE + RUN] * RUN_STRIDE + QUEUE]
   }
 
-  #takeStepSlot(): number {
-    const free = this.#freeStep
-    if (free !== NONE) {
-      this.#freeStep = this.#next[free]
-      return free
-    }
-    const step = this.#steps++
-    if (step === SLOTS_MAX) throw new RangeError(`more than ${SLOTS_MAX} steps at once`)
-    if (step === this.#state.length) {
-      this.#state = growBytes(this.#state)
-      const generation = new Uint32Array(this.#generation.length * 2)
-      generation.set(this.#generation)
-      this.#generation = generation
-      this.#open = grow(this.#open)
-      this.#edges = grow(this.#edges)
-      this.#run = grow(this.#run)
-      this.#next = grow(this.#next)
-      this.#before = grow(this.#before)
-      this.#after = grow(this.#after)
-    }
-    return step
+  #gather(step: number): number {
+    const at = step * STRIDE
+    const { words } = this.#steps
+    const run = this.#runs.words[words[at + RUN] * RUN_STRIDE + RUN_NEEDS]
+    return this.#resources.gather(this.#kinds.needs(words[at + KIND]), run, this.#needs)
   }
 
-  #releaseStep(step: number): void {
-    this.#state[step] = FREE
-    // 26 bits of generation beside 26 bits of slot stay an exact integer.
-    this.#generation[step] = (this.#generation[step] + 1) % SLOTS_MAX
-    this.#next[step] = this.#freeStep
-    this.#freeStep = step
+  #is(handle: StepHandle, state: number): boolean {
+    const step = this.#steps.find(handle)
+    return step !== NONE && (this.#steps.words[step * STRIDE] & STATES) === state
   }
 
-  #handle(step: number): StepHandle {
-    return this.#generation[step] * SLOTS_MAX + step
-  }
-
-  #slot(handle: StepHandle): number {
-    const step = slotOf(handle)
-    if (step >= this.#steps || this.#generation[step] !== Math.floor(handle / SLOTS_MAX)) return NONE
-    const state = this.#state[step]
-    return state === FREE || state === DROPPED ? NONE : step
-  }
-
-  #tenant(name: string): number {
-    const known = this.#tenantIds.get(name)
-    if (known !== undefined) return known
-    const tenant = this.#tenantIds.size
-    this.#tenantIds.set(name, tenant)
-    if (tenant === this.#weight.length) {
-      this.#weight = growFloats(this.#weight)
-      this.#deficit = growFloats(this.#deficit)
-      const head = new Int32Array(this.#queueHead.length * 2).fill(NONE)
-      head.set(this.#queueHead)
-      this.#queueHead = head
-      this.#queueTail = grow(this.#queueTail)
-      this.#ringNext = grow(this.#ringNext)
-    }
-    this.#weight[tenant] = 1
+  #tenant(name: string): { id: number; queue: number } {
+    const known = this.#tenants.get(name)
+    if (known) return known
+    const id = this.#tenants.size
+    const tenant = { id, queue: this.#lanes.addTenant(id) }
+    this.#tenants.set(name, tenant)
     return tenant
   }
-}
-
-function grow(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
-  const larger = new Int32Array(array.length * 2)
-  larger.set(array)
-  return larger
-}
-
-function growBytes(array: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const larger = new Uint8Array(array.length * 2)
-  larger.set(array)
-  return larger
-}
-
-function growFloats(array: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
-  const larger = new Float64Array(array.length * 2)
-  larger.set(array)
-  return larger
 }

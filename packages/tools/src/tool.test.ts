@@ -48,6 +48,11 @@ describe('tool', () => {
     ['a name with a slash', { name: 'a/b' }],
     ['a name that begins with a dot', { name: '.a' }],
     ['an effect that is none', { effect: 'twice' as 'once' }],
+    [
+      'retries of an error that there is not',
+      { retries: { 'tool.broke': {} } as ToolOptions<string, typeof open, typeof open>['retries'] },
+    ],
+    ['retries without a pause', { retries: { 'tool.failed': { baseMs: 0 } } }],
     ['reconcile where a repeat is harmless', { reconcile: async () => undefined }],
   ])('refuses %s when it is defined, naming the tool', (_, change) => {
     const define = () => tool({ ...valid, ...change })
@@ -58,7 +63,8 @@ describe('tool', () => {
   it('tries a tool whose effect must not repeat once, others three times, each for five minutes, unless told otherwise', () => {
     expect(pay).toMatchObject({ attempts: 1, timeoutMs: 300_000 })
     expect(tool(valid)).toMatchObject({ attempts: 3, timeoutMs: 300_000 })
-    expect(tool({ ...valid, attempts: 7, timeoutMs: 50 })).toMatchObject({ attempts: 7, timeoutMs: 50 })
+    const own = { attempts: 7, timeoutMs: 50, deadlineMs: 90, retries: { 'step.timeout': false } } as const
+    expect(tool({ ...valid, ...own })).toMatchObject(own)
   })
 
   it('publishes what it is, with a hash that changes with its code and with its schema', () => {

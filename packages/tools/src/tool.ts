@@ -1,7 +1,9 @@
 import { hash } from 'node:crypto'
 import {
   type Effect,
+  type ErrorCode,
   effect,
+  errorCatalog,
   type Issue,
   type Json,
   type JsonSchema,
@@ -23,6 +25,17 @@ export interface ToolContext {
   tenant: string
 }
 
+/** How attempts that fail in one way are repeated: after a random time below `baseMs * 2 ** (attempt - 1)`, at most `capMs`. */
+export interface Backoff {
+  baseMs?: number
+  capMs?: number
+  /** Attempts in all, where it is not the step's own number. */
+  attempts?: number
+}
+
+/** By the error's code; `false` for never. */
+export type Retries = Partial<Record<ErrorCode, Backoff | false>>
+
 export interface ToolOptions<Name extends string, Input extends z.ZodType, Output extends z.ZodType> {
   /** Letters, digits, `.`, `_` and `-`; by habit `noun.verb`. */
   name: Name
@@ -38,8 +51,12 @@ export interface ToolOptions<Name extends string, Input extends z.ZodType, Outpu
   declassifies?: readonly Label[]
   /** Milliseconds that one attempt may take; five minutes unless given. */
   timeoutMs?: number
+  /** Milliseconds that the step may take from its first attempt on, with all attempts and the pauses between. */
+  deadlineMs?: number
   /** Attempts in all; three unless given, one for effect `once`. */
   attempts?: number
+  /** How attempts are repeated by the code of their error, where it is not as usual: `{'step.timeout': false}`. */
+  retries?: Retries
   run: (input: z.output<Input>, context: ToolContext) => Promise<z.input<Output>> | z.input<Output>
   /** For effect `once` after a crash: finds out whether it happened, by its idempotency key. */
   reconcile?: (context: ToolContext) => Promise<z.input<Output> | undefined>
@@ -59,7 +76,9 @@ export interface Tool<
   readonly labels: readonly Label[]
   readonly declassifies: readonly Label[]
   readonly timeoutMs: number
+  readonly deadlineMs: number | undefined
   readonly attempts: number
+  readonly retries: Retries | undefined
   readonly manifest: ToolManifest
   /** Checks an input against the schema and gives what `execute` takes; throws `input.invalid`. */
   prepare: (input: Json) => unknown
@@ -94,6 +113,12 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
       `tool "${options.name}": only a tool with effect "once" needs reconcile`,
     )
   }
+  for (const [code, backoff] of Object.entries(options.retries ?? {})) {
+    const problem = !Object.hasOwn(errorCatalog, code)
+      ? `"${code}" is no error code; the common ones are tool.failed, step.timeout, rate.limited`
+      : backoff && problemOf(backoff)
+    if (problem) throw new MusterError('definition.invalid', `tool "${options.name}": retries: ${problem}`)
+  }
   const { reconcile } = options
   const describe = {
     name: options.name,
@@ -122,6 +147,8 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     input: options.input,
     output: options.output,
     timeoutMs: options.timeoutMs ?? 300_000,
+    deadlineMs: options.deadlineMs,
+    retries: options.retries,
     attempts: options.attempts ?? (options.effect === 'once' ? 1 : 3),
     manifest: { ...describe, hash: hash('sha256', JSON.stringify([describe, String(options.run)]), 'hex') },
     prepare,
@@ -136,6 +163,12 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
         return value === undefined ? undefined : JSON.parse(output(value))
       }),
   }
+}
+
+function problemOf({ baseMs = 1, capMs = 1, attempts = 1 }: Backoff): string | undefined {
+  return baseMs > 0 && capMs > 0 && Number.isInteger(attempts) && attempts > 0
+    ? undefined
+    : 'baseMs and capMs are above 0, attempts is a whole number above 0'
 }
 
 /** The schema as JSON Schema 2020-12; what it cannot express (a transform, say) is left open. */

@@ -9,6 +9,8 @@ import type { Place, Sample, Task } from './subject.ts'
 
 export interface BenchOptions {
   quick: boolean
+  /** Whether other systems are measured beside. */
+  peers: boolean
   /** Factor on the length of samples and of backlogs. */
   size: number
   /** Folder for CPU profiles of the worker. */
@@ -73,6 +75,21 @@ export class Bench {
     const child = await Child.start(subject, options, execArgv)
     this.#children.add(child)
     return child
+  }
+
+  /** Other systems doing the same, where they are asked for and can be had here. */
+  async peers(plan: 'chain' | 'fan', inFlight: number): Promise<Contender[]> {
+    if (!this.options.peers) return []
+    const names = { restate: 'Restate, one server', dbos: 'DBOS, PostgreSQL' } as const
+    const found: Contender[] = []
+    for (const subject of ['restate', 'dbos'] as const) {
+      try {
+        found.push({ name: names[subject], child: await this.start(subject, { plan, inFlight }) })
+      } catch (error) {
+        this.options.log(`${subject} is left out: ${error instanceof Error ? error.message.split('\n')[0] : error}`)
+      }
+    }
+    return found
   }
 
   /**

@@ -11,8 +11,8 @@ function log(line: string): void {
   process.stderr.write(`${line}\n`)
 }
 
-async function run({ only, quick, json, size, prof }: Options): Promise<void> {
-  const bench = new Bench({ quick, size, prof, log })
+async function run({ only, quick, json, peers, size, prof }: Options): Promise<void> {
+  const bench = new Bench({ quick, peers, size, prof, log })
   const interrupted = (signal: NodeJS.Signals) => {
     log(`\n${signal}: stopping what was started`)
     bench.close().finally(() => process.exit(signal === 'SIGINT' ? 130 : 143))

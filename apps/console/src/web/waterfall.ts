@@ -19,6 +19,7 @@ const glyphs: Record<Span['status'], string> = {
   failed: '✗',
   denied: '⊘',
   cancelled: '∅',
+  skipped: '↷',
   running: '●',
   waiting: '◔',
 }

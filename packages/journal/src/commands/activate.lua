@@ -5,15 +5,16 @@
   KEYS  1 pending activations
         then per run: queued record, run hash, log stream, inbox
   ARGV  1 tag of the partition   2 how many entries a journal may have to be given whole
-        then per run: run id
-  Gives per run {} when there is nothing to do (no such run, ended, or parked with an empty inbox),
+        then per run: run id, job for which it is taken ('' for none)
+  Gives per run {} when there is nothing to do (no such run, ended, parked with an empty inbox, or held for another
+  job, which BullMQ gives to a worker until the run has ended or parked),
   else {epoch, seq, head, meta, records of the log, messages in the inbox}; no records of a longer journal.
 ]]
 --@include queued
 local reply = {}
-for i = 3, #ARGV do
-  local id = ARGV[i]
-  local k = 2 + 4 * (i - 3)
+local k = 2
+for i = 3, #ARGV, 2 do
+  local id, job = ARGV[i], ARGV[i + 1]
   local queued, run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local hold = {}
   redis.call('ZREM', KEYS[1], id)
@@ -22,7 +23,8 @@ for i = 3, #ARGV do
     local head, bytes, content = expand(ARGV[1], id, record)
     local fields = {'e', head .. ' ' .. bytes, 'c', content}
     redis.call('XADD', log, '1-0', unpack(fields))
-    redis.call('HSET', run, 'status', 'running', 'epoch', 1, 'seq', 1, 'head', head, 'activation', 1, 'meta', bytes)
+    redis.call('HSET', run, 'status', 'running', 'epoch', 1, 'seq', 1, 'head', head, 'activation', 1, 'meta', bytes,
+      'job', job)
     redis.call('DEL', queued)
     local shape = shapeKey(ARGV[1], record)
     if redis.call('HINCRBY', shape, 'uses', -1) <= 0 then
@@ -30,18 +32,19 @@ for i = 3, #ARGV do
     end
     hold = {1, 1, head, bytes, {{'1-0', fields}}, redis.call('LLEN', inbox)}
   else
-    local now = redis.call('HMGET', run, 'status', 'seq', 'head', 'meta')
+    local now = redis.call('HMGET', run, 'status', 'seq', 'head', 'meta', 'job')
     local status = now[1]
     local mail = redis.call('LLEN', inbox)
     local idle = not status or status == 'succeeded' or status == 'failed' or status == 'cancelled'
-      or (status == 'waiting' and mail == 0)
+      or (status == 'waiting' and mail == 0) or (status == 'running' and job ~= '' and now[5] ~= job and now[5] ~= '')
     if not idle then
       local epoch = redis.call('HINCRBY', run, 'epoch', 1)
-      redis.call('HSET', run, 'status', 'running')
+      redis.call('HSET', run, 'status', 'running', 'job', job)
       local seq = tonumber(now[2])
       hold = {epoch, seq, now[3], now[4], seq <= tonumber(ARGV[2]) and redis.call('XRANGE', log, '-', '+') or {}, mail}
     end
   end
   reply[#reply + 1] = hold
+  k = k + 4
 end
 return reply

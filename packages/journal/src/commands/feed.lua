@@ -11,7 +11,8 @@
   KEYS  1 pending activations   2 BullMQ's waiting list   3 state of the feed   4 weights
         5-7 turns of the priority classes
   ARGV  1 tag of the partition   2 now (ms)   3 window, or 0 for the one that workers told last
-  Gives {shapes, runs}: the texts of the shapes of the runs taken, then id and number of shape (from 1) for each run.
+  Gives {shapes, runs, window}: the texts of the shapes of the runs taken, then id and number of shape (from 1) for
+  each run, then the window.
 ]]
 --@include queued
 local EVERY = 16
@@ -26,7 +27,11 @@ if window == 0 then
 elseif tostring(window) ~= state[1] then
   redis.call('HSET', KEYS[3], 'window', window)
 end
-local room = window - redis.call('LLEN', KEYS[2]) - redis.call('ZCOUNT', KEYS[1], now - ON_ITS_WAY_MS, '+inf')
+local room = window - redis.call('ZCOUNT', KEYS[1], now - ON_ITS_WAY_MS, '+inf')
+for _, job in ipairs(redis.call('LRANGE', KEYS[2], 0, window)) do
+  -- A job's id ends with how many runs it has besides its first.
+  room = room - 1 - (tonumber(string.match(job, '%+(%d+)$')) or 0)
+end
 local virtual = {tonumber(state[2] or 0), tonumber(state[3] or 0), tonumber(state[4] or 0)}
 -- How many places higher classes got since a lower one that waits got its last.
 local passed = {0, tonumber(state[5] or 0), tonumber(state[6] or 0)}
@@ -127,4 +132,4 @@ if changed then
   redis.call('HSET', KEYS[3], 'virtual0', text(virtual[1]), 'virtual1', text(virtual[2]), 'virtual2', text(virtual[3]),
     'passed1', passed[2], 'passed2', passed[3])
 end
-return {texts, taken}
+return {texts, taken, window}

@@ -1,3 +1,5 @@
+import { dbos } from '../peers/dbos.ts'
+import { restate } from '../peers/restate.ts'
 import { bullmqBacklog, bullmqEnqueue, musterBacklog, musterEnqueue } from './backlog.ts'
 import { bullmqChain, bullmqFlow, bullmqProgress } from './bullmq.ts'
 import { muster } from './muster.ts'
@@ -16,4 +18,6 @@ export const subjects = {
   'bullmq-enqueue': bullmqEnqueue,
   'raw-append': rawAppend,
   policy,
+  restate,
+  dbos,
 }

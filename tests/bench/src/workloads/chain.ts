@@ -40,11 +40,12 @@ export async function chain(bench: Bench): Promise<Row[]> {
   const job = await bullmq('bullmq-chain', EVERY_STEP_A_JOB)
   const append = await raw(1, 'raw: one Lua call per append, 100 chains')
   const core = [data, strict, job, append]
+  const peers = await bench.peers('chain', IN_FLIGHT)
   if (quick) {
     // A sample must last for several generations of runs; in twenty seconds that leaves room for these.
-    const rows = rowsBetween(await bench.rounds('W1', core, { ms: 350 * size }))
+    const rows = rowsBetween(await bench.rounds('W1', [...core, ...peers], { ms: 350 * size }))
     await bench.stop()
-    return [...rows(data, [job, append]), ...rows(strict, [job, append])]
+    return [...rows(data, [job, append, ...peers]), ...rows(strict, [job, append, ...peers])]
   }
   const always = await bench.place('always')
   const code = await muster('chain-code', 'ahead')
@@ -54,14 +55,14 @@ export async function chain(bench: Bench): Promise<Row[]> {
   const batch = await raw(100, 'raw: one Lua call for 100 appends')
   const jobAlways = await bullmq('bullmq-chain', `${EVERY_STEP_A_JOB}, appendfsync always`, always)
   const rows = rowsBetween(
-    await bench.rounds('W1', [...core, code, dataAlways, strictAlways, progress, batch, jobAlways]),
+    await bench.rounds('W1', [...core, code, dataAlways, strictAlways, progress, batch, jobAlways, ...peers]),
   )
   await bench.stop()
   return [
-    ...rows(data, [job, progress, append, batch]),
+    ...rows(data, [job, progress, append, batch, ...peers]),
     ...rows(code, [job, data]),
     ...rows(dataAlways, [jobAlways, data]),
-    ...rows(strict, [job, progress, append, batch]),
+    ...rows(strict, [job, progress, append, batch, ...peers]),
     ...rows(strictAlways, [jobAlways, strict]),
   ]
 }

@@ -6,12 +6,14 @@ export async function fanOut(bench: Bench): Promise<Row[]> {
   const { place, admin: empty } = await bench.place()
   const muster = (plan: 'fan' | 'fan-code') =>
     bench.start('muster', { ...place, plan, inFlight: 1, outcomes: 'ahead' as const })
-  const [data, code, flow] = await bench.rounds('W2', [
+  const peers = await bench.peers('fan', 1)
+  const [data, code, flow, ...others] = await bench.rounds('W2', [
     { name: 'plan as data', child: await muster('fan'), empty },
     { name: 'plan as code', child: await muster('fan-code'), empty },
     { name: 'BullMQ FlowProducer', child: await bench.start('bullmq-flow', { ...place, inFlight: 1 }), empty },
+    ...peers,
   ])
   await bench.stop()
   const what = { workload: 'W2', unit: 'steps/s' }
-  return data && code && flow ? [...rowsOf(what, data, [flow]), ...rowsOf(what, code, [flow])] : []
+  return data && code && flow ? [...rowsOf(what, data, [flow, ...others]), ...rowsOf(what, code, [flow])] : []
 }

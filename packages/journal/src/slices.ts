@@ -1,0 +1,65 @@
+import type { Journal } from './journal.ts'
+
+/** What a worker asks of a limit that holds over all workers. */
+export interface SliceRequest {
+  /** The limit's name, the same in all workers. */
+  limit: string
+  /** Places in all; 0 where they are not limited. */
+  places: number
+  /** Parts into which its rates can be divided, 0 where there is none: each has to hold one request. */
+  shares: number
+  /** In how long a burst is earned, ms. */
+  burstMs: number
+  /** How long one keeps what cannot be divided, ms. */
+  turnMs: number
+  /** Places in use. */
+  used: number
+  /** Whether more could be used than is held. */
+  wants: boolean
+  /** What the worker goes by now. */
+  held: { places: number; shares: number }
+}
+
+export interface Slice {
+  places: number
+  shares: number
+  /** Nobody has used it for as long as a burst takes, so that it is full. */
+  fresh: boolean
+}
+
+/** Leases slices to a worker until `leaseMs` from now, in one round trip; calls of one worker must not overlap. */
+export async function leaseSlices(
+  { redis, partitions: [{ keys }] }: Journal,
+  worker: string,
+  leaseMs: number,
+  requests: readonly SliceRequest[],
+): Promise<Slice[]> {
+  const slices = await redis.musterLease(
+    requests.length,
+    ...requests.map(({ limit }) => keys.slices(limit)),
+    worker,
+    leaseMs,
+    ...requests.flatMap(({ places, shares, burstMs, turnMs, used, wants, held }) => [
+      places,
+      shares,
+      burstMs,
+      turnMs,
+      used,
+      wants ? 1 : 0,
+      held.places,
+      held.shares,
+    ]),
+  )
+  return slices.map(([places, shares, fresh]) => ({ places, shares, fresh: fresh === 1 }))
+}
+
+/** Gives slices back; `full` where nothing was used of them for as long as a burst takes. */
+export async function releaseSlices(
+  { redis, partitions: [{ keys }] }: Journal,
+  worker: string,
+  slices: readonly { limit: string; full: boolean }[],
+): Promise<void> {
+  const pipeline = redis.pipeline()
+  for (const { limit, full } of slices) pipeline.hdel(keys.slices(limit), worker, ...(full ? ['.'] : []))
+  await pipeline.exec()
+}

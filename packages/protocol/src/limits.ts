@@ -1,0 +1,31 @@
+import { z } from 'zod'
+
+const rate = z.number().positive().max(1e9)
+const places = {
+  /** Steps at once. */
+  concurrency: z.number().int().positive().max(1_000_000).optional(),
+  requestsPerMinute: rate.optional(),
+  /** How much may come at once after a pause, as the time in which it is earned; 10,000 ms unless given. */
+  burstMs: z.number().positive().max(3_600_000).optional(),
+}
+const withoutTokens = z.strictObject(places)
+const withTokens = z.strictObject({ ...places, tokensPerMinute: rate.optional() })
+
+/**
+ * Limits by what they hold for, over all workers together: `tenant:<name>`, `agent:<name>`, `plan:<name>` (steps of its
+ * runs), `tool:<name>` or `model:<route>`. `*` instead of a name is for every other one of its class, each on its own.
+ */
+export const limitsByName = z.record(z.string().max(256), withTokens).superRefine((limits, context) => {
+  for (const [name, value] of Object.entries(limits)) {
+    const [, kind] = /^(tenant|agent|plan|tool|model):./.exec(name) ?? []
+    if (kind === undefined)
+      context.addIssue({
+        code: 'custom',
+        path: [name],
+        message: 'a name is tenant:, agent:, plan:, tool: or model: and then which one, or *',
+      })
+    else if (kind === 'tool' && !withoutTokens.safeParse(value).success)
+      context.addIssue({ code: 'custom', path: [name, 'tokensPerMinute'], message: 'a tool uses no tokens' })
+  }
+})
+export type LimitsByName = Readonly<z.infer<typeof limitsByName>>

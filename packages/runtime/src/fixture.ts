@@ -1,0 +1,91 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { loadPolicies } from '@muster/governance'
+import { Journal, type NewRun } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import type { Models } from '@muster/models'
+import { type Entry, type Json, newId } from '@muster/protocol'
+import type { App } from '@muster/sdk'
+import { type RedisService, startRedis } from '@muster/stack'
+import { startWorker, type WorkerOptions } from './worker.ts'
+
+let started: { redis: Promise<RedisService>; dir: string } | undefined
+let namespaces = 0
+
+/** One Redis for the tests of a file. */
+async function theRedis(): Promise<RedisService> {
+  if (!started) {
+    const dir = mkdtempSync(join(tmpdir(), 'muster-runtime-'))
+    started = { redis: startRedis({ dir }), dir }
+  }
+  return started.redis
+}
+
+export async function stopRedis(): Promise<void> {
+  if (!started) return
+  const redis = await started.redis
+  await redis.stop()
+  rmSync(started.dir, { recursive: true })
+}
+
+/** Creates a run of a plan that the worker carries, or of one as data. */
+export type Start = (plan: string | { steps: Json }, extra?: Partial<NewRun>) => Promise<string>
+
+/** A worker and its journal in a namespace of their own, where every step is permitted. */
+export async function withWorker<T>(
+  app: App,
+  extra: Partial<WorkerOptions>,
+  work: (journal: Journal, start: Start, options: WorkerOptions) => Promise<T>,
+): Promise<T> {
+  const redis = await theRedis()
+  const namespace = `runtime${namespaces++}`
+  const journal = await Journal.open({ url: redis.url, namespace })
+  const options: WorkerOptions = {
+    redisUrl: redis.url,
+    namespace,
+    app,
+    policy: loadPolicies([{ file: 'all', text: 'permit (principal, action, resource);' }], app.manifest),
+    // Neither is reached by most plans: no model, no large content, no archive.
+    models: {} as Models,
+    memory: { blobs: {} } as Memory,
+    concurrency: 4,
+    lockMs: 5000,
+    journalTtlS: 60,
+    archive: false,
+    ...extra,
+  }
+  const worker = await startWorker(options)
+  const start: Start = async (plan, more = {}) => {
+    const definition =
+      typeof plan === 'string'
+        ? { kind: 'plan' as const, name: plan, version: '1', hash: '' }
+        : { kind: 'plan' as const, name: 'inline', version: 'inline', hash: '' }
+    const run = { run: newId(), tenant: 't', definition, by: { key: 'k', user: 'u' }, labels: [], limits: {}, ...more }
+    await journal.create(run, typeof plan === 'string' ? { input: {} } : { input: {}, plan }, {
+      offload: async () => {},
+    })
+    return run.run
+  }
+  try {
+    return await work(journal, start, options)
+  } finally {
+    await worker.close(0)
+    await journal.close()
+  }
+}
+
+/** A run's entries, up to its end. */
+export async function entries(journal: Journal, run: string): Promise<Entry[]> {
+  const all: Entry[] = []
+  for await (const { bytes } of journal.follow(run, 0, AbortSignal.timeout(30_000))) {
+    const entry: Entry = JSON.parse(bytes)
+    all.push(entry)
+    if (entry.type === 'run.ended') break
+  }
+  return all
+}
+
+export async function ended(journal: Journal, run: string): Promise<Entry | undefined> {
+  return (await entries(journal, run)).at(-1)
+}
