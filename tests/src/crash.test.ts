@@ -8,7 +8,7 @@ let harness: Harness
 let muster: Harness['muster']
 
 beforeAll(async () => {
-  harness = await startHarness()
+  harness = await startHarness({ MUSTER_PARTITIONS: '3' })
   muster = harness.muster
 })
 afterEach(() => harness.killWorkers())

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { LLMock } from '@copilotkit/aimock'
 import { openMemory } from '@muster/memory'
-import type { Run } from '@muster/protocol'
+import { type Run, readConfig } from '@muster/protocol'
 import { createMuster, type Muster } from '@muster/sdk'
 import { type ApiKey, createServer, newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
@@ -45,9 +45,12 @@ export interface Harness {
 }
 
 /** Everything real on free ports: Redis, DynamoDB, a model server and the HTTP API; workers as asked for. */
-export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness> {
+export async function startHarness(
+  env: NodeJS.ProcessEnv = {},
+  options: { redis?: (options: { dir: string }) => Promise<{ url: string; stop(): Promise<void> }> } = {},
+): Promise<Harness> {
   const dir = mkdtempSync(join(tmpdir(), 'muster-test-'))
-  let redis = await startRedis({ dir: join(dir, 'redis') })
+  let redis: { url: string; stop(): Promise<void> } = await (options.redis ?? startRedis)({ dir: join(dir, 'redis') })
   const dynamo = await startDynamo({})
   const model = await startModel()
   const memory = await openMemory({ table: 'muster', endpoint: dynamo.endpoint ?? '' })
@@ -55,7 +58,15 @@ export async function startHarness(env: NodeJS.ProcessEnv = {}): Promise<Harness
   const keys: { key: string; stored: ApiKey }[] = ['acme', 'other'].map((tenant) =>
     newApiKey({ id: `${tenant}-key`, tenant, user: `${tenant}-user`, roles: tenant === 'acme' ? ['*'] : [] }),
   )
-  const server = await createServer({ redisUrl: redis.url, namespace, memory, keys: keys.map(({ stored }) => stored) })
+  const config = readConfig(env)
+  const server = await createServer({
+    redisUrl: redis.url,
+    namespace,
+    partitions: config.MUSTER_PARTITIONS,
+    memory,
+    keys: keys.map(({ stored }) => stored),
+    replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
+  })
   const url = await server.listen('127.0.0.1', 0)
   const [{ key }, { key: strangersKey }] = keys as [(typeof keys)[0], (typeof keys)[0]]
   const effectsFile = join(dir, 'effects.jsonl')

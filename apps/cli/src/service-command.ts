@@ -27,9 +27,11 @@ export async function serverCommand(config: Config): Promise<Service> {
   const server = await createServer({
     redisUrl,
     namespace: config.MUSTER_NAMESPACE,
+    partitions: config.MUSTER_PARTITIONS,
     memory,
     keys: readKeys(keysFile),
     weights: config.MUSTER_WEIGHTS,
+    replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     log,
   })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)

@@ -1,5 +1,5 @@
 import swagger from '@fastify/swagger'
-import { Journal } from '@muster/journal'
+import { Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import { BODY_BYTES_MAX, definitionManifest, MusterError, toolManifest } from '@muster/protocol'
 import { RunReader } from '@muster/runtime'
@@ -18,10 +18,14 @@ import { batchRoute } from './runs-batch.ts'
 export interface ServerOptions {
   redisUrl: string
   namespace: string
+  /** Parts that the runs are spread over; see `JournalOptions`. */
+  partitions?: number | undefined
   memory: Memory
   keys: readonly ApiKey[]
   /** Tenants' shares of the backlog; see `WorkerOptions.weights`. */
   weights?: Readonly<Record<string, number>> | undefined
+  /** Replicas that must have a write before it counts as durable; see `JournalOptions`. */
+  replication?: ReplicationOptions | undefined
   log?: FastifyBaseLogger
 }
 
@@ -30,7 +34,10 @@ export async function createServer(
   options: ServerOptions,
 ): Promise<{ listen(host: string, port: number): Promise<string>; close(): Promise<void> }> {
   const { memory } = options
-  const journal = await Journal.open({ url: options.redisUrl, namespace: options.namespace, failFast: true })
+  const { redisUrl: url, namespace, partitions, replication, log } = options
+  const journal = await Journal.open({ url, namespace, partitions, replication, failFast: true })
+  const { safe, text } = await journal.durability()
+  log?.[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
   const findKey = keyFinder(options.keys)
   const keys = new WeakMap<FastifyRequest, ApiKey>()
@@ -47,7 +54,7 @@ export async function createServer(
   }
   const app = fastify({
     bodyLimit: BODY_BYTES_MAX,
-    ...(options.log ? { loggerInstance: options.log } : { logger: false }),
+    ...(log ? { loggerInstance: log } : { logger: false }),
     forceCloseConnections: true,
     // A line for every poll of every client tells nobody anything; failures are logged where they are answered.
     logController: new LogController({ disableRequestLogging: true }),

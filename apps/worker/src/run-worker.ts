@@ -28,6 +28,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   const worker = await startWorker({
     redisUrl: config.REDIS_URL,
     namespace: config.MUSTER_NAMESPACE,
+    partitions: config.MUSTER_PARTITIONS,
     app,
     policy,
     models: modelsOf(config),
@@ -36,6 +37,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     lockMs: config.MUSTER_LOCK_MS,
     journalTtlS: config.MUSTER_JOURNAL_TTL_S,
     weights: config.MUSTER_WEIGHTS,
+    replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     limits: config.MUSTER_LIMITS,
     outcomes: config.MUSTER_OUTCOMES,
     archive: config.MUSTER_ARCHIVE === 'on',

@@ -5,15 +5,15 @@ import { newId } from '@muster/protocol'
 import { type RedisService, startRedis } from '@muster/stack'
 import { Worker } from 'bullmq'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { Activations } from './activations.ts'
 import { type Activation, QUEUE } from './feeder.ts'
+import { Intake } from './intake.ts'
 import { Journal } from './journal.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'muster-activations-'))
 let redis: RedisService
 let journal: Journal
 let namespaces = 0
-const open: Activations[] = []
+const open: Intake[] = []
 
 beforeAll(async () => {
   redis = await startRedis({ dir })
@@ -57,7 +57,7 @@ interface Call {
 function worker(concurrency: number, { lockMs = 30_000 } = {}) {
   const calls: Call[] = []
   const errors: Error[] = []
-  const activations = new Activations(journal, {
+  const activations = new Intake(journal, {
     concurrency,
     lockMs,
     process: (run, _definition, job) =>
@@ -86,7 +86,7 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 2))
 }
 
-const jobs = () => journal.queue.getJobCountByTypes('waiting', 'active', 'delayed')
+const jobs = () => journal.partitions[0].queue.getJobCountByTypes('waiting', 'active', 'delayed')
 
 describe('activations', () => {
   it('gives each of many runs once to workers that come and go under load, and none more than its places', async () => {
@@ -151,9 +151,9 @@ describe('activations', () => {
 
   it('takes up what a worker that died held, as the same job', async () => {
     const runs = await queue(3)
-    await journal.feeder.feed(32)
+    await journal.partitions[0].feeder.feed(32)
     const dead = new Worker<Activation>(QUEUE, null, {
-      prefix: journal.keys.tag,
+      prefix: journal.partitions[0].keys.tag,
       connection: journal.redis,
       lockDuration: 100,
       skipVersionCheck: true,
@@ -183,7 +183,7 @@ describe('activations', () => {
     const [run = ''] = await queue(1)
     const { calls, errors } = worker(8, { lockMs: 900 })
     await until(() => calls.length === 1)
-    const lock = `${journal.keys.tag}:${QUEUE}:${run}-1:lock`
+    const lock = `${journal.partitions[0].keys.tag}:${QUEUE}:${run}-1:lock`
     await journal.redis.del(lock)
     await until(() => calls.length === 2)
     const reported = errors.length

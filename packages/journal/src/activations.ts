@@ -1,7 +1,8 @@
 import { Job, type JobJson, Worker } from 'bullmq'
-import { connect, type JournalRedis } from './commands.ts'
+import type { JournalRedis } from './commands.ts'
 import { type Activation, QUEUE, runsPerJob } from './feeder.ts'
-import type { Journal } from './journal.ts'
+import type { Partition } from './partition.ts'
+import type { Share } from './places.ts'
 
 export interface ActivationOptions {
   /** Runs held at once; a job may bring an eighth more. */
@@ -26,7 +27,7 @@ const RETRY_MS = 500
 const AGAIN_MS = 1000
 
 /**
- * Takes activations from the queue, keeps the queue fed from the backlog, and repairs what others left half done.
+ * Takes activations from a partition's queue, keeps the queue fed from the backlog, and repairs what others left half done.
  *
  * BullMQ's worker is driven by hand: its own loop takes one job after the other, a round trip each, which leaves a
  * worker with a hundred free places idle for most of the time. Here one call waits for the next job, and whatever
@@ -36,9 +37,10 @@ export class Activations {
   readonly #options: ActivationOptions
   readonly #worker: Worker<Activation>
   readonly #connection: JournalRedis
-  readonly #mail: JournalRedis
   readonly #timers: NodeJS.Timeout[]
-  readonly #feeder: Journal['feeder']
+  readonly #feeder: Partition['feeder']
+  readonly #places: Share
+  readonly #window: number
   readonly #waiting: string
   readonly #batch: number
   /** Runs that a job may have: so many places are kept for one that is on its way. */
@@ -46,27 +48,29 @@ export class Activations {
   /** Tokens of the jobs held, by id. */
   readonly #held = new Map<string, string>()
   readonly #works = new Set<Promise<void>>()
-  /** Below 0 while jobs with more runs than there were places are held. */
-  #free: number
   #tokens = 0
   #taken = 0
   #late: NodeJS.Timeout | undefined
   #closing = false
   readonly #loop: Promise<void>
   #feeding = false
-  /** Who waits for a free place. */
-  #onFree: (() => void)[] = []
 
-  constructor(journal: Journal, options: ActivationOptions) {
+  /** `window`: how many runs may wait in BullMQ. */
+  constructor(
+    partition: Partition,
+    { places, connection, window }: { places: Share; connection: JournalRedis; window: number },
+    options: ActivationOptions,
+  ) {
     this.#options = options
-    this.#feeder = journal.feeder
-    this.#waiting = journal.keys.waiting(QUEUE)
-    this.#free = options.concurrency
-    this.#batch = Math.ceil(options.concurrency / 2)
-    this.#share = runsPerJob(options.concurrency)
-    this.#connection = connect(journal.url)
+    this.#feeder = partition.feeder
+    this.#waiting = partition.keys.waiting(QUEUE)
+    this.#places = places
+    this.#window = window
+    this.#batch = Math.ceil(window / 2)
+    this.#share = runsPerJob(window)
+    this.#connection = connection
     this.#worker = new Worker<Activation>(QUEUE, null, {
-      prefix: journal.keys.tag,
+      prefix: partition.keys.tag,
       connection: this.#connection,
       lockDuration: options.lockMs,
       stalledInterval: Math.max(250, Math.floor(options.lockMs / 2)),
@@ -76,12 +80,9 @@ export class Activations {
     })
     this.#worker.on('error', options.onError)
     this.#worker.startStalledCheckTimer().catch(options.onError)
-    this.#mail = connect(journal.url)
-    this.#mail.on('message', (_channel: string, run: string) => options.onMail(run))
-    this.#mail.subscribe(journal.keys.mail).catch(options.onError)
     this.#timers = [
       setInterval(this.#feed, FEED_IDLE_MS),
-      setInterval(() => journal.sweep(SWEEP_MS).catch(options.onError), SWEEP_MS),
+      setInterval(() => partition.sweep(SWEEP_MS).catch(options.onError), SWEEP_MS),
       setInterval(this.#renew, options.lockMs / 3),
     ]
     this.#loop = this.#take()
@@ -94,9 +95,15 @@ export class Activations {
 
   /** Waits for the next job whenever a place is free, then takes all others that wait, as far as there are places. */
   async #take(): Promise<void> {
+    let idle = false
     while (!this.#closing) {
-      if (this.#free <= 0) await this.#freed()
-      else if ((await this.#takeOne(true)) && this.#free > 0) {
+      // Where nothing waits, a place would be kept from another partition: it is asked for when a job has come.
+      if (this.#places.free <= 0 && !idle) {
+        idle = (await this.#places.next(this.#share)) && !(await this.#takeOne(false, true))
+        continue
+      }
+      idle = false
+      if ((await this.#takeOne(true)) && this.#places.free > 0) {
         const waiting = await this.#connection.llen(this.#waiting).catch(() => 0)
         await this.#takeMany(waiting)
       }
@@ -106,16 +113,16 @@ export class Activations {
   /** Takes up to so many jobs, as long as a place is free. */
   async #takeMany(waiting: number): Promise<void> {
     const taking: Promise<boolean>[] = []
-    while (taking.length < waiting && this.#free > 0 && !this.#closing) taking.push(this.#takeOne(false))
+    while (taking.length < waiting && this.#places.free > 0 && !this.#closing) taking.push(this.#takeOne(false))
     await Promise.all(taking)
   }
 
-  /** Takes a job if there is one, and says whether. */
-  async #takeOne(block: boolean): Promise<boolean> {
+  /** Takes a job if there is one, and says whether. `placed`: places are taken for it already. */
+  async #takeOne(block: boolean, placed = false): Promise<boolean> {
     const token = `${this.#worker.id}:${this.#tokens++}`
     // A call that waits holds no place: others are taken meanwhile.
     const reserved = block ? 0 : this.#share
-    this.#free -= reserved
+    if (!placed) this.#places.take(reserved)
     let job: Job<Activation> | undefined
     try {
       job = await this.#worker.getNextJob(token, { block })
@@ -123,21 +130,19 @@ export class Activations {
       if (!this.#closing) this.#options.onError(error as Error)
       await pause(RETRY_MS)
     }
-    this.#leave(reserved)
-    if (!job) return false
     // It came when the last place was gone, or when nothing was to be taken any more.
-    if (this.#closing || this.#free <= 0) {
-      await job.moveToWait(token).catch(this.#options.onError)
-      return false
-    }
-    this.#start(job, token)
-    return true
+    const refused = job && (this.#closing || (block && this.#places.free <= 0))
+    if (refused) await job?.moveToWait(token).catch(this.#options.onError)
+    else if (job) this.#start(job, token)
+    // Last, so that no other partition gets the places in between.
+    this.#places.leave(reserved)
+    return job !== undefined && !refused
   }
 
   /** A job takes as many places as it has runs, which are not parted: the last place may take a few runs too many. */
   #start(job: Job<Activation>, token: string): void {
     const { runs } = job.data
-    this.#free -= runs.length
+    this.#places.take(runs.length)
     this.#taken += runs.length
     if (this.#taken >= this.#batch) this.#feed()
     // Once for many that are taken at about the same time.
@@ -153,14 +158,15 @@ export class Activations {
     const failure = await this.#process(job.data, id)
     // After its lock was lost this worker may hold it anew.
     if (this.#held.get(id) === token) this.#held.delete(id)
+    let reserved = 0
     try {
       if (failure) {
         await job.moveToFailed(failure, token)
         return
       }
-      const reserved = this.#closing || this.#free <= 0 ? 0 : this.#share
-      this.#free -= reserved
-      const next = await job.moveToCompleted(undefined, token, reserved > 0).finally(() => this.#leave(reserved))
+      reserved = this.#closing || this.#places.free <= 0 ? 0 : this.#share
+      this.#places.take(reserved)
+      const next = await job.moveToCompleted(undefined, token, reserved > 0)
       // BullMQ types it as any[]: the next job's fields and its id, or 0 where there is none.
       const [fields, nextId] = (next ?? []) as [(JobJson | 0)?, string?]
       if (fields) {
@@ -172,6 +178,9 @@ export class Activations {
     } catch (error) {
       // It was lost, and is another's by now.
       this.#options.onError(error as Error)
+    } finally {
+      // Last, so that no other partition gets the places in between.
+      this.#places.leave(reserved)
     }
   }
 
@@ -196,22 +205,13 @@ export class Activations {
         if (--busy === 0) over()
         if (failure) await Promise.race([idle, pause(AGAIN_MS)])
         if (!failure || busy === 0 || this.#closing) {
-          this.#leave(1)
+          this.#places.leave(1)
           return failure
         }
         busy++
       }
     }
     return (await Promise.all(runs.map(drive))).find((failure) => failure !== undefined)
-  }
-
-  #leave(places: number): void {
-    this.#free += places
-    for (const resolve of this.#onFree.splice(0)) resolve()
-  }
-
-  #freed(): Promise<void> {
-    return new Promise((resolve) => this.#onFree.push(resolve))
   }
 
   #feedSoon(): void {
@@ -224,8 +224,7 @@ export class Activations {
     clearTimeout(this.#late)
     this.#late = undefined
     this.#taken = 0
-    // As many wait in BullMQ as this worker holds: a tenant's run is behind no more of another's.
-    const fed = this.#feeder.feed(this.#options.concurrency)
+    const fed = this.#feeder.feed(this.#window)
     // A call under way does the work of this one too, and takes what that has brought.
     if (this.#feeding) return
     this.#feeding = true
@@ -252,15 +251,13 @@ export class Activations {
     clearInterval(feed)
     clearInterval(sweep)
     clearTimeout(this.#late)
-    while (this.#free < this.#options.concurrency) await this.#freed()
+    this.#places.stopWaiting()
+    await this.#places.idle()
     await Promise.all(this.#works)
     clearInterval(renew)
     // Ends the call that waits for a job.
     await this.#worker.close(true)
     await this.#loop
-    this.#mail.disconnect()
-    // BullMQ leaves open what it was given.
-    this.#connection.disconnect()
   }
 }
 

@@ -10,6 +10,7 @@ import { Journal } from './journal.ts'
 const dir = mkdtempSync(join(tmpdir(), 'muster-backlog-'))
 let redis: RedisService
 let journal: Journal
+let partition: Journal['partitions'][0]
 let namespaces = 0
 
 beforeAll(async () => {
@@ -22,6 +23,7 @@ afterAll(async () => {
 // A backlog of its own for each test, and no worker that would feed it.
 beforeEach(async () => {
   journal = await Journal.open({ url: redis.url, namespace: `backlog${namespaces++}` })
+  partition = journal.partitions[0]
 })
 afterEach(() => journal.close())
 
@@ -45,10 +47,10 @@ async function queue(tenant: string, count: number, priority?: Priority): Promis
 
 /** What the next window brings, as if workers had taken it up at once. */
 async function next(window: number): Promise<string[]> {
-  const due = await journal.feeder.take(window)
+  const due = await partition.feeder.take(window)
   // No window is remembered, so that creating a run feeds nothing behind the test's back.
-  await journal.redis.hdel(journal.keys.feed, 'window')
-  await journal.redis.zrem(journal.keys.pending, 'none', ...due.map(({ run }) => run))
+  await journal.redis.hdel(partition.keys.feed, 'window')
+  await journal.redis.zrem(partition.keys.pending, 'none', ...due.map(({ run }) => run))
   return due.map(({ run }) => run)
 }
 
@@ -67,7 +69,7 @@ describe('the backlog', () => {
   })
 
   it('is shared by weight, and not made up for by having been away', async () => {
-    await journal.setWeight('heavy', 3)
+    await journal.setWeights({ heavy: 3 })
     const heavy = new Set(await queue('heavy', 400))
     await queue('light', 400)
     const shares = async (count: number) => (await next(count)).filter((run) => heavy.has(run)).length / count
@@ -79,7 +81,7 @@ describe('the backlog', () => {
   })
 
   it('forgets weights that are not set any more', async () => {
-    await journal.setWeight('light', 3)
+    await journal.setWeights({ light: 3 })
     await journal.setWeights({ heavy: 4 })
     const heavy = new Set(await queue('heavy', 400))
     await queue('light', 400)
@@ -97,30 +99,30 @@ describe('the backlog', () => {
 
   it('feeds no more than the window holds, and every run once', async () => {
     const queued = await queue('a', 25)
-    await journal.feeder.feed(10)
-    await journal.feeder.feed(10)
-    const jobs = await journal.queue.getJobs(['waiting'])
+    await partition.feeder.feed(10)
+    await partition.feeder.feed(10)
+    const jobs = await partition.queue.getJobs(['waiting'])
     expect(jobs.flatMap((job) => job.data.runs).sort()).toEqual(queued.slice(0, 10).sort())
   })
 
   it('loses nothing when a feeder dies between taking runs and adding their jobs', async () => {
     const queued = await queue('a', 5)
-    await journal.feeder.take(3)
-    await journal.redis.zadd(journal.keys.pending, ...queued.slice(0, 3).flatMap((run) => [Date.now() - 60_000, run]))
-    expect(await journal.sweep(30_000)).toBe(3)
+    await partition.feeder.take(3)
+    await journal.redis.zadd(partition.keys.pending, ...queued.slice(0, 3).flatMap((run) => [Date.now() - 60_000, run]))
+    expect(await partition.sweep(30_000)).toBe(3)
     // Again, as two sweepers would at once.
-    await journal.feeder.wake(queued.slice(0, 3))
-    await journal.feeder.feed(10)
-    const jobs = await journal.queue.getJobs(['waiting'])
+    await partition.feeder.wake(queued.slice(0, 3))
+    await partition.feeder.feed(10)
+    const jobs = await partition.queue.getJobs(['waiting'])
     expect(jobs.flatMap((job) => job.data.runs).sort()).toEqual([...queued].sort())
-    expect(await journal.redis.zcard(journal.keys.pending)).toBe(0)
+    expect(await journal.redis.zcard(partition.keys.pending)).toBe(0)
   })
 
   it('lets go of a run that is given a message, so that it hears it at once', async () => {
     await queue('a', 50)
     const [run = ''] = await queue('a', 1)
     await journal.post(run, { type: 'cancel', by: { key: 'k', user: 'u' } })
-    expect(await journal.queue.getJob(`${run}-1`)).toBeDefined()
+    expect(await partition.queue.getJob(`${run}-1`)).toBeDefined()
     expect((await journal.activate(run))?.mail).toBe(1)
     expect(await next(100)).not.toContain(run)
   })
@@ -162,7 +164,7 @@ describe('a queued run', () => {
 
   it('leaves no shape behind when all that share it are taken up', async () => {
     const queued = await queue('a', 3)
-    const shapes = () => journal.redis.keys(`${journal.keys.tag}:shape:*`)
+    const shapes = () => journal.redis.keys(`${partition.keys.tag}:shape:*`)
     expect(await shapes()).toHaveLength(1)
     for (const run of queued) await journal.activate(run)
     expect(await shapes()).toEqual([])

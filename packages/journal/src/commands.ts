@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { Redis, type RedisOptions } from 'ioredis'
+import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis'
 
 function script(name: string): string {
   const text = readFileSync(new URL(`./commands/${name}.lua`, import.meta.url), 'utf8')
@@ -35,17 +35,50 @@ export interface JournalRedis extends Redis {
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }
 
+/** A connection to Redis; to a Redis Cluster where the address lists several nodes. */
 export function connect(url: string, options: RedisOptions = {}): JournalRedis {
-  const redis = new Redis(url, {
+  const own: RedisOptions = {
     // A command waits for the connection to come back; who must not wait sets a time limit of its own.
     maxRetriesPerRequest: null,
-    retryStrategy: (times) => Math.min(50 * times, 1000),
     keepAlive: 5000,
-    scripts,
     ...options,
-  })
+  }
+  const nodes = url.split(',').map((node) => node.trim())
+  const redis =
+    nodes.length === 1
+      ? new Redis(url, { retryStrategy: (times) => Math.min(50 * times, 1000), scripts, ...own })
+      : new Cluster(nodes, clusterOptions(nodes[0] ?? '', own))
   // Every command's failure reaches its caller; the connection's own events would only repeat it.
   redis.on('error', () => {})
-  // ioredis adds the methods named in `scripts` at run time, which its types cannot know.
+  // Each partition listens.
+  redis.setMaxListeners(0)
+  // ioredis adds the methods named in `scripts` at run time, which its types cannot know. A Cluster has the commands
+  // of a Redis; `client`, which names no key, must not be used on one.
   return redis as JournalRedis
+}
+
+function clusterOptions(
+  first: string,
+  { lazyConnect = false, enableOfflineQueue = true, ...own }: RedisOptions,
+): ClusterOptions {
+  // Nodes that are found are asked with the same user and password, and as safely, as the first that was named.
+  const { protocol, username, password } = new URL(first)
+  return {
+    scripts,
+    lazyConnect,
+    enableOfflineQueue,
+    clusterRetryStrategy: (times) => Math.min(50 * times, 1000),
+    redisOptions: {
+      ...own,
+      ...(username === '' ? {} : { username: decodeURIComponent(username) }),
+      ...(password === '' ? {} : { password: decodeURIComponent(password) }),
+      ...(protocol === 'rediss:' ? { tls: {} } : {}),
+    },
+  }
+}
+
+/** The servers that take writes. */
+export function primaries(redis: JournalRedis): Redis[] {
+  const either: unknown = redis
+  return either instanceof Cluster ? either.nodes('master') : [redis]
 }

@@ -3,6 +3,7 @@ import { isId, type Json, MusterError } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import { firstEntry, type NewRun, queuedRecord, shapeDigest, shortDigest } from './first-entry.ts'
 import type { Keys, PriorityClass } from './keys.ts'
+import type { Replication } from './replication.ts'
 import { timeOf } from './run-id.ts'
 import { SharedCalls } from './shared-calls.ts'
 import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './writer.ts'
@@ -43,19 +44,21 @@ export class Creation {
   readonly #redis: JournalRedis
   readonly #keys: Keys
   readonly #clock: () => number
+  readonly #replication: Replication
   readonly #calls: SharedCalls<Prepared, Reply>
   readonly #onCreated: () => void
 
   /** `onCreated` is called once for all runs of a call. */
-  constructor(redis: JournalRedis, keys: Keys, clock: () => number, onCreated: () => void) {
+  constructor(redis: JournalRedis, keys: Keys, replication: Replication, clock: () => number, onCreated: () => void) {
     this.#redis = redis
     this.#keys = keys
+    this.#replication = replication
     this.#clock = clock
     this.#onCreated = onCreated
     this.#calls = new SharedCalls((runs) => this.#write(runs), { sizeMax: 100, inFlightMax: 8 })
   }
 
-  /** @throws MusterError `idempotency.conflict` when the key came with another request */
+  /** @throws MusterError `idempotency.conflict` when the key came with another request, `journal.not_replicated` */
   async create(run: NewRun, content: Json, { idempotencyKey, offload }: CreateOptions): Promise<Created> {
     if (!isId(run.run)) throw new MusterError('internal', `"${run.run}" is not an id of a run`)
     const at = this.#clock()
@@ -93,7 +96,7 @@ export class Creation {
       names.push(keys.idempotency(tenant, keyDigest))
       args.push(id, timeOf(id), priority, tenant, shapes.get(shape) ?? 0, record, requestHash)
     }
-    const replies = await this.#redis.musterCreate(names.length, ...names, ...args)
+    const replies = await this.#replication.after(this.#redis.musterCreate(names.length, ...names, ...args))
     if (replies.some(([result]) => result === 1)) this.#onCreated()
     return replies
   }

@@ -1,5 +1,6 @@
 import { connect, type JournalRedis } from './commands.ts'
 import type { Journal } from './journal.ts'
+import type { Partition } from './partition.ts'
 
 const BLOCK_MS = 2000
 /** A run that a consumer took and did not finish within this time goes to another. */
@@ -13,34 +14,42 @@ export class EndedRuns {
   readonly #journal: Journal
   readonly #group: string
   readonly #consumer: string
-  readonly #redis: JournalRedis
+  /** One for each partition: it blocks. */
+  readonly #connections: JournalRedis[]
   #closed = false
-  #loop: Promise<void> | undefined
+  #loops: Promise<void>[] = []
 
   constructor(journal: Journal, group: string, consumer: string) {
     this.#journal = journal
     this.#group = group
     this.#consumer = consumer
-    this.#redis = connect(journal.url)
+    this.#connections = journal.partitions.map(() => connect(journal.url))
   }
 
   start(handle: (run: string) => Promise<void>, onError: (error: unknown, run?: string) => void): void {
-    this.#loop = this.#run(handle, onError)
+    this.#loops = this.#journal.partitions.flatMap((partition, i) => {
+      const connection = this.#connections[i]
+      return connection ? [this.#run(partition, connection, handle, onError)] : []
+    })
   }
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#redis.disconnect()
-    await this.#loop
+    for (const connection of this.#connections) connection.disconnect()
+    await Promise.all(this.#loops)
   }
 
-  async #run(handle: (run: string) => Promise<void>, onError: (error: unknown, run?: string) => void): Promise<void> {
-    const { ended } = this.#journal.keys
+  async #run(
+    { keys: { ended }, redis }: Partition,
+    blocking: JournalRedis,
+    handle: (run: string) => Promise<void>,
+    onError: (error: unknown, run?: string) => void,
+  ): Promise<void> {
     let own = '0' // first what this consumer took before and did not finish
     while (!this.#closed) {
       try {
-        await this.#redis.xgroup('CREATE', ended, this.#group, '0', 'MKSTREAM').catch(ignoreExisting)
-        const [, claimed] = (await this.#redis.xautoclaim(
+        await blocking.xgroup('CREATE', ended, this.#group, '0', 'MKSTREAM').catch(ignoreExisting)
+        const [, claimed] = (await blocking.xautoclaim(
           ended,
           this.#group,
           this.#consumer,
@@ -51,7 +60,7 @@ export class EndedRuns {
         )) as [string, unknown[]]
         if (claimed.length > 0) own = '0'
         // Types of a reply that depends on its arguments: a list of streams, or nothing.
-        const reply = (await this.#redis.xreadgroup(
+        const reply = (await blocking.xreadgroup(
           'GROUP',
           this.#group,
           this.#consumer,
@@ -70,7 +79,7 @@ export class EndedRuns {
           try {
             await handle(run)
             // The archiver is the only group: once it is done the record has no reader left.
-            await this.#journal.redis.multi().xack(ended, this.#group, id).xdel(ended, id).exec()
+            await redis.multi().xack(ended, this.#group, id).xdel(ended, id).exec()
           } catch (error) {
             failed = true
             onError(error, run)

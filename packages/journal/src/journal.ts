@@ -1,112 +1,93 @@
 import { once } from 'node:events'
 import {
-  type Actor,
   type AppManifest,
   type DefinitionManifest,
-  type EntryOf,
+  inPartition,
   type Json,
   MusterError,
+  PARTITIONS_MAX,
+  partitionOf,
   type StoredEntry,
   type ToolManifest,
   WEIGHT_MAX,
 } from '@muster/protocol'
-import { Queue } from 'bullmq'
-import { connect, type JournalRedis, type StreamRecord } from './commands.ts'
-import { type Created, type CreateOptions, Creation } from './creation.ts'
-import { type Activation, Feeder, QUEUE } from './feeder.ts'
-import type { NewRun } from './first-entry.ts'
-import { Keys } from './keys.ts'
+import { connect, type JournalRedis } from './commands.ts'
+import type { Created, CreateOptions } from './creation.ts'
+import { type Durability, readDurability } from './durability.ts'
+import { type NewRun, shortDigest } from './first-entry.ts'
 import * as manifests from './manifests.ts'
-import { decodeRecord } from './record.ts'
-import { timeOf } from './run-id.ts'
-import { parseCreated, peek, queuedRunRecord, type RunRecord, toRecord } from './run-record.ts'
-import { SharedCalls } from './shared-calls.ts'
-import { Tail } from './tail.ts'
+import { type Hold, type Message, Partition } from './partition.ts'
+import type { ReplicationOptions } from './replication.ts'
+import type { RunRecord } from './run-record.ts'
 import type { Offload } from './writer.ts'
 
-/** What comes to a run from outside while it runs or waits. */
-export type Message =
-  | { type: 'cancel'; by: Actor }
-  | { type: 'approval'; step: string; verdict: 'approve' | 'deny'; shown: string; by: Actor; role: string }
-  | { type: 'child'; step: string; run: string }
-
 export interface JournalOptions {
+  /** Address of Redis; of nodes of a Redis Cluster, separated by commas. */
   url: string
   namespace: string
+  /** Parts that the runs are spread over; 1 unless given. It is the same for ever. */
+  partitions?: number | undefined
   clock?: () => number
   /** Commands fail at once while Redis is away, and after 5 s without an answer; otherwise they wait. For servers, whose clients can try again. */
   failFast?: boolean
+  /** Nothing counts as durable before so many replicas have it; without it Redis's own disk decides. */
+  replication?: ReplicationOptions | undefined
 }
-
-/** A run as a worker holds it: its fencing token, where its journal ends, and the journal itself where it is short. */
-export interface Hold {
-  epoch: number
-  seq: number
-  head: string
-  created: EntryOf<'run.created'>
-  entries?: StoredEntry[]
-  /** Messages that waited in its inbox when it was taken. */
-  mail: number
-}
-
-/** A page of a long journal: enough to be quick, small enough to hold. */
-const PAGE = 200
-
-/** A journal of so many entries comes along with the activation. */
-const WHOLE_MAX = 32
 
 /**
- * The journals of one partition, as everyone but their holder sees them: create a run, read and
- * follow its entries, leave it a message. Appending is the `Writer`'s, under an epoch.
+ * The journals of all runs. A run is in one partition for ever, with its child runs, and its id tells which; so
+ * does an idempotency key. Nothing is ever looked for in two of them but what is of all runs: lists and manifests.
  */
 export class Journal {
   readonly redis: JournalRedis
-  readonly keys: Keys
-  readonly queue: Queue<Activation>
-  readonly feeder: Feeder
   readonly url: string
-  readonly clock: () => number
-  readonly #blocking: JournalRedis
-  readonly #tail: Tail
-  readonly #creation: Creation
-  readonly #activations: SharedCalls<{ run: string; job: string }, Hold | undefined>
+  readonly partitions: readonly [Partition, ...Partition[]]
 
   private constructor(options: JournalOptions) {
-    this.url = options.url
-    this.clock = options.clock ?? Date.now
-    this.keys = new Keys(options.namespace)
+    const { url, namespace, failFast, partitions = 1, clock = Date.now } = options
+    if (!(Number.isInteger(partitions) && partitions >= 1 && partitions <= PARTITIONS_MAX))
+      throw new MusterError('config.invalid', `there are 1 to ${PARTITIONS_MAX} partitions`)
+    this.url = url
     this.redis = connect(
-      options.url,
-      options.failFast ? { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, commandTimeout: 5000 } : {},
+      url,
+      failFast ? { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, commandTimeout: 5000 } : {},
     )
-    this.#blocking = connect(options.url)
-    this.#tail = new Tail(this.#blocking, this.redis, this.keys, (run) => this.#first(run))
-    // Workers feed as they take; this is for one that has nothing to take.
-    const fed = () => this.feeder.feed(0).catch(() => {})
-    this.#creation = new Creation(this.redis, this.keys, this.clock, fed)
-    this.#activations = new SharedCalls((runs) => this.#activate(runs), { sizeMax: 100, inFlightMax: 8 })
-    this.queue = new Queue(QUEUE, {
-      prefix: this.keys.tag,
-      connection: this.redis,
-      skipVersionCheck: true,
-      skipMetasUpdate: true,
-    })
-    this.queue.on('error', () => {})
-    this.feeder = new Feeder(this.redis, this.keys, this.queue, this.clock)
+    const replication = options.replication ?? { replicas: 0, timeoutMs: 0 }
+    const open = (index: number) => new Partition({ redis: this.redis, url, namespace, index, clock, replication })
+    this.partitions = [open(0), ...Array.from({ length: partitions - 1 }, (_, i) => open(i + 1))]
   }
 
-  /** Opens the journals, or throws `redis.unavailable` and leaves no connection behind. */
+  /**
+   * Opens the journals. When it throws it leaves no connection behind.
+   *
+   * @throws MusterError `redis.unavailable`, or `journal.partitions` when they were made with another number of partitions
+   */
   static async open(options: JournalOptions): Promise<Journal> {
     const journal = new Journal(options)
     try {
       await journal.ping(5000)
+      await journal.#claim()
       return journal
     } catch (error) {
-      // In this order: the queue would wait for a connection that never comes.
+      // In this order: the queues would wait for a connection that never comes.
       journal.redis.disconnect()
       await journal.close()
       throw error
     }
+  }
+
+  /** With another number of partitions runs would be looked for where they are not. */
+  async #claim(): Promise<void> {
+    const { length } = this.partitions
+    const { count, manifest } = this.partitions[0].keys
+    // Whoever was here before the number was written had one.
+    await this.redis.setnx(count, (await this.redis.exists(manifest)) === 1 ? 1 : length)
+    const before = await this.redis.get(count)
+    if (before === String(length)) return
+    throw new MusterError(
+      'journal.partitions',
+      `This namespace has ${before} partitions, and MUSTER_PARTITIONS asks for ${length}`,
+    )
   }
 
   /** Throws `redis.unavailable` when Redis does not answer within `timeoutMs`. */
@@ -133,15 +114,35 @@ export class Journal {
     if (this.redis.status !== 'ready') await once(this.redis, 'ready')
   }
 
+  /** What an acknowledgement is worth, as Redis is set up. */
+  durability(): Promise<Durability> {
+    return readDurability(this.redis, this.partitions[0].replication.replicas)
+  }
+
+  /** The partition that a run is in. */
+  of(run: string): Partition {
+    return this.partitions[partitionOf(run, this.partitions.length)] ?? this.partitions[0]
+  }
+
   /**
-   * Puts a run with its first entry into its tenant's backlog: durable as the server's `appendfsync` says
-   * when this resolves. Creating again under the same key or id gives the first run. Calls of one tick share
-   * a round trip.
+   * Puts a run with its first entry into its tenant's backlog: durable as the server's `appendfsync` says, and on
+   * as many replicas as are asked for, when this resolves. Creating again under the same key or id gives the first
+   * run. A key says in which partition its run is: the run's id may be another than the one given. Calls of one
+   * tick share a round trip.
    *
-   * @throws MusterError `idempotency.conflict` when the key came with another request
+   * @throws MusterError `idempotency.conflict` when the key came with another request, `journal.not_replicated`
+   * when replicas are missing: it may yet run, and asking again under the same key tells when it is safe
    */
   create(run: NewRun, content: Json, options: CreateOptions): Promise<Created> {
-    return this.#creation.create(run, content, options)
+    const { idempotencyKey: key } = options
+    const { length } = this.partitions
+    // One script tells a parent of its child's end.
+    if (run.parent && this.of(run.parent.run) !== this.of(run.run))
+      return Promise.reject(new MusterError('internal', `run ${run.run} lies in another partition than its parent`))
+    if (key === undefined || length === 1) return this.of(run.run).create(run, content, options)
+    const partition = Number.parseInt(shortDigest(`${run.tenant}\n${key}`).slice(0, 8), 16) % length
+    const id = inPartition(run.run, partition, length)
+    return this.of(id).create({ ...run, run: id }, content, options)
   }
 
   /** Creates many runs; each has its own result, in their order, as from `create`. */
@@ -154,56 +155,35 @@ export class Journal {
     )
   }
 
-  /** Sets how many runs a tenant gets from the backlog for each of a tenant of weight 1; above 0. */
-  async setWeight(tenant: string, weight: number): Promise<void> {
-    checkWeight(weight)
-    if (weight === 1) await this.redis.hdel(this.keys.weights, tenant)
-    else await this.redis.hset(this.keys.weights, tenant, weight)
-  }
-
-  /** Sets the weights of all tenants: one that is not named has weight 1 again. */
+  /** Sets the weights of all tenants, above 0: how many runs each gets for one of a tenant that is not named. */
   async setWeights(weights: Readonly<Record<string, number>>): Promise<void> {
-    for (const weight of Object.values(weights)) checkWeight(weight)
-    const change = this.redis.multi().del(this.keys.weights)
-    if (Object.keys(weights).length > 0) change.hset(this.keys.weights, weights)
-    await change.exec()
+    for (const weight of Object.values(weights)) {
+      if (!(weight > 0 && weight <= WEIGHT_MAX))
+        throw new MusterError('config.invalid', `a weight is above 0 and at most ${WEIGHT_MAX}`)
+    }
+    await Promise.all(this.partitions.map((partition) => partition.setWeights(weights)))
   }
 
   /** Enqueues the activation that is recorded for a run. */
   wake(run: string): Promise<void> {
-    return this.feeder.wake([run])
-  }
-
-  /** Enqueues activations that were recorded before `olderThanMs` and whose enqueuer died. Gives how many. */
-  sweep(olderThanMs: number): Promise<number> {
-    return this.feeder.sweep(olderThanMs)
+    return this.of(run).feeder.wake([run])
   }
 
   /**
    * Leaves a message for a run, wherever it is. One in the backlog is taken out of it, to heed it at once.
    *
-   * @throws MusterError `run.not_found` or `run.ended`
+   * @throws MusterError `run.not_found`, `run.ended` or `journal.not_replicated`
    */
-  async post(run: string, message: Message): Promise<void> {
-    const { keys } = this
-    const activation = await this.redis.musterPost(
-      ...[keys.run(run), keys.inbox(run), keys.pending, keys.queued(run)],
-      ...[run, this.clock(), JSON.stringify(message), keys.tag, timeOf(run)],
-    )
-    if (activation === -1) throw new MusterError('run.not_found', `There is no run ${run}`)
-    if (activation === -2) throw new MusterError('run.ended', `Run ${run} has ended`)
-    if (activation > 0) await this.wake(run)
-    else await this.notifyMail(run)
+  post(run: string, message: Message): Promise<void> {
+    return this.of(run).post(run, message)
   }
 
-  async notifyMail(run: string): Promise<void> {
-    await this.redis.publish(this.keys.mail, run)
+  notifyMail(run: string): Promise<void> {
+    return this.of(run).notifyMail(run)
   }
 
-  async messages(run: string): Promise<Message[]> {
-    const messages = await this.redis.lrange(this.keys.inbox(run), 0, -1)
-    // Only `post` and `append` write here, and both write a Message.
-    return messages.map((message) => JSON.parse(message) as Message)
+  messages(run: string): Promise<Message[]> {
+    return this.of(run).messages(run)
   }
 
   /**
@@ -211,134 +191,55 @@ export class Journal {
    * the one named. Calls of one tick share a round trip.
    */
   activate(run: string, job = ''): Promise<Hold | undefined> {
-    return this.#activations.add({ run, job })
+    return this.of(run).activate(run, job)
   }
 
-  async #activate(calls: readonly { run: string; job: string }[]): Promise<(Hold | undefined)[]> {
-    const { keys } = this
-    const names = calls.flatMap(({ run }) => [keys.queued(run), keys.run(run), keys.log(run), keys.inbox(run)])
-    const replies = await this.redis.musterActivate(
-      ...[names.length + 1, keys.pending, ...names],
-      ...[keys.tag, WHOLE_MAX, ...calls.flatMap(({ run, job }) => [run, job])],
-    )
-    return replies.map(([epoch, seq, head, first, records, mail = 0]) => {
-      if (epoch === undefined || seq === undefined || head === undefined) return undefined
-      const entries = decodeAll(records ?? [], 0)
-      const created = parseCreated(first || (entries[0]?.bytes ?? ''))
-      return { epoch, seq, head, created, mail, ...(entries.length > 0 ? { entries } : {}) }
-    })
-  }
-
-  /** The first entry of a run that nobody has taken yet. */
-  async #first(run: string): Promise<StoredEntry | undefined> {
-    const [first] = await peek(this.redis, this.keys, [run])
-    const [hash, bytes, content] = first ?? []
-    if (hash === undefined || bytes === undefined) return undefined
-    return { seq: 1, hash, bytes, ...(content ? { content } : {}) }
-  }
-
-  async get(run: string): Promise<RunRecord | undefined> {
-    const [record] = await this.#records([run])
-    return record
-  }
-
-  async #records(runs: readonly string[]): Promise<(RunRecord | undefined)[]> {
-    if (runs.length === 0) return []
-    const { keys, redis } = this
-    // In this order: a run that is taken in between is found by the second.
-    const queued = peek(redis, keys, runs)
-    const held = Promise.all(runs.map((run) => redis.hgetall(keys.run(run))))
-    const [firsts, hashes] = await Promise.all([queued, held])
-    return runs.map((run, i) => {
-      const first = firsts[i]
-      return toRecord(run, hashes[i] ?? {}) ?? (first?.length ? queuedRunRecord(run, first) : undefined)
-    })
+  get(run: string): Promise<RunRecord | undefined> {
+    return this.of(run).get(run)
   }
 
   /** A tenant's runs that are still in Redis, newest first. */
   async list(tenant: string, limit: number, before?: string): Promise<RunRecord[]> {
-    const { keys, redis } = this
-    // All are scored by the time in the id, and members of one score sort by id.
-    const max = before === undefined ? '+inf' : timeOf(before)
-    const newest = (key: string) => redis.zrevrangebyscore(key, max, '-inf', 'LIMIT', 0, limit + 100)
-    // The index comes last: a run moves from the backlog to it.
-    const pages = [keys.backlog(0, tenant), keys.backlog(1, tenant), keys.backlog(2, tenant), keys.index(tenant)]
-    const ids = new Set((await Promise.all(pages.map(newest))).flat())
-    const wanted = [...ids]
-      .filter((id) => before === undefined || id < before)
-      .sort((a, b) => (a < b ? 1 : -1))
+    const lists = await Promise.all(this.partitions.map((partition) => partition.list(tenant, limit, before)))
+    return lists
+      .flat()
+      .sort((a, b) => (a.id < b.id ? 1 : -1))
       .slice(0, limit)
-    return (await this.#records(wanted)).filter((record) => record !== undefined)
   }
 
   /** A run's entries after `after`, page by page. */
-  async *read(run: string, after = 0): AsyncGenerator<StoredEntry> {
-    let seen = after
-    const page = () => this.redis.xrange(this.keys.log(run), `${seen + 1}-0`, '+', 'COUNT', PAGE)
-    let records = await page()
-    if (records.length === 0 && seen === 0) {
-      const queued = await this.#first(run)
-      if (queued) {
-        yield queued
-        return
-      }
-      // It may have been taken in between.
-      records = await page()
-    }
-    for (;;) {
-      for (const entry of decodeAll(records, seen)) {
-        yield entry
-        seen = entry.seq
-      }
-      if (records.length < PAGE) return
-      records = await page()
-    }
+  read(run: string, after = 0): AsyncGenerator<StoredEntry> {
+    return this.of(run).read(run, after)
   }
 
   /** A run's entries after `after` as they become durable, until the signal aborts. */
   follow(run: string, after: number, signal: AbortSignal): AsyncGenerator<StoredEntry> {
-    return this.#tail.follow(run, after, signal)
+    return this.of(run).follow(run, after, signal)
   }
 
   /** Forgets an archived run after `ttlS` seconds (at once with 0). Its place in the list goes with it now. */
-  async expire(run: string, tenant: string, ttlS: number): Promise<void> {
-    const pipeline = this.redis.pipeline()
-    for (const key of [this.keys.run(run), this.keys.log(run), this.keys.inbox(run)]) {
-      if (ttlS === 0) pipeline.del(key)
-      else pipeline.expire(key, ttlS)
-    }
-    pipeline.zrem(this.keys.index(tenant), run)
-    await pipeline.exec()
+  expire(run: string, tenant: string, ttlS: number): Promise<void> {
+    return this.of(run).expire(run, tenant, ttlS)
   }
 
   /** Makes a worker's agents, plans and tools known to the servers. */
   publish(app: AppManifest): Promise<void> {
-    return manifests.publish(this.redis, this.keys, app)
+    const { keys, replication } = this.partitions[0]
+    return replication.after(manifests.publish(this.redis, keys, app))
   }
 
   /** A published definition: of the version given, else the one published last. */
   definition(kind: 'agent' | 'plan', name: string, version?: string): Promise<DefinitionManifest | undefined> {
-    return manifests.definition(this.redis, this.keys, { kind, name, version })
+    return manifests.definition(this.redis, this.partitions[0].keys, { kind, name, version })
   }
 
   /** Everything published, the latest of each. */
   manifest(): Promise<{ definitions: DefinitionManifest[]; tools: ToolManifest[] }> {
-    return manifests.manifest(this.redis, this.keys)
+    return manifests.manifest(this.redis, this.partitions[0].keys)
   }
 
   async close(): Promise<void> {
-    this.#tail.close()
-    await this.queue.close()
+    await Promise.all(this.partitions.map((partition) => partition.close()))
     this.redis.disconnect()
   }
-}
-
-/** @throws MusterError `config.invalid` */
-function checkWeight(weight: number): void {
-  if (!(weight > 0 && weight <= WEIGHT_MAX))
-    throw new MusterError('config.invalid', `a weight is above 0 and at most ${WEIGHT_MAX}`)
-}
-
-function decodeAll(records: readonly StreamRecord[], after: number): StoredEntry[] {
-  return records.flatMap(([id, fields]) => decodeRecord(id, fields, after))
 }

@@ -12,6 +12,10 @@ export class Keys {
   /** What the feed remembers between two calls. */
   readonly feed: string
   readonly weights: string
+  /** How many partitions there are; in the first of them only. */
+  readonly count: string
+  /** Written to learn how far replicas have come. */
+  readonly mark: string
 
   constructor(namespace: string, partition = 0) {
     this.tag = `{${namespace}${partition}}`
@@ -21,6 +25,8 @@ export class Keys {
     this.mail = `${this.tag}:mail`
     this.feed = `${this.tag}:feed`
     this.weights = `${this.tag}:weights`
+    this.count = `${this.tag}:partitions`
+    this.mark = `${this.tag}:mark`
   }
 
   run(id: string): string {

@@ -29,7 +29,7 @@ export interface Slice {
 
 /** Leases slices to a worker until `leaseMs` from now, in one round trip; calls of one worker must not overlap. */
 export async function leaseSlices(
-  { redis, keys }: Journal,
+  { redis, partitions: [{ keys }] }: Journal,
   worker: string,
   leaseMs: number,
   requests: readonly SliceRequest[],
@@ -55,7 +55,7 @@ export async function leaseSlices(
 
 /** Gives slices back; `full` where nothing was used of them for as long as a burst takes. */
 export async function releaseSlices(
-  { redis, keys }: Journal,
+  { redis, partitions: [{ keys }] }: Journal,
   worker: string,
   slices: readonly { limit: string; full: boolean }[],
 ): Promise<void> {

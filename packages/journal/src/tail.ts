@@ -2,6 +2,7 @@ import type { StoredEntry } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
 import { decodeRecord } from './record.ts'
+import type { Replication } from './replication.ts'
 
 interface Watcher {
   run: string
@@ -18,6 +19,8 @@ const BACKLOG_MAX = 16
 
 /** How long one blocking read lasts, and how soon it is noticed that a journal has left Redis. */
 const BLOCK_MS = 500
+/** The same in a Redis Cluster, where it cannot be told from outside that a read is to end: a new reader waits so long. */
+const CLUSTER_BLOCK_MS = 50
 
 /**
  * Follows the journals of many runs over one Redis connection: one blocking XREAD names every watched
@@ -27,6 +30,7 @@ export class Tail {
   readonly #redis: JournalRedis
   readonly #control: JournalRedis
   readonly #keys: Keys
+  readonly #replication: Replication
   readonly #first: (run: string) => Promise<StoredEntry | undefined>
   readonly #watchers = new Map<string, Set<Watcher>>()
   #clientId: number | undefined
@@ -38,11 +42,13 @@ export class Tail {
     blocking: JournalRedis,
     control: JournalRedis,
     keys: Keys,
+    replication: Replication,
     first: (run: string) => Promise<StoredEntry | undefined>,
   ) {
     this.#redis = blocking
     this.#control = control
     this.#keys = keys
+    this.#replication = replication
     this.#first = first
     blocking.on('close', () => {
       this.#clientId = undefined
@@ -110,7 +116,7 @@ export class Tail {
     this.#running = true
     while (!this.#closed && this.#watchers.size > 0) {
       try {
-        this.#clientId ??= await this.#redis.client('ID')
+        if (!this.#redis.isCluster) this.#clientId ??= await this.#redis.client('ID')
         // While that was awaited, the last watcher may have left.
         if (this.#watchers.size > 0) await this.#read()
       } catch {
@@ -136,7 +142,8 @@ export class Tail {
       await new Promise((resolve) => setTimeout(resolve, 10))
       return
     }
-    const reply = await this.#redis.xread('COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids)
+    const blockMs = this.#redis.isCluster ? CLUSTER_BLOCK_MS : BLOCK_MS
+    const reply = await this.#redis.xread('COUNT', 100, 'BLOCK', blockMs, 'STREAMS', ...keys, ...ids)
     if (!reply) {
       for (const key of keys) {
         const watchers = this.#watchers.get(key) ?? []
@@ -145,6 +152,8 @@ export class Tail {
           for (const watcher of watchers) watcher.gone()
       }
     }
+    // A reader is not told what a failover could take back: without replicas this fails, and it is read again.
+    if (reply) await this.#replication.after(Promise.resolve())
     for (const [key, records] of reply ?? []) {
       for (const watcher of this.#watchers.get(key) ?? []) {
         // One that came, or caught up, while this was read may need earlier entries: its turn is the next read.

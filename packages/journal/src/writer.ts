@@ -1,7 +1,8 @@
 import { contentDigest, link, saltContent } from '@muster/audit'
-import { type Json, MusterError, type RunStatus } from '@muster/protocol'
+import { type Json, MusterError, partitionOf, type RunStatus } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
+import type { Replication } from './replication.ts'
 
 /** What is told to the parent of a child run when it ends or parks. */
 export interface ParentNotice {
@@ -19,9 +20,10 @@ export const OFFLOADED = '@'
 
 /**
  * How a run's hold on its journal ended: another epoch holds it; what is stored is not what this
- * writer continues; it is gone; or it was about to park and a message had come.
+ * writer continues; it is gone; it was about to park and a message had come; or it is written, but not on
+ * enough replicas.
  */
-export type LostReason = 'fenced' | 'gap' | 'missing' | 'mail'
+export type LostReason = 'fenced' | 'gap' | 'missing' | 'mail' | 'unreplicated'
 
 interface Close {
   op: 'park' | 'end'
@@ -83,6 +85,8 @@ export class RunWriter {
   }
 
   committed(seq: number): void {
+    // A later batch may be safe; the run is another's by now all the same.
+    if (this.lost) return
     this.durable = seq
     const waiting = this.#waiting
     const later = waiting.findIndex(([wanted]) => wanted > seq)
@@ -101,9 +105,16 @@ export class RunWriter {
   }
 }
 
-export interface WriterOptions {
+/** Where the journals of some runs are. */
+interface Target {
   redis: JournalRedis
   keys: Keys
+  replication: Replication
+}
+
+export interface WriterOptions {
+  /** The partitions, of which a run's id tells which it is in. */
+  partitions: readonly Target[]
   clock: () => number
   offload: Offload
   /** A parked parent was made ready: its activation is to be enqueued. */
@@ -122,7 +133,7 @@ const IN_FLIGHT_MAX = 4
 const UNWRITTEN_MAX = 32 * 1024 * 1024
 
 /**
- * Group commit: all entries that all runs of the worker wrote in one tick go to Redis in one Lua call.
+ * Group commit: all entries that all runs of the worker wrote in one tick go to Redis in one Lua call per partition.
  * Batches of one connection are executed in order, so a run's entries are too; when one is refused,
  * every later one of the run is refused as well, by its place.
  */
@@ -237,11 +248,17 @@ export class Writer {
       } else run.dirty = false
     }
     this.#dirty = blocked
-    if (batch.length > 0) this.#send(batch)
+    if (batch.length === 0) return
+    const { partitions } = this.#options
+    for (const [i, target] of partitions.entries()) {
+      const part =
+        partitions.length === 1 ? batch : batch.filter(({ run }) => partitionOf(run, partitions.length) === i)
+      if (part.length > 0) this.#send(part, target)
+    }
   }
 
-  #send(batch: RunWriter[]): void {
-    const { keys, redis, clock } = this.#options
+  #send(batch: RunWriter[], { keys, redis, replication }: Target): void {
+    const { clock } = this.#options
     const names: string[] = [keys.pending, keys.ended]
     const args: (string | number)[] = [clock()]
     const ends: number[] = []
@@ -265,7 +282,7 @@ export class Writer {
       run.taken = 0
     }
     this.#inFlight++
-    redis.musterAppend(names.length, ...names, ...args).then(
+    replication.after(redis.musterAppend(names.length, ...names, ...args)).then(
       (reply) => {
         this.#inFlight--
         this.#written(size)
@@ -277,7 +294,8 @@ export class Writer {
         this.#inFlight--
         this.#written(size)
         this.#options.onError(error)
-        for (const run of batch) run.drop('gap')
+        const reason = error instanceof MusterError && error.code === 'journal.not_replicated' ? 'unreplicated' : 'gap'
+        for (const run of batch) run.drop(reason)
         this.#again()
       },
     )
@@ -317,5 +335,7 @@ export class Writer {
 
 /** The error that a lost run's activation ends with. */
 export function lostError(run: string, reason: LostReason): MusterError {
+  if (reason === 'unreplicated')
+    return new MusterError('journal.not_replicated', `run ${run} was let go: too few replicas have its last entries`)
   return new MusterError('journal.fenced', `run ${run} is no longer held here (${reason})`)
 }

@@ -45,6 +45,10 @@ describe('readConfig', () => {
     ['MUSTER_WEIGHTS', 'acme=2,acme=3'],
     ['MUSTER_OUTCOMES', 'Strict'],
     ['MUSTER_ARCHIVE', 'false'],
+    ['MUSTER_PARTITIONS', '0'],
+    ['MUSTER_PARTITIONS', '65'],
+    ['MUSTER_REPLICAS', '-1'],
+    ['MUSTER_REPLICA_TIMEOUT_MS', '5000'],
   ])('refuses %s=%s and names it', (name, value) => {
     const error = refused({ [name]: value })
     expect(error.code).toBe('config.invalid')

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { MusterError } from './errors.ts'
+import { PARTITIONS_MAX } from './ids.ts'
 import { limitsByName } from './limits.ts'
 
 /** The most that one tenant may have over another of weight 1. */
@@ -55,6 +56,10 @@ export const configSchema = z.object({
     .regex(/^[a-z0-9-]{1,32}$/)
     .default('m')
     .describe('prefix of all Redis keys'),
+  MUSTER_PARTITIONS: positive
+    .max(PARTITIONS_MAX)
+    .default(1)
+    .describe('parts that the runs are spread over, for a Redis Cluster; the same for all processes and for ever'),
   MUSTER_CONCURRENCY: positive.max(10_000).default(100).describe('runs that a worker holds at once'),
   MUSTER_WEIGHTS: weights
     .optional()
@@ -86,12 +91,28 @@ export const configSchema = z.object({
     .enum(['always', 'everysec'])
     .default('always')
     .describe('when the embedded Redis syncs its log to disk'),
+  MUSTER_REPLICAS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(16)
+    .default(0)
+    .describe('replicas of Redis that must have a write before it counts as durable; set the same for all processes'),
+  MUSTER_REPLICA_TIMEOUT_MS: positive
+    .max(4000)
+    .default(1000)
+    .describe('time that they have for it; after that it answers `journal.not_replicated`'),
   MUSTER_TABLE: z.string().default('muster').describe('DynamoDB table'),
   MUSTER_MODEL: z.string().optional().describe('model of the route "default"'),
   MUSTER_MODEL_BASE_URL: z.url().optional().describe('any OpenAI-compatible server, such as Ollama or vLLM'),
   MUSTER_MODEL_API_KEY: z.string().optional().describe('key for MUSTER_MODEL_BASE_URL'),
   OPENAI_API_KEY: z.string().optional().describe('key for OpenAI'),
-  REDIS_URL: z.string().optional().describe('Redis or Valkey; by default one is found or started'),
+  REDIS_URL: z
+    .string()
+    .optional()
+    .describe(
+      'Redis or Valkey; several nodes of a Redis Cluster, separated by commas; by default one is found or started',
+    ),
   DYNAMODB_ENDPOINT: z.url().optional().describe('DynamoDB-compatible server; by default one is started in process'),
   MUSTER_LOG: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info').describe('log level'),
   OTEL_EXPORTER_OTLP_ENDPOINT: z.url().optional().describe('OpenTelemetry collector; telemetry is off without it'),

@@ -76,6 +76,16 @@ export const errorCatalog = {
   ],
   'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
   'journal.fenced': [409, 'Another worker holds the run', 'Nothing to do: the other worker continues it.'],
+  'journal.partitions': [
+    500,
+    'The runs were spread over another number of partitions',
+    'Set MUSTER_PARTITIONS to the number in the message, or start on another MUSTER_NAMESPACE: with another number runs would not be found.',
+  ],
+  'journal.not_replicated': [
+    503,
+    'Too few replicas have it',
+    'See to the replicas of Redis, then send it again with the same Idempotency-Key: it may be done already.',
+  ],
   'journal.corrupt': [
     500,
     'The journal does not verify',

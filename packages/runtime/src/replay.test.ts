@@ -57,7 +57,7 @@ describe('a run of 10,000 steps', () => {
     await withWorker(app, {}, async (journal, start) => {
       const { promise, resolve } = Promise.withResolvers<string>()
       // As if another had taken it: what this activation appends from here on is refused.
-      meanwhile = async () => journal.redis.hincrby(journal.keys.run(await promise), 'epoch', 1)
+      meanwhile = async () => journal.redis.hincrby(journal.partitions[0].keys.run(await promise), 'epoch', 1)
       const id = await start('long')
       resolve(id)
       const ended = new Map<string, number>()

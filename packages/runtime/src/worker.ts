@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { PolicySet } from '@muster/governance'
-import { Activations, Journal } from '@muster/journal'
+import { Intake, Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import type { LimitsByName } from '@muster/protocol'
@@ -15,6 +15,8 @@ import { noTelemetry, type Telemetry } from './telemetry.ts'
 export interface WorkerOptions {
   redisUrl: string
   namespace: string
+  /** Parts that the runs are spread over; see `JournalOptions`. */
+  partitions?: number | undefined
   app: App
   policy: PolicySet
   models: Models
@@ -34,6 +36,8 @@ export interface WorkerOptions {
   archive?: boolean
   /** Shares of tenants, above 0 and at most 1000; 1 for those not named. They replace those that Redis has; without them it keeps its own. */
   weights?: Readonly<Record<string, number>> | undefined
+  /** Replicas that must have a write before it counts as durable; see `JournalOptions`. */
+  replication?: ReplicationOptions | undefined
   /** What tenants, definitions, tools and models let through at once and per minute, over all workers that are told the same. */
   limits?: LimitsByName | undefined
   telemetry?: Telemetry
@@ -55,7 +59,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const log = options.log ?? pino({ level: 'silent' })
   const clock = options.clock ?? Date.now
   const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
-  const journal = await Journal.open({ url: options.redisUrl, namespace: options.namespace, clock })
+  const { redisUrl: url, namespace, partitions, replication } = options
+  const journal = await Journal.open({ url, namespace, partitions, replication, clock })
+  const { safe, text } = await journal.durability()
+  log[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
   await journal.publish(app.manifest)
   const engine = new Engine({
@@ -76,7 +83,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
   })
-  const activations = new Activations(journal, {
+  const intake = new Intake(journal, {
     concurrency: options.concurrency,
     lockMs: options.lockMs,
     process: async (run, definition, job) => {
@@ -90,7 +97,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     onMail: (run) => engine.mail(run),
     onError: (error) => log.warn({ err: error }, 'queue'),
   })
-  await activations.ready()
+  await intake.ready()
   const archiver =
     options.archive === false
       ? undefined
@@ -99,7 +106,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     name,
     held: () => engine.held,
     async close(graceMs = 10_000) {
-      const drained = activations.close()
+      const drained = intake.close()
       const grace = new Promise((resolve) => setTimeout(resolve, graceMs).unref())
       await Promise.race([drained, grace])
       await engine.close()

@@ -7,14 +7,20 @@ import type { RedisService } from './redis-service.ts'
 const limitMs = 3000
 const pollMs = 25
 
-/** The user's own server, once it answers and is known not to drop data. */
+/** The user's own server, once it answers and is known not to drop data; nodes of a Redis Cluster are separated by commas. */
 export async function externalRedis(url: string): Promise<RedisService> {
+  const nodes = await Promise.all(url.split(',').map((node) => checkedNode(node.trim())))
+  return { url, source: 'external', version: nodes[0] ?? '', stop: async () => undefined }
+}
+
+/** Gives the version of one that does not drop data. */
+async function checkedNode(url: string): Promise<string> {
   const facts = await readExternal(url)
   if (facts.evictionPolicy !== undefined && facts.evictionPolicy !== 'noeviction') {
     const detail = `Redis at ${shownAddress(url)} has maxmemory-policy ${facts.evictionPolicy}, which may drop data`
     throw new MusterError('redis.unsafe', detail)
   }
-  return { url, source: 'external', version: facts.version, stop: async () => undefined }
+  return facts.version
 }
 
 async function readExternal(url: string): Promise<RedisFacts> {

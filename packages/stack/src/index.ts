@@ -8,5 +8,7 @@ export { startDynamo } from './dynamo.ts'
 export { freePort } from './port.ts'
 /** Gives a Redis that keeps what it acknowledges: the user's, one that runs already, or a new one. */
 export { startRedis } from './redis.ts'
+/** Starts a Redis Cluster for tests. */
+export { startRedisCluster } from './redis-cluster.ts'
 /** What startRedis takes, and the server that it gives. */
 export type { RedisOptions, RedisService } from './redis-service.ts'

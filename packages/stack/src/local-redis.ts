@@ -57,7 +57,7 @@ export async function startNewRedis(dir: string, options: RedisOptions): Promise
   for (let tries = 3; ; tries--) {
     const port = options.port ?? (await freePort())
     try {
-      return await startOn({ dir, port, program, fsync: options.fsync ?? 'always' })
+      return await startOn({ dir, port, program, fsync: options.fsync ?? 'always', clusterPort: options.clusterPort })
     } catch (error) {
       const taken = error instanceof MusterError && error.code === 'port.taken'
       if (!taken || options.port !== undefined || tries === 1) throw error
@@ -70,9 +70,10 @@ interface StartOptions {
   port: number
   program: RedisProgram
   fsync: 'always' | 'everysec'
+  clusterPort: number | undefined
 }
 
-async function startOn({ dir, port, program, fsync }: StartOptions): Promise<RedisService> {
+async function startOn({ dir, port, program, fsync, clusterPort }: StartOptions): Promise<RedisService> {
   const container = program.source === 'docker' ? { container: containerName(dir) } : {}
   // Written before the start: whenever we are killed, the next start finds the server and does not start a second one on
   // the same files.
@@ -81,7 +82,7 @@ async function startOn({ dir, port, program, fsync }: StartOptions): Promise<Red
   const logFrom = await logLength(dir)
   let server: ServerHandle | undefined
   try {
-    server = await launchRedis(program, { dir, port, fsync })
+    server = await launchRedis(program, { dir, port, fsync, clusterPort })
     const facts = await untilReady(server, dir, url)
     const pid = program.source === 'docker' ? undefined : facts.pid
     await writeRecord(dir, { port, ...container, ...(pid === undefined ? {} : { pid }) })

@@ -15,6 +15,7 @@ export interface LaunchOptions {
   dir: string
   port: number
   fsync: 'always' | 'everysec'
+  clusterPort?: number | undefined
 }
 
 /** Starts a server that keeps all it acknowledges; it may still be loading, or fail, when this returns. */
@@ -70,11 +71,12 @@ async function launchContainer(docker: string, options: LaunchOptions): Promise<
   return containerHandle(docker, name)
 }
 
-function serverArguments({ dir, port, fsync }: LaunchOptions): string[] {
+function serverArguments({ dir, port, fsync, clusterPort }: LaunchOptions): string[] {
   return [
     ...['--port', String(port), '--dir', dir, '--daemonize', 'no'],
     ...['--appendonly', 'yes', '--appendfsync', fsync, '--save', ''],
     ...['--maxmemory-policy', 'noeviction'],
+    ...(clusterPort === undefined ? [] : ['--cluster-enabled', 'yes', '--cluster-port', String(clusterPort)]),
   ]
 }
 

@@ -7,6 +7,8 @@ export interface RedisOptions {
   port?: number
   /** When a started server syncs its log to disk; default: `always`, before it acknowledges. */
   fsync?: 'always' | 'everysec'
+  /** A started server is a node of a Redis Cluster, whose nodes talk to it on this port. See `startRedisCluster`. */
+  clusterPort?: number
   /** Where packages are unpacked; default: `muster` in the user's cache folder. */
   cacheDir?: string
   /** Hears of what takes long or is worth knowing. */

@@ -156,7 +156,7 @@ async function musterQueue(place: Place, name: string): Promise<RunQueue> {
     onEnded(runs.length)
   })
   return {
-    prefix: journal.keys.tag,
+    prefix: journal.partitions[0].keys.tag,
     async enqueue(n) {
       await enqueue(journal, memory, app, 'one', n)
     },
@@ -173,7 +173,7 @@ async function musterQueue(place: Place, name: string): Promise<RunQueue> {
       const { redis } = journal
       // As the archiver would: what has ended leaves Redis, so that only the backlog is there.
       for (const run of ended) await journal.expire(run, 'bench', 0)
-      await redis.xtrim(journal.keys.ended, 'MAXLEN', 0)
+      await redis.xtrim(journal.partitions[0].keys.ended, 'MAXLEN', 0)
       ended = []
     },
     async close() {
@@ -185,7 +185,7 @@ async function musterQueue(place: Place, name: string): Promise<RunQueue> {
 
 /** Waits until every end that the journal tells of has been heard. */
 async function allSeen(journal: Journal, ended: () => readonly string[]): Promise<void> {
-  while ((await journal.redis.xlen(journal.keys.ended)) > ended().length)
+  while ((await journal.redis.xlen(journal.partitions[0].keys.ended)) > ended().length)
     await new Promise((resolve) => setTimeout(resolve, 10))
 }
 

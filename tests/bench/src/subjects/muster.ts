@@ -64,7 +64,7 @@ export function followEnds(journal: Journal, onEnded: (runs: string[]) => void):
   let closed = false
   const follow = async () => {
     for (let last = '0'; !closed; ) {
-      const reply = await redis.xread('COUNT', 1000, 'BLOCK', 1000, 'STREAMS', journal.keys.ended, last)
+      const reply = await redis.xread('COUNT', 1000, 'BLOCK', 1000, 'STREAMS', journal.partitions[0].keys.ended, last)
       const records = reply?.[0]?.[1] ?? []
       if (records.length === 0) continue
       last = records.at(-1)?.[0] ?? last
