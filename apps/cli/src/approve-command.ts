@@ -11,7 +11,7 @@ export async function approveCommand(
 ): Promise<number> {
   const run = await muster.runs.get(id)
   const asked = run.waiting.filter(
-    (waiting) => waiting.for !== 'child' && (options.step === undefined || waiting.step === options.step),
+    (waiting) => (waiting.for === 'approval' || waiting.for === 'doubt') && (options.step === undefined || waiting.step === options.step),
   )
   if (options.yes === options.no) {
     if (options.json) print(asked)

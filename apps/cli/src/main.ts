@@ -129,6 +129,24 @@ program
   .action((id: string, { json }: Json) => action((config) => verifyCommand(client(config), id, json), json))
 
 program
+  .command('signal <run> <name>')
+  .description('send a run a signal that it waits for, or will')
+  .option('--payload <file>', 'a file, - for standard input, or JSON itself', 'null')
+  .option('--idempotency-key <key>', 'the same key sends it once')
+  .option(...flag)
+  .action((id: string, name: string, options: { payload: string; idempotencyKey?: string } & Json) =>
+    action(async (config) => {
+      const { readJson } = await import('./read-json.ts')
+      const payload = await readJson(options.payload, '--payload')
+      const { idempotencyKey } = options
+      await client(config).runs.signal(id, name, payload, idempotencyKey === undefined ? {} : { idempotencyKey })
+      if (options.json) print({ run: id, signal: name })
+      else console.log(`sent ${name}: follow it with \`muster trace ${id}\``)
+      return 0
+    }, options.json),
+  )
+
+program
   .command('approve <run>')
   .description('show what a run waits for, and answer it')
   .option('--step <step>', 'which step, when several wait')

@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs'
-import { text as readAll } from 'node:stream/consumers'
-import { type DefinitionManifest, type Json, MusterError, type Run, type RunEvent } from '@muster/protocol'
+import { type DefinitionManifest, MusterError, type Run, type RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import { Ajv2020 } from 'ajv/dist/2020.js'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
+import { readJson } from './read-json.ts'
+import { waitsFor } from './waterfall.ts'
 
 /** Exit code of a run that waits for a person. */
 const WAITS = 3
@@ -21,7 +20,7 @@ export interface RunOptions {
 export async function runCommand(muster: Muster, name: string, options: RunOptions): Promise<number> {
   const { definitions } = await muster.request<{ definitions: DefinitionManifest[] }>('GET', '/v1/definitions')
   const definition = definitions.find((candidate) => candidate.name === name)
-  const input = await readInput(options.input, definition)
+  const input = await readJson(options.input, '--input', definition?.input)
   const handle = await muster.runs.start(name, input, {
     ...(options.session === undefined ? {} : { session: options.session }),
     ...(options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey }),
@@ -68,38 +67,6 @@ function report(run: Run, json: boolean): number {
   return run.status === 'succeeded' ? 0 : 1
 }
 
-/**
- * A file's name, `-` for standard input, or JSON itself. A file that is not JSON, or whose JSON does
- * not match an agent that also takes text, goes in as text.
- */
-async function readInput(source: string, definition: DefinitionManifest | undefined): Promise<Json> {
-  if (/^\s*[{["]/.test(source)) {
-    try {
-      return JSON.parse(source)
-    } catch (cause) {
-      throw new MusterError(
-        'request.invalid_json',
-        `--input is not valid JSON: ${cause instanceof Error ? cause.message : ''}`,
-        { cause },
-      )
-    }
-  }
-  let text: string
-  try {
-    text = source === '-' ? await readAll(process.stdin) : readFileSync(source, 'utf8')
-  } catch (cause) {
-    throw new MusterError('request.invalid', `--input: ${source} cannot be read`, { cause })
-  }
-  const accepts = definition ? new Ajv2020({ strict: false }).compile(definition.input) : () => true
-  let value: Json
-  try {
-    value = JSON.parse(text)
-  } catch {
-    return text
-  }
-  return !accepts(value) && accepts(text) ? text : value
-}
-
 function progress({ entry }: RunEvent): void {
   if (entry.type === 'step.ended' && !entry.retry) {
     const mark = entry.status === 'ok' ? pc.green('✓') : entry.status === 'denied' ? pc.yellow('⊘') : pc.red('✗')
@@ -113,7 +80,7 @@ function progress({ entry }: RunEvent): void {
     )
   } else if (entry.type === 'step.waiting') {
     console.error(
-      `${pc.yellow('⧖')} ${plain(entry.step)} ${pc.dim(entry.for === 'child' ? `waits for run ${entry.child}` : `waits for ${entry.role}`)}`,
+      `${pc.yellow('⧖')} ${plain(entry.step)} ${pc.dim(`waits for ${waitsFor(entry)}`)}`,
     )
   } else if (entry.type === 'run.activated' && entry.epoch > 1) {
     console.error(pc.dim(`taken up by ${entry.worker} (activation ${entry.epoch})`))

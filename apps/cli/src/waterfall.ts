@@ -17,8 +17,16 @@ export interface Span {
   declassified: readonly Label[]
   costUsd: number
   error: string | undefined
-  /** Child run, or the role that must approve. */
+  /** A child run, the role that must approve, a signal, a time. */
   waitsFor: string | undefined
+}
+
+/** What a step waits for, in a few words. */
+export function waitsFor({ for: reason, child, role, target, until }: EntryOf<'step.waiting'>): string {
+  const time = until === undefined ? '' : new Date(until).toISOString()
+  if (reason === 'timer') return time
+  const what = reason === 'child' ? `run ${child}` : reason === 'signal' ? `signal ${target}` : `${role} (${reason})`
+  return time === '' ? what : `${what}, until ${time}`
 }
 
 /** Reads the attempts of a run's steps off its events. */
@@ -50,7 +58,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         const span = open.get(entry.step) ?? start(entry, entry.at)
         span.status = 'waiting'
         span.decision = entry.decision ?? span.decision
-        span.waitsFor = entry.for === 'child' ? entry.child : `${entry.role} (${entry.for})`
+        span.waitsFor = waitsFor(entry)
         break
       }
       case 'step.ended': {

@@ -6,10 +6,14 @@ import {
   type EntryOf,
   type Issue,
   type Json,
+  type JsonSchema,
   MusterError,
   newId,
   type PlanData,
+  planData,
   planGraph,
+  planSignals,
+  type Run,
   type StartRun,
 } from '@muster/protocol'
 import { INLINE } from '@muster/runtime'
@@ -96,26 +100,66 @@ export class Admission {
   }
 
   #checkInput(definition: DefinitionManifest, input: Json): void {
-    let validate = this.#validators.get(definition.hash)
+    const { hash, name, input: schema } = definition
+    this.#check(hash, schema, input, '/input', `The input does not match the schema of ${name}`)
+  }
+
+  /** `key` tells the schema from all others. */
+  #check(key: string, schema: JsonSchema, value: Json, at: string, what: string): void {
+    let validate = this.#validators.get(key)
     if (!validate) {
-      validate = this.#ajv.compile(definition.input)
+      validate = this.#ajv.compile(schema)
       if (this.#validators.size >= VALIDATORS_MAX) this.#validators.clear()
-      this.#validators.set(definition.hash, validate)
+      this.#validators.set(key, validate)
     }
-    if (validate(input)) return
+    if (validate(value)) return
     const issues: Issue[] = (validate.errors ?? []).map(({ instancePath, message, params }) => ({
-      path: `/input${instancePath}`,
+      path: `${at}${instancePath}`,
       message: `${message ?? 'is invalid'}${params.additionalProperty === undefined ? '' : `: ${String(params.additionalProperty)}`}`,
     }))
-    throw new MusterError(
-      'input.invalid',
-      `The input does not match the schema of ${definition.name}: ${issues.map((i) => `${i.path} ${i.message}`).join('; ')}`,
-      { issues },
-    )
+    throw new MusterError('input.invalid', `${what}: ${issues.map((i) => `${i.path} ${i.message}`).join('; ')}`, {
+      issues,
+    })
+  }
+
+  /**
+   * Decides whether a run may be sent a signal.
+   *
+   * @throws MusterError `signal.unknown` or `input.invalid`
+   */
+  async checkSignal(run: Run, name: string, payload: Json): Promise<void> {
+    const { kind, version, plan } = run
+    const definition = kind === 'plan' && version !== INLINE ? await this.#definition(run) : undefined
+    const signals =
+      plan === undefined
+        ? definition && 'signals' in definition
+          ? (definition.signals ?? {})
+          : {}
+        : planSignals(planData.parse(plan))
+    if (!Object.hasOwn(signals, name)) {
+      const names = Object.keys(signals).join(', ')
+      throw new MusterError('signal.unknown', `Run ${run.id} takes no signal "${name}". It takes: ${names || 'none'}`)
+    }
+    const schema = signals[name] as JsonSchema
+    const key = `${definition?.hash ?? run.id}/${name}`
+    this.#check(key, schema, payload, '/payload', `The payload does not match the schema of signal "${name}"`)
+  }
+
+  async #definition({ kind, name, version }: Run): Promise<DefinitionManifest | undefined> {
+    return this.#journal.definition(kind, name, version)
   }
 
   async #checkPlan(plan: PlanData): Promise<void> {
     planGraph(plan)
+    for (const [name, schema] of Object.entries(plan.signals ?? {})) {
+      try {
+        this.#ajv.compile(schema)
+      } catch (error) {
+        const message = `is not a JSON Schema: ${error instanceof Error ? error.message : error}`
+        const path = `/plan/signals/${name}`
+        throw new MusterError('plan.invalid', `${path} ${message}`, { issues: [{ path, message }] })
+      }
+    }
     const { definitions, tools } = await this.#journal.manifest()
     const issues: Issue[] = []
     for (const [id, step] of Object.entries(plan.steps)) {

@@ -1,5 +1,14 @@
 import { Readable } from 'node:stream'
-import { MusterError, run, runStatus, runSummary, startRun } from '@muster/protocol'
+import {
+  name as definitionName,
+  json,
+  label,
+  MusterError,
+  run,
+  runStatus,
+  runSummary,
+  startRun,
+} from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { problemsOf } from './problems.ts'
@@ -147,6 +156,35 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
   )
 
   server.post(
+    '/v1/runs/:id/signals/:name',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Send a run a signal',
+        description:
+          'Accepted once the signal is durable. It is taken once, by the next step that waits for it; one that comes early is kept. The same Idempotency-Key sends it once.',
+        params: params.extend({ name: definitionName }),
+        headers: z.object({ 'idempotency-key': z.string().min(1).max(256).optional() }),
+        body: z.strictObject({
+          payload: json.default(null),
+          labels: z.array(label).max(32).default([]).describe('labels of the payload'),
+        }),
+        response: { 202: z.object({ id: z.string() }), ...problemsOf(400, 401, 404, 409, 413, 422, 429, 503) },
+      },
+    },
+    async (request, reply) => {
+      const { id: key, tenant, user } = keyOf(request)
+      const { id, name } = request.params
+      const { payload, labels } = request.body
+      await admission.checkSignal(await reader.run(tenant, id), name, payload)
+      const message = { type: 'signal' as const, name, payload, by: { key, user }, labels: [...new Set(labels)].sort() }
+      await journal.post(id, message, request.headers['idempotency-key'])
+      return reply.code(202).send({ id })
+    },
+  )
+
+  server.post(
     '/v1/runs/:id/approvals',
     {
       schema: {
@@ -169,7 +207,7 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
       const { id } = request.params
       const { step, verdict, digest } = request.body
       const { waiting } = await reader.run(tenant, id)
-      const asked = waiting.find((w) => w.step === step && w.for !== 'child')
+      const asked = waiting.find((w) => w.step === step && (w.for === 'approval' || w.for === 'doubt'))
       if (!asked) throw new MusterError('approval.not_found', `Step "${step}" of run ${id} does not wait for a person`)
       if (asked.digest !== digest) throw new MusterError('approval.mismatch', 'What is to be approved has changed')
       const role = asked.role ?? 'operator'

@@ -16,14 +16,14 @@ import { type AppManifest, type Decision, type Issue, type Json, MusterError } f
 import { cedarSchema, type InputType } from './schema.ts'
 import { volatility } from './volatile.ts'
 
-export type Action = 'model:invoke' | 'tool:call' | 'memory:read' | 'memory:write' | 'agent:delegate'
+export type Action = 'model:invoke' | 'tool:call' | 'code:run' | 'memory:read' | 'memory:write' | 'agent:delegate'
 
 /** One question: may this agent or plan do that, with this data? */
 export interface PolicyRequest {
   tenant: string
   principal: { type: 'Agent' | 'Plan'; name: string }
   action: Action
-  resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent'; name: string; effect?: string }
+  resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string }
   /** Labels of everything that goes into the step. */
   labels: readonly string[]
   /** Roles that have approved this very step. */

@@ -10,7 +10,7 @@ export type InputType =
   | { type: 'Set'; element: InputType }
 
 /**
- * The Cedar schema of an app: entity types Tenant, Agent, Plan, Tool, Model and Memory, and the
+ * The Cedar schema of an app: entity types Tenant, Agent, Plan, Tool, Model, Memory and Code, and the
  * actions that the runtime asks about. `context.input` of `tool:call` has every top-level field of
  * every tool's input, each optional; a field whose type differs between tools is left out, because
  * Cedar has one context type per action.
@@ -54,6 +54,9 @@ export function cedarSchema(app: AppManifest): {
         Plan: { memberOfTypes: ['Tenant'], shape: { type: 'Record', attributes: named } },
         Model: { shape: { type: 'Record', attributes: named } },
         Memory: { shape: { type: 'Record', attributes: named } },
+        Code: {
+          shape: { type: 'Record', attributes: { ...named, effect: { type: 'String', required: true } } },
+        },
         Tool: {
           shape: { type: 'Record', attributes: { ...named, effect: { type: 'String', required: true } } },
         },
@@ -61,6 +64,7 @@ export function cedarSchema(app: AppManifest): {
       actions: {
         'model:invoke': action('Model'),
         'tool:call': action('Tool', true),
+        'code:run': action('Code'),
         'memory:read': action('Memory'),
         'memory:write': action('Memory'),
         'agent:delegate': action('Agent'),

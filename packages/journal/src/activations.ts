@@ -21,6 +21,8 @@ const FEED_LATE_MS = 10
 /** How often the backlog is looked at though nothing was taken; ms. */
 const FEED_IDLE_MS = 1000
 const SWEEP_MS = 5000
+/** Parked runs are looked for whose time has come at least so often; another worker may have parked one; ms. */
+const WAKE_MS = 1000
 /** So soon a command that failed with the connection is tried again; ms. */
 const RETRY_MS = 500
 /** So long after its failure a run is processed again, ms. */
@@ -36,6 +38,7 @@ const AGAIN_MS = 1000
 export class Activations {
   readonly #options: ActivationOptions
   readonly #worker: Worker<Activation>
+  #alarm: NodeJS.Timeout | undefined
   readonly #connection: JournalRedis
   readonly #timers: NodeJS.Timeout[]
   readonly #feeder: Partition['feeder']
@@ -86,6 +89,7 @@ export class Activations {
       setInterval(this.#renew, options.lockMs / 3),
     ]
     this.#loop = this.#take()
+    void this.#wake(partition)
     this.#feed()
   }
 
@@ -236,6 +240,19 @@ export class Activations {
       .catch(this.#options.onError)
   }
 
+  /** Takes up parked runs at their times. */
+  async #wake(partition: Partition): Promise<void> {
+    let next = Number.POSITIVE_INFINITY
+    try {
+      next = await partition.wake()
+    } catch (error) {
+      if (!this.#closing) this.#options.onError(error as Error)
+    }
+    if (this.#closing) return
+    const wait = Math.min(Math.max(next - partition.clock(), 1), WAKE_MS)
+    this.#alarm = setTimeout(() => void this.#wake(partition), wait)
+  }
+
   readonly #renew = (): void => {
     const { lockMs, onError } = this.#options
     if (this.#held.size === 0) return
@@ -251,6 +268,7 @@ export class Activations {
     clearInterval(feed)
     clearInterval(sweep)
     clearTimeout(this.#late)
+    clearTimeout(this.#alarm)
     this.#places.stopWaiting()
     await this.#places.idle()
     await Promise.all(this.#works)

@@ -12,8 +12,9 @@ const scripts = {
   musterFeed: { lua: script('feed'), numberOfKeys: 7 },
   musterActivate: { lua: script('activate') },
   musterAppend: { lua: script('append') },
-  musterPost: { lua: script('post'), numberOfKeys: 4 },
+  musterPost: { lua: script('post'), numberOfKeys: 5 },
   musterLease: { lua: script('lease') },
+  musterWake: { lua: script('wake'), numberOfKeys: 2 },
 }
 
 type Text = string | number | Buffer
@@ -32,6 +33,7 @@ export interface JournalRedis extends Redis {
   ): Promise<([] | [epoch: number, seq: number, head: string, first: string, records: StreamRecord[], mail: number])[]>
   musterAppend(keys: number, ...keysAndArgs: Text[]): Promise<number[]>
   musterPost(...keysAndArgs: Text[]): Promise<number>
+  musterWake(...keysAndArgs: Text[]): Promise<[runs: string[], next: string]>
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }
 

@@ -9,7 +9,7 @@ import { SharedCalls } from './shared-calls.ts'
 import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './writer.ts'
 
 /** How long an idempotency key is remembered, in seconds: a week. */
-const IDEMPOTENCY_TTL_S = 7 * 24 * 3600
+export const IDEMPOTENCY_TTL_S = 7 * 24 * 3600
 
 const CLASSES = { high: 0, normal: 1, low: 2 } as const
 

@@ -174,8 +174,8 @@ export class Journal {
    *
    * @throws MusterError `run.not_found`, `run.ended` or `journal.not_replicated`
    */
-  post(run: string, message: Message): Promise<void> {
-    return this.of(run).post(run, message)
+  post(run: string, message: Message, idempotencyKey?: string): Promise<void> {
+    return this.of(run).post(run, message, idempotencyKey)
   }
 
   notifyMail(run: string): Promise<void> {

@@ -7,6 +7,8 @@ export class Keys {
   readonly tag: string
   readonly pending: string
   readonly ended: string
+  /** Parked runs that are to be taken up at a time, by that time. */
+  readonly wake: string
   readonly manifest: string
   readonly mail: string
   /** What the feed remembers between two calls. */
@@ -21,6 +23,7 @@ export class Keys {
     this.tag = `{${namespace}${partition}}`
     this.pending = `${this.tag}:pending`
     this.ended = `${this.tag}:seal`
+    this.wake = `${this.tag}:wake`
     this.manifest = `${this.tag}:manifest`
     this.mail = `${this.tag}:mail`
     this.feed = `${this.tag}:feed`
@@ -44,6 +47,11 @@ export class Keys {
 
   inbox(id: string): string {
     return `${this.tag}:inbox:${id}`
+  }
+
+  /** That a message with this digest of its idempotency key has come. */
+  told(run: string, digest: string): string {
+    return `${this.tag}:told:${run}:${digest}`
   }
 
   index(tenant: string): string {

@@ -1,9 +1,9 @@
-import { type Actor, type EntryOf, type Json, MusterError, type StoredEntry } from '@muster/protocol'
+import { type Actor, type EntryOf, type Json, type Label, MusterError, type StoredEntry } from '@muster/protocol'
 import { Queue } from 'bullmq'
 import { connect, type JournalRedis, type StreamRecord } from './commands.ts'
-import { type Created, type CreateOptions, Creation } from './creation.ts'
+import { type Created, type CreateOptions, Creation, IDEMPOTENCY_TTL_S } from './creation.ts'
 import { type Activation, Feeder, QUEUE } from './feeder.ts'
-import type { NewRun } from './first-entry.ts'
+import { type NewRun, shortDigest } from './first-entry.ts'
 import { Keys } from './keys.ts'
 import { decodeRecord } from './record.ts'
 import { Replication, type ReplicationOptions } from './replication.ts'
@@ -17,6 +17,7 @@ export type Message =
   | { type: 'cancel'; by: Actor }
   | { type: 'approval'; step: string; verdict: 'approve' | 'deny'; shown: string; by: Actor; role: string }
   | { type: 'child'; step: string; run: string }
+  | { type: 'signal'; name: string; payload: Json; by: Actor; labels: Label[] }
 
 export interface PartitionOptions {
   /** For commands; shared between partitions. */
@@ -41,6 +42,12 @@ export interface Hold {
 
 /** A page of a long journal: enough to be quick, small enough to hold. */
 const PAGE = 200
+
+/** Messages that may wait for a run. */
+const INBOX_MAX = 10_000
+
+/** Runs that are woken with one call. */
+const WAKE_MAX = 200
 
 /** A journal of so many entries comes along with the activation. */
 const WHOLE_MAX = 32
@@ -94,6 +101,16 @@ export class Partition {
     await change.exec()
   }
 
+  /** Takes up parked runs whose time has come, and gives when the next one's comes: Infinity for never. */
+  async wake(): Promise<number> {
+    const { keys } = this
+    for (;;) {
+      const [runs, next] = await this.redis.musterWake(keys.pending, keys.wake, keys.tag, this.clock(), WAKE_MAX)
+      await this.feeder.wake(runs)
+      if (runs.length < WAKE_MAX) return next === '' ? Number.POSITIVE_INFINITY : Number(next)
+    }
+  }
+
   /** Enqueues activations that were recorded before `olderThanMs` and whose enqueuer died. Gives how many. */
   sweep(olderThanMs: number): Promise<number> {
     return this.feeder.sweep(olderThanMs)
@@ -102,16 +119,21 @@ export class Partition {
   /**
    * Leaves a message for a run, wherever it is. One in the backlog is taken out of it, to heed it at once.
    *
-   * @throws MusterError `run.not_found`, `run.ended` or `journal.not_replicated`
+   * @param idempotencyKey the same message under the same key is left once
+   * @throws MusterError `run.not_found`, `run.ended`, `run.inbox_full` or `journal.not_replicated`
    */
-  async post(run: string, message: Message): Promise<void> {
+  async post(run: string, message: Message, idempotencyKey?: string): Promise<void> {
     const { keys } = this
     const activation = await this.redis.musterPost(
       ...[keys.run(run), keys.inbox(run), keys.pending, keys.queued(run)],
+      keys.told(run, idempotencyKey === undefined ? '' : shortDigest(idempotencyKey)),
       ...[run, this.clock(), JSON.stringify(message), keys.tag, timeOf(run)],
+      ...[idempotencyKey === undefined ? 0 : IDEMPOTENCY_TTL_S, INBOX_MAX],
     )
     if (activation === -1) throw new MusterError('run.not_found', `There is no run ${run}`)
     if (activation === -2) throw new MusterError('run.ended', `Run ${run} has ended`)
+    if (activation === -3)
+      throw new MusterError('run.inbox_full', `${INBOX_MAX} messages wait for run ${run} already`)
     if (activation > 0) await this.feeder.wake([run])
     else await this.notifyMail(run)
     // Last: it is heeded even if it is not safe yet.
@@ -139,7 +161,7 @@ export class Partition {
     // What its last holder wrote may not be on replicas yet, and this one goes on from it.
     const replies = await this.replication.after(
       this.redis.musterActivate(
-        ...[names.length + 1, keys.pending, ...names],
+        ...[names.length + 2, keys.pending, keys.wake, ...names],
         ...[keys.tag, WHOLE_MAX, ...calls.flatMap(({ run, job }) => [run, job])],
       ),
     )

@@ -30,6 +30,8 @@ interface Close {
   status: RunStatus
   summary: string
   parent: ParentNotice | undefined
+  /** When a parked run is to be taken up again though nobody told it anything, ms since the epoch. */
+  wakeAt: number | undefined
 }
 
 /**
@@ -194,9 +196,15 @@ export class Writer {
   /** The next batch ends or parks the run. A park is refused, with everything in the batch, when the inbox holds more. */
   close(
     to: RunWriter,
-    close: { op: 'park' | 'end'; status: RunStatus; summary: Json; parent?: ParentNotice | undefined },
+    close: {
+      op: 'park' | 'end'
+      status: RunStatus
+      summary: Json
+      parent?: ParentNotice | undefined
+      wakeAt?: number | undefined
+    },
   ): void {
-    to.close = { op: close.op, status: close.status, summary: JSON.stringify(close.summary), parent: close.parent }
+    to.close = { ...close, summary: JSON.stringify(close.summary), parent: close.parent, wakeAt: close.wakeAt }
     this.#mark(to)
   }
 
@@ -259,7 +267,7 @@ export class Writer {
 
   #send(batch: RunWriter[], { keys, redis, replication }: Target): void {
     const { clock } = this.#options
-    const names: string[] = [keys.pending, keys.ended]
+    const names: string[] = [keys.pending, keys.ended, keys.wake]
     const args: (string | number)[] = [clock()]
     const ends: number[] = []
     let size = 0
@@ -268,7 +276,7 @@ export class Writer {
       const parent = close?.parent
       names.push(keys.run(run.run), keys.log(run.run), keys.inbox(run.run))
       args.push(run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken, close?.op ?? '')
-      if (close) args.push(run.run, close.status, close.summary, parent?.run ?? '')
+      if (close) args.push(run.run, close.status, close.summary, close.wakeAt ?? '', parent?.run ?? '')
       if (parent) {
         names.push(keys.run(parent.run), keys.inbox(parent.run))
         args.push(parent.message)

@@ -70,6 +70,8 @@ export const planManifest = z.object({
   version: z.string(),
   hash: z.string(),
   input: jsonSchema,
+  /** Signals that its runs take, by name, with the schemas of their payloads. */
+  signals: z.record(name, jsonSchema).optional(),
   inputLabels: z.array(label),
   limits,
 })

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { effect, json, label, limits } from './definition.ts'
+import { effect, json, label, limits, name } from './definition.ts'
 
 /** SHA-256 as 64 lowercase hexadecimal digits. */
 const digest = z.string().regex(/^[0-9a-f]{64}$/)
@@ -120,16 +120,20 @@ export const entry = z.discriminatedUnion('type', [
     retry: z.boolean().optional(),
     /** Labels that the step's tool, a named declassifier, took off. */
     declassified: z.array(label).optional(),
+    /** The signal that the step took: the place of its `signal.received`. */
+    signal: z.number().int().optional(),
   }),
   z.object({
     ...head,
     type: z.literal('step.waiting'),
     ...subject,
-    for: z.enum(['approval', 'child', 'doubt']),
+    for: z.enum(['approval', 'child', 'doubt', 'signal', 'timer']),
     decision: decision.optional(),
     role: z.string().optional(),
     /** The child run that the step waits for. */
     child: z.string().optional(),
+    /** When the wait ends by itself, ms since the epoch: a timer goes off, anything else times out. */
+    until: z.number().int().optional(),
   }),
   z.object({
     ...head,
@@ -140,6 +144,20 @@ export const entry = z.discriminatedUnion('type', [
     shown: digest,
     by: actor,
     role: z.string(),
+  }),
+  z.object({
+    ...head,
+    type: z.literal('signal.received'),
+    name,
+    by: actor,
+    /** Of the payload, which is the content. */
+    labels: z.array(label),
+  }),
+  z.object({
+    ...head,
+    type: z.literal('plan.patched'),
+    /** From here on the run's code takes the way that `step.patched` of this name opened. */
+    patch: z.string(),
   }),
   z.object({
     ...head,

@@ -26,6 +26,12 @@ export const errorCatalog = {
   ],
   'run.not_found': [404, 'No such run', 'List runs with GET /v1/runs.'],
   'run.ended': [409, 'The run has ended', 'Start a new run.'],
+  'run.inbox_full': [
+    429,
+    'Too many messages wait for the run',
+    'Wait until it has taken some; see what it waits for in GET /v1/runs/<id>.',
+  ],
+  'signal.unknown': [404, 'The run takes no such signal', 'Declare it in the plan\'s signals, or use one of those named.'],
   'run.cancelled': [409, 'The run was cancelled', 'Start a new run.'],
   'run.deadline': [408, 'The run exceeded its wall time', 'Raise limits.wallTime or split the work.'],
   'definition.not_found': [404, 'No such agent or plan', 'Start a worker whose app exports it, or check the name.'],

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { conditionIssues } from './condition.ts'
-import { type Json, json, name } from './definition.ts'
+import { type Json, type JsonSchema, json, jsonSchema, name } from './definition.ts'
 import { type Issue, MusterError } from './errors.ts'
 import { eachReference, parseReference } from './reference.ts'
 
@@ -28,10 +28,26 @@ const common = {
   deadlineMs: z.number().int().positive().optional(),
 }
 
+/** The longest wait: 100 years. */
+export const WAIT_MS_MAX = 100 * 365.25 * 86_400_000
+
+/** Whether a step only waits, so that a run may park on it. */
+const waits = {
+  ...common,
+  /** Milliseconds that it waits at most; then it fails with `step.timeout`. */
+  timeoutMs: z.number().int().positive().max(WAIT_MS_MAX).optional(),
+}
+
 export const planStep = z.union([
   z.strictObject({ tool: name, input: json.default({}), ...common }),
   z.strictObject({ model: z.string(), prompt: json, instructions: z.string().optional(), ...common }),
   z.strictObject({ agent: name, input: json.default({}), ...common }),
+  /** Waits so long: up to years. */
+  z.strictObject({ sleepMs: z.number().int().nonnegative().max(WAIT_MS_MAX), ...common }),
+  /** Waits for a signal of this name; its output is the payload. */
+  z.strictObject({ signal: name, ...waits }),
+  /** Waits for a person with this role, who is shown `show`; fails with `approval.denied` when they refuse. */
+  z.strictObject({ approval: z.string().min(1).max(128), show: json.default({}), ...waits }),
 ])
 export type PlanStep = z.infer<typeof planStep>
 
@@ -42,12 +58,27 @@ export const planData = z.strictObject({
   steps: z.record(stepId, planStep),
   /** What the run gives; by default an object of the outputs of the steps that nothing depends on. */
   output: json.optional(),
+  /** JSON Schemas of the signals' payloads, by name; one that is not here takes any JSON. */
+  signals: z.record(name, jsonSchema).optional(),
 })
 export type PlanData = z.infer<typeof planData>
 
 /** What a plan step takes, references and all. */
 export function stepInput(step: PlanStep): Json {
-  return 'model' in step ? step.prompt : step.input
+  if ('model' in step) return step.prompt
+  if ('approval' in step) return step.show
+  return 'input' in step ? step.input : null
+}
+
+/** The signals that a plan's steps wait for, with the schemas of their payloads; any JSON where it gives none. */
+export function planSignals({ steps, signals = {} }: PlanData): Record<string, JsonSchema> {
+  const taken = Object.values(steps).flatMap((step) => ('signal' in step ? [step.signal] : []))
+  return Object.fromEntries(taken.map((name) => [name, signals[name] ?? {}]))
+}
+
+/** Where in a plan step its input stands. */
+function inputField(step: PlanStep): string {
+  return 'model' in step ? 'prompt' : 'approval' in step ? 'show' : 'input'
 }
 
 /**
@@ -85,7 +116,7 @@ export function planGraph(plan: PlanData): { id: string; step: PlanStep; after: 
   }
   for (const [id, step] of Object.entries(plan.steps)) {
     after.set(id, new Set())
-    eachReference(stepInput(step), visit(id, `/steps/${id}/${'model' in step ? 'prompt' : 'input'}`))
+    eachReference(stepInput(step), visit(id, `/steps/${id}/${inputField(step)}`))
     for (const [i, on] of (step.after ?? []).entries()) depend(id, on, `/steps/${id}/after/${i}`)
     if (step.when !== undefined) {
       eachReference(step.when, visit(id, `/steps/${id}/when`))

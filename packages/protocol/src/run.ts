@@ -44,9 +44,12 @@ export type BatchedRun = z.infer<typeof batchedRun>
 /** What a run waits for, with what an approver is shown and its digest. */
 export const waiting = z.object({
   step: z.string(),
-  for: z.enum(['approval', 'child', 'doubt']),
+  for: z.enum(['approval', 'child', 'doubt', 'signal', 'timer']),
   role: z.string().optional(),
   child: z.string().optional(),
+  /** When the wait ends by itself, ms since the epoch. */
+  until: z.number().optional(),
+  /** What the step acts on; of one that waits for a signal, the signal's name. */
   target: z.string(),
   shown: json.optional(),
   digest: z.string().optional(),
@@ -68,6 +71,8 @@ export const run = z.object({
   startedAt: z.number().optional(),
   endedAt: z.number().optional(),
   input: json.optional(),
+  /** The plan, where it came with the run. */
+  plan: json.optional(),
   output: json.optional(),
   error: stepError.optional(),
   waiting: z.array(waiting),

@@ -21,6 +21,7 @@ export class RunView {
         by,
         createdAt: at,
         input: field(content, 'input'),
+        ...(field(content, 'plan') === undefined ? {} : { plan: field(content, 'plan') }),
         waiting: [],
         labels,
         steps: 0,
@@ -49,6 +50,7 @@ export class RunView {
           target: entry.target,
           ...(entry.role === undefined ? {} : { role: entry.role }),
           ...(entry.child === undefined ? {} : { child: entry.child }),
+          ...(entry.until === undefined ? {} : { until: entry.until }),
           ...(content === undefined ? {} : { shown: content }),
           ...(entry.content === undefined ? {} : { digest: entry.content }),
         })

@@ -19,8 +19,10 @@ import { endedText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
 import { type Recorded, type RecordedStep, readRecorded, readRecordedNow } from './recorded.ts'
 import type { Services } from './services.ts'
-import { type Operation, Outcome, type StepSpec, type StepState } from './step.ts'
-import { abortStep, beginStep, checkReplayed, childEnded, takeVerdict } from './step-life.ts'
+import { type Operation, Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
+import { childEnded } from './step-end.ts'
+import { abortStep, beginStep, checkReplayed, takeVerdict } from './step-life.ts'
+import { awaitSignal, type Mailbox, receiveSignal } from './waits.ts'
 
 /** How an activation ended: the run ended or parked, or its journal is no longer ours to continue. */
 export type Closed = 'ended' | 'parked' | LostReason
@@ -60,6 +62,8 @@ export class ActiveRun {
   readonly steps = new Map<string, StepState>()
   /** Decisions that hold for every like step of this run. */
   readonly decisions = new Map<Operation, { labels: readonly Label[]; decision: Decision }>()
+  /** Signals by name. */
+  readonly mailboxes = new Map<string, Mailbox>()
   readonly totals: Totals = { steps: 0, costUsd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
   input: Json = null
   /** A plan that came with the run. */
@@ -70,6 +74,7 @@ export class ActiveRun {
   over = false
   readonly #writer: RunWriter
   #recorded: ReadonlyMap<string, RecordedStep> = new Map()
+  #patches = new Set<string>()
   #driver: Driver | undefined
   /** False while the journal is replayed: steps are taken up and not yet scheduled. */
   #live = false
@@ -135,6 +140,8 @@ export class ActiveRun {
       recorded.parkedMs +
       (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
     this.#recorded = recorded.steps
+    this.#patches = recorded.patches
+    for (const [name, early] of recorded.signals) this.mailboxes.set(name, { early, waiting: [] })
     Object.assign(this.totals, recorded.totals)
     this.append({ type: 'run.activated', at: clock(), epoch: this.epoch, worker, app: app.manifest.hash })
     try {
@@ -149,7 +156,9 @@ export class ActiveRun {
     this.#live = true
     this.#watchDeadline()
     for (const step of this.steps.values()) {
-      if (!step.outcome) this.#schedule(step)
+      if (step.outcome) continue
+      if (step.unwanted) this.#cancelStep(step)
+      else this.#schedule(step)
       if (this.over) return
     }
     // What comes later is told; what came before it was taken is not.
@@ -196,6 +205,8 @@ export class ActiveRun {
       attempt: recorded?.attempt ?? 0,
       outcome: undefined,
       waiting: recorded?.waiting,
+      signal: undefined,
+      unwanted: false,
       verdicts: recorded?.verdicts ?? [],
       inDoubt: recorded?.inDoubt ?? false,
       recordedInput: recorded?.inputText,
@@ -220,8 +231,8 @@ export class ActiveRun {
   begin(step: StepState): void {
     if (this.over) return
     if (step.waiting) {
-      if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
-      this.considerPark()
+      this.#leave(step, step.waiting)
+      if (step.waiting.for === 'signal') awaitSignal(this, step)
     } else beginStep(this, step)
   }
 
@@ -248,8 +259,13 @@ export class ActiveRun {
   wait(step: StepState, waiting: NonNullable<StepState['waiting']>): void {
     step.waiting = waiting
     this.#waiting++
-    if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
+    this.#leave(step, waiting)
     this.services.pump()
+  }
+
+  #leave(step: StepState, { until }: Waiting): void {
+    if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
+    if (until !== undefined) this.services.expire(step, until)
     this.considerPark()
   }
 
@@ -301,6 +317,52 @@ export class ActiveRun {
     this.appendText(endedText(step, this.services.clock(), [], 'skipped'))
     step.outcome = new Outcome('skipped', 'null', [])
     this.#tell(step)
+  }
+
+  /** Cancels steps whose names begin so; nobody waits for them any more. */
+  cancelSteps(prefix: string): void {
+    for (const step of this.steps.values()) {
+      if (step.outcome || !step.spec.id.startsWith(prefix)) continue
+      // On replay the journal may tell yet how it ended.
+      if (this.#live) this.#cancelStep(step)
+      else step.unwanted = true
+    }
+  }
+
+  #cancelStep(step: StepState): void {
+    const { journal, scheduler, clock } = this.services
+    if ('child' in step.spec.operation.action && step.attempt > 0)
+      journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
+    this.appendText(endedText(step, clock(), [], 'cancelled'))
+    abortStep(step, new MusterError('run.cancelled', `step "${step.spec.id}" is not needed any more`))
+    if (step.waiting) {
+      step.waiting = undefined
+      this.#waiting--
+    }
+    this.totals.steps++
+    step.outcome = new Outcome('cancelled', 'null', [])
+    if (step.handle !== undefined) scheduler.cancel(step.handle)
+    this.#tell(step)
+    this.services.pump()
+    this.considerPark()
+  }
+
+  /**
+   * Whether the code of a running plan takes the way that a patch has opened: not where its journal tells of steps that
+   * were taken without it.
+   */
+  patched(patch: string): boolean {
+    if (this.#patches.has(patch)) return true
+    if (!this.#live && this.#isReplaying()) return false
+    this.append({ type: 'plan.patched', at: this.services.clock(), patch })
+    this.#patches.add(patch)
+    return true
+  }
+
+  /** Whether the journal tells of steps that the plan has not taken yet. */
+  #isReplaying(): boolean {
+    for (const id of this.#recorded.keys()) if (!this.steps.has(id)) return true
+    return false
   }
 
   /** @throws MusterError `budget.exceeded` or `run.deadline` */
@@ -384,20 +446,26 @@ export class ActiveRun {
   #park(): void {
     if (this.over || !this.#live || this.#mailing || this.#waiting === 0 || this.#undelivered > 0) return
     const waiting: StepState[] = []
+    let wakeAt = Number.POSITIVE_INFINITY
     for (const step of this.steps.values()) {
-      if (step.waiting) waiting.push(step)
-      else if (!step.outcome) return
+      if (step.waiting) {
+        waiting.push(step)
+        wakeAt = Math.min(wakeAt, step.waiting.until ?? wakeAt)
+      } else if (!step.outcome) return
     }
-    this.over = true
     const { clock, writer } = this.services
+    // Its timer wakes it here, for less than taking it up again costs.
+    if (wakeAt - clock() < HELD_MS) return
+    this.over = true
     const seq = this.append({ type: 'run.parked', at: clock(), waiting: waiting.map((step) => step.spec.id) })
     const { parent } = this.created
-    const forPerson = waiting.some((step) => step.waiting?.for !== 'child')
+    const forPerson = waiting.some(({ waiting }) => waiting?.for === 'approval' || waiting?.for === 'doubt')
     writer.close(this.#writer, {
       op: 'park',
       status: 'waiting',
       summary: { costUsd: this.totals.costUsd, steps: this.totals.steps },
       parent: parent?.until === 'parked' && forPerson ? this.#notice(parent) : undefined,
+      wakeAt: wakeAt === Number.POSITIVE_INFINITY ? undefined : wakeAt,
     })
     this.whenDurable(seq, () => this.#stop('parked'))
   }
@@ -448,12 +516,16 @@ export class ActiveRun {
       this.#cancel(message.by)
       return
     }
+    if (message.type === 'signal') {
+      receiveSignal(this, message, message.payload)
+      return
+    }
     const step = this.steps.get(message.step)
     if (message.type === 'approval') {
       const { verdict, shown, by, role } = message
-      if (step?.waiting && step.waiting.for !== 'child' && step.waiting.shown === shown) {
+      if (step?.waiting?.shown === shown) {
         this.append({ type: 'approval.given', at, step: message.step, verdict, shown, by, role })
-        takeVerdict(this, step, verdict, role)
+        takeVerdict(this, step, { verdict, role, by: by.user })
       } else this.append({ type: 'message.ignored', at, about: 'approval', step: message.step, by })
       return
     }
@@ -491,6 +563,9 @@ export class ActiveRun {
     this.#close(how)
   }
 }
+
+/** A run that is to go on within this time is not parked, ms. */
+const HELD_MS = 2000
 
 function nextTick(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))

@@ -12,6 +12,7 @@ import type { Services } from './services.ts'
 import { Slices } from './slices.ts'
 import type { StepState } from './step.ts'
 import { expireStep } from './step-life.ts'
+import { endWait } from './waits.ts'
 
 /** Steps that may begin before the network has its turn: about the work of ten milliseconds. */
 const BURST = 1000
@@ -238,7 +239,10 @@ export class Engine {
     if (this.#scheduler.expired(now, expired) === 0) return
     for (const handle of expired) {
       const step = this.#stepOf[slotOf(handle)]
-      if (step?.handle === handle) expireStep(step, now)
+      const run = this.#runOf[slotOf(handle)]
+      if (!run || step?.handle !== handle) continue
+      if (step.waiting) endWait(run, step, now)
+      else expireStep(step, now)
     }
     expired.length = 0
   }

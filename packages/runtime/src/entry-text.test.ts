@@ -37,6 +37,8 @@ function stepOf(
     attempt: 0,
     outcome: undefined,
     waiting: undefined,
+    signal: undefined,
+    unwanted: false,
     verdicts: [],
     inDoubt: false,
     recordedInput: undefined,

@@ -30,6 +30,7 @@ export function endedText(
   let text = `"type":"step.ended","at":${at},${subjectText(step, labels)},"status":"${status}","durationMs":${durationMs}`
   // Where an intent came before, the decision stands there.
   if (!step.intended && step.decision) text += `,"decision":${decisionText(step.decision)}`
+  if (step.signal !== undefined) text += `,"signal":${step.signal}`
   for (const field in rest) {
     if (rest[field as keyof EndedRest] === undefined) continue
     return `${text},${membersOf(rest)}`
@@ -38,7 +39,9 @@ export function endedText(
 }
 
 /** Fields of `step.waiting` besides what it is about. */
-type WaitingRest = Pick<EntryOf<'step.waiting'>, 'for' | 'decision' | 'role' | 'child'>
+type WaitingRest = {
+  [Field in 'decision' | 'role' | 'child' | 'until']?: EntryOf<'step.waiting'>[Field] | undefined
+} & Pick<EntryOf<'step.waiting'>, 'for'>
 
 export function waitingText(step: StepState, at: number, labels: readonly Label[], rest: WaitingRest): string {
   return `"type":"step.waiting","at":${at},${subjectText(step, labels)},${membersOf(rest)}`

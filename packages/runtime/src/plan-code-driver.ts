@@ -1,11 +1,13 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { joinLabels } from '@muster/governance'
 import { type ErrorCode, errorCatalog, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
-import { markOutput, type Plan, type Settled, type Step } from '@muster/sdk'
+import { markOutput, type Plan, type Settled, type Step, type WaitOptions } from '@muster/sdk'
 import { checked } from '@muster/tools'
 import type { ActiveRun, Driver } from './active-run.ts'
+import { guarded, unguarded } from './plan-guard.ts'
 import type { StepSpec } from './step.ts'
-import { agentStep, modelStep, type Place, toolStep } from './steps.ts'
+import { agentStep, codeStep, modelStep, type Place, toolStep } from './steps.ts'
+import { approvalStep, signalStep, timerInput, timerStep } from './wait-steps.ts'
 
 /** Names within one scope: the plan's own, or one call of a `map`. */
 interface Scope {
@@ -22,7 +24,7 @@ const MAP_CONCURRENCY = 10
  */
 export function planCodeDriver(
   run: ActiveRun,
-  plan: Plan & { body: { run: (step: Step, input: never) => Promise<unknown> } },
+  plan: Plan & { body: { run: (step: Step<never>, input: never) => Promise<unknown> } },
 ): Driver {
   const scopes = new AsyncLocalStorage<Scope>()
   const top: Scope = { prefix: '', used: new Map() }
@@ -43,7 +45,8 @@ export function planCodeDriver(
     // A plan may leave a step behind; its failure is then in the journal and nowhere else.
     promise.catch(() => {})
     // What a plan passes becomes JSON here, so that live and replayed runs see the same.
-    run.step(spec({ id, input: input === undefined ? null : JSON.parse(JSON.stringify(input)), labels: seen }))
+    const place = { id, input: input === undefined ? null : JSON.parse(JSON.stringify(input)), labels: seen }
+    unguarded(() => run.step(spec(place)))
     return promise
   }
 
@@ -78,8 +81,32 @@ export function planCodeDriver(
     return { ok: results.filter((_, index) => !failedAt.has(index)), failed: failed.sort((a, b) => a.index - b.index) }
   }
 
+  async function any<T>(branches: readonly (() => Promise<T>)[]): Promise<T> {
+    const prefix = nameIt('any')
+    const scopeOf = (index: number) => `${prefix}[${index}].`
+    return Promise.any(
+      branches.map(async (branch, index) => {
+        const value = await scopes.run({ prefix: scopeOf(index), used: new Map() }, branch)
+        unguarded(() => {
+          for (const other of branches.keys()) if (other !== index) run.cancelSteps(scopeOf(other))
+        })
+        return value
+      }),
+    ).catch((error: AggregateError) => {
+      // All have failed: the first says why.
+      throw error.errors[0] ?? new MusterError('plan.failed', 'step.any was given no branch')
+    })
+  }
+
+  /** Checks a signal's payload by the plan's own schema, which may say more than JSON Schema can. */
+  function taking(name: string): (payload: Json) => Json {
+    const schema = plan.signals[name]
+    if (!schema) throw new MusterError('definition.invalid', `plan "${plan.name}" declares no signal "${name}"`)
+    return (payload) => checked(schema, payload, 'input.invalid', `signal "${name}"`)
+  }
+
   // The casts below give each call the type that the tool's or agent's schema has checked.
-  const step: Step = {
+  const step: Step<never> = {
     tool: (tool, input, options) => take(options?.name ?? tool.name, input, (place) => toolStep(tool, place)) as never,
     model: (route, prompt, options) =>
       take(options?.name ?? 'model', prompt, (place) =>
@@ -100,6 +127,25 @@ export function planCodeDriver(
       take(options?.name ?? agent.name, input, (place) =>
         agentStep(agent, options?.until ?? 'ended', place),
       )) as Step['agent'],
+    run: (name, work, options = {}) =>
+      take(name, null, (place) => codeStep(name, plan.name, (call) => work(call), options, place)) as never,
+    sleep: (until, options) =>
+      take(options?.name ?? 'sleep', timerInput(until), (place) => timerStep(place)).then(() => undefined),
+    signal: (name: string, options: WaitOptions = {}) => {
+      const check = taking(name)
+      return take(options.name ?? name, null, (place) => ({
+        ...signalStep(name, place, check),
+        timeoutMs: options.timeoutMs,
+      })) as never
+    },
+    approval: (show, { role, ...options }) =>
+      take(options.name ?? 'approval', show, (place) => ({
+        ...approvalStep(role, place),
+        timeoutMs: options.timeoutMs,
+      })) as never,
+    all: (steps) => Promise.all(steps) as never,
+    any: any as Step['any'],
+    patched: (patch) => unguarded(() => run.patched(patch)),
     map: map as Step['map'],
   }
 
@@ -107,7 +153,7 @@ export function planCodeDriver(
     asynchronous: true,
     start() {
       const input = checked(plan.input, run.input, 'input.invalid', `the input of ${plan.name}`)
-      plan.body.run(step, input as never).then(
+      guarded(plan.name, () => plan.body.run(step, input as never)).then(
         (output) => run.finish(output === undefined ? null : JSON.parse(JSON.stringify(output)), seen),
         (error) => run.fail(toMusterError(error, 'plan.failed')),
       )

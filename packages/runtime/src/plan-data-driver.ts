@@ -9,11 +9,13 @@ import {
   parseReference,
   planGraph,
   resolveReferences,
+  stepInput,
   type StepError,
 } from '@muster/protocol'
 import type { ActiveRun, Driver } from './active-run.ts'
 import type { StepSpec, StepState } from './step.ts'
 import { agentStep, modelStep, type Place, toolStep } from './steps.ts'
+import { approvalStep, signalStep, timerStep } from './wait-steps.ts'
 
 type Graph = ReturnType<typeof planGraph>
 
@@ -56,7 +58,7 @@ export function planDataDriver(run: ActiveRun, plan: PlanData): Driver {
         for (const on of after) leaves.delete(on)
         const place: Place = {
           id,
-          input: 'model' in step ? step.prompt : step.input,
+          input: 'sleepMs' in step ? { ms: step.sleepMs } : stepInput(step),
           labels: [],
           after: after.flatMap((on) => steps.get(on) ?? []),
         }
@@ -103,6 +105,9 @@ function specOf(run: ActiveRun, step: PlanStep, place: Place): StepSpec {
       })
     return agentStep(agent, 'ended', place)
   }
+  if ('sleepMs' in step) return timerStep(place)
+  if ('signal' in step) return signalStep(step.signal, place)
+  if ('approval' in step) return approvalStep(step.approval, place)
   const { instructions } = step
   return modelStep(run, step.model, place, ({ input }) => ({
     messages: [

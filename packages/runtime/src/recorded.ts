@@ -3,7 +3,7 @@ import { contentJson, genesis, link } from '@muster/audit'
 import { OFFLOADED } from '@muster/journal'
 import { type Entry, type Json, MusterError, type StoredEntry } from '@muster/protocol'
 import type { Totals } from './active-run.ts'
-import { Outcome, type Verdict, type Waiting } from './step.ts'
+import { Outcome, type Signal, type Verdict, type Waiting } from './step.ts'
 
 /** What the journal tells of one step. */
 export interface RecordedStep {
@@ -31,6 +31,10 @@ export interface Recorded {
   steps: Map<string, RecordedStep>
   /** Names of steps in the order in which they ended: outcomes are given to the driver in this order. */
   order: string[]
+  /** Signals that no step has taken yet, by name, in the order in which they came. */
+  signals: Map<string, Signal[]>
+  /** Patches that the run's code has passed. */
+  patches: Set<string>
   startedAt: number | undefined
   /** Milliseconds that the run was parked, and since when it is. */
   parkedMs: number
@@ -64,6 +68,8 @@ class Reader {
     salt: '',
     steps: new Map(),
     order: [],
+    signals: new Map(),
+    patches: new Set(),
     startedAt: undefined,
     parkedMs: 0,
     parkedAt: undefined,
@@ -124,7 +130,16 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
     case 'step.waiting': {
       const step = stepOf(to, entry)
       step.attempt = entry.attempt
-      step.waiting = { for: entry.for, role: entry.role, child: entry.child, shown: entry.content, shownText: text }
+      step.beganAt ||= entry.at
+      step.firstAt ||= entry.at
+      step.waiting = {
+        for: entry.for,
+        role: entry.role,
+        child: entry.child,
+        shown: entry.content,
+        shownText: text,
+        until: entry.until,
+      }
       if (entry.for === 'approval') step.inputText = undefined
       break
     }
@@ -132,6 +147,7 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
       const step = to.steps.get(entry.step)
       step?.verdicts.push({
         role: entry.role,
+        by: entry.by.user,
         verdict: entry.verdict,
         shownText: step.waiting?.shownText,
         doubt: step.waiting?.for === 'doubt',
@@ -139,12 +155,23 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
       if (step) step.waiting = undefined
       break
     }
+    case 'signal.received': {
+      const signals = to.signals.get(entry.name)
+      const signal = { seq: entry.seq, text: text ?? 'null', labels: entry.labels }
+      if (signals) signals.push(signal)
+      else to.signals.set(entry.name, [signal])
+      break
+    }
+    case 'plan.patched':
+      to.patches.add(entry.patch)
+      break
     case 'step.ended': {
       const step = stepOf(to, entry)
       step.attempt = entry.attempt
       step.inDoubt = false
       step.waiting = undefined
       step.firstAt ||= entry.at - entry.durationMs
+      if (entry.signal !== undefined) takeSignal(to, entry.target, entry.signal)
       to.totals.costUsd += entry.costUsd ?? 0
       to.totals.inputTokens += entry.usage?.inputTokens ?? 0
       to.totals.outputTokens += entry.usage?.outputTokens ?? 0
@@ -162,6 +189,13 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
     }
     default:
   }
+}
+
+function takeSignal(to: Recorded, name: string, seq: number): void {
+  const signals = to.signals.get(name) ?? []
+  // Nearly always the first.
+  const at = signals.findIndex((signal) => signal.seq === seq)
+  if (at >= 0) signals.splice(at, 1)
 }
 
 function stepOf(to: Recorded, entry: { step: string; kind: string; target: string }): RecordedStep {

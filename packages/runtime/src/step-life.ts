@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { declassify, joinLabels } from '@muster/governance'
+import { joinLabels } from '@muster/governance'
 import {
   atPointer,
   type Decision,
@@ -10,16 +10,15 @@ import {
   parseReference,
   referenceOf,
   resolveReferences,
-  type StepError,
   toMusterError,
-  type Usage,
 } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
-import { type ChildReport, childResult, startChild } from './child.ts'
+import { startChild } from './child.ts'
 import { endedText, intentText, waitingText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
-import { retryAfterMs } from './retry.ts'
-import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type StepState } from './step.ts'
+import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type StepState, type Verdict } from './step.ts'
+import { deadlineOf, endDenied, endFailed, endOk, giveBack } from './step-end.ts'
+import { beginWait, shownText } from './waits.ts'
 
 /**
  * The life of one step: resolve its input, decide, journal the intent, wait for the barrier, execute,
@@ -28,6 +27,7 @@ import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type Step
 export function beginStep(run: ActiveRun, step: StepState): void {
   const { spec } = step
   const { operation } = spec
+  const { action } = operation
   let input: Json
   let labels: readonly Label[]
   let prepared: unknown
@@ -40,6 +40,10 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     checkUnchanged(step, input)
     prepared = operation.prepare?.(input)
     run.checkBudget(run.limits.usd === undefined ? 0 : (operation.reserveUsd?.(input) ?? 0))
+    if ('wait' in action && step.verdicts.at(-1)?.verdict !== 'deny') {
+      beginWait(run, step, action.wait, input, labels)
+      return
+    }
     decision = decide(run, step, input, labels)
   } catch (error) {
     const failure = toMusterError(error)
@@ -61,7 +65,10 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     endDenied(
       run,
       step,
-      new MusterError('policy.denied', `${operation.policy.action} ${operation.policy.resource.name} is denied: ${by}`),
+      new MusterError(
+        'policy.denied',
+        `${operation.policy?.action ?? operation.kind} ${operation.policy?.resource.name ?? operation.target} is denied: ${by}`,
+      ),
       labels,
       input,
     )
@@ -157,8 +164,11 @@ function isAllReferences(input: Json): boolean {
   return true
 }
 
+const NOT_ASKED: Decision = { effect: 'deny', policies: [], set: '', errors: ['no policy was asked'] }
+
 function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly Label[]): Decision {
   const { operation } = step.spec
+  if (!operation.policy) return NOT_ASKED
   const { action, resource } = operation.policy
   const { policy } = run.services
   const known = run.decisions.get(operation)
@@ -195,12 +205,6 @@ function approvalsOf(step: StepState, shown: string): string[] {
   )
 }
 
-/** What an approver is shown, as JSON. */
-function shownText(step: StepState, input: Json, labels: readonly Label[]): string {
-  const { kind, target } = step.spec.operation
-  return JSON.stringify({ step: step.spec.id, kind, target, input, labels })
-}
-
 function waitForPerson(
   run: ActiveRun,
   step: StepState,
@@ -213,14 +217,14 @@ function waitForPerson(
   const role = decision.role ?? 'operator'
   run.appendText(waitingText(step, run.services.clock(), labels, { for: reason, decision, role }), shown)
   giveBack(run, step)
-  run.wait(step, { for: reason, role, shown: run.lastDigest, shownText: shown, child: undefined })
+  run.wait(step, { for: reason, role, shown: run.lastDigest, shownText: shown, child: undefined, until: undefined })
 }
 
 /** A person has answered; the entry that says so is journaled already. */
-export function takeVerdict(run: ActiveRun, step: StepState, verdict: 'approve' | 'deny', role: string): void {
+export function takeVerdict(run: ActiveRun, step: StepState, given: Pick<Verdict, 'verdict' | 'role' | 'by'>): void {
   step.verdicts = [
     ...step.verdicts,
-    { verdict, role, shownText: step.waiting?.shownText, doubt: step.waiting?.for === 'doubt' },
+    { ...given, shownText: step.waiting?.shownText, doubt: step.waiting?.for === 'doubt' },
   ]
   run.resume(step)
 }
@@ -231,7 +235,7 @@ export function takeVerdict(run: ActiveRun, step: StepState, verdict: 'approve' 
  */
 function resolveDoubt(run: ActiveRun, step: StepState, input: Json, labels: readonly Label[]): void {
   const { action } = step.spec.operation
-  const reconcile = 'child' in action ? undefined : action.reconcile
+  const reconcile = 'execute' in action ? action.reconcile : undefined
   const ask = (): void => {
     if (!run.over && step.decision) waitForPerson(run, step, 'doubt', input, labels, step.decision)
   }
@@ -257,8 +261,11 @@ function resolveDoubt(run: ActiveRun, step: StepState, input: Json, labels: read
 }
 
 function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown, labels: readonly Label[]): void {
-  if (run.over) return
+  // Cancelled while its intent was on its way.
+  if (run.over || step.outcome) return
   const { kind, effect, action } = step.spec.operation
+  // Begun by `beginWait`, and never executed.
+  if ('wait' in action) return
   const call = new Call(run, step, input, prepared, labels)
   if ('child' in action) {
     waitForChild(run, step, action.child, call)
@@ -291,7 +298,14 @@ function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: C
       // A quick child may have told of its end before this.
       if (run.over || step.outcome) return
       run.appendText(waitingText(step, run.services.clock(), call.labels, { for: 'child', child: id }))
-      run.wait(step, { for: 'child', child: id, role: undefined, shown: undefined, shownText: undefined })
+      run.wait(step, {
+        for: 'child',
+        child: id,
+        role: undefined,
+        shown: undefined,
+        shownText: undefined,
+        until: undefined,
+      })
     },
     (error) => endFailed(run, step, toMusterError(error), call.labels),
   )
@@ -329,11 +343,6 @@ function timeoutOf({ spec }: StepState): number {
   return spec.timeoutMs ?? spec.operation.timeoutMs
 }
 
-/** When the step has to be over, ms since the epoch. */
-function deadlineOf({ spec, firstAt }: StepState): number {
-  return firstAt + (spec.deadlineMs ?? spec.operation.deadlineMs ?? Number.POSITIVE_INFINITY)
-}
-
 /** A time limit of the step has passed, perhaps that of an attempt which is over. */
 export function expireStep(step: StepState, now: number): void {
   const { pending } = step
@@ -353,113 +362,4 @@ export function abortStep(step: StepState, reason: MusterError): void {
   step.pending = undefined
   step.abort ??= new AbortController()
   step.abort.abort(reason)
-}
-
-function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels: readonly Label[]): void {
-  if (run.over || step.outcome) return
-  const { text, usage, costUsd, model } = executed
-  const { kept, removed } = declassify(
-    joinLabels(inputLabels, executed.labels ?? []),
-    step.spec.operation.declassifies ?? [],
-  )
-  run.totals.steps++
-  addUsage(run, usage, costUsd)
-  const { kinds, clock } = run.services
-  kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
-  const declassified = removed.length > 0 ? removed : undefined
-  run.appendText(endedText(step, run.services.clock(), kept, 'ok', { usage, costUsd, model, declassified }), text)
-  step.intended = false
-  run.services.telemetry.step(run, step, 'ok', executed)
-  run.settle(step, new Outcome('ok', text, kept))
-}
-
-/** How long a model is left alone that asks for it and does not say how long, ms. */
-const PAUSE_MS = 1000
-
-function endFailed(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[]): void {
-  if (run.over || step.outcome) return
-  const { clock, random, scheduler, kinds } = run.services
-  const { operation } = step.spec
-  const now = clock()
-  const at = now + retryAfterMs(operation, step.attempt, error, random)
-  // Whoever asks to wait means all who come.
-  if (error.code === 'rate.limited') kinds.close(kinds.of(operation), now + (error.retryAfterMs ?? PAUSE_MS))
-  const retry = at < deadlineOf(step)
-  const failure = endUnsuccessfully(run, step, error, labels, 'failed', retry)
-  if (retry && step.handle !== undefined) {
-    scheduler.retry(step.handle, at)
-    run.services.pump()
-    return
-  }
-  run.settle(step, new Outcome('failed', 'null', labels, failure))
-}
-
-/** The journal keeps what was denied: an auditor asks for it more often than for what was allowed. */
-function endDenied(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[], input: Json): void {
-  const failure = endUnsuccessfully(
-    run,
-    step,
-    error,
-    labels,
-    'denied',
-    false,
-    step.spec.operation.keepInput ? JSON.stringify(input) : undefined,
-  )
-  run.settle(step, new Outcome('denied', 'null', labels, failure))
-}
-
-function endUnsuccessfully(
-  run: ActiveRun,
-  step: StepState,
-  error: MusterError,
-  labels: readonly Label[],
-  status: 'failed' | 'denied',
-  retry: boolean,
-  content?: string,
-): StepError {
-  const failure = { code: error.code, message: error.message.slice(0, 4096) }
-  giveBack(run, step)
-  if (!retry) run.totals.steps++
-  run.appendText(
-    endedText(step, run.services.clock(), labels, status, { error: failure, retry: retry || undefined }),
-    content,
-  )
-  step.intended = false
-  run.services.telemetry.step(run, step, status, undefined, failure)
-  return failure
-}
-
-/** The child run of a step has ended, or waits for a person and the step wanted to know. */
-export function childEnded(run: ActiveRun, step: StepState, report: ChildReport): void {
-  const { action } = step.spec.operation
-  const until = 'child' in action ? action.child.until : 'ended'
-  const { labels } = report
-  const executed: Executed = {
-    text: JSON.stringify(until === 'parked' ? childResult(report) : report.output),
-    labels,
-    costUsd: report.costUsd,
-  }
-  if (until === 'parked' || report.status === 'succeeded') {
-    endOk(run, step, executed, [])
-    return
-  }
-  addUsage(run, undefined, report.costUsd)
-  const error = report.error ?? { code: 'internal', message: `child run ${report.run} is ${report.status}` }
-  run.totals.steps++
-  run.appendText(endedText(step, run.services.clock(), labels, 'failed', { costUsd: report.costUsd, error }))
-  step.intended = false
-  run.settle(step, new Outcome('failed', 'null', labels, error))
-}
-
-/** The step had a place and tokens, and has used none of these that anybody knows of. */
-function giveBack(run: ActiveRun, step: StepState): void {
-  const { kinds } = run.services
-  if (step.tokens > 0) kinds.correct(kinds.of(step.spec.operation), run.needs, -step.tokens)
-}
-
-function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {
-  run.totals.costUsd += costUsd
-  run.totals.inputTokens += usage?.inputTokens ?? 0
-  run.totals.outputTokens += usage?.outputTokens ?? 0
-  run.totals.cachedTokens += usage?.cachedTokens ?? 0
 }

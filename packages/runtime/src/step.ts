@@ -79,7 +79,11 @@ export interface Operation {
   /** How attempts are repeated by the class of their error, where it is not as usual. */
   retries?: Retries | undefined
   declassifies?: readonly Label[]
-  policy: { action: Action; resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent'; name: string; effect?: string } }
+  /** What is asked of the policy; nothing is of a step that only waits. */
+  policy?: {
+    action: Action
+    resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string }
+  }
   /** Whether the journal keeps the input beside the intent; a model's messages are in the entries before it. */
   keepInput: boolean
   /** Checks the input and gives what `execute` takes; throws when it is not what the step takes. Before the policy is asked. */
@@ -94,7 +98,16 @@ export interface Operation {
         reconcile?: ((call: Call) => Promise<Executed | undefined>) | undefined
       }
     | { child: ChildSpec }
+    | { wait: WaitSpec }
 }
+
+/** What a step waits for that does nothing itself; the run parks on it. */
+export type WaitSpec =
+  /** `until` says when it goes off, ms since the epoch, from its input and the time now. */
+  | { for: 'timer'; until: (input: Json, now: number) => number }
+  /** `take` checks the payload and gives the output; throws when it is not what the step takes. */
+  | { for: 'signal'; take?: ((payload: Json) => Json) | undefined }
+  | { for: 'approval'; role: string }
 
 /** One step as a driver adds it to the graph. */
 export interface StepSpec {
@@ -139,18 +152,31 @@ export class Outcome {
 }
 
 export interface Waiting {
-  for: 'approval' | 'child' | 'doubt'
+  for: 'approval' | 'child' | 'doubt' | 'signal' | 'timer'
   role: string | undefined
   child: string | undefined
   /** What an approver is shown: digest and JSON text. */
   shown: string | undefined
   shownText: string | undefined
+  /** When the wait ends by itself, ms since the epoch; undefined for never. */
+  until: number | undefined
+}
+
+/** A signal that came before any step waited for it. */
+export interface Signal {
+  /** The place of its entry. */
+  seq: number
+  /** The payload as JSON text. */
+  text: string
+  labels: readonly Label[]
 }
 
 /** What a person said of a step, and what they had been shown. */
 export interface Verdict {
   verdict: 'approve' | 'deny'
   role: string
+  /** The person. */
+  by: string
   shownText: string | undefined
   /** The question was whether a `once` step had happened: approve says that it did not and may run. */
   doubt: boolean
@@ -165,6 +191,10 @@ export interface StepState {
   attempt: number
   outcome: Outcome | undefined
   waiting: Waiting | undefined
+  /** The signal that it took, by the place of its entry. */
+  signal: number | undefined
+  /** It was cancelled while the journal was replayed. */
+  unwanted: boolean
   verdicts: readonly Verdict[]
   /** An intent of an earlier activation has no outcome: it may or may not have taken effect. */
   inDoubt: boolean

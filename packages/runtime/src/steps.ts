@@ -1,7 +1,7 @@
 import type { ModelReply, ModelRequest } from '@muster/models'
 import type { Json, Label } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
-import type { Agent } from '@muster/sdk'
+import type { Agent, CodeOptions } from '@muster/sdk'
 import type { Tool } from '@muster/tools'
 import type { ActiveRun } from './active-run.ts'
 import type { Call, Operation, StepSpec, StepState } from './step.ts'
@@ -53,6 +53,37 @@ function toolOperation(tool: Tool): Operation {
 /** A call of a tool. */
 export function toolStep(tool: Tool, { id, input, labels, after }: Place): StepSpec {
   return { id, operation: toolOperation(tool), input, labels, after }
+}
+
+const CODE_ATTEMPTS = 3
+const CODE_TIMEOUT_MS = 60_000
+
+/** A function of a plan's own. */
+export function codeStep(
+  name: string,
+  plan: string,
+  work: (call: Call) => unknown,
+  { effect = 'write', attempts = CODE_ATTEMPTS, timeoutMs = CODE_TIMEOUT_MS }: CodeOptions,
+  place: Place,
+): StepSpec {
+  return {
+    ...place,
+    operation: {
+      kind: 'code',
+      target: name,
+      effect,
+      attempts,
+      timeoutMs,
+      keepInput: false,
+      policy: { action: 'code:run', resource: { type: 'Code', name: `${plan}/${name}`, effect } },
+      action: {
+        execute: async (call) => {
+          const output = await work(call)
+          return { text: JSON.stringify(output) ?? 'null' }
+        },
+      },
+    },
+  }
 }
 
 const MODEL_ATTEMPTS = 6

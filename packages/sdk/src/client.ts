@@ -43,6 +43,13 @@ export interface StartOptions {
 type ResultOf<T> = T extends Agent ? OutputOf<T> : T extends Plan<string, infer _I, infer Output> ? Output : Json
 type StartInput<T> = T extends Agent | Plan ? InputOf<T> : Json
 
+export interface SignalOptions {
+  /** The same key sends the signal once, however often it is sent; a new one unless given. */
+  idempotencyKey?: string
+  /** Labels of the payload. */
+  labels?: string[]
+}
+
 /** One run, by its id. */
 export interface RunHandle<Output> {
   readonly id: string
@@ -51,6 +58,8 @@ export interface RunHandle<Output> {
   events(options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<RunEvent>
   /** What the run gives, when it has ended. Throws a MusterError with the run's error when it failed. */
   result(options?: { signal?: AbortSignal }): Promise<Output>
+  /** Sends a signal that the run's plan declares. Our own retries send it once. */
+  signal(name: string, payload?: Json, options?: SignalOptions): Promise<void>
   cancel(): Promise<void>
 }
 
@@ -80,6 +89,7 @@ export interface Muster {
     }): Promise<{ runs: RunSummary[]; cursor?: string }>
     stream(id: string, options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<RunEvent>
     cancel(id: string): Promise<void>
+    signal(id: string, name: string, payload?: Json, options?: SignalOptions): Promise<void>
     /** Answers an approval; `digest` is what `run.waiting` shows, so that nothing else is approved by mistake. */
     approve(id: string, approval: { step: string; verdict: 'approve' | 'deny'; digest: string }): Promise<void>
   }
@@ -204,8 +214,19 @@ export function createMuster(options: ClientOptions = {}): Muster {
     get: () => request('GET', `/v1/runs/${encodeURIComponent(id)}`),
     events: (options) => stream(id, options),
     result: (options) => result(id, options?.signal),
+    signal: (name, payload, options) => signal(id, name, payload, options),
     cancel: () => request('POST', `/v1/runs/${encodeURIComponent(id)}/cancel`),
   })
+
+  async function signal(
+    id: string,
+    name: string,
+    payload: Json = null,
+    { idempotencyKey = crypto.randomUUID(), labels = [] }: SignalOptions = {},
+  ): Promise<void> {
+    const path = `/v1/runs/${encodeURIComponent(id)}/signals/${encodeURIComponent(name)}`
+    await patiently(() => request('POST', path, { payload, labels }, { 'idempotency-key': idempotencyKey }))
+  }
 
   return {
     request,
@@ -235,6 +256,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
           `/v1/runs?${new URLSearchParams(Object.entries(filter).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, String(value)]])))}`,
         ),
       stream,
+      signal,
       cancel: (id) => request('POST', `/v1/runs/${encodeURIComponent(id)}/cancel`),
       approve: (id, { step, verdict, digest }) =>
         request('POST', `/v1/runs/${encodeURIComponent(id)}/approvals`, { step, verdict, digest }),

@@ -12,12 +12,17 @@ export {
   type StartOptions,
 } from './client.ts'
 export {
+  type Approved,
   type ChildResult,
+  type CodeContext,
+  type CodeOptions,
   type Plan,
   type PlanOptions,
   plan,
   type Settled,
+  type Signals,
   type Step,
   type StepOptions,
+  type WaitOptions,
 } from './plan.ts'
 export { markOutput, ref } from './ref.ts'

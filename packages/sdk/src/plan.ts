@@ -1,12 +1,15 @@
 import { hash } from 'node:crypto'
 import {
+  type Effect,
   type Json,
+  type JsonSchema,
   type Label,
   MusterError,
   type PlanData,
   type PlanManifest,
   planData,
   planGraph,
+  planSignals,
   type Waiting,
 } from '@muster/protocol'
 import { type InputOf, type OutputOf, type Tool, toJsonSchema, zodIssues } from '@muster/tools'
@@ -32,8 +35,40 @@ export interface Settled<T> {
   failed: { index: number; code: string; message: string }[]
 }
 
+/** Signals that a plan takes, by name, with the schemas of their payloads. */
+export type Signals = Readonly<Record<string, z.ZodType>>
+
+/** What a function in a plan is given when it runs as a step. */
+export interface CodeContext {
+  /** The same for every attempt: what the outside may use to recognise a repeat. */
+  idempotencyKey: string
+  /** Aborts on cancel, on timeout and when the worker has lost the run. */
+  signal: AbortSignal
+}
+
+export interface CodeOptions {
+  /** What it does to the outside; `write` unless given, so that it may be repeated under its idempotency key. */
+  effect?: Effect
+  /** Attempts in all; 3 unless given. */
+  attempts?: number
+  /** Milliseconds that one attempt may take; 60,000 unless given. */
+  timeoutMs?: number
+}
+
+export interface WaitOptions extends StepOptions {
+  /** Milliseconds after which the wait fails with `step.timeout`; without it the run waits as long as it takes. */
+  timeoutMs?: number
+}
+
+/** Who approved. */
+export interface Approved {
+  approved: true
+  by: string
+  role: string
+}
+
 /** What a code plan may do. Every call is a step: journaled, governed, and not repeated on replay. */
-export interface Step {
+export interface Step<S extends Signals = Signals> {
   tool<T extends Tool>(tool: T, input: InputOf<T>, options?: StepOptions): Promise<OutputOf<T>>
   /** One model call without tools; gives its text. */
   model(route: string, prompt: Json, options?: StepOptions & { instructions?: string }): Promise<string>
@@ -45,6 +80,23 @@ export interface Step {
     input: InputOf<A>,
     options: StepOptions & { until: 'parked' },
   ): Promise<ChildResult<OutputOf<A>>>
+  /** Runs a function of the plan's own as a step: what reads a clock or a network, or does something outside. Its result is JSON. */
+  run<T>(name: string, work: (context: CodeContext) => T | Promise<T>, options?: CodeOptions): Promise<T>
+  /** Waits so many milliseconds, or until a date: seconds or years, without a worker. */
+  sleep(until: number | Date, options?: StepOptions): Promise<void>
+  /** Waits for a signal that the plan declares in `signals`. Each is taken once, in the order in which they came; early ones are kept. */
+  signal<N extends keyof S & string>(name: N, options?: WaitOptions): Promise<z.output<S[N]>>
+  /** Waits for a person with this role, who is shown exactly this; rejects with `approval.denied` when they refuse. */
+  approval(show: Json, options: WaitOptions & { role: string }): Promise<Approved>
+  /** Waits for all; the same as `Promise.all`. */
+  all<T extends readonly unknown[]>(steps: T): Promise<{ -readonly [I in keyof T]: Awaited<T[I]> }>
+  /** Runs all branches, gives what the first that succeeds gives, and cancels the steps of the others. Rejects when all have failed. */
+  any<B extends readonly (() => Promise<unknown>)[]>(branches: B): Promise<Awaited<ReturnType<B[number]>>>
+  /**
+   * Whether this run takes the way that a change of the plan's code has opened: true for new runs and for those that
+   * have not come here yet, false for those that have gone past without it.
+   */
+  patched(patch: string): boolean
   /** Calls `each` for every item, at most `concurrency` at once; each call's steps have a scope of their own. */
   map<T, R>(
     items: readonly T[],
@@ -66,9 +118,14 @@ interface CommonOptions<Name extends string, Input extends z.ZodType> {
   inputLabels?: readonly Label[]
 }
 
-export type PlanOptions<Name extends string, Input extends z.ZodType, Output> = CommonOptions<Name, Input> &
+export type PlanOptions<
+  Name extends string,
+  Input extends z.ZodType,
+  Output,
+  S extends Signals = Signals,
+> = CommonOptions<Name, Input> & { signals?: S } &
   (
-    | { run: (step: Step, input: z.output<Input>) => Promise<Output> }
+    | { run: (step: Step<S>, input: z.output<Input>) => Promise<Output> }
     | { steps: PlanData['steps']; output?: Json; tools?: readonly Tool[]; agents?: readonly Agent[] }
   )
 
@@ -77,10 +134,11 @@ export interface Plan<Name extends string = string, Input extends z.ZodType = z.
   readonly name: Name
   readonly version: string
   readonly input: Input
+  readonly signals: Signals
   readonly tools: readonly Tool[]
   readonly agents: readonly Agent[]
   /** Code, or the graph as data. */
-  readonly body: { run: (step: Step, input: never) => Promise<Output> } | { data: PlanData }
+  readonly body: { run: (step: Step<never>, input: never) => Promise<Output> } | { data: PlanData }
   readonly manifest: PlanManifest
 }
 
@@ -90,25 +148,30 @@ export interface Plan<Name extends string = string, Input extends z.ZodType = z.
  *
  * @throws MusterError `definition.invalid`, `plan.cycle` or `plan.unknown_reference` at definition time
  */
-export function plan<const Name extends string, Input extends z.ZodType, Output = Json>(
-  options: PlanOptions<Name, Input, Output>,
-): Plan<Name, Input, Output> {
+export function plan<
+  const Name extends string,
+  Input extends z.ZodType,
+  Output = Json,
+  const S extends Signals = Record<never, never>,
+>(options: PlanOptions<Name, Input, Output, S>): Plan<Name, Input, Output> {
   checkName('plan', options.name, options.version)
+  const asData =
+    'steps' in options ? checkData(options.name, { steps: options.steps, output: options.output }) : undefined
   const about = {
     kind: 'plan' as const,
     name: options.name,
     version: options.version,
     input: toJsonSchema(options.input, 'input'),
+    signals: { ...signalsOf(options.signals), ...(asData && planSignals(asData)) },
     inputLabels: [...(options.inputLabels ?? [])],
     limits: parseLimits(options.name, options.limits),
   }
-  const asData =
-    'steps' in options ? checkData(options.name, { steps: options.steps, output: options.output }) : undefined
   return {
     kind: 'plan',
     name: options.name,
     version: options.version,
     input: options.input,
+    signals: options.signals ?? {},
     tools: 'steps' in options ? (options.tools ?? []) : [],
     agents: 'steps' in options ? (options.agents ?? []) : [],
     body: 'run' in options ? { run: options.run } : { data: asData ?? { steps: {} } },
@@ -117,6 +180,10 @@ export function plan<const Name extends string, Input extends z.ZodType, Output 
       hash: hash('sha256', JSON.stringify([about, 'run' in options ? String(options.run) : asData]), 'hex'),
     },
   }
+}
+
+function signalsOf(signals: Signals = {}): Record<string, JsonSchema> {
+  return Object.fromEntries(Object.entries(signals).map(([name, schema]) => [name, toJsonSchema(schema, 'input')]))
 }
 
 function checkData(name: string, data: unknown): PlanData {

@@ -2,7 +2,7 @@
   Takes runs for one activation each: a run's epoch grows, which fences whoever held it before. One that
   nobody has taken yet gets its hash and its log now: its first entry moves into record 1-0 of the log.
 
-  KEYS  1 pending activations
+  KEYS  1 pending activations   2 wake times
         then per run: queued record, run hash, log stream, inbox
   ARGV  1 tag of the partition   2 how many entries a journal may have to be given whole
         then per run: run id, job for which it is taken ('' for none)
@@ -14,7 +14,7 @@
 --@include queued
 local reply = {}
 local ids = {}
-local k = 2
+local k = 3
 for i = 3, #ARGV, 2 do
   local id, job = ARGV[i], ARGV[i + 1]
   local queued, run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
@@ -40,6 +40,7 @@ for i = 3, #ARGV, 2 do
     if not idle then
       local epoch = redis.call('HINCRBY', run, 'epoch', 1)
       redis.call('HSET', run, 'status', 'running', 'job', job)
+      redis.call('ZREM', KEYS[2], id)
       local seq = tonumber(now[2])
       hold = {epoch, seq, now[3], now[4], seq <= tonumber(ARGV[2]) and redis.call('XRANGE', log, '-', '+') or {}, mail}
     end

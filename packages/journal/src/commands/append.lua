@@ -1,27 +1,27 @@
 --[[
   Group commit: appends the new entries of many runs, each under its epoch and from its place.
 
-  KEYS  1 pending activations   2 ended runs (stream)
+  KEYS  1 pending activations   2 ended runs (stream)   3 wake times
         then per run: run hash, log stream, inbox; and where it ends or parks with a parent to tell: the parent's run
         hash and inbox
   ARGV  1 now (ms)
         then per run: epoch, seq before, seq after, head after, entry lines, content lines, messages taken from the
-        inbox, operation ('' | 'park' | 'end'); and where there is one: run id, status after, summary (JSON), parent id
-        ('' when there is none to tell); and where there is one: message to the parent
+        inbox, operation ('' | 'park' | 'end'); and where there is one: run id, status after, summary (JSON), time to wake it
+        (ms, or ''), parent id ('' when there is none to tell); and where there is one: message to the parent
   Gives per run two values: a result and the parent's activation to enqueue (0 when there is none).
         result  1 appended, 2 appended and the inbox holds more, 3 not parked because it does (nothing appended),
                 -1 the epoch is old, -2 the place is wrong, -3 no such run
 ]]
 local call = redis.call
 local reply = {}
-local a, k = 2, 3
+local a, k = 2, 4
 while k <= #KEYS do
   local run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2]
   local epoch, before, seq, head, taken, op = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 6], ARGV[a + 7]
   local now = call('HMGET', run, 'epoch', 'seq')
   local result = 1
   local wake = 0
-  local parent = op ~= '' and ARGV[a + 11] or ''
+  local parent = op ~= '' and ARGV[a + 12] or ''
   if now[1] ~= epoch then
     result = now[1] and -1 or -3
   elseif now[2] ~= before then
@@ -49,10 +49,13 @@ while k <= #KEYS do
       if left > 0 then
         result = 2
       end
+      if op == 'park' and ARGV[a + 11] ~= '' then
+        call('ZADD', KEYS[3], ARGV[a + 11], ARGV[a + 8])
+      end
       if parent ~= '' then
         local status = call('HGET', KEYS[k + 3], 'status')
         if status and status ~= 'succeeded' and status ~= 'failed' and status ~= 'cancelled' then
-          call('RPUSH', KEYS[k + 4], ARGV[a + 12])
+          call('RPUSH', KEYS[k + 4], ARGV[a + 13])
           if status == 'waiting' then
             call('HSET', KEYS[k + 3], 'status', 'queued')
             wake = call('HINCRBY', KEYS[k + 3], 'activation', 1)
@@ -67,6 +70,6 @@ while k <= #KEYS do
   reply[#reply + 1] = result
   reply[#reply + 1] = wake
   k = k + (parent == '' and 3 or 5)
-  a = a + (op == '' and 8 or parent == '' and 12 or 13)
+  a = a + (op == '' and 8 or parent == '' and 13 or 14)
 end
 return reply

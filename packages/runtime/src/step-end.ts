@@ -1,0 +1,122 @@
+import { declassify, joinLabels } from '@muster/governance'
+import { type Json, type Label, type MusterError, type StepError, type Usage } from '@muster/protocol'
+import type { ActiveRun } from './active-run.ts'
+import { type ChildReport, childResult } from './child.ts'
+import { endedText } from './entry-text.ts'
+import { retryAfterMs } from './retry.ts'
+import { type Executed, Outcome, type StepState } from './step.ts'
+
+/** The ends of a step: what it gave or why it failed is journaled, counted and handed on. */
+export function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels: readonly Label[]): void {
+  if (run.over || step.outcome) return
+  const { text, usage, costUsd, model } = executed
+  const { kept, removed } = declassify(
+    joinLabels(inputLabels, executed.labels ?? []),
+    step.spec.operation.declassifies ?? [],
+  )
+  run.totals.steps++
+  addUsage(run, usage, costUsd)
+  const { kinds, clock } = run.services
+  kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
+  const declassified = removed.length > 0 ? removed : undefined
+  run.appendText(endedText(step, run.services.clock(), kept, 'ok', { usage, costUsd, model, declassified }), text)
+  step.intended = false
+  run.services.telemetry.step(run, step, 'ok', executed)
+  run.settle(step, new Outcome('ok', text, kept))
+}
+
+/** How long a model is left alone that asks for it and does not say how long, ms. */
+const PAUSE_MS = 1000
+
+export function endFailed(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[]): void {
+  if (run.over || step.outcome) return
+  const { clock, random, scheduler, kinds } = run.services
+  const { operation } = step.spec
+  const now = clock()
+  const at = now + retryAfterMs(operation, step.attempt, error, random)
+  // Whoever asks to wait means all who come.
+  if (error.code === 'rate.limited') kinds.close(kinds.of(operation), now + (error.retryAfterMs ?? PAUSE_MS))
+  const retry = at < deadlineOf(step)
+  const failure = endUnsuccessfully(run, step, error, labels, 'failed', retry)
+  if (retry && step.handle !== undefined) {
+    scheduler.retry(step.handle, at)
+    run.services.pump()
+    return
+  }
+  run.settle(step, new Outcome('failed', 'null', labels, failure))
+}
+
+/** The journal keeps what was denied: an auditor asks for it more often than for what was allowed. */
+export function endDenied(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[], input: Json): void {
+  const failure = endUnsuccessfully(
+    run,
+    step,
+    error,
+    labels,
+    'denied',
+    false,
+    step.spec.operation.keepInput ? JSON.stringify(input) : undefined,
+  )
+  run.settle(step, new Outcome('denied', 'null', labels, failure))
+}
+
+function endUnsuccessfully(
+  run: ActiveRun,
+  step: StepState,
+  error: MusterError,
+  labels: readonly Label[],
+  status: 'failed' | 'denied',
+  retry: boolean,
+  content?: string,
+): StepError {
+  const failure = { code: error.code, message: error.message.slice(0, 4096) }
+  giveBack(run, step)
+  if (!retry) run.totals.steps++
+  run.appendText(
+    endedText(step, run.services.clock(), labels, status, { error: failure, retry: retry || undefined }),
+    content,
+  )
+  step.intended = false
+  run.services.telemetry.step(run, step, status, undefined, failure)
+  return failure
+}
+
+/** The child run of a step has ended, or waits for a person and the step wanted to know. */
+export function childEnded(run: ActiveRun, step: StepState, report: ChildReport): void {
+  const { action } = step.spec.operation
+  const until = 'child' in action ? action.child.until : 'ended'
+  const { labels } = report
+  const executed: Executed = {
+    text: JSON.stringify(until === 'parked' ? childResult(report) : report.output),
+    labels,
+    costUsd: report.costUsd,
+  }
+  if (until === 'parked' || report.status === 'succeeded') {
+    endOk(run, step, executed, [])
+    return
+  }
+  addUsage(run, undefined, report.costUsd)
+  const error = report.error ?? { code: 'internal', message: `child run ${report.run} is ${report.status}` }
+  run.totals.steps++
+  run.appendText(endedText(step, run.services.clock(), labels, 'failed', { costUsd: report.costUsd, error }))
+  step.intended = false
+  run.settle(step, new Outcome('failed', 'null', labels, error))
+}
+
+/** The step had a place and tokens, and has used none of these that anybody knows of. */
+export function giveBack(run: ActiveRun, step: StepState): void {
+  const { kinds } = run.services
+  if (step.tokens > 0) kinds.correct(kinds.of(step.spec.operation), run.needs, -step.tokens)
+}
+
+function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {
+  run.totals.costUsd += costUsd
+  run.totals.inputTokens += usage?.inputTokens ?? 0
+  run.totals.outputTokens += usage?.outputTokens ?? 0
+  run.totals.cachedTokens += usage?.cachedTokens ?? 0
+}
+
+/** When the step has to be over, ms since the epoch. */
+export function deadlineOf({ spec, firstAt }: StepState): number {
+  return firstAt + (spec.deadlineMs ?? spec.operation.deadlineMs ?? Number.POSITIVE_INFINITY)
+}

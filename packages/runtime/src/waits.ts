@@ -1,0 +1,125 @@
+import { type EntryOf, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
+import type { ActiveRun } from './active-run.ts'
+import { waitingText } from './entry-text.ts'
+import type { Signal, StepState, Waiting, WaitSpec } from './step.ts'
+import { endFailed, endOk } from './step-end.ts'
+
+/**
+ * Steps that only wait: for a time, a signal, a person. They do nothing outside, so no policy is asked, and the run
+ * parks on them: it holds neither a worker's memory nor a job until what it waits for has come.
+ */
+
+/** Signals of one name: those that came early, and steps that wait for the next. One of the two is empty. */
+export interface Mailbox {
+  readonly early: Signal[]
+  readonly waiting: StepState[]
+}
+
+export function beginWait(
+  run: ActiveRun,
+  step: StepState,
+  spec: WaitSpec,
+  input: Json,
+  labels: readonly Label[],
+): void {
+  const { timeoutMs } = step.spec
+  const now = step.beganAt
+  const until = spec.for === 'timer' ? spec.until(input, now) : timeoutMs === undefined ? undefined : now + timeoutMs
+  const waiting: Waiting = {
+    for: spec.for,
+    role: undefined,
+    child: undefined,
+    shown: undefined,
+    shownText: undefined,
+    until,
+  }
+  if (spec.for === 'timer' && until !== undefined && until <= now) {
+    endOk(run, step, NOTHING, labels)
+  } else if (spec.for === 'signal' && mailbox(run, step.spec.operation.target).early.length > 0) {
+    awaitSignal(run, step)
+  } else if (spec.for === 'approval') {
+    const verdict = step.verdicts.at(-1)
+    if (verdict?.verdict === 'approve') {
+      const { by, role } = verdict
+      endOk(run, step, { text: JSON.stringify({ approved: true, by, role }) }, labels)
+      return
+    }
+    const shown = shownText(step, input, labels)
+    run.appendText(waitingText(step, now, labels, { for: 'approval', role: spec.role, until }), shown)
+    run.wait(step, { ...waiting, role: spec.role, shown: run.lastDigest, shownText: shown })
+  } else {
+    run.appendText(waitingText(step, now, labels, { for: spec.for, until }))
+    run.wait(step, waiting)
+    if (spec.for === 'signal') awaitSignal(run, step)
+  }
+}
+
+const NOTHING = { text: 'null' }
+
+/** The step takes the next signal of its name: one that came before it, else the next that comes. */
+export function awaitSignal(run: ActiveRun, step: StepState): void {
+  const { early, waiting } = mailbox(run, step.spec.operation.target)
+  const signal = early.shift()
+  if (signal) takeSignal(run, step, signal)
+  else waiting.push(step)
+}
+
+/** A signal has come. It is journaled whether or not a step waits for it, so that none is lost. */
+export function receiveSignal(
+  run: ActiveRun,
+  { name, by, labels }: Pick<EntryOf<'signal.received'>, 'name' | 'by' | 'labels'>,
+  payload: Json,
+): void {
+  const seq = run.append({ type: 'signal.received', at: run.services.clock(), name, by, labels }, payload)
+  const signal = { seq, text: JSON.stringify(payload), labels }
+  const { early, waiting } = mailbox(run, name)
+  for (let step = waiting.shift(); step; step = waiting.shift()) {
+    // It may have timed out or been cancelled.
+    if (step.waiting?.for !== 'signal' || step.outcome) continue
+    takeSignal(run, step, signal)
+    return
+  }
+  early.push(signal)
+}
+
+function takeSignal(run: ActiveRun, step: StepState, { seq, text, labels }: Signal): void {
+  const { action } = step.spec.operation
+  step.signal = seq
+  let taken = text
+  try {
+    if ('wait' in action && action.wait.for === 'signal' && action.wait.take)
+      taken = JSON.stringify(action.wait.take(JSON.parse(text)))
+  } catch (error) {
+    endFailed(run, step, toMusterError(error), labels)
+    return
+  }
+  endOk(run, step, { text: taken, labels }, [])
+}
+
+function mailbox(run: ActiveRun, name: string): Mailbox {
+  let box = run.mailboxes.get(name)
+  if (!box) {
+    box = { early: [], waiting: [] }
+    run.mailboxes.set(name, box)
+  }
+  return box
+}
+
+/** The time of a waiting step has come, or that of an earlier wait of it. */
+export function endWait(run: ActiveRun, step: StepState, now: number): void {
+  const { waiting } = step
+  if (run.over || waiting?.until === undefined || now < waiting.until) return
+  if (waiting.for === 'timer') {
+    endOk(run, step, NOTHING, [])
+    return
+  }
+  const { id, operation } = step.spec
+  const what = waiting.for === 'signal' ? `signal "${operation.target}"` : `an answer by ${waiting.role}`
+  endFailed(run, step, new MusterError('step.timeout', `step "${id}" has waited for ${what} in vain`), [])
+}
+
+/** What an approver is shown, as JSON. */
+export function shownText(step: StepState, input: Json, labels: readonly Label[]): string {
+  const { kind, target } = step.spec.operation
+  return JSON.stringify({ step: step.spec.id, kind, target, input, labels })
+}
