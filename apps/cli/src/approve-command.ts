@@ -1,4 +1,4 @@
-import { MusterError } from '@muster/protocol'
+import { isForPerson, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { plain, print } from './output.ts'
@@ -11,7 +11,7 @@ export async function approveCommand(
 ): Promise<number> {
   const run = await muster.runs.get(id)
   const asked = run.waiting.filter(
-    (waiting) => (waiting.for === 'approval' || waiting.for === 'doubt') && (options.step === undefined || waiting.step === options.step),
+    (waiting) => isForPerson(waiting) && (options.step === undefined || waiting.step === options.step),
   )
   if (options.yes === options.no) {
     if (options.json) print(asked)

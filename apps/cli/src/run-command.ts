@@ -1,4 +1,4 @@
-import { type DefinitionManifest, MusterError, type Run, type RunEvent } from '@muster/protocol'
+import type { DefinitionManifest, Run, RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
@@ -79,9 +79,7 @@ function progress({ entry }: RunEvent): void {
       `${pc.yellow('↻')} ${plain(entry.step)} ${pc.dim(`attempt ${entry.attempt} failed: ${plain(entry.error?.message ?? '')}`)}`,
     )
   } else if (entry.type === 'step.waiting') {
-    console.error(
-      `${pc.yellow('⧖')} ${plain(entry.step)} ${pc.dim(`waits for ${waitsFor(entry)}`)}`,
-    )
+    console.error(`${pc.yellow('⧖')} ${plain(entry.step)} ${pc.dim(`waits for ${waitsFor(entry)}`)}`)
   } else if (entry.type === 'run.activated' && entry.epoch > 1) {
     console.error(pc.dim(`taken up by ${entry.worker} (activation ${entry.epoch})`))
   }

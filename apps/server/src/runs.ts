@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import {
   name as definitionName,
+  isForPerson,
   json,
   label,
   MusterError,
@@ -207,7 +208,7 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
       const { id } = request.params
       const { step, verdict, digest } = request.body
       const { waiting } = await reader.run(tenant, id)
-      const asked = waiting.find((w) => w.step === step && (w.for === 'approval' || w.for === 'doubt'))
+      const asked = waiting.find((w) => w.step === step && isForPerson(w))
       if (!asked) throw new MusterError('approval.not_found', `Step "${step}" of run ${id} does not wait for a person`)
       if (asked.digest !== digest) throw new MusterError('approval.mismatch', 'What is to be approved has changed')
       const role = asked.role ?? 'operator'

@@ -61,6 +61,6 @@ describe('cedarSchema', () => {
     const actions = Object.entries(schema['']?.actions ?? {})
     const withInput = actions.filter(([, action]) => JSON.stringify(action.appliesTo?.context).includes('"input"'))
     expect(withInput.map(([name]) => name)).toEqual(['tool:call'])
-    expect(actions).toHaveLength(5)
+    expect(actions).toHaveLength(6)
   })
 })

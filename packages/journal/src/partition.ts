@@ -132,8 +132,7 @@ export class Partition {
     )
     if (activation === -1) throw new MusterError('run.not_found', `There is no run ${run}`)
     if (activation === -2) throw new MusterError('run.ended', `Run ${run} has ended`)
-    if (activation === -3)
-      throw new MusterError('run.inbox_full', `${INBOX_MAX} messages wait for run ${run} already`)
+    if (activation === -3) throw new MusterError('run.inbox_full', `${INBOX_MAX} messages wait for run ${run} already`)
     if (activation > 0) await this.feeder.wake([run])
     else await this.notifyMail(run)
     // Last: it is heeded even if it is not safe yet.

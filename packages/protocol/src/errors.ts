@@ -31,7 +31,11 @@ export const errorCatalog = {
     'Too many messages wait for the run',
     'Wait until it has taken some; see what it waits for in GET /v1/runs/<id>.',
   ],
-  'signal.unknown': [404, 'The run takes no such signal', 'Declare it in the plan\'s signals, or use one of those named.'],
+  'signal.unknown': [
+    404,
+    'The run takes no such signal',
+    "Declare it in the plan's signals, or use one of those named.",
+  ],
   'run.cancelled': [409, 'The run was cancelled', 'Start a new run.'],
   'run.deadline': [408, 'The run exceeded its wall time', 'Raise limits.wallTime or split the work.'],
   'definition.not_found': [404, 'No such agent or plan', 'Start a worker whose app exports it, or check the name.'],

@@ -56,6 +56,11 @@ export const waiting = z.object({
 })
 export type Waiting = z.infer<typeof waiting>
 
+/** Whether a person is to answer; see `POST /v1/runs/{id}/approvals`. */
+export function isForPerson({ for: reason }: Pick<Waiting, 'for'>): boolean {
+  return reason === 'approval' || reason === 'doubt'
+}
+
 /** A run as clients see it. Times are milliseconds since the Unix epoch; money is US dollars. */
 export const run = z.object({
   id: z.string(),

@@ -4,6 +4,7 @@ import {
   type Actor,
   type Decision,
   type EntryOf,
+  isForPerson,
   type Json,
   type Label,
   type Limits,
@@ -433,7 +434,7 @@ export class ActiveRun {
     return { run: parent.run, message: JSON.stringify(message) }
   }
 
-  /** Parks the run once nothing but waiting is left; later in the tick, so that a plan's promises may add steps first. */
+  /** Parks the run once nothing is left but what waits, and what comes after that; later in the tick, so that a plan's promises may add steps first. */
   considerPark(): void {
     if (this.#parkScheduled || this.#waiting === 0) return
     this.#parkScheduled = true
@@ -445,21 +446,21 @@ export class ActiveRun {
 
   #park(): void {
     if (this.over || !this.#live || this.#mailing || this.#waiting === 0 || this.#undelivered > 0) return
+    const { clock, writer, scheduler } = this.services
     const waiting: StepState[] = []
     let wakeAt = Number.POSITIVE_INFINITY
     for (const step of this.steps.values()) {
       if (step.waiting) {
         waiting.push(step)
         wakeAt = Math.min(wakeAt, step.waiting.until ?? wakeAt)
-      } else if (!step.outcome) return
+      } else if (!step.outcome && !(step.handle !== undefined && scheduler.isBlocked(step.handle))) return
     }
-    const { clock, writer } = this.services
     // Its timer wakes it here, for less than taking it up again costs.
     if (wakeAt - clock() < HELD_MS) return
     this.over = true
     const seq = this.append({ type: 'run.parked', at: clock(), waiting: waiting.map((step) => step.spec.id) })
     const { parent } = this.created
-    const forPerson = waiting.some(({ waiting }) => waiting?.for === 'approval' || waiting?.for === 'doubt')
+    const forPerson = waiting.some((step) => step.waiting && isForPerson(step.waiting))
     writer.close(this.#writer, {
       op: 'park',
       status: 'waiting',

@@ -9,8 +9,8 @@ import {
   parseReference,
   planGraph,
   resolveReferences,
-  stepInput,
   type StepError,
+  stepInput,
 } from '@muster/protocol'
 import type { ActiveRun, Driver } from './active-run.ts'
 import type { StepSpec, StepState } from './step.ts'

@@ -38,7 +38,10 @@ function install(): void {
   // biome-ignore lint/suspicious/noExplicitAny: wraps functions of any shape, and changes nothing about them
   const wrap = (object: any, name: string, instead = STEP) => {
     const original = object[name]
-    const what = object === globalThis ? `${name}()` : `${object.constructor?.name === 'Crypto' ? 'crypto' : (object[Symbol.toStringTag] ?? object.name ?? 'performance')}.${name}()`
+    const what =
+      object === globalThis
+        ? `${name}()`
+        : `${object.constructor?.name === 'Crypto' ? 'crypto' : (object[Symbol.toStringTag] ?? object.name ?? 'performance')}.${name}()`
     object[name] = function (this: unknown, ...args: unknown[]) {
       refuse(what, instead)
       return Reflect.apply(original, this, args)

@@ -1,5 +1,5 @@
 import { declassify, joinLabels } from '@muster/governance'
-import { type Json, type Label, type MusterError, type StepError, type Usage } from '@muster/protocol'
+import type { Json, Label, MusterError, StepError, Usage } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { type ChildReport, childResult } from './child.ts'
 import { endedText } from './entry-text.ts'
@@ -47,7 +47,13 @@ export function endFailed(run: ActiveRun, step: StepState, error: MusterError, l
 }
 
 /** The journal keeps what was denied: an auditor asks for it more often than for what was allowed. */
-export function endDenied(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[], input: Json): void {
+export function endDenied(
+  run: ActiveRun,
+  step: StepState,
+  error: MusterError,
+  labels: readonly Label[],
+  input: Json,
+): void {
   const failure = endUnsuccessfully(
     run,
     step,

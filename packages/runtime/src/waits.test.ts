@@ -127,10 +127,12 @@ describe('a timer', () => {
 
   it('that is short does not part the run from its worker', () =>
     withWorker(app, {}, async (journal, start) => {
-      const run = await start({ steps: { nap: { sleepMs: 50 }, then: { tool: 'note', input: { n: 1 }, after: ['nap'] } } })
+      const run = await start({
+        steps: { nap: { sleepMs: 50 }, next: { tool: 'note', input: { n: 1 }, after: ['nap'] } },
+      })
       const all = await entries(journal, run)
       expect(of(all, 'run.activated')).toHaveLength(1)
-      expect(await outputOf(journal, run)).toEqual({ then: { n: 2 } })
+      expect(await outputOf(journal, run)).toEqual({ next: { n: 2 } })
     }))
 
   it('goes off on another worker when the one that set it is gone', () =>

@@ -218,6 +218,12 @@ export class Scheduler {
     return this.#move(handle, RUNNING, WAITING)
   }
 
+  /** Whether a step cannot start before others have ended. */
+  isBlocked(handle: StepHandle): boolean {
+    const step = this.#steps.find(handle)
+    return step !== NONE && (this.#steps.words[step * STRIDE] & STATES) === BLOCKED
+  }
+
   /** What the step waited for has come: it is ready again. */
   resume(handle: StepHandle): Settled {
     const step = this.#steps.find(handle)

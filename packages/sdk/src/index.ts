@@ -8,6 +8,7 @@ export {
   createMuster,
   type Muster,
   type RunHandle,
+  type SignalOptions,
   type Started,
   type StartOptions,
 } from './client.ts'

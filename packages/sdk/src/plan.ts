@@ -123,8 +123,7 @@ export type PlanOptions<
   Input extends z.ZodType,
   Output,
   S extends Signals = Signals,
-> = CommonOptions<Name, Input> & { signals?: S } &
-  (
+> = CommonOptions<Name, Input> & { signals?: S } & (
     | { run: (step: Step<S>, input: z.output<Input>) => Promise<Output> }
     | { steps: PlanData['steps']; output?: Json; tools?: readonly Tool[]; agents?: readonly Agent[] }
   )

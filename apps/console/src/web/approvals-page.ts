@@ -13,6 +13,11 @@ const REFRESH_MS = 5000
 /** Runs that are read at once to see what they wait for. */
 const PAGE = 25
 
+/** Whether a person is to answer. */
+export function isForPerson({ for: reason }: Pick<Waiting, 'for'>): boolean {
+  return reason === 'approval' || reason === 'doubt'
+}
+
 /** Every question that waits for a person, oldest run last. */
 export function ApprovalsPage(): VNode {
   const [runs, setRuns] = useState<Run[]>()
@@ -37,9 +42,7 @@ export function ApprovalsPage(): VNode {
     REFRESH_MS,
     [limit],
   )
-  const asked = runs?.flatMap((run) =>
-    run.waiting.filter((waiting) => waiting.for !== 'child').map((waiting) => ({ run, waiting })),
-  )
+  const asked = runs?.flatMap((run) => run.waiting.filter(isForPerson).map((waiting) => ({ run, waiting })))
   return html`
     <div class="title"><h1>Approvals</h1></div>
     <${Problem} error=${error} />

@@ -2,7 +2,7 @@ import type { Run, RunEvent } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import { ApiError, follow, request, serverNow } from './api.ts'
-import { Approval } from './approvals-page.ts'
+import { Approval, isForPerson } from './approvals-page.ts'
 import { Content } from './content.ts'
 import { duration, money } from './format.ts'
 import { html } from './html.ts'
@@ -29,7 +29,7 @@ export function RunPage({ id, entry }: { id: string; entry: number | undefined }
   if (!run) return html`<${Problem} error=${error} />`
   const end = ended ? (events.at(-1)?.entry.at ?? now) : Math.max(now, events.at(-1)?.entry.at ?? 0)
   const chosen = spans.find((span) => span.seq === entry)
-  const asked = run.waiting.filter((waiting) => waiting.for !== 'child')
+  const asked = run.waiting.filter(isForPerson)
   return html`
     <${Header} run=${run} end=${end} cut=${cut && !ended}>
       <${Verify} id=${id} events=${events} onResult=${setVerification} />
