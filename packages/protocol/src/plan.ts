@@ -58,6 +58,8 @@ export const planData = z.strictObject({
   steps: z.record(stepId, planStep),
   /** What the run gives; by default an object of the outputs of the steps that nothing depends on. */
   output: json.optional(),
+  /** When the run fails, what its steps did is undone, the last first, where their tools can. */
+  rollback: z.boolean().optional(),
   /** JSON Schemas of the signals' payloads, by name; one that is not here takes any JSON. */
   signals: z.record(name, jsonSchema).optional(),
 })

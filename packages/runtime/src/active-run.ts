@@ -19,6 +19,7 @@ import { isOffloaded, withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
 import { type Recorded, type RecordedStep, readRecorded, readRecordedNow } from './recorded.ts'
+import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
 import { type Operation, Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
 import { childEnded } from './step-end.ts'
@@ -35,6 +36,8 @@ export interface Driver {
   ended(step: StepState): void
   /** Reacts to an outcome in promises, so that replay must let them run before the next. */
   readonly asynchronous: boolean
+  /** A failed run undoes what its steps did. */
+  readonly rollback: boolean
 }
 
 /** What a run has used, from its journal. */
@@ -61,6 +64,8 @@ export class ActiveRun {
   /** How it ended for this worker; never rejects. */
   readonly closed: Promise<Closed>
   readonly steps = new Map<string, StepState>()
+  /** Steps that can be undone, in the order in which they ended. */
+  readonly ended: StepState[] = []
   /** Decisions that hold for every like step of this run. */
   readonly decisions = new Map<Operation, { labels: readonly Label[]; decision: Decision }>()
   /** Signals by name. */
@@ -77,6 +82,7 @@ export class ActiveRun {
   #recorded: ReadonlyMap<string, RecordedStep> = new Map()
   #patches = new Set<string>()
   #driver: Driver | undefined
+  #rollback: Rollback | undefined
   /** False while the journal is replayed: steps are taken up and not yet scheduled. */
   #live = false
   #waiting = 0
@@ -162,6 +168,8 @@ export class ActiveRun {
       else this.#schedule(step)
       if (this.over) return
     }
+    this.#rollBack()
+    if (this.over) return
     // What comes later is told; what came before it was taken is not.
     if (mail > 0 || this.#mailAgain) this.mail()
   }
@@ -172,27 +180,29 @@ export class ActiveRun {
     for (const id of recorded.order) {
       if (asynchronous) await nextTick()
       if (this.over) return
-      const step = this.steps.get(id)
+      const step = this.steps.get(id) ?? this.#rollback?.replayed(id)
       const ended = recorded.steps.get(id)?.ended
       if (!step || !ended) throw changed(`the journal has an outcome of step "${id}", which the plan did not take`)
       // Agents and plans as data make their inputs from what is recorded; code may have changed.
       if (asynchronous) checkReplayed(this, step)
       step.outcome = ended
-      this.#driver?.ended(step)
+      this.#tell(step)
     }
     if (asynchronous) await nextTick()
     if (this.over) return
     for (const id of recorded.steps.keys()) {
-      if (!this.steps.has(id)) throw changed(`the journal has step "${id}", which the plan did not take`)
+      if (!this.steps.has(id) && !this.#rollback?.replayed(id))
+        throw changed(`the journal has step "${id}", which the plan did not take`)
     }
   }
 
   /**
    * Adds a step to the graph. On replay it takes up what the journal tells of it.
    *
+   * @param undoes the step that it undoes
    * @throws MusterError `plan.non_deterministic` where the journal has another step of this name
    */
-  step(spec: StepSpec): StepState {
+  step(spec: StepSpec, undoes?: string): StepState {
     if (this.steps.has(spec.id)) throw new MusterError('plan.failed', `two steps have the name "${spec.id}"`)
     const recorded = this.#recorded.get(spec.id)
     const { kind, target } = spec.operation
@@ -207,6 +217,7 @@ export class ActiveRun {
       outcome: undefined,
       waiting: recorded?.waiting,
       signal: undefined,
+      undoes,
       unwanted: false,
       verdicts: recorded?.verdicts ?? [],
       inDoubt: recorded?.inDoubt ?? false,
@@ -219,6 +230,7 @@ export class ActiveRun {
       pending: undefined,
     }
     this.steps.set(spec.id, step)
+    this.#rollback?.added(step)
     if (this.#live && !this.over) this.#schedule(step)
     return step
   }
@@ -231,7 +243,9 @@ export class ActiveRun {
   /** Its turn has come. */
   begin(step: StepState): void {
     if (this.over) return
-    if (step.waiting) {
+    // What may have happened must be known before it can be undone.
+    if (this.#rollback && step.undoes === undefined && !step.inDoubt) this.#cancelStep(step)
+    else if (step.waiting) {
       this.#leave(step, step.waiting)
       if (step.waiting.for === 'signal') awaitSignal(this, step)
     } else beginStep(this, step)
@@ -305,11 +319,21 @@ export class ActiveRun {
   }
 
   #tell(step: StepState): void {
+    if (step.outcome?.status === 'ok' && step.spec.operation.undo) this.ended.push(step)
+    this.#rollback?.ended(step)
     try {
-      this.#driver?.ended(step)
+      if (step.undoes === undefined) this.#driver?.ended(step)
     } catch (error) {
       this.fail(toMusterError(error, 'plan.failed'))
     }
+    this.#rollBack()
+  }
+
+  /** Goes on undoing. */
+  #rollBack(): void {
+    if (!this.#rollback || !this.#live || this.over) return
+    const error = this.#rollback.next()
+    if (error) this.#endFailed(error)
   }
 
   /** The step can start no more, since too many of those before it have not ended well. */
@@ -374,10 +398,29 @@ export class ActiveRun {
   }
 
   finish(output: Json, labels: readonly Label[]): void {
+    if (this.#rollback) return
     this.#end('succeeded', labels, undefined, output)
   }
 
   fail(error: StepError): void {
+    if (this.over) return
+    // Code that does not fit its journal is not trusted to undo anything either.
+    const isTrusted = error.code !== 'plan.non_deterministic'
+    if (this.#rollback && isTrusted) return
+    if (!this.#driver?.rollback || !isTrusted) {
+      this.#endFailed(error)
+      return
+    }
+    this.#rollback = new Rollback(this, error)
+    if (!this.#live) return
+    for (const step of this.steps.values()) {
+      const isUnderWay = step.decision !== undefined && !step.waiting
+      if (!step.outcome && !isUnderWay && !step.inDoubt && step.undoes === undefined) this.#cancelStep(step)
+    }
+    this.#rollBack()
+  }
+
+  #endFailed(error: StepError): void {
     const labels = joinLabels(
       this.created.labels,
       ...[...this.steps.values()].map((step) => step.outcome?.labels ?? []),

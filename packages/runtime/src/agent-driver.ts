@@ -179,6 +179,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
 
   return {
     asynchronous: false,
+    rollback: false,
     start() {
       checked(agent.input, run.input, 'input.invalid', `the input of ${agent.name}`)
       if (session === undefined) begin([])

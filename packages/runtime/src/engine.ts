@@ -302,6 +302,6 @@ function driverOf(run: ActiveRun): Driver {
   const plan = app.plans.get(key)
   if (!plan) throw new MusterError('definition.absent', `this worker does not carry ${key}`)
   return 'data' in plan.body
-    ? planDataDriver(run, plan.body.data)
+    ? planDataDriver(run, plan.body.data, plan.rollback)
     : planCodeDriver(run, plan as Plan & { body: { run: never } })
 }

@@ -38,6 +38,7 @@ function stepOf(
     outcome: undefined,
     waiting: undefined,
     signal: undefined,
+    undoes: undefined,
     unwanted: false,
     verdicts: [],
     inDoubt: false,

@@ -30,7 +30,7 @@ export async function stopRedis(): Promise<void> {
 }
 
 /** Creates a run of a plan that the worker carries, or of one as data. */
-export type Start = (plan: string | { steps: Json }, extra?: Partial<NewRun>) => Promise<string>
+export type Start = (plan: string | { steps: Json; rollback?: boolean }, extra?: Partial<NewRun>) => Promise<string>
 
 /** A worker and its journal in a namespace of their own, where every step is permitted. */
 export async function withWorker<T>(

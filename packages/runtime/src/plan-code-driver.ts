@@ -151,6 +151,7 @@ export function planCodeDriver(
 
   return {
     asynchronous: true,
+    rollback: plan.rollback,
     start() {
       const input = checked(plan.input, run.input, 'input.invalid', `the input of ${plan.name}`)
       guarded(plan.name, () => plan.body.run(step, input as never)).then(

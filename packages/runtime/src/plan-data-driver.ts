@@ -31,7 +31,7 @@ function graphOf(plan: PlanData): Graph {
 }
 
 /** Drives a plan as data: the whole graph is known at the start, and the scheduler follows its edges. */
-export function planDataDriver(run: ActiveRun, plan: PlanData): Driver {
+export function planDataDriver(run: ActiveRun, plan: PlanData, rollback = plan.rollback ?? false): Driver {
   const steps = new Map<string, StepState>()
   const leaves = new Set<string>()
   let open = 0
@@ -50,6 +50,7 @@ export function planDataDriver(run: ActiveRun, plan: PlanData): Driver {
 
   return {
     asynchronous: false,
+    rollback,
     start() {
       const graph = graphOf(plan)
       open = graph.length

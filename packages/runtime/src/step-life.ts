@@ -1,23 +1,13 @@
 import { hash } from 'node:crypto'
 import { joinLabels } from '@muster/governance'
-import {
-  atPointer,
-  type Decision,
-  holds,
-  type Json,
-  type Label,
-  MusterError,
-  parseReference,
-  referenceOf,
-  resolveReferences,
-  toMusterError,
-} from '@muster/protocol'
+import { type Decision, holds, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { startChild } from './child.ts'
 import { endedText, intentText, waitingText } from './entry-text.ts'
 import { changed } from './non-deterministic.ts'
 import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type StepState, type Verdict } from './step.ts'
 import { deadlineOf, endDenied, endFailed, endOk, giveBack } from './step-end.ts'
+import { resolve, resolveInput } from './step-input.ts'
 import { beginWait, shownText } from './waits.ts'
 
 /**
@@ -39,7 +29,8 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     ;({ input, labels } = resolveInput(run, step))
     checkUnchanged(step, input)
     prepared = operation.prepare?.(input)
-    run.checkBudget(run.limits.usd === undefined ? 0 : (operation.reserveUsd?.(input) ?? 0))
+    if (step.undoes === undefined)
+      run.checkBudget(run.limits.usd === undefined ? 0 : (operation.reserveUsd?.(input) ?? 0))
     if ('wait' in action && step.verdicts.at(-1)?.verdict !== 'deny') {
       beginWait(run, step, action.wait, input, labels)
       return
@@ -119,49 +110,6 @@ function checkUnchanged({ spec, recordedInput }: StepState, input: Json): void {
   throw changed(
     `step "${spec.id}" was given ${recordedInput.slice(0, 200)} and is now given ${JSON.stringify(input).slice(0, 200)}`,
   )
-}
-
-/** The input with references replaced, and the labels of what it is made of and what its condition was read from. */
-function resolveInput(run: ActiveRun, step: StepState): { input: Json; labels: readonly Label[] } {
-  const { spec } = step
-  const { value, labels } = resolve(run, step, spec.input, isAllReferences(spec.input) ? [] : spec.labels)
-  return {
-    input: value,
-    labels: spec.when === undefined ? labels : resolve(run, step, spec.when, labels).labels,
-  }
-}
-
-/** A value with references replaced, and `labels` joined with those of what they refer to. */
-function resolve(
-  run: ActiveRun,
-  { spec }: StepState,
-  template: Json,
-  from: readonly Label[],
-): { value: Json; labels: readonly Label[] } {
-  let labels = from
-  const value = resolveReferences(template, (ref) => {
-    const { step: on, pointer } = parseReference(ref)
-    const outcome =
-      on === undefined ? { status: 'ok', output: run.input, labels: run.created.labels } : run.steps.get(on)?.outcome
-    if (outcome?.status !== 'ok') {
-      // A step that does not need all before it may start without this one.
-      if (spec.join !== undefined && spec.join !== 'all') return null
-      throw new MusterError('plan.unknown_reference', `"${ref}" names no step that has an output`)
-    }
-    const value = atPointer(outcome.output, pointer)
-    if (value === undefined) throw new MusterError('plan.unknown_reference', `"${ref}" names a field that is not there`)
-    labels = joinLabels(labels, outcome.labels)
-    return value
-  })
-  return { value, labels }
-}
-
-/** Whether nothing in the input was written by who wrote the step: each top-level value is a reference. */
-function isAllReferences(input: Json): boolean {
-  if (input === null || typeof input !== 'object' || Array.isArray(input)) return false
-  if (referenceOf(input) !== undefined) return true
-  for (const key in input) if (referenceOf(input[key] as Json) === undefined) return false
-  return true
 }
 
 const NOT_ASKED: Decision = { effect: 'deny', policies: [], set: '', errors: ['no policy was asked'] }

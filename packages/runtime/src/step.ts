@@ -1,7 +1,7 @@
 import type { Action } from '@muster/governance'
 import type { Decision, Effect, Json, Label, StepError, StepKind, StepStatus, Usage } from '@muster/protocol'
 import type { Join, StepHandle } from '@muster/scheduler'
-import type { Retries } from '@muster/tools'
+import type { Retries, Tool } from '@muster/tools'
 
 /** What a step is given when it is executed; a tool gets it as its context. */
 export class Call {
@@ -84,6 +84,8 @@ export interface Operation {
     action: Action
     resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string }
   }
+  /** How what it did is undone; `prepare` checks the input for it too. */
+  undo?: Undo | undefined
   /** Whether the journal keeps the input beside the intent; a model's messages are in the entries before it. */
   keepInput: boolean
   /** Checks the input and gives what `execute` takes; throws when it is not what the step takes. Before the policy is asked. */
@@ -108,6 +110,13 @@ export type WaitSpec =
   /** `take` checks the payload and gives the output; throws when it is not what the step takes. */
   | { for: 'signal'; take?: ((payload: Json) => Json) | undefined }
   | { for: 'approval'; role: string }
+
+/** How a step is undone. */
+export interface Undo {
+  tool: Tool
+  /** Takes what the step took and gave. */
+  execute: (prepared: unknown, output: Json, call: Call) => Promise<void>
+}
 
 /** One step as a driver adds it to the graph. */
 export interface StepSpec {
@@ -193,6 +202,8 @@ export interface StepState {
   waiting: Waiting | undefined
   /** The signal that it took, by the place of its entry. */
   signal: number | undefined
+  /** The step that it undoes. */
+  readonly undoes: string | undefined
   /** It was cancelled while the journal was replayed. */
   unwanted: boolean
   verdicts: readonly Verdict[]

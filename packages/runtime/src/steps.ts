@@ -4,7 +4,7 @@ import { MusterError } from '@muster/protocol'
 import type { Agent, CodeOptions } from '@muster/sdk'
 import type { Tool } from '@muster/tools'
 import type { ActiveRun } from './active-run.ts'
-import type { Call, Operation, StepSpec, StepState } from './step.ts'
+import type { Call, Operation, Outcome, StepSpec, StepState, Undo } from './step.ts'
 
 /** Where a step stands in the graph: its name, its input, and what else it waits for. */
 export interface Place {
@@ -20,7 +20,7 @@ const toolOperations = new WeakMap<Tool, Operation>()
 function toolOperation(tool: Tool): Operation {
   const known = toolOperations.get(tool)
   if (known) return known
-  const { reconcile, labels } = tool
+  const { reconcile, labels, undo } = tool
   const operation: Operation = {
     kind: 'tool',
     target: tool.name,
@@ -32,6 +32,7 @@ function toolOperation(tool: Tool): Operation {
     declassifies: tool.declassifies,
     keepInput: true,
     prepare: tool.prepare,
+    undo: undo && { tool, execute: undo },
     policy: { action: 'tool:call', resource: { type: 'Tool', name: tool.name, effect: tool.effect } },
     action: {
       execute(call) {
@@ -55,6 +56,31 @@ export function toolStep(tool: Tool, { id, input, labels, after }: Place): StepS
   return { id, operation: toolOperation(tool), input, labels, after }
 }
 
+/** Undoes what a call of a tool did: asked of the policy as that call was, on the same input. */
+export function undoStep({ tool, execute }: Undo, outcome: Outcome, place: Place): StepSpec {
+  const { name, effect, attempts, timeoutMs } = tool
+  return {
+    ...place,
+    operation: {
+      kind: 'tool',
+      target: name,
+      effect: 'write',
+      attempts: Math.max(attempts, UNDO_ATTEMPTS),
+      timeoutMs,
+      keepInput: true,
+      prepare: tool.prepare,
+      policy: { action: 'tool:call', resource: { type: 'Tool', name, effect } },
+      action: {
+        execute: async (call) => {
+          await execute(call.prepared, outcome.output, call)
+          return { text: 'null' }
+        },
+      },
+    },
+  }
+}
+
+const UNDO_ATTEMPTS = 5
 const CODE_ATTEMPTS = 3
 const CODE_TIMEOUT_MS = 60_000
 

@@ -116,6 +116,8 @@ interface CommonOptions<Name extends string, Input extends z.ZodType> {
   input: Input
   limits?: LimitOptions
   inputLabels?: readonly Label[]
+  /** When the run fails, what its steps did is undone, the last first, where their tools can: see `undo` of `tool()`. */
+  rollback?: boolean
 }
 
 export type PlanOptions<
@@ -134,6 +136,7 @@ export interface Plan<Name extends string = string, Input extends z.ZodType = z.
   readonly version: string
   readonly input: Input
   readonly signals: Signals
+  readonly rollback: boolean
   readonly tools: readonly Tool[]
   readonly agents: readonly Agent[]
   /** Code, or the graph as data. */
@@ -171,6 +174,7 @@ export function plan<
     version: options.version,
     input: options.input,
     signals: options.signals ?? {},
+    rollback: options.rollback ?? false,
     tools: 'steps' in options ? (options.tools ?? []) : [],
     agents: 'steps' in options ? (options.agents ?? []) : [],
     body: 'run' in options ? { run: options.run } : { data: asData ?? { steps: {} } },

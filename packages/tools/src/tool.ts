@@ -60,6 +60,8 @@ export interface ToolOptions<Name extends string, Input extends z.ZodType, Outpu
   run: (input: z.output<Input>, context: ToolContext) => Promise<z.input<Output>> | z.input<Output>
   /** For effect `once` after a crash: finds out whether it happened, by its idempotency key. */
   reconcile?: (context: ToolContext) => Promise<z.input<Output> | undefined>
+  /** Takes back what a call did, by its input and its output, when a plan with `rollback` fails. It may be repeated under its idempotency key. */
+  undo?: (input: z.output<Input>, output: z.output<Output>, context: ToolContext) => Promise<void> | void
 }
 
 export interface Tool<
@@ -88,6 +90,8 @@ export interface Tool<
   call(input: Json, context: ToolContext): Promise<Json>
   /** Asks the outside whether a call under this key happened; undefined when it did not. Absent when the tool cannot tell. */
   reconcile: ((context: ToolContext) => Promise<Json | undefined>) | undefined
+  /** Takes back a call: by what `prepare` gave, and its output. Absent when it cannot be taken back. */
+  undo: ((prepared: unknown, output: Json, context: ToolContext) => Promise<void>) | undefined
 }
 
 export type InputOf<T> = T extends { input: infer I extends z.ZodType } ? z.input<I> : never
@@ -113,13 +117,18 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
       `tool "${options.name}": only a tool with effect "once" needs reconcile`,
     )
   }
+  if (options.undo && (options.effect === 'pure' || options.effect === 'read'))
+    throw new MusterError(
+      'definition.invalid',
+      `tool "${options.name}": effect ${options.effect} leaves nothing to undo`,
+    )
   for (const [code, backoff] of Object.entries(options.retries ?? {})) {
     const problem = !Object.hasOwn(errorCatalog, code)
       ? `"${code}" is no error code; the common ones are tool.failed, step.timeout, rate.limited`
       : backoff && problemOf(backoff)
     if (problem) throw new MusterError('definition.invalid', `tool "${options.name}": retries: ${problem}`)
   }
-  const { reconcile } = options
+  const { reconcile, undo } = options
   const describe = {
     name: options.name,
     description: options.description ?? '',
@@ -150,12 +159,21 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     deadlineMs: options.deadlineMs,
     retries: options.retries,
     attempts: options.attempts ?? (options.effect === 'once' ? 1 : 3),
-    manifest: { ...describe, hash: hash('sha256', JSON.stringify([describe, String(options.run)]), 'hex') },
+    manifest: {
+      ...describe,
+      hash: hash('sha256', JSON.stringify([describe, String(options.run), ...(undo ? [String(undo)] : [])]), 'hex'),
+    },
     prepare,
     execute,
     async call(input, context) {
       return JSON.parse(await execute(prepare(input), context))
     },
+    undo:
+      undo &&
+      (async (prepared, output, context) => {
+        const value = parsed(options.output, output, 'output.invalid', outputOf)
+        await undo(prepared as z.output<Input>, value, context) // what `prepare` gave
+      }),
     reconcile:
       reconcile &&
       (async (context) => {

@@ -1,0 +1,55 @@
+import { joinLabels } from '@muster/governance'
+import {
+  atPointer,
+  type Json,
+  type Label,
+  MusterError,
+  parseReference,
+  referenceOf,
+  resolveReferences,
+} from '@muster/protocol'
+import type { ActiveRun } from './active-run.ts'
+import type { StepState } from './step.ts'
+
+/** The input with references replaced, and the labels of what it is made of and what its condition was read from. */
+export function resolveInput(run: ActiveRun, step: StepState): { input: Json; labels: readonly Label[] } {
+  const { spec } = step
+  const { value, labels } = resolve(run, step, spec.input, isAllReferences(spec.input) ? [] : spec.labels)
+  return {
+    input: value,
+    labels: spec.when === undefined ? labels : resolve(run, step, spec.when, labels).labels,
+  }
+}
+
+/** A value with references replaced, and `labels` joined with those of what they refer to. */
+export function resolve(
+  run: ActiveRun,
+  { spec }: StepState,
+  template: Json,
+  from: readonly Label[],
+): { value: Json; labels: readonly Label[] } {
+  let labels = from
+  const value = resolveReferences(template, (ref) => {
+    const { step: on, pointer } = parseReference(ref)
+    const outcome =
+      on === undefined ? { status: 'ok', output: run.input, labels: run.created.labels } : run.steps.get(on)?.outcome
+    if (outcome?.status !== 'ok') {
+      // A step that does not need all before it may start without this one.
+      if (spec.join !== undefined && spec.join !== 'all') return null
+      throw new MusterError('plan.unknown_reference', `"${ref}" names no step that has an output`)
+    }
+    const value = atPointer(outcome.output, pointer)
+    if (value === undefined) throw new MusterError('plan.unknown_reference', `"${ref}" names a field that is not there`)
+    labels = joinLabels(labels, outcome.labels)
+    return value
+  })
+  return { value, labels }
+}
+
+/** Whether nothing in the input was written by who wrote the step: each top-level value is a reference. */
+function isAllReferences(input: Json): boolean {
+  if (input === null || typeof input !== 'object' || Array.isArray(input)) return false
+  if (referenceOf(input) !== undefined) return true
+  for (const key in input) if (referenceOf(input[key] as Json) === undefined) return false
+  return true
+}
