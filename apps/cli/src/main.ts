@@ -129,6 +129,20 @@ program
   .action((id: string, { json }: Json) => action((config) => verifyCommand(client(config), id, json), json))
 
 program
+  .command('say <run> <text>')
+  .description('say something to a running agent')
+  .option('--interrupt', 'cancel what it has under way first', false)
+  .option(...flag)
+  .action((id: string, text: string, options: { interrupt: boolean } & Json) =>
+    action(async (config) => {
+      await client(config).runs.of(id).say(text, { interrupt: options.interrupt })
+      if (options.json) print({ run: id })
+      else console.log(`said: follow it with \`muster trace ${id}\``)
+      return 0
+    }, options.json),
+  )
+
+program
   .command('signal <run> <name>')
   .description('send a run a signal that it waits for, or will')
   .option('--payload <file>', 'a file, - for standard input, or JSON itself', 'null')

@@ -186,6 +186,45 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
   )
 
   server.post(
+    '/v1/runs/:id/messages',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Say something to a running agent',
+        description:
+          'Accepted once it is durable. The agent hears it between two turns, or before it ends. With `interrupt` what it has under way is cancelled and it hears it at once.',
+        params,
+        headers: z.object({ 'idempotency-key': z.string().min(1).max(256).optional() }),
+        body: z.strictObject({
+          text: z.string().min(1).max(100_000),
+          interrupt: z.boolean().default(false),
+          labels: z.array(label).max(32).default([]).describe('labels of the text'),
+        }),
+        response: { 202: z.object({ id: z.string() }), ...problemsOf(400, 401, 404, 409, 413, 429, 503) },
+      },
+    },
+    async (request, reply) => {
+      const { id: key, tenant, user } = keyOf(request)
+      const { id } = request.params
+      const { text, interrupt, labels } = request.body
+      const { kind } = await reader.run(tenant, id)
+      if (kind !== 'agent')
+        throw new MusterError('signal.unknown', `Run ${id} is of a plan: only agents are spoken to. Send it a signal`)
+      await journal.post(
+        id,
+        {
+          ...{ type: 'signal', name: 'message', payload: { text }, by: { key, user } },
+          labels: [...new Set(labels)].sort(),
+          interrupt,
+        },
+        request.headers['idempotency-key'],
+      )
+      return reply.code(202).send({ id })
+    },
+  )
+
+  server.post(
     '/v1/runs/:id/approvals',
     {
       schema: {

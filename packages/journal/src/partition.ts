@@ -17,7 +17,7 @@ export type Message =
   | { type: 'cancel'; by: Actor }
   | { type: 'approval'; step: string; verdict: 'approve' | 'deny'; shown: string; by: Actor; role: string }
   | { type: 'child'; step: string; run: string }
-  | { type: 'signal'; name: string; payload: Json; by: Actor; labels: Label[] }
+  | { type: 'signal'; name: string; payload: Json; by: Actor; labels: Label[]; interrupt?: boolean | undefined }
 
 export interface PartitionOptions {
   /** For commands; shared between partitions. */

@@ -162,7 +162,8 @@ export class ActiveRun {
     if (this.over) return
     this.#live = true
     this.#watchDeadline()
-    for (const step of this.steps.values()) {
+    // Those at hand: what the driver adds from now on is scheduled as it comes.
+    for (const step of [...this.steps.values()]) {
       if (step.outcome) continue
       if (step.unwanted) this.#cancelStep(step)
       else this.#schedule(step)
@@ -346,7 +347,8 @@ export class ActiveRun {
 
   /** Cancels steps whose names begin so; nobody waits for them any more. */
   cancelSteps(prefix: string): void {
-    for (const step of this.steps.values()) {
+    // Those at hand: the driver may add others as it hears of each.
+    for (const step of [...this.steps.values()]) {
       if (step.outcome || !step.spec.id.startsWith(prefix)) continue
       // On replay the journal may tell yet how it ended.
       if (this.#live) this.#cancelStep(step)
@@ -382,6 +384,15 @@ export class ActiveRun {
     this.append({ type: 'plan.patched', at: this.services.clock(), patch })
     this.#patches.add(patch)
     return true
+  }
+
+  /**
+   * Whether a step of this name would find a signal that came already. On replay: whether it did then, so that a driver
+   * takes the same way again.
+   */
+  hasSignal(name: string, step: string): boolean {
+    if (this.#recorded.has(step)) return true
+    return (this.mailboxes.get(name)?.early.length ?? 0) > 0 && !this.#isReplaying()
   }
 
   /** Whether the journal tells of steps that the plan has not taken yet. */
@@ -562,6 +573,8 @@ export class ActiveRun {
     }
     if (message.type === 'signal') {
       receiveSignal(this, message, message.payload)
+      // Whoever interrupts wants to be heard before what is under way has ended.
+      if (message.interrupt) this.cancelSteps('')
       return
     }
     const step = this.steps.get(message.step)

@@ -7,12 +7,15 @@ import { checked, type Tool } from '@muster/tools'
 import type { ActiveRun, Driver } from './active-run.ts'
 import type { StepState } from './step.ts'
 import { factStep, memoryStep, modelStep, type Place, toolStep } from './steps.ts'
+import { signalStep } from './wait-steps.ts'
 
 const REFERENCES = `
 A tool's result comes as {"ref": "#/steps/…/output", "output": …}. To pass a value of an earlier result to a tool exactly as it is, give {"$ref": "#/steps/…/output/<field>"} in its place instead of copying it: copied values carry every label of what you have read, and policy may refuse them.`
 
 /** Answers that do not match the output schema before the run fails. */
 const ANSWERS_MAX = 3
+/** Signal by which a person speaks to a running agent: `{text}`. */
+const MESSAGE = 'message'
 /** Turns of a session that a run is given. */
 const SESSION_TURNS = 20
 
@@ -30,6 +33,8 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   /** Labels of all that the model has been shown. */
   let seen: readonly Label[] = run.created.labels
   let turn = 0
+  /** Messages of people that this turn has taken. */
+  let said = 0
   let answers = 0
   let sessionVersion = 0
   /** Calls of this turn in the order in which the model made them: the step, or the result where no step was needed. */
@@ -64,8 +69,27 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     ask()
   }
 
+  /** Between two turns: what a person has said meanwhile comes before the model is asked again. */
+  function goOn(): void {
+    const id = messageId()
+    if (run.hasSignal(MESSAGE, id)) run.step(signalStep(MESSAGE, { id, input: null, labels: [] }))
+    else ask()
+  }
+
+  function messageId(): string {
+    return `${turn}.${MESSAGE}${said === 0 ? '' : `.${said + 1}`}`
+  }
+
+  function messageEnded(text: string, labels: readonly Label[]): void {
+    said++
+    messages.push({ role: 'user', content: text })
+    seen = joinLabels(seen, labels)
+    goOn()
+  }
+
   function ask(): void {
     turn++
+    said = 0
     const frozen = request()
     run.step(modelStep(run, agent.model, { id: `${turn}.model`, input: null, labels: seen }, () => frozen))
   }
@@ -136,13 +160,16 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     if (--openCalls > 0) return
     for (const { call, step, result } of calls) {
       const outcome = step?.outcome
-      const content: Json = outcome?.error
-        ? { error: { code: outcome.error.code, message: outcome.error.message } }
-        : (result ?? { ref: `#/steps/${step?.spec.id}/output`, output: outcome?.output ?? null })
+      const content: Json =
+        outcome && outcome.status !== 'ok'
+          ? {
+              error: { code: outcome.error?.code ?? 'run.cancelled', message: outcome.error?.message ?? 'interrupted' },
+            }
+          : (result ?? { ref: `#/steps/${step?.spec.id}/output`, output: outcome?.output ?? null })
       messages.push({ role: 'tool', callId: call.id, content: JSON.stringify(content) })
       seen = joinLabels(seen, outcome?.labels ?? [])
     }
-    ask()
+    goOn()
   }
 
   function takeAnswer(text: string): void {
@@ -160,7 +187,9 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
       ask()
       return
     }
-    if (session === undefined) run.finish(answer, seen)
+    // A message that came before the end is answered as well.
+    if (run.hasSignal(MESSAGE, messageId())) goOn()
+    else if (session === undefined) run.finish(answer, seen)
     else {
       const own = messages.slice(ownFrom) as unknown as Json[] // plain JSON by construction
       run.step(
@@ -203,7 +232,11 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     ended(step) {
       const { kind, target } = step.spec.operation
       const { outcome } = step
-      if (kind === 'model' || target.startsWith('session.')) {
+      if (kind === 'signal') {
+        const { text = '' } = (outcome?.output ?? {}) as { text?: string } // checked by the server
+        messageEnded(text, outcome?.labels ?? [])
+      } else if (kind === 'model' && outcome?.status === 'cancelled') goOn()
+      else if (kind === 'model' || target.startsWith('session.')) {
         if (outcome?.status !== 'ok') {
           const { code, message } = outcome?.error ?? { code: 'internal', message: 'no outcome' }
           run.fail({ code, message: `step "${step.spec.id}": ${message}` })
@@ -214,12 +247,12 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
           seen = joinLabels(seen, outcome.labels)
           begin(messages)
         } else run.finish(answer, seen)
-        return
+      } else {
+        // Money and time are the run's: no model can talk its way around them.
+        const { error } = outcome ?? {}
+        if (error?.code === 'budget.exceeded' || error?.code === 'run.deadline') run.fail(error)
+        else callEnded()
       }
-      // Money and time are the run's: no model can talk its way around them.
-      const { error } = outcome ?? {}
-      if (error?.code === 'budget.exceeded' || error?.code === 'run.deadline') run.fail(error)
-      else callEnded()
     },
   }
 }

@@ -60,6 +60,8 @@ export interface RunHandle<Output> {
   result(options?: { signal?: AbortSignal }): Promise<Output>
   /** Sends a signal that the run's plan declares. Our own retries send it once. */
   signal(name: string, payload?: Json, options?: SignalOptions): Promise<void>
+  /** Says something to a running agent; with `interrupt` what it has under way is cancelled first. */
+  say(text: string, options?: SignalOptions & { interrupt?: boolean }): Promise<void>
   cancel(): Promise<void>
 }
 
@@ -215,8 +217,22 @@ export function createMuster(options: ClientOptions = {}): Muster {
     events: (options) => stream(id, options),
     result: (options) => result(id, options?.signal),
     signal: (name, payload, options) => signal(id, name, payload, options),
+    say: (text, options) => say(id, text, options),
     cancel: () => request('POST', `/v1/runs/${encodeURIComponent(id)}/cancel`),
   })
+
+  async function say(
+    id: string,
+    text: string,
+    {
+      idempotencyKey = crypto.randomUUID(),
+      labels = [],
+      interrupt = false,
+    }: SignalOptions & { interrupt?: boolean } = {},
+  ): Promise<void> {
+    const path = `/v1/runs/${encodeURIComponent(id)}/messages`
+    await patiently(() => request('POST', path, { text, interrupt, labels }, { 'idempotency-key': idempotencyKey }))
+  }
 
   async function signal(
     id: string,
