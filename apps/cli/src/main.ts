@@ -1,5 +1,12 @@
 #!/usr/bin/env node
-import { type Config, describeConfig, type RunStatus, type RunSummary, readConfig } from '@muster/protocol'
+import {
+  type Config,
+  describeConfig,
+  type RunStatus,
+  type RunSummary,
+  readConfig,
+  type WorkerInfo,
+} from '@muster/protocol'
 import Table from 'cli-table3'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
@@ -117,6 +124,20 @@ program
   )
 
 program
+  .command('workers')
+  .description('list the workers that live, and what they carry')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { workers } = await client(config).request<{ workers: WorkerInfo[] }>('GET', '/v1/workers')
+      if (json) print({ workers })
+      else if (workers.length === 0) console.log('no worker is running')
+      else console.log(workersTable(workers))
+      return 0
+    }, json),
+  )
+
+program
   .command('trace <run>')
   .description('show what a run did, step by step')
   .option(...flag)
@@ -205,6 +226,18 @@ function positive(text: string): number {
   const value = Number(text)
   if (!Number.isInteger(value) || value < 1 || value > 200) throw new InvalidArgumentError('a number from 1 to 200')
   return value
+}
+
+function workersTable(workers: readonly WorkerInfo[]): string {
+  const table = new Table({ head: ['worker', 'since', 'runs', 'carries'], style: { head: [], compact: true } })
+  for (const { name, startedAt, held, concurrency, definitions } of workers)
+    table.push([
+      plain(name),
+      new Date(startedAt).toISOString(),
+      `${held}/${concurrency}`,
+      plain(definitions.join(', ')),
+    ])
+  return table.toString()
 }
 
 function runsTable(runs: readonly RunSummary[]): string {

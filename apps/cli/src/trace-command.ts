@@ -1,7 +1,7 @@
 import type { Run, RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
-import { duration, money, print } from './output.ts'
+import { duration, money, plain, print } from './output.ts'
 import { verifyRun } from './verify-command.ts'
 import { spansOf, waterfall } from './waterfall.ts'
 
@@ -29,5 +29,6 @@ function title(run: Run, events: readonly RunEvent[], whole: boolean): string {
   const took = (events.at(-1)?.entry.at ?? run.createdAt) - run.createdAt
   const proof = whole ? pc.green(`verify: ok (${run.entries} entries)`) : pc.red('verify: ALTERED')
   const what = `${run.name}@${run.version}`
-  return `${pc.bold(what)} ${run.id}\n${run.status} in ${duration(took)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}\n`
+  const heldUp = run.heldUp ? `\n${pc.yellow(plain(run.heldUp.message))}` : ''
+  return `${pc.bold(what)} ${run.id}${heldUp}\n${run.status} in ${duration(took)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}\n`
 }

@@ -15,6 +15,7 @@ import {
   planSignals,
   type Run,
   type StartRun,
+  type StepError,
 } from '@muster/protocol'
 import { INLINE } from '@muster/runtime'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
@@ -143,6 +144,20 @@ export class Admission {
     const schema = signals[name] as JsonSchema
     const key = `${definition?.hash ?? run.id}/${name}`
     this.#check(key, schema, payload, '/payload', `The payload does not match the schema of signal "${name}"`)
+  }
+
+  /** Why a run that waits for a worker is not taken up, where none that lives could. */
+  async problemOf({ name, version }: Run): Promise<StepError | undefined> {
+    const workers = await this.#journal.workers()
+    if (workers.length === 0) return { code: 'definition.absent', message: 'no worker is running' }
+    const wanted = `${name}@${version}`
+    const carried = new Set(workers.flatMap(({ definitions }) => definitions))
+    if (version === INLINE || carried.has(wanted)) return undefined
+    const others = [...carried].filter((definition) => definition.startsWith(`${name}@`)).join(', ')
+    return {
+      code: 'definition.absent',
+      message: `no worker that runs carries ${wanted}${others === '' ? '' : `; they carry ${others}`}`,
+    }
   }
 
   async #definition({ kind, name, version }: Run): Promise<DefinitionManifest | undefined> {

@@ -81,7 +81,14 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
   server.get(
     '/v1/runs/:id',
     { schema: { tags, security, summary: 'Read a run', params, response: { 200: run, ...problemsOf(401, 404, 503) } } },
-    async (request) => reader.run(keyOf(request).tenant, request.params.id),
+    async (request) => {
+      const found = await reader.run(keyOf(request).tenant, request.params.id)
+      if (found.status !== 'queued' && found.status !== 'waiting') return found
+      // One that was parked may have been woken.
+      const record = found.status === 'waiting' ? await journal.get(found.id) : undefined
+      const heldUp = record?.status === 'waiting' ? undefined : await admission.problemOf(found)
+      return heldUp ? { ...found, heldUp } : found
+    },
   )
 
   server.get(

@@ -1,7 +1,7 @@
 import swagger from '@fastify/swagger'
 import { Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import { BODY_BYTES_MAX, definitionManifest, MusterError, toolManifest } from '@muster/protocol'
+import { BODY_BYTES_MAX, definitionManifest, MusterError, toolManifest, workerInfo } from '@muster/protocol'
 import { RunReader } from '@muster/runtime'
 import reference from '@scalar/fastify-api-reference'
 import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
@@ -116,6 +116,18 @@ function routes(server: Server, context: Context): void {
       },
     },
     () => context.journal.manifest(),
+  )
+  server.get(
+    '/v1/workers',
+    {
+      schema: {
+        tags: ['workers'],
+        security: [{ key: [] }],
+        summary: 'The workers that live, and what they carry',
+        response: { 200: z.object({ workers: z.array(workerInfo) }), ...problemsOf(401, 503) },
+      },
+    },
+    async () => ({ workers: await context.journal.workers() }),
   )
   server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger())
   server.get(

@@ -10,6 +10,7 @@ export type { Hold, Message } from './partition.ts'
 export type { ReplicationOptions } from './replication.ts'
 export type { RunRecord } from './run-record.ts'
 export { leaseSlices, releaseSlices, type Slice, type SliceRequest } from './slices.ts'
+export { ANNOUNCE_MS } from './workers.ts'
 export {
   CONTENT_INLINE_MAX,
   type LostReason,

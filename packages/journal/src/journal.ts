@@ -10,6 +10,7 @@ import {
   type StoredEntry,
   type ToolManifest,
   WEIGHT_MAX,
+  type WorkerInfo,
 } from '@muster/protocol'
 import { connect, type JournalRedis } from './commands.ts'
 import type { Created, CreateOptions } from './creation.ts'
@@ -19,6 +20,7 @@ import * as manifests from './manifests.ts'
 import { type Hold, type Message, Partition } from './partition.ts'
 import type { ReplicationOptions } from './replication.ts'
 import type { RunRecord } from './run-record.ts'
+import * as workers from './workers.ts'
 import type { Offload } from './writer.ts'
 
 export interface JournalOptions {
@@ -236,6 +238,22 @@ export class Journal {
   /** Everything published, the latest of each. */
   manifest(): Promise<{ definitions: DefinitionManifest[]; tools: ToolManifest[] }> {
     return manifests.manifest(this.redis, this.partitions[0].keys)
+  }
+
+  /** Says that a worker lives; to be said again within `ANNOUNCE_MS`. */
+  announce(worker: WorkerInfo): Promise<void> {
+    return workers.announce(this.redis, this.partitions[0].keys, worker)
+  }
+
+  /** Says that a worker has ended. */
+  leave(worker: string): Promise<void> {
+    return workers.leave(this.redis, this.partitions[0].keys, worker)
+  }
+
+  /** The workers that live. */
+  workers(): Promise<WorkerInfo[]> {
+    const { clock, keys } = this.partitions[0]
+    return workers.workers(this.redis, keys, clock())
   }
 
   async close(): Promise<void> {

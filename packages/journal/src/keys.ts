@@ -11,6 +11,8 @@ export class Keys {
   readonly wake: string
   readonly manifest: string
   readonly mail: string
+  /** Workers that live, by name; in the first partition only. */
+  readonly workers: string
   /** What the feed remembers between two calls. */
   readonly feed: string
   readonly weights: string
@@ -26,6 +28,7 @@ export class Keys {
     this.wake = `${this.tag}:wake`
     this.manifest = `${this.tag}:manifest`
     this.mail = `${this.tag}:mail`
+    this.workers = `${this.tag}:workers`
     this.feed = `${this.tag}:feed`
     this.weights = `${this.tag}:weights`
     this.count = `${this.tag}:partitions`

@@ -80,6 +80,20 @@ export type PlanManifest = z.infer<typeof planManifest>
 export const definitionManifest = z.discriminatedUnion('kind', [agentManifest, planManifest])
 export type DefinitionManifest = z.infer<typeof definitionManifest>
 
+/** A worker that lives. Times are ms since the epoch. */
+export const workerInfo = z.object({
+  name: z.string(),
+  /** When it last said so. */
+  seenAt: z.number(),
+  startedAt: z.number(),
+  /** Runs that it holds, and may hold. */
+  held: z.number(),
+  concurrency: z.number(),
+  /** What it carries, as `name@version`. */
+  definitions: z.array(z.string()),
+})
+export type WorkerInfo = z.infer<typeof workerInfo>
+
 /** What a worker carries: published at its start, so that the server can validate without user code. */
 export const appManifest = z.object({
   hash: z.string(),

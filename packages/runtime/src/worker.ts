@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { PolicySet } from '@muster/governance'
-import { Intake, Journal, type ReplicationOptions } from '@muster/journal'
+import { ANNOUNCE_MS, Intake, Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import type { LimitsByName } from '@muster/protocol'
@@ -98,6 +98,15 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     onError: (error) => log.warn({ err: error }, 'queue'),
   })
   await intake.ready()
+  const startedAt = clock()
+  const { concurrency } = options
+  const definitions = app.manifest.definitions.map(({ name, version }) => `${name}@${version}`)
+  const announce = () =>
+    journal
+      .announce({ name, seenAt: clock(), startedAt, held: engine.held, concurrency, definitions })
+      .catch((error) => log.warn({ err: error }, 'worker not announced'))
+  await announce()
+  const announcing = setInterval(announce, ANNOUNCE_MS)
   const archiver =
     options.archive === false
       ? undefined
@@ -112,6 +121,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await engine.close()
       await drained
       await archiver?.close()
+      clearInterval(announcing)
+      await journal.leave(name).catch(() => {})
       await journal.close()
     },
   }

@@ -1,0 +1,36 @@
+import type { WorkerInfo } from '@muster/protocol'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { chain } from './fixtures/app.ts'
+import { type Harness, startHarness, stopProcess } from './harness.ts'
+
+let harness: Harness
+
+beforeAll(async () => {
+  harness = await startHarness()
+})
+afterAll(() => harness.close())
+
+const workers = async () => (await harness.muster.request<{ workers: WorkerInfo[] }>('GET', '/v1/workers')).workers
+
+it('a run that no living worker carries waits, and says why', async () => {
+  const first = await harness.worker()
+  expect(await workers()).toMatchObject([{ held: 0, definitions: expect.arrayContaining(['chain@1.0.0']) }])
+  await stopProcess(first)
+  expect(await workers()).toEqual([])
+
+  const run = await harness.muster.runs.start(chain, { n: 1, ms: 0 })
+  expect(await run.get()).toMatchObject({
+    status: 'queued',
+    heldUp: { code: 'definition.absent', message: 'no worker is running' },
+  })
+  const other = await harness.worker({ CHAIN_VERSION: '2.0.0' })
+  expect((await run.get()).heldUp?.message).toBe('no worker that runs carries chain@1.0.0; they carry chain@2.0.0')
+  // Runs of versions that it carries pass by.
+  const second = await harness.muster.runs.start('chain', { n: 1, ms: 0 })
+  expect(await second.result()).toBe('0')
+
+  await harness.worker()
+  expect(await run.result()).toBe('0')
+  expect((await run.get()).heldUp).toBeUndefined()
+  await stopProcess(other)
+})
