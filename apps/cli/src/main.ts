@@ -192,17 +192,24 @@ program
     action((config) => approveCommand(client(config), id, options), options.json),
   )
 
-program
-  .command('cancel <run>')
-  .description('end a run')
-  .option(...flag)
-  .action((id: string, { json }: Json) =>
-    action(async (config) => {
-      await client(config).runs.cancel(id)
-      if (json) print({ id })
-      else console.log(`asked run ${id} to end`)
-    }, json),
-  )
+for (const [name, about, done] of [
+  ['cancel', 'end a run; one whose plan rolls back undoes first what it did', 'to end'],
+  ['terminate', 'end a run at once, and undo nothing', 'to end at once'],
+  ['pause', 'let no step of a run begin any more', 'to pause'],
+  ['resume', 'let a paused run go on', 'to go on'],
+] as const) {
+  program
+    .command(`${name} <run>`)
+    .description(about)
+    .option(...flag)
+    .action((id: string, { json }: Json) =>
+      action(async (config) => {
+        await client(config).runs.of(id)[name]()
+        if (json) print({ id })
+        else console.log(`asked run ${id} ${done}`)
+      }, json),
+    )
+}
 
 program
   .command('config')

@@ -12,15 +12,19 @@ import {
 } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
+import { controls } from './control.ts'
 import { problemsOf } from './problems.ts'
 import { sendEvents } from './sse.ts'
 
 const params = z.object({ id: z.string().max(64).describe('run id') })
 const tags = ['runs']
 const security = [{ key: [] }]
+const accepted = { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 409, 429, 503) }
 
 /** Routes of runs. */
-export function runRoutes(server: Server, { journal, memory, reader, admission, keyOf }: Context): void {
+export function runRoutes(server: Server, context: Context): void {
+  const { journal, memory, reader, admission, keyOf } = context
+  const control = controls(context)
   server.post(
     '/v1/runs',
     {
@@ -149,18 +153,49 @@ export function runRoutes(server: Server, { journal, memory, reader, admission, 
         tags,
         security,
         summary: 'Cancel a run',
-        description: 'Accepted once the request is durable; the run ends as soon as its worker has heeded it.',
+        description:
+          'Accepted once the request is durable; the run ends as soon as its worker has heeded it. One of a plan with `rollback` undoes first what it did.',
         params,
-        response: { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 409, 503) },
+        response: accepted,
       },
     },
-    async (request, reply) => {
-      const { id: key, tenant, user } = keyOf(request)
-      const { id } = request.params
-      await reader.stored(tenant, id)
-      await journal.post(id, { type: 'cancel', by: { key, user } })
-      return reply.code(202).send({ id })
+    async (request, reply) => reply.code(202).send(await control(keyOf(request), request.params.id, 'cancel')),
+  )
+
+  server.post(
+    '/v1/runs/:id/terminate',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'End a run at once',
+        description: 'As cancelling it, but nothing is undone.',
+        params,
+        response: accepted,
+      },
     },
+    async (request, reply) => reply.code(202).send(await control(keyOf(request), request.params.id, 'terminate')),
+  )
+
+  server.post(
+    '/v1/runs/:id/pause',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Pause a run',
+        description: 'No step begins any more; those under way end. Then it holds no worker until it is resumed.',
+        params,
+        response: accepted,
+      },
+    },
+    async (request, reply) => reply.code(202).send(await control(keyOf(request), request.params.id, 'pause')),
+  )
+
+  server.post(
+    '/v1/runs/:id/resume',
+    { schema: { tags, security, summary: 'Let a paused run go on', params, response: accepted } },
+    async (request, reply) => reply.code(202).send(await control(keyOf(request), request.params.id, 'resume')),
   )
 
   server.post(

@@ -14,7 +14,10 @@ import { Tail } from './tail.ts'
 
 /** What comes to a run from outside while it runs or waits. */
 export type Message =
-  | { type: 'cancel'; by: Actor }
+  /** `now`: without undoing what was done. */
+  | { type: 'cancel'; by: Actor; now?: boolean }
+  | { type: 'pause'; by: Actor }
+  | { type: 'resume'; by: Actor }
   | { type: 'approval'; step: string; verdict: 'approve' | 'deny'; shown: string; by: Actor; role: string }
   | { type: 'child'; step: string; run: string }
   | { type: 'signal'; name: string; payload: Json; by: Actor; labels: Label[]; interrupt?: boolean | undefined }

@@ -163,11 +163,14 @@ export const entry = z.discriminatedUnion('type', [
     ...head,
     type: z.literal('message.ignored'),
     /** What came from outside too late or twice. */
-    about: z.enum(['approval', 'child']),
-    step: z.string(),
+    about: z.enum(['approval', 'child', 'pause', 'resume']),
+    step: z.string().optional(),
     by: actor.optional(),
   }),
   z.object({ ...head, type: z.literal('run.parked'), waiting: z.array(z.string()) }),
+  /** From here on no step begins; what is under way ends. */
+  z.object({ ...head, type: z.literal('run.paused'), by: actor }),
+  z.object({ ...head, type: z.literal('run.resumed'), by: actor }),
   z.object({ ...head, type: z.literal('run.cancel_requested'), by: actor }),
   z.object({
     ...head,

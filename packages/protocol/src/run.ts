@@ -80,6 +80,8 @@ export const run = z.object({
   plan: json.optional(),
   output: json.optional(),
   error: stepError.optional(),
+  /** Since when and by whom it is paused. */
+  paused: z.object({ at: z.number(), by: actor }).optional(),
   /** Why it is not taken up, where no worker that lives could. */
   heldUp: stepError.optional(),
   waiting: z.array(waiting),

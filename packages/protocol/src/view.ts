@@ -69,7 +69,14 @@ export class RunView {
       case 'run.parked':
         run.status = 'waiting'
         break
+      case 'run.paused':
+        run.paused = { at: entry.at, by: entry.by }
+        break
+      case 'run.resumed':
+        delete run.paused
+        break
       case 'run.ended':
+        delete run.paused
         run.status = entry.status
         run.endedAt = entry.at
         run.labels = entry.labels

@@ -83,6 +83,11 @@ export class ActiveRun {
   #patches = new Set<string>()
   #driver: Driver | undefined
   #rollback: Rollback | undefined
+  #paused = false
+  /** Messages came before the run was taken, and are not read yet: one may be to pause it. */
+  #unread = false
+  /** Steps whose turn came meanwhile. */
+  readonly #heldBack = new Set<StepState>()
   /** False while the journal is replayed: steps are taken up and not yet scheduled. */
   #live = false
   #waiting = 0
@@ -148,6 +153,8 @@ export class ActiveRun {
       (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
     this.#recorded = recorded.steps
     this.#patches = recorded.patches
+    this.#paused = recorded.paused
+    this.#unread = mail > 0
     for (const [name, early] of recorded.signals) this.mailboxes.set(name, { early, waiting: [] })
     Object.assign(this.totals, recorded.totals)
     this.append({ type: 'run.activated', at: clock(), epoch: this.epoch, worker, app: app.manifest.hash })
@@ -178,9 +185,10 @@ export class ActiveRun {
   /** Gives the driver the recorded outcomes in the order in which they happened. */
   async #replay(recorded: Recorded): Promise<void> {
     const asynchronous = this.#driver?.asynchronous ?? false
-    for (const id of recorded.order) {
+    for (const [i, id] of recorded.order.entries()) {
       if (asynchronous) await nextTick()
       if (this.over) return
+      if (recorded.cancelled?.after === i) this.#fail(cancelledBy(recorded.cancelled.by))
       const step = this.steps.get(id) ?? this.#rollback?.replayed(id)
       const ended = recorded.steps.get(id)?.ended
       if (!step || !ended) throw changed(`the journal has an outcome of step "${id}", which the plan did not take`)
@@ -191,6 +199,7 @@ export class ActiveRun {
     }
     if (asynchronous) await nextTick()
     if (this.over) return
+    if (recorded.cancelled?.after === recorded.order.length) this.#fail(cancelledBy(recorded.cancelled.by))
     for (const id of recorded.steps.keys()) {
       if (!this.steps.has(id) && !this.#rollback?.replayed(id))
         throw changed(`the journal has step "${id}", which the plan did not take`)
@@ -246,7 +255,11 @@ export class ActiveRun {
     if (this.over) return
     // What may have happened must be known before it can be undone.
     if (this.#rollback && step.undoes === undefined && !step.inDoubt) this.#cancelStep(step)
-    else if (step.waiting) {
+    else if ((this.#paused || this.#unread) && !step.waiting) {
+      this.#heldBack.add(step)
+      if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
+      this.considerPark()
+    } else if (step.waiting) {
       this.#leave(step, step.waiting)
       if (step.waiting.for === 'signal') awaitSignal(this, step)
     } else beginStep(this, step)
@@ -414,6 +427,10 @@ export class ActiveRun {
   }
 
   fail(error: StepError): void {
+    this.#fail(error)
+  }
+
+  #fail(error: StepError): void {
     if (this.over) return
     // Code that does not fit its journal is not trusted to undo anything either.
     const isTrusted = error.code !== 'plan.non_deterministic'
@@ -436,12 +453,42 @@ export class ActiveRun {
       this.created.labels,
       ...[...this.steps.values()].map((step) => step.outcome?.labels ?? []),
     )
-    this.#end('failed', labels, { code: error.code, message: error.message.slice(0, 4096) })
+    const status = error.code === 'run.cancelled' ? 'cancelled' : 'failed'
+    this.#end(status, labels, { code: error.code, message: error.message.slice(0, 4096) })
   }
 
-  #cancel(by: Actor): void {
+  /** Ends the run; at once, or after it has undone what it did where it is one that does. */
+  #cancel(by: Actor, now = false): void {
     this.append({ type: 'run.cancel_requested', at: this.services.clock(), by })
-    this.#end('cancelled', this.created.labels, { code: 'run.cancelled', message: `cancelled by ${by.user}` })
+    if (now) this.#endFailed(cancelledBy(by))
+    else this.#fail(cancelledBy(by))
+  }
+
+  #pause(by: Actor): void {
+    const at = this.services.clock()
+    if (this.#paused) this.append({ type: 'message.ignored', at, about: 'pause', by })
+    else this.append({ type: 'run.paused', at, by })
+    this.#paused = true
+    this.considerPark()
+  }
+
+  #resume(by: Actor): void {
+    const { clock } = this.services
+    if (!this.#paused) {
+      this.append({ type: 'message.ignored', at: clock(), about: 'resume', by })
+      return
+    }
+    this.append({ type: 'run.resumed', at: clock(), by })
+    this.#paused = false
+    this.#release()
+  }
+
+  /** What was held back begins. */
+  #release(): void {
+    const { scheduler, pump } = this.services
+    for (const step of this.#heldBack) if (step.handle !== undefined) scheduler.resume(step.handle)
+    this.#heldBack.clear()
+    pump()
   }
 
   #end(status: 'succeeded' | 'failed' | 'cancelled', labels: readonly Label[], error?: StepError, output?: Json): void {
@@ -490,7 +537,7 @@ export class ActiveRun {
 
   /** Parks the run once nothing is left but what waits, and what comes after that; later in the tick, so that a plan's promises may add steps first. */
   considerPark(): void {
-    if (this.#parkScheduled || this.#waiting === 0) return
+    if (this.#parkScheduled || (this.#waiting === 0 && !this.#paused)) return
     this.#parkScheduled = true
     setImmediate(() => {
       this.#parkScheduled = false
@@ -499,15 +546,17 @@ export class ActiveRun {
   }
 
   #park(): void {
-    if (this.over || !this.#live || this.#mailing || this.#waiting === 0 || this.#undelivered > 0) return
-    const { clock, writer, scheduler } = this.services
+    if (this.over || !this.#live || this.#mailing || this.#undelivered > 0) return
+    if (this.#waiting === 0 && !this.#paused) return
+    const { clock, writer } = this.services
     const waiting: StepState[] = []
     let wakeAt = Number.POSITIVE_INFINITY
     for (const step of this.steps.values()) {
       if (step.waiting) {
         waiting.push(step)
-        wakeAt = Math.min(wakeAt, step.waiting.until ?? wakeAt)
-      } else if (!step.outcome && !(step.handle !== undefined && scheduler.isBlocked(step.handle))) return
+        // Time passes while it is paused; what is due then is heeded when it goes on.
+        if (!this.#paused) wakeAt = Math.min(wakeAt, step.waiting.until ?? wakeAt)
+      } else if (!step.outcome && !this.#heldBack.has(step) && !this.#isBlocked(step)) return
     }
     // Its timer wakes it here, for less than taking it up again costs.
     if (wakeAt - clock() < HELD_MS) return
@@ -525,6 +574,10 @@ export class ActiveRun {
     this.whenDurable(seq, () => this.#stop('parked'))
   }
 
+  #isBlocked({ handle }: StepState): boolean {
+    return handle !== undefined && this.services.scheduler.isBlocked(handle)
+  }
+
   /** Messages have come, or may have. */
   mail(): void {
     this.#mailAgain = true
@@ -537,7 +590,10 @@ export class ActiveRun {
       while (this.#mailAgain && !this.over) {
         this.#mailAgain = false
         const messages = await this.services.journal.messages(this.id)
-        if (messages.length === 0) continue
+        if (messages.length === 0) {
+          this.#isRead()
+          continue
+        }
         const children = new Map<string, ChildReport>()
         for (const message of messages) {
           if (message.type === 'child')
@@ -551,6 +607,7 @@ export class ActiveRun {
           this.#receive(message, children)
           seq = this.#writer.seq
         }
+        this.#isRead()
         // Read the inbox again only when what was taken from it is gone.
         await new Promise<void>((resolve) => this.whenDurable(seq, resolve))
         this.#mailAgain = true
@@ -564,11 +621,25 @@ export class ActiveRun {
     this.considerPark()
   }
 
+  #isRead(): void {
+    if (!this.#unread) return
+    this.#unread = false
+    if (!this.#paused && !this.over) this.#release()
+  }
+
   /** Every message leaves an entry, so that taking it from the inbox is part of the same append. */
   #receive(message: Message, children: ReadonlyMap<string, ChildReport>): void {
     const at = this.services.clock()
     if (message.type === 'cancel') {
-      this.#cancel(message.by)
+      this.#cancel(message.by, message.now)
+      return
+    }
+    if (message.type === 'pause') {
+      this.#pause(message.by)
+      return
+    }
+    if (message.type === 'resume') {
+      this.#resume(message.by)
       return
     }
     if (message.type === 'signal') {
@@ -623,6 +694,10 @@ export class ActiveRun {
 
 /** A run that is to go on within this time is not parked, ms. */
 const HELD_MS = 2000
+
+function cancelledBy({ user }: Actor): StepError {
+  return { code: 'run.cancelled', message: `cancelled by ${user}` }
+}
 
 function nextTick(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { contentJson, genesis, link } from '@muster/audit'
 import { OFFLOADED } from '@muster/journal'
-import { type Entry, type Json, MusterError, type StoredEntry } from '@muster/protocol'
+import { type Actor, type Entry, type Json, MusterError, type StoredEntry } from '@muster/protocol'
 import type { Totals } from './active-run.ts'
 import { Outcome, type Signal, type Verdict, type Waiting } from './step.ts'
 
@@ -35,6 +35,9 @@ export interface Recorded {
   signals: Map<string, Signal[]>
   /** Patches that the run's code has passed. */
   patches: Set<string>
+  paused: boolean
+  /** Somebody asked to end it, after so many outcomes. */
+  cancelled: { by: Actor; after: number } | undefined
   startedAt: number | undefined
   /** Milliseconds that the run was parked, and since when it is. */
   parkedMs: number
@@ -70,6 +73,8 @@ class Reader {
     order: [],
     signals: new Map(),
     patches: new Set(),
+    paused: false,
+    cancelled: undefined,
     startedAt: undefined,
     parkedMs: 0,
     parkedAt: undefined,
@@ -162,6 +167,15 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
       else to.signals.set(entry.name, [signal])
       break
     }
+    case 'run.paused':
+      to.paused = true
+      break
+    case 'run.resumed':
+      to.paused = false
+      break
+    case 'run.cancel_requested':
+      to.cancelled = { by: entry.by, after: to.order.length }
+      break
     case 'plan.patched':
       to.patches.add(entry.patch)
       break

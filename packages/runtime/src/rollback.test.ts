@@ -146,3 +146,25 @@ it('is refused for a tool that leaves nothing to undo', () => {
   const common = { name: 'look', input: z.object({}), output: z.object({}), run: () => ({}), undo: () => {} }
   expect(() => tool({ ...common, effect: 'read' })).toThrow('nothing to undo')
 })
+
+describe('a plan that rolls back and is cancelled', () => {
+  const trip = {
+    rollback: true,
+    steps: { a: { tool: 'book', input: { what: 'a' } }, wait: { sleepMs: 600_000, after: ['a'] } },
+  }
+
+  it.each([
+    [false, ['a']],
+    [true, []],
+  ])('undoes what it did unless it is to end at once (%s)', (now, undoneThen) =>
+    withWorker(app, {}, async (journal, start) => {
+      reset()
+      const run = await start(trip)
+      while ((await journal.get(run))?.status !== 'waiting') await new Promise((resolve) => setTimeout(resolve, 5))
+      await journal.post(run, { type: 'cancel', by: { key: 'k', user: 'ann' }, now })
+      const all = await entries(journal, run)
+      expect(all.at(-1)).toMatchObject({ status: 'cancelled', error: { message: 'cancelled by ann' } })
+      expect(undone).toEqual(undoneThen)
+    }),
+  )
+})

@@ -62,7 +62,13 @@ export interface RunHandle<Output> {
   signal(name: string, payload?: Json, options?: SignalOptions): Promise<void>
   /** Says something to a running agent; with `interrupt` what it has under way is cancelled first. */
   say(text: string, options?: SignalOptions & { interrupt?: boolean }): Promise<void>
+  /** Ends it; one of a plan with `rollback` undoes first what it did. */
   cancel(): Promise<void>
+  /** Ends it, and undoes nothing. */
+  terminate(): Promise<void>
+  /** No step begins any more, until it is resumed. */
+  pause(): Promise<void>
+  resume(): Promise<void>
 }
 
 export interface Muster {
@@ -218,8 +224,15 @@ export function createMuster(options: ClientOptions = {}): Muster {
     result: (options) => result(id, options?.signal),
     signal: (name, payload, options) => signal(id, name, payload, options),
     say: (text, options) => say(id, text, options),
-    cancel: () => request('POST', `/v1/runs/${encodeURIComponent(id)}/cancel`),
+    cancel: () => control(id, 'cancel'),
+    terminate: () => control(id, 'terminate'),
+    pause: () => control(id, 'pause'),
+    resume: () => control(id, 'resume'),
   })
+
+  function control(id: string, what: 'cancel' | 'terminate' | 'pause' | 'resume'): Promise<void> {
+    return request('POST', `/v1/runs/${encodeURIComponent(id)}/${what}`)
+  }
 
   async function say(
     id: string,
@@ -273,7 +286,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
         ),
       stream,
       signal,
-      cancel: (id) => request('POST', `/v1/runs/${encodeURIComponent(id)}/cancel`),
+      cancel: (id) => control(id, 'cancel'),
       approve: (id, { step, verdict, digest }) =>
         request('POST', `/v1/runs/${encodeURIComponent(id)}/approvals`, { step, verdict, digest }),
     },

@@ -30,7 +30,7 @@ export function JournalTable({
                 <td class="number">${seq}</td>
                 <td class="id">${exactTime(entry.at).slice(11, 23)}</td>
                 <td>${entry.type}</td>
-                <td>${'step' in entry && visible(entry.step)}</td>
+                <td>${'step' in entry && entry.step !== undefined && visible(entry.step)}</td>
                 <td><${Copy} text=${hash} short=${hash.slice(0, 12)} /></td>
                 <td>${entry.content !== undefined && html`<${Copy} text=${entry.content} short=${entry.content.slice(0, 12)} />`}</td>
               </tr>

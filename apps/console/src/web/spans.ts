@@ -53,7 +53,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
   }
   for (const event of events) {
     const { entry, content } = event
-    if (!('step' in entry)) continue
+    if (!('step' in entry) || entry.step === undefined) continue
     let span = open.get(entry.step)
     switch (entry.type) {
       case 'step.intent':
