@@ -7,6 +7,7 @@ import {
   readConfig,
   type WorkerInfo,
 } from '@muster/protocol'
+import type { ActionOptions, RunAction } from '@muster/sdk'
 import Table from 'cli-table3'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
@@ -110,10 +111,11 @@ program
   .description('list runs, newest first')
   .option('--status <status>', 'queued, running, waiting, succeeded, failed or cancelled')
   .option('--name <name>', 'of an agent or plan')
+  .option('--error <code>', 'that ended with this error')
   .option('--limit <n>', 'how many', positive, 20)
   .option('--cursor <cursor>', 'where to go on')
   .option(...flag)
-  .action((options: { status?: RunStatus; name?: string; limit: number; cursor?: string } & Json) =>
+  .action((options: { status?: RunStatus; name?: string; error?: string; limit: number; cursor?: string } & Json) =>
     action(async (config) => {
       const { json, ...filter } = options
       const page = await client(config).runs.list(filter)
@@ -210,6 +212,53 @@ for (const [name, about, done] of [
       }, json),
     )
 }
+
+program
+  .command('fork <run>')
+  .description('begin a new run from a step of another: what came before is taken over')
+  .option('--step <step>', 'done anew, with all that comes after; from the start unless given')
+  .option('--input <file>', 'other input: a file, - for standard input, or JSON itself')
+  .option('--version <version>', 'another version of the agent or plan')
+  .option(...flag)
+  .action((id: string, options: { step?: string; input?: string; version?: string } & Json) =>
+    action(async (config) => {
+      const { json, input, ...from } = options
+      const { readJson } = await import('./read-json.ts')
+      const begun = await client(config)
+        .runs.of(id)
+        .fork({ ...from, ...(input === undefined ? {} : { input: await readJson(input, '--input') }) })
+      if (json) print({ id: begun.id, origin: id })
+      else console.log(`began ${begun.id}: follow it with \`muster trace ${begun.id}\``)
+    }, options.json),
+  )
+
+program
+  .command('restart <run>')
+  .description('begin a run that failed or was cancelled anew from there')
+  .option(...flag)
+  .action((id: string, { json }: Json) =>
+    action(async (config) => {
+      const begun = await client(config).runs.of(id).restart()
+      if (json) print({ id: begun.id, origin: id })
+      else console.log(`began ${begun.id}: follow it with \`muster trace ${begun.id}\``)
+    }, json),
+  )
+
+program
+  .command('all <action>')
+  .description('cancel, terminate, pause, resume or restart all runs of a filter')
+  .option('--status <status>', 'queued, running, waiting, failed or cancelled')
+  .option('--name <name>', 'of an agent or plan')
+  .option('--error <code>', 'that ended with this error')
+  .option('--dry-run', 'tell which runs it would touch, and do nothing', false)
+  .option(...flag)
+  .action((what: RunAction, options: ActionOptions & Json) =>
+    action(async (config) => {
+      const { json, ...filter } = options
+      const { actCommand } = await import('./act-command.ts')
+      return actCommand(client(config), what, filter, json)
+    }, options.json),
+  )
 
 program
   .command('config')

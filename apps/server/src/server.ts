@@ -12,6 +12,7 @@ import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
 import { problemsOf, sendProblems } from './problems.ts'
+import { runActionRoutes } from './run-actions.ts'
 import { runRoutes } from './runs.ts'
 import { batchRoute } from './runs-batch.ts'
 
@@ -101,6 +102,7 @@ export async function createServer(
 function routes(server: Server, context: Context): void {
   runRoutes(server, context)
   batchRoute(server, context)
+  runActionRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

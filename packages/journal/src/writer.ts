@@ -160,24 +160,29 @@ export class Writer {
    * @param content the content that lies beside it, as JSON
    */
   append(to: RunWriter, fields: string, content?: string): number {
+    return this.appendSalted(to, fields, content === undefined ? '' : saltContent(content))
+  }
+
+  /** The same, with content that has its salt already; '' for none. */
+  appendSalted(to: RunWriter, fields: string, salted: string): number {
     const seq = to.seq + 1
-    let salted = content === undefined ? '' : saltContent(content)
     const digest = salted === '' ? undefined : contentDigest(salted)
     const bytes =
       digest === undefined ? `{"v":1,"seq":${seq},${fields}}` : `{"v":1,"seq":${seq},${fields},"content":"${digest}"}`
     const hash = link(to.head, bytes)
+    let kept = salted
     if (digest !== undefined && salted.length > CONTENT_INLINE_MAX) {
       this.#offload(to, digest, salted)
-      salted = OFFLOADED
+      kept = OFFLOADED
     }
     to.head = hash
     to.seq = seq
     to.digest = digest
     const separator = to.entries === '' ? '' : '\n'
     to.entries += `${separator}${hash} ${bytes}`
-    to.contents += separator + salted
-    to.unsent += bytes.length + salted.length
-    this.#unwritten += bytes.length + salted.length
+    to.contents += separator + kept
+    to.unsent += bytes.length + kept.length
+    this.#unwritten += bytes.length + kept.length
     if (this.#unwritten > this.#unwrittenMax) this.#full = true
     this.#mark(to)
     return seq

@@ -19,10 +19,12 @@ export interface ArchiveListOptions {
   /** Runs at most. */
   limit: number
   /** Only runs older than this run id. */
-  before?: string
-  status?: RunStatus
+  before?: string | undefined
+  status?: RunStatus | undefined
   /** Name of the agent or plan. */
-  name?: string
+  name?: string | undefined
+  /** Code of the error with which it ended. */
+  error?: string | undefined
 }
 
 /** Ended runs with their journals. A run that is being archived is not there until all of it is. */
@@ -116,7 +118,7 @@ export function openArchive(table: Table): Archive {
       }
     },
 
-    async list(tenant, { limit, before, status, name }) {
+    async list(tenant, { limit, before, status, name, error }) {
       const runs: RunSummary[] = []
       if (limit < 1) return runs
       const where = { ...(status === undefined ? {} : { status }), ...(name === undefined ? {} : { name }) }
@@ -126,10 +128,12 @@ export function openArchive(table: Table): Archive {
         descending: true,
         where,
         // With a filter the answer may need many more items than it has runs.
-        ...(Object.keys(where).length === 0 ? { page: limit } : {}),
+        ...(Object.keys(where).length === 0 && error === undefined ? { page: limit } : {}),
       })
       for await (const item of items) {
-        runs.push(readSummary(item))
+        const summary = readSummary(item)
+        if (error !== undefined && summary.error?.code !== error) continue
+        runs.push(summary)
         if (runs.length >= limit) break
       }
       return runs

@@ -52,6 +52,9 @@ const head = {
   content: digest.optional(),
 }
 
+/** The entry's place in the run that this one was begun from. */
+const copied = z.number().int().positive().optional()
+
 /** One step's place in the graph and what it acts on: the part that intents and outcomes share. */
 const subject = {
   step: z.string(),
@@ -78,6 +81,10 @@ export const entry = z.discriminatedUnion('type', [
     /** Who waits for this run, and whether only for its end or also for the moment it waits for a person. */
     parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked']) }).optional(),
     session: z.string().optional(),
+    /** The run that it was begun from: cut after an entry, which has this hash; `step` is done anew. */
+    origin: z
+      .object({ run: z.string(), seq: z.number().int().positive(), hash: digest, step: z.string().optional() })
+      .optional(),
     labels: z.array(label),
     limits,
     /** `normal` where it is absent. */
@@ -122,6 +129,7 @@ export const entry = z.discriminatedUnion('type', [
     declassified: z.array(label).optional(),
     /** The signal that the step took: the place of its `signal.received`. */
     signal: z.number().int().optional(),
+    copied,
   }),
   z.object({
     ...head,
@@ -152,12 +160,14 @@ export const entry = z.discriminatedUnion('type', [
     by: actor,
     /** Of the payload, which is the content. */
     labels: z.array(label),
+    copied,
   }),
   z.object({
     ...head,
     type: z.literal('plan.patched'),
     /** From here on the run's code takes the way that `step.patched` of this name opened. */
     patch: z.string(),
+    copied,
   }),
   z.object({
     ...head,
@@ -168,6 +178,8 @@ export const entry = z.discriminatedUnion('type', [
     by: actor.optional(),
   }),
   z.object({ ...head, type: z.literal('run.parked'), waiting: z.array(z.string()) }),
+  /** All that the run takes over from its origin stands before this. */
+  z.object({ ...head, type: z.literal('run.copied'), entries: z.number().int() }),
   /** From here on no step begins; what is under way ends. */
   z.object({ ...head, type: z.literal('run.paused'), by: actor }),
   z.object({ ...head, type: z.literal('run.resumed'), by: actor }),

@@ -26,6 +26,12 @@ export const errorCatalog = {
   ],
   'run.not_found': [404, 'No such run', 'List runs with GET /v1/runs.'],
   'run.ended': [409, 'The run has ended', 'Start a new run.'],
+  'run.not_ended': [409, 'The run has not ended', 'Wait for its end, or cancel it first.'],
+  'run.not_forkable': [
+    409,
+    'The run cannot be begun again from there',
+    'Name a step that the run has taken, or begin from its start.',
+  ],
   'run.not_paused': [409, 'The run is not paused', 'Nothing to do: it goes on as it is.'],
   'run.paused': [409, 'The run is paused already', 'Resume it, or leave it paused.'],
   'run.inbox_full': [

@@ -71,6 +71,8 @@ export const run = z.object({
   version: z.string(),
   session: z.string().optional(),
   parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked']) }).optional(),
+  /** The run that it was begun from. */
+  origin: z.object({ run: z.string(), seq: z.number(), hash: z.string(), step: z.string().optional() }).optional(),
   by: actor,
   createdAt: z.number(),
   startedAt: z.number().optional(),
@@ -111,5 +113,6 @@ export const runSummary = run.pick({
   endedAt: true,
   costUsd: true,
   steps: true,
+  error: true,
 })
 export type RunSummary = z.infer<typeof runSummary>

@@ -8,7 +8,7 @@ export class RunView {
 
   add({ seq, hash, entry, content }: RunEvent): void {
     if (entry.type === 'run.created') {
-      const { run: id, tenant, definition, by, parent, session, labels, at } = entry
+      const { run: id, tenant, definition, by, parent, session, origin, labels, at } = entry
       this.run = {
         id,
         tenant,
@@ -18,6 +18,7 @@ export class RunView {
         version: definition.version,
         ...(session === undefined ? {} : { session }),
         ...(parent ? { parent } : {}),
+        ...(origin ? { origin } : {}),
         by,
         createdAt: at,
         input: field(content, 'input'),

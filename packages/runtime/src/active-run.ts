@@ -17,8 +17,9 @@ import type { Resource, RunHandle } from '@muster/scheduler'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
+import { readOrigin } from './fork.ts'
 import { changed } from './non-deterministic.ts'
-import { type Recorded, type RecordedStep, readRecorded, readRecordedNow } from './recorded.ts'
+import { type Recorded, type RecordedStep, readRecorded, readRecordedNow, record } from './recorded.ts'
 import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
 import { type Operation, Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
@@ -159,6 +160,8 @@ export class ActiveRun {
     Object.assign(this.totals, recorded.totals)
     this.append({ type: 'run.activated', at: clock(), epoch: this.epoch, worker, app: app.manifest.hash })
     try {
+      if (this.created.origin && !recorded.copied) await this.#copy(this.created.origin, recorded)
+      if (this.over) return
       this.#driver = makeDriver(this)
       this.#driver.start()
       await this.#replay(recorded)
@@ -180,6 +183,24 @@ export class ActiveRun {
     if (this.over) return
     // What comes later is told; what came before it was taken is not.
     if (mail > 0 || this.#mailAgain) this.mail()
+  }
+
+  /** Takes over what the run begins with from the one that it was begun from: part of one append, so all or nothing. */
+  async #copy(origin: NonNullable<EntryOf<'run.created'>['origin']>, recorded: Recorded): Promise<void> {
+    const { journal, memory, writer, clock } = this.services
+    const copies = await readOrigin(journal, memory, this.tenant, origin)
+    if (this.over) return
+    /** Where copied signals stand here, by where they stood. */
+    const places = new Map<number, number>()
+    for (const { entry, from, salted = '' } of copies) {
+      if (entry.type === 'step.ended' && entry.signal !== undefined) entry.signal = places.get(entry.signal)
+      const fields = JSON.stringify(entry).slice(1, -1)
+      const seq = writer.appendSalted(this.#writer, fields, salted)
+      places.set(from, seq)
+      record(recorded, { ...entry, v: 1, seq }, salted === '' ? undefined : salted)
+    }
+    this.append({ type: 'run.copied', at: clock(), entries: copies.length })
+    Object.assign(this.totals, recorded.totals)
   }
 
   /** Gives the driver the recorded outcomes in the order in which they happened. */
@@ -523,7 +544,7 @@ export class ActiveRun {
     writer.close(this.#writer, {
       op: 'end',
       status,
-      summary: { costUsd, steps, endedAt: clock() },
+      summary: { costUsd, steps, endedAt: clock(), ...(error ? { error } : {}) },
       parent: parent && this.#notice(parent),
     })
     this.services.telemetry.run(this, status, error)

@@ -35,6 +35,8 @@ export interface Recorded {
   signals: Map<string, Signal[]>
   /** Patches that the run's code has passed. */
   patches: Set<string>
+  /** All that it takes over from another run is here. */
+  copied: boolean
   paused: boolean
   /** Somebody asked to end it, after so many outcomes. */
   cancelled: { by: Actor; after: number } | undefined
@@ -73,6 +75,7 @@ class Reader {
     order: [],
     signals: new Map(),
     patches: new Set(),
+    copied: false,
     paused: false,
     cancelled: undefined,
     startedAt: undefined,
@@ -104,7 +107,8 @@ class Reader {
   }
 }
 
-function record(to: Recorded, entry: Entry, salted: string | undefined): void {
+/** Adds what an entry tells. */
+export function record(to: Recorded, entry: Entry, salted: string | undefined): void {
   const text = salted === undefined || salted === OFFLOADED ? undefined : contentJson(salted)
   switch (entry.type) {
     case 'run.created': {
@@ -167,6 +171,9 @@ function record(to: Recorded, entry: Entry, salted: string | undefined): void {
       else to.signals.set(entry.name, [signal])
       break
     }
+    case 'run.copied':
+      to.copied = true
+      break
     case 'run.paused':
       to.paused = true
       break

@@ -8,6 +8,7 @@ import {
   type RunStatus,
   type RunSummary,
   RunView,
+  type StepError,
   type StoredEntry,
 } from '@muster/protocol'
 import { toEvents, withBlobs } from './content.ts'
@@ -17,6 +18,18 @@ export interface StoredRun {
   head: string
   entries: number
   read(after: number): AsyncIterable<StoredEntry>
+}
+
+/** Which runs are listed, newest first. */
+export interface ListFilter {
+  limit: number
+  /** Only runs older than this one. */
+  before?: string | undefined
+  status?: RunStatus | undefined
+  /** Of the agent or plan. */
+  name?: string | undefined
+  /** Code of the error with which it ended. */
+  error?: string | undefined
 }
 
 /** Reads runs for one tenant at a time, from Redis while they are there and from the archive afterwards: the same bytes. */
@@ -75,10 +88,7 @@ export class RunReader {
   }
 
   /** A tenant's runs, newest first, and the cursor of the next page. */
-  async list(
-    tenant: string,
-    filter: { limit: number; before?: string | undefined; status?: RunStatus | undefined; name?: string | undefined },
-  ): Promise<{ runs: RunSummary[]; cursor?: string }> {
+  async list(tenant: string, filter: ListFilter): Promise<{ runs: RunSummary[]; cursor?: string }> {
     const wanted = filter.limit + 1
     const [live, archived] = await Promise.all([
       this.#listLive(tenant, { ...filter, limit: wanted }),
@@ -91,10 +101,7 @@ export class RunReader {
     return { runs, cursor: runs.at(-1)?.id ?? '' }
   }
 
-  async #listLive(
-    tenant: string,
-    filter: { limit: number; before?: string | undefined; status?: RunStatus | undefined; name?: string | undefined },
-  ): Promise<RunSummary[]> {
+  async #listLive(tenant: string, filter: ListFilter): Promise<RunSummary[]> {
     const found: RunSummary[] = []
     const page = 200
     for (let before = filter.before; found.length < filter.limit; ) {
@@ -102,7 +109,8 @@ export class RunReader {
       for (const record of records) {
         if (filter.status !== undefined && record.status !== filter.status) continue
         if (filter.name !== undefined && record.created.definition.name !== filter.name) continue
-        found.push(summaryOf(record))
+        const summary = summaryOf(record)
+        if (filter.error === undefined || summary.error?.code === filter.error) found.push(summary)
       }
       before = records.at(-1)?.id
       if (records.length < page) break
@@ -130,7 +138,12 @@ function notFound(id: string): MusterError {
 function summaryOf({ id, status, created, summary }: RunRecord): RunSummary {
   const { definition, tenant, session, parent, at } = created
   // Written by the worker that parked or ended the run.
-  const { costUsd = 0, steps = 0, endedAt } = (summary ?? {}) as { costUsd?: number; steps?: number; endedAt?: number }
+  const {
+    costUsd = 0,
+    steps = 0,
+    endedAt,
+    error,
+  } = (summary ?? {}) as { costUsd?: number; steps?: number; endedAt?: number; error?: StepError }
   return {
     id,
     tenant,
@@ -144,5 +157,6 @@ function summaryOf({ id, status, created, summary }: RunRecord): RunSummary {
     ...(endedAt === undefined ? {} : { endedAt }),
     costUsd,
     steps,
+    ...(error ? { error } : {}),
   }
 }

@@ -69,7 +69,38 @@ export interface RunHandle<Output> {
   /** No step begins any more, until it is resumed. */
   pause(): Promise<void>
   resume(): Promise<void>
+  /** Begins a new run from one of its steps, which is done anew with all that comes after; from its start unless given. */
+  fork(from?: ForkOptions): Promise<RunHandle<Output>>
+  /** Begins it anew from where it failed or was cancelled, as a new run. The same key begins one. */
+  restart(options?: { idempotencyKey?: string }): Promise<RunHandle<Output>>
 }
+
+export interface ForkOptions {
+  step?: string
+  input?: Json
+  version?: string
+  idempotencyKey?: string
+}
+
+/** Which runs an action is meant for, and whether to do it. */
+export interface ActionOptions {
+  status?: RunStatus
+  /** Of the agent or plan. */
+  name?: string
+  /** Code of the error with which they ended. */
+  error?: string
+  /** Tells which runs it would touch, and does nothing. */
+  dryRun?: boolean
+}
+
+/** What became of one run of many: the run that was begun from it, or why nothing was done. */
+export interface Acted {
+  run: RunSummary
+  begun?: string
+  error?: Problem
+}
+
+export type RunAction = 'cancel' | 'terminate' | 'pause' | 'resume' | 'restart'
 
 export interface Muster {
   runs: {
@@ -92,11 +123,14 @@ export interface Muster {
     list(filter?: {
       status?: RunStatus
       name?: string
+      error?: string
       limit?: number
       cursor?: string
     }): Promise<{ runs: RunSummary[]; cursor?: string }>
     stream(id: string, options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<RunEvent>
     cancel(id: string): Promise<void>
+    /** Acts on all runs that a filter lets through, newest first, and says of each what became of it. */
+    act(action: RunAction, options?: ActionOptions): AsyncGenerator<Acted>
     signal(id: string, name: string, payload?: Json, options?: SignalOptions): Promise<void>
     /** Answers an approval; `digest` is what `run.waiting` shows, so that nothing else is approved by mistake. */
     approve(id: string, approval: { step: string; verdict: 'approve' | 'deny'; digest: string }): Promise<void>
@@ -228,7 +262,31 @@ export function createMuster(options: ClientOptions = {}): Muster {
     terminate: () => control(id, 'terminate'),
     pause: () => control(id, 'pause'),
     resume: () => control(id, 'resume'),
+    fork: ({ idempotencyKey = crypto.randomUUID(), ...from } = {}) => begin(id, 'fork', from, idempotencyKey),
+    restart: ({ idempotencyKey = crypto.randomUUID() } = {}) => begin(id, 'restart', undefined, idempotencyKey),
   })
+
+  async function begin<Output>(
+    id: string,
+    how: 'fork' | 'restart',
+    body: object | undefined,
+    key: string,
+  ): Promise<RunHandle<Output>> {
+    const path = `/v1/runs/${encodeURIComponent(id)}/${how}`
+    const run = await patiently(() => request<Run>('POST', path, body, { 'idempotency-key': key }))
+    return of<Output>(run.id)
+  }
+
+  /** Page by page, as the server gives them. */
+  async function* act(action: RunAction, options: ActionOptions = {}): AsyncGenerator<Acted> {
+    for (let cursor: string | undefined; ; ) {
+      const body = { action, ...options, cursor }
+      const page = await request<{ results: Acted[]; cursor?: string }>('POST', '/v1/runs/actions', body)
+      yield* page.results
+      cursor = page.cursor
+      if (cursor === undefined) return
+    }
+  }
 
   function control(id: string, what: 'cancel' | 'terminate' | 'pause' | 'resume'): Promise<void> {
     return request('POST', `/v1/runs/${encodeURIComponent(id)}/${what}`)
@@ -285,6 +343,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
           `/v1/runs?${new URLSearchParams(Object.entries(filter).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, String(value)]])))}`,
         ),
       stream,
+      act,
       signal,
       cancel: (id) => control(id, 'cancel'),
       approve: (id, { step, verdict, digest }) =>

@@ -4,9 +4,13 @@ export { type InputOf, type OutputOf, type Tool, type ToolContext, type ToolOpti
 export { type Agent, type AgentOptions, agent, type LimitOptions, wireName } from './agent.ts'
 export { type App, collect } from './app.ts'
 export {
+  type Acted,
+  type ActionOptions,
   type ClientOptions,
   createMuster,
+  type ForkOptions,
   type Muster,
+  type RunAction,
   type RunHandle,
   type SignalOptions,
   type Started,
