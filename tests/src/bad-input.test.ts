@@ -139,10 +139,19 @@ describe('the API describes itself', () => {
       'get /v1/runs/{id}',
       'get /v1/runs/{id}/events',
       'get /v1/runs/{id}/journal',
+      'get /v1/workers',
       'post /v1/runs',
+      'post /v1/runs/actions',
       'post /v1/runs/batch',
       'post /v1/runs/{id}/approvals',
       'post /v1/runs/{id}/cancel',
+      'post /v1/runs/{id}/fork',
+      'post /v1/runs/{id}/messages',
+      'post /v1/runs/{id}/pause',
+      'post /v1/runs/{id}/restart',
+      'post /v1/runs/{id}/resume',
+      'post /v1/runs/{id}/signals/{name}',
+      'post /v1/runs/{id}/terminate',
     ])
     const page = await fetch(`${harness.url}/reference/`)
     expect(page.status).toBe(200)

@@ -300,6 +300,8 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
     }
   }
   if (issues.length > 0) {
+    // Cedar gives them in no order.
+    issues.sort((a, b) => a.path.localeCompare(b.path, 'en', { numeric: true }))
     const detail = issues.map((issue) => `${issue.path}: ${issue.message}`).join('\n')
     throw new MusterError('policy.invalid', detail, { issues })
   }

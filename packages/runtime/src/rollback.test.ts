@@ -12,7 +12,7 @@ const booked = new Set<string>()
 const undone: string[] = []
 /** How often the next undo of a name fails before it does not. */
 const failing = new Map<string, number>()
-let meanwhile: (() => void) | undefined
+let meanwhile: (() => Promise<void>) | undefined
 
 const book = tool({
   name: 'book',
@@ -25,11 +25,11 @@ const book = tool({
     booked.add(what)
     return { id: `id of ${what}` }
   },
-  undo: ({ what }, { id }, { idempotencyKey }) => {
+  undo: async ({ what }, { id }, { idempotencyKey }) => {
     expect(id).toBe(`id of ${what}`)
     expect(idempotencyKey).toContain('undo(')
     undone.push(what)
-    meanwhile?.()
+    await meanwhile?.()
     const left = failing.get(what) ?? 0
     failing.set(what, left - 1)
     if (left > 0) throw new Error('not now')
@@ -116,10 +116,10 @@ describe('a plan that rolls back', () => {
         },
       })
       // While the first undo runs the run is taken from its worker, as after a pause of the process.
-      meanwhile = () => {
+      meanwhile = async () => {
         meanwhile = undefined
         second ??= startWorker(options)
-        void journal.redis.hincrby(journal.of(run).keys.run(run), 'epoch', 1)
+        await journal.redis.hincrby(journal.of(run).keys.run(run), 'epoch', 1)
       }
       const all = await entries(journal, run)
       expect(all.at(-1)).toMatchObject({ status: 'failed' })
