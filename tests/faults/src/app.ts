@@ -12,6 +12,11 @@ async function act(kind: Effect['kind'], key: string, signal: AbortSignal): Prom
   await response.text()
 }
 
+async function happened(key: string): Promise<boolean> {
+  const response = await fetch(`${outside}/done?key=${encodeURIComponent(key)}`)
+  return z.object({ text: z.string() }).parse(await response.json()).text === 'yes'
+}
+
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 const item = z.object({ item: z.string(), ms: z.number().default(0) })
 
@@ -71,22 +76,19 @@ const pay = tool({
     await sleep(ms)
     return { paid: item }
   },
-  reconcile: async ({ idempotencyKey }) => {
-    const response = await fetch(`${outside}/done?key=${encodeURIComponent(idempotencyKey)}`)
-    const { text } = z.object({ text: z.string() }).parse(await response.json())
-    return text === 'yes' ? { paid: 'found' } : undefined
-  },
+  reconcile: async ({ idempotencyKey }) => ((await happened(idempotencyKey)) ? { paid: 'found' } : undefined),
 })
 
-/** Holds the event loop, as a tool does that computes for long. */
+/** Holds the event loop, as a tool does that computes for long; when it is tried again it is quick. */
 const spin = tool({
   name: 'spin',
   effect: 'read',
   input: z.object({ ms: z.number() }),
   output: z.object({ spun: z.boolean() }),
   run: async ({ ms }, { idempotencyKey, signal }) => {
+    const spun = await happened(idempotencyKey)
     await act('read', idempotencyKey, signal)
-    const end = performance.now() + ms
+    const end = performance.now() + (spun ? 0 : ms)
     while (performance.now() < end);
     return { spun: true }
   },
@@ -168,6 +170,14 @@ export const busy = plan({
     await step.tool(spin, { ms })
     return step.tool(write, { item: 'after' })
   },
+})
+
+/** Content that does not lie in the journal, but in the blob store. */
+export const bulk = plan({
+  name: 'bulk',
+  version: '1.0.0',
+  input: z.object({ size: z.number() }),
+  run: async (step, { size }) => (await step.tool(write, { item: 'x'.repeat(size) })).written.length,
 })
 
 /** The same kind of work as data: any shelf that answers will do, and what fails does not end it. */

@@ -3,7 +3,7 @@ import { isEnded, type Run } from '@muster/protocol'
 import { checkOutside, checkRun, readEffects, runOf } from './checker.ts'
 import { Deployment, type DeploymentOptions } from './deployment.ts'
 import type { Effect } from './effect.ts'
-import type { Fault } from './faults.ts'
+import { CLOCK_SKEW_MS, type Fault } from './faults.ts'
 import { readJournal } from './journal.ts'
 import { countUnarchived, findLeaks } from './leaks.ts'
 import { type Accepted, Load } from './load.ts'
@@ -47,7 +47,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
   try {
     const load = new Load(deployment.muster, new Random(seed))
     const loading = load.run(forMs, { everyMs, openMax: 200 })
-    const byFault = await disturb(deployment, { random: new Random(seed + 1), forMs, faults, pauseMs, log })
+    const byFault = await disturb(deployment, load, { random: new Random(seed + 1), forMs, faults, pauseMs, log })
     await loading
     log(`${load.accepted.size} runs were acknowledged; nothing goes wrong any more`)
     await load.finish(graceMs)
@@ -75,6 +75,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
 /** One fault after the other, sometimes two at once; resolves when all is right again. */
 async function disturb(
   deployment: Deployment,
+  load: Load,
   {
     random,
     forMs,
@@ -93,7 +94,7 @@ async function disturb(
     if (underWay.has(fault.of) || underWay.size >= 2) continue
     log(`  ${fault.name}`)
     happened.push(fault.name)
-    const over = fault.happen(deployment, random).finally(() => underWay.delete(fault.of))
+    const over = fault.happen(deployment, random, load).finally(() => underWay.delete(fault.of))
     underWay.set(fault.of, over)
   }
   await Promise.all(underWay.values())
@@ -148,7 +149,7 @@ async function account(
     if (!run) violations.push(`run ${one.id} (${one.plan}) was acknowledged and is gone`)
     else {
       const journal = await readJournal(muster, one.id)
-      violations.push(...checkRun(one, run, journal, byRun.get(one.id) ?? [], { clockSkewMs: 0 }))
+      violations.push(...checkRun(one, run, journal, byRun.get(one.id) ?? [], { clockSkewMs: CLOCK_SKEW_MS }))
     }
   }
   return violations

@@ -2,12 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { openMemory } from '@muster/memory'
 import { createMuster, type Muster } from '@muster/sdk'
 import { newApiKey } from '@muster/server'
 import { type DynamoService, freePort, type RedisService, startDynamo, startRedis } from '@muster/stack'
+import { Redis } from 'ioredis'
 import { Child } from './child.ts'
-import { Proxy } from './proxy.ts'
+import { DynamoProxy } from './dynamo-proxy.ts'
+import { TcpProxy } from './tcp-proxy.ts'
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const cli = file('../../../apps/cli/src/main.ts')
@@ -29,7 +30,7 @@ export interface DeploymentOptions {
 /** A process and the proxies between it and its stores. */
 export interface Placed {
   readonly child: Child
-  readonly redis: Proxy
+  readonly redis: TcpProxy
 }
 
 /** All real, on this machine: Redis, DynamoDB, the outside, a server process and worker processes behind proxies. */
@@ -45,6 +46,7 @@ export class Deployment {
   readonly #closers: (() => Promise<void>)[] = []
   #redis: RedisService | undefined
   #dynamo: DynamoService | undefined
+  #dynamoProxy: DynamoProxy | undefined
   #muster: Muster | undefined
   #server: Placed | undefined
   readonly workers: Placed[] = []
@@ -78,6 +80,9 @@ export class Deployment {
     this.#closers.push(async () => this.#dynamo?.stop())
     this.#redis = await startRedis({ dir: join(dir, 'redis') })
     this.#dynamo = await startDynamo({ dir: join(dir, 'dynamo') })
+    const dynamoProxy = await DynamoProxy.open(Number(new URL(this.dynamoEndpoint).port))
+    this.#dynamoProxy = dynamoProxy
+    this.#closers.push(() => dynamoProxy.close())
     const onExit = (why: string) => this.deaths.push(why)
     const recorder = new Child(file('./recorder-process.ts'), [], {
       env: {
@@ -99,7 +104,7 @@ export class Deployment {
       MUSTER_NAMESPACE: namespace,
       MUSTER_PARTITIONS: String(partitions),
       MUSTER_LOG: 'warn',
-      DYNAMODB_ENDPOINT: this.dynamoEndpoint,
+      DYNAMODB_ENDPOINT: dynamoProxy.endpoint,
     }
     const port = await freePort()
     this.#server = await this.#place(['server'], {
@@ -118,7 +123,7 @@ export class Deployment {
           RECORDER: `http://127.0.0.1:${recorderPort}`,
           ...env,
         },
-        imports,
+        imports: [file('./clock.ts'), ...imports],
         onExit,
       })
       this.workers.push(worker)
@@ -128,7 +133,7 @@ export class Deployment {
   }
 
   async #place(args: readonly string[], options: ConstructorParameters<typeof Child>[2]): Promise<Placed> {
-    const redis = await Proxy.open(Number(new URL(this.redisUrl).port))
+    const redis = await TcpProxy.open(Number(new URL(this.redisUrl).port))
     const env = { ...options.env, REDIS_URL: `redis://127.0.0.1:${redis.port}` }
     const child = new Child(cli, args, { ...options, env })
     this.#closers.push(() => redis.close())
@@ -166,6 +171,21 @@ export class Deployment {
     this.#redis = await startRedis({ dir: join(this.dir, 'redis'), port: Number(new URL(this.redisUrl).port) })
   }
 
+  /** Changes a setting of the Redis that runs. */
+  async setRedis(name: string, value: string): Promise<void> {
+    const redis = new Redis(this.redisUrl, { maxRetriesPerRequest: 0 })
+    try {
+      await redis.config('SET', name, value)
+    } finally {
+      redis.disconnect()
+    }
+  }
+
+  get dynamo(): DynamoProxy {
+    if (!this.#dynamoProxy) throw new Error('the deployment has not started')
+    return this.#dynamoProxy
+  }
+
   async stopDynamo(): Promise<void> {
     await this.#dynamo?.stop()
   }
@@ -173,10 +193,6 @@ export class Deployment {
   async startDynamo(): Promise<void> {
     const port = Number(new URL(this.dynamoEndpoint).port)
     this.#dynamo = await startDynamo({ dir: join(this.dir, 'dynamo'), port })
-  }
-
-  openMemory(): ReturnType<typeof openMemory> {
-    return openMemory({ table: 'muster', endpoint: this.dynamoEndpoint })
   }
 
   /** Lets the workers end in peace, so that what they leave behind can be counted. */

@@ -47,6 +47,10 @@ const kinds: readonly ((random: Random) => Work)[] = [
     expected: { output: SIGNAL, writes: 1, onces: 0 },
     needs: 'signal',
   }),
+  (random) => {
+    const size = random.between(15_000, 40_000)
+    return { plan: 'bulk', input: { size }, expected: { output: size, writes: 1, onces: 0 } }
+  },
   () => ({ plan: 'graph', input: { item: 'g' }, expected: { output: 'g', writes: 1, onces: 1 } }),
 ]
 

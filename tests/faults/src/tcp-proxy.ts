@@ -1,7 +1,7 @@
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
 /** A TCP proxy on a free port of this machine, which can do to its connections what networks do. */
-export class Proxy {
+export class TcpProxy {
   readonly #server: Server
   readonly #links = new Set<Link>()
   #delayMs = 0
@@ -10,10 +10,10 @@ export class Proxy {
     this.#server = server
   }
 
-  static open(target: number): Promise<Proxy> {
+  static open(target: number): Promise<TcpProxy> {
     return new Promise((resolve, reject) => {
       const server = createServer((client) => proxy.#join(client, connect(target, '127.0.0.1')))
-      const proxy = new Proxy(server)
+      const proxy = new TcpProxy(server)
       server.once('error', reject)
       server.listen(0, '127.0.0.1', () => resolve(proxy))
     })
