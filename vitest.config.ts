@@ -7,6 +7,7 @@ export default defineConfig({
       'apps/*/src/**/*.test.ts',
       'tests/src/**/*.test.ts',
       'tests/bench/src/**/*.test.ts',
+      'tests/faults/src/**/*.test.ts',
     ],
     // Types are tested too: what must not compile is written down with @ts-expect-error.
     typecheck: { enabled: false },

@@ -1,0 +1,162 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isEnded, type Run } from '@muster/protocol'
+import { checkOutside, checkRun, readEffects, runOf } from './checker.ts'
+import { Deployment, type DeploymentOptions } from './deployment.ts'
+import type { Effect } from './effect.ts'
+import { CLOCK_SKEW_MS, type Fault } from './faults.ts'
+import { readJournal } from './journal.ts'
+import { countUnarchived, findLeaks } from './leaks.ts'
+import { type Accepted, Load } from './load.ts'
+import { Random } from './random.ts'
+
+export interface CampaignOptions extends Partial<DeploymentOptions> {
+  seed: number
+  /** How long faults happen under load, ms. */
+  forMs: number
+  faults: readonly Fault[]
+  /** Pause between the beginnings of two faults at most, ms. */
+  pauseMs?: number
+  /** How long runs have to end once nothing goes wrong any more, ms. */
+  graceMs?: number
+  /**
+   * How long ended runs have to come into the archive, ms; 0 does not look. What a worker that died was about to
+   * archive is left to it for half a minute.
+   */
+  archiveMs?: number
+  /** A run is started so often, ms. */
+  everyMs?: number
+  log?: (line: string) => void
+}
+
+export interface Report {
+  seed: number
+  runs: number
+  faults: number
+  effects: number
+  violations: string[]
+  /** How often each fault happened, and how the runs ended. */
+  byFault: Record<string, number>
+  byStatus: Record<string, number>
+}
+
+/** Everything under load while things go wrong in an order that the seed gives; then the account of it. */
+export async function runCampaign(options: CampaignOptions): Promise<Report> {
+  const { seed, forMs, faults, log = () => {} } = options
+  const { graceMs = 30_000, archiveMs = 0, pauseMs = 1000, everyMs = 60 } = options
+  const deployment = await Deployment.start({ workers: 3, partitions: 2, ...options })
+  try {
+    const load = new Load(deployment.muster, new Random(seed))
+    const loading = load.run(forMs, { everyMs, openMax: 200 })
+    const byFault = await disturb(deployment, load, { random: new Random(seed + 1), forMs, faults, pauseMs, log })
+    await loading
+    log(`${load.accepted.size} runs were acknowledged; nothing goes wrong any more`)
+    await load.finish(graceMs)
+    const runs = await settle(deployment, [...load.accepted.values()], graceMs)
+    const effects = readEffects(deployment.effectsFile)
+    const violations = [...load.violations, ...deployment.deaths]
+    violations.push(...(await account(deployment, load.accepted, runs, effects)))
+    if (archiveMs > 0) violations.push(...(await archived(deployment, archiveMs)))
+    await deployment.drainWorkers()
+    violations.push(...(await findLeaks(deployment.redisUrl, deployment)))
+    return {
+      seed,
+      runs: load.accepted.size,
+      faults: Object.values(byFault).reduce((sum, count) => sum + count, 0),
+      effects: effects.length,
+      violations,
+      byFault,
+      byStatus: countBy([...runs.values()].map(({ status }) => status)),
+    }
+  } finally {
+    await deployment.close()
+  }
+}
+
+/** One fault after the other, sometimes two at once; resolves when all is right again. */
+async function disturb(
+  deployment: Deployment,
+  load: Load,
+  {
+    random,
+    forMs,
+    faults,
+    pauseMs,
+    log,
+  }: Required<Pick<CampaignOptions, 'forMs' | 'faults' | 'pauseMs' | 'log'>> & { random: Random },
+): Promise<Record<string, number>> {
+  const happened: string[] = []
+  const underWay = new Map<string, Promise<void>>()
+  const end = performance.now() + forMs
+  while (faults.length > 0 && performance.now() < end) {
+    await sleep(random.between(0, pauseMs))
+    const fault = random.pick(faults)
+    // The same part is not broken twice at a time, and two faults at once are enough.
+    if (underWay.has(fault.of) || underWay.size >= 2) continue
+    log(`  ${fault.name}`)
+    happened.push(fault.name)
+    const over = fault.happen(deployment, random, load).finally(() => underWay.delete(fault.of))
+    underWay.set(fault.of, over)
+  }
+  await Promise.all(underWay.values())
+  return countBy(happened)
+}
+
+/** Waits until every run has ended, and lets a person who looks outside first decide what is in doubt. */
+async function settle(
+  { muster, effectsFile }: Deployment,
+  accepted: readonly Accepted[],
+  graceMs: number,
+): Promise<Map<string, Run>> {
+  const runs = new Map<string, Run>()
+  const end = performance.now() + graceMs
+  for (let open = accepted.map(({ id }) => id); open.length > 0; ) {
+    for (const id of open) {
+      const run = await muster.runs.get(id)
+      runs.set(id, run)
+      for (const { step, digest = '', for: why } of run.status === 'waiting' ? run.waiting : []) {
+        if (why !== 'doubt') continue
+        const happened = readEffects(effectsFile).some(({ key }) => key === `${id}/${step}`)
+        await muster.runs.approve(id, { step, verdict: happened ? 'deny' : 'approve', digest })
+      }
+    }
+    open = open.filter((id) => !isEnded(runs.get(id)?.status ?? 'queued'))
+    if (performance.now() > end) break
+    if (open.length > 0) await sleep(200)
+  }
+  return runs
+}
+
+async function archived({ redisUrl, namespace, partitions }: Deployment, withinMs: number): Promise<string[]> {
+  const end = performance.now() + withinMs
+  for (;;) {
+    const left = await countUnarchived(redisUrl, { namespace, partitions })
+    if (left === 0) return []
+    if (performance.now() > end) return [`${left} ended runs were not archived within ${withinMs} ms`]
+    await sleep(500)
+  }
+}
+
+async function account(
+  { muster }: Deployment,
+  accepted: ReadonlyMap<string, Accepted>,
+  runs: ReadonlyMap<string, Run>,
+  effects: readonly Effect[],
+): Promise<string[]> {
+  const byRun = Map.groupBy(effects, runOf)
+  const violations = checkOutside(effects, new Set(accepted.keys()))
+  for (const one of accepted.values()) {
+    const run = runs.get(one.id)
+    if (!run) violations.push(`run ${one.id} (${one.plan}) was acknowledged and is gone`)
+    else {
+      const journal = await readJournal(muster, one.id)
+      violations.push(...checkRun(one, run, journal, byRun.get(one.id) ?? [], { clockSkewMs: CLOCK_SKEW_MS }))
+    }
+  }
+  return violations
+}
+
+function countBy(names: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1
+  return counts
+}

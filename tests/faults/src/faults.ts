@@ -1,0 +1,172 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Deployment, Placed } from './deployment.ts'
+import type { Load } from './load.ts'
+import type { Random } from './random.ts'
+
+/** Something that goes wrong, and is right again when its promise resolves. */
+export interface Fault {
+  readonly name: string
+  /** The part that is broken meanwhile: not broken twice at a time. */
+  readonly of: 'worker' | 'server' | 'redis' | 'network' | 'dynamo' | 'loop' | 'clock'
+  happen(deployment: Deployment, random: Random, load: Load): Promise<void>
+}
+
+/** One of those that run: another fault may have taken the others. */
+function someone({ workers }: Deployment, random: Random): Placed | undefined {
+  const running = workers.filter(({ child }) => child.running)
+  return running.length > 0 ? random.pick(running) : undefined
+}
+
+async function killAndRestart({ child }: Placed, random: Random): Promise<void> {
+  await child.stop('SIGKILL')
+  await sleep(random.between(0, 500))
+  await child.start()
+}
+
+const killWorker: Fault = {
+  name: 'kill -9 a worker',
+  of: 'worker',
+  async happen(deployment, random) {
+    const worker = someone(deployment, random)
+    if (worker) await killAndRestart(worker, random)
+  },
+}
+
+const killServer: Fault = {
+  name: 'kill -9 the server',
+  of: 'server',
+  happen: ({ server }, random) => killAndRestart(server, random),
+}
+
+/** Longer than its lock: it is given to another worker, and comes back as if nothing had been. */
+export const pauseWorker: Fault = {
+  name: 'stop a worker past its lock',
+  of: 'worker',
+  async happen(deployment, random) {
+    const worker = someone(deployment, random)
+    if (!worker) return
+    worker.child.signal('SIGSTOP')
+    await sleep(deployment.lockMs * 2 + random.between(0, 2000))
+    worker.child.signal('SIGCONT')
+  },
+}
+
+const restartRedis: Fault = {
+  name: 'restart Redis',
+  of: 'redis',
+  async happen(deployment, random) {
+    await deployment.stopRedis(random.pick(['SIGKILL', 'SIGTERM']))
+    await sleep(random.between(0, 800))
+    await deployment.startRedis()
+  },
+}
+
+/** Everyone's connections, or one process's. */
+function network({ server, workers }: Deployment, random: Random): readonly Placed[] {
+  const all = [server, ...workers]
+  return random.next() < 0.3 ? all : [random.pick(all)]
+}
+
+const cutConnections: Fault = {
+  name: 'cut connections to Redis',
+  of: 'network',
+  async happen(deployment, random) {
+    const hit = network(deployment, random)
+    for (let i = random.between(1, 4); i > 0; i--) {
+      for (const { redis } of hit) redis.cut()
+      await sleep(random.between(0, 300))
+    }
+  },
+}
+
+const delayConnections: Fault = {
+  name: 'delay connections to Redis',
+  of: 'network',
+  async happen(deployment, random) {
+    const hit = network(deployment, random)
+    for (const { redis } of hit) redis.delay(random.between(20, 300))
+    await sleep(random.between(500, 2500))
+    for (const { redis } of hit) redis.delay(0)
+  },
+}
+
+const forgetConnections: Fault = {
+  name: 'forget connections to Redis',
+  of: 'network',
+  async happen(deployment, random) {
+    for (const { redis } of network(deployment, random)) redis.blackhole()
+  },
+}
+
+/** No more may be written; what is there is kept. */
+const fillRedis: Fault = {
+  name: 'fill the memory of Redis',
+  of: 'redis',
+  async happen(deployment, random) {
+    await deployment.setRedis('maxmemory', '1mb')
+    await sleep(random.between(200, 1500))
+    await deployment.setRedis('maxmemory', '0')
+  },
+}
+
+const stopDynamo: Fault = {
+  name: 'stop DynamoDB',
+  of: 'dynamo',
+  async happen(deployment, random) {
+    await deployment.stopDynamo()
+    await sleep(random.between(200, 2000))
+    await deployment.startDynamo()
+  },
+}
+
+const throttleDynamo: Fault = {
+  name: 'throttle DynamoDB',
+  of: 'dynamo',
+  async happen(deployment, random) {
+    deployment.dynamo.throttle(0.7)
+    await sleep(random.between(500, 3000))
+    deployment.dynamo.throttle(0)
+  },
+}
+
+/** A tool that computes for longer than the lock lasts: its worker can neither renew it nor hear of anything. */
+const holdEventLoop: Fault = {
+  name: 'hold the event loop of a worker',
+  of: 'loop',
+  async happen({ lockMs }, random, load) {
+    const ms = lockMs * 2 + random.between(0, 1500)
+    load.start({ plan: 'busy', input: { ms }, expected: { output: { written: 'after' }, writes: 1, onces: 0 } })
+    await sleep(ms)
+  },
+}
+
+/** The clock of one worker is set, forward or back, and set right again. */
+const jumpClock: Fault = {
+  name: 'set the clock of a worker',
+  of: 'clock',
+  async happen(deployment, random) {
+    const worker = someone(deployment, random)
+    if (!worker) return
+    worker.child.tell({ clockAheadMs: random.pick([-1, 1]) * random.between(1000, CLOCK_SKEW_MS) })
+    await sleep(random.between(500, 3000))
+    worker.child.tell({ clockAheadMs: 0 })
+  },
+}
+
+/** A worker's clock is wrong by so much at most, ms. */
+export const CLOCK_SKEW_MS = 10_000
+
+export const faults: readonly Fault[] = [
+  killWorker,
+  killServer,
+  pauseWorker,
+  restartRedis,
+  cutConnections,
+  delayConnections,
+  forgetConnections,
+  fillRedis,
+  stopDynamo,
+  throttleDynamo,
+  holdEventLoop,
+  jumpClock,
+]
