@@ -6,11 +6,16 @@ import type { Keys } from './keys.ts'
 export const ANNOUNCE_MS = 5000
 /** One that has not said so for this long is not counted on; ms. */
 const ALIVE_MS = 3 * ANNOUNCE_MS
+/** One that died is forgotten after this time, and so are all when the last was seen; ms. */
 const FORGET_MS = 3_600_000
 
 /** A worker lives, and carries these definitions. */
 export async function announce(redis: JournalRedis, keys: Keys, worker: WorkerInfo): Promise<void> {
-  await redis.hset(keys.workers, worker.name, JSON.stringify(worker))
+  await redis
+    .multi()
+    .hset(keys.workers, worker.name, JSON.stringify(worker))
+    .pexpire(keys.workers, FORGET_MS)
+    .exec()
 }
 
 /** A worker has ended. */

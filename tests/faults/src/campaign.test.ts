@@ -4,8 +4,7 @@ import { faults } from './faults.ts'
 
 describe('a campaign of faults', () => {
   it('loses nothing and does nothing twice', async () => {
-    const report = await runCampaign({ seed: 1, forMs: 12_000, faults, log: console.error })
-    console.error(report)
+    const report = await runCampaign({ seed: 1, forMs: 12_000, faults })
     expect(report.violations).toEqual([])
     expect(report.runs).toBeGreaterThan(50)
     expect(report.faults).toBeGreaterThan(5)

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Child } from './child.ts'
 import type { Deployment, Placed } from './deployment.ts'
 import type { Load } from './load.ts'
 import type { Random } from './random.ts'
@@ -20,8 +21,24 @@ function someone({ workers }: Deployment, random: Random): Placed | undefined {
 async function killAndRestart({ child }: Placed, random: Random): Promise<void> {
   await child.stop('SIGKILL')
   await sleep(random.between(0, 500))
-  await child.start()
+  await startAgain(child)
 }
+
+/** As a supervisor does: a start fails while Redis is away, and is tried again. */
+async function startAgain(child: Child): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await child.start()
+      return
+    } catch (error) {
+      if (tries === STARTS_MAX) throw error
+      await child.stop('SIGKILL')
+      await sleep(500)
+    }
+  }
+}
+
+const STARTS_MAX = 40
 
 const killWorker: Fault = {
   name: 'kill -9 a worker',
