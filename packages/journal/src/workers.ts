@@ -11,11 +11,7 @@ const FORGET_MS = 3_600_000
 
 /** A worker lives, and carries these definitions. */
 export async function announce(redis: JournalRedis, keys: Keys, worker: WorkerInfo): Promise<void> {
-  await redis
-    .multi()
-    .hset(keys.workers, worker.name, JSON.stringify(worker))
-    .pexpire(keys.workers, FORGET_MS)
-    .exec()
+  await redis.multi().hset(keys.workers, worker.name, JSON.stringify(worker)).pexpire(keys.workers, FORGET_MS).exec()
 }
 
 /** A worker has ended. */
