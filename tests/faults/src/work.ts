@@ -2,7 +2,7 @@ import type { Json } from '@muster/protocol'
 import type { Random } from './random.ts'
 
 /** What a run that succeeds has given and done. */
-export interface Expected {
+interface Expected {
   output: Json
   /** Different keys under which it wrote, and under which it did what is never repeated. */
   writes: number
