@@ -56,7 +56,7 @@ const killServer: Fault = {
 }
 
 /** Longer than its lock: it is given to another worker, and comes back as if nothing had been. */
-export const pauseWorker: Fault = {
+const pauseWorker: Fault = {
   name: 'stop a worker past its lock',
   of: 'worker',
   async happen(deployment, random) {
