@@ -38,9 +38,11 @@ export type StepStatus = z.infer<typeof stepStatus>
 export const priority = z.enum(['high', 'normal', 'low'])
 export type Priority = z.infer<typeof priority>
 
+/** Version of the entries' format: what is written. All before it are read. */
+export const ENTRY_VERSION = 1
+
 const head = {
-  /** Version of the entry format. */
-  v: z.literal(1),
+  v: z.literal(ENTRY_VERSION),
   /** Position in the run's journal, from 1. */
   seq: z.number().int().positive(),
   /** Milliseconds since the Unix epoch. */

@@ -93,6 +93,11 @@ export const errorCatalog = {
     'Check the provider, MUSTER_MODEL_BASE_URL and the network.',
   ],
   'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
+  'journal.newer': [
+    503,
+    'The journal was written by a newer Muster',
+    'Start a worker of that version, or a later one; until then the run waits.',
+  ],
   'journal.fenced': [409, 'Another worker holds the run', 'Nothing to do: the other worker continues it.'],
   'journal.partitions': [
     500,

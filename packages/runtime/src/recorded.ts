@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { contentJson, genesis, link } from '@muster/audit'
 import { OFFLOADED } from '@muster/journal'
-import { type Actor, type Entry, type Json, MusterError, type StoredEntry } from '@muster/protocol'
+import { type Actor, ENTRY_VERSION, type Entry, type Json, MusterError, type StoredEntry } from '@muster/protocol'
 import type { Totals } from './active-run.ts'
 import { Outcome, type Signal, type Verdict, type Waiting } from './step.ts'
 
@@ -96,8 +96,7 @@ class Reader {
     if (stored.seq !== seq || link(this.#previous, stored.bytes) !== stored.hash)
       throw new MusterError('journal.corrupt', `entry ${seq} of run ${this.#run} does not match the chain`)
     this.#previous = stored.hash
-    // The bytes are what the journal wrote: their hash has just been checked.
-    record(this.#recorded, JSON.parse(stored.bytes) as Entry, stored.content)
+    record(this.#recorded, parse(stored.bytes, this.#run), stored.content)
   }
 
   end(head: string): Recorded {
@@ -105,6 +104,21 @@ class Reader {
       throw new MusterError('journal.corrupt', `the journal of run ${this.#run} ends before its head`)
     return this.#recorded
   }
+}
+
+/**
+ * Entries of earlier versions are read as those of today; there is no earlier one yet. What a later version wrote is left
+ * to workers that know it: they may run beside this one while Muster is upgraded.
+ */
+function parse(bytes: string, run: string): Entry {
+  // What the journal wrote: its hash has been checked.
+  const entry = JSON.parse(bytes) as Entry
+  if ((entry.v as number) > ENTRY_VERSION)
+    throw new MusterError(
+      'journal.newer',
+      `run ${run} has entries of version ${entry.v}; this worker knows ${ENTRY_VERSION}`,
+    )
+  return entry
 }
 
 /** Adds what an entry tells. */
