@@ -165,7 +165,9 @@ export class Activations {
     let reserved = 0
     try {
       if (failure) {
-        await job.moveToFailed(failure, token)
+        // Who ends leaves what is not done to others at once.
+        if (this.#closing) await job.moveToWait(token)
+        else await job.moveToFailed(failure, token)
         return
       }
       reserved = this.#closing || this.#places.free <= 0 ? 0 : this.#share

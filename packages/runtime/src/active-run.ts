@@ -87,6 +87,8 @@ export class ActiveRun {
   #paused = false
   /** Messages came before the run was taken, and are not read yet: one may be to pause it. */
   #unread = false
+  /** It is to go to another worker as soon as nothing is under way. */
+  #draining = false
   /** Steps whose turn came meanwhile. */
   readonly #heldBack = new Set<StepState>()
   /** False while the journal is replayed: steps are taken up and not yet scheduled. */
@@ -276,7 +278,7 @@ export class ActiveRun {
     if (this.over) return
     // What may have happened must be known before it can be undone.
     if (this.#rollback && step.undoes === undefined && !step.inDoubt) this.#cancelStep(step)
-    else if ((this.#paused || this.#unread) && !step.waiting) {
+    else if ((this.#paused || this.#unread || this.#draining) && !step.waiting) {
       this.#heldBack.add(step)
       if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
       this.considerPark()
@@ -501,7 +503,7 @@ export class ActiveRun {
     }
     this.append({ type: 'run.resumed', at: clock(), by })
     this.#paused = false
-    this.#release()
+    if (!this.#draining) this.#release()
   }
 
   /** What was held back begins. */
@@ -558,7 +560,7 @@ export class ActiveRun {
 
   /** Parks the run once nothing is left but what waits, and what comes after that; later in the tick, so that a plan's promises may add steps first. */
   considerPark(): void {
-    if (this.#parkScheduled || (this.#waiting === 0 && !this.#paused)) return
+    if (this.#parkScheduled || (this.#waiting === 0 && !this.#paused && !this.#draining)) return
     this.#parkScheduled = true
     setImmediate(() => {
       this.#parkScheduled = false
@@ -568,7 +570,7 @@ export class ActiveRun {
 
   #park(): void {
     if (this.over || !this.#live || this.#mailing || this.#undelivered > 0) return
-    if (this.#waiting === 0 && !this.#paused) return
+    if (this.#waiting === 0 && !this.#paused && !this.#draining) return
     const { clock, writer } = this.services
     const waiting: StepState[] = []
     let wakeAt = Number.POSITIVE_INFINITY
@@ -579,8 +581,12 @@ export class ActiveRun {
         if (!this.#paused) wakeAt = Math.min(wakeAt, step.waiting.until ?? wakeAt)
       } else if (!step.outcome && !this.#heldBack.has(step) && !this.#isBlocked(step)) return
     }
+    if (this.#draining && (this.#heldBack.size > 0 || waiting.length === 0)) {
+      this.whenDurable(this.#writer.seq, () => this.#stop('gap'))
+      return
+    }
     // Its timer wakes it here, for less than taking it up again costs.
-    if (wakeAt - clock() < HELD_MS) return
+    if (wakeAt - clock() < HELD_MS && !this.#draining) return
     this.over = true
     const seq = this.append({ type: 'run.parked', at: clock(), waiting: waiting.map((step) => step.spec.id) })
     const { parent } = this.created
@@ -645,7 +651,7 @@ export class ActiveRun {
   #isRead(): void {
     if (!this.#unread) return
     this.#unread = false
-    if (!this.#paused && !this.over) this.#release()
+    if (!this.#paused && !this.#draining && !this.over) this.#release()
   }
 
   /** Every message leaves an entry, so that taking it from the inbox is part of the same append. */
@@ -683,6 +689,12 @@ export class ActiveRun {
     if (step && !step.outcome && message.run === childId(this.id, step.spec.id) && report)
       childEnded(this, step, report)
     else this.append({ type: 'message.ignored', at, about: 'child', step: message.step })
+  }
+
+  /** Begins no step any more, and leaves the run to another worker once those under way have ended. */
+  drain(): void {
+    this.#draining = true
+    this.considerPark()
   }
 
   /** Leaves the run to another activation, as its journal has it. */

@@ -48,6 +48,7 @@ export class Engine {
   readonly #ready: StepHandle[] = []
   readonly #expired: StepHandle[] = []
   readonly #dropped: StepHandle[] = []
+  #draining = false
   #pumping = false
   /** Steps begun since I/O had its turn. */
   #begun = 0
@@ -142,6 +143,7 @@ export class Engine {
       if (!hold) return
       const run = new ActiveRun(this.#services, hold)
       this.#runs.set(id, run)
+      if (this.#draining) run.drain()
       let how: Closed
       try {
         how = await this.#drive(run, hold)
@@ -180,6 +182,12 @@ export class Engine {
   /** There is a message for a run: heeded when it is held here. */
   mail(run: string): void {
     this.#runs.get(run)?.mail()
+  }
+
+  /** Gives every run to another worker as soon as nothing of it is under way. */
+  drain(): void {
+    this.#draining = true
+    for (const run of this.#runs.values()) run.drain()
   }
 
   /** Gives up every run that is held: another worker takes each up from its journal. */

@@ -49,7 +49,10 @@ export interface Worker {
   readonly name: string
   /** Runs held at this moment. */
   held(): number
-  /** Takes no new runs, gives those at hand `graceMs` to end or park, then leaves them to other workers. */
+  /**
+   * Takes no new runs and begins no step; leaves each run to other workers when what is under way has ended, and all
+   * of them after `graceMs`.
+   */
   close(graceMs?: number): Promise<void>
 }
 
@@ -116,6 +119,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     held: () => engine.held,
     async close(graceMs = 10_000) {
       const drained = intake.close()
+      engine.drain()
       const grace = new Promise((resolve) => setTimeout(resolve, graceMs).unref())
       await Promise.race([drained, grace])
       await engine.close()
