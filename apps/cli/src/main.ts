@@ -218,15 +218,19 @@ program
   .description('begin a new run from a step of another: what came before is taken over')
   .option('--step <step>', 'done anew, with all that comes after; from the start unless given')
   .option('--input <file>', 'other input: a file, - for standard input, or JSON itself')
-  .option('--version <version>', 'another version of the agent or plan')
+  .option('--as <version>', 'another version of the agent or plan')
   .option(...flag)
-  .action((id: string, options: { step?: string; input?: string; version?: string } & Json) =>
+  .action((id: string, options: { step?: string; input?: string; as?: string } & Json) =>
     action(async (config) => {
-      const { json, input, ...from } = options
+      const { json, input, as, ...from } = options
       const { readJson } = await import('./read-json.ts')
       const begun = await client(config)
         .runs.of(id)
-        .fork({ ...from, ...(input === undefined ? {} : { input: await readJson(input, '--input') }) })
+        .fork({
+          ...from,
+          ...(as === undefined ? {} : { version: as }),
+          ...(input === undefined ? {} : { input: await readJson(input, '--input') }),
+        })
       if (json) print({ id: begun.id, origin: id })
       else console.log(`began ${begun.id}: follow it with \`muster trace ${begun.id}\``)
     }, options.json),
