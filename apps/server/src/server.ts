@@ -14,6 +14,7 @@ import { type ApiKey, keyFinder } from './keys.ts'
 import { problemsOf, sendProblems } from './problems.ts'
 import { runRoutes } from './runs.ts'
 import { batchRoute } from './runs-batch.ts'
+import { scheduleRoutes } from './schedules.ts'
 
 export interface ServerOptions {
   redisUrl: string
@@ -101,6 +102,7 @@ export async function createServer(
 function routes(server: Server, context: Context): void {
   runRoutes(server, context)
   batchRoute(server, context)
+  scheduleRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

@@ -78,6 +78,8 @@ export const entry = z.discriminatedUnion('type', [
     /** Who waits for this run, and whether only for its end or also for the moment it waits for a person. */
     parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked']) }).optional(),
     session: z.string().optional(),
+    /** The schedule that started it, and for which time. */
+    schedule: z.object({ id: z.string(), at: z.number() }).optional(),
     labels: z.array(label),
     limits,
     /** `normal` where it is absent. */
