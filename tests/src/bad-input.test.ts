@@ -132,6 +132,7 @@ describe('the API describes itself', () => {
       Object.keys(methods).map((method) => `${method} ${path}`),
     )
     expect(routes.sort()).toEqual([
+      'delete /v1/schedules/{id}',
       'get /healthz',
       'get /readyz',
       'get /v1/definitions',
@@ -139,6 +140,8 @@ describe('the API describes itself', () => {
       'get /v1/runs/{id}',
       'get /v1/runs/{id}/events',
       'get /v1/runs/{id}/journal',
+      'get /v1/schedules',
+      'get /v1/schedules/{id}',
       'get /v1/workers',
       'post /v1/runs',
       'post /v1/runs/actions',
@@ -152,6 +155,11 @@ describe('the API describes itself', () => {
       'post /v1/runs/{id}/resume',
       'post /v1/runs/{id}/signals/{name}',
       'post /v1/runs/{id}/terminate',
+      'post /v1/schedules',
+      'post /v1/schedules/{id}/pause',
+      'post /v1/schedules/{id}/resume',
+      'post /v1/schedules/{id}/trigger',
+      'put /v1/schedules/{id}',
     ])
     const page = await fetch(`${harness.url}/reference/`)
     expect(page.status).toBe(200)

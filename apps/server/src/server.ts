@@ -15,6 +15,7 @@ import { problemsOf, sendProblems } from './problems.ts'
 import { runActionRoutes } from './run-actions.ts'
 import { runRoutes } from './runs.ts'
 import { batchRoute } from './runs-batch.ts'
+import { scheduleRoutes } from './schedules.ts'
 
 export interface ServerOptions {
   redisUrl: string
@@ -103,6 +104,7 @@ function routes(server: Server, context: Context): void {
   runRoutes(server, context)
   batchRoute(server, context)
   runActionRoutes(server, context)
+  scheduleRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

@@ -15,6 +15,7 @@ const scripts = {
   musterPost: { lua: script('post'), numberOfKeys: 5 },
   musterLease: { lua: script('lease') },
   musterWake: { lua: script('wake'), numberOfKeys: 2 },
+  musterSchedule: { lua: script('schedule'), numberOfKeys: 3 },
 }
 
 type Text = string | number | Buffer
@@ -34,6 +35,7 @@ export interface JournalRedis extends Redis {
   musterAppend(keys: number, ...keysAndArgs: Text[]): Promise<number[]>
   musterPost(...keysAndArgs: Text[]): Promise<number>
   musterWake(...keysAndArgs: Text[]): Promise<[runs: string[], next: string]>
+  musterSchedule(...keysAndArgs: Text[]): Promise<number>
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }
 

@@ -20,8 +20,8 @@ export interface FirstEntry {
  * place, time and id; own fields; shape; digest of the content.
  */
 export function firstEntry(run: NewRun, at: number, digest: string): FirstEntry {
-  const { run: id, parent, session, origin, ...common } = run
-  const fields = JSON.stringify({ parent, session, origin }).slice(1, -1)
+  const { run: id, parent, session, schedule, origin, ...common } = run
+  const fields = JSON.stringify({ parent, session, schedule, origin }).slice(1, -1)
   const own = fields === '' ? '' : `,${fields}`
   const shape = JSON.stringify(common).slice(1, -1)
   const bytes = `{"v":1,"seq":1,"at":${at},"type":"run.created","run":"${id}"${own},${shape},"content":"${digest}"}`

@@ -9,6 +9,7 @@ export { Journal, type JournalOptions } from './journal.ts'
 export type { Hold, Message } from './partition.ts'
 export type { ReplicationOptions } from './replication.ts'
 export type { RunRecord } from './run-record.ts'
+export { Schedules, type StoredSchedule } from './schedules.ts'
 export { leaseSlices, releaseSlices, type Slice, type SliceRequest } from './slices.ts'
 export { ANNOUNCE_MS } from './workers.ts'
 export {

@@ -13,6 +13,8 @@ export class Keys {
   readonly mail: string
   /** Workers that live, by name; in the first partition only. */
   readonly workers: string
+  /** Schedules by their next firing; in the first partition only. */
+  readonly firings: string
   /** What the feed remembers between two calls. */
   readonly feed: string
   readonly weights: string
@@ -29,6 +31,7 @@ export class Keys {
     this.manifest = `${this.tag}:manifest`
     this.mail = `${this.tag}:mail`
     this.workers = `${this.tag}:workers`
+    this.firings = `${this.tag}:firings`
     this.feed = `${this.tag}:feed`
     this.weights = `${this.tag}:weights`
     this.count = `${this.tag}:partitions`
@@ -76,6 +79,15 @@ export class Keys {
 
   idempotency(tenant: string, digest: string): string {
     return `${this.tag}:idempotency:${tenant}:${digest}`
+  }
+
+  schedule(id: string): string {
+    return `${this.tag}:schedule:${id}`
+  }
+
+  /** A tenant's schedules. */
+  schedules(tenant: string): string {
+    return `${this.tag}:schedules:${tenant}`
   }
 
   /** Who holds how much of a limit. */

@@ -87,6 +87,8 @@ export const entry = z.discriminatedUnion('type', [
     origin: z
       .object({ run: z.string(), seq: z.number().int().positive(), hash: digest, step: z.string().optional() })
       .optional(),
+    /** The schedule that started it, and for which time. */
+    schedule: z.object({ id: z.string(), at: z.number() }).optional(),
     labels: z.array(label),
     limits,
     /** `normal` where it is absent. */

@@ -39,6 +39,9 @@ export const errorCatalog = {
     'Too many messages wait for the run',
     'Wait until it has taken some; see what it waits for in GET /v1/runs/<id>.',
   ],
+  'schedule.invalid': [422, 'Invalid schedule', 'Correct the fields listed in errors.'],
+  'schedule.not_found': [404, 'No such schedule', 'List schedules with GET /v1/schedules.'],
+  'schedule.too_many': [429, 'Too many schedules', 'Delete some that have ended.'],
   'signal.unknown': [
     404,
     'The run takes no such signal',

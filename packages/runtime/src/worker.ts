@@ -9,6 +9,7 @@ import type { App } from '@muster/sdk'
 import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
 import { Engine } from './engine.ts'
+import { pollSchedules } from './schedule-poll.ts'
 import type { Outcomes } from './services.ts'
 import { noTelemetry, type Telemetry } from './telemetry.ts'
 
@@ -110,6 +111,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       .catch((error) => log.warn({ err: error }, 'worker not announced'))
   await announce()
   const announcing = setInterval(announce, ANNOUNCE_MS)
+  const schedules = pollSchedules(journal, memory.blobs.put, (error) => log.warn({ err: error }, 'schedule'))
   const archiver =
     options.archive === false
       ? undefined
@@ -118,6 +120,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     name,
     held: () => engine.held,
     async close(graceMs = 10_000) {
+      await schedules.close()
       const drained = intake.close()
       engine.drain()
       const grace = new Promise((resolve) => setTimeout(resolve, graceMs).unref())

@@ -1,0 +1,103 @@
+import type { EntryOf, RunSummary, Schedule } from '@muster/protocol'
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
+import { type Harness, startHarness, stopProcess, until } from './harness.ts'
+
+let harness: Harness
+let muster: Harness['muster']
+
+beforeAll(async () => {
+  harness = await startHarness({ MUSTER_PARTITIONS: '3' })
+  muster = harness.muster
+  // Makes the definitions known.
+  await stopProcess(await harness.worker())
+})
+afterEach(() => harness.killWorkers())
+afterAll(() => harness.close())
+
+type Shown = Schedule & { upcoming: number[] }
+const run = { plan: 'chain', input: { n: 1, ms: 0 } }
+const create = (body: object) => muster.request<Shown>('POST', '/v1/schedules', body)
+const read = (id: string) => muster.request<Shown>('GET', `/v1/schedules/${id}`)
+const act = (id: string, action: string) => muster.request<Shown>('POST', `/v1/schedules/${id}/${action}`)
+
+/** The planned times of a schedule's runs, in order, with how often each was started. */
+async function planned(id: string): Promise<number[]> {
+  const { runs } = await muster.request<{ runs: RunSummary[] }>('GET', '/v1/runs?limit=200')
+  const created = await Promise.all(
+    runs.map(async (summary) => {
+      for await (const { entry } of muster.runs.stream(summary.id)) return entry as EntryOf<'run.created'>
+    }),
+  )
+  return created.flatMap((entry) => (entry?.schedule?.id === id ? [entry.schedule.at] : [])).sort((a, b) => a - b)
+}
+
+it('fires each planned time once, though workers are killed', { timeout: 120_000 }, async () => {
+  const { id, createdAt } = await create({ when: { everyS: 1 }, run, overlap: 'allow', catchUpS: 600, firings: 20 })
+  for (let kill = 0; kill < 2; kill++) {
+    const workers = await Promise.all([harness.worker(), harness.worker()])
+    const { fired } = await read(id)
+    await until(
+      () => read(id),
+      (now) => now.fired > fired,
+    )
+    await Promise.all(workers.map((worker) => stopProcess(worker, 'SIGKILL')))
+  }
+  await harness.worker()
+  await until(
+    () => read(id),
+    ({ next }) => next === undefined,
+  )
+  expect(await read(id)).toMatchObject({ fired: 20, missed: 0, upcoming: [] })
+  expect(await planned(id)).toEqual(Array.from({ length: 20 }, (_, i) => createdAt + (i + 1) * 1000))
+})
+
+it('counts what it missed, and what overlapped', { timeout: 120_000 }, async () => {
+  const late = await create({ when: { everyS: 1 }, run, catchUpS: 0 })
+  await new Promise((resolve) => setTimeout(resolve, 7000))
+  await harness.worker()
+  await until(
+    () => read(late.id),
+    ({ fired }) => fired > 0,
+  )
+  expect((await read(late.id)).missed).toBeGreaterThan(0)
+  await muster.request('DELETE', `/v1/schedules/${late.id}`)
+  await expect(read(late.id)).rejects.toMatchObject({ code: 'schedule.not_found' })
+
+  const slow = await create({ when: { everyS: 1 }, run: { plan: 'chain', input: { n: 1, ms: 60_000 } } })
+  await until(
+    () => read(slow.id),
+    ({ overlapped }) => overlapped > 1,
+  )
+  expect(await read(slow.id)).toMatchObject({ fired: 1 })
+  await act(slow.id, 'pause')
+})
+
+it('pauses, resumes, is triggered, replaced, and hidden from other tenants', async () => {
+  const { id, upcoming } = await create({ when: { cron: '0 9 * * *', timeZone: 'Europe/Berlin' }, run })
+  expect(upcoming).toHaveLength(5)
+  expect(await act(id, 'pause')).toMatchObject({ paused: true, upcoming: [] })
+  expect((await act(id, 'resume')).upcoming).toEqual(upcoming)
+  const { run: started } = await muster.request<{ run: string }>('POST', `/v1/schedules/${id}/trigger`)
+  expect((await planned(id)).length).toBe(1)
+  expect(started).toBeTypeOf('string')
+  expect(await muster.request('PUT', `/v1/schedules/${id}`, { when: { everyS: 3600 }, run })).toMatchObject({
+    when: { everyS: 3600 },
+  })
+  await expect(harness.stranger.request('GET', `/v1/schedules/${id}`)).rejects.toMatchObject({
+    code: 'schedule.not_found',
+  })
+  expect(await harness.stranger.request('GET', '/v1/schedules')).toEqual({ schedules: [] })
+})
+
+it.each([
+  ['schedule.invalid', '/when/cron', { when: { cron: '0 0 30 2 *' }, run }],
+  ['schedule.invalid', '/when/timeZone', { when: { cron: '@daily', timeZone: 'Mars/Olympus' }, run }],
+  ['request.invalid', '/when/everyS', { when: { everyS: 0.5 }, run }],
+  ['definition.not_found', '/run/plan', { when: { everyS: 5 }, run: { plan: 'nothing' } }],
+  ['input.invalid', '/run/input/n', { when: { everyS: 5 }, run: { plan: 'chain', input: { n: 'x', ms: 0 } } }],
+])('refuses with %s at %s', async (code, path, body) => {
+  await expect(create(body)).rejects.toMatchObject({
+    code,
+    issues: expect.arrayContaining([expect.objectContaining({ path })]),
+  })
+})
