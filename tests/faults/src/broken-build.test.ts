@@ -13,16 +13,21 @@ const only = (...names: string[]) => faults.filter(({ name }) => names.includes(
 /** A checker that has never found anything says nothing: here it must. */
 describe('a build that is broken on purpose', () => {
   it('without fencing: the account does not add up', async () => {
-    const { violations } = await runCampaign({
-      ...broken('fencing'),
-      seed: 2,
-      forMs: 8000,
-      graceMs: 5000,
-      pauseMs: 200,
-      faults: only('stop a worker past its lock'),
-    })
+    let violations: string[] = []
+    // Whether a worker comes back just while another has its run is a matter of time: not every campaign shows it.
+    for (let seed = 2; seed < 7 && violations.length === 0; seed++) {
+      const report = await runCampaign({
+        ...broken('fencing'),
+        seed,
+        forMs: 8000,
+        graceMs: 5000,
+        pauseMs: 200,
+        faults: only('stop a worker past its lock'),
+      })
+      violations = report.violations
+    }
     expect(violations.length).toBeGreaterThan(0)
-  })
+  }, 240_000)
 
   it('without the barrier: effects come before their intents', async () => {
     const { violations } = await runCampaign({
