@@ -1,4 +1,5 @@
-import type { EntryOf, RunSummary, Schedule } from '@muster/protocol'
+import type { EntryOf, RunSummary } from '@muster/protocol'
+import type { ScheduleOptions } from '@muster/sdk'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { type Harness, startHarness, stopProcess, until } from './harness.ts'
 
@@ -14,11 +15,9 @@ beforeAll(async () => {
 afterEach(() => harness.killWorkers())
 afterAll(() => harness.close())
 
-type Shown = Schedule & { upcoming: number[] }
 const run = { plan: 'chain', input: { n: 1, ms: 0 } }
-const create = (body: object) => muster.request<Shown>('POST', '/v1/schedules', body)
-const read = (id: string) => muster.request<Shown>('GET', `/v1/schedules/${id}`)
-const act = (id: string, action: string) => muster.request<Shown>('POST', `/v1/schedules/${id}/${action}`)
+const create = (body: object) => muster.schedules.create(body as ScheduleOptions)
+const read = (id: string) => muster.schedules.get(id)
 
 /** The planned times of a schedule's runs, in order, with how often each was started. */
 async function planned(id: string): Promise<number[]> {
@@ -60,7 +59,7 @@ it('counts what it missed, and what overlapped', { timeout: 120_000 }, async () 
     ({ fired }) => fired > 0,
   )
   expect((await read(late.id)).missed).toBeGreaterThan(0)
-  await muster.request('DELETE', `/v1/schedules/${late.id}`)
+  await muster.schedules.remove(late.id)
   await expect(read(late.id)).rejects.toMatchObject({ code: 'schedule.not_found' })
 
   const slow = await create({ when: { everyS: 1 }, run: { plan: 'chain', input: { n: 1, ms: 60_000 } } })
@@ -69,18 +68,18 @@ it('counts what it missed, and what overlapped', { timeout: 120_000 }, async () 
     ({ overlapped }) => overlapped > 1,
   )
   expect(await read(slow.id)).toMatchObject({ fired: 1 })
-  await act(slow.id, 'pause')
+  await muster.schedules.pause(slow.id)
 })
 
 it('pauses, resumes, is triggered, replaced, and hidden from other tenants', async () => {
   const { id, upcoming } = await create({ when: { cron: '0 9 * * *', timeZone: 'Europe/Berlin' }, run })
   expect(upcoming).toHaveLength(5)
-  expect(await act(id, 'pause')).toMatchObject({ paused: true, upcoming: [] })
-  expect((await act(id, 'resume')).upcoming).toEqual(upcoming)
-  const { run: started } = await muster.request<{ run: string }>('POST', `/v1/schedules/${id}/trigger`)
+  expect(await muster.schedules.pause(id)).toMatchObject({ paused: true, upcoming: [] })
+  expect((await muster.schedules.resume(id)).upcoming).toEqual(upcoming)
+  const started = await muster.schedules.trigger(id)
   expect((await planned(id)).length).toBe(1)
   expect(started).toBeTypeOf('string')
-  expect(await muster.request('PUT', `/v1/schedules/${id}`, { when: { everyS: 3600 }, run })).toMatchObject({
+  expect(await muster.schedules.replace(id, { when: { everyS: 3600 }, run })).toMatchObject({
     when: { everyS: 3600 },
   })
   await expect(harness.stranger.request('GET', `/v1/schedules/${id}`)).rejects.toMatchObject({

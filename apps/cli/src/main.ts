@@ -14,6 +14,7 @@ import pc from 'picocolors'
 import { approveCommand } from './approve-command.ts'
 import { client } from './connection.ts'
 import { fail, money, plain, print } from './output.ts'
+import type { CreateOptions } from './schedule-command.ts'
 import { traceCommand } from './trace-command.ts'
 import { verifyCommand } from './verify-command.ts'
 
@@ -263,6 +264,52 @@ program
       return actCommand(client(config), what, filter, json)
     }, options.json),
   )
+
+program
+  .command('schedules')
+  .description('list schedules, and when each fires next')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { schedulesCommand } = await import('./schedule-command.ts')
+      return schedulesCommand(client(config), json)
+    }, json),
+  )
+
+const schedule = program.command('schedule').description('start runs by the clock')
+schedule
+  .command('create <name>')
+  .description('of an agent or plan; give one of --cron, --every and --at')
+  .option('--cron <fields>', 'five fields as in crontab, or a name such as @daily')
+  .option('--zone <name>', 'time zone of --cron; UTC unless given')
+  .option('--every <seconds>', 'from one firing to the next', Number)
+  .option('--at <time>', 'once, at a time such as 2030-01-31T09:00:00Z')
+  .option('--input <file>', 'a file, - for standard input, or JSON itself', '{}')
+  .addOption(new Option('--overlap <policy>', 'when the run before has not ended').choices(['skip', 'allow']))
+  .option(...flag)
+  .action((name: string, options: CreateOptions) =>
+    action(async (config) => {
+      const { createScheduleCommand } = await import('./schedule-command.ts')
+      return createScheduleCommand(client(config), name, options)
+    }, options.json),
+  )
+for (const [what, about] of [
+  ['pause', 'fire no more until it is resumed'],
+  ['resume', 'fire again; what was passed over is not made up'],
+  ['trigger', 'start a run now, besides the planned ones'],
+  ['remove', 'fire no more; its runs go on'],
+] as const) {
+  schedule
+    .command(`${what} <schedule>`)
+    .description(about)
+    .option(...flag)
+    .action((id: string, { json }: Json) =>
+      action(async (config) => {
+        const { scheduleActionCommand } = await import('./schedule-command.ts')
+        return scheduleActionCommand(client(config), what, id, json)
+      }, json),
+    )
+}
 
 program
   .command('config')

@@ -116,7 +116,7 @@ export function runActionRoutes(server: Server, context: Context): void {
           if (dryRun) return { run: summary }
           try {
             if (action === 'restart')
-              return { run: summary, begun: await restart(who, summary.id, `restart ${summary.id}`) }
+              return { run: summary, begun: await restart(who, summary.id, `\nrestart ${summary.id}`) }
             await control(who, summary.id, action)
             return { run: summary }
           } catch (error) {

@@ -114,7 +114,7 @@ export class Schedules {
     }
     const run = { ...stored.template, run: newId(), schedule: { id, at: planned } }
     const created = await this.#journal
-      .create(run, stored.content, { idempotencyKey: `schedule:${id}:${planned}`, offload })
+      .create(run, stored.content, { idempotencyKey: `\nschedule:${id}:${planned}`, offload })
       .catch((error: unknown) => {
         // It fired already, before the schedule was replaced by a server whose clock is behind.
         if (error instanceof MusterError && error.code === 'idempotency.conflict') return undefined

@@ -37,7 +37,13 @@ export const BATCH_RUNS_MAX = 1000
 /** One run of `POST /v1/runs/batch`. */
 export const batchedRun = startRun.safeExtend({
   /** The same key and request give the same run, as the header `Idempotency-Key` does for one. */
-  idempotencyKey: z.string().min(1).max(256).optional(),
+  idempotencyKey: z
+    .string()
+    .min(1)
+    .max(256)
+    // A header cannot have one either: keys of our own begin with it.
+    .regex(/^[^\n]*$/, 'no line feed')
+    .optional(),
 })
 export type BatchedRun = z.infer<typeof batchedRun>
 

@@ -19,6 +19,7 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { Agent } from './agent.ts'
 import { type BatchAnswer, batches } from './batches.ts'
 import type { Plan } from './plan.ts'
+import { type SchedulesClient, schedulesClient } from './schedules.ts'
 
 export interface ClientOptions {
   /** Address of the server; `MUSTER_URL`, else http://127.0.0.1:7420. */
@@ -135,6 +136,7 @@ export interface Muster {
     /** Answers an approval; `digest` is what `run.waiting` shows, so that nothing else is approved by mistake. */
     approve(id: string, approval: { step: string; verdict: 'approve' | 'deny'; digest: string }): Promise<void>
   }
+  schedules: SchedulesClient
   /** Any path of the API; throws the server's problem as a MusterError. */
   request<T>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<T>
   /** The same, for an answer that is not one JSON value. */
@@ -318,6 +320,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
   return {
     request,
     open: (method, path) => open(method, path),
+    schedules: schedulesClient(request),
     runs: {
       of,
       async start(what, input, { idempotencyKey = crypto.randomUUID(), session, labels, priority } = {}) {

@@ -31,3 +31,4 @@ export {
   type WaitOptions,
 } from './plan.ts'
 export { markOutput, ref } from './ref.ts'
+export type { ScheduleOptions, SchedulesClient, ShownSchedule } from './schedules.ts'
