@@ -200,6 +200,11 @@ export class Journal {
     return this.of(run).get(run)
   }
 
+  /** The fencing token of who holds the run, or held it last; undefined where it was never taken or is gone. */
+  epoch(run: string): Promise<number | undefined> {
+    return this.of(run).epoch(run)
+  }
+
   /** A tenant's runs that are still in Redis, newest first. */
   async list(tenant: string, limit: number, before?: string): Promise<RunRecord[]> {
     const lists = await Promise.all(this.partitions.map((partition) => partition.list(tenant, limit, before)))

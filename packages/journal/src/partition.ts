@@ -188,6 +188,11 @@ export class Partition {
     return record
   }
 
+  async epoch(run: string): Promise<number | undefined> {
+    const epoch = await this.redis.hget(this.keys.run(run), 'epoch')
+    return epoch === null ? undefined : Number(epoch)
+  }
+
   async #records(runs: readonly string[]): Promise<(RunRecord | undefined)[]> {
     if (runs.length === 0) return []
     const { keys, redis } = this

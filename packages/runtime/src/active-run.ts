@@ -702,6 +702,11 @@ export class ActiveRun {
     this.#stop('gap')
   }
 
+  /** Another worker has taken it. */
+  lose(): void {
+    this.#stop('fenced')
+  }
+
   #watchDeadline(): void {
     const { wallTimeMs } = this.limits
     if (wallTimeMs === undefined) return

@@ -30,8 +30,6 @@ export type EngineOptions = Omit<
   weights: Readonly<Record<string, number>>
   /** What they let through over all workers together. */
   limits: LimitsByName
-  /** For how long a slice of a limit is this worker's without being renewed, ms. */
-  leaseMs: number
 }
 
 /** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
@@ -82,7 +80,7 @@ export class Engine {
       journal,
       scheduler: this.#scheduler,
       worker: options.worker,
-      leaseMs: options.leaseMs,
+      leaseMs: options.lockMs,
       clock: options.clock,
       log,
       onChange: () => this.#pump(),

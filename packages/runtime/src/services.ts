@@ -28,6 +28,8 @@ export interface Services {
   clock: () => number
   random: () => number
   outcomes: Outcomes
+  /** A worker that has not renewed its locks for this long has lost its runs, ms. */
+  lockMs: number
   /** Name of this worker, unique among those alive. */
   worker: string
   /** Puts a step under the scheduler; it is begun when its turn comes. */

@@ -4,6 +4,7 @@ import { type Decision, holds, type Json, type Label, MusterError, toMusterError
 import type { ActiveRun } from './active-run.ts'
 import { startChild } from './child.ts'
 import { endedText, intentText, waitingText } from './entry-text.ts'
+import { whenHeld } from './lease.ts'
 import { changed } from './non-deterministic.ts'
 import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type StepState, type Verdict } from './step.ts'
 import { deadlineOf, endDenied, endFailed, endOk, giveBack } from './step-end.ts'
@@ -81,7 +82,11 @@ export function beginStep(run: ActiveRun, step: StepState): void {
       operation.keepInput ? JSON.stringify(input) : undefined,
     )
     // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
-    run.whenDurable(seq, () => execute(run, step, input, prepared, labels))
+    const since = performance.now()
+    run.whenDurable(seq, () => {
+      if (operation.effect === 'once') whenHeld(run, since, () => execute(run, step, input, prepared, labels))
+      else execute(run, step, input, prepared, labels)
+    })
   }
 }
 

@@ -83,7 +83,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     worker: name,
     weights: options.weights ?? {},
     limits: options.limits ?? {},
-    leaseMs: options.lockMs,
+    lockMs: options.lockMs,
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
   })
