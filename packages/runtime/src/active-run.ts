@@ -18,7 +18,7 @@ import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
-import { changed } from './non-deterministic.ts'
+import { changed, stepLine } from './non-deterministic.ts'
 import { type Recorded, type RecordedStep, readRecorded, readRecordedNow, record } from './recorded.ts'
 import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
@@ -214,7 +214,7 @@ export class ActiveRun {
       if (recorded.cancelled?.after === i) this.#fail(cancelledBy(recorded.cancelled.by))
       const step = this.steps.get(id) ?? this.#rollback?.replayed(id)
       const ended = recorded.steps.get(id)?.ended
-      if (!step || !ended) throw changed(`the journal has an outcome of step "${id}", which the plan did not take`)
+      if (!step || !ended) throw this.#notTaken([id])
       // Agents and plans as data make their inputs from what is recorded; code may have changed.
       if (asynchronous) checkReplayed(this, step)
       step.outcome = ended
@@ -223,10 +223,19 @@ export class ActiveRun {
     if (asynchronous) await nextTick()
     if (this.over) return
     if (recorded.cancelled?.after === recorded.order.length) this.#fail(cancelledBy(recorded.cancelled.by))
-    for (const id of recorded.steps.keys()) {
-      if (!this.steps.has(id) && !this.#rollback?.replayed(id))
-        throw changed(`the journal has step "${id}", which the plan did not take`)
-    }
+    const missing = [...recorded.steps.keys()].filter((id) => !this.steps.has(id) && !this.#rollback?.replayed(id))
+    if (missing.length > 0) throw this.#notTaken(missing)
+  }
+
+  /** The plan has not come by steps that its journal has. */
+  #notTaken(missing: readonly string[]): MusterError {
+    const was = missing.flatMap((id) => {
+      const step = this.#recorded.get(id)
+      return step ? [stepLine(id, step)] : []
+    })
+    const is: string[] = []
+    for (const [id, { spec }] of this.steps) if (!this.#recorded.has(id)) is.push(stepLine(id, spec.operation))
+    return changed(`the journal has step "${missing[0]}", which the plan did not take`, was, is)
   }
 
   /**
@@ -240,7 +249,8 @@ export class ActiveRun {
     const recorded = this.#recorded.get(spec.id)
     const { kind, target } = spec.operation
     if (recorded && (recorded.kind !== kind || recorded.target !== target)) {
-      throw changed(`step "${spec.id}" was ${recorded.kind} ${recorded.target} and is now ${kind} ${target}`)
+      const is = [stepLine(spec.id, spec.operation)]
+      throw changed(`step "${spec.id}" is another than before`, [stepLine(spec.id, recorded)], is)
     }
     const step: StepState = {
       spec,

@@ -5,7 +5,7 @@ import type { ActiveRun } from './active-run.ts'
 import { startChild } from './child.ts'
 import { endedText, intentText, waitingText } from './entry-text.ts'
 import { whenHeld } from './lease.ts'
-import { changed } from './non-deterministic.ts'
+import { changedInput } from './non-deterministic.ts'
 import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type StepState, type Verdict } from './step.ts'
 import { deadlineOf, endDenied, endFailed, endOk, giveBack } from './step-end.ts'
 import { resolve, resolveInput } from './step-input.ts'
@@ -112,9 +112,7 @@ export function checkReplayed(run: ActiveRun, step: StepState): void {
 
 function checkUnchanged({ spec, recordedInput }: StepState, input: Json): void {
   if (recordedInput === undefined || recordedInput === JSON.stringify(input)) return
-  throw changed(
-    `step "${spec.id}" was given ${recordedInput.slice(0, 200)} and is now given ${JSON.stringify(input).slice(0, 200)}`,
-  )
+  throw changedInput(spec.id, recordedInput, input)
 }
 
 const NOT_ASKED: Decision = { effect: 'deny', policies: [], set: '', errors: ['no policy was asked'] }
