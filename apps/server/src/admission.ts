@@ -5,11 +5,13 @@ import {
   type DefinitionManifest,
   type EntryOf,
   type Issue,
+  isCarried,
   type Json,
   type JsonSchema,
   MusterError,
   newId,
   type PlanData,
+  pinOf,
   planData,
   planGraph,
   planSignals,
@@ -147,16 +149,21 @@ export class Admission {
   }
 
   /** Why a run that waits for a worker is not taken up, where none that lives could. */
-  async problemOf({ name, version }: Run): Promise<StepError | undefined> {
+  async problemOf(definition: EntryOf<'run.created'>['definition']): Promise<StepError | undefined> {
     const workers = await this.#journal.workers()
     if (workers.length === 0) return { code: 'definition.absent', message: 'no worker is running' }
-    const wanted = `${name}@${version}`
+    const { name, version } = definition
+    const wanted = pinOf(definition)
     const carried = new Set(workers.flatMap(({ definitions }) => definitions))
-    if (version === INLINE || carried.has(wanted)) return undefined
-    const others = [...carried].filter((definition) => definition.startsWith(`${name}@`)).join(', ')
+    if (version === INLINE || isCarried(wanted, carried)) return undefined
+    const others = [...carried].filter((other) => other.startsWith(`${name}@`))
+    const changed = others.some((other) => other.startsWith(`${name}@${version}#`))
+    const cure = changed
+      ? '. Its code was changed: start a worker with the code as it was, or give the change a version of its own, or let runs go on with changed code by pin: "version"'
+      : ''
     return {
       code: 'definition.absent',
-      message: `no worker that runs carries ${wanted}${others === '' ? '' : `; they carry ${others}`}`,
+      message: `no worker that runs carries ${wanted}${others.length === 0 ? '' : `; they carry ${others.join(', ')}`}${cure}`,
     }
   }
 

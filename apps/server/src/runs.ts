@@ -90,8 +90,11 @@ export function runRoutes(server: Server, context: Context): void {
       const found = await reader.run(keyOf(request).tenant, request.params.id)
       if (found.status !== 'queued' && found.status !== 'waiting') return found
       // One that was parked may have been woken.
-      const record = found.status === 'waiting' ? await journal.get(found.id) : undefined
-      const heldUp = record?.status === 'waiting' ? undefined : await admission.problemOf(found)
+      const record = await journal.get(found.id)
+      const heldUp =
+        record === undefined || record.status === 'waiting'
+          ? undefined
+          : await admission.problemOf(record.created.definition)
       return heldUp ? { ...found, heldUp } : found
     },
   )

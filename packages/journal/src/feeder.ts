@@ -1,6 +1,7 @@
+import { pinOf } from '@muster/protocol'
 import type { Queue } from 'bullmq'
 import type { JournalRedis } from './commands.ts'
-import { definitionOf, shapeDefinition } from './first-entry.ts'
+import { shapeDefinition } from './first-entry.ts'
 import type { Keys } from './keys.ts'
 import { parseCreated, peek } from './run-record.ts'
 
@@ -10,7 +11,7 @@ export const QUEUE = 'activations'
 /** Data of a job. Runs that are fed at once share one: a job of its own would cost more than a short run does itself. */
 export interface Activation {
   runs: string[]
-  /** `name@version` of what they execute. */
+  /** What they are pinned to; see `pinOf`. */
   definition: string
 }
 
@@ -134,7 +135,7 @@ export class Feeder {
       const [activation, meta] = hashes[i] ?? []
       const bytes = meta ?? firsts[i]?.[1]
       if (bytes)
-        due.push({ run, activation: Number(activation ?? 1), definition: definitionOf(parseCreated(bytes).definition) })
+        due.push({ run, activation: Number(activation ?? 1), definition: pinOf(parseCreated(bytes).definition) })
       else gone.push(run)
     }
     await this.enqueue(due)

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { genesis, link } from '@muster/audit'
-import type { EntryOf } from '@muster/protocol'
+import { type EntryOf, pinOf } from '@muster/protocol'
 
 /** What is known of a run when it is created: its first entry without what the journal adds. */
 export type NewRun = Omit<EntryOf<'run.created'>, 'v' | 'seq' | 'content' | 'type' | 'at'>
@@ -61,14 +61,9 @@ export function queuedRecord(entry: FirstEntry, parts: { at: number; digest: str
   return record
 }
 
-/** `name@version` of what a run of this shape executes. */
+/** What a run of this shape is pinned to: a worker that does not carry it leaves the run to others. See `pinOf`. */
 export function shapeDefinition(shape: string): string {
   // Written by `firstEntry` from a NewRun.
   const { definition } = JSON.parse(`{${shape}}`) as Pick<NewRun, 'definition'>
-  return definitionOf(definition)
-}
-
-/** Name and version of what a run executes: a worker that does not carry it leaves the run to others. */
-export function definitionOf({ name, version }: NewRun['definition']): string {
-  return `${name}@${version}`
+  return pinOf(definition)
 }

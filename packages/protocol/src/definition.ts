@@ -49,6 +49,12 @@ export const toolManifest = z.object({
 })
 export type ToolManifest = z.infer<typeof toolManifest>
 
+/**
+ * Which code goes on with a run: the same to the byte, or any of the same version. `content` where it is absent.
+ */
+export const pin = z.enum(['content', 'version'])
+export type Pin = z.infer<typeof pin>
+
 export const agentManifest = z.object({
   kind: z.literal('agent'),
   name,
@@ -61,6 +67,7 @@ export const agentManifest = z.object({
   inputLabels: z.array(label),
   memory: z.object({ session: z.boolean(), facts: z.array(z.string()) }),
   limits,
+  pin: pin.optional(),
 })
 export type AgentManifest = z.infer<typeof agentManifest>
 
@@ -74,11 +81,32 @@ export const planManifest = z.object({
   signals: z.record(name, jsonSchema).optional(),
   inputLabels: z.array(label),
   limits,
+  pin: pin.optional(),
 })
 export type PlanManifest = z.infer<typeof planManifest>
 
 export const definitionManifest = z.discriminatedUnion('kind', [agentManifest, planManifest])
 export type DefinitionManifest = z.infer<typeof definitionManifest>
+
+/** What a run is pinned to, as text: `name@version#content`, or `name@version` for any content. */
+export function pinOf({ name, version, hash }: { name: string; version: string; hash: string }): string {
+  return hash === '' ? `${name}@${version}` : `${name}@${version}#${hash.slice(0, PIN_DIGITS)}`
+}
+
+/** What a worker carries of a definition, in the same text: any content of its version where it is pinned to that. */
+export function carriedPin({ name, version, hash, pin }: DefinitionManifest): string {
+  return pinOf({ name, version, hash: pin === 'version' ? '' : hash })
+}
+
+/** Whether one of what is carried goes on with what is pinned. */
+export function isCarried(pinned: string, carried: ReadonlySet<string>): boolean {
+  const version = pinned.replace(/#.*$/, '')
+  if (carried.has(pinned) || carried.has(version)) return true
+  // Pinned to no content: any will do.
+  return version === pinned && [...carried].some((other) => other.startsWith(`${version}#`))
+}
+
+const PIN_DIGITS = 12
 
 /** A worker that lives. Times are ms since the epoch. */
 export const workerInfo = z.object({
@@ -89,7 +117,7 @@ export const workerInfo = z.object({
   /** Runs that it holds, and may hold. */
   held: z.number(),
   concurrency: z.number(),
-  /** What it carries, as `name@version`. */
+  /** What it carries, as `name@version#content`, or `name@version` where any content of that version will do. */
   definitions: z.array(z.string()),
 })
 export type WorkerInfo = z.infer<typeof workerInfo>

@@ -1,5 +1,5 @@
 import { type Hold, type Journal, lostError, Writer } from '@muster/journal'
-import { type LimitsByName, MusterError, planData } from '@muster/protocol'
+import { carriedPin, isCarried, type LimitsByName, MusterError, planData } from '@muster/protocol'
 import { type Join, Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
 import { zodIssues } from '@muster/tools'
@@ -16,6 +16,9 @@ import { endWait } from './waits.ts'
 
 /** Steps that may begin before the network has its turn: about the work of ten milliseconds. */
 const BURST = 1000
+
+/** Different definitions that are asked for before what is known of them is forgotten. */
+const CARRIED_MAX = 10_000
 
 /** Version that a plan which came with its run has. */
 export const INLINE = 'inline'
@@ -46,6 +49,10 @@ export class Engine {
   readonly #ready: StepHandle[] = []
   readonly #expired: StepHandle[] = []
   readonly #dropped: StepHandle[] = []
+  /** What this worker carries; see `carriedPin`. */
+  readonly carried: ReadonlySet<string>
+  /** By what was asked for. */
+  readonly #carried = new Map<string, boolean>()
   #draining = false
   #pumping = false
   /** Steps begun since I/O had its turn. */
@@ -56,6 +63,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { journal, memory, log } = options
     this.#journal = journal
+    this.carried = new Set(options.app.manifest.definitions.map(carriedPin))
     this.#scheduler = new Scheduler({ concurrency: options.concurrency })
     for (const [tenant, weight] of Object.entries(options.weights)) this.#scheduler.setWeight(tenant, weight)
     this.#writer = new Writer({
@@ -121,10 +129,16 @@ export class Engine {
     return this.#runs.size
   }
 
-  /** Whether this worker carries a definition (`name@version`). */
-  carries(definition: string): boolean {
-    const { app } = this.#services
-    return definition.endsWith(`@${INLINE}`) || app.agents.has(definition) || app.plans.has(definition)
+  /** Whether this worker goes on with runs that are pinned to this; see `pinOf`. */
+  carries(pinned: string): boolean {
+    if (pinned.endsWith(`@${INLINE}`)) return true
+    let carried = this.#carried.get(pinned)
+    if (carried === undefined) {
+      carried = isCarried(pinned, this.carried)
+      if (this.#carried.size >= CARRIED_MAX) this.#carried.clear()
+      this.#carried.set(pinned, carried)
+    }
+    return carried
   }
 
   /**

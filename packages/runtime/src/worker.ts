@@ -104,7 +104,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   await intake.ready()
   const startedAt = clock()
   const { concurrency } = options
-  const definitions = app.manifest.definitions.map(({ name, version }) => `${name}@${version}`)
+  const definitions = [...engine.carried]
   const announce = () =>
     journal
       .announce({ name, seenAt: clock(), startedAt, held: engine.held, concurrency, definitions })

@@ -6,6 +6,7 @@ import {
   limits as limitsSchema,
   MusterError,
   name,
+  type Pin,
 } from '@muster/protocol'
 import { type Tool, toJsonSchema } from '@muster/tools'
 import ms, { type StringValue } from 'ms'
@@ -35,6 +36,8 @@ export interface AgentOptions<Name extends string, Input extends z.ZodType, Outp
   output?: Output
   /** Marks of every input: `untrusted` when strangers write it. */
   inputLabels?: readonly Label[]
+  /** `content` (unless given): only the code that began a run goes on with it. `version`: any code of its version does. */
+  pin?: Pin
 }
 
 export interface Agent<
@@ -89,6 +92,7 @@ export function agent<
     inputLabels: [...(options.inputLabels ?? [])],
     memory: { session: options.memory?.session ?? false, facts: [...(options.memory?.facts ?? [])] },
     limits: parseLimits(options.name, options.limits),
+    ...(options.pin === undefined ? {} : { pin: options.pin }),
   }
   return {
     kind: 'agent',

@@ -5,6 +5,7 @@ import {
   type JsonSchema,
   type Label,
   MusterError,
+  type Pin,
   type PlanData,
   type PlanManifest,
   planData,
@@ -118,6 +119,8 @@ interface CommonOptions<Name extends string, Input extends z.ZodType> {
   inputLabels?: readonly Label[]
   /** When the run fails, what its steps did is undone, the last first, where their tools can: see `undo` of `tool()`. */
   rollback?: boolean
+  /** `content` (unless given): only the code that began a run goes on with it. `version`: any code of its version does; see `step.patched`. */
+  pin?: Pin
 }
 
 export type PlanOptions<
@@ -167,6 +170,7 @@ export function plan<
     signals: { ...signalsOf(options.signals), ...(asData && planSignals(asData)) },
     inputLabels: [...(options.inputLabels ?? [])],
     limits: parseLimits(options.name, options.limits),
+    ...(options.pin === undefined ? {} : { pin: options.pin }),
   }
   return {
     kind: 'plan',
