@@ -143,6 +143,7 @@ describe('the API describes itself', () => {
       'get /v1/schedules',
       'get /v1/schedules/{id}',
       'get /v1/workers',
+      'post /v1/callbacks',
       'post /v1/runs',
       'post /v1/runs/actions',
       'post /v1/runs/batch',

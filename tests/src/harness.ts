@@ -66,6 +66,7 @@ export async function startHarness(
     memory,
     keys: keys.map(({ stored }) => stored),
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
+    secret: config.MUSTER_SECRET,
   })
   const url = await server.listen('127.0.0.1', 0)
   const [{ key }, { key: strangersKey }] = keys as [(typeof keys)[0], (typeof keys)[0]]
@@ -101,6 +102,7 @@ export async function startHarness(
           MUSTER_MODEL_BASE_URL: `${model.url}/v1`,
           MUSTER_MODEL: 'scripted',
           EFFECTS: effectsFile,
+          MUSTER_PUBLIC_URL: url,
           ...env,
           ...extra,
         },

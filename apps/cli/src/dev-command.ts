@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
@@ -103,6 +103,8 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
     MUSTER_KEYS_FILE: join(home, 'keys.json'),
     MUSTER_APP: config.MUSTER_APP ?? demoApp,
     MUSTER_POLICY: config.MUSTER_POLICY ?? (config.MUSTER_APP === undefined ? demoPolicy : ''),
+    MUSTER_SECRET: config.MUSTER_SECRET ?? prepareSecret(home),
+    MUSTER_PUBLIC_URL: config.MUSTER_PUBLIC_URL ?? `http://${config.MUSTER_HOST}:${config.MUSTER_PORT}`,
     REDIS_URL: redis.url,
     DYNAMODB_ENDPOINT: dynamo.endpoint ?? '',
     ...model.env,
@@ -163,6 +165,14 @@ function prepareKey(home: string): string {
   }
   chmodSync(keyFile, 0o600)
   return readFileSync(keyFile, 'utf8').trim()
+}
+
+/** What signs callbacks, kept from start to start. */
+function prepareSecret(home: string): string {
+  const file = join(home, 'secret')
+  if (!existsSync(file)) writeFileSync(file, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600 })
+  chmodSync(file, 0o600)
+  return readFileSync(file, 'utf8').trim()
 }
 
 /** Runs the month-end over the inbox. The same documents give the same run: a second start shows it again. */

@@ -32,6 +32,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     keys: readKeys(keysFile),
     weights: config.MUSTER_WEIGHTS,
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
+    secret: config.MUSTER_SECRET,
     log,
   })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)

@@ -126,6 +126,19 @@ export class Admission {
   }
 
   /**
+   * Checks what a tool's step is called back with.
+   *
+   * @throws MusterError `output.invalid`
+   */
+  async checkOutput(tool: string, output: Json): Promise<void> {
+    const { tools } = await this.#journal.manifest()
+    const manifest = tools.find(({ name }) => name === tool)
+    if (!manifest) return
+    const what = `The output does not match the schema of ${tool}`
+    this.#check(`${manifest.hash}/output`, manifest.output, output, '/output', what)
+  }
+
+  /**
    * Decides whether a run may be sent a signal.
    *
    * @throws MusterError `signal.unknown` or `input.invalid`

@@ -1,6 +1,6 @@
 import type { Journal } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import type { RunReader } from '@muster/runtime'
+import type { CallbackTokens, RunReader } from '@muster/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
@@ -12,6 +12,8 @@ export interface Context {
   memory: Memory
   reader: RunReader
   admission: Admission
+  /** Undefined where the server has no secret. */
+  callbacks: CallbackTokens | undefined
   /** Who sends a request; set before any `/v1` route runs. */
   keyOf(request: FastifyRequest): ApiKey
 }

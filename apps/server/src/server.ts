@@ -2,12 +2,13 @@ import swagger from '@fastify/swagger'
 import { Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import { BODY_BYTES_MAX, definitionManifest, MusterError, toolManifest, workerInfo } from '@muster/protocol'
-import { RunReader } from '@muster/runtime'
+import { CallbackTokens, RunReader } from '@muster/runtime'
 import reference from '@scalar/fastify-api-reference'
 import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { Admission } from './admission.ts'
+import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
@@ -28,6 +29,8 @@ export interface ServerOptions {
   weights?: Readonly<Record<string, number>> | undefined
   /** Replicas that must have a write before it counts as durable; see `JournalOptions`. */
   replication?: ReplicationOptions | undefined
+  /** Signs the tokens of callbacks; without it none is accepted. */
+  secret?: string | undefined
   log?: FastifyBaseLogger
 }
 
@@ -48,6 +51,7 @@ export async function createServer(
     memory,
     reader: new RunReader(journal, memory),
     admission: new Admission(journal),
+    callbacks: options.secret === undefined ? undefined : new CallbackTokens(options.secret),
     keyOf(request) {
       const key = keys.get(request)
       if (!key) throw new MusterError('auth.missing_key', 'The request has no API key')
@@ -73,12 +77,19 @@ export async function createServer(
         description: 'A runtime for managed agents: durable, governed, provable.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
-      components: { securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'API key' } } },
+      components: {
+        securitySchemes: {
+          key: { type: 'http', scheme: 'bearer', description: 'API key' },
+          callback: { type: 'http', scheme: 'bearer', description: 'token that a tool was given' },
+        },
+      },
     },
     transform: jsonSchemaTransform,
   })
   app.addHook('onRequest', async (request) => {
-    if (request.url.startsWith('/v1/')) keys.set(request, findKey(request.headers.authorization))
+    // A callback has a token in place of a key.
+    if (request.url.startsWith('/v1/') && request.routeOptions.url !== CALLBACKS)
+      keys.set(request, findKey(request.headers.authorization))
   })
   await app.register(async (scope) => routes(scope as unknown as Server, context)) // the zod type provider is a matter of types only
   await app.register(reference, { routePrefix: '/reference', configuration: { url: '/openapi.json' } })
@@ -105,6 +116,7 @@ function routes(server: Server, context: Context): void {
   batchRoute(server, context)
   runActionRoutes(server, context)
   scheduleRoutes(server, context)
+  callbackRoute(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

@@ -5,7 +5,7 @@ import { loadPolicies, type PolicySource } from '@muster/governance'
 import { openMemory } from '@muster/memory'
 import { createModels, type Models } from '@muster/models'
 import { type Config, MusterError } from '@muster/protocol'
-import { noTelemetry, openTelemetry, startWorker, type Worker } from '@muster/runtime'
+import { CallbackTokens, noTelemetry, openTelemetry, startWorker, type Worker } from '@muster/runtime'
 import { collect } from '@muster/sdk'
 import type { Logger } from 'pino'
 
@@ -41,6 +41,10 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     limits: config.MUSTER_LIMITS,
     outcomes: config.MUSTER_OUTCOMES,
     archive: config.MUSTER_ARCHIVE === 'on',
+    callbacks:
+      config.MUSTER_SECRET === undefined
+        ? undefined
+        : new CallbackTokens(config.MUSTER_SECRET, config.MUSTER_PUBLIC_URL),
     telemetry: telemetry ? openTelemetry() : noTelemetry,
     log,
   })

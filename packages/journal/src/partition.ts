@@ -1,4 +1,12 @@
-import { type Actor, type EntryOf, type Json, type Label, MusterError, type StoredEntry } from '@muster/protocol'
+import {
+  type Actor,
+  type EntryOf,
+  type Json,
+  type Label,
+  MusterError,
+  type StepError,
+  type StoredEntry,
+} from '@muster/protocol'
 import { Queue } from 'bullmq'
 import { connect, type JournalRedis, type StreamRecord } from './commands.ts'
 import { type Created, type CreateOptions, Creation, IDEMPOTENCY_TTL_S } from './creation.ts'
@@ -20,6 +28,7 @@ export type Message =
   | { type: 'resume'; by: Actor }
   | { type: 'approval'; step: string; verdict: 'approve' | 'deny'; shown: string; by: Actor; role: string }
   | { type: 'child'; step: string; run: string }
+  | { type: 'callback'; step: string; output?: Json; error?: StepError }
   | { type: 'signal'; name: string; payload: Json; by: Actor; labels: Label[]; interrupt?: boolean | undefined }
 
 export interface PartitionOptions {

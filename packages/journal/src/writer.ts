@@ -1,5 +1,5 @@
 import { contentDigest, link, saltContent } from '@muster/audit'
-import { type Json, MusterError, partitionOf, type RunStatus } from '@muster/protocol'
+import { type EntryVersion, type Json, MusterError, partitionOf, type RunStatus } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
 import type { Replication } from './replication.ts'
@@ -158,17 +158,18 @@ export class Writer {
    *
    * @param fields the entry's fields but `v`, `seq` and `content`, as JSON without the braces
    * @param content the content that lies beside it, as JSON
+   * @param v the oldest version of the format that knows what it says
    */
-  append(to: RunWriter, fields: string, content?: string): number {
-    return this.appendSalted(to, fields, content === undefined ? '' : saltContent(content))
+  append(to: RunWriter, fields: string, content?: string, v: EntryVersion = 1): number {
+    return this.appendSalted(to, fields, content === undefined ? '' : saltContent(content), v)
   }
 
   /** The same, with content that has its salt already; '' for none. */
-  appendSalted(to: RunWriter, fields: string, salted: string): number {
+  appendSalted(to: RunWriter, fields: string, salted: string, v: EntryVersion = 1): number {
     const seq = to.seq + 1
     const digest = salted === '' ? undefined : contentDigest(salted)
-    const bytes =
-      digest === undefined ? `{"v":1,"seq":${seq},${fields}}` : `{"v":1,"seq":${seq},${fields},"content":"${digest}"}`
+    const head = `{"v":${v},"seq":${seq},${fields}`
+    const bytes = digest === undefined ? `${head}}` : `${head},"content":"${digest}"}`
     const hash = link(to.head, bytes)
     let kept = salted
     if (digest !== undefined && salted.length > CONTENT_INLINE_MAX) {

@@ -49,6 +49,12 @@ export const configSchema = z.object({
   MUSTER_URL: z.url().optional().describe('address of the server that the CLI talks to'),
   MUSTER_KEY: z.string().optional().describe('API key of the CLI; by default the one in MUSTER_HOME/dev-key'),
   MUSTER_KEYS_FILE: z.string().optional().describe('JSON file of the hashed API keys that the server accepts'),
+  MUSTER_SECRET: z
+    .string()
+    .min(32)
+    .optional()
+    .describe('signs the tokens of callbacks: 32 characters at least, the same for all servers and workers'),
+  MUSTER_PUBLIC_URL: z.url().optional().describe('address at which the outside reaches the server, for callbacks'),
   MUSTER_APP: z.string().optional().describe('module that exports the agents, tools and plans'),
   MUSTER_POLICY: z.string().optional().describe('Cedar policy file or folder; without one every step is denied'),
   MUSTER_NAMESPACE: z
@@ -119,7 +125,7 @@ export const configSchema = z.object({
 })
 export type Config = z.infer<typeof configSchema>
 
-const secret = new Set(['MUSTER_KEY', 'MUSTER_MODEL_API_KEY', 'OPENAI_API_KEY'])
+const secret = new Set(['MUSTER_KEY', 'MUSTER_SECRET', 'MUSTER_MODEL_API_KEY', 'OPENAI_API_KEY'])
 
 /**
  * Reads the configuration from environment variables; empty ones count as unset.

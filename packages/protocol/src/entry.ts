@@ -38,11 +38,17 @@ export type StepStatus = z.infer<typeof stepStatus>
 export const priority = z.enum(['high', 'normal', 'low'])
 export type Priority = z.infer<typeof priority>
 
-/** Version of the entries' format: what is written. All before it are read. */
-export const ENTRY_VERSION = 1
+/**
+ * Newest version of the entries' format; all before it are read as they are. An entry has the oldest version that knows
+ * what it says, so that workers of an earlier Muster go on with every run that uses nothing new.
+ *
+ * 2: `callback.received`, and steps that wait for a callback.
+ */
+export const ENTRY_VERSION = 2
+export type EntryVersion = 1 | 2
 
 const head = {
-  v: z.literal(ENTRY_VERSION),
+  v: z.literal([1, 2]),
   /** Position in the run's journal, from 1. */
   seq: z.number().int().positive(),
   /** Milliseconds since the Unix epoch. */
@@ -139,7 +145,7 @@ export const entry = z.discriminatedUnion('type', [
     ...head,
     type: z.literal('step.waiting'),
     ...subject,
-    for: z.enum(['approval', 'child', 'doubt', 'signal', 'timer']),
+    for: z.enum(['approval', 'callback', 'child', 'doubt', 'signal', 'timer']),
     decision: decision.optional(),
     role: z.string().optional(),
     /** The child run that the step waits for. */
@@ -168,6 +174,14 @@ export const entry = z.discriminatedUnion('type', [
   }),
   z.object({
     ...head,
+    type: z.literal('callback.received'),
+    /** The step that its token names. */
+    step: z.string(),
+    /** Why the outside failed; without it the content is the step's output. */
+    error: stepError.optional(),
+  }),
+  z.object({
+    ...head,
     type: z.literal('plan.patched'),
     /** From here on the run's code takes the way that `step.patched` of this name opened. */
     patch: z.string(),
@@ -177,7 +191,7 @@ export const entry = z.discriminatedUnion('type', [
     ...head,
     type: z.literal('message.ignored'),
     /** What came from outside too late or twice. */
-    about: z.enum(['approval', 'child', 'pause', 'resume']),
+    about: z.enum(['approval', 'callback', 'child', 'pause', 'resume']),
     step: z.string().optional(),
     by: actor.optional(),
   }),

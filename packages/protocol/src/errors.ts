@@ -39,6 +39,12 @@ export const errorCatalog = {
     'Too many messages wait for the run',
     'Wait until it has taken some; see what it waits for in GET /v1/runs/<id>.',
   ],
+  'callback.invalid': [
+    401,
+    'The callback token is not valid',
+    'Send the token as the tool was given it. Servers and workers must have the same MUSTER_SECRET.',
+  ],
+  'callback.expired': [410, 'The callback came too late', 'Give the callback a longer timeoutMs.'],
   'schedule.invalid': [422, 'Invalid schedule', 'Correct the fields listed in errors.'],
   'schedule.not_found': [404, 'No such schedule', 'List schedules with GET /v1/schedules.'],
   'schedule.too_many': [429, 'Too many schedules', 'Delete some that have ended.'],

@@ -50,7 +50,7 @@ export type BatchedRun = z.infer<typeof batchedRun>
 /** What a run waits for, with what an approver is shown and its digest. */
 export const waiting = z.object({
   step: z.string(),
-  for: z.enum(['approval', 'child', 'doubt', 'signal', 'timer']),
+  for: z.enum(['approval', 'callback', 'child', 'doubt', 'signal', 'timer']),
   role: z.string().optional(),
   child: z.string().optional(),
   /** When the wait ends by itself, ms since the epoch. */

@@ -4,6 +4,7 @@ import {
   type Actor,
   type Decision,
   type EntryOf,
+  type EntryVersion,
   isForPerson,
   type Json,
   type Label,
@@ -14,6 +15,7 @@ import {
   toMusterError,
 } from '@muster/protocol'
 import type { Resource, RunHandle } from '@muster/scheduler'
+import { receiveCallback } from './callback.ts'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
@@ -263,6 +265,7 @@ export class ActiveRun {
       undoes,
       unwanted: false,
       verdicts: recorded?.verdicts ?? [],
+      calledBack: recorded?.calledBack,
       inDoubt: recorded?.inDoubt ?? false,
       recordedInput: recorded?.inputText,
       decision: undefined,
@@ -304,8 +307,8 @@ export class ActiveRun {
   }
 
   /** Appends an entry that is JSON text already: its fields without the braces, and its content. */
-  appendText(fields: string, content?: string): number {
-    return this.services.writer.append(this.#writer, fields, content)
+  appendText(fields: string, content?: string, v?: EntryVersion): number {
+    return this.services.writer.append(this.#writer, fields, content, v)
   }
 
   /** Digest of the content of the entry appended last. */
@@ -692,6 +695,11 @@ export class ActiveRun {
         this.append({ type: 'approval.given', at, step: message.step, verdict, shown, by, role })
         takeVerdict(this, step, { verdict, role, by: by.user })
       } else this.append({ type: 'message.ignored', at, about: 'approval', step: message.step, by })
+      return
+    }
+    if (message.type === 'callback') {
+      if (step) receiveCallback(this, step, message)
+      else this.append({ type: 'message.ignored', at, about: 'callback', step: message.step })
       return
     }
     const report = children.get(message.run)

@@ -41,6 +41,7 @@ function stepOf(
     undoes: undefined,
     unwanted: false,
     verdicts: [],
+    calledBack: undefined,
     inDoubt: false,
     recordedInput: undefined,
     decision: undefined,

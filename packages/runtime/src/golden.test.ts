@@ -5,6 +5,7 @@ import { ENTRY_VERSION, type Entry, entry, type Json, type RunEvent, RunView, ty
 import { collect, plan, tool } from '@muster/sdk'
 import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { CallbackTokens } from './callback-token.ts'
 import { entries, type Start, stopRedis, withWorker } from './fixture.ts'
 import { readRecordedNow } from './recorded.ts'
 
@@ -101,6 +102,13 @@ const app = collect({
       throw new Error('broken')
     },
   }),
+  book: tool({
+    name: 'book',
+    effect: 'once',
+    input: any,
+    output: any,
+    run: async (_, { callback }) => (await callback()).later,
+  }),
   all: plan({
     name: 'all',
     version: '1',
@@ -118,8 +126,8 @@ const app = collect({
 
 async function recordAll(file: URL): Promise<void> {
   const goldens: Golden[] = []
-  await withWorker(app, {}, async (journal, start) => {
-    for (const scene of [everyWait, everyEffect, rolledBack, cancelled]) {
+  await withWorker(app, { callbacks: new CallbackTokens('a secret of the test') }, async (journal, start) => {
+    for (const scene of [everyWait, everyEffect, rolledBack, cancelled, calledBack]) {
       const runs = await scene(journal, start)
       for (const run of runs) {
         const stored: StoredEntry[] = []
@@ -189,6 +197,18 @@ async function rolledBack(journal: Journal, start: Start): Promise<string[]> {
     rollback: true,
     steps: { write: { tool: 'write', input: { a: 1 } }, breaks: { tool: 'breaks', after: ['write'] } },
   })
+  await entries(journal, run)
+  return [run]
+}
+
+async function calledBack(journal: Journal, start: Start): Promise<string[]> {
+  const run = await start({
+    steps: { good: { tool: 'book' }, bad: { tool: 'book', onFailure: 'continue' } },
+  })
+  await parked(journal, run)
+  await journal.post(run, { type: 'callback', step: 'good', output: { seat: '1A' } })
+  await journal.post(run, { type: 'callback', step: 'good', output: { seat: '1B' } })
+  await journal.post(run, { type: 'callback', step: 'bad', error: { code: 'tool.failed', message: 'no seat left' } })
   await entries(journal, run)
   return [run]
 }

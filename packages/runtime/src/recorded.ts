@@ -3,7 +3,7 @@ import { contentJson, genesis, link } from '@muster/audit'
 import { OFFLOADED } from '@muster/journal'
 import { type Actor, ENTRY_VERSION, type Entry, type Json, MusterError, type StoredEntry } from '@muster/protocol'
 import type { Totals } from './active-run.ts'
-import { Outcome, type Signal, type Verdict, type Waiting } from './step.ts'
+import { type CalledBack, Outcome, type Signal, type Verdict, type Waiting } from './step.ts'
 
 /** What the journal tells of one step. */
 export interface RecordedStep {
@@ -20,6 +20,7 @@ export interface RecordedStep {
   ended: Outcome | undefined
   waiting: Waiting | undefined
   verdicts: Verdict[]
+  calledBack: CalledBack | undefined
 }
 
 /** What a run's journal tells: enough to build its graph anew. */
@@ -107,7 +108,7 @@ class Reader {
 }
 
 /**
- * Entries of earlier versions are read as those of today; there is no earlier one yet. What a later version wrote is left
+ * Entries of earlier versions are read as those of today. What a later version wrote is left
  * to workers that know it: they may run beside this one while Muster is upgraded.
  */
 function parse(bytes: string, run: string): Entry {
@@ -185,6 +186,11 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       else to.signals.set(entry.name, [signal])
       break
     }
+    case 'callback.received': {
+      const step = to.steps.get(entry.step)
+      if (step) step.calledBack = entry.error ? { error: entry.error } : { text: text ?? 'null' }
+      break
+    }
     case 'run.copied':
       to.copied = true
       break
@@ -247,6 +253,7 @@ function stepOf(to: Recorded, entry: { step: string; kind: string; target: strin
       ended: undefined,
       waiting: undefined,
       verdicts: [],
+      calledBack: undefined,
     }
     to.steps.set(entry.step, step)
   }

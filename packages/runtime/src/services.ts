@@ -6,6 +6,7 @@ import type { Scheduler } from '@muster/scheduler'
 import type { App } from '@muster/sdk'
 import type { Logger } from 'pino'
 import type { ActiveRun } from './active-run.ts'
+import type { CallbackTokens } from './callback-token.ts'
 import type { Kinds } from './kinds.ts'
 import type { StepState } from './step.ts'
 import type { Telemetry } from './telemetry.ts'
@@ -25,6 +26,8 @@ export interface Services {
   writer: Writer
   telemetry: Telemetry
   log: Logger
+  /** Tokens of steps that end by a callback; undefined without a secret. */
+  callbacks: CallbackTokens | undefined
   clock: () => number
   random: () => number
   outcomes: Outcomes

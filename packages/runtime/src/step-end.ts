@@ -28,7 +28,14 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
 /** How long a model is left alone that asks for it and does not say how long, ms. */
 const PAUSE_MS = 1000
 
-export function endFailed(run: ActiveRun, step: StepState, error: MusterError, labels: readonly Label[]): void {
+/** `final`: it is not tried again, however many attempts it has. */
+export function endFailed(
+  run: ActiveRun,
+  step: StepState,
+  error: MusterError,
+  labels: readonly Label[],
+  final = false,
+): void {
   if (run.over || step.outcome) return
   const { clock, random, scheduler, kinds } = run.services
   const { operation } = step.spec
@@ -36,7 +43,7 @@ export function endFailed(run: ActiveRun, step: StepState, error: MusterError, l
   const at = now + retryAfterMs(operation, step.attempt, error, random)
   // Whoever asks to wait means all who come.
   if (error.code === 'rate.limited') kinds.close(kinds.of(operation), now + (error.retryAfterMs ?? PAUSE_MS))
-  const retry = at < deadlineOf(step)
+  const retry = !final && at < deadlineOf(step)
   const failure = endUnsuccessfully(run, step, error, labels, 'failed', retry)
   if (retry && step.handle !== undefined) {
     scheduler.retry(step.handle, at)

@@ -2,11 +2,22 @@ import { hash } from 'node:crypto'
 import { joinLabels } from '@muster/governance'
 import { type Decision, holds, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
+import { awaitCallback, takeCallback } from './callback.ts'
 import { startChild } from './child.ts'
 import { endedText, intentText, waitingText } from './entry-text.ts'
 import { whenHeld } from './lease.ts'
 import { changedInput } from './non-deterministic.ts'
-import { Call, type ChildSpec, type Executed, idempotencyKey, Outcome, type StepState, type Verdict } from './step.ts'
+import {
+  Call,
+  type ChildSpec,
+  type Executed,
+  idempotencyKey,
+  type Later,
+  Outcome,
+  type StepState,
+  type Verdict,
+  waitingFor,
+} from './step.ts'
 import { deadlineOf, endDenied, endFailed, endOk, giveBack } from './step-end.ts'
 import { resolve, resolveInput } from './step-input.ts'
 import { beginWait, shownText } from './waits.ts'
@@ -29,6 +40,10 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     if (spec.when !== undefined && !isWanted(run, step, spec.when)) return
     ;({ input, labels } = resolveInput(run, step))
     checkUnchanged(step, input)
+    if (step.calledBack) {
+      takeCallback(run, step)
+      return
+    }
     prepared = operation.prepare?.(input)
     if (step.undoes === undefined)
       run.checkBudget(run.limits.usd === undefined ? 0 : (operation.reserveUsd?.(input) ?? 0))
@@ -168,7 +183,7 @@ function waitForPerson(
   const role = decision.role ?? 'operator'
   run.appendText(waitingText(step, run.services.clock(), labels, { for: reason, decision, role }), shown)
   giveBack(run, step)
-  run.wait(step, { for: reason, role, shown: run.lastDigest, shownText: shown, child: undefined, until: undefined })
+  run.wait(step, waitingFor(reason, { role, shown: run.lastDigest, shownText: shown }))
 }
 
 /** A person has answered; the entry that says so is journaled already. */
@@ -230,7 +245,11 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
       resolveDoubt(run, step, input, labels)
     } else endFailed(run, step, failure, labels)
   }
-  let executed: Executed | Promise<Executed>
+  const done = (executed: Executed | Later) => {
+    if ('text' in executed) endOk(run, step, executed, labels)
+    else awaitCallback(run, step, executed, labels)
+  }
+  let executed: ReturnType<typeof action.execute>
   try {
     executed = action.execute(call)
   } catch (error) {
@@ -238,8 +257,8 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
     return
   }
   // What is done at once needs no promise and no time limit.
-  if (executed instanceof Promise) within(run, step, executed, (value) => endOk(run, step, value, labels), failed)
-  else endOk(run, step, executed, labels)
+  if (executed instanceof Promise) within(run, step, executed, done, failed)
+  else done(executed)
 }
 
 function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: Call): void {
@@ -249,14 +268,7 @@ function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: C
       // A quick child may have told of its end before this.
       if (run.over || step.outcome) return
       run.appendText(waitingText(step, run.services.clock(), call.labels, { for: 'child', child: id }))
-      run.wait(step, {
-        for: 'child',
-        child: id,
-        role: undefined,
-        shown: undefined,
-        shownText: undefined,
-        until: undefined,
-      })
+      run.wait(step, waitingFor('child', { child: id }))
     },
     (error) => endFailed(run, step, toMusterError(error), call.labels),
   )

@@ -1,7 +1,19 @@
 import type { Action } from '@muster/governance'
-import type { Decision, Effect, Json, Label, StepError, StepKind, StepStatus, Usage } from '@muster/protocol'
+import {
+  type Decision,
+  type Effect,
+  type Json,
+  type Label,
+  MusterError,
+  type StepError,
+  type StepKind,
+  type StepStatus,
+  type Usage,
+  WAIT_MS_MAX,
+} from '@muster/protocol'
 import type { Join, StepHandle } from '@muster/scheduler'
-import type { Retries, Tool } from '@muster/tools'
+import { type Callback, type CallbackOptions, LATER, type Retries, type Tool, type ToolContext } from '@muster/tools'
+import type { Services } from './services.ts'
 
 /** What a step is given when it is executed; a tool gets it as its context. */
 export class Call {
@@ -13,10 +25,13 @@ export class Call {
   readonly run: string
   readonly step: string
   readonly tenant: string
+  /** Set once a token was given out. */
+  later: Later = { until: undefined }
   readonly #state: StepState
+  readonly #services: Pick<Services, 'callbacks' | 'clock'>
 
   constructor(
-    run: { id: string; tenant: string },
+    run: { id: string; tenant: string; services: Pick<Services, 'callbacks' | 'clock'> },
     state: StepState,
     input: Json,
     prepared: unknown,
@@ -29,6 +44,7 @@ export class Call {
     this.step = state.spec.id
     this.tenant = run.tenant
     this.#state = state
+    this.#services = run.services
     // Made when it is asked for: most tools never do.
     state.abort = undefined
   }
@@ -42,11 +58,34 @@ export class Call {
     this.#state.abort ??= new AbortController()
     return this.#state.abort.signal
   }
+
+  /** Bound, since tools take it out of their context. */
+  get callback(): ToolContext['callback'] {
+    return (options) => this.#callback(options)
+  }
+
+  async #callback({ timeoutMs }: CallbackOptions = {}): Promise<Callback> {
+    const { callbacks, clock } = this.#services
+    if (!callbacks)
+      throw new MusterError('config.invalid', 'MUSTER_SECRET: callbacks need a secret that signs their tokens')
+    if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= WAIT_MS_MAX))
+      throw new MusterError('input.invalid', 'a callback takes a timeoutMs above 0 and of at most 100 years')
+    const until = timeoutMs === undefined ? undefined : clock() + Math.ceil(timeoutMs)
+    this.later = { until }
+    const { run, step, tenant } = this
+    const token = await callbacks.sign({ run, step, tenant }, until)
+    return { token, url: callbacks.url, later: LATER as never } // of any type, so that `run` may return it
+  }
 }
 
 /** What the outside may use to recognise a repeat: the same for every attempt. */
 export function idempotencyKey(run: string, step: StepState): string {
   return `${run}/${step.spec.id}`
+}
+
+/** A step that goes on outside: it ends when it is called back, or at a time, ms since the epoch. */
+export interface Later {
+  until: number | undefined
 }
 
 /** What executing gives, besides the output: what it adds to labels and what it cost. */
@@ -96,7 +135,9 @@ export interface Operation {
   request?: (input: Json) => string
   action:
     | {
-        execute: (call: Call) => Executed | Promise<Executed>
+        execute: (call: Call) => Executed | Later | Promise<Executed | Later>
+        /** Checks what it is called back with. Absent of a step that cannot go on outside. */
+        receive?: ((output: Json) => Executed) | undefined
         reconcile?: ((call: Call) => Promise<Executed | undefined>) | undefined
       }
     | { child: ChildSpec }
@@ -161,7 +202,7 @@ export class Outcome {
 }
 
 export interface Waiting {
-  for: 'approval' | 'child' | 'doubt' | 'signal' | 'timer'
+  for: 'approval' | 'callback' | 'child' | 'doubt' | 'signal' | 'timer'
   role: string | undefined
   child: string | undefined
   /** What an approver is shown: digest and JSON text. */
@@ -169,6 +210,11 @@ export interface Waiting {
   shownText: string | undefined
   /** When the wait ends by itself, ms since the epoch; undefined for never. */
   until: number | undefined
+}
+
+export function waitingFor(reason: Waiting['for'], rest: Partial<Omit<Waiting, 'for'>> = {}): Waiting {
+  const { role, child, shown, shownText, until } = rest
+  return { for: reason, role, child, shown, shownText, until }
 }
 
 /** A signal that came before any step waited for it. */
@@ -179,6 +225,9 @@ export interface Signal {
   text: string
   labels: readonly Label[]
 }
+
+/** What came from outside for a step by its token: the output as JSON text, or why it failed. */
+export type CalledBack = { text: string } | { error: StepError }
 
 /** What a person said of a step, and what they had been shown. */
 export interface Verdict {
@@ -207,6 +256,7 @@ export interface StepState {
   /** It was cancelled while the journal was replayed. */
   unwanted: boolean
   verdicts: readonly Verdict[]
+  calledBack: CalledBack | undefined
   /** An intent of an earlier activation has no outcome: it may or may not have taken effect. */
   inDoubt: boolean
   /** JSON text of the input in an earlier activation, where it was kept. */

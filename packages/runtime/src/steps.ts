@@ -2,7 +2,7 @@ import type { ModelReply, ModelRequest } from '@muster/models'
 import type { Json, Label } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
 import type { Agent, CodeOptions } from '@muster/sdk'
-import type { Tool } from '@muster/tools'
+import { LATER, type Text, type Tool } from '@muster/tools'
 import type { ActiveRun } from './active-run.ts'
 import type { Call, Operation, Outcome, StepSpec, StepState, Undo } from './step.ts'
 
@@ -36,9 +36,11 @@ function toolOperation(tool: Tool): Operation {
     policy: { action: 'tool:call', resource: { type: 'Tool', name: tool.name, effect: tool.effect } },
     action: {
       execute(call) {
+        const ended = (text: Text) => (text === LATER ? call.later : { text, labels })
         const text = tool.execute(call.prepared, call)
-        return typeof text === 'string' ? { text, labels } : text.then((text) => ({ text, labels }))
+        return text instanceof Promise ? text.then(ended) : ended(text)
       },
+      receive: (output) => ({ text: tool.receive(output), labels }),
       reconcile:
         reconcile &&
         (async (call) => {
@@ -105,8 +107,9 @@ export function codeStep(
       action: {
         execute: async (call) => {
           const output = await work(call)
-          return { text: JSON.stringify(output) ?? 'null' }
+          return output === LATER ? call.later : { text: JSON.stringify(output) ?? 'null' }
         },
+        receive: (output) => ({ text: JSON.stringify(output) }),
       },
     },
   }

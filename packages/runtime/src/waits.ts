@@ -1,7 +1,7 @@
 import { type EntryOf, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { waitingText } from './entry-text.ts'
-import type { Signal, StepState, Waiting, WaitSpec } from './step.ts'
+import { type Signal, type StepState, type WaitSpec, waitingFor } from './step.ts'
 import { endFailed, endOk } from './step-end.ts'
 
 /**
@@ -25,14 +25,6 @@ export function beginWait(
   const { timeoutMs } = step.spec
   const now = step.beganAt
   const until = spec.for === 'timer' ? spec.until(input, now) : timeoutMs === undefined ? undefined : now + timeoutMs
-  const waiting: Waiting = {
-    for: spec.for,
-    role: undefined,
-    child: undefined,
-    shown: undefined,
-    shownText: undefined,
-    until,
-  }
   if (spec.for === 'timer' && until !== undefined && until <= now) {
     endOk(run, step, NOTHING, labels)
   } else if (spec.for === 'signal' && mailbox(run, step.spec.operation.target).early.length > 0) {
@@ -46,10 +38,10 @@ export function beginWait(
     }
     const shown = shownText(step, input, labels)
     run.appendText(waitingText(step, now, labels, { for: 'approval', role: spec.role, until }), shown)
-    run.wait(step, { ...waiting, role: spec.role, shown: run.lastDigest, shownText: shown })
+    run.wait(step, waitingFor('approval', { role: spec.role, shown: run.lastDigest, shownText: shown, until }))
   } else {
     run.appendText(waitingText(step, now, labels, { for: spec.for, until }))
-    run.wait(step, waiting)
+    run.wait(step, waitingFor(spec.for, { until }))
     if (spec.for === 'signal') awaitSignal(run, step)
   }
 }
@@ -114,8 +106,14 @@ export function endWait(run: ActiveRun, step: StepState, now: number): void {
     return
   }
   const { id, operation } = step.spec
-  const what = waiting.for === 'signal' ? `signal "${operation.target}"` : `an answer by ${waiting.role}`
-  endFailed(run, step, new MusterError('step.timeout', `step "${id}" has waited for ${what} in vain`), [])
+  const { target } = operation
+  const what =
+    waiting.for === 'signal'
+      ? `signal "${target}"`
+      : waiting.for === 'callback'
+        ? 'its callback'
+        : `an answer by ${waiting.role}`
+  endFailed(run, step, new MusterError('step.timeout', `step "${id}" has waited for ${what} in vain`), [], true)
 }
 
 /** What an approver is shown, as JSON. */

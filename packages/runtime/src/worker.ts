@@ -8,6 +8,7 @@ import type { LimitsByName } from '@muster/protocol'
 import type { App } from '@muster/sdk'
 import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
+import type { CallbackTokens } from './callback-token.ts'
 import { Engine } from './engine.ts'
 import { pollSchedules } from './schedule-poll.ts'
 import type { Outcomes } from './services.ts'
@@ -41,6 +42,8 @@ export interface WorkerOptions {
   replication?: ReplicationOptions | undefined
   /** What tenants, definitions, tools and models let through at once and per minute, over all workers that are told the same. */
   limits?: LimitsByName | undefined
+  /** Signs the tokens of callbacks; without it no tool can ask for one. */
+  callbacks?: CallbackTokens | undefined
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -77,6 +80,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     policy,
     telemetry: options.telemetry ?? noTelemetry,
     log,
+    callbacks: options.callbacks,
     clock,
     random: Math.random,
     outcomes: options.outcomes ?? 'ahead',

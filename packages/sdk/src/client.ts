@@ -137,6 +137,13 @@ export interface Muster {
     approve(id: string, approval: { step: string; verdict: 'approve' | 'deny'; digest: string }): Promise<void>
   }
   schedules: SchedulesClient
+  /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
+  callbacks: {
+    /** The step ends with this output. */
+    complete(token: string, output: Json): Promise<void>
+    /** The step fails with `tool.failed`, and is not tried again. */
+    fail(token: string, message: string): Promise<void>
+  }
   /** Any path of the API; throws the server's problem as a MusterError. */
   request<T>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<T>
   /** The same, for an answer that is not one JSON value. */
@@ -317,10 +324,18 @@ export function createMuster(options: ClientOptions = {}): Muster {
     await patiently(() => request('POST', path, { payload, labels }, { 'idempotency-key': idempotencyKey }))
   }
 
+  async function callBack(token: string, told: { output: Json } | { error: { message: string } }): Promise<void> {
+    await patiently(() => request('POST', '/v1/callbacks', told, { authorization: `Bearer ${token}` }))
+  }
+
   return {
     request,
     open: (method, path) => open(method, path),
     schedules: schedulesClient(request),
+    callbacks: {
+      complete: (token, output) => callBack(token, { output }),
+      fail: (token, message) => callBack(token, { error: { message } }),
+    },
     runs: {
       of,
       async start(what, input, { idempotencyKey = crypto.randomUUID(), session, labels, priority } = {}) {

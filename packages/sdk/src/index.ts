@@ -1,6 +1,16 @@
 /** What developers import: `agent()`, `tool()`, `plan()`, `ref()`, and the typed client. */
 export { MusterError } from '@muster/protocol'
-export { type InputOf, type OutputOf, type Tool, type ToolContext, type ToolOptions, tool } from '@muster/tools'
+export {
+  type Callback,
+  type CallbackOptions,
+  type CallContext,
+  type InputOf,
+  type OutputOf,
+  type Tool,
+  type ToolContext,
+  type ToolOptions,
+  tool,
+} from '@muster/tools'
 export { type Agent, type AgentOptions, agent, type LimitOptions, wireName } from './agent.ts'
 export { type App, collect } from './app.ts'
 export {

@@ -13,7 +13,7 @@ import {
   planSignals,
   type Waiting,
 } from '@muster/protocol'
-import { type InputOf, type OutputOf, type Tool, toJsonSchema, zodIssues } from '@muster/tools'
+import { type InputOf, type OutputOf, type Tool, type ToolContext, toJsonSchema, zodIssues } from '@muster/tools'
 import type { z } from 'zod'
 import type { Agent } from './agent.ts'
 import { checkName, type LimitOptions, parseLimits } from './agent.ts'
@@ -45,6 +45,8 @@ export interface CodeContext {
   idempotencyKey: string
   /** Aborts on cancel, on timeout and when the worker has lost the run. */
   signal: AbortSignal
+  /** For a step that goes on outside; see `ToolContext.callback`. */
+  callback: ToolContext['callback']
 }
 
 export interface CodeOptions {

@@ -1,10 +1,15 @@
 /** Tools: what an agent or plan may do to the outside, with schemas and effects. */
 export {
   type Backoff,
+  type Callback,
+  type CallbackOptions,
+  type CallContext,
   checked,
   type InputOf,
+  LATER,
   type OutputOf,
   type Retries,
+  type Text,
   type Tool,
   type ToolContext,
   type ToolOptions,

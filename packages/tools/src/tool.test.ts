@@ -14,6 +14,7 @@ import {
 } from './tool.ts'
 
 const context: ToolContext = {
+  callback: () => Promise.reject(new Error('not here')),
   signal: new AbortController().signal,
   idempotencyKey: 'k',
   run: 'r',

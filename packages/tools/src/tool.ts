@@ -14,8 +14,8 @@ import {
 } from '@muster/protocol'
 import { z } from 'zod'
 
-/** What a tool is told of the call besides its input. */
-export interface ToolContext {
+/** What is known of a call besides its input. */
+export interface CallContext {
   /** Aborts on cancel, on timeout and when the worker has lost the run. */
   signal: AbortSignal
   /** The same for every attempt of the step: what the outside may use to recognise a repeat. */
@@ -24,6 +24,34 @@ export interface ToolContext {
   step: string
   tenant: string
 }
+
+/** What a tool is told of the call that it runs. */
+export interface ToolContext extends CallContext {
+  /**
+   * For a step that goes on outside when `run` is over: gives a token by which the outside ends it. `run` returns
+   * `later` in place of an output.
+   *
+   * @throws MusterError `config.invalid` where the worker has no secret to sign it
+   */
+  callback: (options?: CallbackOptions) => Promise<Callback>
+}
+
+export interface CallbackOptions {
+  /** Milliseconds after which the step fails with `step.timeout`; without it, it waits as long as it takes. */
+  timeoutMs?: number
+}
+
+/** By what the outside ends a step: `POST <url>` with `Authorization: Bearer <token>` and `{"output": …}` or `{"error": …}`. */
+export interface Callback {
+  token: string
+  /** Where to; undefined where the deployment does not say how the outside reaches it. */
+  url: string | undefined
+  /** What `run` is to return. Its type fits any output. */
+  later: never
+}
+
+/** The value of `Callback.later`. */
+export const LATER = Symbol('later')
 
 /** How attempts that fail in one way are repeated: after a random time below `baseMs * 2 ** (attempt - 1)`, at most `capMs`. */
 export interface Backoff {
@@ -59,9 +87,9 @@ export interface ToolOptions<Name extends string, Input extends z.ZodType, Outpu
   retries?: Retries
   run: (input: z.output<Input>, context: ToolContext) => Promise<z.input<Output>> | z.input<Output>
   /** For effect `once` after a crash: finds out whether it happened, by its idempotency key. */
-  reconcile?: (context: ToolContext) => Promise<z.input<Output> | undefined>
+  reconcile?: (context: CallContext) => Promise<z.input<Output> | undefined>
   /** Takes back what a call did, by its input and its output, when a plan with `rollback` fails. It may be repeated under its idempotency key. */
-  undo?: (input: z.output<Input>, output: z.output<Output>, context: ToolContext) => Promise<void> | void
+  undo?: (input: z.output<Input>, output: z.output<Output>, context: CallContext) => Promise<void> | void
 }
 
 export interface Tool<
@@ -85,14 +113,19 @@ export interface Tool<
   /** Checks an input against the schema and gives what `execute` takes; throws `input.invalid`. */
   prepare: (input: Json) => unknown
   /** Runs the tool on what `prepare` gave; gives its output, checked, as JSON text. At once where the tool does. */
-  execute: (prepared: unknown, context: ToolContext) => string | Promise<string>
+  execute: (prepared: unknown, context: ToolContext) => Text | Promise<Text>
+  /** Checks what a step that went on outside is called back with; gives it as JSON text; throws `output.invalid`. */
+  receive: (output: Json) => string
   /** Both, for who has a tool and wants to try it. */
-  call(input: Json, context: ToolContext): Promise<Json>
+  call(input: Json, context: CallContext & Partial<ToolContext>): Promise<Json>
   /** Asks the outside whether a call under this key happened; undefined when it did not. Absent when the tool cannot tell. */
-  reconcile: ((context: ToolContext) => Promise<Json | undefined>) | undefined
+  reconcile: ((context: CallContext) => Promise<Json | undefined>) | undefined
   /** Takes back a call: by what `prepare` gave, and its output. Absent when it cannot be taken back. */
-  undo: ((prepared: unknown, output: Json, context: ToolContext) => Promise<void>) | undefined
+  undo: ((prepared: unknown, output: Json, context: CallContext) => Promise<void>) | undefined
 }
+
+/** An output as JSON text, or `LATER`. */
+export type Text = string | typeof LATER
 
 export type InputOf<T> = T extends { input: infer I extends z.ZodType } ? z.input<I> : never
 export type OutputOf<T> = T extends { output: infer O extends z.ZodType } ? z.output<O> : never
@@ -141,14 +174,15 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
   const inputOf = `the input of ${options.name}`
   const outputOf = `the output of ${options.name}`
   const output = (value: unknown) => checkedText(options.output, value, 'output.invalid', outputOf)
+  const textOf = (value: unknown): Text => (value === LATER ? LATER : output(value))
   // A copy, since the tool may change it; as the schema gives it, so that a date made of a string arrives as a date.
   const prepare = (input: Json) => parsed(options.input, copyJson(input), 'input.invalid', inputOf)
   const execute = (prepared: unknown, context: ToolContext) => {
     const value = options.run(prepared as z.output<Input>, context) // what `prepare` gave
     // Whatever `await` would wait for.
     return typeof (value as { then?: unknown } | null)?.then === 'function'
-      ? Promise.resolve(value).then(output)
-      : output(value)
+      ? Promise.resolve(value).then(textOf)
+      : textOf(value)
   }
   return {
     ...describe,
@@ -165,8 +199,11 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     },
     prepare,
     execute,
+    receive: output,
     async call(input, context) {
-      return JSON.parse(await execute(prepare(input), context))
+      const text = await execute(prepare(input), { callback: notHere, ...context })
+      if (text === LATER) throw new MusterError('tool.failed', `${options.name} ends when it is called back`)
+      return JSON.parse(text)
     },
     undo:
       undo &&
@@ -181,6 +218,10 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
         return value === undefined ? undefined : JSON.parse(output(value))
       }),
   }
+}
+
+async function notHere(): Promise<never> {
+  throw new MusterError('tool.failed', 'a callback needs a run')
 }
 
 function problemOf({ baseMs = 1, capMs = 1, attempts = 1 }: Backoff): string | undefined {
