@@ -35,7 +35,7 @@ export function checkBudget(limits: Limits, spent: Spent, now: number, reserveUs
 /** The stricter of two limits, each by each. */
 export function tightest(a: Limits, b: Limits): Limits {
   const limits: Limits = { ...a }
-  for (const key of ['usd', 'steps', 'tokens', 'wallTimeMs'] as const) {
+  for (const key of ['usd', 'steps', 'tokens', 'wallTimeMs', 'children', 'depth'] as const) {
     const value = b[key]
     if (value !== undefined) limits[key] = Math.min(limits[key] ?? value, value)
   }

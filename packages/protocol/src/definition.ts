@@ -29,12 +29,20 @@ export const limits = z.object({
   /** Money in US dollars that the run's model calls may cost. */
   usd: z.number().positive().optional(),
   /** Steps that a run may take. */
-  steps: z.number().int().positive().max(100_000).optional(),
+  steps: z.number().int().positive().max(10_000_000).optional(),
   /** Input and output tokens together. */
   tokens: z.number().int().positive().optional(),
   /** Milliseconds from the run's first activation. */
   wallTimeMs: z.number().int().positive().optional(),
+  /** Child runs that it may start; `CHILDREN_MAX` unless given. */
+  children: z.number().int().nonnegative().max(100_000).optional(),
+  /** Levels of child runs below it; `DEPTH_MAX` unless given. A child has one less than who started it. */
+  depth: z.number().int().nonnegative().max(64).optional(),
 })
+/** Child runs of one run, where its limits do not say. */
+export const CHILDREN_MAX = 10_000
+/** Levels of child runs below a run, where its limits do not say. */
+export const DEPTH_MAX = 8
 export type Limits = z.infer<typeof limits>
 
 export const toolManifest = z.object({
@@ -62,6 +70,9 @@ export const agentManifest = z.object({
   hash: z.string(),
   model: z.string(),
   tools: z.array(name),
+  /** Agents that it may ask, and those that it may hand its run to. */
+  agents: z.array(name).optional(),
+  handoffs: z.array(name).optional(),
   input: jsonSchema,
   output: jsonSchema,
   inputLabels: z.array(label),

@@ -86,8 +86,8 @@ export const entry = z.discriminatedUnion('type', [
     tenant: z.string(),
     definition: z.object({ kind: z.enum(['agent', 'plan']), name: z.string(), version: z.string(), hash: z.string() }),
     by: actor,
-    /** Who waits for this run, and whether only for its end or also for the moment it waits for a person. */
-    parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked']) }).optional(),
+    /** Who started this run, and until when it waits: for its end, for that or a person, or not at all. */
+    parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked', 'started']) }).optional(),
     session: z.string().optional(),
     /** The run that it was begun from: cut after an entry, which has this hash; `step` is done anew. */
     origin: z

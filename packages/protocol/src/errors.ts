@@ -55,6 +55,8 @@ export const errorCatalog = {
   ],
   'run.cancelled': [409, 'The run was cancelled', 'Start a new run.'],
   'run.deadline': [408, 'The run exceeded its wall time', 'Raise limits.wallTime or split the work.'],
+  'child.too_many': [422, 'Too many child runs', 'Raise limits.children, or let children start others.'],
+  'child.too_deep': [422, 'Child runs are nested too deep', 'Raise limits.depth, or ask fewer agents through others.'],
   'definition.not_found': [404, 'No such agent or plan', 'Start a worker whose app exports it, or check the name.'],
   'definition.invalid': [400, 'Invalid definition', 'Correct the definition named in the message.'],
   'definition.absent': [

@@ -76,7 +76,7 @@ export const run = z.object({
   name: z.string(),
   version: z.string(),
   session: z.string().optional(),
-  parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked']) }).optional(),
+  parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked', 'started']) }).optional(),
   /** The run that it was begun from. */
   origin: z.object({ run: z.string(), seq: z.number(), hash: z.string(), step: z.string().optional() }).optional(),
   by: actor,

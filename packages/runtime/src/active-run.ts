@@ -2,6 +2,8 @@ import { checkBudget, joinLabels, tightest } from '@muster/governance'
 import { type Hold, type LostReason, type Message, RunWriter } from '@muster/journal'
 import {
   type Actor,
+  CHILDREN_MAX,
+  DEPTH_MAX,
   type Decision,
   type EntryOf,
   type EntryVersion,
@@ -77,6 +79,8 @@ export class ActiveRun {
   input: Json = null
   /** A plan that came with the run. */
   plan: Json | undefined
+  /** The conversation that it goes on with, where it was handed one. */
+  history: readonly Json[] = []
   /** Salt of digests of requests that are not kept. */
   salt = ''
   startedAt: number
@@ -96,6 +100,8 @@ export class ActiveRun {
   /** False while the journal is replayed: steps are taken up and not yet scheduled. */
   #live = false
   #waiting = 0
+  /** Child runs that it has started. */
+  #children = 0
   /** Steps whose outcome is there and waits to be durable before it is handed on. */
   #undelivered = 0
   #parkScheduled = false
@@ -128,11 +134,22 @@ export class ActiveRun {
     return this.created.limits
   }
 
-  /** What is left of the run's money and time, for a child run. */
-  limitsLeft(of: Limits): Limits {
-    const { usd, wallTimeMs } = this.limits
+  /**
+   * One child run more, which gets what is left of the run's money, tokens, time and depth.
+   *
+   * @throws MusterError `child.too_many` or `child.too_deep`
+   */
+  limitsOfChild(of: Limits): Limits {
+    const { usd, tokens, wallTimeMs, children = CHILDREN_MAX, depth = DEPTH_MAX } = this.limits
+    if (depth < 1) throw new MusterError('child.too_deep', 'a run on this level may start no child run')
+    if (this.#children >= children)
+      throw new MusterError('child.too_many', `the run has started its ${children} child runs`)
+    this.#children++
+    const { costUsd, inputTokens, outputTokens } = this.totals
     return tightest(of, {
-      ...(usd === undefined ? {} : { usd: Math.max(usd - this.totals.costUsd, 1e-6) }),
+      depth: depth - 1,
+      ...(tokens === undefined ? {} : { tokens: Math.max(tokens - inputTokens - outputTokens, 1) }),
+      ...(usd === undefined ? {} : { usd: Math.max(usd - costUsd, 1e-6) }),
       ...(wallTimeMs === undefined
         ? {}
         : { wallTimeMs: Math.max(wallTimeMs - (this.services.clock() - this.startedAt), 1) }),
@@ -150,6 +167,8 @@ export class ActiveRun {
     if (this.over) return
     this.input = recorded.input
     this.plan = recorded.plan
+    this.history = recorded.history ?? []
+    for (const { kind, attempt } of recorded.steps.values()) if (kind === 'agent' && attempt > 0) this.#children++
     this.salt = recorded.salt
     // Waiting for a person or a child is not the run's own time: its clock stands while it is parked.
     this.startedAt =
@@ -560,7 +579,7 @@ export class ActiveRun {
       op: 'end',
       status,
       summary: { costUsd, steps, endedAt: clock(), ...(error ? { error } : {}) },
-      parent: parent && this.#notice(parent),
+      parent: parent && parent.until !== 'started' ? this.#notice(parent) : undefined,
     })
     this.services.telemetry.run(this, status, error)
     this.whenDurable(seq, () => this.#stop('ended'))

@@ -2,11 +2,11 @@ import { joinLabels } from '@muster/governance'
 import type { Memory, Turn } from '@muster/memory'
 import { type ModelMessage, type ModelRequest, type ToolCall, withReferences } from '@muster/models'
 import { type Json, type Label, MusterError, parseReference, referenceOf } from '@muster/protocol'
-import { type Agent, wireName } from '@muster/sdk'
+import { type Agent, askName, handoffName, wireName } from '@muster/sdk'
 import { checked, type Tool } from '@muster/tools'
 import type { ActiveRun, Driver } from './active-run.ts'
 import type { StepState } from './step.ts'
-import { factStep, memoryStep, modelStep, type Place, toolStep } from './steps.ts'
+import { agentStep, factStep, memoryStep, modelStep, type Place, toolStep } from './steps.ts'
 import { signalStep } from './wait-steps.ts'
 
 const REFERENCES = `
@@ -27,6 +27,8 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   const { memory } = run.services
   const { session } = agent.manifest.memory.session ? run.created : { session: undefined }
   const byWireName = new Map<string, Tool>(agent.tools.map((tool) => [wireName(tool.name), tool]))
+  const asked = new Map(agent.agents.map((other) => [askName(other.name), other]))
+  const takers = new Map(agent.handoffs.map((other) => [handoffName(other.name), other]))
   const messages: ModelMessage[] = []
   /** Where this run's own part of the conversation begins. */
   let ownFrom = 0
@@ -40,6 +42,8 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   /** Calls of this turn in the order in which the model made them: the step, or the result where no step was needed. */
   let calls: { call: ToolCall; step: StepState | undefined; result: Json | undefined }[] = []
   let openCalls = 0
+  /** The step in which another agent goes on in place of this one. */
+  let handoff: StepState | undefined
   let answer: Json = null
 
   const wantsText = agent.manifest.output.type === 'string'
@@ -50,6 +54,8 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
       parameters: withReferences(tool.manifest.input),
     })),
     ...factTools(agent),
+    ...[...asked].map(([name, other]) => agentTool(name, `Asks ${other.name}. ${other.description}`, other)),
+    ...[...takers].map(([name, other]) => agentTool(name, `Hands over to ${other.name}. ${other.description}`, other)),
   ]
 
   function request(): ModelRequest {
@@ -129,6 +135,14 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     const id = `${turn}.${tool?.name ?? call.name.replace('_', '.')}${count === 1 ? '' : `.${count}`}`
     const place: Place = { id, input, labels: seen }
     if (tool) return run.step(toolStep(tool, place))
+    const other = asked.get(call.name)
+    if (other) return run.step(agentStep(other, 'ended', { ...place, input: agentInput(other, input) }))
+    const taker = takers.get(call.name)
+    if (taker) {
+      if (handoff) throw new MusterError('input.invalid', 'the run is handed to one agent only')
+      handoff = run.step(agentStep(taker, 'ended', { ...place, input: agentInput(taker, input) }, handedOver()))
+      return handoff
+    }
     if (call.name === 'memory_find' && agent.manifest.memory.facts.length > 0)
       return run.step(factStep(run, agent, 'find', place))
     if (call.name === 'memory_save' && agent.manifest.memory.facts.length > 0)
@@ -156,6 +170,17 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     return input
   }
 
+  /** The conversation as another agent is to read it: without instructions, and without names of steps that it has not. */
+  function handedOver(): Json[] {
+    const turns = messages.slice(1).map((message) => {
+      if (message.role !== 'tool') return message
+      const { ref: _, ...content } = JSON.parse(message.content)
+      return { ...message, content: JSON.stringify(content) }
+    })
+    // The turn that hands over has no results.
+    return turns.slice(0, -1) as unknown as Json[] // plain JSON by construction
+  }
+
   function callEnded(): void {
     if (--openCalls > 0) return
     for (const { call, step, result } of calls) {
@@ -169,7 +194,15 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
       messages.push({ role: 'tool', callId: call.id, content: JSON.stringify(content) })
       seen = joinLabels(seen, outcome?.labels ?? [])
     }
-    goOn()
+    const taken = handoff?.outcome
+    handoff = undefined
+    if (taken?.status !== 'ok') {
+      goOn()
+      return
+    }
+    answer = checked(agent.output, taken.output, 'output.invalid', `the answer of ${agent.name}`)
+    messages.push({ role: 'assistant', content: wantsText ? String(answer) : JSON.stringify(answer) })
+    end()
   }
 
   function takeAnswer(text: string): void {
@@ -189,7 +222,11 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     }
     // A message that came before the end is answered as well.
     if (run.hasSignal(MESSAGE, messageId())) goOn()
-    else if (session === undefined) run.finish(answer, seen)
+    else end()
+  }
+
+  function end(): void {
+    if (session === undefined) run.finish(answer, seen)
     else {
       const own = messages.slice(ownFrom) as unknown as Json[] // plain JSON by construction
       run.step(
@@ -211,7 +248,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     rollback: false,
     start() {
       checked(agent.input, run.input, 'input.invalid', `the input of ${agent.name}`)
-      if (session === undefined) begin([])
+      if (session === undefined) begin(run.history)
       else {
         run.step(
           memoryStep(
@@ -245,11 +282,11 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
           const { version, messages } = outcome.output as { version: number; messages: Json[] } // see above
           sessionVersion = version
           seen = joinLabels(seen, outcome.labels)
-          begin(messages)
+          begin([...messages, ...run.history])
         } else run.finish(answer, seen)
       } else {
-        // Money and time are the run's: no model can talk its way around them.
-        const { error } = outcome ?? {}
+        // Money and time are the run's: no model can talk its way around them. A child's own are not.
+        const error = kind === 'agent' ? undefined : outcome?.error
         if (error?.code === 'budget.exceeded' || error?.code === 'run.deadline') run.fail(error)
         else callEnded()
       }
@@ -275,6 +312,20 @@ async function appendTurn(
       at = now.version
     }
   }
+}
+
+/** Another agent as a model sees it: what that takes; a plain value is put into an object, since arguments are one. */
+function agentTool(name: string, description: string, { manifest }: Agent): NonNullable<ModelRequest['tools']>[number] {
+  const parameters =
+    manifest.input.type === 'object'
+      ? manifest.input
+      : { type: 'object', properties: { input: manifest.input }, required: ['input'], additionalProperties: false }
+  return { name, description: description.trim(), parameters: withReferences(parameters) }
+}
+
+function agentInput({ manifest }: Agent, input: Json): Json {
+  if (manifest.input.type === 'object') return input
+  return (input as { input?: Json }).input ?? null // an object: see parseArguments
 }
 
 /** What a model sees of the agent's fact memory. */

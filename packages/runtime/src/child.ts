@@ -9,6 +9,7 @@ import {
   MusterError,
   type Run,
   RunView,
+  type Usage,
 } from '@muster/protocol'
 import { toEvents, withBlobs } from './content.ts'
 import type { Services } from './services.ts'
@@ -41,7 +42,7 @@ export async function startChild(
       labels: [...joinLabels(call.labels, manifest.inputLabels)],
       limits,
     },
-    { input: call.input },
+    { input: call.input, ...(spec.history ? { history: [...spec.history] } : {}) },
     { offload: services.memory.blobs.put },
   )
   return id
@@ -55,6 +56,7 @@ export interface ChildReport {
   error: { code: string; message: string } | undefined
   waiting: { step: string; for: string; target: string; role?: string }[]
   costUsd: number
+  usage: Usage
   labels: readonly Label[]
 }
 
@@ -85,6 +87,7 @@ export async function readChild(services: Services, tenant: string, id: string):
       ...(role === undefined ? {} : { role }),
     })),
     costUsd: run.costUsd,
+    usage: run.usage,
     labels: isEnded(run.status) ? run.labels : labels,
   }
 }

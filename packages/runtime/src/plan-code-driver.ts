@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { joinLabels } from '@muster/governance'
 import { type ErrorCode, errorCatalog, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
-import { markOutput, type Plan, type Settled, type Step, type WaitOptions } from '@muster/sdk'
+import { type CodeOptions, markOutput, type Plan, type Settled, type Step, type WaitOptions } from '@muster/sdk'
 import { checked } from '@muster/tools'
 import type { ActiveRun, Driver } from './active-run.ts'
 import { guarded, unguarded } from './plan-guard.ts'
@@ -122,13 +122,15 @@ export function planCodeDriver(
     agent: ((
       agent: Parameters<Step['agent']>[0],
       input: unknown,
-      options?: { name?: string; until?: 'ended' | 'parked' },
+      options?: { name?: string; until?: 'ended' | 'parked' | 'started' },
     ) =>
       take(options?.name ?? agent.name, input, (place) =>
         agentStep(agent, options?.until ?? 'ended', place),
       )) as Step['agent'],
     run: (name, work, options = {}) =>
-      take(name, null, (place) => codeStep(name, plan.name, (call) => work(call), options, place)) as never,
+      take(name, null, (place) =>
+        codeStep(name, plan.name, (call) => work(call), options as CodeOptions<never>, place),
+      ) as never,
     sleep: (until, options) =>
       take(options?.name ?? 'sleep', timerInput(until), (place) => timerStep(place)).then(() => undefined),
     signal: (name: string, options: WaitOptions = {}) => {

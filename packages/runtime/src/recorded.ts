@@ -27,6 +27,8 @@ export interface RecordedStep {
 export interface Recorded {
   input: Json
   plan: Json | undefined
+  /** The conversation that the run goes on with, where it was handed one. */
+  history: readonly Json[] | undefined
   /** Salt of digests of requests that are not kept. */
   salt: string
   steps: Map<string, RecordedStep>
@@ -71,6 +73,7 @@ class Reader {
   readonly #recorded: Recorded = {
     input: null,
     plan: undefined,
+    history: undefined,
     salt: '',
     steps: new Map(),
     order: [],
@@ -130,6 +133,7 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       const content = text === undefined ? {} : JSON.parse(text)
       to.input = content.input ?? null
       to.plan = content.plan
+      to.history = content.history
       to.salt = hash('sha256', salted ?? '', 'hex')
       break
     }

@@ -66,6 +66,25 @@ const app = collect({
   }),
 })
 
+const ownCode = collect({
+  notes: plan({
+    name: 'notes',
+    version: '1',
+    input: z.object({}),
+    rollback: true,
+    run: async (step) => {
+      for (const text of ['first', 'second']) {
+        await step.run('note', () => ({ text }), {
+          undo: (note, { idempotencyKey }) => {
+            undone.push(`${note.text} ${idempotencyKey.split('/')[1]}`)
+          },
+        })
+      }
+      await step.tool(breaks, {})
+    },
+  }),
+})
+
 const statuses = (all: readonly Entry[]) =>
   all
     .filter((entry): entry is EntryOf<'step.ended'> => entry.type === 'step.ended' && !entry.retry)
@@ -88,6 +107,14 @@ describe('a plan that rolls back', () => {
       const ends = statuses(all)
       expect(ends.slice(0, 4).sort()).toEqual(['book ok', 'book.2 ok', 'book.3 ok', 'breaks failed'])
       expect(ends.slice(4)).toEqual(['undo(book.3) ok', 'undo(book.2) ok', 'undo(book) ok'])
+    }))
+
+  it('undoes steps of its own code by their results', () =>
+    withWorker(ownCode, {}, async (journal, start) => {
+      reset()
+      const all = await entries(journal, await start('notes'))
+      expect(all.at(-1)).toMatchObject({ status: 'failed' })
+      expect(undone).toEqual(['second undo(note.2)', 'first undo(note)'])
     }))
 
   it('tells what could not be undone, and undoes the rest', () =>

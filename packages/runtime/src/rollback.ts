@@ -71,12 +71,13 @@ export class Rollback {
   }
 
   #undo(step: StepState): StepState | undefined {
-    const { undo } = step.spec.operation
+    const { operation } = step.spec
+    const { undo } = operation
     if (!undo || !step.outcome) return undefined
     this.#undoing = true
     const { input, labels } = resolveInput(this.#run, step)
     const place = { id: undoId(step.spec.id), input, labels: joinLabels(labels, step.outcome.labels) }
-    return this.#run.step(undoStep(undo, step.outcome, place), step.spec.id)
+    return this.#run.step(undoStep(operation, undo, step.outcome, place), step.spec.id)
   }
 }
 

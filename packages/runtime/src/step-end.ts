@@ -103,15 +103,17 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
     text: JSON.stringify(until === 'parked' ? childResult(report) : report.output),
     labels,
     costUsd: report.costUsd,
+    usage: report.usage,
   }
   if (until === 'parked' || report.status === 'succeeded') {
     endOk(run, step, executed, [])
     return
   }
-  addUsage(run, undefined, report.costUsd)
+  const { usage, costUsd } = report
+  addUsage(run, usage, costUsd)
   const error = report.error ?? { code: 'internal', message: `child run ${report.run} is ${report.status}` }
   run.totals.steps++
-  run.appendText(endedText(step, run.services.clock(), labels, 'failed', { costUsd: report.costUsd, error }))
+  run.appendText(endedText(step, run.services.clock(), labels, 'failed', { usage, costUsd, error }))
   step.intended = false
   run.settle(step, new Outcome('failed', 'null', labels, error))
 }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { joinLabels } from '@muster/governance'
-import { type Decision, holds, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
+import { type Decision, holds, type Json, type Label, type Limits, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { awaitCallback, takeCallback } from './callback.ts'
 import { startChild } from './child.ts'
@@ -263,10 +263,21 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
 
 function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: Call): void {
   const agent = run.services.app.agents.get(child.agent)
-  startChild(run.services, run.created.by, child, call, run.limitsLeft(agent?.manifest.limits ?? {})).then(
+  let limits: Limits
+  try {
+    limits = run.limitsOfChild(agent?.manifest.limits ?? {})
+  } catch (error) {
+    endFailed(run, step, toMusterError(error), call.labels, true)
+    return
+  }
+  startChild(run.services, run.created.by, child, call, limits).then(
     (id) => {
       // A quick child may have told of its end before this.
       if (run.over || step.outcome) return
+      if (child.until === 'started') {
+        endOk(run, step, { text: JSON.stringify({ run: id }) }, call.labels)
+        return
+      }
       run.appendText(waitingText(step, run.services.clock(), call.labels, { for: 'child', child: id }))
       run.wait(step, waitingFor('child', { child: id }))
     },

@@ -12,7 +12,7 @@ import {
   WAIT_MS_MAX,
 } from '@muster/protocol'
 import type { Join, StepHandle } from '@muster/scheduler'
-import { type Callback, type CallbackOptions, LATER, type Retries, type Tool, type ToolContext } from '@muster/tools'
+import { type Callback, type CallbackOptions, LATER, type Retries, type ToolContext } from '@muster/tools'
 import type { Services } from './services.ts'
 
 /** What a step is given when it is executed; a tool gets it as its context. */
@@ -102,7 +102,9 @@ export interface Executed {
 /** A child run to start instead of executing here. */
 export interface ChildSpec {
   agent: string
-  until: 'ended' | 'parked'
+  until: 'ended' | 'parked' | 'started'
+  /** The conversation that the child goes on with, where the run is handed to it. */
+  history?: readonly Json[] | undefined
 }
 
 /** What a step does, wherever it stands: made once per tool, and shared by all steps that call it. */
@@ -152,12 +154,8 @@ export type WaitSpec =
   | { for: 'signal'; take?: ((payload: Json) => Json) | undefined }
   | { for: 'approval'; role: string }
 
-/** How a step is undone. */
-export interface Undo {
-  tool: Tool
-  /** Takes what the step took and gave. */
-  execute: (prepared: unknown, output: Json, call: Call) => Promise<void>
-}
+/** Undoes a step: takes what it took and gave. */
+export type Undo = (prepared: unknown, output: Json, call: Call) => Promise<void>
 
 /** One step as a driver adds it to the graph. */
 export interface StepSpec {

@@ -4,7 +4,7 @@ import { MusterError } from '@muster/protocol'
 import type { Agent, CodeOptions } from '@muster/sdk'
 import { LATER, type Text, type Tool } from '@muster/tools'
 import type { ActiveRun } from './active-run.ts'
-import type { Call, Operation, Outcome, StepSpec, StepState, Undo } from './step.ts'
+import type { Call, ChildSpec, Operation, Outcome, StepSpec, StepState, Undo } from './step.ts'
 
 /** Where a step stands in the graph: its name, its input, and what else it waits for. */
 export interface Place {
@@ -32,7 +32,7 @@ function toolOperation(tool: Tool): Operation {
     declassifies: tool.declassifies,
     keepInput: true,
     prepare: tool.prepare,
-    undo: undo && { tool, execute: undo },
+    undo,
     policy: { action: 'tool:call', resource: { type: 'Tool', name: tool.name, effect: tool.effect } },
     action: {
       execute(call) {
@@ -58,23 +58,21 @@ export function toolStep(tool: Tool, { id, input, labels, after }: Place): StepS
   return { id, operation: toolOperation(tool), input, labels, after }
 }
 
-/** Undoes what a call of a tool did: asked of the policy as that call was, on the same input. */
-export function undoStep({ tool, execute }: Undo, outcome: Outcome, place: Place): StepSpec {
-  const { name, effect, attempts, timeoutMs } = tool
+/** Undoes what a step did: asked of the policy as that step was, on the same input. */
+export function undoStep(operation: Operation, undo: Undo, outcome: Outcome, place: Place): StepSpec {
   return {
     ...place,
     operation: {
-      kind: 'tool',
-      target: name,
+      ...operation,
       effect: 'write',
-      attempts: Math.max(attempts, UNDO_ATTEMPTS),
-      timeoutMs,
-      keepInput: true,
-      prepare: tool.prepare,
-      policy: { action: 'tool:call', resource: { type: 'Tool', name, effect } },
+      attempts: Math.max(operation.attempts, UNDO_ATTEMPTS),
+      retries: undefined,
+      deadlineMs: undefined,
+      declassifies: [],
+      undo: undefined,
       action: {
         execute: async (call) => {
-          await execute(call.prepared, outcome.output, call)
+          await undo(call.prepared, outcome.output, call)
           return { text: 'null' }
         },
       },
@@ -91,7 +89,7 @@ export function codeStep(
   name: string,
   plan: string,
   work: (call: Call) => unknown,
-  { effect = 'write', attempts = CODE_ATTEMPTS, timeoutMs = CODE_TIMEOUT_MS }: CodeOptions,
+  { effect = 'write', attempts = CODE_ATTEMPTS, timeoutMs = CODE_TIMEOUT_MS, undo }: CodeOptions<never>,
   place: Place,
 ): StepSpec {
   return {
@@ -103,6 +101,8 @@ export function codeStep(
       attempts,
       timeoutMs,
       keepInput: false,
+      // What the function gave, as JSON.
+      undo: undo && (async (_, output, call) => undo(output as never, call)),
       policy: { action: 'code:run', resource: { type: 'Code', name: `${plan}/${name}`, effect } },
       action: {
         execute: async (call) => {
@@ -151,8 +151,8 @@ export function modelStep(
   return { ...place, operation }
 }
 
-/** Runs an agent as a child run, with a journal of its own. */
-export function agentStep(agent: Agent, until: 'ended' | 'parked', place: Place): StepSpec {
+/** Runs an agent as a child run, with a journal of its own; `history`: the conversation that it goes on with. */
+export function agentStep(agent: Agent, until: ChildSpec['until'], place: Place, history?: readonly Json[]): StepSpec {
   const { name, version } = agent
   const operation: Operation = {
     kind: 'agent',
@@ -162,7 +162,7 @@ export function agentStep(agent: Agent, until: 'ended' | 'parked', place: Place)
     timeoutMs: Number.MAX_SAFE_INTEGER,
     keepInput: true,
     policy: { action: 'agent:delegate', resource: { type: 'Agent', name } },
-    action: { child: { agent: `${name}@${version}`, until } },
+    action: { child: { agent: `${name}@${version}`, until, history } },
   }
   return { ...place, operation }
 }

@@ -18,6 +18,10 @@ export interface LimitOptions {
   steps?: number
   tokens?: number
   wallTime?: StringValue
+  /** Child runs that it may start; 10,000 unless given. */
+  children?: number
+  /** Levels of child runs below it; 8 unless given. */
+  depth?: number
 }
 
 export interface AgentOptions<Name extends string, Input extends z.ZodType, Output extends z.ZodType> {
@@ -27,6 +31,12 @@ export interface AgentOptions<Name extends string, Input extends z.ZodType, Outp
   model: string
   instructions: string
   tools?: readonly Tool[]
+  /** What it is for, as other agents are told that may ask it. */
+  description?: string
+  /** Agents that it may ask: each runs as a child run on what the model writes, and its answer comes back. */
+  agents?: readonly Agent[]
+  /** Agents that it may hand its run to: one goes on with the conversation, and its answer is the run's. */
+  handoffs?: readonly Agent[]
   /** `session`: turns of the same session are remembered; `facts`: kinds of facts that it may find and save. */
   memory?: { session?: boolean; facts?: readonly string[] }
   limits?: LimitOptions
@@ -50,7 +60,10 @@ export interface Agent<
   readonly version: string
   readonly model: string
   readonly instructions: string
+  readonly description: string
   readonly tools: readonly Tool[]
+  readonly agents: readonly Agent[]
+  readonly handoffs: readonly Agent[]
   readonly input: Input
   readonly output: Output
   readonly manifest: AgentManifest
@@ -68,15 +81,22 @@ export function agent<
 >(options: AgentOptions<Name, Input, Output>): Agent<Name, Input, Output> {
   checkName('agent', options.name, options.version)
   const tools = options.tools ?? []
+  const agents = options.agents ?? []
+  const handoffs = options.handoffs ?? []
   const wire = new Map<string, string>()
-  for (const { name } of tools) {
-    const other = wire.get(wireName(name))
+  const wired: [wire: string, name: string][] = [
+    ...tools.map(({ name }): [string, string] => [wireName(name), name]),
+    ...agents.map(({ name }): [string, string] => [askName(name), name]),
+    ...handoffs.map(({ name }): [string, string] => [handoffName(name), name]),
+  ]
+  for (const [wireName, name] of wired) {
+    const other = wire.get(wireName)
     if (other !== undefined)
       throw new MusterError(
         'definition.invalid',
-        `agent "${options.name}": tools "${other}" and "${name}" look the same to a model`,
+        `agent "${options.name}": "${other}" and "${name}" look the same to a model`,
       )
-    wire.set(wireName(name), name)
+    wire.set(wireName, name)
   }
   // The default schema is the type parameter's default.
   const input = options.input ?? (z.string() as z.ZodType as Input)
@@ -87,6 +107,8 @@ export function agent<
     version: options.version,
     model: options.model,
     tools: tools.map((tool) => tool.name),
+    ...(agents.length === 0 ? {} : { agents: agents.map((agent) => agent.name) }),
+    ...(handoffs.length === 0 ? {} : { handoffs: handoffs.map((agent) => agent.name) }),
     input: toJsonSchema(input, 'input'),
     output: toJsonSchema(output, 'output'),
     inputLabels: [...(options.inputLabels ?? [])],
@@ -100,14 +122,23 @@ export function agent<
     version: options.version,
     model: options.model,
     instructions: options.instructions,
+    description: options.description ?? '',
     tools,
+    agents,
+    handoffs,
     input,
     output,
     manifest: {
       ...about,
       hash: hash(
         'sha256',
-        JSON.stringify([about, options.instructions, tools.map((tool) => tool.manifest.hash)]),
+        JSON.stringify([
+          about,
+          options.instructions,
+          tools.map((tool) => tool.manifest.hash),
+          // What it tells the model of them; their own code is their own.
+          ...[...agents, ...handoffs].map(({ name, version, description }) => [name, version, description]),
+        ]),
         'hex',
       ),
     },
@@ -117,6 +148,16 @@ export function agent<
 /** A tool's name as vendors allow it in a model's function call: without dots. */
 export function wireName(name: string): string {
   return name.replaceAll('.', '_')
+}
+
+/** By what a model asks another agent. */
+export function askName(name: string): string {
+  return `ask_${wireName(name)}`
+}
+
+/** By what a model hands its run to another agent. */
+export function handoffName(name: string): string {
+  return `transfer_to_${wireName(name)}`
 }
 
 export function checkName(kind: string, text: string, version: string): void {

@@ -36,8 +36,10 @@ export function collect(exports: Record<string, unknown>): App {
     map.set(definition.name, definition)
   }
   const addAgent = (agent: Agent) => {
+    if (agents.get(`${agent.name}@${agent.version}`) === agent) return
     add(agents, agent)
     for (const tool of agent.tools) addTool(tool)
+    for (const other of [...agent.agents, ...agent.handoffs]) addAgent(other)
   }
   for (const value of Object.values(exports)) {
     if (isDefinition(value, 'tool')) addTool(value)

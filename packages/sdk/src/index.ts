@@ -11,7 +11,7 @@ export {
   type ToolOptions,
   tool,
 } from '@muster/tools'
-export { type Agent, type AgentOptions, agent, type LimitOptions, wireName } from './agent.ts'
+export { type Agent, type AgentOptions, agent, askName, handoffName, type LimitOptions, wireName } from './agent.ts'
 export { type App, collect } from './app.ts'
 export {
   type Acted,

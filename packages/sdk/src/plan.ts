@@ -49,13 +49,15 @@ export interface CodeContext {
   callback: ToolContext['callback']
 }
 
-export interface CodeOptions {
+export interface CodeOptions<T> {
   /** What it does to the outside; `write` unless given, so that it may be repeated under its idempotency key. */
   effect?: Effect
   /** Attempts in all; 3 unless given. */
   attempts?: number
   /** Milliseconds that one attempt may take; 60,000 unless given. */
   timeoutMs?: number
+  /** Takes back what it did, by its result, when a plan with `rollback` fails. It may be repeated under its idempotency key. */
+  undo?: (result: T, context: Omit<CodeContext, 'callback'>) => void | Promise<void>
 }
 
 export interface WaitOptions extends StepOptions {
@@ -83,8 +85,14 @@ export interface Step<S extends Signals = Signals> {
     input: InputOf<A>,
     options: StepOptions & { until: 'parked' },
   ): Promise<ChildResult<OutputOf<A>>>
+  /** The same, but gives its id as soon as it is started: it goes on by itself, and is not cancelled with this run. */
+  agent<A extends Agent>(
+    agent: A,
+    input: InputOf<A>,
+    options: StepOptions & { until: 'started' },
+  ): Promise<{ run: string }>
   /** Runs a function of the plan's own as a step: what reads a clock or a network, or does something outside. Its result is JSON. */
-  run<T>(name: string, work: (context: CodeContext) => T | Promise<T>, options?: CodeOptions): Promise<T>
+  run<T>(name: string, work: (context: CodeContext) => T | Promise<T>, options?: CodeOptions<T>): Promise<T>
   /** Waits so many milliseconds, or until a date: seconds or years, without a worker. */
   sleep(until: number | Date, options?: StepOptions): Promise<void>
   /** Waits for a signal that the plan declares in `signals`. Each is taken once, in the order in which they came; early ones are kept. */
