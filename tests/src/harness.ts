@@ -106,8 +106,9 @@ export async function startHarness(
           ...env,
           ...extra,
         },
-        stdio: ['ignore', process.env.MUSTER_TEST_LOGS ? 'inherit' : 'ignore', 'inherit', 'ipc'],
+        stdio: ['ignore', process.env.MUSTER_TEST_LOGS ? 'inherit' : 'pipe', 'inherit', 'ipc'],
       })
+      child.stdout?.resume()
       workers.push(child)
       return new Promise((resolve, reject) => {
         child.once('message', (message: { ready?: boolean; detail?: string }) =>

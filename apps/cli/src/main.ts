@@ -336,12 +336,13 @@ function positive(text: string): number {
 }
 
 function workersTable(workers: readonly WorkerInfo[]): string {
-  const table = new Table({ head: ['worker', 'since', 'runs', 'carries'], style: { head: [], compact: true } })
-  for (const { name, startedAt, held, concurrency, definitions } of workers)
+  const table = new Table({ head: ['worker', 'since', 'runs', 'lost', 'carries'], style: { head: [], compact: true } })
+  for (const { name, startedAt, held, fenced, concurrency, definitions } of workers)
     table.push([
       plain(name),
       new Date(startedAt).toISOString(),
       `${held}/${concurrency}`,
+      fenced,
       plain(definitions.join(', ')),
     ])
   return table.toString()

@@ -1,4 +1,4 @@
-import { Job, type JobJson, Worker } from 'bullmq'
+import { ErrorCode, Job, type JobJson, Worker } from 'bullmq'
 import type { JournalRedis } from './commands.ts'
 import { type Activation, QUEUE, runsPerJob } from './feeder.ts'
 import type { Partition } from './partition.ts'
@@ -13,6 +13,10 @@ export interface ActivationOptions {
   process: (run: string, definition: string, job: string) => Promise<void>
   /** There is a message for a run that this worker may hold. */
   onMail: (run: string) => void
+  /** Such messages may have been missed. */
+  onMailLost: () => void
+  /** The lock on these runs is another's by now, or nobody's: they are to be let go. */
+  onLost: (runs: readonly string[]) => void
   onError: (error: Error) => void
 }
 
@@ -21,6 +25,8 @@ const FEED_LATE_MS = 10
 /** How often the backlog is looked at though nothing was taken; ms. */
 const FEED_IDLE_MS = 1000
 const SWEEP_MS = 5000
+/** How long a call waits for a job, s: no longer, since a connection that has died unnoticed swallows the job. */
+const BLOCK_S = 2
 /** Parked runs are looked for whose time has come at least so often; another worker may have parked one; ms. */
 const WAKE_MS = 1000
 /** So soon a command that failed with the connection is tried again; ms. */
@@ -48,8 +54,8 @@ export class Activations {
   readonly #batch: number
   /** Runs that a job may have: so many places are kept for one that is on its way. */
   readonly #share: number
-  /** Tokens of the jobs held, by id. */
-  readonly #held = new Map<string, string>()
+  /** The jobs held, by id. */
+  readonly #held = new Map<string, { token: string; runs: readonly string[] }>()
   readonly #works = new Set<Promise<void>>()
   #tokens = 0
   #taken = 0
@@ -75,6 +81,7 @@ export class Activations {
     this.#worker = new Worker<Activation>(QUEUE, null, {
       prefix: partition.keys.tag,
       connection: this.#connection,
+      drainDelay: BLOCK_S,
       lockDuration: options.lockMs,
       stalledInterval: Math.max(250, Math.floor(options.lockMs / 2)),
       // A run whose holder died is taken again, however often; BullMQ would give it up after one time.
@@ -158,10 +165,10 @@ export class Activations {
   /** Processes the runs of a job, completes it, and starts the next if that came with the end of this one. */
   async #work(job: Job<Activation>, token: string): Promise<void> {
     const id = job.id ?? ''
-    this.#held.set(id, token)
+    this.#held.set(id, { token, runs: job.data.runs })
     const failure = await this.#process(job.data, id)
     // After its lock was lost this worker may hold it anew.
-    if (this.#held.get(id) === token) this.#held.delete(id)
+    if (this.#held.get(id)?.token === token) this.#held.delete(id)
     let reserved = 0
     try {
       if (failure) {
@@ -182,8 +189,8 @@ export class Activations {
         else this.#start(following, token)
       } else if (!this.#closing) this.#feedSoon()
     } catch (error) {
-      // It was lost, and is another's by now.
-      this.#options.onError(error as Error)
+      // It was lost, and is another's by now: its runs were let go when that showed.
+      if (!isLost(error)) this.#options.onError(error as Error)
     } finally {
       // Last, so that no other partition gets the places in between.
       this.#places.leave(reserved)
@@ -256,10 +263,15 @@ export class Activations {
   }
 
   readonly #renew = (): void => {
-    const { lockMs, onError } = this.#options
+    const { lockMs, onError, onLost } = this.#options
     if (this.#held.size === 0) return
-    this.#worker.extendJobLocks([...this.#held.keys()], [...this.#held.values()], lockMs).then((lost) => {
-      for (const id of lost) onError(new Error(`could not renew the lock of job ${id}`))
+    const tokens = new Map([...this.#held].map(([id, { token }]) => [id, token]))
+    this.#worker.extendJobLocks([...tokens.keys()], [...tokens.values()], lockMs).then((lost) => {
+      for (const id of lost) {
+        const job = this.#held.get(id)
+        // It may have ended meanwhile, or been taken anew.
+        if (job && job.token === tokens.get(id)) onLost(job.runs)
+      }
     }, onError)
   }
 
@@ -279,6 +291,12 @@ export class Activations {
     await this.#worker.close(true)
     await this.#loop
   }
+}
+
+/** Whether a job could not be ended because its lock is another's, or gone with the job. */
+function isLost(error: unknown): boolean {
+  const { code } = error as { code?: number } // set by BullMQ on errors of its scripts
+  return code === ErrorCode.JobNotExist || code === ErrorCode.JobLockNotExist || code === ErrorCode.JobLockMismatch
 }
 
 function pause(ms: number): Promise<void> {

@@ -112,6 +112,8 @@ describe('a worker over partitions', () => {
             done.push(run)
           },
           onMail: () => {},
+          onMailLost: () => {},
+          onLost: () => {},
           onError: () => {},
         })
         while (done.length < 50) await new Promise((resolve) => setTimeout(resolve, 5))
@@ -149,6 +151,8 @@ describe('a worker over partitions', () => {
             await new Promise((resolve) => setTimeout(resolve, 20))
           },
           onMail: () => {},
+          onMailLost: () => {},
+          onLost: () => {},
           onError: () => {},
         })
         while (done.length < 30) await new Promise((resolve) => setTimeout(resolve, 5))

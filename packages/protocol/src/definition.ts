@@ -127,6 +127,8 @@ export const workerInfo = z.object({
   startedAt: z.number(),
   /** Runs that it holds, and may hold. */
   held: z.number(),
+  /** Runs that it held and lost to others since it started, because it was held up for longer than its lock. */
+  fenced: z.number().default(0),
   concurrency: z.number(),
   /** What it carries, as `name@version#content`, or `name@version` where any content of that version will do. */
   definitions: z.array(z.string()),

@@ -53,6 +53,7 @@ export class Engine {
   readonly carried: ReadonlySet<string>
   /** By what was asked for. */
   readonly #carried = new Map<string, boolean>()
+  #fenced = 0
   #draining = false
   #pumping = false
   /** Steps begun since I/O had its turn. */
@@ -165,6 +166,7 @@ export class Engine {
       // A message came while it was about to park: take it again at once.
       if (how === 'mail') continue
       if (how === 'ended' || how === 'parked') return
+      if (how === 'fenced' || how === 'missing') this.#fenced++
       throw lostError(id, how)
     }
   }
@@ -189,6 +191,21 @@ export class Engine {
       throw error
     }
     return run.closed
+  }
+
+  /** Runs that were held here and are another worker's. */
+  get fenced(): number {
+    return this.#fenced
+  }
+
+  /** Messages for runs that are held here may have been missed. */
+  mailLost(): void {
+    for (const run of this.#runs.values()) run.mail()
+  }
+
+  /** Others have these runs, or will. */
+  lose(runs: readonly string[]): void {
+    for (const run of runs) this.#runs.get(run)?.lose()
   }
 
   /** There is a message for a run: heeded when it is held here. */

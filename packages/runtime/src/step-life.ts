@@ -98,10 +98,8 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     )
     // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
     const since = performance.now()
-    run.whenDurable(seq, () => {
-      if (operation.effect === 'once') whenHeld(run, since, () => execute(run, step, input, prepared, labels))
-      else execute(run, step, input, prepared, labels)
-    })
+    const begin = () => execute(run, step, input, prepared, labels)
+    run.whenDurable(seq, operation.effect === 'once' ? () => whenHeld(run, since, begin) : begin)
   }
 }
 

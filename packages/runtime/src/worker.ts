@@ -4,7 +4,7 @@ import type { PolicySet } from '@muster/governance'
 import { ANNOUNCE_MS, Intake, Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
-import type { LimitsByName } from '@muster/protocol'
+import { type LimitsByName, toMusterError } from '@muster/protocol'
 import type { App } from '@muster/sdk'
 import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
@@ -98,11 +98,15 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       try {
         await engine.process(run, definition, job)
       } catch (error) {
-        log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
+        if (toMusterError(error).code === 'journal.fenced')
+          log.info({ run, reason: toMusterError(error).message }, 'run let go')
+        else log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
         throw error
       }
     },
     onMail: (run) => engine.mail(run),
+    onMailLost: () => engine.mailLost(),
+    onLost: (runs) => engine.lose(runs),
     onError: (error) => log.warn({ err: error }, 'queue'),
   })
   await intake.ready()
@@ -111,7 +115,15 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const definitions = [...engine.carried]
   const announce = () =>
     journal
-      .announce({ name, seenAt: clock(), startedAt, held: engine.held, concurrency, definitions })
+      .announce({
+        name,
+        seenAt: clock(),
+        startedAt,
+        held: engine.held,
+        fenced: engine.fenced,
+        concurrency,
+        definitions,
+      })
       .catch((error) => log.warn({ err: error }, 'worker not announced'))
   await announce()
   const announcing = setInterval(announce, ANNOUNCE_MS)

@@ -5,34 +5,46 @@ import { registerHooks } from 'node:module'
  * Breaks the build that a worker loads, to show that the checker finds it: `node --import broken-build.ts` with BROKEN
  * naming what is taken out. Nothing of this is in what ships: the text of the files is changed while they are loaded.
  */
-const breakages: Record<string, { module: string; change: (text: string) => string }> = {
-  /** Appends are taken from whoever holds, or held, the run. */
-  fencing: {
-    module: '/packages/journal/src/commands.ts',
-    change: (text) => {
-      const lua = readFileSync(new URL('../../../packages/journal/src/commands/append.lua', import.meta.url), 'utf8')
-      const unfenced = [
-        ['if now[1] ~= epoch then', 'if false then'],
-        ['elseif now[2] ~= before then', 'elseif false then'],
-        ["call('XADD', log,", "redis.pcall('XADD', log,"],
-      ].reduce((lua, [from = '', to = '']) => replaced(lua, from, to), lua)
-      return replaced(
-        text,
-        'function script(name: string): string {',
-        `function script(name: string): string {\n  if (name === 'append') return ${JSON.stringify(unfenced)}`,
-      )
+const breakages: Record<string, readonly { module: string; change: (text: string) => string }[]> = {
+  /** Appends are taken from whoever holds, or held, the run; and who has lost it goes on with it. */
+  fencing: [
+    {
+      module: '/packages/journal/src/commands.ts',
+      change: (text) => {
+        const lua = readFileSync(new URL('../../../packages/journal/src/commands/append.lua', import.meta.url), 'utf8')
+        const unfenced = [
+          ['if now[1] ~= epoch then', 'if false then'],
+          ['elseif now[2] ~= before then', 'elseif false then'],
+          ["call('XADD', log,", "redis.pcall('XADD', log,"],
+        ].reduce((lua, [from = '', to = '']) => replaced(lua, from, to), lua)
+        return replaced(
+          text,
+          'function script(name: string): string {',
+          `function script(name: string): string {\n  if (name === 'append') return ${JSON.stringify(unfenced)}`,
+        )
+      },
     },
-  },
+    {
+      module: '/packages/runtime/src/active-run.ts',
+      change: (text) => replaced(text, "  lose(): void {\n    this.#stop('fenced')\n  }", '  lose(): void {}'),
+    },
+    {
+      module: '/packages/runtime/src/lease.ts',
+      change: (text) => replaced(text, 'if (performance.now() - since < lockMs / 2) {', 'if (lockMs > 0) {'),
+    },
+  ],
   /** Effects do not wait for their intents. */
-  barrier: {
-    module: '/packages/runtime/src/step-life.ts',
-    change: (text) =>
-      replaced(
-        text,
-        'run.whenDurable(seq, () => execute(run, step, input, prepared, labels))',
-        'execute(run, step, input, prepared, labels)',
-      ),
-  },
+  barrier: [
+    {
+      module: '/packages/runtime/src/step-life.ts',
+      change: (text) =>
+        replaced(
+          text,
+          "run.whenDurable(seq, operation.effect === 'once' ? () => whenHeld(run, since, begin) : begin)",
+          'begin()',
+        ),
+    },
+  ],
 }
 
 /** @throws Error where the text has moved on: a breakage that breaks nothing would prove nothing */
@@ -41,13 +53,14 @@ function replaced(text: string, from: string, to: string): string {
   return text.replace(from, () => to)
 }
 
-const breakage = breakages[process.env.BROKEN ?? '']
-if (!breakage) throw new Error(`broken build: BROKEN is one of ${Object.keys(breakages).join(', ')}`)
+const broken = breakages[process.env.BROKEN ?? '']
+if (!broken) throw new Error(`broken build: BROKEN is one of ${Object.keys(breakages).join(', ')}`)
 
 registerHooks({
   load(url, context, nextLoad) {
     const loaded = nextLoad(url, context)
-    if (!url.endsWith(breakage.module)) return loaded
+    const breakage = broken.find(({ module }) => url.endsWith(module))
+    if (!breakage) return loaded
     return { ...loaded, source: breakage.change(String(loaded.source)) }
   },
 })

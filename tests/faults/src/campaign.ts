@@ -8,6 +8,7 @@ import { readJournal } from './journal.ts'
 import { countUnarchived, findLeaks } from './leaks.ts'
 import { type Accepted, Load } from './load.ts'
 import { Random } from './random.ts'
+import type { Work } from './work.ts'
 
 export interface CampaignOptions extends Partial<DeploymentOptions> {
   seed: number
@@ -25,6 +26,8 @@ export interface CampaignOptions extends Partial<DeploymentOptions> {
   archiveMs?: number
   /** A run is started so often, ms. */
   everyMs?: number
+  /** What the runs do; of every kind unless given. */
+  work?: (random: Random) => Work
   log?: (line: string) => void
 }
 
@@ -45,7 +48,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
   const { graceMs = 30_000, archiveMs = 0, pauseMs = 1000, everyMs = 60 } = options
   const deployment = await Deployment.start({ workers: 3, partitions: 2, ...options })
   try {
-    const load = new Load(deployment.muster, new Random(seed))
+    const load = new Load(deployment.muster, new Random(seed), options.work)
     const loading = load.run(forMs, { everyMs, openMax: 200 })
     const byFault = await disturb(deployment, load, { random: new Random(seed + 1), forMs, faults, pauseMs, log })
     await loading

@@ -17,20 +17,22 @@ export class Load {
   readonly violations: string[] = []
   readonly #muster: Muster
   readonly #random: Random
+  readonly #work: (random: Random) => Work
   readonly #clients = new Set<Promise<void>>()
   #started = 0
   #over = false
 
-  constructor(muster: Muster, random: Random) {
+  constructor(muster: Muster, random: Random, work: (random: Random) => Work = someWork) {
     this.#muster = muster
     this.#random = random
+    this.#work = work
   }
 
   /** Starts runs until the time has come, at most `openMax` clients at once, ms. */
   async run(forMs: number, { everyMs, openMax }: { everyMs: number; openMax: number }): Promise<void> {
     const end = performance.now() + forMs
     while (performance.now() < end) {
-      if (this.#clients.size < openMax) this.start(someWork(this.#random))
+      if (this.#clients.size < openMax) this.start(this.#work(this.#random))
       await sleep(everyMs)
     }
   }
