@@ -162,12 +162,13 @@ function routes(server: Server, context: Context): void {
     {
       schema: {
         tags: ['health'],
-        summary: 'Redis and DynamoDB answer',
-        response: { 200: z.object({ status: z.literal('ready') }), ...problemsOf(503) },
+        summary: 'Redis and DynamoDB answer, and Redis evicts nothing',
+        response: { 200: z.object({ status: z.literal('ready') }), ...problemsOf(500, 503) },
       },
     },
     async () => {
       await context.journal.ping(1000)
+      await context.journal.checkSafe()
       await context.memory.health()
       return { status: 'ready' as const }
     },

@@ -1,3 +1,4 @@
+import { MusterError } from '@muster/protocol'
 import type { Redis } from 'ioredis'
 import { type JournalRedis, primaries } from './commands.ts'
 
@@ -37,6 +38,23 @@ export async function readDurability(redis: JournalRedis, replicas: number): Pro
 
 /** What one server does holds for the runs that it has: the least is what can be promised. */
 const weakest: readonly Sync[] = ['off', 'no', 'unknown', 'everysec', 'always']
+
+/**
+ * Checks that no server gives up data when its memory is full. One that may not be asked passes.
+ *
+ * @throws MusterError `redis.unsafe`
+ */
+export async function checkEviction(redis: JournalRedis): Promise<void> {
+  for (const server of primaries(redis)) {
+    const info = await server.info('memory').catch(() => '')
+    const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1]
+    if (policy === undefined || policy === 'noeviction') continue
+    throw new MusterError(
+      'redis.unsafe',
+      `Redis has maxmemory-policy ${policy}: when its memory is full it would delete runs, locks and journals`,
+    )
+  }
+}
 
 async function readSync(redis: Redis): Promise<Sync> {
   const settings = await redis.config('GET', 'append*').then(toRecord, () => ({}) as Record<string, string>)

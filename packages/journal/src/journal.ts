@@ -14,7 +14,7 @@ import {
 } from '@muster/protocol'
 import { connect, type JournalRedis } from './commands.ts'
 import type { Created, CreateOptions } from './creation.ts'
-import { type Durability, readDurability } from './durability.ts'
+import { checkEviction, type Durability, readDurability } from './durability.ts'
 import { type NewRun, shortDigest } from './first-entry.ts'
 import * as manifests from './manifests.ts'
 import { type Hold, type Message, Partition } from './partition.ts'
@@ -62,12 +62,14 @@ export class Journal {
   /**
    * Opens the journals. When it throws it leaves no connection behind.
    *
-   * @throws MusterError `redis.unavailable`, or `journal.partitions` when they were made with another number of partitions
+   * @throws MusterError `redis.unavailable`, `redis.unsafe` when Redis may evict data, or `journal.partitions` when they
+   * were made with another number of partitions
    */
   static async open(options: JournalOptions): Promise<Journal> {
     const journal = new Journal(options)
     try {
       await journal.ping(5000)
+      await journal.checkSafe()
       await journal.#claim()
       return journal
     } catch (error) {
@@ -109,6 +111,22 @@ export class Journal {
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** Throws `redis.unsafe` when Redis would delete data for want of memory. */
+  async checkSafe(): Promise<void> {
+    await checkEviction(this.redis)
+  }
+
+  /**
+   * Makes known again what a Redis that has lost its data does not know: the number of partitions, and what the worker
+   * carries. Says whether that was needed.
+   */
+  async restore(app: AppManifest): Promise<boolean> {
+    if ((await this.redis.exists(this.partitions[0].keys.manifest)) === 1) return false
+    await this.#claim()
+    await this.publish(app)
+    return true
   }
 
   /** Without an offline queue a command before the first connection fails, so that is waited for. */

@@ -113,6 +113,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const startedAt = clock()
   const { concurrency } = options
   const definitions = [...engine.carried]
+  /** Redis may have lost what it was told, by hand or by a failover, and may have been set to lose more. */
+  const look = async () => {
+    if (await journal.restore(app.manifest)) {
+      log.error('Redis has lost its data: runs that it held are gone; this worker has made itself known again')
+      if (options.weights) await journal.setWeights(options.weights)
+    }
+    await journal.checkSafe()
+  }
   const announce = () =>
     journal
       .announce({
@@ -126,7 +134,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       })
       .catch((error) => log.warn({ err: error }, 'worker not announced'))
   await announce()
-  const announcing = setInterval(announce, ANNOUNCE_MS)
+  const announcing = setInterval(() => {
+    look().catch((error) => log.error({ err: error }, 'Redis'))
+    void announce()
+  }, ANNOUNCE_MS)
   const schedules = pollSchedules(journal, memory.blobs.put, (error) => log.warn({ err: error }, 'schedule'))
   const archiver =
     options.archive === false
