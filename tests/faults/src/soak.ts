@@ -2,10 +2,11 @@
 import { parseArgs } from 'node:util'
 import { type Report, runCampaign } from './campaign.ts'
 import { faults } from './faults.ts'
+import { runLongCall } from './long-call.ts'
 
 const usage = `pnpm soak [options]: runs campaigns of faults until the time is over
 
-  --seconds N    how long (default 300)
+  --seconds N    how long (default 300); from 300 on a call of four minutes goes on beside the campaigns
   --seed S       the first campaign's seed; the next one's is one more (default 1)
   --only A,B     only faults whose names contain one of these
   --json         a line of JSON for each campaign
@@ -13,6 +14,7 @@ const usage = `pnpm soak [options]: runs campaigns of faults until the time is o
 
 /** A campaign lasts so long at most, so that one that fails can be run again by its seed. */
 const CAMPAIGN_MS = 60_000
+const LONG_CALL_MS = 240_000
 
 interface Options {
   seconds: number
@@ -51,16 +53,27 @@ async function soak({ seconds, seed, only, json }: Options): Promise<Report[]> {
   const log = (line: string) => process.stderr.write(`${line}\n`)
   const reports: Report[] = []
   const end = performance.now() + seconds * 1000
+  const longCall = seconds >= 300 ? runLongCall(seed, LONG_CALL_MS) : undefined
+  // Whoever waits for it below hears of its failure.
+  longCall?.catch(() => {})
   for (let next = seed; performance.now() < end; next++) {
     const forMs = Math.min(CAMPAIGN_MS, Math.max(1000, end - performance.now()))
     log(`campaign of seed ${next}, ${Math.round(forMs / 1000)} s of faults`)
     const report = await runCampaign({ seed: next, forMs, faults: chosen, archiveMs: 60_000, log })
+    tell(report)
+  }
+  if (longCall) {
+    log(`a call of ${LONG_CALL_MS / 1000} s`)
+    tell(await longCall)
+  }
+  return reports
+
+  function tell(report: Report): void {
     reports.push(report)
     if (json) console.log(JSON.stringify(report))
     else console.log(describe(report))
     for (const violation of report.violations) log(`VIOLATION ${violation}`)
   }
-  return reports
 }
 
 function describe({ seed, runs, byStatus, byFault, effects, violations }: Report): string {
