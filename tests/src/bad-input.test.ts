@@ -133,6 +133,7 @@ describe('the API describes itself', () => {
     )
     expect(routes.sort()).toEqual([
       'delete /v1/schedules/{id}',
+      'delete /v1/webhooks/{id}',
       'get /healthz',
       'get /readyz',
       'get /v1/definitions',
@@ -142,6 +143,9 @@ describe('the API describes itself', () => {
       'get /v1/runs/{id}/journal',
       'get /v1/schedules',
       'get /v1/schedules/{id}',
+      'get /v1/webhooks',
+      'get /v1/webhooks/{id}',
+      'get /v1/webhooks/{id}/deliveries',
       'get /v1/workers',
       'post /v1/callbacks',
       'post /v1/runs',
@@ -160,7 +164,12 @@ describe('the API describes itself', () => {
       'post /v1/schedules/{id}/pause',
       'post /v1/schedules/{id}/resume',
       'post /v1/schedules/{id}/trigger',
+      'post /v1/webhooks',
+      'post /v1/webhooks/{id}/replay',
+      'post /v1/webhooks/{id}/rotate',
+      'post /v1/webhooks/{id}/test',
       'put /v1/schedules/{id}',
+      'put /v1/webhooks/{id}',
     ])
     const page = await fetch(`${harness.url}/reference/`)
     expect(page.status).toBe(200)

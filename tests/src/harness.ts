@@ -67,6 +67,7 @@ export async function startHarness(
     keys: keys.map(({ stored }) => stored),
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
+    webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',
   })
   const url = await server.listen('127.0.0.1', 0)
   const [{ key }, { key: strangersKey }] = keys as [(typeof keys)[0], (typeof keys)[0]]

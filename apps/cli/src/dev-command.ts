@@ -104,6 +104,7 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
     MUSTER_APP: config.MUSTER_APP ?? demoApp,
     MUSTER_POLICY: config.MUSTER_POLICY ?? (config.MUSTER_APP === undefined ? demoPolicy : ''),
     MUSTER_SECRET: config.MUSTER_SECRET ?? prepareSecret(home),
+    MUSTER_WEBHOOKS: 'anywhere',
     MUSTER_PUBLIC_URL: config.MUSTER_PUBLIC_URL ?? `http://${config.MUSTER_HOST}:${config.MUSTER_PORT}`,
     REDIS_URL: redis.url,
     DYNAMODB_ENDPOINT: dynamo.endpoint ?? '',

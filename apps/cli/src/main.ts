@@ -266,6 +266,68 @@ program
   )
 
 program
+  .command('webhooks')
+  .description('list webhooks: where events of runs are sent to')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { webhooksCommand } = await import('./webhook-command.ts')
+      return webhooksCommand(client(config), json)
+    }, json),
+  )
+
+const webhook = program.command('webhook').description('send events of runs to an address')
+webhook
+  .command('create <url>')
+  .description('tell an address of runs that end or wait for a person')
+  .option('--events <types>', 'only these, separated by commas: run.succeeded, run.failed, run.cancelled, run.waiting')
+  .option(...flag)
+  .action((url: string, options: { events?: string } & Json) =>
+    action(async (config) => {
+      const { createWebhookCommand } = await import('./webhook-command.ts')
+      return createWebhookCommand(client(config), url, options)
+    }, options.json),
+  )
+webhook
+  .command('deliveries <webhook>')
+  .description('what was sent in the last week, and what came back')
+  .option(...flag)
+  .action((id: string, { json }: Json) =>
+    action(async (config) => {
+      const { deliveriesCommand } = await import('./webhook-command.ts')
+      return deliveriesCommand(client(config), id, json)
+    }, json),
+  )
+webhook
+  .command('replay <webhook>')
+  .description('send again')
+  .option('--event <id>', 'this one')
+  .option('--since <time>', 'all since then that were not delivered')
+  .option(...flag)
+  .action((id: string, options: { event?: string; since?: string } & Json) =>
+    action(async (config) => {
+      const { replayCommand } = await import('./webhook-command.ts')
+      return replayCommand(client(config), id, options)
+    }, options.json),
+  )
+for (const [what, about] of [
+  ['rotate', 'give it a new secret'],
+  ['test', 'send it a ping'],
+  ['remove', 'send it nothing more'],
+] as const) {
+  webhook
+    .command(`${what} <webhook>`)
+    .description(about)
+    .option(...flag)
+    .action((id: string, { json }: Json) =>
+      action(async (config) => {
+        const { webhookActionCommand } = await import('./webhook-command.ts')
+        return webhookActionCommand(client(config), what, id, json)
+      }, json),
+    )
+}
+
+program
   .command('schedules')
   .description('list schedules, and when each fires next')
   .option(...flag)

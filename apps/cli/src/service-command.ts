@@ -33,6 +33,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     weights: config.MUSTER_WEIGHTS,
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
+    webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',
     log,
   })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)

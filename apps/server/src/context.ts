@@ -12,6 +12,9 @@ export interface Context {
   memory: Memory
   reader: RunReader
   admission: Admission
+  /** Signs callbacks and webhooks. */
+  secret: string | undefined
+  webhooksAnywhere: boolean
   /** Undefined where the server has no secret. */
   callbacks: CallbackTokens | undefined
   /** Who sends a request; set before any `/v1` route runs. */

@@ -17,6 +17,7 @@ import { runActionRoutes } from './run-actions.ts'
 import { runRoutes } from './runs.ts'
 import { batchRoute } from './runs-batch.ts'
 import { scheduleRoutes } from './schedules.ts'
+import { webhookRoutes } from './webhooks.ts'
 
 export interface ServerOptions {
   redisUrl: string
@@ -29,8 +30,10 @@ export interface ServerOptions {
   weights?: Readonly<Record<string, number>> | undefined
   /** Replicas that must have a write before it counts as durable; see `JournalOptions`. */
   replication?: ReplicationOptions | undefined
-  /** Signs the tokens of callbacks; without it none is accepted. */
+  /** Signs callbacks and webhooks; without it there are none. */
   secret?: string | undefined
+  /** Allows webhooks by http and to addresses that are not public; see `WebhookOptions`. */
+  webhooksAnywhere?: boolean | undefined
   log?: FastifyBaseLogger
 }
 
@@ -51,6 +54,8 @@ export async function createServer(
     memory,
     reader: new RunReader(journal, memory),
     admission: new Admission(journal),
+    secret: options.secret,
+    webhooksAnywhere: options.webhooksAnywhere ?? false,
     callbacks: options.secret === undefined ? undefined : new CallbackTokens(options.secret),
     keyOf(request) {
       const key = keys.get(request)
@@ -117,6 +122,7 @@ function routes(server: Server, context: Context): void {
   runActionRoutes(server, context)
   scheduleRoutes(server, context)
   callbackRoute(server, context)
+  webhookRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

@@ -45,6 +45,14 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
       config.MUSTER_SECRET === undefined
         ? undefined
         : new CallbackTokens(config.MUSTER_SECRET, config.MUSTER_PUBLIC_URL),
+    webhooks:
+      config.MUSTER_SECRET === undefined
+        ? undefined
+        : {
+            secret: config.MUSTER_SECRET,
+            anywhere: config.MUSTER_WEBHOOKS === 'anywhere',
+            pausesMs: config.MUSTER_WEBHOOK_PAUSES_MS,
+          },
     telemetry: telemetry ? openTelemetry() : noTelemetry,
     log,
   })

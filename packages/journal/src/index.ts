@@ -2,15 +2,17 @@
 export type { ActivationOptions } from './activations.ts'
 export type { Created, CreateOptions } from './creation.ts'
 export type { Durability } from './durability.ts'
-export { EndedRuns } from './ended-runs.ts'
 export type { NewRun } from './first-entry.ts'
 export { Intake } from './intake.ts'
 export { Journal, type JournalOptions } from './journal.ts'
+export { Outbox } from './outbox.ts'
 export type { Hold, Message } from './partition.ts'
 export type { ReplicationOptions } from './replication.ts'
 export type { RunRecord } from './run-record.ts'
 export { Schedules, type StoredSchedule } from './schedules.ts'
 export { leaseSlices, releaseSlices, type Slice, type SliceRequest } from './slices.ts'
+export { type Attempted, type WebhookJob, WebhookQueue } from './webhook-queue.ts'
+export { type StoredWebhook, Webhooks } from './webhooks.ts'
 export { ANNOUNCE_MS } from './workers.ts'
 export {
   CONTENT_INLINE_MAX,

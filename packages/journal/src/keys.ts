@@ -9,6 +9,9 @@ export class Keys {
   readonly ended: string
   /** Parked runs that are to be taken up at a time, by that time. */
   readonly wake: string
+  /** Tenants that have webhooks, and the events that their runs leave for these. */
+  readonly hooked: string
+  readonly events: string
   readonly manifest: string
   readonly mail: string
   /** Workers that live, by name; in the first partition only. */
@@ -28,6 +31,8 @@ export class Keys {
     this.pending = `${this.tag}:pending`
     this.ended = `${this.tag}:seal`
     this.wake = `${this.tag}:wake`
+    this.hooked = `${this.tag}:hooked`
+    this.events = `${this.tag}:events`
     this.manifest = `${this.tag}:manifest`
     this.mail = `${this.tag}:mail`
     this.workers = `${this.tag}:workers`
@@ -88,6 +93,15 @@ export class Keys {
   /** A tenant's schedules. */
   schedules(tenant: string): string {
     return `${this.tag}:schedules:${tenant}`
+  }
+
+  webhooks(tenant: string): string {
+    return `${this.tag}:webhooks:${tenant}`
+  }
+
+  /** Attempts to deliver to a webhook. */
+  deliveries(webhook: string): string {
+    return `${this.tag}:deliveries:${webhook}`
   }
 
   /** Who holds how much of a limit. */

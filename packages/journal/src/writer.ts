@@ -1,5 +1,12 @@
 import { contentDigest, link, saltContent } from '@muster/audit'
-import { type EntryVersion, type Json, MusterError, partitionOf, type RunStatus } from '@muster/protocol'
+import {
+  type EntryVersion,
+  type Json,
+  MusterError,
+  partitionOf,
+  type RunStatus,
+  type WebhookPayload,
+} from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
 import type { Replication } from './replication.ts'
@@ -32,6 +39,8 @@ interface Close {
   parent: ParentNotice | undefined
   /** When a parked run is to be taken up again though nobody told it anything, ms since the epoch. */
   wakeAt: number | undefined
+  /** JSON; '' for none. */
+  event: string
 }
 
 /**
@@ -208,9 +217,13 @@ export class Writer {
       summary: Json
       parent?: ParentNotice | undefined
       wakeAt?: number | undefined
+      /** For the tenant's webhooks, where it has any. */
+      event?: WebhookPayload | undefined
     },
   ): void {
-    to.close = { ...close, summary: JSON.stringify(close.summary), parent: close.parent, wakeAt: close.wakeAt }
+    const { op, status, parent, wakeAt, event } = close
+    const summary = JSON.stringify(close.summary)
+    to.close = { op, status, summary, parent, wakeAt, event: event ? JSON.stringify(event) : '' }
     this.#mark(to)
   }
 
@@ -273,7 +286,7 @@ export class Writer {
 
   #send(batch: RunWriter[], { keys, redis, replication }: Target): void {
     const { clock } = this.#options
-    const names: string[] = [keys.pending, keys.ended, keys.wake]
+    const names: string[] = [keys.pending, keys.ended, keys.wake, keys.hooked, keys.events]
     const args: (string | number)[] = [clock()]
     const ends: number[] = []
     let size = 0
@@ -282,7 +295,9 @@ export class Writer {
       const parent = close?.parent
       names.push(keys.run(run.run), keys.log(run.run), keys.inbox(run.run))
       args.push(run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken, close?.op ?? '')
-      if (close) args.push(run.run, close.status, close.summary, close.wakeAt ?? '', parent?.run ?? '')
+      if (close) {
+        args.push(run.run, close.status, close.summary, close.wakeAt ?? '', parent?.run ?? '', run.tenant, close.event)
+      }
       if (parent) {
         names.push(keys.run(parent.run), keys.inbox(parent.run))
         args.push(parent.message)

@@ -28,6 +28,22 @@ const weights = z.string().transform((text, context) => {
   return found
 })
 
+/** `5000,300000`, ms. */
+const pauses = z
+  .string()
+  .transform((text) => text.split(',').map(Number))
+  .pipe(
+    z
+      .array(
+        z
+          .number()
+          .int()
+          .positive()
+          .max(30 * 86_400_000),
+      )
+      .max(50),
+  )
+
 /** JSON, so that one variable holds them all. */
 const limits = z
   .string()
@@ -53,7 +69,14 @@ export const configSchema = z.object({
     .string()
     .min(32)
     .optional()
-    .describe('signs the tokens of callbacks: 32 characters at least, the same for all servers and workers'),
+    .describe('signs callbacks and webhooks: 32 characters at least, the same for all servers and workers'),
+  MUSTER_WEBHOOKS: z
+    .enum(['public', 'anywhere'])
+    .default('public')
+    .describe('`anywhere`: webhooks may be http and at addresses that are not public; for development'),
+  MUSTER_WEBHOOK_PAUSES_MS: pauses
+    .optional()
+    .describe('pauses between attempts of a webhook, `5000,300000`; after the last it is disabled'),
   MUSTER_PUBLIC_URL: z.url().optional().describe('address at which the outside reaches the server, for callbacks'),
   MUSTER_APP: z.string().optional().describe('module that exports the agents, tools and plans'),
   MUSTER_POLICY: z.string().optional().describe('Cedar policy file or folder; without one every step is denied'),
@@ -156,7 +179,8 @@ export function describeConfig(
 }
 
 /** A value as it is written in the environment. */
-function textOf(value: string | number | Record<string, unknown>): string {
+function textOf(value: string | number | readonly number[] | Record<string, unknown>): string {
+  if (Array.isArray(value)) return value.join()
   if (typeof value !== 'object') return String(value)
   if (Object.values(value).some((part) => typeof part === 'object')) return JSON.stringify(value)
   return Object.entries(value)

@@ -48,6 +48,10 @@ export const errorCatalog = {
   'schedule.invalid': [422, 'Invalid schedule', 'Correct the fields listed in errors.'],
   'schedule.not_found': [404, 'No such schedule', 'List schedules with GET /v1/schedules.'],
   'schedule.too_many': [429, 'Too many schedules', 'Delete some that have ended.'],
+  'webhook.invalid': [422, 'Invalid webhook', 'Correct the fields listed in errors.'],
+  'webhook.not_found': [404, 'No such webhook', 'List webhooks with GET /v1/webhooks.'],
+  'webhook.too_many': [429, 'Too many webhooks', 'Remove one that is not needed.'],
+  'delivery.not_found': [404, 'No such delivery', 'See GET /v1/webhooks/<id>/deliveries; it has the last of a week.'],
   'signal.unknown': [
     404,
     'The run takes no such signal',

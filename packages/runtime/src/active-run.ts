@@ -15,6 +15,7 @@ import {
   type NewEntry,
   type StepError,
   toMusterError,
+  type WebhookPayload,
 } from '@muster/protocol'
 import type { Resource, RunHandle } from '@muster/scheduler'
 import { receiveCallback } from './callback.ts'
@@ -580,9 +581,17 @@ export class ActiveRun {
       status,
       summary: { costUsd, steps, endedAt: clock(), ...(error ? { error } : {}) },
       parent: parent && parent.until !== 'started' ? this.#notice(parent) : undefined,
+      event: this.#event(`run.${status}`, error && { error: { code: error.code } }),
     })
     this.services.telemetry.run(this, status, error)
     this.whenDurable(seq, () => this.#stop('ended'))
+  }
+
+  /** What webhooks are told: no content. */
+  #event(type: WebhookPayload['type'], more?: Partial<WebhookPayload['data']>): WebhookPayload {
+    const { kind, name, version } = this.created.definition
+    const timestamp = new Date(this.services.clock()).toISOString()
+    return { type, timestamp, data: { run: this.id, kind, name, version, ...more } }
   }
 
   #notice(parent: NonNullable<EntryOf<'run.created'>['parent']>): { run: string; message: string } {
@@ -629,6 +638,7 @@ export class ActiveRun {
       summary: { costUsd: this.totals.costUsd, steps: this.totals.steps },
       parent: parent?.until === 'parked' && forPerson ? this.#notice(parent) : undefined,
       wakeAt: wakeAt === Number.POSITIVE_INFINITY ? undefined : wakeAt,
+      event: forPerson ? this.#event('run.waiting', { waiting: asked(waiting) }) : undefined,
     })
     this.whenDurable(seq, () => this.#stop('parked'))
   }
@@ -769,6 +779,18 @@ export class ActiveRun {
 
 /** A run that is to go on within this time is not parked, ms. */
 const HELD_MS = 2000
+
+/** Steps that wait for a person, as a webhook tells of them; a person who wants to see all reads the run. */
+function asked(steps: readonly StepState[]): WebhookPayload['data']['waiting'] {
+  return steps
+    .flatMap(({ spec, waiting }) => (waiting && isForPerson(waiting) ? [{ step: spec.id, waiting }] : []))
+    .slice(0, 20)
+    .map(({ step, waiting }) => ({
+      step,
+      for: waiting.for,
+      ...(waiting.role === undefined ? {} : { role: waiting.role }),
+    }))
+}
 
 function cancelledBy({ user }: Actor): StepError {
   return { code: 'run.cancelled', message: `cancelled by ${user}` }

@@ -1,4 +1,4 @@
-import { EndedRuns, type Journal } from '@muster/journal'
+import { type Journal, Outbox } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import { type Run, RunView, type StoredEntry } from '@muster/protocol'
 import type { Logger } from 'pino'
@@ -32,9 +32,9 @@ export function startArchiver(options: {
   log: Logger
 }): { close(): Promise<void> } {
   const { journal, memory, worker, ttlS, log } = options
-  const ended = new EndedRuns(journal, 'archiver', worker)
+  const ended = new Outbox(journal, 'ended', 'archiver', worker)
   ended.start(
-    (run) => archiveRun(journal, memory, run, ttlS),
+    ({ run }) => archiveRun(journal, memory, run, ttlS),
     (error, run) => log.warn({ run, err: error }, 'not archived yet; it is tried again'),
   )
   return ended

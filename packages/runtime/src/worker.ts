@@ -13,6 +13,7 @@ import { Engine } from './engine.ts'
 import { pollSchedules } from './schedule-poll.ts'
 import type { Outcomes } from './services.ts'
 import { noTelemetry, type Telemetry } from './telemetry.ts'
+import { startWebhooks, type WebhookOptions } from './webhook-delivery.ts'
 
 export interface WorkerOptions {
   redisUrl: string
@@ -44,6 +45,8 @@ export interface WorkerOptions {
   limits?: LimitsByName | undefined
   /** Signs the tokens of callbacks; without it no tool can ask for one. */
   callbacks?: CallbackTokens | undefined
+  /** Events of runs are delivered to webhooks by this worker. */
+  webhooks?: WebhookOptions | undefined
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -143,6 +146,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     options.archive === false
       ? undefined
       : startArchiver({ journal, memory, worker: name, ttlS: options.journalTtlS, log })
+  const webhooks = options.webhooks && startWebhooks({ journal, worker: name, log, webhooks: options.webhooks })
   return {
     name,
     held: () => engine.held,
@@ -155,6 +159,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await engine.close()
       await drained
       await archiver?.close()
+      await webhooks?.close()
       clearInterval(announcing)
       await journal.leave(name).catch(() => {})
       await journal.close()

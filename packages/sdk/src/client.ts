@@ -20,6 +20,7 @@ import type { Agent } from './agent.ts'
 import { type BatchAnswer, batches } from './batches.ts'
 import type { Plan } from './plan.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
+import { type WebhooksClient, webhooksClient } from './webhooks.ts'
 
 export interface ClientOptions {
   /** Address of the server; `MUSTER_URL`, else http://127.0.0.1:7420. */
@@ -137,6 +138,7 @@ export interface Muster {
     approve(id: string, approval: { step: string; verdict: 'approve' | 'deny'; digest: string }): Promise<void>
   }
   schedules: SchedulesClient
+  webhooks: WebhooksClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
   callbacks: {
     /** The step ends with this output. */
@@ -332,6 +334,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     request,
     open: (method, path) => open(method, path),
     schedules: schedulesClient(request),
+    webhooks: webhooksClient(request),
     callbacks: {
       complete: (token, output) => callBack(token, { output }),
       fail: (token, message) => callBack(token, { error: { message } }),

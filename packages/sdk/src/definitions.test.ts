@@ -29,7 +29,7 @@ describe('agent', () => {
     ['a version with a space', { version: '1 0' }],
     ['a limit of no money', { limits: { usd: 0 } }],
     ['half a step', { limits: { steps: 0.5 } }],
-    ['more steps than a run may have', { limits: { steps: 100_001 } }],
+    ['more steps than a run may have', { limits: { steps: 10_000_001 } }],
     ['a wall time that is no duration', { limits: { wallTime: 'soon' as '1m' } }],
     ['a negative wall time', { limits: { wallTime: '-1m' } }],
   ])('refuses %s, naming the agent', (_, change) => {

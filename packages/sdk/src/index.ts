@@ -42,3 +42,4 @@ export {
 } from './plan.ts'
 export { markOutput, ref } from './ref.ts'
 export type { ScheduleOptions, SchedulesClient, ShownSchedule } from './schedules.ts'
+export { verifyWebhook, type WebhookOptions, type WebhooksClient } from './webhooks.ts'

@@ -1,20 +1,21 @@
 --[[
   Group commit: appends the new entries of many runs, each under its epoch and from its place.
 
-  KEYS  1 pending activations   2 ended runs (stream)   3 wake times
+  KEYS  1 pending activations   2 ended runs (stream)   3 wake times   4 tenants with webhooks   5 their events (stream)
         then per run: run hash, log stream, inbox; and where it ends or parks with a parent to tell: the parent's run
         hash and inbox
   ARGV  1 now (ms)
         then per run: epoch, seq before, seq after, head after, entry lines, content lines, messages taken from the
         inbox, operation ('' | 'park' | 'end'); and where there is one: run id, status after, summary (JSON), time to wake it
-        (ms, or ''), parent id ('' when there is none to tell); and where there is one: message to the parent
+        (ms, or ''), parent id ('' when there is none to tell), tenant, event for its webhooks (JSON, or ''); and where
+        there is a parent: message to it
   Gives per run two values: a result and the parent's activation to enqueue (0 when there is none).
         result  1 appended, 2 appended and the inbox holds more, 3 not parked because it does (nothing appended),
                 -1 the epoch is old, -2 the place is wrong, -3 no such run
 ]]
 local call = redis.call
 local reply = {}
-local a, k = 2, 4
+local a, k = 2, 6
 while k <= #KEYS do
   local run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2]
   local epoch, before, seq, head, taken, op = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 6], ARGV[a + 7]
@@ -52,10 +53,13 @@ while k <= #KEYS do
       if op == 'park' and ARGV[a + 11] ~= '' then
         call('ZADD', KEYS[3], ARGV[a + 11], ARGV[a + 8])
       end
+      if op ~= '' and ARGV[a + 14] ~= '' and call('SISMEMBER', KEYS[4], ARGV[a + 13]) == 1 then
+        call('XADD', KEYS[5], '*', 'run', ARGV[a + 8], 'seq', seq, 'tenant', ARGV[a + 13], 'payload', ARGV[a + 14])
+      end
       if parent ~= '' then
         local status = call('HGET', KEYS[k + 3], 'status')
         if status and status ~= 'succeeded' and status ~= 'failed' and status ~= 'cancelled' then
-          call('RPUSH', KEYS[k + 4], ARGV[a + 13])
+          call('RPUSH', KEYS[k + 4], ARGV[a + 15])
           if status == 'waiting' then
             call('HSET', KEYS[k + 3], 'status', 'queued')
             wake = call('HINCRBY', KEYS[k + 3], 'activation', 1)
@@ -70,6 +74,6 @@ while k <= #KEYS do
   reply[#reply + 1] = result
   reply[#reply + 1] = wake
   k = k + (parent == '' and 3 or 5)
-  a = a + (op == '' and 8 or parent == '' and 13 or 14)
+  a = a + (op == '' and 8 or parent == '' and 15 or 16)
 end
 return reply

@@ -3,14 +3,15 @@ import type { Journal } from './journal.ts'
 import type { Partition } from './partition.ts'
 
 const BLOCK_MS = 2000
-/** A run that a consumer took and did not finish within this time goes to another. */
+/** A record that a consumer took and did not finish within this time goes to another. */
 const IDLE_MS = 30_000
 
 /**
- * Gives every ended run to a handler, at least once, off the hot path: a consumer group on the stream
- * that the append script writes. A run whose handler fails is given again.
+ * Gives every record of a stream that the append script writes to a handler, at least once, off the hot path: ended
+ * runs, or events for webhooks. A record whose handler fails is given again.
  */
-export class EndedRuns {
+export class Outbox {
+  readonly #stream: 'ended' | 'events'
   readonly #journal: Journal
   readonly #group: string
   readonly #consumer: string
@@ -19,14 +20,15 @@ export class EndedRuns {
   #closed = false
   #loops: Promise<void>[] = []
 
-  constructor(journal: Journal, group: string, consumer: string) {
+  constructor(journal: Journal, stream: 'ended' | 'events', group: string, consumer: string) {
     this.#journal = journal
+    this.#stream = stream
     this.#group = group
     this.#consumer = consumer
     this.#connections = journal.partitions.map(() => connect(journal.url))
   }
 
-  start(handle: (run: string) => Promise<void>, onError: (error: unknown, run?: string) => void): void {
+  start(handle: (record: OutboxRecord) => Promise<void>, onError: (error: unknown, run?: string) => void): void {
     this.#loops = this.#journal.partitions.flatMap((partition, i) => {
       const connection = this.#connections[i]
       return connection ? [this.#run(partition, connection, handle, onError)] : []
@@ -40,17 +42,18 @@ export class EndedRuns {
   }
 
   async #run(
-    { keys: { ended }, redis }: Partition,
+    { keys, redis }: Partition,
     blocking: JournalRedis,
-    handle: (run: string) => Promise<void>,
+    handle: (record: OutboxRecord) => Promise<void>,
     onError: (error: unknown, run?: string) => void,
   ): Promise<void> {
+    const stream = keys[this.#stream]
     let own = '0' // first what this consumer took before and did not finish
     while (!this.#closed) {
       try {
-        await blocking.xgroup('CREATE', ended, this.#group, '0', 'MKSTREAM').catch(ignoreExisting)
+        await blocking.xgroup('CREATE', stream, this.#group, '0', 'MKSTREAM').catch(ignoreExisting)
         const [, claimed] = (await blocking.xautoclaim(
-          ended,
+          stream,
           this.#group,
           this.#consumer,
           IDLE_MS,
@@ -69,17 +72,19 @@ export class EndedRuns {
           'BLOCK',
           BLOCK_MS,
           'STREAMS',
-          ended,
+          stream,
           own,
         )) as [string, [string, string[]][]][] | null
         const records = reply?.[0]?.[1] ?? []
         let failed = false
         for (const [id, fields] of records) {
-          const run = fields[fields.indexOf('run') + 1] ?? ''
+          const record: OutboxRecord = { run: '' }
+          for (let i = 0; i < fields.length; i += 2) record[fields[i] ?? ''] = fields[i + 1] ?? ''
+          const { run } = record
           try {
-            await handle(run)
-            // The archiver is the only group: once it is done the record has no reader left.
-            await redis.multi().xack(ended, this.#group, id).xdel(ended, id).exec()
+            await handle(record)
+            // A stream has one group: once that is done the record has no reader left.
+            await redis.multi().xack(stream, this.#group, id).xdel(stream, id).exec()
           } catch (error) {
             failed = true
             onError(error, run)
@@ -96,6 +101,9 @@ export class EndedRuns {
     }
   }
 }
+
+/** A record's fields. */
+export type OutboxRecord = { run: string } & Record<string, string>
 
 function ignoreExisting(error: Error): void {
   if (!error.message.startsWith('BUSYGROUP')) throw error
