@@ -17,7 +17,7 @@ import type { Created, CreateOptions } from './creation.ts'
 import { checkEviction, type Durability, readDurability } from './durability.ts'
 import { type NewRun, shortDigest } from './first-entry.ts'
 import * as manifests from './manifests.ts'
-import { type Hold, type Message, Partition } from './partition.ts'
+import { type Hold, type Message, Partition, type Snapshot } from './partition.ts'
 import type { ReplicationOptions } from './replication.ts'
 import type { RunRecord } from './run-record.ts'
 import * as workers from './workers.ts'
@@ -216,6 +216,15 @@ export class Journal {
 
   get(run: string): Promise<RunRecord | undefined> {
     return this.of(run).get(run)
+  }
+
+  /** Where a run's replay may begin: at its last checkpoint, of which this says that it is durable. */
+  setSnapshot(run: string, at: Snapshot): Promise<void> {
+    return this.of(run).setSnapshot(run, at)
+  }
+
+  snapshot(run: string): Promise<Snapshot | undefined> {
+    return this.of(run).snapshot(run)
   }
 
   /** The fencing token of who holds the run, or held it last; undefined where it was never taken or is gone. */

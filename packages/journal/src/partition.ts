@@ -52,6 +52,12 @@ export interface Hold {
   mail: number
 }
 
+/** The place of a run's last checkpoint, and the hash of the entry before it. */
+export interface Snapshot {
+  seq: number
+  previous: string
+}
+
 /** A page of a long journal: enough to be quick, small enough to hold. */
 const PAGE = 200
 
@@ -195,6 +201,17 @@ export class Partition {
   async get(run: string): Promise<RunRecord | undefined> {
     const [record] = await this.#records([run])
     return record
+  }
+
+  async setSnapshot(run: string, { seq, previous }: Snapshot): Promise<void> {
+    await this.redis.hset(this.keys.run(run), 'snapshot', `${seq} ${previous}`)
+  }
+
+  async snapshot(run: string): Promise<Snapshot | undefined> {
+    const text = await this.redis.hget(this.keys.run(run), 'snapshot')
+    if (text === null) return undefined
+    const [seq = '', previous = ''] = text.split(' ')
+    return { seq: Number(seq), previous }
   }
 
   async epoch(run: string): Promise<number | undefined> {

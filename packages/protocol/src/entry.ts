@@ -42,7 +42,7 @@ export type Priority = z.infer<typeof priority>
  * Newest version of the entries' format; all before it are read as they are. An entry has the oldest version that knows
  * what it says, so that workers of an earlier Muster go on with every run that uses nothing new.
  *
- * 2: `callback.received`, and steps that wait for a callback.
+ * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`.
  */
 export const ENTRY_VERSION = 2
 export type EntryVersion = 1 | 2
@@ -195,6 +195,11 @@ export const entry = z.discriminatedUnion('type', [
     step: z.string().optional(),
     by: actor.optional(),
   }),
+  /**
+   * What the run goes on from: its content is the state that its plan gave, and what else there is to know of the steps
+   * before it, which are not replayed any more. All of them have ended.
+   */
+  z.object({ ...head, type: z.literal('run.checkpoint'), labels: z.array(label) }),
   z.object({ ...head, type: z.literal('run.parked'), waiting: z.array(z.string()) }),
   /** All that the run takes over from its origin stands before this. */
   z.object({ ...head, type: z.literal('run.copied'), entries: z.number().int() }),

@@ -1,5 +1,5 @@
 import { checkBudget, joinLabels, tightest } from '@muster/governance'
-import { type Hold, type LostReason, type Message, RunWriter } from '@muster/journal'
+import { type Hold, type Journal, type LostReason, type Message, RunWriter, type Snapshot } from '@muster/journal'
 import {
   type Actor,
   CHILDREN_MAX,
@@ -14,6 +14,7 @@ import {
   MusterError,
   type NewEntry,
   type StepError,
+  type StoredEntry,
   toMusterError,
   type WebhookPayload,
 } from '@muster/protocol'
@@ -24,7 +25,15 @@ import { isOffloaded, withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
 import { changed, stepLine } from './non-deterministic.ts'
-import { type Recorded, type RecordedStep, readRecorded, readRecordedNow, record } from './recorded.ts'
+import {
+  type Checkpoint,
+  type Recorded,
+  type RecordedStep,
+  readRecorded,
+  readRecordedNow,
+  record,
+  type Summary,
+} from './recorded.ts'
 import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
 import { type Operation, Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
@@ -82,6 +91,8 @@ export class ActiveRun {
   plan: Json | undefined
   /** The conversation that it goes on with, where it was handed one. */
   history: readonly Json[] = []
+  /** What its plan goes on from. */
+  checkpointed: Checkpoint | undefined
   /** Salt of digests of requests that are not kept. */
   salt = ''
   startedAt: number
@@ -100,6 +111,10 @@ export class ActiveRun {
   readonly #heldBack = new Set<StepState>()
   /** False while the journal is replayed: steps are taken up and not yet scheduled. */
   #live = false
+  /** What is to be done when the replay is over. */
+  readonly #onceLive: (() => void)[] = []
+  /** Since when the run runs, and how long it was parked; see `Recorded`. */
+  #clockedIn: Pick<Summary, 'startedAt' | 'parkedMs'> = { startedAt: undefined, parkedMs: 0 }
   #waiting = 0
   /** Child runs that it has started. */
   #children = 0
@@ -161,21 +176,30 @@ export class ActiveRun {
   async open({ entries, mail }: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
     const { journal, memory, clock, worker, app } = this.services
     const { head } = this.#writer
+    // A long journal is read from its last checkpoint on.
+    const from = entries ? undefined : await journal.snapshot(this.id)
     const recorded =
       entries && !entries.some(isOffloaded)
         ? readRecordedNow(this.id, entries, head)
-        : await readRecorded(this.id, withBlobs(entries ?? journal.read(this.id), this.tenant, memory), head)
+        : await readRecorded(
+            this.id,
+            withBlobs(entries ?? readFrom(journal, this.id, from), this.tenant, memory),
+            head,
+            from,
+          )
     if (this.over) return
     this.input = recorded.input
     this.plan = recorded.plan
     this.history = recorded.history ?? []
+    this.checkpointed = recorded.checkpoint
+    this.#children = recorded.children
     for (const { kind, attempt } of recorded.steps.values()) if (kind === 'agent' && attempt > 0) this.#children++
     this.salt = recorded.salt
     // Waiting for a person or a child is not the run's own time: its clock stands while it is parked.
-    this.startedAt =
-      (recorded.startedAt ?? clock()) +
-      recorded.parkedMs +
-      (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
+    const startedAt = recorded.startedAt ?? clock()
+    const parkedMs = recorded.parkedMs + (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
+    this.#clockedIn = { startedAt, parkedMs }
+    this.startedAt = startedAt + parkedMs
     this.#recorded = recorded.steps
     this.#patches = recorded.patches
     this.#paused = recorded.paused
@@ -196,6 +220,7 @@ export class ActiveRun {
     if (this.over) return
     this.#live = true
     this.#watchDeadline()
+    for (const then of this.#onceLive.splice(0)) then()
     // Those at hand: what the driver adds from now on is scheduled as it comes.
     for (const step of [...this.steps.values()]) {
       if (step.outcome) continue
@@ -441,6 +466,50 @@ export class ActiveRun {
     this.#tell(step)
     this.services.pump()
     this.considerPark()
+  }
+
+  /**
+   * Writes down what the plan goes on from, and forgets the steps before: they are replayed no more. `done` is called when
+   * that is durable.
+   *
+   * @throws MusterError `plan.failed` where a step has not ended, or would have to be undone
+   */
+  checkpoint({ state, names, labels }: Checkpoint, done: (error?: MusterError) => void): void {
+    if (!this.#live) {
+      this.#onceLive.push(() => this.checkpoint({ state, names, labels }, done))
+      return
+    }
+    if (this.over) return
+    const open = [...this.steps.values()].find((step) => !step.outcome)
+    if (open) {
+      done(new MusterError('plan.failed', `step.checkpoint: step "${open.spec.id}" has not ended`))
+      return
+    }
+    if (this.#driver?.rollback && this.ended.length > 0) {
+      const id = this.ended[0]?.spec.id
+      done(new MusterError('plan.failed', `step.checkpoint: step "${id}" could not be undone after it`))
+      return
+    }
+    const summary: Summary = {
+      ...this.#clockedIn,
+      totals: this.totals,
+      children: this.#children,
+      patches: [...this.#patches],
+      signals: [...this.mailboxes].map(([name, { early }]) => [name, early]),
+      paused: this.#paused,
+    }
+    const { services } = this
+    const { head: previous } = this.#writer
+    const fields = JSON.stringify({ type: 'run.checkpoint', at: services.clock(), labels }).slice(1, -1)
+    const seq = this.appendText(fields, JSON.stringify({ state, names, summary }), 2)
+    this.steps.clear()
+    this.whenDurable(seq, () => {
+      // Should it not be known, the replay begins at the one before.
+      services.journal.setSnapshot(this.id, { seq, previous }).catch((error) => {
+        services.log.warn({ run: this.id, err: error }, 'checkpoint not noted')
+      })
+      done()
+    })
   }
 
   /**
@@ -779,6 +848,17 @@ export class ActiveRun {
 
 /** A run that is to go on within this time is not parked, ms. */
 const HELD_MS = 2000
+
+/** A run's first entry, and those from its last checkpoint on. */
+async function* readFrom(journal: Journal, run: string, from: Snapshot | undefined): AsyncGenerator<StoredEntry> {
+  if (from) {
+    for await (const first of journal.read(run)) {
+      yield first
+      break
+    }
+  }
+  yield* journal.read(run, from ? from.seq - 1 : 0)
+}
 
 /** Steps that wait for a person, as a webhook tells of them; a person who wants to see all reads the run. */
 function asked(steps: readonly StepState[]): WebhookPayload['data']['waiting'] {

@@ -119,6 +119,7 @@ const app = collect({
       const won = await step.any([() => step.signal('never'), () => step.signal('go')])
       const { by } = await step.approval({ show: 1 }, { role: 'chief' })
       await step.sleep(1)
+      await step.checkpoint({ won })
       return [won, by]
     },
   }),

@@ -27,10 +27,11 @@ export function planCodeDriver(
   plan: Plan & { body: { run: (step: Step<never>, input: never) => Promise<unknown> } },
 ): Driver {
   const scopes = new AsyncLocalStorage<Scope>()
-  const top: Scope = { prefix: '', used: new Map() }
+  const before = run.checkpointed
+  const top: Scope = { prefix: '', used: new Map(before?.names) }
   const calls = new Map<string, { resolve: (output: Json) => void; reject: (error: Error) => void }>()
   /** Labels of everything that the plan has been given: its literals may be made of any of it. */
-  let seen: readonly Label[] = run.created.labels
+  let seen: readonly Label[] = before?.labels ?? run.created.labels
 
   function nameIt(name: string): string {
     const scope = scopes.getStore() ?? top
@@ -147,6 +148,15 @@ export function planCodeDriver(
       })) as never,
     all: (steps) => Promise.all(steps) as never,
     any: any as Step['any'],
+    restored: (schema) =>
+      before === undefined
+        ? undefined
+        : (checked(schema, before.state, 'input.invalid', 'the state of the checkpoint') as never),
+    checkpoint: (state) =>
+      new Promise((resolve, reject) => {
+        const kept = { state: JSON.parse(JSON.stringify(state)), names: [...top.used], labels: seen }
+        unguarded(() => run.checkpoint(kept, (error) => (error ? reject(error) : resolve())))
+      }),
     patched: (patch) => unguarded(() => run.patched(patch)),
     map: map as Step['map'],
   }

@@ -1,7 +1,15 @@
 import { hash } from 'node:crypto'
 import { contentJson, genesis, link } from '@muster/audit'
-import { OFFLOADED } from '@muster/journal'
-import { type Actor, ENTRY_VERSION, type Entry, type Json, MusterError, type StoredEntry } from '@muster/protocol'
+import { OFFLOADED, type Snapshot } from '@muster/journal'
+import {
+  type Actor,
+  ENTRY_VERSION,
+  type Entry,
+  type Json,
+  type Label,
+  MusterError,
+  type StoredEntry,
+} from '@muster/protocol'
 import type { Totals } from './active-run.ts'
 import { type CalledBack, Outcome, type Signal, type Verdict, type Waiting } from './step.ts'
 
@@ -23,6 +31,25 @@ export interface RecordedStep {
   calledBack: CalledBack | undefined
 }
 
+/** What a plan goes on from: the state that it gave, how often each name was used, and the labels of what it had seen. */
+export interface Checkpoint {
+  state: Json
+  names: [name: string, count: number][]
+  labels: readonly Label[]
+}
+
+/** What else a checkpoint's content tells, so that nothing before it need be read. */
+export interface Summary {
+  totals: Totals
+  /** Child runs that it has started. */
+  children: number
+  patches: string[]
+  signals: [name: string, signals: Signal[]][]
+  startedAt: number | undefined
+  parkedMs: number
+  paused: boolean
+}
+
 /** What a run's journal tells: enough to build its graph anew. */
 export interface Recorded {
   input: Json
@@ -36,10 +63,14 @@ export interface Recorded {
   order: string[]
   /** Signals that no step has taken yet, by name, in the order in which they came. */
   signals: Map<string, Signal[]>
+  /** What its plan goes on from, where it has made a checkpoint. */
+  checkpoint: Checkpoint | undefined
   /** Patches that the run's code has passed. */
   patches: Set<string>
   /** All that it takes over from another run is here. */
   copied: boolean
+  /** Child runs that it had started before its last checkpoint. */
+  children: number
   paused: boolean
   /** Somebody asked to end it, after so many outcomes. */
   cancelled: { by: Actor; after: number } | undefined
@@ -51,12 +82,18 @@ export interface Recorded {
 }
 
 /**
- * Reads a run's journal, checking the chain on the way: a worker never continues what was altered.
+ * Reads a run's journal, checking the chain on the way: a worker never continues what was altered. With `from`, the
+ * entries are the first one and those from there on: what lies between is left to who verifies all.
  *
  * @throws MusterError `journal.corrupt` naming the entry
  */
-export async function readRecorded(run: string, entries: AsyncIterable<StoredEntry>, head: string): Promise<Recorded> {
-  const reader = new Reader(run)
+export async function readRecorded(
+  run: string,
+  entries: AsyncIterable<StoredEntry>,
+  head: string,
+  from?: Snapshot,
+): Promise<Recorded> {
+  const reader = new Reader(run, from)
   for await (const stored of entries) reader.add(stored)
   return reader.end(head)
 }
@@ -78,6 +115,8 @@ class Reader {
     steps: new Map(),
     order: [],
     signals: new Map(),
+    checkpoint: undefined,
+    children: 0,
     patches: new Set(),
     copied: false,
     paused: false,
@@ -87,15 +126,21 @@ class Reader {
     parkedAt: undefined,
     totals: { steps: 0, costUsd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
   }
+  readonly #from: Snapshot | undefined
   #previous: string
   #seq = 0
 
-  constructor(run: string) {
+  constructor(run: string, from?: Snapshot) {
     this.#run = run
+    this.#from = from
     this.#previous = genesis(run)
   }
 
   add(stored: StoredEntry): void {
+    if (this.#seq === 1 && stored.seq === this.#from?.seq) {
+      this.#seq = stored.seq - 1
+      this.#previous = this.#from.previous
+    }
     const seq = ++this.#seq
     if (stored.seq !== seq || link(this.#previous, stored.bytes) !== stored.hash)
       throw new MusterError('journal.corrupt', `entry ${seq} of run ${this.#run} does not match the chain`)
@@ -193,6 +238,17 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
     case 'callback.received': {
       const step = to.steps.get(entry.step)
       if (step) step.calledBack = entry.error ? { error: entry.error } : { text: text ?? 'null' }
+      break
+    }
+    case 'run.checkpoint': {
+      const { state, names, summary }: Omit<Checkpoint, 'labels'> & { summary: Summary } = JSON.parse(text ?? '{}')
+      const { patches, signals, ...rest } = summary
+      Object.assign(to, rest)
+      to.checkpoint = { state, names, labels: entry.labels }
+      to.patches = new Set(patches)
+      to.signals = new Map(signals)
+      to.steps.clear()
+      to.order.length = 0
       break
     }
     case 'run.copied':

@@ -104,6 +104,14 @@ export interface Step<S extends Signals = Signals> {
   /** Runs all branches, gives what the first that succeeds gives, and cancels the steps of the others. Rejects when all have failed. */
   any<B extends readonly (() => Promise<unknown>)[]>(branches: B): Promise<Awaited<ReturnType<B[number]>>>
   /**
+   * For plans of very many steps: writes down what the plan goes on from, and forgets the steps before. When its run is
+   * taken up again, the plan's code begins anew and finds the state in `restored`. No step may be under way, and what comes
+   * later cannot refer to what came before.
+   */
+  checkpoint(state: Json): Promise<void>
+  /** The state that was given last to `checkpoint`; undefined in a run that has made none. */
+  restored<T extends z.ZodType>(schema: T): z.output<T> | undefined
+  /**
    * Whether this run takes the way that a change of the plan's code has opened: true for new runs and for those that
    * have not come here yet, false for those that have gone past without it.
    */
