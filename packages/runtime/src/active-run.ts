@@ -192,7 +192,7 @@ export class ActiveRun {
     this.plan = recorded.plan
     this.history = recorded.history ?? []
     this.checkpointed = recorded.checkpoint
-    this.#children = recorded.children
+    this.#children = recorded.children ?? 0
     for (const { kind, attempt } of recorded.steps.values()) if (kind === 'agent' && attempt > 0) this.#children++
     this.salt = recorded.salt
     // Waiting for a person or a child is not the run's own time: its clock stands while it is parked.

@@ -70,7 +70,7 @@ export interface Recorded {
   /** All that it takes over from another run is here. */
   copied: boolean
   /** Child runs that it had started before its last checkpoint. */
-  children: number
+  children: number | undefined
   paused: boolean
   /** Somebody asked to end it, after so many outcomes. */
   cancelled: { by: Actor; after: number } | undefined
@@ -116,7 +116,7 @@ class Reader {
     order: [],
     signals: new Map(),
     checkpoint: undefined,
-    children: 0,
+    children: undefined,
     patches: new Set(),
     copied: false,
     paused: false,
