@@ -161,6 +161,7 @@ describe('the API describes itself', () => {
       'post /v1/runs/{id}/signals/{name}',
       'post /v1/runs/{id}/terminate',
       'post /v1/schedules',
+      'post /v1/schedules/{id}/backfill',
       'post /v1/schedules/{id}/pause',
       'post /v1/schedules/{id}/resume',
       'post /v1/schedules/{id}/trigger',

@@ -71,6 +71,80 @@ it('counts what it missed, and what overlapped', { timeout: 120_000 }, async () 
   await muster.schedules.pause(slow.id)
 })
 
+it('keeps one firing until the run before has ended', { timeout: 90_000 }, async () => {
+  await harness.worker()
+  const { id, createdAt } = await create({
+    ...{ when: { everyS: 1 }, overlap: 'queue', firings: 2 },
+    run: { plan: 'chain', input: { n: 1, ms: 4000 } },
+  })
+  const waits = await until(
+    () => read(id),
+    ({ queued, overlapped }) => queued !== undefined && overlapped > 0,
+  )
+  expect(waits).toMatchObject({ fired: 1, queued: createdAt + 2000 })
+  await until(
+    () => read(id),
+    ({ fired }) => fired === 2,
+  )
+  expect(await planned(id)).toEqual([createdAt + 1000, createdAt + 2000])
+  const done = await read(id)
+  expect(done.queued).toBeUndefined()
+  expect(done.next).toBeUndefined()
+  const { runs } = await muster.runs.list({ name: 'chain', limit: 5 })
+  const [second, first] = await Promise.all(
+    runs.slice(0, 2).map((one) =>
+      until(
+        () => muster.runs.get(one.id),
+        ({ status }) => status === 'succeeded',
+      ),
+    ),
+  )
+  expect(second?.createdAt).toBeGreaterThanOrEqual(first?.endedAt ?? Number.POSITIVE_INFINITY)
+})
+
+it('cancels the run before, and starts when that has ended', { timeout: 90_000 }, async () => {
+  await harness.worker()
+  const { id } = await create({
+    ...{ when: { everyS: 2 }, overlap: 'cancel', firings: 2 },
+    run: { plan: 'chain', input: { n: 2000, ms: 100 } },
+  })
+  const { lastRun: second = '' } = await until(
+    () => read(id),
+    ({ fired }) => fired === 2,
+  )
+  const { runs } = await muster.runs.list({ name: 'chain', status: 'cancelled' })
+  expect(runs).toHaveLength(1)
+  expect((await muster.runs.get(second)).createdAt).toBeGreaterThanOrEqual(runs[0]?.endedAt ?? Number.POSITIVE_INFINITY)
+  await muster.runs.cancel(second)
+})
+
+it('makes up for planned times that have passed, each once', async () => {
+  await harness.worker()
+  const { id } = await create({ when: { cron: '0 9 * * *' }, run })
+  const day = 86_400_000
+  const to = Math.floor(Date.now() / day) * day
+  const span = { from: to - 3 * day, to }
+  const wanted = [3, 2, 1].map((days) => to - days * day + 9 * 3_600_000)
+  expect(await muster.schedules.backfill(id, { ...span, dryRun: true })).toEqual(wanted.map((at) => ({ at })))
+  expect(await planned(id)).toEqual([])
+  const begun = await muster.schedules.backfill(id, span)
+  expect(begun.map(({ at }) => at)).toEqual(wanted)
+  // Asked again, also for a part or for more, it starts what is new.
+  const more = await muster.schedules.backfill(id, { from: to - 5 * day, to })
+  expect(more.slice(-3)).toEqual(begun)
+  expect(await planned(id)).toEqual(more.map(({ at }) => at))
+  expect(more).toHaveLength(5)
+  for (const [span, path] of [
+    [{ from: to, to: to - 1 }, '/from'],
+    [{ from: 0, to: Date.now() + day }, '/to'],
+    [{ from: 0, to }, '/from'],
+  ] as const)
+    await expect(muster.schedules.backfill(id, span)).rejects.toMatchObject({
+      ...{ code: 'schedule.invalid', issues: [{ path }] },
+    })
+  await expect(harness.stranger.schedules.backfill(id, span)).rejects.toMatchObject({ code: 'schedule.not_found' })
+})
+
 it('pauses, resumes, is triggered, replaced, and hidden from other tenants', async () => {
   const { id, upcoming } = await create({ when: { cron: '0 9 * * *', timeZone: 'Europe/Berlin' }, run })
   expect(upcoming).toHaveLength(5)

@@ -347,12 +347,27 @@ schedule
   .option('--every <seconds>', 'from one firing to the next', Number)
   .option('--at <time>', 'once, at a time such as 2030-01-31T09:00:00Z')
   .option('--input <file>', 'a file, - for standard input, or JSON itself', '{}')
-  .addOption(new Option('--overlap <policy>', 'when the run before has not ended').choices(['skip', 'allow']))
+  .addOption(
+    new Option('--overlap <policy>', 'when the run before has not ended').choices(['skip', 'allow', 'queue', 'cancel']),
+  )
   .option(...flag)
   .action((name: string, options: CreateOptions) =>
     action(async (config) => {
       const { createScheduleCommand } = await import('./schedule-command.ts')
       return createScheduleCommand(client(config), name, options)
+    }, options.json),
+  )
+schedule
+  .command('backfill <schedule>')
+  .description('start the runs of planned times that have passed, those that had none')
+  .requiredOption('--from <time>', 'such as 2030-01-31T09:00:00Z')
+  .requiredOption('--to <time>', 'the last of them')
+  .option('--dry-run', 'only tell which')
+  .option(...flag)
+  .action((id: string, options: { from: string; to: string; dryRun?: boolean } & Json) =>
+    action(async (config) => {
+      const { backfillCommand } = await import('./schedule-command.ts')
+      return backfillCommand(client(config), id, options)
     }, options.json),
   )
 for (const [what, about] of [

@@ -12,7 +12,7 @@ export interface CreateOptions {
   every?: number
   at?: string
   input: string
-  overlap?: 'skip' | 'allow'
+  overlap?: 'skip' | 'allow' | 'queue' | 'cancel'
   json: boolean
 }
 
@@ -63,6 +63,27 @@ export async function createScheduleCommand(muster: Muster, name: string, option
   })
   if (options.json) print(made)
   else console.log(`${made.id} fires at\n${made.upcoming.map((ms) => `  ${time(ms)}`).join('\n')}`)
+  return 0
+}
+
+/** `muster schedule backfill <id>`: the runs of planned times that have passed. */
+export async function backfillCommand(
+  muster: Muster,
+  id: string,
+  { from, to, dryRun = false, json }: { from: string; to: string; dryRun?: boolean; json: boolean },
+): Promise<number> {
+  const [first, last] = [from, to].map((text, i) => {
+    const ms = Date.parse(text)
+    if (!Number.isNaN(ms)) return ms
+    throw new MusterError(
+      'request.invalid',
+      `${i === 0 ? '--from' : '--to'}: "${text}" is no time, such as 2030-01-31T09:00:00Z`,
+    )
+  }) as [number, number]
+  const planned = await muster.schedules.backfill(id, { from: first, to: last, dryRun })
+  if (json) print({ planned })
+  else if (planned.length === 0) console.log('nothing was planned in that time')
+  else console.log(planned.map(({ at, run }) => `${time(at)}  ${run ?? pc.dim('would be started')}`).join('\n'))
   return 0
 }
 

@@ -1,5 +1,6 @@
 import { Schedules } from '@muster/journal'
 import {
+  BACKFILL_MAX,
   firstFiring,
   MusterError,
   newId,
@@ -156,6 +157,52 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, key
       return reply.code(202).send({ run })
     },
   )
+
+  server.post(
+    '/v1/schedules/:id/backfill',
+    {
+      schema: {
+        ...shared,
+        summary: 'Start the runs of planned times that have passed',
+        description: `Up to ${BACKFILL_MAX}, all at once, whatever overlaps. A planned time that had its run in the last week gets no other. With \`dryRun\` nothing is started.`,
+        params,
+        body: z.strictObject({
+          from: z.number().int().nonnegative().describe('ms since the Unix epoch'),
+          to: z.number().int().nonnegative(),
+          dryRun: z.boolean().default(false),
+        }),
+        response: {
+          202: z.object({ planned: z.array(z.object({ at: z.number(), run: z.string().optional() })) }),
+          ...problemsOf(400, 401, 404, 422, 503),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { tenant } = keyOf(request)
+      const { id } = request.params
+      const times = plannedTimes(await schedules.get(tenant, id), request.body, now())
+      const planned = request.body.dryRun
+        ? times.map((at) => ({ at }))
+        : await schedules.backfill(tenant, id, times, memory.blobs.put)
+      return reply.code(202).send({ planned })
+    },
+  )
+}
+
+/** @throws MusterError `schedule.invalid` */
+function plannedTimes(
+  { when, createdAt }: Schedule,
+  { from, to }: { from: number; to: number },
+  now: number,
+): number[] {
+  const invalid = (path: string, message: string) =>
+    new MusterError('schedule.invalid', `${path} ${message}`, { issues: [{ path, message }] })
+  if (to > now) throw invalid('/to', 'is to come: what is planned fires by itself')
+  if (from > to) throw invalid('/from', 'is after `to`')
+  const times = nextFirings(when, createdAt, from - 1, BACKFILL_MAX + 1).filter((time) => time <= to)
+  if (times.length > BACKFILL_MAX)
+    throw invalid('/from', `there are more than ${BACKFILL_MAX} planned times: ask for a shorter span`)
+  return times
 }
 
 function resumed(paused: Schedule, now: number): Schedule {

@@ -24,6 +24,8 @@ export interface StoredSchedule {
 const POLL_MAX = 100
 /** Polls are a little late always: a firing is not yet missed for that, ms. */
 const LATE_MS = 5000
+/** So often it is looked whether the run has ended for which a firing waits, ms. */
+const QUEUED_MS = 1000
 
 /**
  * Schedules, durable in the first partition. A firing is exactly once, whoever dies: its run is created under a key made
@@ -76,8 +78,29 @@ export class Schedules {
   /** Starts a run now, besides the planned ones; gives its id. @throws MusterError `schedule.not_found` */
   async trigger(tenant: string, id: string, offload: Offload): Promise<string> {
     const { stored } = await this.#readOwn(tenant, id)
-    const run = { ...stored.template, run: newId(), schedule: { id, at: this.#clock() } }
+    const run = { ...(await this.#current(stored)), run: newId(), schedule: { id, at: this.#clock() } }
     return (await this.#journal.create(run, stored.content, { offload })).id
+  }
+
+  /**
+   * Starts the runs of planned times, whatever overlaps; one that was started already is not started again, and is given
+   * as it is. Gives the runs in their order.
+   *
+   * @throws MusterError `schedule.not_found`
+   */
+  async backfill(
+    tenant: string,
+    id: string,
+    times: readonly number[],
+    offload: Offload,
+  ): Promise<{ at: number; run: string }[]> {
+    const { stored } = await this.#readOwn(tenant, id)
+    const runs: { at: number; run: string }[] = []
+    for (const at of times) {
+      const created = await this.#start(stored, at, offload)
+      if (created !== undefined) runs.push({ at, run: created })
+    }
+    return runs
   }
 
   /** Starts the runs whose time has come. One that fails does not hold up the others; it is tried again. */
@@ -89,44 +112,78 @@ export class Schedules {
 
   async #fire(id: string, offload: Offload): Promise<void> {
     const found = await this.#read(id)
-    const planned = found?.stored.schedule.next
     const now = this.#clock()
-    if (!found || planned === undefined || planned > now) return
+    if (!found) return
     const { stored, version } = found
     const { schedule } = stored
-    const { when, createdAt: from, catchUpS } = schedule
-    const earliest = now - Math.max(catchUpS * 1000, LATE_MS)
+    const { when, createdAt: from, catchUpS, queued, next: planned, overlap } = schedule
     const move = (changes: Partial<Schedule>) =>
       this.#write({ ...stored, schedule: { ...schedule, ...changes } }, version)
-    if (planned < earliest) {
+    const isDue = planned !== undefined && planned <= now
+    if (queued === undefined && !isDue) return
+    const earliest = now - Math.max(catchUpS * 1000, LATE_MS)
+    if (isDue && planned < earliest) {
       const { next, missed } = passMissed(when, from, planned, earliest)
       await move({ missed: schedule.missed + missed, next })
       return
     }
-    const next = nextFiring(when, from, planned)
-    if (schedule.overlap === 'skip' && schedule.lastRun !== undefined) {
-      // A run that has left Redis has ended.
-      const before = await this.#journal.get(schedule.lastRun)
-      if (before && !isEnded(before.status)) {
-        await move({ overlapped: schedule.overlapped + 1, next })
-        return
+    const next = isDue ? nextFiring(when, from, planned) : planned
+    if (overlap !== 'allow' && (await this.#isRunning(schedule.lastRun))) {
+      if (!isDue) await move({})
+      else if (overlap === 'skip') await move({ overlapped: schedule.overlapped + 1, next })
+      else {
+        if (overlap === 'cancel' && schedule.lastRun !== undefined) await this.#cancel(schedule.lastRun, stored)
+        // One waits: the first that came, or the last where each is to replace the one before.
+        const waits = queued === undefined ? planned : overlap === 'queue' ? queued : planned
+        const overlapped = schedule.overlapped + (queued === undefined ? 0 : 1)
+        await move({ queued: waits, overlapped, next })
       }
+      return
     }
-    const run = { ...stored.template, run: newId(), schedule: { id, at: planned } }
-    const created = await this.#journal
-      .create(run, stored.content, { idempotencyKey: `\nschedule:${id}:${planned}`, offload })
-      .catch((error: unknown) => {
-        // It fired already, before the schedule was replaced by a server whose clock is behind.
-        if (error instanceof MusterError && error.code === 'idempotency.conflict') return undefined
-        throw error
-      })
-    if (!created) {
-      await move({ next })
+    // What waited goes first; what is due by now has its turn with the next poll.
+    const at = queued ?? planned ?? now
+    const after = queued === undefined ? next : planned
+    const created = await this.#start(stored, at, offload)
+    if (created === undefined) {
+      await move({ queued: undefined, next: after })
       return
     }
     const fired = schedule.fired + 1
     const over = schedule.firings !== undefined && fired >= schedule.firings
-    await move({ fired, lastRun: created.id, next: over ? undefined : next })
+    await move({ fired, lastRun: created, queued: undefined, next: over ? undefined : after })
+  }
+
+  /** A run that has left Redis has ended. */
+  async #isRunning(run: string | undefined): Promise<boolean> {
+    const record = run === undefined ? undefined : await this.#journal.get(run)
+    return record !== undefined && !isEnded(record.status)
+  }
+
+  async #cancel(run: string, { template }: StoredSchedule): Promise<void> {
+    await this.#journal.post(run, { type: 'cancel', by: template.by }, '\nschedule').catch((error: unknown) => {
+      // It has ended meanwhile.
+      if (!(error instanceof MusterError) || (error.code !== 'run.ended' && error.code !== 'run.not_found')) throw error
+    })
+  }
+
+  /** Starts the run of a planned time, once; undefined where that time had another run before the schedule was replaced. */
+  async #start(stored: StoredSchedule, at: number, offload: Offload): Promise<string | undefined> {
+    const { id } = stored.schedule
+    const run = { ...(await this.#current(stored)), run: newId(), schedule: { id, at } }
+    try {
+      const options = { idempotencyKey: `\nschedule:${id}:${at}`, offload }
+      return (await this.#journal.create(run, stored.content, options)).id
+    } catch (error) {
+      if (error instanceof MusterError && error.code === 'idempotency.conflict') return undefined
+      throw error
+    }
+  }
+
+  /** Its runs begin with the code that its version has now. */
+  async #current({ template }: StoredSchedule): Promise<StoredSchedule['template']> {
+    const { kind, name, version } = template.definition
+    const hash = (await this.#journal.definition(kind, name, version))?.hash
+    return hash === undefined ? template : { ...template, definition: { ...template.definition, hash } }
   }
 
   async #readOwn(tenant: string, id: string) {
@@ -146,9 +203,11 @@ export class Schedules {
   async #write(stored: StoredSchedule, version: number, remove = false): Promise<boolean> {
     const { redis, partitions } = this.#journal
     const { keys, replication } = partitions[0]
-    const { id, next, paused } = stored.schedule
+    const { id, next, paused, queued } = stored.schedule
     const names = [keys.schedule(id), keys.firings, keys.schedules(stored.template.tenant)]
-    const due = paused ? '' : (next ?? '')
+    // For one that waits it is looked again and again whether the run before has ended.
+    const looked = queued === undefined ? next : Math.min(next ?? Number.POSITIVE_INFINITY, this.#clock() + QUEUED_MS)
+    const due = paused ? '' : (looked ?? '')
     const text = remove ? '' : JSON.stringify(stored)
     const result = await replication.after(redis.musterSchedule(...names, id, version, text, due, SCHEDULES_MAX))
     if (result < 0) throw new MusterError('schedule.too_many', `A tenant has at most ${SCHEDULES_MAX} schedules`)

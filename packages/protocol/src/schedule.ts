@@ -3,6 +3,8 @@ import { startRun } from './run.ts'
 
 /** How late a firing may be made up at most, s: less than an idempotency key is remembered, so that none is doubled. */
 export const CATCH_UP_S_MAX = 6 * 24 * 3600
+/** Most planned times of one backfill. */
+export const BACKFILL_MAX = 1000
 /** Most schedules of a tenant. */
 export const SCHEDULES_MAX = 1000
 
@@ -25,8 +27,11 @@ export type Timetable = z.infer<typeof timetable>
 export const scheduleRequest = z.strictObject({
   when: timetable,
   run: startRun,
-  /** When the run before has not ended: `skip` the firing, or `allow` both. */
-  overlap: z.enum(['skip', 'allow']).default('skip'),
+  /**
+   * When the run before has not ended: `skip` the firing; `allow` both; `queue` one firing until that has ended; `cancel`
+   * that, and start when it has ended.
+   */
+  overlap: z.enum(['skip', 'allow', 'queue', 'cancel']).default('skip'),
   /** A firing that comes later than this is skipped and counted, s. */
   catchUpS: z.number().int().nonnegative().max(CATCH_UP_S_MAX).default(60),
   /** It ends after so many firings. */
@@ -46,6 +51,8 @@ export const schedule = z.object({
   overlapped: z.number(),
   /** Firings left out because their time was too long ago; from 1,000 at once on they are not counted. */
   missed: z.number(),
+  /** The planned time of a firing that waits for the run before to end. */
+  queued: z.number().optional(),
   /** The run that was started last. */
   lastRun: z.string().optional(),
   /** The next firing; absent when there is none any more. */

@@ -21,6 +21,8 @@ export interface SchedulesClient {
   resume(id: string): Promise<ShownSchedule>
   /** Starts a run now, besides the planned ones; gives its id. */
   trigger(id: string): Promise<string>
+  /** Starts the runs of planned times from `from` to `to` (ms since the Unix epoch, both passed), those that had none. */
+  backfill(id: string, span: { from: number; to: number; dryRun?: boolean }): Promise<{ at: number; run?: string }[]>
 }
 
 type Request = <T>(method: string, path: string, body?: unknown) => Promise<T>
@@ -36,5 +38,7 @@ export function schedulesClient(request: Request): SchedulesClient {
     pause: (id) => request('POST', `${path(id)}/pause`),
     resume: (id) => request('POST', `${path(id)}/resume`),
     trigger: async (id) => (await request<{ run: string }>('POST', `${path(id)}/trigger`)).run,
+    backfill: async (id, span) =>
+      (await request<{ planned: { at: number; run?: string }[] }>('POST', `${path(id)}/backfill`, span)).planned,
   }
 }
