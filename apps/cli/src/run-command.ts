@@ -1,4 +1,4 @@
-import type { DefinitionManifest, Run, RunEvent } from '@muster/protocol'
+import type { DefinitionManifest, ModelDelta, Run, RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
@@ -39,7 +39,14 @@ export async function runCommand(muster: Muster, name: string, options: RunOptio
   }
   process.once('SIGINT', detach)
   if (!options.json) console.error(pc.dim(`run ${handle.id}`))
-  for await (const event of handle.events({ signal: stopped.signal })) {
+  const live = process.stderr.isTTY && !options.json ? new Answer() : undefined
+  const { signal } = stopped
+  for await (const event of live ? handle.events({ signal, deltas: true }) : handle.events({ signal })) {
+    if ('delta' in event) {
+      live?.write(event.delta)
+      continue
+    }
+    live?.end()
     if (!options.json) progress(event)
     if (event.entry.type === 'run.parked' && (await handle.get()).waiting.some((waiting) => waiting.for !== 'child'))
       break
@@ -47,6 +54,23 @@ export async function runCommand(muster: Muster, name: string, options: RunOptio
   process.removeListener('SIGINT', detach)
   if (stopped.signal.aborted) return 130
   return report(await handle.get(), options.json)
+}
+
+/** What models write, as they write it; the step's outcome is shown as ever when it comes. */
+class Answer {
+  #of = ''
+
+  write({ step, attempt, text }: ModelDelta): void {
+    const of = `${step} ${attempt}`
+    if (this.#of !== '' && this.#of !== of) this.end()
+    this.#of = of
+    process.stderr.write(pc.dim(plain(text)))
+  }
+
+  end(): void {
+    if (this.#of !== '') process.stderr.write('\n')
+    this.#of = ''
+  }
 }
 
 function report(run: Run, json: boolean): number {

@@ -14,7 +14,7 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { controls } from './control.ts'
 import { problemsOf } from './problems.ts'
-import { sendEvents } from './sse.ts'
+import { PLACE, placeOf, sendEvents } from './sse.ts'
 
 const params = z.object({ id: z.string().max(64).describe('run id') })
 const tags = ['runs']
@@ -109,18 +109,25 @@ export function runRoutes(server: Server, context: Context): void {
         description:
           'One event per journal entry, with its place as the id: reconnect with Last-Event-ID (or ?after=) and nothing is missed. Ends after run.ended.',
         params,
-        headers: z.object({ 'last-event-id': z.coerce.number().int().nonnegative().optional() }),
-        querystring: z.object({ after: z.coerce.number().int().nonnegative().optional() }),
+        headers: z.object({ 'last-event-id': z.string().regex(PLACE, 'the id of an event').optional() }),
+        querystring: z.object({
+          after: z.string().regex(PLACE, 'the id of an event').optional(),
+          deltas: z.stringbool().default(false).describe('also what models write, as events `delta`: provisional'),
+        }),
         produces: ['text/event-stream'],
       },
     },
     async (request, reply) => {
-      const after = request.headers['last-event-id'] ?? request.query.after ?? 0
+      const place = placeOf(request.headers['last-event-id'] ?? request.query.after)
       const gone = new AbortController()
       request.raw.on('close', () => gone.abort())
-      const events = await reader.events(keyOf(request).tenant, request.params.id, after, gone.signal)
+      const { tenant } = keyOf(request)
+      const { id } = request.params
+      const events = request.query.deltas
+        ? await reader.watch(tenant, id, place, gone.signal)
+        : await reader.events(tenant, id, place.after, gone.signal)
       reply.hijack()
-      await sendEvents(reply.raw, events, gone.signal)
+      await sendEvents(reply.raw, events, place, gone.signal)
     },
   )
 

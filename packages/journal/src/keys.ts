@@ -90,6 +90,15 @@ export class Keys {
     return `${this.tag}:schedule:${id}`
   }
 
+  /** What models are writing for a run, and that somebody listens to it. */
+  live(run: string): string {
+    return `${this.tag}:live:${run}`
+  }
+
+  listens(run: string): string {
+    return `${this.tag}:listens:${run}`
+  }
+
   /** A tenant's schedules. */
   schedules(tenant: string): string {
     return `${this.tag}:schedules:${tenant}`

@@ -33,6 +33,7 @@ export class WebhookQueue {
       prefix: journal.partitions[0].keys.tag,
       connection: journal.redis,
       skipVersionCheck: true,
+      skipMetasUpdate: true,
     })
     this.#queue.on('error', () => {})
   }

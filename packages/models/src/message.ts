@@ -20,6 +20,8 @@ export interface ModelRequest {
   signal?: AbortSignal
   /** Recognised by providers that support it, so that a repeated call is not billed twice. */
   idempotencyKey?: string
+  /** Is given what the model writes as it comes; the reply is the same with and without. */
+  onDelta?: (text: string) => void
 }
 
 export interface ModelReply {

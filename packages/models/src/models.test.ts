@@ -61,6 +61,93 @@ async function withAnswer<T>(
 
 const at = (url: string) => models({ routes: { default: { model: 'm', baseUrl: url, apiKey } } })
 
+describe('a reply that is watched while it is written', () => {
+  const watched = async (client: ReturnType<typeof models>, request: ModelRequest) => {
+    const deltas: string[] = []
+    const reply = await client.invoke('default', { ...request, onDelta: (text) => deltas.push(text) })
+    return { reply, deltas }
+  }
+
+  it('is the same as one that is not, with its calls, its usage and its cost', async () => {
+    server.onMessage('hello', {
+      content: 'Good day, and a fine one at that.',
+      model: 'm-2026-05-01',
+      usage: { prompt_tokens: 1000, completion_tokens: 500 },
+    })
+    server.onMessage('look', {
+      toolCalls: [{ name: 'world_look', arguments: '{"what":"letter"}' }],
+      usage: { prompt_tokens: 10, completion_tokens: 5 },
+    })
+    const plain = await models().invoke('default', ask('hello'))
+    const { reply, deltas } = await watched(models(), ask('hello'))
+    expect(lastBody()).toMatchObject({ stream: true, stream_options: { include_usage: true } })
+    expect(reply).toEqual(plain)
+    expect(deltas.length).toBeGreaterThan(1)
+    expect(deltas.join('')).toBe(plain.text)
+    const calling = await watched(models(), ask('look'))
+    expect(calling.reply).toMatchObject({
+      ...{ text: null, toolCalls: [{ name: 'world_look', arguments: '{"what":"letter"}' }] },
+      usage: { inputTokens: 10, outputTokens: 5 },
+    })
+    expect(calling.deltas).toEqual([])
+  })
+
+  it('comes from a server that does not stream as from any other', async () => {
+    const completion = {
+      model: 'm',
+      choices: [{ index: 0, finish_reason: 'stop', message: { role: 'assistant', content: 'whole' } }],
+      usage: { prompt_tokens: 3, completion_tokens: 1 },
+    }
+    // It does not know the field, and answers as ever.
+    await withAnswer(200, completion, async (url, calls) => {
+      const client = at(url)
+      for (let i = 0; i < 2; i++) expect((await watched(client, ask('hello'))).reply.text).toBe('whole')
+      // Asked for a stream once only.
+      expect(calls()).toBe(3)
+    })
+    let asked = 0
+    const refusing = createServer(async (request, response) => {
+      let body = ''
+      for await (const part of request) body += part
+      const { stream = false } = JSON.parse(body)
+      if (stream) asked++
+      const answer = stream ? { error: { message: 'stream is not supported' } } : completion
+      response.writeHead(stream ? 400 : 200, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
+    })
+    await new Promise<void>((resolve) => refusing.listen(0, '127.0.0.1', resolve))
+    try {
+      const client = at(`http://127.0.0.1:${(refusing.address() as AddressInfo).port}`)
+      for (let i = 0; i < 2; i++) expect((await watched(client, ask('hello'))).reply.text).toBe('whole')
+      expect(asked).toBe(1)
+    } finally {
+      refusing.close()
+    }
+  })
+
+  it('that breaks off is tried again like a connection that does, and one without usage is not free', async () => {
+    const chunk = (delta: object, finish: string | null = null) =>
+      `data: ${JSON.stringify({ id: 'c', object: 'chat.completion.chunk', created: 1, model: 'm', choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`
+    let parts: string[] = []
+    const streaming = createServer((_, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      for (const part of parts) response.write(part)
+      response.end()
+    })
+    await new Promise<void>((resolve) => streaming.listen(0, '127.0.0.1', resolve))
+    try {
+      const url = `http://127.0.0.1:${(streaming.address() as AddressInfo).port}`
+      parts = [chunk({ role: 'assistant', content: 'half of' })]
+      expect((await failure(watched(at(url), ask('hello')))).code).toBe('model.unavailable')
+      parts = [chunk({ role: 'assistant', content: 'x'.repeat(300) }), chunk({}, 'stop'), 'data: [DONE]\n\n']
+      const { reply } = await watched(at(url), ask('hello'))
+      expect(reply.usage.outputTokens).toBeGreaterThanOrEqual(100)
+      expect(reply.costUsd).toBeGreaterThan(0)
+    } finally {
+      streaming.close()
+    }
+  })
+})
+
 describe('invoke', () => {
   it('gives text, the model that answered, its usage and what it cost', async () => {
     server.onMessage('hello', {

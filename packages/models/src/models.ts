@@ -1,9 +1,11 @@
 import { type ErrorCode, type JsonSchema, MusterError, type Usage } from '@muster/protocol'
-import OpenAI, { APIConnectionError, APIError, APIUserAbortError } from 'openai'
+import OpenAI, { APIConnectionError, APIError, APIUserAbortError, OpenAIError } from 'openai'
 import type {
+  ChatCompletion,
   ChatCompletionCreateParamsNonStreaming,
   ChatCompletionMessageParam,
 } from 'openai/resources/chat/completions'
+import type { CompletionUsage } from 'openai/resources/completions'
 import type { ModelMessage, ModelReply, ModelRequest } from './message.ts'
 import { costOf, type Price, priceOf } from './price.ts'
 
@@ -65,6 +67,36 @@ export function createModels(options: ModelsOptions): Models {
     return client
   }
 
+  /** Servers that do not stream, or do not tell what a streamed answer cost. */
+  const plain = new Set<string>()
+
+  async function complete(
+    to: Target,
+    body: ChatCompletionCreateParamsNonStreaming,
+    { onDelta, ...options }: OpenAI.RequestOptions & Pick<ModelRequest, 'onDelta'>,
+  ): Promise<ChatCompletion> {
+    const { completions } = client(to).chat
+    const server = to.baseUrl ?? ''
+    if (!onDelta || plain.has(server)) return completions.create(body, options)
+    try {
+      const stream = completions.stream({ ...body, stream: true, stream_options: { include_usage: true } }, options)
+      stream.on('content', onDelta)
+      const completion = await stream.finalChatCompletion()
+      if (completion.usage) return completion
+      // It must not look as if it had cost nothing; the next call will tell.
+      plain.add(server)
+      return { ...completion, usage: estimated(body, completion) }
+    } catch (error) {
+      if (!cannotStream(error)) {
+        // It broke off: as when a connection does, another try may do better.
+        const isCut = error instanceof OpenAIError && !(error instanceof APIError)
+        throw isCut ? new APIConnectionError({ message: error.message, cause: error }) : error
+      }
+      plain.add(server)
+      return completions.create(body, options)
+    }
+  }
+
   return {
     async invoke(route, request) {
       const to = target(route)
@@ -79,7 +111,8 @@ export function createModels(options: ModelsOptions): Models {
           : {}),
       }
       try {
-        const completion = await client(to).chat.completions.create(body, {
+        const completion = await complete(to, body, {
+          ...(request.onDelta ? { onDelta: request.onDelta } : {}),
           ...(request.signal ? { signal: request.signal } : {}),
           ...(request.idempotencyKey === undefined ? {} : { headers: { 'idempotency-key': request.idempotencyKey } }),
         })
@@ -121,6 +154,21 @@ export function createModels(options: ModelsOptions): Models {
   }
 }
 
+/** Whether a server has said, by an error or by answering with something else than a stream, that it does not stream. */
+function cannotStream(error: unknown): boolean {
+  if (error instanceof APIUserAbortError || error instanceof APIConnectionError) return false
+  if (error instanceof APIError) return error.status === 400 && /stream/i.test(error.message)
+  return error instanceof OpenAIError && /stream ended without|request ended without/.test(error.message)
+}
+
+/** What an answer may have cost whose server does not say: about three bytes to a token, as `reserveUsd` has it. */
+function estimated(body: object, { choices }: ChatCompletion): CompletionUsage {
+  const tokens = (value: unknown) => Math.ceil(Buffer.byteLength(JSON.stringify(value)) / 3)
+  const prompt_tokens = tokens(body)
+  const completion_tokens = tokens(choices[0]?.message)
+  return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+}
+
 function toWire(message: ModelMessage): ChatCompletionMessageParam {
   switch (message.role) {
     case 'tool':
@@ -160,6 +208,8 @@ function modelError({ model, apiKey }: Target, error: unknown): unknown {
 function codeOf(error: unknown): ErrorCode {
   if (error instanceof APIConnectionError) return 'model.unavailable'
   if (!(error instanceof APIError)) return 'model.failed'
+  // Told in the middle of a stream.
+  if (error.status === undefined) return 'model.unavailable'
   // A quota that is used up is a 429 too, but no waiting brings it back.
   if (error.status === 429) return error.code === 'insufficient_quota' ? 'model.failed' : 'rate.limited'
   return Number(error.status) >= 500 ? 'model.unavailable' : 'model.failed'

@@ -235,6 +235,15 @@ export const storedEntry = z.object({
 })
 export type StoredEntry = z.infer<typeof storedEntry>
 
+/** What a model has written since the last one: provisional, until the step's outcome is in the journal. */
+export const modelDelta = z.object({
+  step: z.string(),
+  /** What an earlier attempt wrote is void. */
+  attempt: z.number().int().positive(),
+  text: z.string(),
+})
+export type ModelDelta = z.infer<typeof modelDelta>
+
 /** An entry as clients see it: parsed, with its content. */
 export const runEvent = z.object({ seq: z.number().int().positive(), hash: digest, entry, content: json.optional() })
 export type RunEvent = z.infer<typeof runEvent>

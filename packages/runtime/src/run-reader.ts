@@ -1,6 +1,7 @@
-import type { Journal, RunRecord } from '@muster/journal'
+import { type Journal, Live, type LiveDelta, type RunRecord } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import {
+  isEnded,
   isId,
   MusterError,
   type Run,
@@ -71,9 +72,68 @@ export class RunReader {
    * @throws MusterError `run.not_found`
    */
   async events(tenant: string, id: string, after: number, signal: AbortSignal): Promise<AsyncGenerator<RunEvent>> {
-    if (await this.#live(tenant, id)) return this.#follow(tenant, id, after, signal)
+    const record = await this.#live(tenant, id)
+    // Who has seen the end of a run and comes again waits for nothing.
+    if (record && isEnded(record.status) && after >= record.seq) return toEvents(none())
+    if (record) return this.#follow(tenant, id, after, signal)
     await this.#archived(tenant, id)
     return toEvents(this.#memory.archive.entries(tenant, id, { after }))
+  }
+
+  /**
+   * The same, with what models write between them, from the batch after `live` on. Nothing is told of a step of which the
+   * journal has told the end.
+   *
+   * @throws MusterError `run.not_found`
+   */
+  async watch(
+    tenant: string,
+    id: string,
+    { after, live }: { after: number; live: string },
+    signal: AbortSignal,
+  ): Promise<AsyncGenerator<RunEvent | LiveDelta>> {
+    const record = await this.#live(tenant, id)
+    const events = await this.events(tenant, id, after, signal)
+    if (!record || isEnded(record.status)) return events
+    return this.#merge(id, events, { live, told: after >= record.seq, from: record.seq }, signal)
+  }
+
+  async *#merge(
+    id: string,
+    events: AsyncGenerator<RunEvent>,
+    { live, told, from }: { live: string; told: boolean; from: number },
+    signal: AbortSignal,
+  ): AsyncGenerator<RunEvent | LiveDelta> {
+    const over = new AbortController()
+    const deltas = new Live(this.#journal).listen(id, live, AbortSignal.any([signal, over.signal]))
+    const ended = new Set<string>()
+    let event = events.next()
+    // Before what stood in the journal is told, nobody knows which deltas are old.
+    let delta = told ? deltas.next() : undefined
+    try {
+      for (;;) {
+        const next = await (delta === undefined ? event : Promise.race([event, delta]))
+        if (next.done) return
+        const { value } = next
+        if ('entry' in value) {
+          event = events.next()
+          const { entry } = value
+          // A failed attempt is followed by another, which writes anew.
+          if (entry.type === 'step.ended' && !entry.retry) ended.add(entry.step)
+          if (value.seq >= from) delta ??= deltas.next()
+          yield value
+          if (entry.type === 'run.ended') return
+        } else {
+          delta = deltas.next()
+          if (!ended.has(value.step)) yield value
+        }
+      }
+    } finally {
+      over.abort()
+      // What was asked for and is not read is not to fail unseen.
+      delta?.catch(() => {})
+      event.catch(() => {})
+    }
   }
 
   async *#follow(tenant: string, id: string, after: number, signal: AbortSignal): AsyncGenerator<RunEvent> {
@@ -130,6 +190,8 @@ export class RunReader {
     return run
   }
 }
+
+async function* none(): AsyncGenerator<never> {}
 
 function notFound(id: string): MusterError {
   return new MusterError('run.not_found', `There is no run ${id.slice(0, 64)}`)

@@ -1,5 +1,5 @@
 import type { PolicySet } from '@muster/governance'
-import type { Journal, Writer } from '@muster/journal'
+import type { Journal, Live, Writer } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import type { Scheduler } from '@muster/scheduler'
@@ -28,6 +28,8 @@ export interface Services {
   log: Logger
   /** Tokens of steps that end by a callback; undefined without a secret. */
   callbacks: CallbackTokens | undefined
+  /** Where what models write goes while they write. */
+  live: Live
   clock: () => number
   random: () => number
   outcomes: Outcomes

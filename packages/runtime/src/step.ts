@@ -53,6 +53,10 @@ export class Call {
     return idempotencyKey(this.run, this.#state)
   }
 
+  get attempt(): number {
+    return this.#state.attempt
+  }
+
   /** Aborts on cancel, on timeout and when the worker has lost the run. */
   get signal(): AbortSignal {
     this.#state.abort ??= new AbortController()

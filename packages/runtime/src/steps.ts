@@ -4,6 +4,7 @@ import { MusterError } from '@muster/protocol'
 import type { Agent, CodeOptions } from '@muster/sdk'
 import { LATER, type Text, type Tool } from '@muster/tools'
 import type { ActiveRun } from './active-run.ts'
+import { DeltaFeed } from './deltas.ts'
 import type { Call, ChildSpec, Operation, Outcome, StepSpec, StepState, Undo } from './step.ts'
 
 /** Where a step stands in the graph: its name, its input, and what else it waits for. */
@@ -138,11 +139,15 @@ export function modelStep(
     request: (input) => JSON.stringify(request({ input })),
     action: {
       execute: async (call) => {
-        const reply: ModelReply = await models.invoke(route, {
-          ...request(call),
-          signal: call.signal,
-          idempotencyKey: call.idempotencyKey,
-        })
+        const deltas = new DeltaFeed(run.services.live, run.id, { step: call.step, attempt: call.attempt })
+        const reply: ModelReply = await models
+          .invoke(route, {
+            ...request(call),
+            signal: call.signal,
+            idempotencyKey: call.idempotencyKey,
+            onDelta: (text) => deltas.push(text),
+          })
+          .finally(() => deltas.end())
         const { text, toolCalls, usage, costUsd, model } = reply
         return { text: JSON.stringify({ text, toolCalls }), usage, costUsd, model }
       },

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { PolicySet } from '@muster/governance'
-import { ANNOUNCE_MS, Intake, Journal, type ReplicationOptions } from '@muster/journal'
+import { ANNOUNCE_MS, Intake, Journal, Live, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import { type LimitsByName, toMusterError } from '@muster/protocol'
@@ -84,6 +84,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     telemetry: options.telemetry ?? noTelemetry,
     log,
     callbacks: options.callbacks,
+    live: new Live(journal),
     clock,
     random: Math.random,
     outcomes: options.outcomes ?? 'ahead',

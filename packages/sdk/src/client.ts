@@ -3,6 +3,7 @@ import {
   errorCatalog,
   isEnded,
   type Json,
+  type ModelDelta,
   MusterError,
   type PlanData,
   type Priority,
@@ -52,12 +53,20 @@ export interface SignalOptions {
   labels?: string[]
 }
 
+export interface EventOptions {
+  /** Begins after the entry of this place. */
+  after?: number
+  signal?: AbortSignal
+}
+
 /** One run, by its id. */
 export interface RunHandle<Output> {
   readonly id: string
   get(): Promise<Run>
   /** The journal's entries from the first, or after `after`, as they become durable; ends when the run has ended. Reconnects by itself. */
-  events(options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<RunEvent>
+  events(options?: EventOptions): AsyncGenerator<RunEvent>
+  /** The same, and between them what models write as they write it: provisional, until the step's outcome comes. */
+  events(options: EventOptions & { deltas: true }): AsyncGenerator<RunEvent | { delta: ModelDelta }>
   /** What the run gives, when it has ended. Throws a MusterError with the run's error when it failed. */
   result(options?: { signal?: AbortSignal }): Promise<Output>
   /** Sends a signal that the run's plan declares. Our own retries send it once. */
@@ -129,7 +138,7 @@ export interface Muster {
       limit?: number
       cursor?: string
     }): Promise<{ runs: RunSummary[]; cursor?: string }>
-    stream(id: string, options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<RunEvent>
+    stream(id: string, options?: EventOptions): AsyncGenerator<RunEvent>
     cancel(id: string): Promise<void>
     /** Acts on all runs that a filter lets through, newest first, and says of each what became of it. */
     act(action: RunAction, options?: ActionOptions): AsyncGenerator<Acted>
@@ -214,24 +223,34 @@ export function createMuster(options: ClientOptions = {}): Muster {
     return (response.status === 204 ? undefined : await response.json()) as T
   }
 
-  async function* stream(
+  async function* stream(id: string, options?: EventOptions): AsyncGenerator<RunEvent> {
+    for await (const event of follow(id, options)) if ('entry' in event) yield event
+  }
+
+  async function* follow(
     id: string,
-    { after = 0, signal }: { after?: number; signal?: AbortSignal } = {},
-  ): AsyncGenerator<RunEvent> {
+    { after = 0, signal }: EventOptions = {},
+    deltas = false,
+  ): AsyncGenerator<RunEvent | { delta: ModelDelta }> {
+    let place = String(after)
     for (let failures = 0; ; ) {
       try {
         const response = await open(
           'GET',
-          `/v1/runs/${encodeURIComponent(id)}/events`,
+          `/v1/runs/${encodeURIComponent(id)}/events${deltas ? '?deltas=true' : ''}`,
           undefined,
-          { accept: 'text/event-stream', 'last-event-id': String(after) },
+          { accept: 'text/event-stream', 'last-event-id': place },
           signal,
         )
         failures = 0
         for await (const event of sse(response)) {
           if (event.event === 'end') return
+          if (event.id !== undefined) place = event.id
+          if (event.event === 'delta') {
+            yield { delta: JSON.parse(event.data) }
+            continue
+          }
           const run: RunEvent = JSON.parse(event.data)
-          after = run.seq
           yield run
           if (run.entry.type === 'run.ended') return
         }
@@ -265,7 +284,9 @@ export function createMuster(options: ClientOptions = {}): Muster {
   const of = <Output>(id: string): RunHandle<Output> => ({
     id,
     get: () => request('GET', `/v1/runs/${encodeURIComponent(id)}`),
-    events: (options) => stream(id, options),
+    // Which of the two comes is told by the same option.
+    events: ((options?: EventOptions & { deltas?: boolean }) =>
+      follow(id, options, options?.deltas)) as RunHandle<Output>['events'],
     result: (options) => result(id, options?.signal),
     signal: (name, payload, options) => signal(id, name, payload, options),
     say: (text, options) => say(id, text, options),

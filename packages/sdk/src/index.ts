@@ -18,6 +18,7 @@ export {
   type ActionOptions,
   type ClientOptions,
   createMuster,
+  type EventOptions,
   type ForkOptions,
   type Muster,
   type RunAction,
