@@ -40,6 +40,13 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
     ['a wrong key', chain, 401, 'auth.invalid_key', undefined, { authorization: 'Bearer mk_wrong' }],
     ['broken JSON', '{"plan": ', 400, 'request.invalid_json'],
     ['no body', '', 400, 'request.invalid_json'],
+    ['an input of 10 MB', { plan: 'chain', input: { text: 'x'.repeat(10_000_000) } }, 413, 'request.too_large'],
+    [
+      'a plan of 100,001 steps',
+      { plan: { steps: Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [i, { sleepMs: 0 }])) } },
+      413,
+      'request.too_large',
+    ],
     ['a body of 2 MB', { plan: 'chain', input: { text: 'x'.repeat(2_000_000) } }, 413, 'request.too_large'],
     [
       'another content type',

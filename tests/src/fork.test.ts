@@ -1,4 +1,5 @@
 import type { RunEvent } from '@muster/protocol'
+import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { actor, chain } from './fixtures/app.ts'
 import { ended, type Harness, startHarness, until } from './harness.ts'
@@ -60,6 +61,25 @@ describe('a fork', () => {
     expect(await fork.result()).toEqual({ answer: 'done' })
     expect(writes(run.id)).toHaveLength(2)
     expect(writes(fork.id)).toHaveLength(1)
+  })
+
+  it('of a run that has left Redis takes over the same from the archive', async () => {
+    const redis = new Redis(harness.redisUrl)
+    try {
+      const run = await muster.runs.start(chain, { n: 4, ms: 0 })
+      expect(await run.result()).toBe('0123')
+      const key = `{${harness.namespace}0}:log:${run.id}`
+      await until(
+        async () => (await redis.ttl(key)) !== -1,
+        (archived) => archived,
+      )
+      await redis.del(key, `{${harness.namespace}0}:run:${run.id}`)
+      const fork = await run.fork({ step: 'world.write.3', input: { n: 5, ms: 0 } })
+      expect(await fork.result()).toBe('01234')
+      expect(writes(fork.id)).toHaveLength(3)
+    } finally {
+      redis.disconnect()
+    }
   })
 
   it('of what is not there is refused', async () => {
