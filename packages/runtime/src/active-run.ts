@@ -1,5 +1,5 @@
 import { checkBudget, joinLabels, tightest } from '@muster/governance'
-import { type Hold, type Journal, type LostReason, type Message, RunWriter, type Snapshot } from '@muster/journal'
+import { type Hold, type LostReason, type Message, RunWriter } from '@muster/journal'
 import {
   type Actor,
   CHILDREN_MAX,
@@ -14,21 +14,20 @@ import {
   MusterError,
   type NewEntry,
   type StepError,
-  type StoredEntry,
   toMusterError,
-  type WebhookPayload,
 } from '@muster/protocol'
 import type { Resource, RunHandle } from '@muster/scheduler'
-import { receiveCallback } from './callback.ts'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
+import { receive } from './messages.ts'
 import { changed, stepLine } from './non-deterministic.ts'
 import {
   type Checkpoint,
   type Recorded,
   type RecordedStep,
+  readFrom,
   readRecorded,
   readRecordedNow,
   record,
@@ -37,9 +36,9 @@ import {
 import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
 import { type Operation, Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
-import { childEnded } from './step-end.ts'
-import { abortStep, beginStep, checkReplayed, takeVerdict } from './step-life.ts'
-import { awaitSignal, type Mailbox, receiveSignal } from './waits.ts'
+import { abortStep, beginStep, checkReplayed } from './step-life.ts'
+import { awaitSignal, type Mailbox } from './waits.ts'
+import { runEvent, waitingEvent } from './webhook-event.ts'
 
 /** How an activation ended: the run ended or parked, or its journal is no longer ours to continue. */
 export type Closed = 'ended' | 'parked' | LostReason
@@ -583,13 +582,13 @@ export class ActiveRun {
   }
 
   /** Ends the run; at once, or after it has undone what it did where it is one that does. */
-  #cancel(by: Actor, now = false): void {
+  requestCancel(by: Actor, now = false): void {
     this.append({ type: 'run.cancel_requested', at: this.services.clock(), by })
     if (now) this.#endFailed(cancelledBy(by))
     else this.#fail(cancelledBy(by))
   }
 
-  #pause(by: Actor): void {
+  pause(by: Actor): void {
     const at = this.services.clock()
     if (this.#paused) this.append({ type: 'message.ignored', at, about: 'pause', by })
     else this.append({ type: 'run.paused', at, by })
@@ -597,7 +596,7 @@ export class ActiveRun {
     this.considerPark()
   }
 
-  #resume(by: Actor): void {
+  unpause(by: Actor): void {
     const { clock } = this.services
     if (!this.#paused) {
       this.append({ type: 'message.ignored', at: clock(), about: 'resume', by })
@@ -650,17 +649,10 @@ export class ActiveRun {
       status,
       summary: { costUsd, steps, endedAt: clock(), ...(error ? { error } : {}) },
       parent: parent && parent.until !== 'started' ? this.#notice(parent) : undefined,
-      event: this.#event(`run.${status}`, error && { error: { code: error.code } }),
+      event: runEvent(this, `run.${status}`, error && { error: { code: error.code } }),
     })
     this.services.telemetry.run(this, status, error)
     this.whenDurable(seq, () => this.#stop('ended'))
-  }
-
-  /** What webhooks are told: no content. */
-  #event(type: WebhookPayload['type'], more?: Partial<WebhookPayload['data']>): WebhookPayload {
-    const { kind, name, version } = this.created.definition
-    const timestamp = new Date(this.services.clock()).toISOString()
-    return { type, timestamp, data: { run: this.id, kind, name, version, ...more } }
   }
 
   #notice(parent: NonNullable<EntryOf<'run.created'>['parent']>): { run: string; message: string } {
@@ -707,7 +699,7 @@ export class ActiveRun {
       summary: { costUsd: this.totals.costUsd, steps: this.totals.steps },
       parent: parent?.until === 'parked' && forPerson ? this.#notice(parent) : undefined,
       wakeAt: wakeAt === Number.POSITIVE_INFINITY ? undefined : wakeAt,
-      event: forPerson ? this.#event('run.waiting', { waiting: asked(waiting) }) : undefined,
+      event: forPerson ? waitingEvent(this, waiting) : undefined,
     })
     this.whenDurable(seq, () => this.#stop('parked'))
   }
@@ -742,7 +734,7 @@ export class ActiveRun {
         let seq = 0
         for (const message of messages) {
           if (this.over) break
-          this.#receive(message, children)
+          receive(this, message, children)
           seq = this.#writer.seq
         }
         this.#isRead()
@@ -763,48 +755,6 @@ export class ActiveRun {
     if (!this.#unread) return
     this.#unread = false
     if (!this.#paused && !this.#draining && !this.over) this.#release()
-  }
-
-  /** Every message leaves an entry, so that taking it from the inbox is part of the same append. */
-  #receive(message: Message, children: ReadonlyMap<string, ChildReport>): void {
-    const at = this.services.clock()
-    if (message.type === 'cancel') {
-      this.#cancel(message.by, message.now)
-      return
-    }
-    if (message.type === 'pause') {
-      this.#pause(message.by)
-      return
-    }
-    if (message.type === 'resume') {
-      this.#resume(message.by)
-      return
-    }
-    if (message.type === 'signal') {
-      receiveSignal(this, message, message.payload)
-      // Whoever interrupts wants to be heard before what is under way has ended.
-      if (message.interrupt) this.cancelSteps('')
-      return
-    }
-    const step = this.steps.get(message.step)
-    if (message.type === 'approval') {
-      const { verdict, shown, by, role } = message
-      if (step?.waiting?.shown === shown) {
-        this.append({ type: 'approval.given', at, step: message.step, verdict, shown, by, role })
-        takeVerdict(this, step, { verdict, role, by: by.user })
-      } else this.append({ type: 'message.ignored', at, about: 'approval', step: message.step, by })
-      return
-    }
-    if (message.type === 'callback') {
-      if (step) receiveCallback(this, step, message)
-      else this.append({ type: 'message.ignored', at, about: 'callback', step: message.step })
-      return
-    }
-    const report = children.get(message.run)
-    // A quick child tells of its end before its parent has written that it waits.
-    if (step && !step.outcome && message.run === childId(this.id, step.spec.id) && report)
-      childEnded(this, step, report)
-    else this.append({ type: 'message.ignored', at, about: 'child', step: message.step })
   }
 
   /** Begins no step any more, and leaves the run to another worker once those under way have ended. */
@@ -848,29 +798,6 @@ export class ActiveRun {
 
 /** A run that is to go on within this time is not parked, ms. */
 const HELD_MS = 2000
-
-/** A run's first entry, and those from its last checkpoint on. */
-async function* readFrom(journal: Journal, run: string, from: Snapshot | undefined): AsyncGenerator<StoredEntry> {
-  if (from) {
-    for await (const first of journal.read(run)) {
-      yield first
-      break
-    }
-  }
-  yield* journal.read(run, from ? from.seq - 1 : 0)
-}
-
-/** Steps that wait for a person, as a webhook tells of them; a person who wants to see all reads the run. */
-function asked(steps: readonly StepState[]): WebhookPayload['data']['waiting'] {
-  return steps
-    .flatMap(({ spec, waiting }) => (waiting && isForPerson(waiting) ? [{ step: spec.id, waiting }] : []))
-    .slice(0, 20)
-    .map(({ step, waiting }) => ({
-      step,
-      for: waiting.for,
-      ...(waiting.role === undefined ? {} : { role: waiting.role }),
-    }))
-}
 
 function cancelledBy({ user }: Actor): StepError {
   return { code: 'run.cancelled', message: `cancelled by ${user}` }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { contentJson, genesis, link } from '@muster/audit'
-import { OFFLOADED, type Snapshot } from '@muster/journal'
+import { type Journal, OFFLOADED, type Snapshot } from '@muster/journal'
 import {
   type Actor,
   ENTRY_VERSION,
@@ -103,6 +103,21 @@ export function readRecordedNow(run: string, entries: readonly StoredEntry[], he
   const reader = new Reader(run)
   for (const stored of entries) reader.add(stored)
   return reader.end(head)
+}
+
+/** A run's first entry, and those from its last checkpoint on. */
+export async function* readFrom(
+  journal: Journal,
+  run: string,
+  from: Snapshot | undefined,
+): AsyncGenerator<StoredEntry> {
+  if (from) {
+    for await (const first of journal.read(run)) {
+      yield first
+      break
+    }
+  }
+  yield* journal.read(run, from ? from.seq - 1 : 0)
 }
 
 class Reader {

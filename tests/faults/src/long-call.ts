@@ -5,7 +5,8 @@ import { Deployment } from './deployment.ts'
 
 /** One call of a tool that takes many times as long as the lock, with an idle worker beside it and nothing going wrong. */
 export async function runLongCall(seed: number, ms: number): Promise<Report> {
-  const deployment = await Deployment.start({ seed, workers: 2, partitions: 1, unreliable: 0 })
+  // The lock is that of a deployment as it comes.
+  const deployment = await Deployment.start({ seed, workers: 2, partitions: 1, unreliable: 0, lockMs: 10_000 })
   try {
     const run = await deployment.muster.runs.start('rocket', { ms })
     let state = await run.get()
