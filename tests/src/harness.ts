@@ -3,19 +3,16 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { LLMock } from '@copilotkit/aimock'
 import { openMemory } from '@muster/memory'
 import { type Run, readConfig } from '@muster/protocol'
 import { createMuster, type Muster } from '@muster/sdk'
 import { type ApiKey, createServer, newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
+import { startModel } from '../faults/src/turns-model.ts'
 
 const appFile = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))
 const policyFile = fileURLToPath(new URL('./fixtures/policy.cedar', import.meta.url))
 const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
-
-/** One turn of the scripted model: calls of tools, or the answer. */
-type Turn = { calls: { name: string; arguments: object }[] } | { answer: unknown }
 
 /** An effect as a tool wrote it down: the tests' own record of what happened outside. */
 export interface Effect {
@@ -147,29 +144,6 @@ export async function stopProcess(child: ChildProcess, signal: NodeJS.Signals = 
   const late = setTimeout(() => child.kill('SIGKILL'), 15_000)
   await ended
   clearTimeout(late)
-}
-
-/** A model server in the OpenAI wire format: in each run it plays the turns that the run's input lists. */
-async function startModel(): Promise<{ url: string; stop(): Promise<void> }> {
-  const server = new LLMock({ port: 0, logLevel: 'silent' })
-  server.on({}, (request) => {
-    const from = request.messages.findLastIndex(
-      (message) => message.role === 'user' && String(message.content).startsWith('{"turns"'),
-    )
-    const user = request.messages[from]
-    if (!user) return { content: 'a plain answer' }
-    const { turns }: { turns: Turn[] } = JSON.parse(String(user.content))
-    const played = request.messages.slice(from).filter((message) => message.role === 'assistant').length
-    const turn = turns[played] ?? { answer: 'out of turns' }
-    if ('answer' in turn) {
-      // An answer of '$messages' gives back what the model was shown, for tests of memory.
-      const answer = turn.answer === '$messages' ? request.messages : turn.answer
-      return { content: JSON.stringify({ answer }) }
-    }
-    return { toolCalls: turn.calls.map((call) => ({ name: call.name, arguments: JSON.stringify(call.arguments) })) }
-  })
-  const url = await server.start()
-  return { url, stop: () => server.stop() }
 }
 
 /** Waits until something holds; fails after `withinMs` with what it was. */

@@ -1,4 +1,4 @@
-import { plan, tool } from '@muster/sdk'
+import { agent, plan, tool } from '@muster/sdk'
 import { z } from 'zod'
 import type { Effect } from './effect.ts'
 
@@ -104,6 +104,35 @@ export const errand = plan({
     for (let i = 0; i < n; i++) written.push((await step.tool(write, { item: `${seen}${i}`, ms })).written)
     await step.tool(pay, { item: written.join(), ms })
     return written.length
+  },
+})
+
+/** A model takes turns: each run of it is a child of `office`. */
+export const teller = agent({
+  name: 'teller',
+  version: '1.0.0',
+  model: 'default',
+  instructions: 'Play the turns.',
+  tools: [double, write],
+  input: z.object({ turns: z.array(z.unknown()) }),
+  output: z.object({ answer: z.number() }),
+})
+
+export const office = plan({
+  name: 'office',
+  version: '1.0.0',
+  input: z.object({ n: z.number(), ms: z.number() }),
+  run: async (step, { n, ms }) => {
+    const answers = await step.map(
+      Array.from({ length: n }, (_, i) => i),
+      (i) => {
+        const note = { name: 'write', arguments: { item: `note ${i}`, ms } }
+        return step.agent(teller, {
+          turns: [{ calls: [{ name: 'double', arguments: { n: i } }, note] }, { calls: [note] }, { answer: 2 * i }],
+        })
+      },
+    )
+    return answers.reduce((sum, { answer }) => sum + answer, 0)
   },
 })
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isEnded, type Run } from '@muster/protocol'
-import { checkOutside, checkRun, readEffects, runOf } from './checker.ts'
+import type { Muster } from '@muster/sdk'
+import { checkChild, checkOutside, checkRun, childrenOf, readEffects, runOf } from './checker.ts'
 import { Deployment, type DeploymentOptions } from './deployment.ts'
 import type { Effect } from './effect.ts'
 import { CLOCK_SKEW_MS, type Fault } from './faults.ts'
@@ -9,6 +10,9 @@ import { countUnarchived, findLeaks } from './leaks.ts'
 import { type Accepted, Load } from './load.ts'
 import { Random } from './random.ts'
 import type { Work } from './work.ts'
+
+/** How long a child run has to end after its parent, ms. */
+const CHILD_MS = 20_000
 
 export interface CampaignOptions extends Partial<DeploymentOptions> {
   seed: number
@@ -146,16 +150,36 @@ async function account(
   effects: readonly Effect[],
 ): Promise<string[]> {
   const byRun = Map.groupBy(effects, runOf)
-  const violations = checkOutside(effects, new Set(accepted.keys()))
+  const known = new Set(accepted.keys())
+  const violations: string[] = []
+  const tolerance = { clockSkewMs: CLOCK_SKEW_MS }
   for (const one of accepted.values()) {
     const run = runs.get(one.id)
-    if (!run) violations.push(`run ${one.id} (${one.plan}) was acknowledged and is gone`)
-    else {
-      const journal = await readJournal(muster, one.id)
-      violations.push(...checkRun(one, run, journal, byRun.get(one.id) ?? [], { clockSkewMs: CLOCK_SKEW_MS }))
+    if (!run) {
+      violations.push(`run ${one.id} (${one.plan}) was acknowledged and is gone`)
+      continue
     }
+    const journal = await readJournal(muster, one.id)
+    const own = byRun.get(one.id) ?? []
+    const all = [...own]
+    for (const child of childrenOf(journal)) {
+      known.add(child)
+      const done = byRun.get(child) ?? []
+      all.push(...done)
+      violations.push(...checkChild(await endOf(muster, child), await readJournal(muster, child), done, tolerance))
+    }
+    violations.push(...checkRun(one, run, journal, { effects: own, all }, tolerance))
   }
-  return violations
+  return [...violations, ...checkOutside(effects, known)]
+}
+
+/** A child of a run that was cancelled hears of it a little later. */
+async function endOf(muster: Muster, id: string): Promise<Run> {
+  for (const end = performance.now() + CHILD_MS; ; ) {
+    const run = await muster.runs.get(id)
+    if (isEnded(run.status) || performance.now() > end) return run
+    await sleep(200)
+  }
 }
 
 function countBy(names: readonly string[]): Record<string, number> {

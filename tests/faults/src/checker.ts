@@ -24,17 +24,41 @@ export function checkOutside(effects: readonly Effect[], known: ReadonlySet<stri
     .map(({ key }) => `effect ${key} is of a run that nobody started`)
 }
 
-/** What is wrong with one run, of which all that can be known is known. */
-export function checkRun(
-  accepted: Accepted,
+/** The child runs that a run has waited for, by its journal. */
+export function childrenOf({ entries }: ReadJournal): string[] {
+  const children = entries.flatMap((one) => (one.type === 'step.waiting' && one.child !== undefined ? [one.child] : []))
+  return [...new Set(children)]
+}
+
+/** What is wrong with a child run, which has no client of its own. */
+export function checkChild(
   run: Run,
   journal: ReadJournal,
   effects: readonly Effect[],
   { clockSkewMs }: { clockSkewMs: number },
 ): string[] {
+  return [
+    ...(isEnded(run.status) ? [] : [`it did not end: ${run.status}`]),
+    ...checkState(run, journal),
+    ...journal.verification.findings.map(({ message }) => `its chain does not verify: ${message}`),
+    ...checkEffects(effects, journal.entries, clockSkewMs),
+  ].map((what) => `child run ${run.id}: ${what}`)
+}
+
+/**
+ * What is wrong with one run, of which all that can be known is known. `effects` are its own, `all` those of its child
+ * runs as well.
+ */
+export function checkRun(
+  accepted: Accepted,
+  run: Run,
+  journal: ReadJournal,
+  { effects, all }: { effects: readonly Effect[]; all: readonly Effect[] },
+  { clockSkewMs }: { clockSkewMs: number },
+): string[] {
   const { id, plan } = accepted
   return [
-    ...checkEnd(accepted, run, effects),
+    ...checkEnd(accepted, run, all),
     ...checkState(run, journal),
     ...journal.verification.findings.map(({ message }) => `its chain does not verify: ${message}`),
     ...checkEffects(effects, journal.entries, clockSkewMs),

@@ -9,6 +9,7 @@ import { Redis } from 'ioredis'
 import { Child } from './child.ts'
 import { DynamoProxy } from './dynamo-proxy.ts'
 import { TcpProxy } from './tcp-proxy.ts'
+import { startModel } from './turns-model.ts'
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const cli = file('../../../apps/cli/src/main.ts')
@@ -83,6 +84,8 @@ export class Deployment {
     const dynamoProxy = await DynamoProxy.open(Number(new URL(this.dynamoEndpoint).port))
     this.#dynamoProxy = dynamoProxy
     this.#closers.push(() => dynamoProxy.close())
+    const model = await startModel()
+    this.#closers.push(() => model.stop())
     const onExit = (why: string) => this.deaths.push(why)
     const recorder = new Child(file('./recorder-process.ts'), [], {
       env: {
@@ -119,7 +122,8 @@ export class Deployment {
           MUSTER_APP: file('./app.ts'),
           MUSTER_POLICY: file('./policy.cedar'),
           MUSTER_LOCK_MS: String(lockMs),
-          MUSTER_MODEL_BASE_URL: 'http://127.0.0.1:9/v1',
+          MUSTER_MODEL_BASE_URL: `${model.url}/v1`,
+          MUSTER_MODEL: 'scripted',
           RECORDER: `http://127.0.0.1:${recorderPort}`,
           ...env,
         },

@@ -1,7 +1,7 @@
 import type { Json } from '@muster/protocol'
 import type { Random } from './random.ts'
 
-/** What a run that succeeds has given and done. */
+/** What a run that succeeds has given, and done with its child runs. */
 interface Expected {
   output: Json
   /** Different keys under which it wrote, and under which it did what is never repeated. */
@@ -50,6 +50,11 @@ const kinds: readonly ((random: Random) => Work)[] = [
   (random) => {
     const size = random.between(15_000, 40_000)
     return { plan: 'bulk', input: { size }, expected: { output: size, writes: 1, onces: 0 } }
+  },
+  (random) => {
+    const n = random.between(1, 3)
+    const expected = { output: n * (n - 1), writes: 2 * n, onces: 0 }
+    return { plan: 'office', input: { n, ms: random.between(0, 60) }, expected }
   },
   () => ({ plan: 'graph', input: { item: 'g' }, expected: { output: 'g', writes: 1, onces: 1 } }),
 ]
