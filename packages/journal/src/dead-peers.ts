@@ -25,6 +25,8 @@ export function watchForDeadPeer(connection: Redis | Cluster): void {
   if (connection instanceof Cluster) {
     for (const node of connection.nodes()) watchForDeadPeer(node)
     connection.on('+node', watchForDeadPeer)
+    const duplicate = connection.duplicate.bind(connection)
+    connection.duplicate = (...options) => watchedToo(duplicate(...options))
     return
   }
   watched.set(connection, { redis: connection, bytesRead: 0, ticks: 0 })
@@ -36,12 +38,13 @@ export function watchForDeadPeer(connection: Redis | Cluster): void {
   })
   // What BullMQ opens besides, to block on.
   const duplicate = connection.duplicate.bind(connection)
-  connection.duplicate = (override) => {
-    const other = duplicate(override)
-    watchForDeadPeer(other)
-    return other
-  }
+  connection.duplicate = (override) => watchedToo(duplicate(override))
   timer ??= setInterval(look, TICK_MS).unref()
+}
+
+function watchedToo<C extends Redis | Cluster>(connection: C): C {
+  watchForDeadPeer(connection)
+  return connection
 }
 
 function look(): void {

@@ -192,7 +192,9 @@ export class ActiveRun {
     this.history = recorded.history ?? []
     this.checkpointed = recorded.checkpoint
     this.#children = recorded.children ?? 0
-    for (const { kind, attempt } of recorded.steps.values()) if (kind === 'agent' && attempt > 0) this.#children++
+    // One that was intended and is not known to have started is counted when it is started again.
+    for (const { kind, ended, waiting } of recorded.steps.values())
+      if (kind === 'agent' && (ended || waiting)) this.#children++
     this.salt = recorded.salt
     // Waiting for a person or a child is not the run's own time: its clock stands while it is parked.
     const startedAt = recorded.startedAt ?? clock()

@@ -152,6 +152,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     name,
     held: () => engine.held,
     async close(graceMs = 10_000) {
+      const delivered = webhooks?.close().catch(() => {})
       await schedules.close()
       const drained = intake.close()
       engine.drain()
@@ -160,7 +161,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await engine.close()
       await drained
       await archiver?.close()
-      await webhooks?.close()
+      // One that does not answer is not waited for: what was sent to it is sent again.
+      await Promise.race([delivered, grace])
       clearInterval(announcing)
       await journal.leave(name).catch(() => {})
       await journal.close()
