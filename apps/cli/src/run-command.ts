@@ -1,4 +1,4 @@
-import type { DefinitionManifest, ModelDelta, Run, RunEvent } from '@muster/protocol'
+import { type DefinitionManifest, isForPerson, type ModelDelta, type Run, type RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
@@ -81,10 +81,12 @@ function report(run: Run, json: boolean): number {
       `${pc.red(run.status)} ${run.error.code}: ${plain(run.error.message)}\n${pc.dim(`see \`muster trace ${run.id}\``)}`,
     )
   if (run.status === 'waiting') {
-    for (const { step, role, target } of run.waiting.filter((waiting) => waiting.for !== 'child')) {
-      console.error(
-        `${pc.yellow('waits')} for ${role} to approve ${target} (step ${step}): \`muster approve ${run.id}\` shows it`,
-      )
+    for (const waiting of run.waiting.filter((waiting) => waiting.for !== 'child')) {
+      const { step, role, target } = waiting
+      const what = isForPerson(waiting)
+        ? `for ${role} to approve ${target} (step ${step}): \`muster approve ${run.id}\` shows it`
+        : `for ${waitsFor(waiting)} (step ${step})`
+      console.error(`${pc.yellow('waits')} ${what}`)
     }
     return WAITS
   }

@@ -1,4 +1,4 @@
-import type { Decision, EntryOf, Label, RunEvent, StepStatus } from '@muster/protocol'
+import type { Decision, EntryOf, Label, RunEvent, StepStatus, Waiting } from '@muster/protocol'
 import pc from 'picocolors'
 import { duration, money, plain } from './output.ts'
 
@@ -22,9 +22,10 @@ export interface Span {
 }
 
 /** What a step waits for, in a few words. */
-export function waitsFor({ for: reason, child, role, target, until }: EntryOf<'step.waiting'>): string {
+export function waitsFor({ for: reason, child, role, target, until }: Waiting): string {
   const time = until === undefined ? '' : new Date(until).toISOString()
   if (reason === 'timer') return time
+  if (reason === 'callback') return 'its callback'
   const what = reason === 'child' ? `run ${child}` : reason === 'signal' ? `signal ${target}` : `${role} (${reason})`
   return time === '' ? what : `${what}, until ${time}`
 }

@@ -80,7 +80,8 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         if (entry.for === 'child') span.child = entry.child
         else {
           span.waits.push({ from: entry.at, to: undefined })
-          if (entry.for === 'signal' || entry.for === 'timer') break
+          // Nobody is asked.
+          if (entry.for !== 'approval' && entry.for !== 'doubt') break
           span.asked = { role: entry.role ?? 'operator', doubt: entry.for === 'doubt' }
           span.shown = content
         }
