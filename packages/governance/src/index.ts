@@ -1,4 +1,6 @@
 /** Decides every step: Cedar policies, information-flow labels, budgets. */
 export { checkBudget, type Spent, tightest } from './budget.ts'
+export { isAuthorized, preparsePolicySet, preparseSchema, statefulIsAuthorized } from './cedar/index.ts'
 export { declassify, joinLabels } from './labels.ts'
-export { type Action, loadPolicies, type PolicyRequest, PolicySet, type PolicySource } from './policy.ts'
+export { loadPolicies, type PolicySource } from './load.ts'
+export { type Action, type PolicyRequest, PolicySet } from './policy.ts'

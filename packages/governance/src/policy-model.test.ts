@@ -2,7 +2,8 @@ import type { Decision, Json } from '@muster/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { appOf } from './fixture.ts'
-import { loadPolicies, type PolicyRequest } from './policy.ts'
+import { loadPolicies } from './load.ts'
+import type { PolicyRequest } from './policy.ts'
 
 /**
  * The policies of one family, twice: as Cedar text for `loadPolicies`, and as plain functions that

@@ -1,7 +1,8 @@
 import { type Json, MusterError } from '@muster/protocol'
 import { describe, expect, it } from 'vitest'
 import { appOf, toolCall } from './fixture.ts'
-import { loadPolicies, type PolicyRequest, type PolicySet } from './policy.ts'
+import { loadPolicies } from './load.ts'
+import type { PolicyRequest, PolicySet } from './policy.ts'
 
 const app = appOf({
   'ledger.pay': {

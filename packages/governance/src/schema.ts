@@ -29,6 +29,8 @@ export function cedarSchema(app: AppManifest): {
     }
   }
   const inputTypes = new Map<string, InputType>()
+  // The one name that would not be a field of an object.
+  inputs.delete('__proto__')
   for (const [field, type] of inputs) if (type) inputTypes.set(field, type)
   const attributes = Object.fromEntries([...inputTypes].map(([field, type]) => [field, { ...type, required: false }]))
   const context = (input: boolean): Type<string> => ({

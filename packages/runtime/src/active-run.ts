@@ -4,7 +4,6 @@ import {
   type Actor,
   CHILDREN_MAX,
   DEPTH_MAX,
-  type Decision,
   type EntryOf,
   type EntryVersion,
   isForPerson,
@@ -35,7 +34,7 @@ import {
 } from './recorded.ts'
 import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
-import { type Operation, Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
+import { Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
 import { abortStep, beginStep, checkReplayed } from './step-life.ts'
 import { awaitSignal, type Mailbox } from './waits.ts'
 import { runEvent, waitingEvent } from './webhook-event.ts'
@@ -80,8 +79,6 @@ export class ActiveRun {
   readonly steps = new Map<string, StepState>()
   /** Steps that can be undone, in the order in which they ended. */
   readonly ended: StepState[] = []
-  /** Decisions that hold for every like step of this run. */
-  readonly decisions = new Map<Operation, { labels: readonly Label[]; decision: Decision }>()
   /** Signals by name. */
   readonly mailboxes = new Map<string, Mailbox>()
   readonly totals: Totals = { steps: 0, costUsd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 }

@@ -135,17 +135,8 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
   if (!operation.policy) return NOT_ASKED
   const { action, resource } = operation.policy
   const { policy } = run.services
-  const known = run.decisions.get(operation)
-  const spentUsd = run.totals.costUsd
-  if (
-    known &&
-    (known.labels === labels || known.labels.length + labels.length === 0) &&
-    step.verdicts.length === 0 &&
-    policy.problem({ action, spentUsd, input }) === undefined
-  )
-    return known.decision
   const { definition, by } = run.created
-  const decision = policy.decide({
+  return policy.decide({
     tenant: run.tenant,
     principal: { type: definition.kind === 'agent' ? 'Agent' : 'Plan', name: definition.name },
     action,
@@ -153,13 +144,9 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     labels,
     approvals: step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)),
     user: by.user,
-    spentUsd,
+    spentUsd: run.totals.costUsd,
     input,
   })
-  // Within a run the rest of the question stays the same.
-  if (step.verdicts.length === 0 && policy.isSteady(action, resource))
-    run.decisions.set(operation, { labels, decision })
-  return decision
 }
 
 /** Roles whose approval holds: for exactly what was shown. */

@@ -10,12 +10,8 @@ import { z } from 'zod'
 import type { Subject } from '../subject.ts'
 
 export interface PolicyOptions {
-  /**
-   * `remembered`: decisions that hold for every like step, through the policy set that a worker uses.
-   * `evaluated`: decisions that look at a step's input. `cedar`: the same question as `evaluated`, put to
-   * cedar-wasm itself with its policies parsed before.
-   */
-  mode: 'remembered' | 'evaluated' | 'cedar'
+  /** `compiled`: through the policy set that a worker uses; `cedar`: by cedar-wasm, its policies parsed before. */
+  mode: 'compiled' | 'cedar'
   /** With `cedar`: only the entities that the question is about, or all 51. */
   entities: 3 | 51
 }
@@ -26,16 +22,15 @@ const REQUESTS = 128
 
 const toolNames = Array.from({ length: TOOLS }, (_, i) => `bench.pay${i}`)
 
-/** 50 policies: one permit; for each tool a rule on labels, which for the first also looks at the amount. */
+/** 50 policies: one permit; for each tool a rule on labels and the amount. */
 const policies: Record<string, string> = {
   all: 'permit (principal, action, resource);',
   ...Object.fromEntries(
-    toolNames.map((name, i) => [
+    toolNames.map((name) => [
       name,
       `forbid (principal, action == Action::"tool:call", resource == Tool::"${name}")
-       when { context.labels.contains("untrusted")${
-         i === 0 ? ' || (context.input has amount && context.input.amount.greaterThan(decimal("1000.0")))' : ''
-       } };`,
+       when { context.labels.contains("untrusted")
+           || (context.input has amount && context.input.amount.greaterThan(decimal("1000.0"))) };`,
     ]),
   ),
 }
@@ -74,16 +69,14 @@ function question(name: string, i: number): PolicyRequest {
 }
 
 /** What the rules above say, told independently of any policy engine. */
-function expected({ labels, resource, input }: PolicyRequest): 'allow' | 'deny' {
+function expected({ labels, input }: PolicyRequest): 'allow' | 'deny' {
   const amount = typeof input === 'object' && input !== null && 'amount' in input ? Number(input.amount) : 0
-  return labels.includes('untrusted') || (resource.name === 'bench.pay0' && amount > 1000) ? 'deny' : 'allow'
+  return labels.includes('untrusted') || amount > 1000 ? 'deny' : 'allow'
 }
 
 /** Policy decisions one after the other: 50 policies, labels in the context. */
 export async function policy({ mode, entities }: PolicyOptions): Promise<Subject> {
-  const requests = Array.from({ length: REQUESTS }, (_, i) =>
-    question(mode === 'remembered' ? (toolNames[1 + (i % (TOOLS - 1))] ?? '') : 'bench.pay0', i),
-  )
+  const requests = Array.from({ length: REQUESTS }, (_, i) => question(toolNames[i % TOOLS] ?? '', i))
   const decide = mode === 'cedar' ? cedar(requests, entities) : governed(requests)
   for (const [i, request] of requests.entries()) {
     if (decide(i) !== expected(request)) throw new Error(`wrong decision of ${mode}: ${JSON.stringify(request)}`)

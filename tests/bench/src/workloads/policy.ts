@@ -4,18 +4,17 @@ import type { Sample } from '../subject.ts'
 
 /** W6: one decision with 50 policies and labels in its context. */
 export async function policy(bench: Bench): Promise<Row[]> {
-  const start = async (name: string, mode: 'remembered' | 'evaluated' | 'cedar', entities: 3 | 51) => ({
+  const start = async (name: string, mode: 'compiled' | 'cedar', entities: 3 | 51) => ({
     name,
     child: await bench.start('policy', { mode, entities }),
   })
-  const [remembered, evaluated, all, few] = await bench.rounds('W6', [
-    await start('remembered', 'remembered', 51),
-    await start('evaluated', 'evaluated', 51),
+  const [compiled, all, few] = await bench.rounds('W6', [
+    await start('compiled', 'compiled', 51),
     await start('cedar-wasm, 51 entities', 'cedar', 51),
     await start('cedar-wasm, the 3 entities asked about', 'cedar', 3),
   ])
   await bench.stop()
-  if (!remembered || !evaluated || !all || !few) return []
+  if (!compiled || !all || !few) return []
   const what = { workload: 'W6', unit: 'µs/decision', of: ({ elapsedMs, units }: Sample) => (elapsedMs / units) * 1000 }
-  return [...rowsOf(what, remembered, [all, few]), ...rowsOf(what, evaluated, [all, few])]
+  return rowsOf(what, compiled, [all, few])
 }

@@ -1,0 +1,96 @@
+import { hash } from 'node:crypto'
+import { type DetailedError, policySetTextToParts, policyToJson, validate } from '@cedar-policy/cedar-wasm/nodejs'
+import { type AppManifest, type Issue, MusterError } from '@muster/protocol'
+import { type Policy, PolicySet } from './policy.ts'
+import { cedarSchema } from './schema.ts'
+
+/** A policy source: its name for messages, and its text. */
+export interface PolicySource {
+  file: string
+  text: string
+}
+
+/** Where a place in a source (in UTF-8 bytes, as Cedar counts) is for a reader: file, line and column from 1. */
+function place(source: PolicySource, offset: number): string {
+  const before = Buffer.from(source.text).subarray(0, offset).toString()
+  return `${source.file}:${before.split('\n').length}:${before.length - before.lastIndexOf('\n')}`
+}
+
+/**
+ * The statements of a policy text that Cedar has parsed, in order, with their offsets in UTF-8 bytes.
+ * Cedar gives them too, but without their places and sorted as text: the tenth before the second.
+ */
+function statements(text: string): { text: string; offset: number }[] {
+  const found: { text: string; offset: number }[] = []
+  let start = -1
+  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]|\\.)*"|\/\/[^\n\r]*|\s+|[^"/\s;]+|./gs)) {
+    if (start < 0 && (token.trim() === '' || token.startsWith('//'))) continue
+    if (start < 0) start = index
+    if (token !== ';') continue
+    found.push({ text: text.slice(start, index + 1), offset: Buffer.byteLength(text.slice(0, start)) })
+    start = -1
+  }
+  return found
+}
+
+/**
+ * Parses policies, checks them against the schema made from the app's agents and tools, and gives the
+ * set. Each policy's id is its `@id` annotation, else its file's name and its number there.
+ *
+ * @throws MusterError `policy.invalid` with file, line and column of each mistake
+ */
+export function loadPolicies(sources: readonly PolicySource[], app: AppManifest): PolicySet {
+  const { schema, inputTypes } = cedarSchema(app)
+  const issues: Issue[] = []
+  const texts: { [id: string]: string } = {}
+  const policies = new Map<string, Policy>()
+  const origins = new Map<string, { source: PolicySource; offset: number }>()
+  const report = (source: PolicySource, offset: number, error: DetailedError) => {
+    const help = error.help ? ` (${error.help})` : ''
+    issues.push({
+      path: place(source, offset + (error.sourceLocations?.[0]?.start ?? 0)),
+      message: error.message + help,
+    })
+  }
+  for (const source of sources) {
+    const parts = policySetTextToParts(source.text)
+    if (parts.type === 'failure') {
+      for (const error of parts.errors) report(source, 0, error)
+      continue
+    }
+    for (const [i, { text, offset }] of statements(source.text).entries()) {
+      const parsed = policyToJson(text)
+      if (parsed.type === 'failure') {
+        for (const error of parsed.errors) report(source, offset, error)
+        continue
+      }
+      const { annotations = {} } = parsed.json
+      const id = annotations.id ?? `${source.file}#${i + 1}`
+      const reject = (message: string) => issues.push({ path: place(source, offset), message })
+      if (policies.has(id)) reject(`another policy has the id "${id}"`)
+      if (annotations.ask !== undefined && parsed.json.effect !== 'forbid') reject('@ask belongs to a forbid')
+      texts[id] = text
+      policies.set(id, { ask: annotations.ask, text })
+      origins.set(id, { source, offset })
+    }
+  }
+  if (issues.length === 0) {
+    const answer = validate({ schema, policies: { staticPolicies: texts } })
+    if (answer.type === 'failure') {
+      for (const error of answer.errors) issues.push({ path: sources[0]?.file ?? '', message: error.message })
+    } else {
+      for (const { policyId, error } of answer.validationErrors) {
+        const origin = origins.get(policyId)
+        if (origin) report(origin.source, origin.offset, error)
+        else issues.push({ path: policyId, message: error.message })
+      }
+    }
+  }
+  if (issues.length > 0) {
+    // Cedar gives them in no order.
+    issues.sort((a, b) => a.path.localeCompare(b.path, 'en', { numeric: true }))
+    const detail = issues.map((issue) => `${issue.path}: ${issue.message}`).join('\n')
+    throw new MusterError('policy.invalid', detail, { issues })
+  }
+  return new PolicySet(hash('sha256', JSON.stringify([texts, schema]), 'hex'), policies, { schema, inputTypes })
+}

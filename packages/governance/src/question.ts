@@ -1,0 +1,148 @@
+import type { Json } from '@muster/protocol'
+import type { Request } from './cedar/compiled.ts'
+import type { Entity } from './cedar/operators.ts'
+import { Decimal, Uid, type Value } from './cedar/value.ts'
+import type { PolicyRequest } from './policy.ts'
+import type { InputType } from './schema.ts'
+
+/** Tenants, and entities of one, that are kept before all are made anew. */
+const TENANTS_MAX = 1_000
+const ENTITIES_MAX = 10_000
+
+const NONE: ReadonlySet<string> = new Set()
+
+/** The entities that the questions of one tenant are about: who acts, on what, for whom. */
+class TenantEntities {
+  readonly byKey = new Map<string, Entity>()
+  readonly #tenant: string
+  readonly #byName = new Map<string, Map<string, Entity>>()
+
+  constructor(name: string) {
+    const uid = new Uid('Tenant', name)
+    this.#tenant = uid.key
+    this.byKey.set(uid.key, { uid, attributes: {}, tags: {}, ancestors: NONE })
+  }
+
+  /** The entity of that type and name, made where it is not known or has another effect by now. */
+  get(type: string, name: string, effect?: string): Uid {
+    const names = this.#byName.get(type)
+    const known = names?.get(name)
+    if (known !== undefined && known.attributes.effect === effect) return known.uid
+    if (this.byKey.size >= ENTITIES_MAX) {
+      this.byKey.clear()
+      this.#byName.clear()
+    }
+    const uid = new Uid(type, name)
+    const isMember = type === 'Agent' || type === 'Plan'
+    const entity: Entity = {
+      uid,
+      attributes: effect === undefined ? { name } : { name, effect },
+      tags: {},
+      ancestors: isMember ? new Set([this.#tenant]) : NONE,
+    }
+    this.byKey.set(uid.key, entity)
+    this.#byName.set(type, (names ?? new Map<string, Entity>()).set(name, entity))
+    return uid
+  }
+}
+
+/** The actions that there are; none is in another. */
+const ACTIONS = new Map<string, Uid>()
+
+function actionOf(name: string): Uid {
+  const known = ACTIONS.get(name)
+  if (known !== undefined) return known
+  const uid = new Uid('Action', name)
+  ACTIONS.set(name, uid)
+  return uid
+}
+
+/** Turns what the runtime asks into Cedar's values, exactly or not at all. */
+export class Questions {
+  readonly #inputTypes: ReadonlyMap<string, InputType>
+  #tenants = new Map<string, TenantEntities>()
+
+  constructor(inputTypes: ReadonlyMap<string, InputType>) {
+    this.#inputTypes = inputTypes
+  }
+
+  /** The question, or why Cedar cannot be asked: something that it would have to round, or does not know. */
+  read({ tenant, principal, action, resource, ...about }: PolicyRequest): Request | string {
+    const spent = decimal(about.spentUsd)
+    if (spent === undefined) return 'spent cannot be represented in Cedar'
+    if (resource.effect === undefined && (resource.type === 'Tool' || resource.type === 'Code'))
+      return `the effect of ${resource.name} is not known`
+    const { labels, approvals, user } = about
+    const input = action === 'tool:call' ? this.#input(about.input) : undefined
+    if (typeof input === 'string') return input
+    const entities = this.#entitiesOf(tenant)
+    return {
+      principal: entities.get(principal.type, principal.name),
+      action: actionOf(action),
+      resource: entities.get(resource.type, resource.name, resource.effect),
+      context: input === undefined ? { labels, approvals, user, spent } : { labels, approvals, user, spent, input },
+      entities: entities.byKey,
+    }
+  }
+
+  #entitiesOf(tenant: string): TenantEntities {
+    const known = this.#tenants.get(tenant)
+    if (known !== undefined) return known
+    if (this.#tenants.size >= TENANTS_MAX) this.#tenants = new Map()
+    const entities = new TenantEntities(tenant)
+    this.#tenants.set(tenant, entities)
+    return entities
+  }
+
+  /** Of an input, the fields that the schema knows. */
+  #input(input: Json | undefined): { [field: string]: Value } | string {
+    const values: { [field: string]: Value } = {}
+    if (input == null || typeof input !== 'object' || Array.isArray(input)) return values
+    for (const field in input) {
+      const type = this.#inputTypes.get(field)
+      const value = input[field]
+      if (type === undefined || value == null) continue
+      const cedar = cedarValue(value, type)
+      if (cedar === undefined) return `input.${field} cannot be represented in Cedar`
+      values[field] = cedar
+    }
+    return values
+  }
+}
+
+function cedarValue(value: Json, type: InputType): Value | undefined {
+  switch (type.type) {
+    case 'String':
+      return typeof value === 'string' ? value : undefined
+    case 'Boolean':
+      return typeof value === 'boolean' ? value : undefined
+    case 'Long':
+      return Number.isSafeInteger(value) ? Number(value) + 0 : undefined
+    case 'Extension':
+      return typeof value === 'number' ? decimal(value) : undefined
+    case 'Set': {
+      if (!Array.isArray(value)) return undefined
+      const elements: Value[] = []
+      for (const item of value) {
+        const element = cedarValue(item, type.element)
+        if (element === undefined) return undefined
+        elements.push(element)
+      }
+      return elements
+    }
+  }
+}
+
+/** Beyond this a double has no four digits after the point. */
+const DECIMAL_MAX = 2 ** 53 / 10_000
+
+/** Cedar's decimal has four digits after the point; more are rounded, as `toFixed` does. Undefined where even those are lost. */
+function decimal(value: number): Decimal | undefined {
+  // Not a number is not at most anything either.
+  if (!(Math.abs(value) <= DECIMAL_MAX)) return undefined
+  const scaled = value * 10_000
+  const rounded = Math.round(scaled)
+  // In the middle between two, the product itself may have been rounded to the wrong side.
+  if (Math.abs(Math.abs(scaled - rounded) - 0.5) > 1e-3) return new Decimal(rounded + 0)
+  return new Decimal(Number(value.toFixed(4).replace('.', '')) + 0)
+}

@@ -1,0 +1,107 @@
+import {
+  type AuthorizationAnswer,
+  type CedarValueJson,
+  type EntityJson,
+  preparsePolicySet,
+  preparseSchema,
+  type SchemaJson,
+  statefulIsAuthorized,
+} from '@cedar-policy/cedar-wasm/nodejs'
+import { MusterError } from '@muster/protocol'
+import type { Request, Verdict } from './cedar/compiled.ts'
+import { writeUid, writeValue } from './cedar/json.ts'
+import type { Uid } from './cedar/value.ts'
+import type { Policy } from './policy.ts'
+
+export interface ShadowOptions {
+  /** The part of the decisions that cedar-wasm makes as well, 0 to 1. One costs it about 0.1 ms. */
+  rate: number
+  random: () => number
+  /** Told of each decision that cedar-wasm makes otherwise: the compiled one has been taken already. */
+  onDifference: (difference: Difference) => void
+}
+
+/** A question that was decided in two ways. Names no value of its input, which may be secret. */
+export interface Difference {
+  set: string
+  principal: string
+  action: string
+  resource: string
+  compiled: string
+  cedar: string
+}
+
+/** Asks the reference again, for a sample of what compiled policies decide. */
+export class Shadow {
+  readonly #set: string
+  readonly #options: ShadowOptions
+
+  /** @throws MusterError `policy.invalid` when cedar-wasm does not take the set */
+  constructor(set: string, policies: ReadonlyMap<string, Policy>, schema: SchemaJson<string>, options: ShadowOptions) {
+    this.#set = set
+    this.#options = options
+    const texts = Object.fromEntries([...policies].map(([id, { text }]) => [id, text]))
+    for (const parsed of [preparsePolicySet(set, { staticPolicies: texts }), preparseSchema(set, schema)]) {
+      if (parsed.type === 'failure')
+        throw new MusterError('policy.invalid', parsed.errors.map(({ message }) => message).join('; '))
+    }
+  }
+
+  watch(question: Request, verdict: Verdict): void {
+    const { rate, random, onDifference } = this.#options
+    if (random() >= rate) return
+    const { decision, reasons, errors } = verdict
+    const compiled = line(
+      decision,
+      reasons,
+      errors.map(({ policyId }) => policyId),
+    )
+    const cedar = this.#ask(question)
+    if (compiled === cedar) return
+    const { principal, action, resource } = question
+    const names = { principal: shown(principal), action: shown(action), resource: shown(resource) }
+    onDifference({ set: this.#set, ...names, compiled, cedar })
+  }
+
+  #ask({ principal, action, resource, context, entities }: Request): string {
+    let answer: AuthorizationAnswer
+    try {
+      answer = statefulIsAuthorized({
+        principal: writeUid(principal),
+        action: writeUid(action),
+        resource: writeUid(resource),
+        context: Object.fromEntries(Object.entries(context).map(([name, value]) => [name, writeValue(value)])),
+        entities: [principal, resource].flatMap(({ key }, i): EntityJson[] => {
+          const entity = entities.get(key)
+          if (entity === undefined || (i === 1 && key === principal.key)) return []
+          const parents = [...entity.ancestors].flatMap((key) => entities.get(key)?.uid ?? []).map(writeUid)
+          return [{ uid: writeUid(entity.uid), attrs: attributesOf(entity.attributes), parents }]
+        }),
+        preparsedPolicySetId: this.#set,
+        preparsedSchemaName: this.#set,
+      })
+    } catch (error) {
+      return `failed: ${error instanceof Error ? error.message : String(error)}`
+    }
+    if (answer.type === 'failure') return `failed: ${answer.errors.map(({ message }) => message).join('; ')}`
+    const { decision, diagnostics } = answer.response
+    return line(
+      decision,
+      diagnostics.reason,
+      diagnostics.errors.map(({ policyId }) => policyId),
+    )
+  }
+}
+
+function attributesOf(attributes: Request['context']): { [name: string]: CedarValueJson } {
+  return Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, writeValue(value)]))
+}
+
+function line(decision: string, reasons: readonly string[], errors: readonly string[]): string {
+  const failed = errors.length === 0 ? '' : `, failed: ${[...errors].sort().join(', ')}`
+  return `${decision} by ${[...reasons].sort().join(', ') || 'none'}${failed}`
+}
+
+function shown({ type, id }: Uid): string {
+  return `${type}::${JSON.stringify(id)}`
+}
