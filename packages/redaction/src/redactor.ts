@@ -5,8 +5,8 @@ import { isJsonText, mapLiterals, mapTexts, NESTED_MAX } from './json-text.ts'
 import { type Detector, merged, type Span } from './span.ts'
 import { TOKEN_BODY, TOKEN_VALUE_MAX, Tokens } from './token.ts'
 
-/** Characters of text that one value may have: a bound on the time that it takes. */
-export const REDACT_MAX = 4 * 1024 * 1024
+/** Characters of text that one value may have, besides its tokens: a bound on the time that it takes. */
+export const REDACT_MAX = 1024 * 1024
 /** What is left of a text beside a find is looked at again; of one that goes on longer, the rest is masked. */
 const ROUNDS_MAX = 16
 
@@ -102,6 +102,14 @@ function wrong(path: string, message: string): MusterError {
   return new MusterError('config.invalid', `MUSTER_REDACT: ${path} ${message}`, { issues: [{ path, message }] })
 }
 
+/** One walk through a value. */
+interface Search {
+  counts: RedactCounts
+  any: boolean
+  /** Characters that may come yet. */
+  left: number
+}
+
 class TextRedactor implements Redactor {
   readonly #prepared: Prepared
   readonly #tokens: Tokens | undefined
@@ -112,16 +120,9 @@ class TextRedactor implements Redactor {
   }
 
   redact(value: Json): Redacted {
-    const counts = new Map<string, number>()
-    let left = REDACT_MAX
-    const change = (text: string, key?: string): string => {
-      left -= text.length
-      if (left < 0)
-        throw new MusterError('redaction.too_large', `more than ${REDACT_MAX} characters of text cannot be redacted`)
-      return this.#text(text, key, counts, 0)
-    }
-    const redacted = mapTexts(value, change)
-    return { value: redacted, found: counts.size === 0 ? undefined : Object.fromEntries(counts) }
+    const search: Search = { counts: {}, left: REDACT_MAX, any: false }
+    const redacted = mapTexts(value, (text, key) => this.#text(text, key, search, 0))
+    return { value: redacted, found: search.any ? search.counts : undefined }
   }
 
   restore(value: Json, kinds: readonly string[]): Json {
@@ -129,20 +130,20 @@ class TextRedactor implements Redactor {
     return mapTexts(value, change)
   }
 
-  #text(text: string, key: string | undefined, counts: Map<string, number>, depth: number): string {
+  #text(text: string, key: string | undefined, search: Search, depth: number): string {
     // Nothing that is looked for is as short.
     if (text.length < 4) return text
     if (depth < NESTED_MAX && isJsonText(text))
-      return mapLiterals(text, (literal) => this.#text(literal.text, literal.key, counts, depth + 1))
+      return mapLiterals(text, (literal) => this.#text(literal.text, literal.key, search, depth + 1))
     if (key !== undefined && isSecretName(key) && this.#prepared.actions.has('secret') && !this.#isDone(text))
-      return this.#replaced('secret', text, counts)
+      return this.#replaced('secret', text, search)
     let result = ''
     let from = 0
     for (const { start, end } of this.#done(text)) {
-      result += this.#piece(text.slice(from, start), counts, 0) + text.slice(start, end)
+      result += this.#piece(text.slice(from, start), search, 0) + text.slice(start, end)
       from = end
     }
-    return result + this.#piece(text.slice(from), counts, 0)
+    return result + this.#piece(text.slice(from), search, 0)
   }
 
   /** What has been redacted before: masks, and tokens that this tenant's key has made. Others could hide what they like. */
@@ -164,8 +165,11 @@ class TextRedactor implements Redactor {
   }
 
   /** Looks again at what is left beside a find, as will who is given the result: so nothing changes the second time. */
-  #piece(text: string, counts: Map<string, number>, round: number): string {
+  #piece(text: string, search: Search, round: number): string {
     if (text.length < 4) return text
+    if (round === 0) search.left -= text.length
+    if (search.left < 0)
+      throw new MusterError('redaction.too_large', `more than ${REDACT_MAX} characters of text cannot be redacted`)
     const found: Span[] = []
     for (const { kind, find } of this.#prepared.detectors)
       for (const { start, end } of find(text)) found.push({ kind, start, end })
@@ -174,15 +178,16 @@ class TextRedactor implements Redactor {
     let from = 0
     for (const { kind, start, end } of merged(found, this.#prepared.order)) {
       // Of what never comes to an end nothing is shown.
-      const beside = round < ROUNDS_MAX ? this.#piece(text.slice(from, start), counts, round + 1) : `[${kind}]`
-      result += beside + this.#replaced(kind, text.slice(start, end), counts)
+      const beside = round < ROUNDS_MAX ? this.#piece(text.slice(from, start), search, round + 1) : `[${kind}]`
+      result += beside + this.#replaced(kind, text.slice(start, end), search)
       from = end
     }
-    return result + (round < ROUNDS_MAX ? this.#piece(text.slice(from), counts, round + 1) : '')
+    return result + (round < ROUNDS_MAX ? this.#piece(text.slice(from), search, round + 1) : '')
   }
 
-  #replaced(kind: string, value: string, counts: Map<string, number>): string {
-    counts.set(kind, (counts.get(kind) ?? 0) + 1)
+  #replaced(kind: string, value: string, search: Search): string {
+    search.any = true
+    search.counts[kind] = (search.counts[kind] ?? 0) + 1
     const isToken = this.#prepared.actions.get(kind) === 'token' && value.length <= TOKEN_VALUE_MAX
     return isToken && this.#tokens && value.isWellFormed() ? this.#tokens.seal(kind, value) : `[${kind}]`
   }
