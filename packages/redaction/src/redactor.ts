@@ -2,13 +2,11 @@ import { type Json, MusterError, type RedactAction, type RedactCounts, type Reda
 import { isSecretName } from './detectors/secret.ts'
 import { detectorsOf } from './detectors.ts'
 import { isJsonText, mapLiterals, mapTexts, NESTED_MAX } from './json-text.ts'
-import { type Detector, merged, type Span } from './span.ts'
+import { SHORT, search, type Wanted } from './search.ts'
 import { TOKEN_BODY, TOKEN_VALUE_MAX, Tokens } from './token.ts'
 
 /** Characters of text that one value may have, besides its tokens: a bound on the time that it takes. */
 export const REDACT_MAX = 1024 * 1024
-/** What is left of a text beside a find is looked at again; of one that goes on longer, the rest is masked. */
-const ROUNDS_MAX = 16
 
 export interface Redacted {
   value: Json
@@ -67,11 +65,8 @@ export function createRedactor(rules: RedactRules, key?: { secret: string; tenan
   return new TextRedactor(prepare(rules, key?.secret), key && new Tokens(key.secret, key.tenant))
 }
 
-interface Prepared {
-  detectors: readonly Detector[]
+interface Prepared extends Wanted {
   actions: ReadonlyMap<string, RedactAction>
-  /** Which kind an overlap is of: masked ones first. */
-  order: ReadonlyMap<string, number>
   /** Masks and what looks like a token. */
   done: RegExp
 }
@@ -103,7 +98,7 @@ function wrong(path: string, message: string): MusterError {
 }
 
 /** One walk through a value. */
-interface Search {
+interface Walk {
   counts: RedactCounts
   any: boolean
   /** Characters that may come yet. */
@@ -120,9 +115,9 @@ class TextRedactor implements Redactor {
   }
 
   redact(value: Json): Redacted {
-    const search: Search = { counts: {}, left: REDACT_MAX, any: false }
-    const redacted = mapTexts(value, (text, key) => this.#text(text, key, search, 0))
-    return { value: redacted, found: search.any ? search.counts : undefined }
+    const walk: Walk = { counts: {}, left: REDACT_MAX, any: false }
+    const redacted = mapTexts(value, (text, key) => this.#text(text, key, walk, 0))
+    return { value: redacted, found: walk.any ? walk.counts : undefined }
   }
 
   restore(value: Json, kinds: readonly string[]): Json {
@@ -130,20 +125,19 @@ class TextRedactor implements Redactor {
     return mapTexts(value, change)
   }
 
-  #text(text: string, key: string | undefined, search: Search, depth: number): string {
-    // Nothing that is looked for is as short.
-    if (text.length < 4) return text
+  #text(text: string, key: string | undefined, walk: Walk, depth: number): string {
+    if (text.length < SHORT) return text
     if (depth < NESTED_MAX && isJsonText(text))
-      return mapLiterals(text, (literal) => this.#text(literal.text, literal.key, search, depth + 1))
+      return mapLiterals(text, (literal) => this.#text(literal.text, literal.key, walk, depth + 1))
     if (key !== undefined && isSecretName(key) && this.#prepared.actions.has('secret') && !this.#isDone(text))
-      return this.#replaced('secret', text, search)
+      return this.#replaced('secret', text, walk)
     let result = ''
     let from = 0
     for (const { start, end } of this.#done(text)) {
-      result += this.#piece(text.slice(from, start), search, 0) + text.slice(start, end)
+      result += this.#piece(text.slice(from, start), walk) + text.slice(start, end)
       from = end
     }
-    return result + this.#piece(text.slice(from), search, 0)
+    return result + this.#piece(text.slice(from), walk)
   }
 
   /** What has been redacted before: masks, and tokens that this tenant's key has made. Others could hide what they like. */
@@ -164,30 +158,23 @@ class TextRedactor implements Redactor {
     return from === text.length
   }
 
-  /** Looks again at what is left beside a find, as will who is given the result: so nothing changes the second time. */
-  #piece(text: string, search: Search, round: number): string {
-    if (text.length < 4) return text
-    if (round === 0) search.left -= text.length
-    if (search.left < 0)
+  #piece(text: string, walk: Walk): string {
+    if (text.length < SHORT) return text
+    walk.left -= text.length
+    if (walk.left < 0)
       throw new MusterError('redaction.too_large', `more than ${REDACT_MAX} characters of text cannot be redacted`)
-    const found: Span[] = []
-    for (const { kind, find } of this.#prepared.detectors)
-      for (const { start, end } of find(text)) found.push({ kind, start, end })
-    if (found.length === 0) return text
     let result = ''
     let from = 0
-    for (const { kind, start, end } of merged(found, this.#prepared.order)) {
-      // Of what never comes to an end nothing is shown.
-      const beside = round < ROUNDS_MAX ? this.#piece(text.slice(from, start), search, round + 1) : `[${kind}]`
-      result += beside + this.#replaced(kind, text.slice(start, end), search)
+    for (const { kind, start, end } of search(text, this.#prepared)) {
+      result += text.slice(from, start) + this.#replaced(kind, text.slice(start, end), walk)
       from = end
     }
-    return result + (round < ROUNDS_MAX ? this.#piece(text.slice(from), search, round + 1) : '')
+    return result + text.slice(from)
   }
 
-  #replaced(kind: string, value: string, search: Search): string {
-    search.any = true
-    search.counts[kind] = (search.counts[kind] ?? 0) + 1
+  #replaced(kind: string, value: string, walk: Walk): string {
+    walk.any = true
+    walk.counts[kind] = (walk.counts[kind] ?? 0) + 1
     const isToken = this.#prepared.actions.get(kind) === 'token' && value.length <= TOKEN_VALUE_MAX
     return isToken && this.#tokens && value.isWellFormed() ? this.#tokens.seal(kind, value) : `[${kind}]`
   }

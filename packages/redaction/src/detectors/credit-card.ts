@@ -2,7 +2,9 @@ import validator from 'validator'
 import type { Detector } from '../span.ts'
 
 /** A run of groups of digits, neither part of a word nor of a decimal number. */
-const RUN = /(?<![\p{L}\p{N}_.,/]|[\p{L}\p{N}_]-)\d+(?:[ \u00a0-]\d+)*(?![\p{L}\p{N}_]|[-.,]\d)/gu
+const RUN =
+  /(?<![A-Za-z\u00c0-\u024f0-9_.,/+]|[A-Za-z\u00c0-\u024f0-9_]-)\d+(?:[ \u00a0.-]\d+)*(?![A-Za-z\u00c0-\u024f0-9_]|[-.,]\d)/g
+const DECIMAL = /^\d+\.\d+$/
 const DIGITS_MIN = 13
 const DIGITS_MAX = 19
 
@@ -11,10 +13,12 @@ export const creditCard: Detector = {
   kind: 'credit-card',
   *find(text) {
     for (const { index, 0: run } of text.matchAll(RUN)) {
-      if (run.length < DIGITS_MIN) continue
+      if (run.length < DIGITS_MIN || DECIMAL.test(run)) continue
       const groups = [...run.matchAll(/\d+/g)]
       for (let first = 0; first < groups.length; first++) {
         const start = groups[first]?.index ?? 0
+        // Digits behind the point of a decimal number.
+        if (run[start - 1] === '.') continue
         let digits = ''
         let found = 0
         for (let last = first; last < groups.length && digits.length <= DIGITS_MAX; last++) {

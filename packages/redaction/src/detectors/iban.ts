@@ -1,4 +1,4 @@
-import { getCountrySpecifications, isValidIBAN } from 'ibantools'
+import { getCountrySpecifications, ValidationErrorsIBAN, validateIBAN } from 'ibantools'
 import type { Detector } from '../span.ts'
 
 const lengths = new Map<string, number>()
@@ -30,7 +30,9 @@ export const iban: Detector = {
         end++
       }
       if (compact.length !== length || CHARACTER.test(text.charAt(end))) continue
-      if (isValidIBAN(compact.toUpperCase())) yield { start, end }
+      // What banks check within a country besides says only that the number is mistyped, or is none of theirs.
+      const { errorCodes } = validateIBAN(compact.toUpperCase())
+      if (errorCodes.every((code) => code === ValidationErrorsIBAN.WrongAccountBankBranchChecksum)) yield { start, end }
     }
   },
 }

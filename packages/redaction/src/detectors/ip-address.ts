@@ -1,8 +1,9 @@
 import validator from 'validator'
 import type { Detector } from '../span.ts'
 
-const V4 = /(?<![\p{L}\p{N}_.:-])\d{1,3}(?:\.\d{1,3}){3}(?![\p{L}\p{N}_]|\.\d|-[\p{L}\p{N}])/gu
-const V6 = /(?<![\p{L}\p{N}_:.])[0-9A-Fa-f:]{3,39}(?:\.\d{1,3}){0,3}(?![\p{L}\p{N}_:])/gu
+const V4 =
+  /(?<![A-Za-z\u00c0-\u024f0-9_.-]|\d:|[A-Za-z]\/)\d{1,3}(?:\.\d{1,3}){3}(?![A-Za-z\u00c0-\u024f0-9_]|\.\d|-[A-Za-z\u00c0-\u024f0-9_])/g
+const V6 = /(?<![A-Za-z\u00c0-\u024f0-9_:.])[0-9A-Fa-f:]{3,39}(?:\.\d{1,3}){0,3}(?![A-Za-z\u00c0-\u024f0-9_:])/g
 /** Four numbers with dots are a version where they are said to be one. */
 const VERSION = /(?:version|release|build|v\.?)[\s"':=]*$/i
 /** They belong to nobody. */

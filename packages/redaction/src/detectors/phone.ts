@@ -3,12 +3,15 @@ import type { Detector } from '../span.ts'
 
 /** Groups of digits as numbers are written, neither part of a word nor of a decimal number. */
 const RUN =
-  /(?<![\p{L}\p{N}_.,:/@#=-])(?:\+|\(\+?|00)?\d{1,15}(?:(?:[ \u00a0.\u2010-\u2015/-]|[ \u00a0]?[()][ \u00a0]?){1,2}\d{1,15}){0,9}(?![\p{L}\p{N}_]|[:.,/-]\d)/gu
-const DATE = /^(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})(?!\d)/
+  /(?<![A-Za-z\u00c0-\u024f0-9_@#+]|[A-Za-z\u00c0-\u024f0-9_][.,/-]|\d:)(?:\+|\(\+?|00)?\d{1,15}(?:(?:[ \u00a0.\u2010-\u2015/-]|[ \u00a0]?[()][ \u00a0]?){1,2}\d{1,15}){0,9}(?![A-Za-z\u00c0-\u024f0-9_]|[:.,/-]\d)/g
+const DATE = /^(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})(?!\d|[./-]\d)/
 /** A table of numbers, and no number. */
 const SINGLES = /^\D*(?:\d\D+){4}/
+const DECIMAL = /^\d+\.\d{5,}$/
 const DIGITS_MIN = 7
 const DIGITS_MAX = 17
+/** A longer row of digits that begins with 0 is rather something else. */
+const UNGROUPED_MAX = 12
 
 /**
  * Valid telephone numbers, as libphonenumber has them: with `+` or `00` from anywhere, else from the countries named and
@@ -24,7 +27,7 @@ export function phone(countries: readonly string[]): Detector {
       for (let match = runs.exec(text); match; match = runs.exec(text)) {
         const { index, 0: run } = match
         const international = /^\(?\+|^00/.test(run)
-        const isLike = run.length >= DIGITS_MIN && !DATE.test(run) && !SINGLES.test(run)
+        const isLike = run.length >= DIGITS_MIN && !DATE.test(run) && !DECIMAL.test(run) && !SINGLES.test(run)
         const length = isLike && (international || known.length > 0) ? numberLength(run, international, known) : 0
         if (length > 0) yield { start: index, end: index + length }
         // On from behind it, or from its next group.
@@ -44,7 +47,8 @@ function numberLength(run: string, international: boolean, countries: readonly C
     if (digits.length < DIGITS_MIN) return 0
     if (international) {
       const number = parsePhoneNumberFromString(written.replace(/^\(?\+|^00/, '+'))
-      if (number?.isValid()) return end
+      // A plus says what it is, and ranges of numbers change.
+      if (number?.isValid() || (written.includes('+') && number?.isPossible())) return end
     } else if (countries.some((country) => isWrittenThere(written, country))) return end
   }
   return 0
@@ -54,7 +58,8 @@ function numberLength(run: string, international: boolean, countries: readonly C
 function isWrittenThere(written: string, country: CountryCode): boolean {
   const number = parsePhoneNumberFromString(written, country)
   if (!number?.isValid() || number.country !== country) return false
-  if (/^\(?0/.test(written) || written.startsWith('(')) return true
+  const isGrouped = /\d\D+\d/.test(written)
+  if (/^\(?0/.test(written) || written.startsWith('(')) return isGrouped || written.length <= UNGROUPED_MAX
   const groups = (text: string) => text.match(/\d+/g)?.join(' ')
-  return groups(number.formatNational()) === groups(written) && /\D/.test(written)
+  return isGrouped && groups(number.formatNational()) === groups(written)
 }

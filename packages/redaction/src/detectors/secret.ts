@@ -16,9 +16,9 @@ const SHAPES: readonly RegExp[] = [
   /(?<![\w-])whsec_[A-Za-z0-9+/=]{20,256}/dg,
   /(?<![\w-])AIza[\w-]{35}(?![\w-])/dg,
   /(?<![\w-])SK[0-9a-f]{32}(?![\w-])/dg,
-  // A password in an address (RFC 3986), in a connection string, in a setting.
-  /\b[a-z][a-z0-9+.-]{1,30}:\/\/[^\s:/?#@"'<>]{0,100}:(?<secret>[^\s:/?#@"'<>]{1,200})@/dgi,
-  /\b(?:password|passwd|passphrase|pwd|secret|client[_-]?secret|api[_-]?key|access[_-]?token|auth[_-]?token)["']?\s{0,3}[:=]\s{0,3}["']?(?<secret>[^\s"',;&<>[\]]{8,200})/dgi,
+  // A password in an address (RFC 3986), in a connection string, in a setting; not what only says where it is.
+  /\b[a-z][a-z0-9+.-]{1,30}:\/\/[^\s:/?#@"'<>]{0,100}:(?<secret>(?![$<{])[^\s:/?#@"'<>]{1,200})@/dgi,
+  /\b(?:password|passwd|passphrase|pwd|secret|client[_-]?secret|api[_-]?key|access[_-]?token|auth[_-]?token|account[_-]?key|shared[_-]?access[_-]?key)["']?\s{0,3}[:=]\s{0,3}["']?(?<secret>(?![$<{%]|\*{3}|process\.|os\.|env[.(])[^\s"',;&<>[\]]{8,200})/dgi,
   // A private key whose end is missing or that secretlint takes for an example.
   /-----BEGIN (?:[A-Z ]{1,20} )?PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s\\:,-]{64,16000}/dg,
 ]
