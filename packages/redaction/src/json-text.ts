@@ -67,5 +67,15 @@ export function mapTexts(value: Json, change: (text: string, key?: string) => st
     mapTexts(item as Json, change, name), // a field that is there has a value
   ])
   const same = mapped.every(([name, item], i) => name === entries[i]?.[0] && item === entries[i]?.[1])
-  return same ? value : Object.fromEntries(mapped)
+  if (same) return value
+  const names = new Set<string>()
+  return Object.fromEntries(mapped.map(([name, item]) => [unused(name, names), item]))
+}
+
+/** Two names may have the same mask; neither field is to be lost. */
+function unused(name: string, names: Set<string>): string {
+  let free = name
+  for (let count = 2; names.has(free); count++) free = `${name} ${count}`
+  names.add(free)
+  return free
 }

@@ -62,6 +62,12 @@ describe('redact', () => {
     })
   })
 
+  it('loses no field when names have the same mask', () => {
+    const { value } = masks.redact({ 'ann@example.com': 1, 'bob@example.com': 2, x: 3 })
+    expect(value).toEqual({ '[email]': 1, '[email] 2': 2, x: 3 })
+    expect(masks.redact(value).value).toBe(value)
+  })
+
   it('knows a secret by the name of its field', () => {
     expect(masks.redact({ user: 'ann', password: 'tr0ub4dor', nested: '{"apiKey": "plain words"}' }).value).toEqual({
       user: 'ann',
