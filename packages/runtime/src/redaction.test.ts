@@ -13,6 +13,17 @@ const any = z.record(z.string(), z.json())
 /** What tools were given, and what they took back. */
 const seen: Json[] = []
 
+const echo = tool({
+  name: 'echo',
+  effect: 'write',
+  input: any,
+  output: any,
+  run: (input) => {
+    seen.push(input)
+    return input
+  },
+})
+
 const app = collect({
   open: tool({
     name: 'open',
@@ -28,16 +39,7 @@ const app = collect({
       seen.push([to, account])
     },
   }),
-  echo: tool({
-    name: 'echo',
-    effect: 'write',
-    input: any,
-    output: any,
-    run: (input) => {
-      seen.push(input)
-      return input
-    },
-  }),
+  echo,
   breaks: tool({
     name: 'breaks',
     effect: 'read',
@@ -71,7 +73,7 @@ const app = collect({
     input: z.object({}),
     signals: { go: z.object({ to: z.string() }) },
     run: async (step) => {
-      await step.tool(app.tools.get('echo') as never, { to: 'ann@example.com' } as never)
+      await step.tool(echo, { to: 'ann@example.com' })
       const { to } = await step.signal('go')
       return { to, and: 'bob@example.com' }
     },
