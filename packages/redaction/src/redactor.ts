@@ -3,10 +3,8 @@ import { isSecretName } from './detectors/secret.ts'
 import { detectorsOf } from './detectors.ts'
 import { isJsonText, mapLiterals, mapTexts, NESTED_MAX } from './json-text.ts'
 import { SHORT, search, type Wanted } from './search.ts'
+import { type Effort, effort, spend } from './span.ts'
 import { TOKEN_BODY, TOKEN_VALUE_MAX, Tokens } from './token.ts'
-
-/** Characters of text that one value may have, besides its tokens: a bound on the time that it takes. */
-export const REDACT_MAX = 1024 * 1024
 
 export interface Redacted {
   value: Json
@@ -101,8 +99,7 @@ function wrong(path: string, message: string): MusterError {
 interface Walk {
   counts: RedactCounts
   any: boolean
-  /** Characters that may come yet. */
-  left: number
+  effort: Effort
 }
 
 class TextRedactor implements Redactor {
@@ -115,7 +112,7 @@ class TextRedactor implements Redactor {
   }
 
   redact(value: Json): Redacted {
-    const walk: Walk = { counts: {}, left: REDACT_MAX, any: false }
+    const walk: Walk = { counts: {}, effort: effort(), any: false }
     const redacted = mapTexts(value, (text, key) => this.#text(text, key, walk, 0))
     return { value: redacted, found: walk.any ? walk.counts : undefined }
   }
@@ -160,12 +157,10 @@ class TextRedactor implements Redactor {
 
   #piece(text: string, walk: Walk): string {
     if (text.length < SHORT) return text
-    walk.left -= text.length
-    if (walk.left < 0)
-      throw new MusterError('redaction.too_large', `more than ${REDACT_MAX} characters of text cannot be redacted`)
+    spend(walk.effort, 'characters', text.length)
     let result = ''
     let from = 0
-    for (const { kind, start, end } of search(text, this.#prepared)) {
+    for (const { kind, start, end } of search(text, this.#prepared, walk.effort)) {
       result += text.slice(from, start) + this.#replaced(kind, text.slice(start, end), walk)
       from = end
     }

@@ -4,7 +4,7 @@ import { isSecretName } from './detectors/secret.ts'
 import { detectorsOf } from './detectors.ts'
 import { isJsonText, type Literal, literalsOf } from './json-text.ts'
 import { search } from './search.ts'
-import type { Span } from './span.ts'
+import { effort, type Span } from './span.ts'
 
 export interface Score {
   kind: string
@@ -27,7 +27,7 @@ const rules = redactRules.parse({ countries: ['US', 'DE', 'GB', 'FR'] })
 export function score(samples: readonly Sample[]): { scores: Score[]; missed: Known[][]; wrong: Span[][] } {
   const detectors = detectorsOf(rules)
   const order = new Map(detectors.map(({ kind }, i) => [kind, i]))
-  const found = samples.map(({ text }) => findIn(text, (piece) => search(piece, { detectors, order })))
+  const found = samples.map(({ text }) => findIn(text, (piece) => search(piece, { detectors, order }, effort())))
   const missed = samples.map(({ spans }, i) => spans.filter((span) => !isCovered(span, ofKind(found[i], span.kind))))
   const wrong = samples.map(({ spans }, i) =>
     (found[i] ?? []).filter((find) => !ofKind(spans, find.kind).some((span) => overlap(span, find))),

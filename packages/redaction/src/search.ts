@@ -1,4 +1,4 @@
-import { type Detector, merged, type Span } from './span.ts'
+import { type Detector, type Effort, merged, type Span } from './span.ts'
 
 /** What is looked for, and which kind an overlap is of: those that are masked first. */
 export interface Wanted {
@@ -15,17 +15,17 @@ const ROUNDS_MAX = 16
  * Every find in a text, in order. What stands between finds is looked at again, as it will be when the result is redacted
  * once more: so the second time finds nothing.
  */
-export function search(text: string, wanted: Wanted): Span[] {
+export function search(text: string, wanted: Wanted, effort: Effort): Span[] {
   const spans: Span[] = []
-  searchPart(text, 0, wanted, 0, spans)
+  searchPart(text, 0, { ...wanted, effort }, 0, spans)
   return spans
 }
 
-function searchPart(text: string, at: number, wanted: Wanted, round: number, to: Span[]): void {
+function searchPart(text: string, at: number, wanted: Wanted & { effort: Effort }, round: number, to: Span[]): void {
   if (text.length < SHORT) return
   const found: Span[] = []
   for (const { kind, find } of wanted.detectors)
-    for (const { start, end } of find(text)) found.push({ kind, start, end })
+    for (const { start, end } of find(text, wanted.effort)) found.push({ kind, start, end })
   const [first, ...rest] = merged(found, wanted.order)
   if (!first) return
   if (round > ROUNDS_MAX) {

@@ -1,5 +1,5 @@
 import { type CountryCode, isSupportedCountry, parsePhoneNumberFromString } from 'libphonenumber-js/max'
-import type { Detector } from '../span.ts'
+import { type Detector, type Effort, spend } from '../span.ts'
 
 /** Groups of digits as numbers are written, neither part of a word nor of a decimal number. */
 const RUN =
@@ -22,13 +22,14 @@ export function phone(countries: readonly string[]): Detector {
   const known = countries.filter((country): country is CountryCode => isSupportedCountry(country))
   return {
     kind: 'phone',
-    *find(text) {
+    *find(text, effort) {
       const runs = new RegExp(RUN)
       for (let match = runs.exec(text); match; match = runs.exec(text)) {
         const { index, 0: run } = match
         const international = /^\(?\+|^00/.test(run)
         const isLike = run.length >= DIGITS_MIN && !DATE.test(run) && !DECIMAL.test(run) && !SINGLES.test(run)
-        const length = isLike && (international || known.length > 0) ? numberLength(run, international, known) : 0
+        const length =
+          isLike && (international || known.length > 0) ? numberLength(run, international, known, effort) : 0
         if (length > 0) yield { start: index, end: index + length }
         // On from behind it, or from its next group.
         runs.lastIndex = index + (length || /^\D*\d+/.exec(run)?.[0].length || run.length)
@@ -38,13 +39,14 @@ export function phone(countries: readonly string[]): Detector {
 }
 
 /** How much of a run is a number, by whole groups, the longest first; 0 for none. */
-function numberLength(run: string, international: boolean, countries: readonly CountryCode[]): number {
+function numberLength(run: string, international: boolean, countries: readonly CountryCode[], effort: Effort): number {
   const ends = [...run.matchAll(/\d+/g)].map(({ index, 0: group }) => index + group.length)
   for (const end of ends.reverse()) {
     const written = run.slice(0, end)
     const digits = written.replace(/\D/g, '')
     if (digits.length > DIGITS_MAX) continue
     if (digits.length < DIGITS_MIN) return 0
+    spend(effort, 'parses', international ? 1 : countries.length)
     if (international) {
       const number = parsePhoneNumberFromString(written.replace(/^\(?\+|^00/, '+'))
       // A plus says what it is, and ranges of numbers change.
