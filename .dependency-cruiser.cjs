@@ -7,10 +7,11 @@ const packages = {
   models: ['protocol'],
   tools: ['protocol'],
   audit: ['protocol'],
+  redaction: ['protocol'],
   stack: ['protocol'],
   journal: ['audit', 'protocol'],
   sdk: ['tools', 'protocol'],
-  runtime: ['journal', 'memory', 'governance', 'audit', 'models', 'tools', 'sdk', 'scheduler', 'protocol'],
+  runtime: ['journal', 'memory', 'governance', 'audit', 'redaction', 'models', 'tools', 'sdk', 'scheduler', 'protocol'],
 }
 
 /** Tests, and what only tests use. */

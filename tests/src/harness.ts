@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openMemory } from '@muster/memory'
 import { type Run, readConfig } from '@muster/protocol'
+import { openRedaction } from '@muster/redaction'
 import { createMuster, type Muster } from '@muster/sdk'
 import { type ApiKey, createServer, newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
@@ -28,6 +29,8 @@ export interface Harness {
   dir: string
   url: string
   key: string
+  /** Of the model server. */
+  modelUrl: string
   muster: Muster
   /** A client of another tenant. */
   stranger: Muster
@@ -64,6 +67,7 @@ export async function startHarness(
     keys: keys.map(({ stored }) => stored),
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
+    redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',
   })
   const url = await server.listen('127.0.0.1', 0)
@@ -77,6 +81,7 @@ export async function startHarness(
     dir,
     url,
     key,
+    modelUrl: model.url,
     muster: createMuster({ url, key }),
     stranger: createMuster({ url, key: strangersKey }),
     effects() {

@@ -1,5 +1,6 @@
 import { openMemory } from '@muster/memory'
 import { type Config, type ErrorCode, MusterError, toMusterError } from '@muster/protocol'
+import { openRedaction } from '@muster/redaction'
 import { createServer, readKeys } from '@muster/server'
 import { runWorker } from '@muster/worker'
 import { type Logger, pino } from 'pino'
@@ -34,6 +35,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',
+    redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
     log,
   })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)

@@ -3,7 +3,7 @@ import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
 import { verifyRun } from './verify-command.ts'
-import { spansOf, waterfall } from './waterfall.ts'
+import { redactedOf, redactedText, spansOf, waterfall } from './waterfall.ts'
 
 /** `muster trace`: what a run did, step by step, and whether its journal is whole. */
 export async function traceCommand(muster: Muster, id: string, json: boolean): Promise<number> {
@@ -29,6 +29,7 @@ function title(run: Run, events: readonly RunEvent[], whole: boolean): string {
   const took = (events.at(-1)?.entry.at ?? run.createdAt) - run.createdAt
   const proof = whole ? pc.green(`verify: ok (${run.entries} entries)`) : pc.red('verify: ALTERED')
   const what = `${run.name}@${run.version}`
+  const taken = redactedText(redactedOf(events))
   const heldUp = run.heldUp ? `\n${pc.yellow(plain(run.heldUp.message))}` : ''
-  return `${pc.bold(what)} ${run.id}${heldUp}\n${run.status} in ${duration(took)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}\n`
+  return `${pc.bold(what)} ${run.id}${heldUp}\n${run.status} in ${duration(took)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}${taken === '' ? '' : `, ${taken}`}\n`
 }

@@ -1,4 +1,4 @@
-import type { Decision, EntryOf, Label, RunEvent, StepStatus, Waiting } from '@muster/protocol'
+import type { Decision, EntryOf, Label, RedactCounts, RunEvent, StepStatus, Waiting } from '@muster/protocol'
 import pc from 'picocolors'
 import { duration, money, plain } from './output.ts'
 
@@ -16,6 +16,8 @@ export interface Span {
   labels: readonly Label[]
   declassified: readonly Label[]
   costUsd: number
+  /** What was taken out of its input and output. */
+  redacted: RedactCounts
   error: string | undefined
   /** A child run, the role that must approve, a signal, a time. */
   waitsFor: string | undefined
@@ -39,7 +41,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
     const { step, kind, target, attempt } = entry
     const span: Span = {
       ...{ step, kind, target, attempt, status: 'running', startMs: at - began, durationMs: 0, decision: undefined },
-      ...{ labels: entry.labels, declassified: [], costUsd: 0, error: undefined, waitsFor: undefined },
+      ...{ labels: entry.labels, declassified: [], costUsd: 0, redacted: {}, error: undefined, waitsFor: undefined },
     }
     spans.push(span)
     open.set(step, span)
@@ -53,6 +55,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         const span = waited?.status === 'waiting' ? waited : start(entry, entry.at)
         span.status = 'running'
         span.decision = entry.decision
+        addCounts(span.redacted, entry.redacted)
         break
       }
       case 'step.waiting': {
@@ -71,6 +74,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         span.labels = entry.labels
         span.declassified = entry.declassified ?? []
         span.costUsd = entry.costUsd ?? 0
+        addCounts(span.redacted, entry.redacted)
         if (entry.error) span.error = `${entry.error.code}: ${entry.error.message}`
         break
       }
@@ -80,6 +84,23 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
   const end = (events.at(-1)?.entry.at ?? began) - began
   for (const span of open.values()) span.durationMs = end - span.startMs
   return spans
+}
+
+function addCounts(to: RedactCounts, more: RedactCounts = {}): void {
+  for (const [kind, count] of Object.entries(more)) to[kind] = (to[kind] ?? 0) + count
+}
+
+/** What was taken out of all that a run has stored. */
+export function redactedOf(events: readonly RunEvent[]): RedactCounts {
+  const counts: RedactCounts = {}
+  for (const { entry } of events) if ('redacted' in entry) addCounts(counts, entry.redacted)
+  return counts
+}
+
+/** `redacted: 2 email, 1 secret`; empty for nothing. */
+export function redactedText(counts: RedactCounts): string {
+  const parts = Object.entries(counts).map(([kind, count]) => `${count} ${kind}`)
+  return parts.length === 0 ? '' : `redacted: ${parts.join(', ')}`
 }
 
 const glyph = {
@@ -109,6 +130,7 @@ export function waterfall(spans: readonly Span[], width: number): string {
     const notes = [
       decided(span),
       labelled(span),
+      redactedText(span.redacted),
       span.waitsFor && `waits for ${span.waitsFor}`,
       span.error && plain(span.error),
     ].filter(Boolean)

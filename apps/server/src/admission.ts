@@ -19,6 +19,7 @@ import {
   type StartRun,
   type StepError,
 } from '@muster/protocol'
+import type { Redaction } from '@muster/redaction'
 import { INLINE } from '@muster/runtime'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 
@@ -34,12 +35,14 @@ const VALIDATORS_MAX = 1000
  */
 export class Admission {
   readonly #journal: Journal
+  readonly #redaction: Redaction | undefined
   readonly #ajv = new Ajv2020({ strict: false, allErrors: true })
   readonly #validators = new Map<string, ValidateFunction>()
   readonly #definitions = new Map<string, { definition: DefinitionManifest; until: number }>()
 
-  constructor(journal: Journal) {
+  constructor(journal: Journal, redaction?: Redaction) {
     this.#journal = journal
+    this.#redaction = redaction
   }
 
   /** @throws MusterError `definition.not_found`, `input.invalid`, `plan.cycle`, `plan.unknown_reference`, `plan.invalid` */
@@ -54,7 +57,7 @@ export class Admission {
     }
     if (typeof plan === 'object') {
       await this.#checkPlan(plan)
-      return {
+      return this.#redacted({
         run: {
           ...common,
           definition: { kind: 'plan', name: INLINE, version: INLINE, hash: '' },
@@ -63,12 +66,12 @@ export class Admission {
         },
         // planData is JSON by its schema.
         content: { input, plan: plan as unknown as Json },
-      }
+      })
     }
     const definition = await this.#find(request)
     this.#checkInput(definition, input)
     const { kind, name, version, hash } = definition
-    return {
+    return this.#redacted({
       run: {
         ...common,
         definition: { kind, name, version, hash },
@@ -76,7 +79,15 @@ export class Admission {
         limits: tightest(definition.limits, request.limits ?? {}),
       },
       content: { input },
-    }
+    })
+  }
+
+  /** After it was checked: a mask may be no address, and what is wrong is told of what was sent. */
+  #redacted({ run, content }: { run: Created; content: Json }): { run: Created; content: Json } {
+    const { value, found } = this.#redaction?.of(run.tenant).redact(content) ?? {}
+    return value === undefined
+      ? { run, content }
+      : { run: { ...run, ...(found && { redacted: found }) }, content: value }
   }
 
   async #find(request: StartRun): Promise<DefinitionManifest> {

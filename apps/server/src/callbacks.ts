@@ -7,7 +7,7 @@ import { problemsOf } from './problems.ts'
 export const CALLBACKS = '/v1/callbacks'
 
 /** The route by which the outside ends a step that waits for it: whoever has the step's token may. */
-export function callbackRoute(server: Server, { journal, reader, admission, callbacks }: Context): void {
+export function callbackRoute(server: Server, { journal, reader, admission, redaction, callbacks }: Context): void {
   server.post(
     CALLBACKS,
     {
@@ -39,10 +39,14 @@ export function callbackRoute(server: Server, { journal, reader, admission, call
       const waiting = found.waiting.find((one) => one.step === step && one.for === 'callback')
       // One that comes before its step waits is checked by the worker.
       if ('output' in body && waiting) await admission.checkOutput(waiting.target, body.output)
-      const told =
-        'output' in body ? { output: body.output } : { error: { code: 'tool.failed', message: body.error.message } }
+      const given = 'output' in body ? body.output : body.error.message
+      const { value, found: redacted } = redaction?.of(tenant).redact(given) ?? { value: given, found: undefined }
+      const told = {
+        ...('output' in body ? { output: value } : { error: { code: 'tool.failed', message: String(value) } }),
+        ...(redacted ? { redacted } : {}),
+      }
       // No client can send a key with a line feed.
-      const key = `\ncallback\n${step}\n${hash('sha256', JSON.stringify(body), 'hex')}`
+      const key = `\ncallback\n${step}\n${hash('sha256', JSON.stringify(told), 'hex')}`
       await journal.post(run, { type: 'callback', step, ...told }, key)
       return reply.code(202).send({ run, step })
     },

@@ -1,5 +1,6 @@
 import type { Journal } from '@muster/journal'
 import type { Memory } from '@muster/memory'
+import type { Redaction } from '@muster/redaction'
 import type { CallbackTokens, RunReader } from '@muster/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
@@ -12,6 +13,8 @@ export interface Context {
   memory: Memory
   reader: RunReader
   admission: Admission
+  /** Takes personal data and secrets out of what comes, before it is written. */
+  redaction: Redaction | undefined
   /** Signs callbacks and webhooks. */
   secret: string | undefined
   webhooksAnywhere: boolean

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import {
   name as definitionName,
   isForPerson,
+  type Json,
   json,
   label,
   MusterError,
@@ -23,7 +24,11 @@ const accepted = { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 40
 
 /** Routes of runs. */
 export function runRoutes(server: Server, context: Context): void {
-  const { journal, memory, reader, admission, keyOf } = context
+  const { journal, memory, reader, admission, redaction, keyOf } = context
+  const redact = (tenant: string, payload: Json) => {
+    const { value, found } = redaction?.of(tenant).redact(payload) ?? { value: payload, found: undefined }
+    return { payload: value, ...(found ? { redacted: found } : {}) }
+  }
   const control = controls(context)
   server.post(
     '/v1/runs',
@@ -232,7 +237,10 @@ export function runRoutes(server: Server, context: Context): void {
       const { id, name } = request.params
       const { payload, labels } = request.body
       await admission.checkSignal(await reader.run(tenant, id), name, payload)
-      const message = { type: 'signal' as const, name, payload, by: { key, user }, labels: [...new Set(labels)].sort() }
+      const message = {
+        ...{ type: 'signal' as const, name, by: { key, user }, labels: [...new Set(labels)].sort() },
+        ...redact(tenant, payload),
+      }
       await journal.post(id, message, request.headers['idempotency-key'])
       return reply.code(202).send({ id })
     },
@@ -267,7 +275,8 @@ export function runRoutes(server: Server, context: Context): void {
       await journal.post(
         id,
         {
-          ...{ type: 'signal', name: 'message', payload: { text }, by: { key, user } },
+          ...{ type: 'signal', name: 'message', by: { key, user } },
+          ...redact(tenant, { text }),
           labels: [...new Set(labels)].sort(),
           interrupt,
         },

@@ -2,6 +2,7 @@ import swagger from '@fastify/swagger'
 import { Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import { BODY_BYTES_MAX, definitionManifest, MusterError, toolManifest, workerInfo } from '@muster/protocol'
+import type { Redaction } from '@muster/redaction'
 import { CallbackTokens, RunReader } from '@muster/runtime'
 import reference from '@scalar/fastify-api-reference'
 import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
@@ -34,6 +35,8 @@ export interface ServerOptions {
   secret?: string | undefined
   /** Allows webhooks by http and to addresses that are not public; see `WebhookOptions`. */
   webhooksAnywhere?: boolean | undefined
+  /** Takes personal data and secrets out of what comes, before it is written; the same as the workers'. */
+  redaction?: Redaction | undefined
   log?: FastifyBaseLogger
 }
 
@@ -53,7 +56,8 @@ export async function createServer(
     journal,
     memory,
     reader: new RunReader(journal, memory),
-    admission: new Admission(journal),
+    admission: new Admission(journal, options.redaction),
+    redaction: options.redaction,
     secret: options.secret,
     webhooksAnywhere: options.webhooksAnywhere ?? false,
     callbacks: options.secret === undefined ? undefined : new CallbackTokens(options.secret),

@@ -5,6 +5,7 @@ import { loadPolicies, type PolicySource } from '@muster/governance'
 import { openMemory } from '@muster/memory'
 import { createModels, type Models } from '@muster/models'
 import { type Config, MusterError } from '@muster/protocol'
+import { openRedaction } from '@muster/redaction'
 import { CallbackTokens, noTelemetry, openTelemetry, startWorker, type Worker } from '@muster/runtime'
 import { collect } from '@muster/sdk'
 import type { Logger } from 'pino'
@@ -53,6 +54,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
             anywhere: config.MUSTER_WEBHOOKS === 'anywhere',
             pausesMs: config.MUSTER_WEBHOOK_PAUSES_MS,
           },
+    redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
     telemetry: telemetry ? openTelemetry() : noTelemetry,
     log,
   })

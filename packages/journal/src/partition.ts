@@ -4,6 +4,7 @@ import {
   type Json,
   type Label,
   MusterError,
+  type RedactCounts,
   type StepError,
   type StoredEntry,
 } from '@muster/protocol'
@@ -28,8 +29,20 @@ export type Message =
   | { type: 'resume'; by: Actor }
   | { type: 'approval'; step: string; verdict: 'approve' | 'deny'; shown: string; by: Actor; role: string }
   | { type: 'child'; step: string; run: string }
-  | { type: 'callback'; step: string; output?: Json; error?: StepError }
-  | { type: 'signal'; name: string; payload: Json; by: Actor; labels: Label[]; interrupt?: boolean | undefined }
+  | ({ type: 'callback'; step: string; output?: Json; error?: StepError } & WasRedacted)
+  | ({
+      type: 'signal'
+      name: string
+      payload: Json
+      by: Actor
+      labels: Label[]
+      interrupt?: boolean | undefined
+    } & WasRedacted)
+
+/** What the server has taken out of it before it was written. */
+interface WasRedacted {
+  redacted?: RedactCounts | undefined
+}
 
 export interface PartitionOptions {
   /** For commands; shared between partitions. */

@@ -62,6 +62,14 @@ describe('readConfig', () => {
     expect(shown({ MUSTER_WEIGHTS: 'acme=2,other=0.5' }).MUSTER_WEIGHTS).toBe('acme=2,other=0.5')
   })
 
+  it('reads what to redact as JSON, or as the path of a file', () => {
+    const { MUSTER_REDACT } = readConfig({ MUSTER_REDACT: '{"kinds":{"email":"token"}}' })
+    expect(MUSTER_REDACT).toEqual({ kinds: { email: 'token' }, patterns: [], countries: [] })
+    expect(readConfig({ MUSTER_REDACT: './redact.json' }).MUSTER_REDACT).toBe('./redact.json')
+    expect(refused({ MUSTER_REDACT: '{"kinds":{"email":"burn"}}' }).message).toMatch(/^MUSTER_REDACT: \/kinds\/email /)
+    expect(refused({ MUSTER_REDACT: '{"kinds"' }).message).toContain('not JSON')
+  })
+
   it('names every variable that is wrong, and repeats no value, which may be a secret', () => {
     const error = refused({ MUSTER_PORT: 's3cret', MUSTER_MODEL_BASE_URL: 's3cret', DYNAMODB_ENDPOINT: 's3cret' })
     expect(error.issues?.map((issue) => issue.path).sort()).toEqual([

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { MusterError } from './errors.ts'
 import { PARTITIONS_MAX } from './ids.ts'
 import { limitsByName } from './limits.ts'
+import { type RedactRules, redactRules } from './redact.ts'
 
 /** The most that one tenant may have over another of weight 1. */
 export const WEIGHT_MAX = 1000
@@ -57,6 +58,23 @@ const limits = z
   })
   .pipe(limitsByName)
 
+/** Rules as JSON, or the path of a file that has them: read where they are needed, since nothing here does I/O. */
+const redact = z.string().transform((text, context): RedactRules | string => {
+  if (!text.trimStart().startsWith('{')) return text
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    context.addIssue({ code: 'custom', message: 'not JSON; for instance {"kinds":{"email":"token"}}' })
+    return z.NEVER
+  }
+  const parsed = redactRules.safeParse(value)
+  if (parsed.success) return parsed.data
+  for (const { path, message } of parsed.error.issues)
+    context.addIssue({ code: 'custom', message: `/${path.map(String).join('/')} ${message}` })
+  return z.NEVER
+})
+
 /** Everything that can be configured: one environment variable each. `muster config` prints them. */
 export const configSchema = z.object({
   MUSTER_HOME: z.string().default('.muster').describe('folder of local data, keys and logs'),
@@ -98,6 +116,16 @@ export const configSchema = z.object({
     .describe(
       'limits over all workers together, as JSON: `{"model:default":{"concurrency":20,"tokensPerMinute":200000}}`',
     ),
+  MUSTER_REDACT: redact
+    .optional()
+    .describe(
+      'personal data and secrets to take out of what is stored and sent to models: a JSON file, or JSON: `{"kinds":{"email":"token"}}`',
+    ),
+  MUSTER_REDACT_SECRET: z
+    .string()
+    .min(32)
+    .optional()
+    .describe('makes the tokens of MUSTER_REDACT: 32 characters at least, the same for all servers and workers'),
   MUSTER_OUTCOMES: z
     .enum(['ahead', 'strict'])
     .default('ahead')
@@ -148,7 +176,13 @@ export const configSchema = z.object({
 })
 export type Config = z.infer<typeof configSchema>
 
-const secret = new Set(['MUSTER_KEY', 'MUSTER_SECRET', 'MUSTER_MODEL_API_KEY', 'OPENAI_API_KEY'])
+const secret = new Set([
+  'MUSTER_KEY',
+  'MUSTER_SECRET',
+  'MUSTER_REDACT_SECRET',
+  'MUSTER_MODEL_API_KEY',
+  'OPENAI_API_KEY',
+])
 
 /**
  * Reads the configuration from environment variables; empty ones count as unset.

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { kindName } from './redact.ts'
 
 /** A JSON value; what steps take and give. */
 export const json = z.json()
@@ -52,6 +53,8 @@ export const toolManifest = z.object({
   effect,
   labels: z.array(label),
   declassifies: z.array(label),
+  /** Kinds of redacted values that it is given as they were. */
+  reveals: z.array(kindName).optional(),
   input: jsonSchema,
   output: jsonSchema,
 })

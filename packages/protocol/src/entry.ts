@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { effect, json, label, limits, name } from './definition.ts'
+import { redactCounts } from './redact.ts'
 
 /** SHA-256 as 64 lowercase hexadecimal digits. */
 const digest = z.string().regex(/^[0-9a-f]{64}$/)
@@ -42,7 +43,7 @@ export type Priority = z.infer<typeof priority>
  * Newest version of the entries' format; all before it are read as they are. An entry has the oldest version that knows
  * what it says, so that workers of an earlier Muster go on with every run that uses nothing new.
  *
- * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`.
+ * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  */
 export const ENTRY_VERSION = 2
 export type EntryVersion = 1 | 2
@@ -62,6 +63,9 @@ const head = {
 
 /** The entry's place in the run that this one was begun from. */
 const copied = z.number().int().positive().optional()
+
+/** How often each kind of personal data or secret was taken out of the content, where any was. */
+const redacted = redactCounts.optional()
 
 /** One step's place in the graph and what it acts on: the part that intents and outcomes share. */
 const subject = {
@@ -99,6 +103,7 @@ export const entry = z.discriminatedUnion('type', [
     limits,
     /** `normal` where it is absent. */
     priority: priority.optional(),
+    redacted,
   }),
   z.object({
     ...head,
@@ -119,6 +124,7 @@ export const entry = z.discriminatedUnion('type', [
     decision,
     /** For a model call: digest of the request as sent, salted with the run's salt. */
     request: digest.optional(),
+    redacted,
   }),
   z.object({
     ...head,
@@ -139,6 +145,7 @@ export const entry = z.discriminatedUnion('type', [
     declassified: z.array(label).optional(),
     /** The signal that the step took: the place of its `signal.received`. */
     signal: z.number().int().optional(),
+    redacted,
     copied,
   }),
   z.object({
@@ -170,6 +177,7 @@ export const entry = z.discriminatedUnion('type', [
     by: actor,
     /** Of the payload, which is the content. */
     labels: z.array(label),
+    redacted,
     copied,
   }),
   z.object({
@@ -179,6 +187,7 @@ export const entry = z.discriminatedUnion('type', [
     step: z.string(),
     /** Why the outside failed; without it the content is the step's output. */
     error: stepError.optional(),
+    redacted,
   }),
   z.object({
     ...head,
@@ -216,6 +225,7 @@ export const entry = z.discriminatedUnion('type', [
     steps: z.number().int(),
     usage,
     costUsd: z.number(),
+    redacted,
   }),
 ])
 export type Entry = z.infer<typeof entry>

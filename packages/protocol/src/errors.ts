@@ -134,6 +134,12 @@ export const errorCatalog = {
   'memory.unavailable': [503, 'Memory cannot be reached', 'Check DYNAMODB_ENDPOINT and the AWS configuration.'],
   'redis.unavailable': [503, 'Redis cannot be reached', 'Check that Redis runs and REDIS_URL is right.'],
   'redis.unsafe': [500, 'Redis may lose data', 'Set maxmemory-policy noeviction.'],
+  'redaction.invalid_token': [
+    422,
+    'A token cannot be restored',
+    'Pass tokens exactly as they came, within their tenant. MUSTER_REDACT_SECRET must be the one that made them.',
+  ],
+  'redaction.too_large': [413, 'Too much text to be redacted', 'Split it, or keep it elsewhere and pass a reference.'],
   'config.invalid': [
     500,
     'Invalid configuration',

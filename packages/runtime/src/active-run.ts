@@ -12,9 +12,11 @@ import {
   type Limits,
   MusterError,
   type NewEntry,
+  type RedactCounts,
   type StepError,
   toMusterError,
 } from '@muster/protocol'
+import type { Redactor } from '@muster/redaction'
 import type { Resource, RunHandle } from '@muster/scheduler'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
@@ -32,6 +34,7 @@ import {
   record,
   type Summary,
 } from './recorded.ts'
+import { redactError } from './redacting.ts'
 import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
 import { Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
@@ -71,6 +74,8 @@ export class ActiveRun {
   readonly tenant: string
   readonly created: EntryOf<'run.created'>
   readonly services: Services
+  /** Takes personal data and secrets out of what it stores and sends, where that is wanted. */
+  readonly redactor: Redactor | undefined
   readonly slot: RunHandle
   /** What limits all of its steps. */
   readonly needs: readonly Resource[]
@@ -127,6 +132,7 @@ export class ActiveRun {
     this.created = hold.created
     this.id = hold.created.run
     this.tenant = hold.created.tenant
+    this.redactor = services.redaction?.of(this.tenant)
     this.startedAt = services.clock()
     this.#writer = new RunWriter(
       { run: this.id, tenant: this.tenant, epoch: hold.epoch, seq: hold.seq, head: hold.head },
@@ -242,9 +248,10 @@ export class ActiveRun {
     for (const { entry, from, salted = '' } of copies) {
       if (entry.type === 'step.ended' && entry.signal !== undefined) entry.signal = places.get(entry.signal)
       const fields = JSON.stringify(entry).slice(1, -1)
-      const seq = writer.appendSalted(this.#writer, fields, salted)
+      const v = 'redacted' in entry ? 2 : 1
+      const seq = writer.appendSalted(this.#writer, fields, salted, v)
       places.set(from, seq)
-      record(recorded, { ...entry, v: 1, seq }, salted === '' ? undefined : salted)
+      record(recorded, { ...entry, v, seq }, salted === '' ? undefined : salted)
     }
     this.append({ type: 'run.copied', at: clock(), entries: copies.length })
     Object.assign(this.totals, recorded.totals)
@@ -312,6 +319,7 @@ export class ActiveRun {
       inDoubt: recorded?.inDoubt ?? false,
       recordedInput: recorded?.inputText,
       decision: undefined,
+      redacted: undefined,
       intended: false,
       beganAt: recorded?.beganAt ?? 0,
       firstAt: recorded?.firstAt ?? 0,
@@ -346,7 +354,8 @@ export class ActiveRun {
 
   append(entry: NewEntry, content?: Json): number {
     const fields = JSON.stringify(entry).slice(1, -1)
-    return this.appendText(fields, content === undefined ? undefined : JSON.stringify(content))
+    const v = 'redacted' in entry && entry.redacted ? 2 : 1
+    return this.appendText(fields, content === undefined ? undefined : JSON.stringify(content), v)
   }
 
   /** Appends an entry that is JSON text already: its fields without the braces, and its content. */
@@ -499,7 +508,8 @@ export class ActiveRun {
     const { services } = this
     const { head: previous } = this.#writer
     const fields = JSON.stringify({ type: 'run.checkpoint', at: services.clock(), labels }).slice(1, -1)
-    const seq = this.appendText(fields, JSON.stringify({ state, names, summary }), 2)
+    const kept = this.redactor?.redact(state).value ?? state
+    const seq = this.appendText(fields, JSON.stringify({ state: kept, names, summary }), 2)
     this.steps.clear()
     this.whenDurable(seq, () => {
       // Should it not be known, the replay begins at the one before.
@@ -546,7 +556,17 @@ export class ActiveRun {
 
   finish(output: Json, labels: readonly Label[]): void {
     if (this.#rollback) return
-    this.#end('succeeded', labels, undefined, output)
+    if (!this.redactor) {
+      this.#end('succeeded', labels, undefined, output)
+      return
+    }
+    try {
+      // A plan's code may have put together what was in no step.
+      const { value, found } = this.redactor.redact(output)
+      this.#end('succeeded', labels, undefined, value, found)
+    } catch (error) {
+      this.#fail(toMusterError(error))
+    }
   }
 
   fail(error: StepError): void {
@@ -577,7 +597,9 @@ export class ActiveRun {
       ...[...this.steps.values()].map((step) => step.outcome?.labels ?? []),
     )
     const status = error.code === 'run.cancelled' ? 'cancelled' : 'failed'
-    this.#end(status, labels, { code: error.code, message: error.message.slice(0, 4096) })
+    const told = this.redactor ? redactError(this.redactor, error) : { error, redacted: undefined }
+    const { code, message } = told.error
+    this.#end(status, labels, { code, message: message.slice(0, 4096) }, undefined, told.redacted)
   }
 
   /** Ends the run; at once, or after it has undone what it did where it is one that does. */
@@ -614,7 +636,13 @@ export class ActiveRun {
     pump()
   }
 
-  #end(status: 'succeeded' | 'failed' | 'cancelled', labels: readonly Label[], error?: StepError, output?: Json): void {
+  #end(
+    status: 'succeeded' | 'failed' | 'cancelled',
+    labels: readonly Label[],
+    error?: StepError,
+    output?: Json,
+    redacted?: RedactCounts,
+  ): void {
     if (this.over) return
     this.over = true
     const { clock, writer, journal } = this.services
@@ -639,6 +667,7 @@ export class ActiveRun {
         usage,
         costUsd,
         ...(error ? { error } : {}),
+        ...(redacted ? { redacted } : {}),
       },
       output,
     )

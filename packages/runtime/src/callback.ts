@@ -1,6 +1,8 @@
-import { type Json, MusterError, type StepError, toMusterError } from '@muster/protocol'
+import type { Message } from '@muster/journal'
+import { MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { waitingText } from './entry-text.ts'
+import { joinCounts, redactCome } from './redacting.ts'
 import { type Later, type StepState, waitingFor } from './step.ts'
 import { deadlineOf, endFailed, endOk } from './step-end.ts'
 import { resolveInput } from './step-input.ts'
@@ -24,16 +26,18 @@ export function awaitCallback(run: ActiveRun, step: StepState, later: Later, lab
 }
 
 /** The outside has called back: journaled whether or not the step waits for it yet, so that it is not lost. */
-export function receiveCallback(run: ActiveRun, step: StepState, told: { output?: Json; error?: StepError }): void {
+export function receiveCallback(run: ActiveRun, step: StepState, told: Extract<Message, { type: 'callback' }>): void {
   const at = run.services.clock()
   const { id } = step.spec
   if (step.outcome || step.calledBack) {
     run.append({ type: 'message.ignored', at, about: 'callback', step: id })
     return
   }
-  const { error } = told
-  const text = error ? undefined : JSON.stringify(told.output ?? null)
-  const fields = JSON.stringify({ type: 'callback.received', at, step: id, error }).slice(1, -1)
+  const { value, found } = redactCome(run.redactor, told.error?.message ?? told.output ?? null)
+  const error = told.error && { code: told.error.code, message: String(value) }
+  const text = error ? undefined : JSON.stringify(value)
+  const redacted = joinCounts(told.redacted, found)
+  const fields = JSON.stringify({ type: 'callback.received', at, step: id, error, redacted }).slice(1, -1)
   run.appendText(fields, text, 2)
   step.calledBack = error ? { error } : { text: text ?? 'null' }
   // It happened, then; a person who was asked whether it did need not answer.

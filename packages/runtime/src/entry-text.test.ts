@@ -45,6 +45,7 @@ function stepOf(
     inDoubt: false,
     recordedInput: undefined,
     decision: undefined,
+    redacted: undefined,
     intended: false,
     beganAt: 0,
     abort: undefined,

@@ -7,7 +7,7 @@ import type { Operation, StepState } from './step.ts'
  */
 
 /** Fields of `step.intent` that only some steps have. */
-type IntentRest = Pick<EntryOf<'step.intent'>, 'idempotencyKey' | 'request'>
+type IntentRest = Pick<EntryOf<'step.intent'>, 'idempotencyKey' | 'request' | 'redacted'>
 
 export function intentText(step: StepState, labels: readonly Label[], decision: Decision, rest: IntentRest): string {
   const { effect } = step.spec.operation
@@ -16,7 +16,7 @@ export function intentText(step: StepState, labels: readonly Label[], decision: 
 
 /** Fields of `step.ended` that only some steps have. */
 type EndedRest = Partial<
-  Pick<EntryOf<'step.ended'>, 'usage' | 'costUsd' | 'model' | 'error' | 'retry' | 'declassified'>
+  Pick<EntryOf<'step.ended'>, 'usage' | 'costUsd' | 'model' | 'error' | 'retry' | 'declassified' | 'redacted'>
 >
 
 export function endedText(

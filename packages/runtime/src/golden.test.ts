@@ -1,7 +1,17 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { genesis, link, verifyJournal } from '@muster/audit'
 import type { Journal } from '@muster/journal'
-import { ENTRY_VERSION, type Entry, entry, type Json, type RunEvent, RunView, type StoredEntry } from '@muster/protocol'
+import {
+  ENTRY_VERSION,
+  type Entry,
+  entry,
+  type Json,
+  type RunEvent,
+  RunView,
+  redactRules,
+  type StoredEntry,
+} from '@muster/protocol'
+import { createRedaction } from '@muster/redaction'
 import { collect, plan, tool } from '@muster/sdk'
 import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
@@ -127,8 +137,10 @@ const app = collect({
 
 async function recordAll(file: URL): Promise<void> {
   const goldens: Golden[] = []
-  await withWorker(app, { callbacks: new CallbackTokens('a secret of the test') }, async (journal, start) => {
-    for (const scene of [everyWait, everyEffect, rolledBack, cancelled, calledBack]) {
+  const callbacks = new CallbackTokens('a secret of the test')
+  const redaction = createRedaction(redactRules.parse({}))
+  await withWorker(app, { callbacks, redaction }, async (journal, start) => {
+    for (const scene of [everyWait, everyEffect, rolledBack, cancelled, calledBack, redacted]) {
       const runs = await scene(journal, start)
       for (const run of runs) {
         const stored: StoredEntry[] = []
@@ -210,6 +222,13 @@ async function calledBack(journal: Journal, start: Start): Promise<string[]> {
   await journal.post(run, { type: 'callback', step: 'good', output: { seat: '1A' } })
   await journal.post(run, { type: 'callback', step: 'good', output: { seat: '1B' } })
   await journal.post(run, { type: 'callback', step: 'bad', error: { code: 'tool.failed', message: 'no seat left' } })
+  await entries(journal, run)
+  return [run]
+}
+
+async function redacted(journal: Journal, start: Start): Promise<string[]> {
+  const steps = { write: { tool: 'write', input: { to: 'ann@example.com' } } }
+  const run = await start({ steps }, { redacted: { email: 1 } })
   await entries(journal, run)
   return [run]
 }

@@ -72,12 +72,15 @@ export class Rollback {
 
   #undo(step: StepState): StepState | undefined {
     const { operation } = step.spec
-    const { undo } = operation
-    if (!undo || !step.outcome) return undefined
+    const { undo, reveals } = operation
+    const { outcome } = step
+    if (!undo || !outcome) return undefined
+    const { redactor } = this.#run
+    const outputOf = () => (redactor && reveals ? redactor.restore(outcome.output, reveals) : outcome.output)
     this.#undoing = true
     const { input, labels } = resolveInput(this.#run, step)
-    const place = { id: undoId(step.spec.id), input, labels: joinLabels(labels, step.outcome.labels) }
-    return this.#run.step(undoStep(operation, undo, step.outcome, place), step.spec.id)
+    const place = { id: undoId(step.spec.id), input, labels: joinLabels(labels, outcome.labels) }
+    return this.#run.step(undoStep(operation, undo, outputOf, place), step.spec.id)
   }
 }
 

@@ -2,6 +2,7 @@ import type { PolicySet } from '@muster/governance'
 import type { Journal, Live, Writer } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
+import type { Redaction } from '@muster/redaction'
 import type { Scheduler } from '@muster/scheduler'
 import type { App } from '@muster/sdk'
 import type { Logger } from 'pino'
@@ -28,6 +29,8 @@ export interface Services {
   log: Logger
   /** Tokens of steps that end by a callback; undefined without a secret. */
   callbacks: CallbackTokens | undefined
+  /** Takes personal data and secrets out of what is stored and sent; undefined where nothing is to be. */
+  redaction: Redaction | undefined
   /** Where what models write goes while they write. */
   live: Live
   clock: () => number

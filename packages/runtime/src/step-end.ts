@@ -1,15 +1,35 @@
 import { declassify, joinLabels } from '@muster/governance'
-import type { Json, Label, MusterError, StepError, Usage } from '@muster/protocol'
+import {
+  type Json,
+  type Label,
+  type MusterError,
+  type RedactCounts,
+  type StepError,
+  toMusterError,
+  type Usage,
+} from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { type ChildReport, childResult } from './child.ts'
 import { endedText } from './entry-text.ts'
+import { joinCounts, redactError, redactOutput } from './redacting.ts'
 import { retryAfterMs } from './retry.ts'
 import { type Executed, Outcome, type StepState } from './step.ts'
 
 /** The ends of a step: what it gave or why it failed is journaled, counted and handed on. */
 export function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels: readonly Label[]): void {
   if (run.over || step.outcome) return
-  const { text, usage, costUsd, model } = executed
+  const { usage, costUsd, model } = executed
+  let { text } = executed
+  let redacted: RedactCounts | undefined
+  if (run.redactor) {
+    try {
+      ;({ text, redacted } = redactOutput(run.redactor, step.spec.operation.kind, text))
+    } catch (error) {
+      // It has happened, so trying it again would not help; what is not redacted is not stored.
+      endFailed(run, step, toMusterError(error), inputLabels, true)
+      return
+    }
+  }
   const { kept, removed } = declassify(
     joinLabels(inputLabels, executed.labels ?? []),
     step.spec.operation.declassifies ?? [],
@@ -19,7 +39,8 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   const { kinds, clock } = run.services
   kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
-  run.appendText(endedText(step, run.services.clock(), kept, 'ok', { usage, costUsd, model, declassified }), text)
+  const rest = { usage, costUsd, model, declassified, redacted }
+  run.appendText(endedText(step, run.services.clock(), kept, 'ok', rest), text, redacted ? 2 : 1)
   step.intended = false
   run.services.telemetry.step(run, step, 'ok', executed)
   run.settle(step, new Outcome('ok', text, kept))
@@ -82,12 +103,16 @@ function endUnsuccessfully(
   retry: boolean,
   content?: string,
 ): StepError {
-  const failure = { code: error.code, message: error.message.slice(0, 4096) }
+  // Cut after it, so that nothing is cut in two.
+  const told = run.redactor ? redactError(run.redactor, error) : { error, redacted: undefined }
+  const failure = { code: error.code, message: told.error.message.slice(0, 4096) }
+  const redacted = joinCounts(told.redacted, content === undefined ? undefined : step.redacted)
   giveBack(run, step)
   if (!retry) run.totals.steps++
   run.appendText(
-    endedText(step, run.services.clock(), labels, status, { error: failure, retry: retry || undefined }),
+    endedText(step, run.services.clock(), labels, status, { error: failure, retry: retry || undefined, redacted }),
     content,
+    redacted ? 2 : 1,
   )
   step.intended = false
   run.services.telemetry.step(run, step, status, undefined, failure)

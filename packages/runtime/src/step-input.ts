@@ -5,18 +5,28 @@ import {
   type Label,
   MusterError,
   parseReference,
+  type RedactCounts,
   referenceOf,
   resolveReferences,
 } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import type { StepState } from './step.ts'
 
+export interface StepInput {
+  input: Json
+  labels: readonly Label[]
+  /** What was found in it that was in nothing before: a plan may have written it, or put it together. */
+  redacted: RedactCounts | undefined
+}
+
 /** The input with references replaced, and the labels of what it is made of and what its condition was read from. */
-export function resolveInput(run: ActiveRun, step: StepState): { input: Json; labels: readonly Label[] } {
+export function resolveInput(run: ActiveRun, step: StepState): StepInput {
   const { spec } = step
   const { value, labels } = resolve(run, step, spec.input, isAllReferences(spec.input) ? [] : spec.labels)
+  const { value: input, found: redacted } = run.redactor?.redact(value) ?? { value, found: undefined }
   return {
-    input: value,
+    input,
+    redacted,
     labels: spec.when === undefined ? labels : resolve(run, step, spec.when, labels).labels,
   }
 }

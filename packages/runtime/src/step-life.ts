@@ -7,6 +7,7 @@ import { startChild } from './child.ts'
 import { endedText, intentText, waitingText } from './entry-text.ts'
 import { whenHeld } from './lease.ts'
 import { changedInput } from './non-deterministic.ts'
+import { redactText } from './redacting.ts'
 import {
   Call,
   type ChildSpec,
@@ -38,13 +39,16 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   step.firstAt ||= step.beganAt
   try {
     if (spec.when !== undefined && !isWanted(run, step, spec.when)) return
-    ;({ input, labels } = resolveInput(run, step))
-    checkUnchanged(step, input)
+    ;({ input, labels, redacted: step.redacted } = resolveInput(run, step))
+    checkUnchanged(run, step, input)
     if (step.calledBack) {
       takeCallback(run, step)
       return
     }
-    prepared = operation.prepare?.(input)
+    // What is revealed is in nobody's hands but the tool's.
+    prepared = operation.prepare?.(
+      operation.reveals && run.redactor ? run.redactor.restore(input, operation.reveals) : input,
+    )
     if (step.undoes === undefined)
       run.checkBudget(run.limits.usd === undefined ? 0 : (operation.reserveUsd?.(input) ?? 0))
     if ('wait' in action && step.verdicts.at(-1)?.verdict !== 'deny') {
@@ -93,8 +97,10 @@ export function beginStep(run: ActiveRun, step: StepState): void {
       intentText(step, labels, decision, {
         idempotencyKey: idempotencyKey(run.id, step),
         ...(operation.request ? { request: hash('sha256', run.salt + operation.request(input), 'hex') } : {}),
+        ...(step.redacted ? { redacted: step.redacted } : {}),
       }),
       operation.keepInput ? JSON.stringify(input) : undefined,
+      step.redacted ? 2 : 1,
     )
     // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
     const since = performance.now()
@@ -120,11 +126,13 @@ function isWanted(run: ActiveRun, step: StepState, when: Json): boolean {
 
 /** On replay: a step that was begun before must be given the same again. */
 export function checkReplayed(run: ActiveRun, step: StepState): void {
-  if (step.recordedInput !== undefined) checkUnchanged(step, resolveInput(run, step).input)
+  if (step.recordedInput !== undefined) checkUnchanged(run, step, resolveInput(run, step).input)
 }
 
-function checkUnchanged({ spec, recordedInput }: StepState, input: Json): void {
+function checkUnchanged({ redactor }: ActiveRun, { spec, recordedInput }: StepState, input: Json): void {
   if (recordedInput === undefined || recordedInput === JSON.stringify(input)) return
+  // It may have been recorded before redaction was turned on.
+  if (redactor && redactText(redactor, recordedInput).text === JSON.stringify(input)) return
   throw changedInput(spec.id, recordedInput, input)
 }
 

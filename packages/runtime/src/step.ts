@@ -5,6 +5,7 @@ import {
   type Json,
   type Label,
   MusterError,
+  type RedactCounts,
   type StepError,
   type StepKind,
   type StepStatus,
@@ -124,6 +125,8 @@ export interface Operation {
   /** How attempts are repeated by the class of their error, where it is not as usual. */
   retries?: Retries | undefined
   declassifies?: readonly Label[]
+  /** Kinds of redacted values that it is executed with as they were. */
+  reveals?: readonly string[] | undefined
   /** What is asked of the policy; nothing is of a step that only waits. */
   policy?: {
     action: Action
@@ -264,6 +267,8 @@ export interface StepState {
   /** JSON text of the input in an earlier activation, where it was kept. */
   recordedInput: string | undefined
   decision: Decision | undefined
+  /** What was taken out of its input. */
+  redacted: RedactCounts | undefined
   /** This activation has journaled an intent and no outcome yet. */
   intended: boolean
   /** When its last attempt began, ms since the epoch. */

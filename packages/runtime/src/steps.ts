@@ -5,7 +5,8 @@ import type { Agent, CodeOptions } from '@muster/sdk'
 import { LATER, type Text, type Tool } from '@muster/tools'
 import type { ActiveRun } from './active-run.ts'
 import { DeltaFeed } from './deltas.ts'
-import type { Call, ChildSpec, Operation, Outcome, StepSpec, StepState, Undo } from './step.ts'
+import { redactRequest } from './redacting.ts'
+import type { Call, ChildSpec, Operation, StepSpec, StepState, Undo } from './step.ts'
 
 /** Where a step stands in the graph: its name, its input, and what else it waits for. */
 export interface Place {
@@ -31,6 +32,7 @@ function toolOperation(tool: Tool): Operation {
     deadlineMs: tool.deadlineMs,
     retries: tool.retries,
     declassifies: tool.declassifies,
+    reveals: tool.reveals,
     keepInput: true,
     prepare: tool.prepare,
     undo,
@@ -60,7 +62,7 @@ export function toolStep(tool: Tool, { id, input, labels, after }: Place): StepS
 }
 
 /** Undoes what a step did: asked of the policy as that step was, on the same input. */
-export function undoStep(operation: Operation, undo: Undo, outcome: Outcome, place: Place): StepSpec {
+export function undoStep(operation: Operation, undo: Undo, outputOf: () => Json, place: Place): StepSpec {
   return {
     ...place,
     operation: {
@@ -73,7 +75,7 @@ export function undoStep(operation: Operation, undo: Undo, outcome: Outcome, pla
       undo: undefined,
       action: {
         execute: async (call) => {
-          await undo(call.prepared, outcome.output, call)
+          await undo(call.prepared, outputOf(), call)
           return { text: 'null' }
         },
       },
@@ -124,9 +126,11 @@ export function modelStep(
   run: ActiveRun,
   route: string,
   place: Place,
-  request: (call: Pick<Call, 'input'>) => ModelRequest,
+  made: (call: Pick<Call, 'input'>) => ModelRequest,
 ): StepSpec {
   const { models } = run.services
+  const { redactor } = run
+  const request = redactor ? (call: Pick<Call, 'input'>) => redactRequest(redactor, made(call)) : made
   const operation: Operation = {
     kind: 'model',
     target: route,
@@ -145,7 +149,8 @@ export function modelStep(
             ...request(call),
             signal: call.signal,
             idempotencyKey: call.idempotencyKey,
-            onDelta: (text) => deltas.push(text),
+            // A piece of a text does not show what it is a piece of.
+            ...(redactor ? {} : { onDelta: (text) => deltas.push(text) }),
           })
           .finally(() => deltas.end())
         const { text, toolCalls, usage, costUsd, model } = reply

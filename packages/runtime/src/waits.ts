@@ -1,6 +1,7 @@
 import { type EntryOf, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { waitingText } from './entry-text.ts'
+import { joinCounts, redactCome } from './redacting.ts'
 import { type Signal, type StepState, type WaitSpec, waitingFor } from './step.ts'
 import { endFailed, endOk } from './step-end.ts'
 
@@ -59,10 +60,13 @@ export function awaitSignal(run: ActiveRun, step: StepState): void {
 /** A signal has come. It is journaled whether or not a step waits for it, so that none is lost. */
 export function receiveSignal(
   run: ActiveRun,
-  { name, by, labels }: Pick<EntryOf<'signal.received'>, 'name' | 'by' | 'labels'>,
-  payload: Json,
+  { name, by, labels, redacted: before }: Pick<EntryOf<'signal.received'>, 'name' | 'by' | 'labels' | 'redacted'>,
+  given: Json,
 ): void {
-  const seq = run.append({ type: 'signal.received', at: run.services.clock(), name, by, labels }, payload)
+  const { value: payload, found } = redactCome(run.redactor, given)
+  const redacted = joinCounts(before, found)
+  const at = run.services.clock()
+  const seq = run.append({ type: 'signal.received', at, name, by, labels, ...(redacted ? { redacted } : {}) }, payload)
   const signal = { seq, text: JSON.stringify(payload), labels }
   const { early, waiting } = mailbox(run, name)
   for (let step = waiting.shift(); step; step = waiting.shift()) {

@@ -5,6 +5,7 @@ import { ANNOUNCE_MS, Intake, Journal, Live, type ReplicationOptions } from '@mu
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import { type LimitsByName, toMusterError } from '@muster/protocol'
+import type { Redaction } from '@muster/redaction'
 import type { App } from '@muster/sdk'
 import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
@@ -45,6 +46,8 @@ export interface WorkerOptions {
   limits?: LimitsByName | undefined
   /** Signs the tokens of callbacks; without it no tool can ask for one. */
   callbacks?: CallbackTokens | undefined
+  /** Takes personal data and secrets out of what is stored and sent to models. */
+  redaction?: Redaction | undefined
   /** Events of runs are delivered to webhooks by this worker. */
   webhooks?: WebhookOptions | undefined
   telemetry?: Telemetry
@@ -84,6 +87,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     telemetry: options.telemetry ?? noTelemetry,
     log,
     callbacks: options.callbacks,
+    redaction: options.redaction,
     live: new Live(journal),
     clock,
     random: Math.random,

@@ -7,6 +7,7 @@ import {
   type Issue,
   type Json,
   type JsonSchema,
+  kindName,
   type Label,
   MusterError,
   name,
@@ -77,6 +78,11 @@ export interface ToolOptions<Name extends string, Input extends z.ZodType, Outpu
   labels?: readonly Label[]
   /** Marks that its output no longer carries, because it checks: use with care, auditors see it. */
   declassifies?: readonly Label[]
+  /**
+   * Kinds of redacted values (`email`, `iban`, a user's own) that `run` is given as they were, where they were kept as
+   * tokens; the journal keeps the tokens.
+   */
+  reveals?: readonly string[]
   /** Milliseconds that one attempt may take; five minutes unless given. */
   timeoutMs?: number
   /** Milliseconds that the step may take from its first attempt on, with all attempts and the pauses between. */
@@ -105,6 +111,7 @@ export interface Tool<
   readonly output: Output
   readonly labels: readonly Label[]
   readonly declassifies: readonly Label[]
+  readonly reveals: readonly string[] | undefined
   readonly timeoutMs: number
   readonly deadlineMs: number | undefined
   readonly attempts: number
@@ -155,6 +162,9 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
       'definition.invalid',
       `tool "${options.name}": effect ${options.effect} leaves nothing to undo`,
     )
+  const strange = options.reveals?.find((kind) => !kindName.safeParse(kind).success)
+  if (strange !== undefined)
+    throw new MusterError('definition.invalid', `tool "${options.name}": reveals: "${strange}" is no name of a kind`)
   for (const [code, backoff] of Object.entries(options.retries ?? {})) {
     const problem = !Object.hasOwn(errorCatalog, code)
       ? `"${code}" is no error code; the common ones are tool.failed, step.timeout, rate.limited`
@@ -168,6 +178,7 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     effect: options.effect,
     labels: [...(options.labels ?? [])],
     declassifies: [...(options.declassifies ?? [])],
+    ...(options.reveals === undefined ? {} : { reveals: [...options.reveals] }),
     input: toJsonSchema(options.input, 'input'),
     output: toJsonSchema(options.output, 'output'),
   }
@@ -189,6 +200,7 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     kind: 'tool',
     input: options.input,
     output: options.output,
+    reveals: options.reveals,
     timeoutMs: options.timeoutMs ?? 300_000,
     deadlineMs: options.deadlineMs,
     retries: options.retries,

@@ -1,0 +1,81 @@
+import type { Json } from '@muster/protocol'
+
+/** Texts that are JSON themselves may hold such again, this deep. */
+export const NESTED_MAX = 8
+
+const LITERAL = /"(?:[^"\\]|\\.)*"(\s*:)?/g
+
+/** A text in a text that is JSON, decoded. */
+export interface Literal {
+  text: string
+  isKey: boolean
+  /** The key whose value it is. */
+  key: string | undefined
+  /** Where it stands, with its quotes. */
+  start: number
+  end: number
+}
+
+/** Whether a text is an object or an array as JSON: then what it holds is looked at, and not how it is escaped. */
+export function isJsonText(text: string): boolean {
+  if (!/^\s*[[{]/.test(text) || !/[\]}]\s*$/.test(text)) return false
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The texts in a text that is JSON. */
+export function* literalsOf(json: string): Generator<Literal> {
+  let key: { text: string; end: number } | undefined
+  for (const { index: start, 0: found, 1: colon = '' } of json.matchAll(LITERAL)) {
+    const end = start + found.length - colon.length
+    const text = JSON.parse(json.slice(start, end)) as string // a literal with its quotes
+    const isKey = colon !== ''
+    const own = !isKey && key && json.slice(key.end, start).trim() === '' ? key.text : undefined
+    yield { text, isKey, key: own, start, end }
+    key = isKey ? { text, end: start + found.length } : undefined
+  }
+}
+
+/** A text that is JSON, with each text in it as `change` gives it; what is not changed stays to the byte. */
+export function mapLiterals(json: string, change: (literal: Literal) => string): string {
+  let result = ''
+  let from = 0
+  for (const literal of literalsOf(json)) {
+    const changed = change(literal)
+    if (changed === literal.text) continue
+    result += json.slice(from, literal.start) + JSON.stringify(changed)
+    from = literal.end
+  }
+  return from === 0 ? json : result + json.slice(from)
+}
+
+/** JSON with each text in it as `change` gives it, keys too; what is not changed is the same object. */
+export function mapTexts(value: Json, change: (text: string, key?: string) => string, key?: string): Json {
+  if (typeof value === 'string') return change(value, key)
+  if (value === null || typeof value !== 'object') return value
+  if (Array.isArray(value)) {
+    const list = value.map((item) => mapTexts(item, change))
+    return list.some((item, i) => item !== value[i]) ? list : value
+  }
+  const entries = Object.entries(value)
+  const mapped = entries.map(([name, item]): [string, Json] => [
+    change(name),
+    mapTexts(item as Json, change, name), // a field that is there has a value
+  ])
+  const same = mapped.every(([name, item], i) => name === entries[i]?.[0] && item === entries[i]?.[1])
+  if (same) return value
+  const names = new Set<string>()
+  return Object.fromEntries(mapped.map(([name, item]) => [unused(name, names), item]))
+}
+
+/** Two names may have the same mask; neither field is to be lost. */
+function unused(name: string, names: Set<string>): string {
+  let free = name
+  for (let count = 2; names.has(free); count++) free = `${name} ${count}`
+  names.add(free)
+  return free
+}

@@ -1,0 +1,83 @@
+import type { ModelMessage, ModelReply, ModelRequest } from '@muster/models'
+import type { Json, RedactCounts, StepError, StepKind } from '@muster/protocol'
+import type { Redactor } from '@muster/redaction'
+
+/** What a run stores and sends, with what its tenant's redactor finds taken out. */
+
+export interface RedactedText {
+  text: string
+  redacted: RedactCounts | undefined
+}
+
+/** A step's output as JSON text. Of what a model gives, names and ids of calls are left, since others go by them. */
+export function redactOutput(redactor: Redactor, kind: StepKind, text: string): RedactedText {
+  const output: Json = JSON.parse(text)
+  if (kind !== 'model') return encoded(redactor.redact(output), text)
+  const { toolCalls, ...rest } = output as unknown as Pick<ModelReply, 'text' | 'toolCalls'> // see modelStep
+  const { value, found } = redactor.redact([rest, toolCalls.map((call) => call.arguments)])
+  if (!found) return { text, redacted: undefined }
+  const [reply, args] = value as [typeof rest, string[]] // the shape stays
+  const calls = toolCalls.map((call, i) => ({ ...call, arguments: args[i] ?? '' }))
+  return { text: JSON.stringify({ ...reply, toolCalls: calls }), redacted: found }
+}
+
+export function redactText(redactor: Redactor, text: string): RedactedText {
+  return encoded(redactor.redact(JSON.parse(text)), text)
+}
+
+function encoded({ value, found }: ReturnType<Redactor['redact']>, text: string): RedactedText {
+  return { text: found ? JSON.stringify(value) : text, redacted: found }
+}
+
+/** More of an error's message is never shown. */
+const MESSAGE_MAX = 65_536
+
+export function redactError(
+  redactor: Redactor,
+  error: StepError,
+): { error: StepError; redacted: RedactCounts | undefined } {
+  const { value, found } = redactor.redact(error.message.slice(0, MESSAGE_MAX))
+  return { error: { code: error.code, message: String(value) }, redacted: found }
+}
+
+/** What has come from outside, which its server has redacted already where it is told the same. */
+export function redactCome(redactor: Redactor | undefined, value: Json): ReturnType<Redactor['redact']> {
+  if (!redactor) return { value, found: undefined }
+  try {
+    return redactor.redact(value)
+  } catch {
+    // It cannot be refused any more.
+    return { value: '[too large to be redacted]', found: undefined }
+  }
+}
+
+/** Messages that were redacted before: a conversation is sent again with every turn. */
+const known = new WeakMap<ModelMessage, ModelMessage>()
+
+/** What is sent to a model. History is redacted already; instructions, and what a plan writes, may not be. */
+export function redactRequest(redactor: Redactor, request: ModelRequest): ModelRequest {
+  return { ...request, messages: request.messages.map((message) => redactMessage(redactor, message)) }
+}
+
+function redactMessage(redactor: Redactor, message: ModelMessage): ModelMessage {
+  let redacted = known.get(message)
+  if (!redacted) {
+    const content = message.content === null ? null : String(redactor.redact(message.content).value)
+    redacted = { ...message, content } as ModelMessage // null only where it was
+    if (redacted.role === 'assistant' && redacted.toolCalls)
+      redacted.toolCalls = redacted.toolCalls.map((call) => ({
+        ...call,
+        arguments: String(redactor.redact(call.arguments).value),
+      }))
+    known.set(message, redacted)
+  }
+  return redacted
+}
+
+/** Counts of both. */
+export function joinCounts(a: RedactCounts | undefined, b: RedactCounts | undefined): RedactCounts | undefined {
+  if (!a || !b) return a ?? b
+  const joined = { ...a }
+  for (const [kind, count] of Object.entries(b)) joined[kind] = (joined[kind] ?? 0) + count
+  return joined
+}
