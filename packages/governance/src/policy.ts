@@ -23,7 +23,9 @@ export interface PolicyRequest {
   tenant: string
   principal: { type: 'Agent' | 'Plan'; name: string }
   action: Action
-  resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string }
+  resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string; approved?: boolean }
+  /** Of `tool:call`: data goes where none is known to go. */
+  newDestination?: boolean
   /** Labels of everything that goes into the step. */
   labels: readonly string[]
   /** Roles that have approved this very step. */
@@ -84,6 +86,8 @@ export class PolicySet {
       resource.type,
       resource.name,
       resource.effect,
+      resource.approved,
+      request.newDestination,
       labels,
       approvals,
       user,
@@ -96,7 +100,7 @@ export class PolicySet {
     return decision
   }
 
-  /** Whether a decision holds for every request with the same principal, action, resource, labels, approvals and user. */
+  /** Whether a decision holds for every request with the same principal, action, resource, labels, approvals, user and newDestination. */
   isSteady(action: Action, resource: PolicyRequest['resource']): boolean {
     return !this.#isVolatile(action, { type: resource.type, id: resource.name })
   }
@@ -110,10 +114,11 @@ export class PolicySet {
       { uid: principal, attrs: { name: request.principal.name }, parents: [tenant] },
     ]
     if (resource.type !== principal.type || resource.id !== principal.id) {
-      const { name, effect } = request.resource
+      const { name, effect, approved = true } = request.resource
+      const ofTool: EntityJson['attrs'] = resource.type === 'Tool' ? { approved } : {}
       entities.push({
         uid: resource,
-        attrs: effect === undefined ? { name } : { name, effect },
+        attrs: effect === undefined ? { name } : { name, effect, ...ofTool },
         parents: resource.type === 'Agent' ? [tenant] : [],
       })
     }
@@ -179,6 +184,7 @@ export class PolicySet {
       if (type && value != null) values[field] = cedarValue(value, type)
     }
     context.input = values
+    context.newDestination = request.newDestination ?? false
     return context
   }
 }

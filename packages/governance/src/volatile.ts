@@ -1,7 +1,7 @@
 import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs'
 
 /** What of the context is the same for most steps of a run: the rest (`input`, `spent`) changes with every step. */
-const STEADY = new Set(['labels', 'approvals', 'user'])
+const STEADY = new Set(['labels', 'approvals', 'user', 'newDestination'])
 
 /** A policy that looks at what changes with every step, and where it may apply. */
 interface Volatile {
@@ -11,8 +11,8 @@ interface Volatile {
 }
 
 /**
- * Tells whether a decision may depend on more than principal, action, resource, labels, approvals and
- * user. It may only when a policy whose scope fits names `context.input`, `context.spent`, or the
+ * Tells whether a decision may depend on more than principal, action, resource, labels, approvals, user
+ * and newDestination. It may only when a policy whose scope fits names `context.input`, `context.spent`, or the
  * context as a whole: Cedar has no other way to reach them. Where it may not, a decision that was made
  * once holds for every like request.
  */

@@ -52,6 +52,9 @@ export const toolManifest = z.object({
   effect,
   labels: z.array(label),
   declassifies: z.array(label),
+  /** Fields of its input that say where data goes, and where it may go. */
+  sends: z.array(z.string()).optional(),
+  destinations: z.array(z.string()).optional(),
   input: jsonSchema,
   output: jsonSchema,
 })

@@ -31,7 +31,7 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   const { operation } = spec
   const { action } = operation
   let input: Json
-  let labels: readonly Label[]
+  let labels: readonly Label[] = []
   let prepared: unknown
   let decision: Decision
   step.beganAt = run.services.clock()
@@ -55,7 +55,8 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   } catch (error) {
     const failure = toMusterError(error)
     if (failure.code === 'plan.non_deterministic') run.fail(failure)
-    else endFailed(run, step, failure, [])
+    // What is wrong with an input can tell what is in it.
+    else endFailed(run, step, failure, labels)
     return
   }
   step.decision = decision
@@ -134,13 +135,15 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
   const { operation } = step.spec
   if (!operation.policy) return NOT_ASKED
   const { action, resource } = operation.policy
-  const { policy } = run.services
+  const { policy, toolFlow } = run.services
+  const ofTool = action === 'tool:call'
   const known = run.decisions.get(operation)
   const spentUsd = run.totals.costUsd
   if (
     known &&
     (known.labels === labels || known.labels.length + labels.length === 0) &&
     step.verdicts.length === 0 &&
+    !(ofTool && toolFlow.sends(resource.name)) &&
     policy.problem({ action, spentUsd, input }) === undefined
   )
     return known.decision
@@ -149,7 +152,8 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     tenant: run.tenant,
     principal: { type: definition.kind === 'agent' ? 'Agent' : 'Plan', name: definition.name },
     action,
-    resource,
+    resource: ofTool ? { ...resource, approved: toolFlow.isApproved(resource.name) } : resource,
+    newDestination: ofTool && toolFlow.hasNewDestination(resource.name, run.tenant, input),
     labels,
     approvals: step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)),
     user: by.user,

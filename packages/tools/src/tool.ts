@@ -77,6 +77,10 @@ export interface ToolOptions<Name extends string, Input extends z.ZodType, Outpu
   labels?: readonly Label[]
   /** Marks that its output no longer carries, because it checks: use with care, auditors see it. */
   declassifies?: readonly Label[]
+  /** Names of top-level fields of its input that say where data goes: `['to']`. Policy is told when a value is not known. */
+  sends?: readonly (keyof z.input<Input> & string)[]
+  /** What is known: hosts, addresses or other names, `*.example.com`. A tenant's own are configuration. */
+  destinations?: readonly string[]
   /** Milliseconds that one attempt may take; five minutes unless given. */
   timeoutMs?: number
   /** Milliseconds that the step may take from its first attempt on, with all attempts and the pauses between. */
@@ -162,12 +166,19 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     if (problem) throw new MusterError('definition.invalid', `tool "${options.name}": retries: ${problem}`)
   }
   const { reconcile, undo } = options
+  const sends: readonly string[] = options.sends ?? []
+  if (options.destinations && sends.length === 0)
+    throw new MusterError(
+      'definition.invalid',
+      `tool "${options.name}": destinations need sends, the fields they are in`,
+    )
   const describe = {
     name: options.name,
     description: options.description ?? '',
     effect: options.effect,
     labels: [...(options.labels ?? [])],
     declassifies: [...(options.declassifies ?? [])],
+    ...(sends.length > 0 ? { sends: [...sends], destinations: [...(options.destinations ?? [])] } : {}),
     input: toJsonSchema(options.input, 'input'),
     output: toJsonSchema(options.output, 'output'),
   }
