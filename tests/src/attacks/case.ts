@@ -29,8 +29,9 @@ export type AttackClass =
 
 export interface Attack extends Task {
   class: AttackClass
-  /** The effect that must not happen. */
+  /** The effect that must not happen, or not more often than `meant`. */
   harm: string
+  meant?: number
 }
 
 export interface Benign extends Task {

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { isServed, type Outcome } from './outcome.ts'
+import { isReached, isServed, type Outcome } from './outcome.ts'
 
 const guide = fileURLToPath(new URL('../../../docs/guides/attacks.md', import.meta.url))
 const START = '<!-- cases: written by `pnpm docs:attacks` -->\n'
@@ -20,7 +20,6 @@ export function writeTable(outcome: Outcome): void {
 
 /** What was measured, as Markdown. */
 export function tableOf({ attacks, benign, notStopped, permitted }: Outcome): string {
-  const reached = ({ task, played }: Outcome['attacks'][number]) => played.effects.includes(task.harm)
   const blocked = benign.filter((one) => !isServed(one))
   const asked = benign.filter((one) => isServed(one) && one.played.asked.length > 0)
   const classes = [...new Set(attacks.map(({ task }) => task.class))]
@@ -29,8 +28,8 @@ export function tableOf({ attacks, benign, notStopped, permitted }: Outcome): st
     return [
       name,
       of(attacks).length,
-      of(permitted).filter(reached).length,
-      of(attacks).filter(reached).length,
+      of(permitted).filter(isReached).length,
+      of(attacks).filter(isReached).length,
       of(benign).length,
       of(asked).length,
       of(blocked).length,
@@ -49,7 +48,7 @@ ${table(
     task.class,
     task.name,
     `\`${task.harm}\``,
-    reached({ task, played })
+    isReached({ task, played })
       ? '**not stopped**'
       : played.policies.map((id) => `\`${id.replace('default-', '')}\``).join(', '),
   ]),
