@@ -102,7 +102,7 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
     MUSTER_HOME: home,
     MUSTER_KEYS_FILE: join(home, 'keys.json'),
     MUSTER_APP: config.MUSTER_APP ?? demoApp,
-    MUSTER_POLICY: config.MUSTER_POLICY ?? (config.MUSTER_APP === undefined ? demoPolicy : ''),
+    MUSTER_POLICY: config.MUSTER_POLICY ?? (config.MUSTER_APP === undefined ? demoPolicy : 'default'),
     MUSTER_SECRET: config.MUSTER_SECRET ?? prepareSecret(home),
     MUSTER_WEBHOOKS: 'anywhere',
     MUSTER_PUBLIC_URL: config.MUSTER_PUBLIC_URL ?? `http://${config.MUSTER_HOST}:${config.MUSTER_PORT}`,

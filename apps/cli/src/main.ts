@@ -46,7 +46,7 @@ program
   .command('dev')
   .description('start everything on this machine; without --app, the demo')
   .option('--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)')
-  .option('--policy <path>', 'Cedar policy file or folder (MUSTER_POLICY)')
+  .option('--policy <path>', 'Cedar policy files or folders; the default set unless given (MUSTER_POLICY)')
   .action((options: { app?: string; policy?: string }) =>
     action(async (config) => {
       const { devCommand } = await import('./dev-command.ts')
@@ -384,6 +384,25 @@ for (const [what, about] of [
       action(async (config) => {
         const { scheduleActionCommand } = await import('./schedule-command.ts')
         return scheduleActionCommand(client(config), what, id, json)
+      }, json),
+    )
+}
+
+const tools = program.command('tools').description('approve tools as they are, and find those that have changed')
+for (const [what, about] of [
+  ['approve', 'write the lock file of the tools as they are now'],
+  ['check', 'show tools that differ from the lock file; exits 1 when any does'],
+] as const) {
+  tools
+    .command(what)
+    .description(about)
+    .option('--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)')
+    .option(...flag)
+    .action(({ app, json }: { app?: string } & Json) =>
+      action(async (config) => {
+        const { approveToolsCommand, checkToolsCommand } = await import('./tools-command.ts')
+        const configured = { ...config, MUSTER_APP: app ?? config.MUSTER_APP }
+        return what === 'check' ? checkToolsCommand(configured, json) : approveToolsCommand(configured, json)
       }, json),
     )
 }

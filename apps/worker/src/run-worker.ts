@@ -1,14 +1,12 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { basename, join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { loadPolicies, type PolicySource } from '@muster/governance'
+import { loadPolicies } from '@muster/governance'
 import { openMemory } from '@muster/memory'
 import { createModels, type Models } from '@muster/models'
 import { type Config, MusterError } from '@muster/protocol'
 import { openRedaction } from '@muster/redaction'
 import { CallbackTokens, noTelemetry, openTelemetry, startWorker, type Worker } from '@muster/runtime'
-import { collect } from '@muster/sdk'
 import type { Logger } from 'pino'
+import { loadApp } from './load-app.ts'
+import { readPolicies, readToolLock } from './read-policies.ts'
 
 const DEFAULT_MODEL = 'gpt-5-mini'
 
@@ -16,9 +14,7 @@ const DEFAULT_MODEL = 'gpt-5-mini'
 export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   if (config.REDIS_URL === undefined)
     throw new MusterError('config.invalid', 'REDIS_URL: a worker needs the Redis of its server')
-  const app = collect(await importApp(config.MUSTER_APP))
-  if (app.manifest.definitions.length === 0)
-    throw new MusterError('definition.invalid', `${config.MUSTER_APP} exports no agent and no plan`)
+  const app = await loadApp(config.MUSTER_APP)
   const policy = loadPolicies(readPolicies(config.MUSTER_POLICY), app.manifest)
   if (config.MUSTER_POLICY === undefined) log.warn('MUSTER_POLICY is not set: every step will be denied')
   const telemetry = config.OTEL_EXPORTER_OTLP_ENDPOINT === undefined ? undefined : await startTelemetry()
@@ -32,6 +28,8 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     partitions: config.MUSTER_PARTITIONS,
     app,
     policy,
+    toolLock: readToolLock(config.MUSTER_TOOLS_LOCK),
+    destinations: config.MUSTER_DESTINATIONS,
     models: modelsOf(config),
     memory,
     concurrency: config.MUSTER_CONCURRENCY,
@@ -65,37 +63,6 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
       memory.close()
       await telemetry?.shutdown()
     },
-  }
-}
-
-async function importApp(file: string | undefined): Promise<Record<string, unknown>> {
-  if (file === undefined)
-    throw new MusterError('config.invalid', 'MUSTER_APP: name the module that exports your agents, or use --app')
-  const path = resolve(file)
-  try {
-    return await import(pathToFileURL(path).href)
-  } catch (error) {
-    if (error instanceof MusterError) throw error
-    throw new MusterError(
-      'definition.invalid',
-      `${file} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    )
-  }
-}
-
-function readPolicies(path: string | undefined): PolicySource[] {
-  if (path === undefined) return []
-  try {
-    const files = statSync(path).isDirectory()
-      ? readdirSync(path)
-          .filter((file) => file.endsWith('.cedar'))
-          .sort()
-          .map((file) => join(path, file))
-      : [path]
-    return files.map((file) => ({ file: basename(file), text: readFileSync(file, 'utf8') }))
-  } catch (cause) {
-    throw new MusterError('config.invalid', `MUSTER_POLICY: ${path} cannot be read`, { cause })
   }
 }
 

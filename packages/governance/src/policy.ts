@@ -13,7 +13,9 @@ export interface PolicyRequest {
   tenant: string
   principal: { type: 'Agent' | 'Plan'; name: string }
   action: Action
-  resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string }
+  resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string; approved?: boolean }
+  /** Of `tool:call`: data goes where none is known to go. */
+  newDestination?: boolean
   /** Labels of everything that goes into the step. */
   labels: readonly string[]
   /** Roles that have approved this very step. */

@@ -1,7 +1,7 @@
 import type { Json } from '@muster/protocol'
 import type { Request } from './cedar/compiled.ts'
 import type { Entity } from './cedar/operators.ts'
-import { Decimal, Uid, type Value } from './cedar/value.ts'
+import { type CedarRecord, Decimal, Uid, type Value } from './cedar/value.ts'
 import type { PolicyRequest } from './policy.ts'
 import type { InputType } from './schema.ts'
 
@@ -23,11 +23,10 @@ class TenantEntities {
     this.byKey.set(uid.key, { uid, attributes: {}, tags: {}, ancestors: NONE })
   }
 
-  /** The entity of that type and name, made where it is not known or has another effect by now. */
-  get(type: string, name: string, effect?: string): Uid {
-    const names = this.#byName.get(type)
-    const known = names?.get(name)
-    if (known !== undefined && known.attributes.effect === effect) return known.uid
+  /** The entity of that type and name, made where it is not known or is another by now. */
+  get(type: string, name: string, effect?: string, approved?: boolean): Uid {
+    const known = this.#byName.get(type)?.get(name)
+    if (known && known.attributes.effect === effect && known.attributes.approved === approved) return known.uid
     if (this.byKey.size >= ENTITIES_MAX) {
       this.byKey.clear()
       this.#byName.clear()
@@ -36,14 +35,19 @@ class TenantEntities {
     const isMember = type === 'Agent' || type === 'Plan'
     const entity: Entity = {
       uid,
-      attributes: effect === undefined ? { name } : { name, effect },
+      attributes: attributesOf(name, effect, approved),
       tags: {},
       ancestors: isMember ? new Set([this.#tenant]) : NONE,
     }
     this.byKey.set(uid.key, entity)
-    this.#byName.set(type, (names ?? new Map<string, Entity>()).set(name, entity))
+    this.#byName.set(type, (this.#byName.get(type) ?? new Map<string, Entity>()).set(name, entity))
     return uid
   }
+}
+
+function attributesOf(name: string, effect?: string, approved?: boolean): CedarRecord {
+  if (effect === undefined) return { name }
+  return approved === undefined ? { name, effect } : { name, effect, approved }
 }
 
 /** The actions that there are; none is in another. */
@@ -79,8 +83,16 @@ export class Questions {
     return {
       principal: entities.get(principal.type, principal.name),
       action: actionOf(action),
-      resource: entities.get(resource.type, resource.name, resource.effect),
-      context: input === undefined ? { labels, approvals, user, spent } : { labels, approvals, user, spent, input },
+      resource: entities.get(
+        resource.type,
+        resource.name,
+        resource.effect,
+        resource.type === 'Tool' ? (resource.approved ?? true) : undefined,
+      ),
+      context:
+        input === undefined
+          ? { labels, approvals, user, spent }
+          : { labels, approvals, user, spent, input, newDestination: about.newDestination ?? false },
       entities: entities.byKey,
     }
   }

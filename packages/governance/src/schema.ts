@@ -40,7 +40,12 @@ export function cedarSchema(app: AppManifest): {
       approvals: { type: 'Set', element: { type: 'String' }, required: true },
       user: { type: 'String', required: true },
       spent: { type: 'Extension', name: 'decimal', required: true },
-      ...(input ? { input: { type: 'Record', attributes, required: true } } : {}),
+      ...(input
+        ? {
+            input: { type: 'Record', attributes, required: true },
+            newDestination: { type: 'Boolean', required: true },
+          }
+        : {}),
     },
   })
   const actors = ['Agent', 'Plan']
@@ -60,7 +65,14 @@ export function cedarSchema(app: AppManifest): {
           shape: { type: 'Record', attributes: { ...named, effect: { type: 'String', required: true } } },
         },
         Tool: {
-          shape: { type: 'Record', attributes: { ...named, effect: { type: 'String', required: true } } },
+          shape: {
+            type: 'Record',
+            attributes: {
+              ...named,
+              effect: { type: 'String', required: true },
+              approved: { type: 'Boolean', required: true },
+            },
+          },
         },
       },
       actions: {

@@ -46,17 +46,18 @@ const pauses = z
   )
 
 /** JSON, so that one variable holds them all. */
-const limits = z
-  .string()
-  .transform((text, context): unknown => {
+const json = (example: string) =>
+  z.string().transform((text, context): unknown => {
     try {
       return JSON.parse(text)
     } catch {
-      context.addIssue({ code: 'custom', message: 'not JSON; for instance {"model:default":{"concurrency":20}}' })
+      context.addIssue({ code: 'custom', message: `not JSON; for instance ${example}` })
       return z.NEVER
     }
   })
-  .pipe(limitsByName)
+
+const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
+const destinations = json('{"acme":["*.acme.example"]}').pipe(z.record(z.string(), z.array(z.string().min(1))))
 
 /** Rules as JSON, or the path of a file that has them: read where they are needed, since nothing here does I/O. */
 const redact = z.string().transform((text, context): RedactRules | string => {
@@ -97,7 +98,19 @@ export const configSchema = z.object({
     .describe('pauses between attempts of a webhook, `5000,300000`; after the last it is disabled'),
   MUSTER_PUBLIC_URL: z.url().optional().describe('address at which the outside reaches the server, for callbacks'),
   MUSTER_APP: z.string().optional().describe('module that exports the agents, tools and plans'),
-  MUSTER_POLICY: z.string().optional().describe('Cedar policy file or folder; without one every step is denied'),
+  MUSTER_POLICY: z
+    .string()
+    .optional()
+    .describe(
+      'Cedar policy files or folders, separated by commas; `default` is the set that comes with Muster; without one every step is denied',
+    ),
+  MUSTER_TOOLS_LOCK: z
+    .string()
+    .optional()
+    .describe('lock file that `muster tools approve` writes; without one every tool counts as approved'),
+  MUSTER_DESTINATIONS: destinations
+    .optional()
+    .describe('where tenants\' data may go, as JSON: `{"acme":["*.acme.example"]}`; under `*` for all tenants'),
   MUSTER_NAMESPACE: z
     .string()
     .regex(/^[a-z0-9-]{1,32}$/)

@@ -55,6 +55,9 @@ export const toolManifest = z.object({
   declassifies: z.array(label),
   /** Kinds of redacted values that it is given as they were. */
   reveals: z.array(kindName).optional(),
+  /** Fields of its input that say where data goes, and where it may go. */
+  sends: z.array(z.string()).optional(),
+  destinations: z.array(z.string()).optional(),
   input: jsonSchema,
   output: jsonSchema,
 })

@@ -11,6 +11,7 @@ import type { CallbackTokens } from './callback-token.ts'
 import type { Kinds } from './kinds.ts'
 import type { StepState } from './step.ts'
 import type { Telemetry } from './telemetry.ts'
+import type { ToolFlow } from './tool-flow.ts'
 
 /** Whether what depends on an outcome waits until that is durable. See `WorkerOptions.outcomes`. */
 export type Outcomes = 'ahead' | 'strict'
@@ -22,6 +23,7 @@ export interface Services {
   memory: Memory
   models: Models
   policy: PolicySet
+  toolFlow: ToolFlow
   scheduler: Scheduler
   kinds: Kinds
   writer: Writer

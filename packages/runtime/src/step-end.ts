@@ -49,17 +49,18 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
 /** How long a model is left alone that asks for it and does not say how long, ms. */
 const PAUSE_MS = 1000
 
-/** `final`: it is not tried again, however many attempts it has. */
+/** What a tool says when it fails is as much its output as what it gives. `final`: it is not tried again, however many attempts it has. */
 export function endFailed(
   run: ActiveRun,
   step: StepState,
   error: MusterError,
-  labels: readonly Label[],
+  inputLabels: readonly Label[],
   final = false,
 ): void {
   if (run.over || step.outcome) return
   const { clock, random, scheduler, kinds } = run.services
   const { operation } = step.spec
+  const labels = joinLabels(inputLabels, operation.labels ?? [])
   const now = clock()
   const at = now + retryAfterMs(operation, step.attempt, error, random)
   // Whoever asks to wait means all who come.

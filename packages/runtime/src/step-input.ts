@@ -10,7 +10,7 @@ import {
   resolveReferences,
 } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
-import type { StepState } from './step.ts'
+import type { StepSpec, StepState } from './step.ts'
 
 export interface StepInput {
   input: Json
@@ -22,7 +22,7 @@ export interface StepInput {
 /** The input with references replaced, and the labels of what it is made of and what its condition was read from. */
 export function resolveInput(run: ActiveRun, step: StepState): StepInput {
   const { spec } = step
-  const { value, labels } = resolve(run, step, spec.input, isAllReferences(spec.input) ? [] : spec.labels)
+  const { value, labels } = resolve(run, step, spec.input, isAllReferences(spec) ? [] : spec.labels)
   const { value: input, found: redacted } = run.redactor?.redact(value) ?? { value, found: undefined }
   return {
     input,
@@ -56,10 +56,16 @@ export function resolve(
   return { value, labels }
 }
 
-/** Whether nothing in the input was written by who wrote the step: each top-level value is a reference. */
-function isAllReferences(input: Json): boolean {
+/**
+ * Whether nothing in the input was written by who wrote the step: each top-level value is a reference, under a name
+ * that the schema knows. An effect that takes nothing was still decided on by somebody, and an agent that a
+ * conversation is handed to reads all of it.
+ */
+function isAllReferences({ input, operation: { effect, fields, action } }: StepSpec): boolean {
   if (input === null || typeof input !== 'object' || Array.isArray(input)) return false
+  if ('child' in action && action.child.history) return false
   if (referenceOf(input) !== undefined) return true
-  for (const key in input) if (referenceOf(input[key] as Json) === undefined) return false
-  return true
+  const keys = Object.keys(input)
+  if (keys.length === 0) return effect === 'pure' || effect === 'read'
+  return keys.every((key) => referenceOf(input[key] as Json) !== undefined && (!fields || fields.has(key)))
 }

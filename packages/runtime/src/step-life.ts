@@ -32,7 +32,7 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   const { operation } = spec
   const { action } = operation
   let input: Json
-  let labels: readonly Label[]
+  let labels: readonly Label[] = []
   let prepared: unknown
   let decision: Decision
   step.beganAt = run.services.clock()
@@ -59,7 +59,8 @@ export function beginStep(run: ActiveRun, step: StepState): void {
   } catch (error) {
     const failure = toMusterError(error)
     if (failure.code === 'plan.non_deterministic') run.fail(failure)
-    else endFailed(run, step, failure, [])
+    // What is wrong with an input can tell what is in it.
+    else endFailed(run, step, failure, labels)
     return
   }
   step.decision = decision
@@ -142,13 +143,15 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
   const { operation } = step.spec
   if (!operation.policy) return NOT_ASKED
   const { action, resource } = operation.policy
-  const { policy } = run.services
+  const { policy, toolFlow } = run.services
+  const ofTool = action === 'tool:call'
   const { definition, by } = run.created
   return policy.decide({
     tenant: run.tenant,
     principal: { type: definition.kind === 'agent' ? 'Agent' : 'Plan', name: definition.name },
     action,
-    resource,
+    resource: ofTool ? { ...resource, approved: toolFlow.isApproved(resource.name) } : resource,
+    newDestination: ofTool && toolFlow.hasNewDestination(resource.name, run.tenant, input),
     labels,
     approvals: step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)),
     user: by.user,

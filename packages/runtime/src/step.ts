@@ -124,9 +124,13 @@ export interface Operation {
   deadlineMs?: number | undefined
   /** How attempts are repeated by the class of their error, where it is not as usual. */
   retries?: Retries | undefined
+  /** Labels that it puts on its output, and on what it says when it fails. */
+  labels?: readonly Label[]
   declassifies?: readonly Label[]
   /** Kinds of redacted values that it is executed with as they were. */
   reveals?: readonly string[] | undefined
+  /** Fields that its input has by its schema: the name of any other is a value that somebody wrote. */
+  fields?: ReadonlySet<string>
   /** What is asked of the policy; nothing is of a step that only waits. */
   policy?: {
     action: Action

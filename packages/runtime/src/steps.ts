@@ -1,5 +1,5 @@
 import type { ModelReply, ModelRequest } from '@muster/models'
-import type { Json, Label } from '@muster/protocol'
+import type { Json, JsonSchema, Label } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
 import type { Agent, CodeOptions } from '@muster/sdk'
 import { LATER, type Text, type Tool } from '@muster/tools'
@@ -31,8 +31,10 @@ function toolOperation(tool: Tool): Operation {
     timeoutMs: tool.timeoutMs,
     deadlineMs: tool.deadlineMs,
     retries: tool.retries,
+    labels,
     declassifies: tool.declassifies,
     reveals: tool.reveals,
+    fields: fieldsOf(tool.manifest.input),
     keepInput: true,
     prepare: tool.prepare,
     undo,
@@ -54,6 +56,10 @@ function toolOperation(tool: Tool): Operation {
   }
   toolOperations.set(tool, operation)
   return operation
+}
+
+function fieldsOf({ properties }: JsonSchema): ReadonlySet<string> {
+  return new Set(Object.keys(properties ?? {}))
 }
 
 /** A call of a tool. */
@@ -171,6 +177,8 @@ export function agentStep(agent: Agent, until: ChildSpec['until'], place: Place,
     attempts: 1,
     timeoutMs: Number.MAX_SAFE_INTEGER,
     keepInput: true,
+    // Its model reads the names of all fields that it is given.
+    fields: fieldsOf(agent.manifest.input),
     policy: { action: 'agent:delegate', resource: { type: 'Agent', name } },
     action: { child: { agent: `${name}@${version}`, until, history } },
   }

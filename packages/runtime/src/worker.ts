@@ -7,6 +7,7 @@ import type { Models } from '@muster/models'
 import { type LimitsByName, toMusterError } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
 import type { App } from '@muster/sdk'
+import type { ToolLock } from '@muster/tools'
 import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
 import type { CallbackTokens } from './callback-token.ts'
@@ -14,6 +15,7 @@ import { Engine } from './engine.ts'
 import { pollSchedules } from './schedule-poll.ts'
 import type { Outcomes } from './services.ts'
 import { noTelemetry, type Telemetry } from './telemetry.ts'
+import { type DestinationsByTenant, ToolFlow } from './tool-flow.ts'
 import { startWebhooks, type WebhookOptions } from './webhook-delivery.ts'
 
 export interface WorkerOptions {
@@ -23,6 +25,10 @@ export interface WorkerOptions {
   partitions?: number | undefined
   app: App
   policy: PolicySet
+  /** Tools that a person has approved; without it all are. */
+  toolLock?: ToolLock | undefined
+  /** Where tenants' data may go besides what tools declare, by tenant; `*` for all. */
+  destinations?: DestinationsByTenant | undefined
   models: Models
   memory: Memory
   /** Runs that the worker holds at once. */
@@ -84,6 +90,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     memory,
     models,
     policy,
+    toolFlow: new ToolFlow(app.manifest.tools, options.toolLock, options.destinations),
     telemetry: options.telemetry ?? noTelemetry,
     log,
     callbacks: options.callbacks,

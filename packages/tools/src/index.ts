@@ -17,3 +17,4 @@ export {
   tool,
   zodIssues,
 } from './tool.ts'
+export { type ToolDifferences, ToolLock } from './tool-lock.ts'

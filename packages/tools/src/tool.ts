@@ -83,6 +83,10 @@ export interface ToolOptions<Name extends string, Input extends z.ZodType, Outpu
    * tokens; the journal keeps the tokens.
    */
   reveals?: readonly string[]
+  /** Names of top-level fields of its input that say where data goes: `['to']`. Policy is told when a value is not known. */
+  sends?: readonly (keyof z.input<Input> & string)[]
+  /** What is known: hosts, addresses or other names, `*.example.com`. A tenant's own are configuration. */
+  destinations?: readonly string[]
   /** Milliseconds that one attempt may take; five minutes unless given. */
   timeoutMs?: number
   /** Milliseconds that the step may take from its first attempt on, with all attempts and the pauses between. */
@@ -172,6 +176,12 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     if (problem) throw new MusterError('definition.invalid', `tool "${options.name}": retries: ${problem}`)
   }
   const { reconcile, undo } = options
+  const sends: readonly string[] = options.sends ?? []
+  if (options.destinations && sends.length === 0)
+    throw new MusterError(
+      'definition.invalid',
+      `tool "${options.name}": destinations need sends, the fields they are in`,
+    )
   const describe = {
     name: options.name,
     description: options.description ?? '',
@@ -179,6 +189,7 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     labels: [...(options.labels ?? [])],
     declassifies: [...(options.declassifies ?? [])],
     ...(options.reveals === undefined ? {} : { reveals: [...options.reveals] }),
+    ...(sends.length > 0 ? { sends: [...sends], destinations: [...(options.destinations ?? [])] } : {}),
     input: toJsonSchema(options.input, 'input'),
     output: toJsonSchema(options.output, 'output'),
   }

@@ -1,0 +1,28 @@
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { MusterError } from '@muster/protocol'
+import { type App, collect } from '@muster/sdk'
+
+/** The agents, plans and tools that a module exports. @throws MusterError saying why it cannot be loaded */
+export async function loadApp(file: string | undefined): Promise<App> {
+  if (file === undefined)
+    throw new MusterError('config.invalid', 'MUSTER_APP: name the module that exports your agents, or use --app')
+  const app = collect(await importApp(file))
+  if (app.manifest.definitions.length === 0)
+    throw new MusterError('definition.invalid', `${file} exports no agent and no plan`)
+  return app
+}
+
+async function importApp(file: string): Promise<Record<string, unknown>> {
+  const path = resolve(file)
+  try {
+    return await import(pathToFileURL(path).href)
+  } catch (error) {
+    if (error instanceof MusterError) throw error
+    throw new MusterError(
+      'definition.invalid',
+      `${file} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    )
+  }
+}
