@@ -16,6 +16,14 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     throw new MusterError('config.invalid', 'REDIS_URL: a worker needs the Redis of its server')
   const app = await loadApp(config.MUSTER_APP)
   const policy = loadPolicies(readPolicies(config.MUSTER_POLICY), app.manifest)
+  if (config.MUSTER_POLICY_SHADOW > 0) {
+    policy.shadow({
+      rate: config.MUSTER_POLICY_SHADOW,
+      random: Math.random,
+      onDifference: (difference) =>
+        log.error(difference, 'policies decide otherwise than cedar-wasm: please report it'),
+    })
+  }
   if (config.MUSTER_POLICY === undefined) log.warn('MUSTER_POLICY is not set: every step will be denied')
   const telemetry = config.OTEL_EXPORTER_OTLP_ENDPOINT === undefined ? undefined : await startTelemetry()
   const memory = await openMemory({

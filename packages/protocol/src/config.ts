@@ -108,6 +108,12 @@ export const configSchema = z.object({
     .string()
     .optional()
     .describe('lock file that `muster tools approve` writes; without one every tool counts as approved'),
+  MUSTER_POLICY_SHADOW: z.coerce
+    .number('a number from 0 to 1')
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe('part of the decisions that cedar-wasm makes as well, 0 to 1; a difference is logged as an error'),
   MUSTER_DESTINATIONS: destinations
     .optional()
     .describe('where tenants\' data may go, as JSON: `{"acme":["*.acme.example"]}`; under `*` for all tenants'),
