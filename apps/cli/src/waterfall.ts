@@ -1,4 +1,13 @@
-import type { Decision, EntryOf, Label, RedactCounts, RunEvent, StepStatus, Waiting } from '@muster/protocol'
+import {
+  type Decision,
+  type EntryOf,
+  joinCounts,
+  type Label,
+  type RedactCounts,
+  type RunEvent,
+  type StepStatus,
+  type Waiting,
+} from '@muster/protocol'
 import pc from 'picocolors'
 import { duration, money, plain } from './output.ts'
 
@@ -55,7 +64,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         const span = waited?.status === 'waiting' ? waited : start(entry, entry.at)
         span.status = 'running'
         span.decision = entry.decision
-        addCounts(span.redacted, entry.redacted)
+        span.redacted = joinCounts(span.redacted, entry.redacted) ?? {}
         break
       }
       case 'step.waiting': {
@@ -74,7 +83,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         span.labels = entry.labels
         span.declassified = entry.declassified ?? []
         span.costUsd = entry.costUsd ?? 0
-        addCounts(span.redacted, entry.redacted)
+        span.redacted = joinCounts(span.redacted, entry.redacted) ?? {}
         if (entry.error) span.error = `${entry.error.code}: ${entry.error.message}`
         break
       }
@@ -86,15 +95,11 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
   return spans
 }
 
-function addCounts(to: RedactCounts, more: RedactCounts = {}): void {
-  for (const [kind, count] of Object.entries(more)) to[kind] = (to[kind] ?? 0) + count
-}
-
 /** What was taken out of all that a run has stored. */
 export function redactedOf(events: readonly RunEvent[]): RedactCounts {
-  const counts: RedactCounts = {}
-  for (const { entry } of events) if ('redacted' in entry) addCounts(counts, entry.redacted)
-  return counts
+  let counts: RedactCounts | undefined
+  for (const { entry } of events) if ('redacted' in entry) counts = joinCounts(counts, entry.redacted)
+  return counts ?? {}
 }
 
 /** `redacted: 2 email, 1 secret`; empty for nothing. */

@@ -21,9 +21,17 @@ export function hasNewDestination(sends: readonly string[], input: Json, pattern
  * Of an http address the host counts, as the URL standard reads it.
  */
 function fits(value: string, pattern: string): boolean {
-  const source = pattern.toLowerCase().split('*').map(RegExp.escape).join('[a-z0-9._+-]+')
-  return new RegExp(`^(?:${source})$`).test(nameOf(value))
+  let compiled = known.get(pattern)
+  if (compiled === undefined) {
+    const source = pattern.toLowerCase().split('*').map(RegExp.escape).join('[a-z0-9._+-]+')
+    compiled = new RegExp(`^(?:${source})$`)
+    known.set(pattern, compiled)
+  }
+  return compiled.test(nameOf(value))
 }
+
+/** Patterns are of tools and of configuration: as many as these have. */
+const known = new Map<string, RegExp>()
 
 function nameOf(value: string): string {
   if (!/^https?:/i.test(value)) return value.toLowerCase()

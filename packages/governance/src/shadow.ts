@@ -1,6 +1,5 @@
 import {
   type AuthorizationAnswer,
-  type CedarValueJson,
   type EntityJson,
   preparsePolicySet,
   preparseSchema,
@@ -9,7 +8,8 @@ import {
 } from '@cedar-policy/cedar-wasm/nodejs'
 import { MusterError } from '@muster/protocol'
 import type { Request, Verdict } from './cedar/compiled.ts'
-import { writeUid, writeValue } from './cedar/json.ts'
+import { writeRecord, writeUid } from './cedar/json.ts'
+import { outcomeOf, outcomeOfCedar } from './cedar/outcome.ts'
 import type { Uid } from './cedar/value.ts'
 import type { Policy } from './policy.ts'
 
@@ -50,12 +50,7 @@ export class Shadow {
   watch(question: Request, verdict: Verdict): void {
     const { rate, random, onDifference } = this.#options
     if (random() >= rate) return
-    const { decision, reasons, errors } = verdict
-    const compiled = line(
-      decision,
-      reasons,
-      errors.map(({ policyId }) => policyId),
-    )
+    const compiled = outcomeOf(verdict)
     const cedar = this.#ask(question)
     if (compiled === cedar) return
     const { principal, action, resource } = question
@@ -70,12 +65,12 @@ export class Shadow {
         principal: writeUid(principal),
         action: writeUid(action),
         resource: writeUid(resource),
-        context: Object.fromEntries(Object.entries(context).map(([name, value]) => [name, writeValue(value)])),
+        context: writeRecord(context),
         entities: [principal, resource].flatMap(({ key }, i): EntityJson[] => {
           const entity = entities.get(key)
           if (entity === undefined || (i === 1 && key === principal.key)) return []
           const parents = [...entity.ancestors].flatMap((key) => entities.get(key)?.uid ?? []).map(writeUid)
-          return [{ uid: writeUid(entity.uid), attrs: attributesOf(entity.attributes), parents }]
+          return [{ uid: writeUid(entity.uid), attrs: writeRecord(entity.attributes), parents }]
         }),
         preparsedPolicySetId: this.#set,
         preparsedSchemaName: this.#set,
@@ -84,22 +79,8 @@ export class Shadow {
       return `failed: ${error instanceof Error ? error.message : String(error)}`
     }
     if (answer.type === 'failure') return `failed: ${answer.errors.map(({ message }) => message).join('; ')}`
-    const { decision, diagnostics } = answer.response
-    return line(
-      decision,
-      diagnostics.reason,
-      diagnostics.errors.map(({ policyId }) => policyId),
-    )
+    return outcomeOfCedar(answer) ?? 'failed'
   }
-}
-
-function attributesOf(attributes: Request['context']): { [name: string]: CedarValueJson } {
-  return Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, writeValue(value)]))
-}
-
-function line(decision: string, reasons: readonly string[], errors: readonly string[]): string {
-  const failed = errors.length === 0 ? '' : `, failed: ${[...errors].sort().join(', ')}`
-  return `${decision} by ${[...reasons].sort().join(', ') || 'none'}${failed}`
 }
 
 function shown({ type, id }: Uid): string {

@@ -46,15 +46,17 @@ const pauses = z
   )
 
 /** JSON, so that one variable holds them all. */
-const json = (example: string) =>
-  z.string().transform((text, context): unknown => {
-    try {
-      return JSON.parse(text)
-    } catch {
-      context.addIssue({ code: 'custom', message: `not JSON; for instance ${example}` })
-      return z.NEVER
-    }
-  })
+const json = (example: string) => z.string().transform((text, context) => parseJson(text, context, example))
+
+/** The value, or `z.NEVER` with the issue told. */
+function parseJson(text: string, context: z.RefinementCtx, example: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    context.addIssue({ code: 'custom', message: `not JSON; for instance ${example}` })
+    return z.NEVER
+  }
+}
 
 const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
 const destinations = json('{"acme":["*.acme.example"]}').pipe(z.record(z.string(), z.array(z.string().min(1))))
@@ -62,13 +64,8 @@ const destinations = json('{"acme":["*.acme.example"]}').pipe(z.record(z.string(
 /** Rules as JSON, or the path of a file that has them: read where they are needed, since nothing here does I/O. */
 const redact = z.string().transform((text, context): RedactRules | string => {
   if (!text.trimStart().startsWith('{')) return text
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    context.addIssue({ code: 'custom', message: 'not JSON; for instance {"kinds":{"email":"token"}}' })
-    return z.NEVER
-  }
+  const value = parseJson(text, context, '{"kinds":{"email":"token"}}')
+  if (value === z.NEVER) return z.NEVER
   const parsed = redactRules.safeParse(value)
   if (parsed.success) return parsed.data
   for (const { path, message } of parsed.error.issues)

@@ -33,3 +33,11 @@ export type RedactRules = z.infer<typeof redactRules>
 /** How often each kind was found: never what. */
 export const redactCounts = z.record(kindName, z.number().int().positive())
 export type RedactCounts = z.infer<typeof redactCounts>
+
+/** Counts of both. */
+export function joinCounts(a: RedactCounts | undefined, b: RedactCounts | undefined): RedactCounts | undefined {
+  if (!a || !b) return a ?? b
+  const joined = { ...a }
+  for (const [kind, count] of Object.entries(b)) joined[kind] = (joined[kind] ?? 0) + count
+  return joined
+}

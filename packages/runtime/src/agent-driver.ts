@@ -32,10 +32,10 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   const messages: ModelMessage[] = []
   /** Where this run's own part of the conversation begins. */
   let ownFrom = 0
-  /** Labels of all that the model has been shown. */
   // A description that nobody has approved is a stranger's text, and every model of this agent reads it.
   const { toolFlow } = run.services
   const isApproved = agent.tools.every(({ name }) => toolFlow.isApproved(name))
+  /** Labels of all that the model has been shown. */
   let seen: readonly Label[] = isApproved ? run.created.labels : joinLabels(run.created.labels, ['untrusted'])
   let turn = 0
   /** Messages of people that this turn has taken. */

@@ -73,11 +73,3 @@ function redactMessage(redactor: Redactor, message: ModelMessage): ModelMessage 
   }
   return redacted
 }
-
-/** Counts of both. */
-export function joinCounts(a: RedactCounts | undefined, b: RedactCounts | undefined): RedactCounts | undefined {
-  if (!a || !b) return a ?? b
-  const joined = { ...a }
-  for (const [kind, count] of Object.entries(b)) joined[kind] = (joined[kind] ?? 0) + count
-  return joined
-}

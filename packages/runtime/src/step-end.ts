@@ -1,6 +1,7 @@
 import { declassify, joinLabels } from '@muster/governance'
 import {
   type Json,
+  joinCounts,
   type Label,
   type MusterError,
   type RedactCounts,
@@ -11,7 +12,7 @@ import {
 import type { ActiveRun } from './active-run.ts'
 import { type ChildReport, childResult } from './child.ts'
 import { endedText } from './entry-text.ts'
-import { joinCounts, redactError, redactOutput } from './redacting.ts'
+import { redactError, redactOutput } from './redacting.ts'
 import { retryAfterMs } from './retry.ts'
 import { type Executed, Outcome, type StepState } from './step.ts'
 

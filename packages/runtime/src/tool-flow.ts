@@ -22,13 +22,10 @@ export class ToolFlow {
     return !this.#unapproved.has(tool)
   }
 
-  /** Whether a tool's calls say where data goes. */
-  sends(tool: string): boolean {
-    return (this.#tools.get(tool)?.sends ?? []).length > 0
-  }
-
   hasNewDestination(tool: string, tenant: string, input: Json): boolean {
-    const { sends = [], destinations = [] } = this.#tools.get(tool) ?? {}
+    const { sends, destinations = [] } = this.#tools.get(tool) ?? {}
+    // Most tools send nothing: this is asked before every call.
+    if (sends === undefined) return false
     return hasNewDestination(sends, input, [...destinations, ...this.#of(tenant), ...this.#of('*')])
   }
 

@@ -1,7 +1,7 @@
-import { type EntryOf, type Json, type Label, MusterError, toMusterError } from '@muster/protocol'
+import { type EntryOf, type Json, joinCounts, type Label, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { waitingText } from './entry-text.ts'
-import { joinCounts, redactCome } from './redacting.ts'
+import { redactCome } from './redacting.ts'
 import { type Signal, type StepState, type WaitSpec, waitingFor } from './step.ts'
 import { endFailed, endOk } from './step-end.ts'
 

@@ -169,14 +169,17 @@ export function writeUid({ type, id }: Uid): TypeAndId {
 }
 
 /** A value in Cedar's JSON form. An integer beyond 2^53 is a bigint there, which JSON itself does not have. */
-export function writeValue(value: Value): CedarValueJson {
+function writeValue(value: Value): CedarValueJson {
   if (isSet(value)) return value.map(writeValue)
   if (value instanceof Uid) return { __entity: writeUid(value) }
   if (value instanceof Atom) {
     const [fn, arg] = value.written()
     return { __extn: { fn, arg } }
   }
-  if (isRecord(value))
-    return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, writeValue(field)]))
+  if (isRecord(value)) return writeRecord(value)
   return value as CedarValueJson // a primitive; of bigints, cedar-wasm's types do not know
+}
+
+export function writeRecord(record: CedarRecord): { [name: string]: CedarValueJson } {
+  return Object.fromEntries(Object.entries(record).map(([name, field]) => [name, writeValue(field)]))
 }

@@ -1,5 +1,4 @@
 import {
-  type AuthorizationAnswer,
   type PolicyJson,
   type PolicySet,
   preparsePolicySet,
@@ -7,8 +6,9 @@ import {
   statefulIsAuthorized,
 } from '@cedar-policy/cedar-wasm/nodejs'
 import { readRequest } from '../authorizer.ts'
-import { CompiledPolicies } from '../compiled.ts'
+import { CompiledPolicies, type Verdict } from '../compiled.ts'
 import { Irregular } from '../irregular.ts'
+import { outcomeOf, outcomeOfCedar } from '../outcome.ts'
 import { readPolicies } from '../policies.ts'
 import { readSchema } from '../schema.ts'
 import { cedarText } from './cedar-text.ts'
@@ -32,6 +32,7 @@ export interface Compared {
 const POLICIES = 50
 const REQUESTS = 50
 const DIFFERENCES_MAX = 5
+const REFUSED = 'refused'
 const EFFECTS = ['permit', 'forbid', undefined] as const
 
 /**
@@ -62,7 +63,10 @@ export function compare(seed: number, pairs: number): Compared {
         preparsedPolicySetId: 'differential',
         ...(conforming ? { preparsedSchemaName: 'differential' } : {}),
       })
-      const [expected, found] = [shown(theirs), own(() => policies.decide(readRequest(question, conforming?.schema)))]
+      const [expected, found] = [
+        outcomeOfCedar(theirs) ?? REFUSED,
+        own(() => policies.decide(readRequest(question, conforming?.schema))),
+      ]
       if (expected !== found) seen.differences.push(`seed ${seed}, request ${i}: cedar ${expected}, compiled ${found}`)
       seen.calls++
       seen.pairs += POLICIES
@@ -122,25 +126,11 @@ function add(to: Required<PolicySet>['staticPolicies' | 'templates'], id: string
   if (typeof to === 'object' && !Array.isArray(to)) to[id] = policy
 }
 
-function shown(answer: AuthorizationAnswer): string {
-  if (answer.type === 'failure') return 'refused'
-  const { decision, diagnostics } = answer.response
-  return line(decision, diagnostics.reason, diagnostics.errors)
-}
-
-function own(decide: () => ReturnType<CompiledPolicies['decide']>): string {
+function own(decide: () => Verdict): string {
   try {
-    const { decision, reasons, errors } = decide()
-    return line(decision, reasons, errors)
+    return outcomeOf(decide())
   } catch (error) {
-    if (error instanceof Irregular) return 'refused'
+    if (error instanceof Irregular) return REFUSED
     throw error
   }
-}
-
-function line(decision: string, reasons: readonly string[], errors: readonly { policyId: string }[]): string {
-  return `${decision} by ${[...reasons].sort().join()} errors ${errors
-    .map(({ policyId }) => policyId)
-    .sort()
-    .join()}`
 }
