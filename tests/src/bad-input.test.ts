@@ -121,6 +121,16 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
     expect(await get('/v1/nothing')).toMatchObject({ status: 404, code: 'request.not_found' })
     expect(await get('/v1/runs?limit=100000')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await get('/v1/runs?status=happy')).toMatchObject({ status: 400, code: 'request.invalid' })
+    expect(await get('/v1/approvals?limit=101')).toMatchObject({ status: 400, code: 'request.invalid' })
+    expect(await post({ answers: [] }, {}, '/v1/approvals')).toMatchObject({
+      status: 400,
+      problem: { code: 'request.invalid', errors: [{ path: '/answers' }] },
+    })
+    const answer = { run: 'r', step: 's', verdict: 'maybe', digest: 'f'.repeat(64), reason: ' ' }
+    expect(await post({ answers: [answer] }, {}, '/v1/approvals')).toMatchObject({
+      status: 400,
+      problem: { errors: [{ path: '/answers/0/verdict' }, { path: '/answers/0/reason' }] },
+    })
     expect(await post({}, {}, '/v1/runs/01a20f93-4fe0-7f7f-98b8-0a7737a7b138/cancel')).toMatchObject({
       status: 404,
       problem: { code: 'run.not_found' },
@@ -143,6 +153,7 @@ describe('the API describes itself', () => {
       'delete /v1/webhooks/{id}',
       'get /healthz',
       'get /readyz',
+      'get /v1/approvals',
       'get /v1/definitions',
       'get /v1/runs',
       'get /v1/runs/{id}',
@@ -154,6 +165,7 @@ describe('the API describes itself', () => {
       'get /v1/webhooks/{id}',
       'get /v1/webhooks/{id}/deliveries',
       'get /v1/workers',
+      'post /v1/approvals',
       'post /v1/callbacks',
       'post /v1/runs',
       'post /v1/runs/actions',

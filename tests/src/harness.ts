@@ -15,6 +15,13 @@ const appFile = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))
 const policyFile = fileURLToPath(new URL('./fixtures/policy.cedar', import.meta.url))
 const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 
+const people = [
+  { user: 'ann', roles: ['finance'] },
+  { user: 'bob', roles: ['finance'] },
+  { user: 'cid', roles: ['cfo'] },
+  { user: 'robot', roles: ['*'], service: true },
+] as const
+
 /** An effect as a tool wrote it down: the tests' own record of what happened outside. */
 export interface Effect {
   effect: string
@@ -34,6 +41,8 @@ export interface Harness {
   muster: Muster
   /** A client of another tenant. */
   stranger: Muster
+  /** Clients of others in the same tenant: three people, and a service whose key names every role. */
+  people: Record<(typeof people)[number]['user'], Muster & { key: string }>
   effects(): Effect[]
   /** Starts a worker in a process of its own; resolves when it takes runs. */
   worker(env?: NodeJS.ProcessEnv): Promise<ChildProcess>
@@ -58,13 +67,16 @@ export async function startHarness(
   const keys: { key: string; stored: ApiKey }[] = ['acme', 'other'].map((tenant) =>
     newApiKey({ id: `${tenant}-key`, tenant, user: `${tenant}-user`, roles: tenant === 'acme' ? ['*'] : [] }),
   )
+  const others = people.map(({ user, roles, ...rest }) =>
+    newApiKey({ id: `${user}-key`, tenant: 'acme', user, roles: [...roles], ...rest }),
+  )
   const config = readConfig(env)
   const server = await createServer({
     redisUrl: redis.url,
     namespace,
     partitions: config.MUSTER_PARTITIONS,
     memory,
-    keys: keys.map(({ stored }) => stored),
+    keys: [...keys, ...others].map(({ stored }) => stored),
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
@@ -84,6 +96,9 @@ export async function startHarness(
     modelUrl: model.url,
     muster: createMuster({ url, key }),
     stranger: createMuster({ url, key: strangersKey }),
+    people: Object.fromEntries(
+      others.map(({ key, stored }) => [stored.user, { ...createMuster({ url, key }), key }]),
+    ) as Harness['people'], // one for each of them
     effects() {
       if (!existsSync(effectsFile)) return []
       return readFileSync(effectsFile, 'utf8')

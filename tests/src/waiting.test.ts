@@ -49,7 +49,7 @@ describe('a step that policy asks a person about', () => {
     expect(payments(run.id)).toHaveLength(1)
     await expect(
       muster.runs.approve(run.id, { step: '1.world.pay', verdict: 'approve', digest }),
-    ).rejects.toMatchObject({ code: 'approval.not_found' })
+    ).rejects.toMatchObject({ code: 'approval.late' })
     const given = []
     for await (const { entry } of run.events())
       if (entry.type === 'approval.given') given.push([entry.verdict, entry.by.user, entry.role, entry.shown])

@@ -11,7 +11,7 @@ import type { ActionOptions, RunAction } from '@muster/sdk'
 import Table from 'cli-table3'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
-import { approveCommand } from './approve-command.ts'
+import { approvalsCommand, approveCommand, type Verdict } from './approve-command.ts'
 import { client } from './connection.ts'
 import { fail, money, plain, print } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
@@ -190,9 +190,32 @@ program
   .option('--step <step>', 'which step, when several wait')
   .option('--yes', 'let exactly this happen')
   .option('--no', 'refuse it')
+  .option('--reason <text>', 'why; some approvals need it')
+  .option(
+    '--edit <file>',
+    'let the tool be called with this input instead: a file, - for standard input, or JSON itself',
+  )
   .option(...flag)
-  .action((id: string, options: { step?: string; yes?: boolean; no?: boolean } & Json) =>
-    action((config) => approveCommand(client(config), id, options), options.json),
+  .action((id: string, { edit, ...options }: Verdict & { step?: string; edit?: string }) =>
+    action(async (config) => {
+      const { readJson } = await import('./read-json.ts')
+      const edited = edit === undefined ? {} : { edit: await readJson(edit, '--edit') }
+      return approveCommand(client(config), id, { ...options, ...edited })
+    }, options.json),
+  )
+
+program
+  .command('approvals')
+  .description('list what waits for people, and answer all of it')
+  .option('--role <role>', 'what this role may answer')
+  .option('--target <name>', 'of this tool, model or agent')
+  .option('--yes', 'let exactly what is listed happen')
+  .option('--no', 'refuse it')
+  .option('--reason <text>', 'why; some approvals need it')
+  .option('--force', 'answer without being asked whether that is meant')
+  .option(...flag)
+  .action((options: Verdict & { role?: string; target?: string; force?: boolean }) =>
+    action((config) => approvalsCommand(client(config), options), options.json),
   )
 
 for (const [name, about, done] of [

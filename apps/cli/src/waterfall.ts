@@ -30,15 +30,26 @@ export interface Span {
   error: string | undefined
   /** A child run, the role that must approve, a signal, a time. */
   waitsFor: string | undefined
+  /** What people have said of it: `approved by ann (finance): reason`. */
+  answers: string[]
 }
 
 /** What a step waits for, in a few words. */
-export function waitsFor({ for: reason, child, role, target, until }: Waiting): string {
+export function waitsFor({ for: reason, child, role, rule, target, until }: Waiting): string {
   const time = until === undefined ? '' : new Date(until).toISOString()
   if (reason === 'timer') return time
   if (reason === 'callback') return 'its callback'
-  const what = reason === 'child' ? `run ${child}` : reason === 'signal' ? `signal ${target}` : `${role} (${reason})`
+  const what =
+    reason === 'child'
+      ? `run ${child}`
+      : reason === 'signal'
+        ? `signal ${target}`
+        : `${people(rule)}${role} (${reason})`
   return time === '' ? what : `${what}, until ${time}`
+}
+
+function people(rule: Waiting['rule']): string {
+  return rule?.people === undefined ? '' : `${rule.people} of `
 }
 
 /** Reads the attempts of a run's steps off its events. */
@@ -51,12 +62,13 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
     const span: Span = {
       ...{ step, kind, target, attempt, status: 'running', startMs: at - began, durationMs: 0, decision: undefined },
       ...{ labels: entry.labels, declassified: [], costUsd: 0, redacted: {}, error: undefined, waitsFor: undefined },
+      answers: [],
     }
     spans.push(span)
     open.set(step, span)
     return span
   }
-  for (const { entry } of events) {
+  for (const { entry, content } of events) {
     switch (entry.type) {
       case 'step.intent': {
         const waited = open.get(entry.step)
@@ -72,6 +84,10 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         span.status = 'waiting'
         span.decision = entry.decision ?? span.decision
         span.waitsFor = waitsFor(entry)
+        break
+      }
+      case 'approval.given': {
+        open.get(entry.step)?.answers.push(answerText(entry, content))
         break
       }
       case 'step.ended': {
@@ -93,6 +109,16 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
   const end = (events.at(-1)?.entry.at ?? began) - began
   for (const span of open.values()) span.durationMs = end - span.startMs
   return spans
+}
+
+function answerText(
+  { verdict, by, role, as, edited }: EntryOf<'approval.given'>,
+  content: RunEvent['content'],
+): string {
+  const { reason } = (content ?? {}) as { reason?: string } // see `approval.given`
+  const done = verdict === 'deny' ? 'refused' : edited ? 'approved with other input' : 'approved'
+  const who = `${by.user} (${as === undefined ? role : `${as} for ${role}`})`
+  return plain(`${done} by ${who}${reason === undefined ? '' : `: ${reason}`}`)
 }
 
 /** What was taken out of all that a run has stored. */
@@ -136,6 +162,7 @@ export function waterfall(spans: readonly Span[], width: number): string {
       decided(span),
       labelled(span),
       redactedText(span.redacted),
+      ...span.answers,
       span.waitsFor && `waits for ${span.waitsFor}`,
       span.error && plain(span.error),
     ].filter(Boolean)

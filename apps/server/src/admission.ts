@@ -150,6 +150,19 @@ export class Admission {
   }
 
   /**
+   * Checks what a person would have a tool called with. What the tool is to see restored only its worker can check.
+   *
+   * @throws MusterError `input.invalid`
+   */
+  async checkToolInput(tool: string, input: Json): Promise<void> {
+    const { tools } = await this.#journal.manifest()
+    const manifest = tools.find(({ name }) => name === tool)
+    if (!manifest || (this.#redaction && manifest.reveals)) return
+    const what = `The input does not match the schema of ${tool}`
+    this.#check(`${manifest.hash}/input`, manifest.input, input, '/input', what)
+  }
+
+  /**
    * Decides whether a run may be sent a signal.
    *
    * @throws MusterError `signal.unknown` or `input.invalid`

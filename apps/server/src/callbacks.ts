@@ -7,7 +7,7 @@ import { problemsOf } from './problems.ts'
 export const CALLBACKS = '/v1/callbacks'
 
 /** The route by which the outside ends a step that waits for it: whoever has the step's token may. */
-export function callbackRoute(server: Server, { journal, reader, admission, redaction, callbacks }: Context): void {
+export function callbackRoute(server: Server, { journal, reader, admission, redact, callbacks }: Context): void {
   server.post(
     CALLBACKS,
     {
@@ -40,7 +40,7 @@ export function callbackRoute(server: Server, { journal, reader, admission, reda
       // One that comes before its step waits is checked by the worker.
       if ('output' in body && waiting) await admission.checkOutput(waiting.target, body.output)
       const given = 'output' in body ? body.output : body.error.message
-      const { value, found: redacted } = redaction?.of(tenant).redact(given) ?? { value: given, found: undefined }
+      const { value, redacted } = redact(tenant, given)
       const told = {
         ...('output' in body ? { output: value } : { error: { code: 'tool.failed', message: String(value) } }),
         ...(redacted ? { redacted } : {}),

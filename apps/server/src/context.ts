@@ -1,6 +1,6 @@
 import type { Journal } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import type { Redaction } from '@muster/redaction'
+import type { Json, RedactCounts } from '@muster/protocol'
 import type { CallbackTokens, RunReader } from '@muster/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
@@ -14,7 +14,7 @@ export interface Context {
   reader: RunReader
   admission: Admission
   /** Takes personal data and secrets out of what comes, before it is written. */
-  redaction: Redaction | undefined
+  redact<T extends Json>(tenant: string, value: T): { value: T; redacted?: RedactCounts }
   /** Signs callbacks and webhooks. */
   secret: string | undefined
   webhooksAnywhere: boolean

@@ -10,7 +10,7 @@ import {
 } from '@muster/protocol'
 import { INLINE } from '@muster/runtime'
 import type { Context } from './context.ts'
-import type { ApiKey } from './keys.ts'
+import { type ApiKey, actorOf } from './keys.ts'
 
 /** From where a run is begun again, and with what. */
 export interface Fork {
@@ -64,12 +64,13 @@ export function forks({ journal, memory, reader, admission }: Context) {
    * @throws MusterError `run.not_forkable`, `definition.not_found`, `input.invalid`
    */
   async function begin(
-    { id: key, tenant, user }: ApiKey,
+    who: ApiKey,
     id: string,
     cut: Cut,
     { step, input, version, after }: Fork & { after: number },
     idempotencyKey: string | undefined,
   ): Promise<string> {
+    const { tenant } = who
     const run = await reader.run(tenant, id)
     const { created } = cut
     const { kind, name, version: before } = created.definition
@@ -87,7 +88,7 @@ export function forks({ journal, memory, reader, admission }: Context) {
       ...(created.session === undefined ? {} : { session: created.session }),
       ...(created.priority === undefined ? {} : { priority: created.priority }),
     }
-    const admitted = await admission.admit(request, tenant, { key, user })
+    const admitted = await admission.admit(request, tenant, actorOf(who))
     const hash = cut.hashes[after - 1] ?? ''
     const origin = { run: id, seq: after, hash, ...(step === undefined ? {} : { step }) }
     const done = await journal.create({ ...admitted.run, origin }, admitted.content, {

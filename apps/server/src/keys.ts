@@ -1,6 +1,6 @@
 import { hash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { MusterError } from '@muster/protocol'
+import { type Actor, MusterError } from '@muster/protocol'
 import { z } from 'zod'
 
 /** An API key as the server knows it: only its hash, never the key. */
@@ -9,12 +9,19 @@ const apiKey = z.object({
   tenant: z.string().min(1).max(64),
   /** The person or service that it belongs to. */
   user: z.string().min(1).max(128),
+  /** It belongs to a service, an agent outside perhaps: what it begins says so, and approvals are not its to give. */
+  service: z.boolean().optional(),
   /** Roles for approvals; `*` is every role. */
   roles: z.array(z.string()),
   /** SHA-256 of the key, hexadecimal. A key has 256 random bits, so a plain hash is enough. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 })
 export type ApiKey = z.infer<typeof apiKey>
+
+/** Who asks, as the journal has it. */
+export function actorOf({ id, user, service }: ApiKey): Actor {
+  return { key: id, user, ...(service ? { service } : {}) }
+}
 
 export type FindKey = (authorization: string | undefined) => ApiKey
 

@@ -1,6 +1,7 @@
 import { BATCH_RUNS_MAX, type BatchedRun, batchedRun, type Issue, MusterError } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
+import { actorOf } from './keys.ts'
 import { knownError, problemSchema, problemsOf } from './problems.ts'
 
 /** What was sent in the place of a run and is none: its batch goes on without it. */
@@ -39,11 +40,11 @@ export function batchRoute(server: Server, { journal, memory, admission, keyOf }
       },
     },
     async (request) => {
-      const { id: key, tenant, user } = keyOf(request)
+      const who = keyOf(request)
       const admit = async (item: BatchedRun | Unmatched) => {
         if (item instanceof Unmatched) throw mismatch(item.value)
         const { idempotencyKey, ...run } = item
-        return { ...(await admission.admit(run, tenant, { key, user })), idempotencyKey }
+        return { ...(await admission.admit(run, who.tenant, actorOf(who))), idempotencyKey }
       }
       const admitted = await Promise.allSettled(request.body.runs.map(admit))
       const accepted = admitted.flatMap((item) => (item.status === 'fulfilled' ? [item.value] : []))

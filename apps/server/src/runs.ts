@@ -1,8 +1,6 @@
 import { Readable } from 'node:stream'
 import {
   name as definitionName,
-  isForPerson,
-  type Json,
   json,
   label,
   MusterError,
@@ -14,6 +12,7 @@ import {
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { controls } from './control.ts'
+import { actorOf } from './keys.ts'
 import { problemsOf } from './problems.ts'
 import { PLACE, placeOf, sendEvents } from './sse.ts'
 
@@ -24,11 +23,7 @@ const accepted = { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 40
 
 /** Routes of runs. */
 export function runRoutes(server: Server, context: Context): void {
-  const { journal, memory, reader, admission, redaction, keyOf } = context
-  const redact = (tenant: string, payload: Json) => {
-    const { value, found } = redaction?.of(tenant).redact(payload) ?? { value: payload, found: undefined }
-    return { payload: value, ...(found ? { redacted: found } : {}) }
-  }
+  const { journal, memory, reader, admission, redact, keyOf } = context
   const control = controls(context)
   server.post(
     '/v1/runs',
@@ -48,8 +43,9 @@ export function runRoutes(server: Server, context: Context): void {
       },
     },
     async (request, reply) => {
-      const { id: key, tenant, user } = keyOf(request)
-      const admitted = await admission.admit(request.body, tenant, { key, user })
+      const who = keyOf(request)
+      const { tenant } = who
+      const admitted = await admission.admit(request.body, tenant, actorOf(who))
       const { id, created } = await journal.create(admitted.run, admitted.content, {
         idempotencyKey: request.headers['idempotency-key'],
         offload: memory.blobs.put,
@@ -233,13 +229,14 @@ export function runRoutes(server: Server, context: Context): void {
       },
     },
     async (request, reply) => {
-      const { id: key, tenant, user } = keyOf(request)
+      const who = keyOf(request)
+      const { tenant } = who
       const { id, name } = request.params
       const { payload, labels } = request.body
       await admission.checkSignal(await reader.run(tenant, id), name, payload)
       const message = {
-        ...{ type: 'signal' as const, name, by: { key, user }, labels: [...new Set(labels)].sort() },
-        ...redact(tenant, payload),
+        ...{ type: 'signal' as const, name, by: actorOf(who), labels: [...new Set(labels)].sort() },
+        ...carrying(redact(tenant, payload)),
       }
       await journal.post(id, message, request.headers['idempotency-key'])
       return reply.code(202).send({ id })
@@ -266,7 +263,8 @@ export function runRoutes(server: Server, context: Context): void {
       },
     },
     async (request, reply) => {
-      const { id: key, tenant, user } = keyOf(request)
+      const who = keyOf(request)
+      const { tenant } = who
       const { id } = request.params
       const { text, interrupt, labels } = request.body
       const { kind } = await reader.run(tenant, id)
@@ -275,8 +273,8 @@ export function runRoutes(server: Server, context: Context): void {
       await journal.post(
         id,
         {
-          ...{ type: 'signal', name: 'message', by: { key, user } },
-          ...redact(tenant, { text }),
+          ...{ type: 'signal', name: 'message', by: actorOf(who) },
+          ...carrying(redact(tenant, { text })),
           labels: [...new Set(labels)].sort(),
           interrupt,
         },
@@ -285,38 +283,9 @@ export function runRoutes(server: Server, context: Context): void {
       return reply.code(202).send({ id })
     },
   )
+}
 
-  server.post(
-    '/v1/runs/:id/approvals',
-    {
-      schema: {
-        tags,
-        security,
-        summary: 'Answer an approval',
-        description:
-          'For a step that waits for a person. `digest` must be that of what the run shows, so that nothing else is approved.',
-        params,
-        body: z.strictObject({
-          step: z.string().max(512),
-          verdict: z.enum(['approve', 'deny']),
-          digest: z.string().regex(/^[0-9a-f]{64}$/),
-        }),
-        response: { 202: z.object({ id: z.string() }), ...problemsOf(400, 401, 403, 404, 409, 503) },
-      },
-    },
-    async (request, reply) => {
-      const { id: key, tenant, user, roles } = keyOf(request)
-      const { id } = request.params
-      const { step, verdict, digest } = request.body
-      const { waiting } = await reader.run(tenant, id)
-      const asked = waiting.find((w) => w.step === step && isForPerson(w))
-      if (!asked) throw new MusterError('approval.not_found', `Step "${step}" of run ${id} does not wait for a person`)
-      if (asked.digest !== digest) throw new MusterError('approval.mismatch', 'What is to be approved has changed')
-      const role = asked.role ?? 'operator'
-      if (!roles.includes('*') && !roles.includes(role))
-        throw new MusterError('auth.forbidden', `This approval needs the role "${role}"`)
-      await journal.post(id, { type: 'approval', step, verdict, shown: digest, by: { key, user }, role })
-      return reply.code(202).send({ id })
-    },
-  )
+/** A signal's part of what was redacted. */
+function carrying({ value: payload, redacted }: ReturnType<Context['redact']>) {
+  return { payload, ...(redacted ? { redacted } : {}) }
 }

@@ -14,6 +14,7 @@ import {
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
+import { actorOf } from './keys.ts'
 import { problemsOf } from './problems.ts'
 
 const params = z.object({ id: z.string().max(64).describe('schedule id') })
@@ -27,10 +28,10 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, key
 
   /** What a schedule and its runs are, checked as a run is when it starts. */
   const admit = async (request: FastifyRequest, body: ScheduleRequest, id: string) => {
-    const { id: key, tenant, user } = keyOf(request)
+    const who = keyOf(request)
     const createdAt = now()
     const next = firstFiring(body.when, createdAt)
-    const { run, content } = await admission.admit(body.run, tenant, { key, user }).catch(underRun)
+    const { run, content } = await admission.admit(body.run, who.tenant, actorOf(who)).catch(underRun)
     const { run: _, ...template } = run
     const fresh: Schedule = { ...body, id, createdAt, paused: false, fired: 0, overlapped: 0, missed: 0, next }
     return { schedule: fresh, template, content }

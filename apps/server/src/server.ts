@@ -9,6 +9,7 @@ import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } f
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { Admission } from './admission.ts'
+import { approvalRoutes } from './approvals.ts'
 import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
@@ -57,7 +58,11 @@ export async function createServer(
     memory,
     reader: new RunReader(journal, memory),
     admission: new Admission(journal, options.redaction),
-    redaction: options.redaction,
+    redact(tenant, value) {
+      const { value: kept, found } = options.redaction?.of(tenant).redact(value) ?? { value, found: undefined }
+      // The shape stays.
+      return { value: kept as typeof value, ...(found ? { redacted: found } : {}) }
+    },
     secret: options.secret,
     webhooksAnywhere: options.webhooksAnywhere ?? false,
     callbacks: options.secret === undefined ? undefined : new CallbackTokens(options.secret),
@@ -124,6 +129,7 @@ function routes(server: Server, context: Context): void {
   runRoutes(server, context)
   batchRoute(server, context)
   runActionRoutes(server, context)
+  approvalRoutes(server, context)
   scheduleRoutes(server, context)
   callbackRoute(server, context)
   webhookRoutes(server, context)

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { type DetailedError, policySetTextToParts, policyToJson, validate } from '@cedar-policy/cedar-wasm/nodejs'
 import { type AppManifest, type Issue, MusterError } from '@muster/protocol'
+import { readAsk } from './ask.ts'
 import { type Policy, PolicySet } from './policy.ts'
 import { cedarSchema } from './schema.ts'
 
@@ -70,7 +71,7 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
       if (policies.has(id)) reject(`another policy has the id "${id}"`)
       if (annotations.ask !== undefined && parsed.json.effect !== 'forbid') reject('@ask belongs to a forbid')
       texts[id] = text
-      policies.set(id, { ask: annotations.ask, text })
+      policies.set(id, { ask: readAsk(annotations, reject), text })
       origins.set(id, { source, offset })
     }
   }

@@ -40,11 +40,15 @@ const principal = fc.oneof(
   one(tenants).map((tenant) => part(`principal in Tenant::"${tenant}"`, (r) => r.tenant === tenant)),
   fc.constant(part('principal is Plan', (r) => r.principal.type === 'Plan')),
 )
+function hasApproved({ approvals }: PolicyRequest, role: string): boolean {
+  return approvals.some((one) => one.role === role)
+}
+
 const anywhere = [
   one(labels).map((label) => part(`context.labels.contains("${label}")`, (r) => r.labels.includes(label))),
   one(labels).map((label) => part(`!context.labels.contains("${label}")`, (r) => !r.labels.includes(label))),
-  one(roles).map((role) => part(`context.approvals.contains("${role}")`, (r) => r.approvals.includes(role))),
-  one(roles).map((role) => part(`!(context.approvals.contains("${role}"))`, (r) => !r.approvals.includes(role))),
+  one(roles).map((role) => part(`context.approvals.contains("${role}")`, (r) => hasApproved(r, role))),
+  one(roles).map((role) => part(`!(context.approvals.contains("${role}"))`, (r) => !hasApproved(r, role))),
   fc
     .uniqueArray(one(labels), { minLength: 1 })
     .map((set) =>
@@ -134,9 +138,7 @@ const policies: fc.Arbitrary<Policy[]> = fc
     all.map(({ effect, ask: role, lifts, body }, i) => {
       const ask = effect === 'forbid' ? role : undefined
       const unless =
-        ask !== undefined && lifts
-          ? [part(`!context.approvals.contains("${ask}")`, (r) => !r.approvals.includes(ask))]
-          : []
+        ask !== undefined && lifts ? [part(`!context.approvals.contains("${ask}")`, (r) => !hasApproved(r, ask))] : []
       return { id: `p${i}`, effect, ask, scope: body.scope, conditions: [...unless, ...body.conditions] }
     }),
   )
@@ -172,7 +174,7 @@ const request: fc.Arbitrary<PolicyRequest> = fc
     principal: fc.record({ type: fc.constantFrom('Agent' as const, 'Plan' as const), name: one(agents) }),
     what,
     labels: fc.uniqueArray(one(labels)),
-    approvals: fc.uniqueArray(one(roles)),
+    approvals: fc.uniqueArray(one(roles)).map((given) => given.map((role) => ({ role, by: 'ann' }))),
     user: one(['ann', 'bob']),
     spentUsd: cents(30_000),
     input: fc.record(
@@ -208,9 +210,9 @@ function model(
   if (erred.length > 0) return { effect: 'deny', policies: ids(reasons), erred }
   if (forbids.length === 0) return { effect: matching.length > 0 ? 'allow' : 'deny', policies: ids(reasons), erred }
   const roles = forbids.map(({ ask }) => ask).sort()
-  const role = roles.find((ask) => ask !== undefined && !request.approvals.includes(ask))
+  const role = roles.find((ask) => ask !== undefined && !hasApproved(request, ask))
   if (role !== undefined && !roles.includes(undefined)) {
-    const approved = model(policies, { ...request, approvals: [...request.approvals, role] })
+    const approved = model(policies, { ...request, approvals: [...request.approvals, { role, by: 'ann' }] })
     if (approved.effect !== 'deny') return { effect: 'ask', policies: ids(reasons), role, erred }
   }
   return { effect: 'deny', policies: ids(reasons), erred }

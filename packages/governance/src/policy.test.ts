@@ -137,8 +137,8 @@ describe('PolicySet', () => {
       `${permit}@id("large") @ask("controller") forbid (principal, action, resource) unless { context.approvals.contains("controller") };`,
     )
     expect(set.decide(toolCall())).toEqual({ effect: 'ask', policies: ['large'], set: set.hash, role: 'controller' })
-    expect(set.decide(toolCall({ approvals: ['intern'] })).effect).toBe('ask')
-    expect(set.decide(toolCall({ approvals: ['controller'] })).effect).toBe('allow')
+    expect(set.decide(toolCall({ approvals: [{ role: 'intern', by: 'ann' }] })).effect).toBe('ask')
+    expect(set.decide(toolCall({ approvals: [{ role: 'controller', by: 'ann' }] })).effect).toBe('allow')
   })
 
   it('asks nobody in vain: not when another forbid stands in the way, nothing permits, or no approval would help', () => {
@@ -150,13 +150,61 @@ describe('PolicySet', () => {
     expect(load(`${permit}@ask("a") forbid (principal, action, resource);`).decide(toolCall()).effect).toBe('deny')
   })
 
+  it('asks as many different people as it says, and not who began the run where it says so', () => {
+    const set = load(
+      `${permit}@id("two") @ask("a") @people("2") @requester("no") @reason("required") @expires("4h") @escalate("30m cfo")
+      forbid (principal, action, resource) unless { context.approvals.contains("a") };`,
+    )
+    const by = (...people: string[]) => set.decide(toolCall({ approvals: people.map((by) => ({ role: 'a', by })) }))
+    const rule = { people: 2, requester: false, reason: true, expiresMs: 14_400_000 }
+    const escalate = { afterMs: 1_800_000, role: 'cfo' }
+    expect(by()).toEqual({ effect: 'ask', policies: ['two'], set: set.hash, role: 'a', rule: { ...rule, escalate } })
+    const { user } = toolCall()
+    for (const people of [['x'], ['x', 'x'], ['x', user]]) expect(by(...people).effect).toBe('ask')
+    expect(by('x', 'y').effect).toBe('allow')
+    expect(by('x', user, 'y').effect).toBe('allow')
+  })
+
+  it('asks what the strictest of the forbids that one role lifts wants', () => {
+    const ask = (rules: string) =>
+      `@ask("a") ${rules} forbid (principal, action, resource) unless { context.approvals.contains("a") };`
+    const rule = (...rules: string[]) => load(permit + rules.map(ask).join('\n')).decide(toolCall()).rule
+    expect(rule('', '')).toBeUndefined()
+    expect(rule('@people("3") @expires("2h")', '@people("2") @expires("1h") @reason("required")')).toEqual({
+      ...{ people: 3, expiresMs: 3_600_000, reason: true },
+    })
+    expect(rule('@escalate("1m cfo")', '@escalate("5m cfo")')).toEqual({ escalate: { afterMs: 300_000, role: 'cfo' } })
+    expect(rule('@escalate("1m cfo")', '')).toBeUndefined()
+    expect(rule('@escalate("1m cfo")', '@escalate("5m ceo")')).toBeUndefined()
+  })
+
+  it('refuses what it cannot read of an @ask, at its place', () => {
+    const forbid = (rules: string) => `\n  ${rules} forbid (principal, action, resource);`
+    const cases: [string, string][] = [
+      ['@people("2")', '@people belongs to an @ask'],
+      ['@ask', '@ask names a role: @ask("finance")'],
+      ['@ask("a") @people("two")', '@people is a number from 1 to 16: @people("2")'],
+      ['@ask("a") @people("17")', '@people is a number from 1 to 16: @people("2")'],
+      ['@ask("a") @requester("yes")', '@requester is "no": whoever began the run may not approve'],
+      ['@ask("a") @reason', '@reason is "required": whoever answers must say why'],
+      ['@ask("a") @expires("4 hours")', '@expires is a time such as "30m", "4h" or "2d", of a year at most'],
+      ['@ask("a") @expires("400d")', '@expires is a time such as "30m", "4h" or "2d", of a year at most'],
+      [
+        '@ask("a") @escalate("30m")',
+        '@escalate is a time and the role that may answer as well from then on: @escalate("30m cfo")',
+      ],
+      ['@ask("a") @expires("1m") @escalate("1m cfo")', '@escalate comes after @expires'],
+    ]
+    for (const [rules, message] of cases) expect(mistakes(forbid(rules))).toEqual([`a.cedar:2:3 ${message}`])
+  })
+
   it('asks several roles one after the other', () => {
     const ask = (role: string) =>
       `@ask("${role}") forbid (principal, action, resource) unless { context.approvals.contains("${role}") };`
     const set = load(`${permit}${ask('b')}${ask('a')}`)
     expect(set.decide(toolCall())).toMatchObject({ effect: 'ask', role: 'a' })
-    expect(set.decide(toolCall({ approvals: ['a'] }))).toMatchObject({ effect: 'ask', role: 'b' })
-    expect(set.decide(toolCall({ approvals: ['a', 'b'] })).effect).toBe('allow')
+    expect(set.decide(toolCall({ approvals: [{ role: 'a', by: 'ann' }] }))).toMatchObject({ effect: 'ask', role: 'b' })
+    expect(set.decide(toolCall({ approvals: ['a', 'b'].map((role) => ({ role, by: 'ann' })) })).effect).toBe('allow')
   })
 
   it('denies when a policy errs, though another permits', () => {
@@ -224,7 +272,7 @@ describe('PolicySet', () => {
     const changes: Partial<PolicyRequest>[] = [
       {},
       { labels: ['pii'] },
-      { labels: ['pii'], approvals: ['boss'] },
+      { labels: ['pii'], approvals: [{ role: 'boss', by: 'ann' }] },
       { user: 'eve' },
       { spentUsd: 2 },
       { input: { amount: 2 } },

@@ -1,5 +1,6 @@
 import type { SchemaJson } from '@cedar-policy/cedar-wasm/nodejs'
-import type { Decision, Json } from '@muster/protocol'
+import type { Approval, ApprovalRule, Decision, Json } from '@muster/protocol'
+import { type Ask, strictest } from './ask.ts'
 import { CompiledPolicies, type Request, type Verdict } from './cedar/compiled.ts'
 import { readPolicies } from './cedar/policies.ts'
 import { Questions } from './question.ts'
@@ -18,8 +19,8 @@ export interface PolicyRequest {
   newDestination?: boolean
   /** Labels of everything that goes into the step. */
   labels: readonly string[]
-  /** Roles that have approved this very step. */
-  approvals: readonly string[]
+  /** Who has approved this very step, as it is. */
+  approvals: readonly Approval[]
   /** Who began the run. */
   user: string
   /** US dollars that the run has cost so far. */
@@ -29,19 +30,25 @@ export interface PolicyRequest {
 
 /** One policy of a set. */
 export interface Policy {
-  /** Role that may lift a forbid, by its `@ask` annotation. */
-  ask: string | undefined
+  /** Who may lift a forbid, by its annotations. */
+  ask: Ask | undefined
   /** In Cedar's syntax. */
   text: string
 }
 
 const ALLOWED_MAX = 1_000
+const NOBODY: readonly string[] = []
+
+function withApprovals(question: Request, approvals: readonly string[]): Request {
+  return { ...question, context: { ...question.context, approvals } }
+}
 
 /**
  * A checked set of Cedar policies. Decides by Cedar's rules: deny unless a policy permits and none
  * forbids. A forbid with `@ask("role")` turns the deny into `ask` when the role's approval, which
  * `context.approvals` then holds, would let the step through: nothing else forbids it and something
- * permits it. Several roles are asked one after the other.
+ * permits it. Several roles are asked one after the other. A role counts as having approved when as many
+ * of its people have as the policies that ask it want; see `readAsk`.
  */
 export class PolicySet {
   /** Hash of policies and schema: recorded with every decision. */
@@ -78,7 +85,25 @@ export class PolicySet {
   decide(request: PolicyRequest): Decision {
     const question = this.#questions.read(request)
     if (typeof question === 'string') return { effect: 'deny', policies: [], set: this.hash, errors: [question] }
-    return this.#decide(question, request.approvals)
+    if (request.approvals.length === 0) return this.#decide(question, NOBODY)
+    const roles = this.#approved(question, request)
+    return this.#decide(withApprovals(question, roles), roles)
+  }
+
+  /** Roles of which enough people have approved, by what the policies want that would ask were there no approval. */
+  #approved(question: Request, { approvals, user }: PolicyRequest): string[] {
+    const { reasons } = this.#compiled.decide(question)
+    return [...new Set(approvals.map(({ role }) => role))].filter((role) => {
+      const { people = 1, requester } = this.#ruleOf(reasons, role)
+      const given = approvals.filter((one) => one.role === role && (requester !== false || one.by !== user))
+      return new Set(given.map(({ by }) => by)).size >= people
+    })
+  }
+
+  /** What those of the policies that ask this role want together. */
+  #ruleOf(ids: readonly string[], role: string): ApprovalRule {
+    const asked = ids.flatMap((id) => this.#policies.get(id)?.ask ?? []).filter((ask) => ask.role === role)
+    return strictest(asked.map(({ rule }) => rule))
   }
 
   #decide(question: Request, approvals: readonly string[]): Decision {
@@ -95,9 +120,10 @@ export class PolicySet {
     if (role === undefined) return { effect: 'deny', policies, set: this.hash }
     // A person is asked only when the answer can matter: were it given, would the step be allowed, or another asked?
     const given = [...approvals, role]
-    const approved = this.#decide({ ...question, context: { ...question.context, approvals: given } }, given)
+    const approved = this.#decide(withApprovals(question, given), given)
     if (approved.effect === 'deny') return { effect: 'deny', policies, set: this.hash }
-    return { effect: 'ask', policies, set: this.hash, role }
+    const rule = this.#ruleOf(policies, role)
+    return { effect: 'ask', policies, set: this.hash, role, ...(Object.keys(rule).length > 0 ? { rule } : {}) }
   }
 
   #allow(reasons: readonly string[]): Decision {
@@ -115,7 +141,7 @@ export class PolicySet {
   #roleToAsk({ reasons }: Verdict, approvals: readonly string[]): string | undefined {
     const roles: string[] = []
     for (const id of reasons) {
-      const role = this.#policies.get(id)?.ask
+      const role = this.#policies.get(id)?.ask?.role
       if (role === undefined) return undefined
       roles.push(role)
     }

@@ -10,6 +10,8 @@ const TENANTS_MAX = 1_000
 const ENTITIES_MAX = 10_000
 
 const NONE: ReadonlySet<string> = new Set()
+/** Which roles have approved is for the set to say. */
+const NOBODY: readonly string[] = []
 
 /** The entities that the questions of one tenant are about: who acts, on what, for whom. */
 class TenantEntities {
@@ -76,7 +78,7 @@ export class Questions {
     if (spent === undefined) return 'spent cannot be represented in Cedar'
     if (resource.effect === undefined && (resource.type === 'Tool' || resource.type === 'Code'))
       return `the effect of ${resource.name} is not known`
-    const { labels, approvals, user } = about
+    const { labels, user } = about
     const input = action === 'tool:call' ? this.#input(about.input) : undefined
     if (typeof input === 'string') return input
     const entities = this.#entitiesOf(tenant)
@@ -91,8 +93,8 @@ export class Questions {
       ),
       context:
         input === undefined
-          ? { labels, approvals, user, spent }
-          : { labels, approvals, user, spent, input, newDestination: about.newDestination ?? false },
+          ? { labels, approvals: NOBODY, user, spent }
+          : { labels, approvals: NOBODY, user, spent, input, newDestination: about.newDestination ?? false },
       entities: entities.byKey,
     }
   }

@@ -241,6 +241,12 @@ export class Journal {
       .slice(0, limit)
   }
 
+  /** A tenant's runs that ask people something, or did until a moment ago: those after `after`, the oldest first. */
+  async asking(tenant: string, limit: number, after?: string): Promise<string[]> {
+    const lists = await Promise.all(this.partitions.map((partition) => partition.asking(tenant, limit, after)))
+    return lists.flat().sort().slice(0, limit)
+  }
+
   /** A run's entries after `after`, page by page. */
   read(run: string, after = 0): AsyncGenerator<StoredEntry> {
     return this.of(run).read(run, after)

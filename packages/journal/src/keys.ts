@@ -12,6 +12,8 @@ export class Keys {
   /** Tenants that have webhooks, and the events that their runs leave for these. */
   readonly hooked: string
   readonly events: string
+  /** Runs that ask people something, by tenant: `<tenant>\0<run>`. */
+  readonly asking: string
   readonly manifest: string
   readonly mail: string
   /** Workers that live, by name; in the first partition only. */
@@ -33,6 +35,7 @@ export class Keys {
     this.wake = `${this.tag}:wake`
     this.hooked = `${this.tag}:hooked`
     this.events = `${this.tag}:events`
+    this.asking = `${this.tag}:asking`
     this.manifest = `${this.tag}:manifest`
     this.mail = `${this.tag}:mail`
     this.workers = `${this.tag}:workers`

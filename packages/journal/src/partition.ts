@@ -20,6 +20,7 @@ import { timeOf } from './run-id.ts'
 import { parseCreated, peek, queuedRunRecord, type RunRecord, toRecord } from './run-record.ts'
 import { SharedCalls } from './shared-calls.ts'
 import { Tail } from './tail.ts'
+import { askingMember } from './writer.ts'
 
 /** What comes to a run from outside while it runs or waits. */
 export type Message =
@@ -27,7 +28,20 @@ export type Message =
   | { type: 'cancel'; by: Actor; now?: boolean }
   | { type: 'pause'; by: Actor }
   | { type: 'resume'; by: Actor }
-  | { type: 'approval'; step: string; verdict: 'approve' | 'deny'; shown: string; by: Actor; role: string }
+  | ({
+      type: 'approval'
+      step: string
+      verdict: 'approve' | 'deny'
+      /** Digest of what was shown. */
+      shown: string
+      by: Actor
+      /** The role that was asked, and the one that answers in its place. */
+      role: string
+      as?: string | undefined
+      reason?: string | undefined
+      /** What to call the tool with instead. */
+      input?: Json | undefined
+    } & WasRedacted)
   | { type: 'child'; step: string; run: string }
   | ({ type: 'callback'; step: string; output?: Json; error?: StepError } & WasRedacted)
   | ({
@@ -259,6 +273,20 @@ export class Partition {
       .sort((a, b) => (a < b ? 1 : -1))
       .slice(0, limit)
     return (await this.#records(wanted)).filter((record) => record !== undefined)
+  }
+
+  /** A tenant's runs that ask people something, or did until a moment ago: those after `after`, the oldest first. */
+  async asking(tenant: string, limit: number, after = ''): Promise<string[]> {
+    const first = askingMember(tenant, after)
+    const members = await this.redis.zrangebylex(
+      this.keys.asking,
+      `(${first}`,
+      `[${askingMember(tenant, '\xff')}`,
+      'LIMIT',
+      0,
+      limit,
+    )
+    return members.map((member) => member.slice(tenant.length + 1))
   }
 
   /** A run's entries after `after`, page by page. */

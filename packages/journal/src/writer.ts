@@ -66,6 +66,8 @@ export class RunWriter {
   /** Characters in the two. */
   unsent = 0
   taken = 0
+  /** Whether people are asked something from the next batch on, where that changes. */
+  asks: '' | '+' | '-' = ''
   close: Close | undefined
   /** Contents on their way to the blob store: the run's entries wait for them. */
   offloading = 0
@@ -208,6 +210,11 @@ export class Writer {
     to.taken += count
   }
 
+  /** Says that people are asked something from the next batch on, or nothing any more. */
+  ask(to: RunWriter, asks: boolean): void {
+    to.asks = asks ? '+' : '-'
+  }
+
   /** The next batch ends or parks the run. A park is refused, with everything in the batch, when the inbox holds more. */
   close(
     to: RunWriter,
@@ -286,7 +293,7 @@ export class Writer {
 
   #send(batch: RunWriter[], { keys, redis, replication }: Target): void {
     const { clock } = this.#options
-    const names: string[] = [keys.pending, keys.ended, keys.wake, keys.hooked, keys.events]
+    const names: string[] = [keys.pending, keys.ended, keys.wake, keys.hooked, keys.events, keys.asking]
     const args: (string | number)[] = [clock()]
     const ends: number[] = []
     let size = 0
@@ -294,7 +301,8 @@ export class Writer {
       const { close } = run
       const parent = close?.parent
       names.push(keys.run(run.run), keys.log(run.run), keys.inbox(run.run))
-      args.push(run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken, close?.op ?? '')
+      const asks = run.asks === '' ? '' : run.asks + askingMember(run.tenant, run.run)
+      args.push(run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken, asks, close?.op ?? '')
       if (close) {
         args.push(run.run, close.status, close.summary, close.wakeAt ?? '', parent?.run ?? '', run.tenant, close.event)
       }
@@ -309,6 +317,7 @@ export class Writer {
       run.entries = ''
       run.contents = ''
       run.taken = 0
+      run.asks = ''
     }
     this.#inFlight++
     replication.after(redis.musterAppend(names.length, ...names, ...args)).then(
@@ -360,6 +369,11 @@ export class Writer {
       }
     }
   }
+}
+
+/** A run among those that ask people something: a tenant's stand together, by their age. */
+export function askingMember(tenant: string, run: string): string {
+  return `${tenant}\0${run}`
 }
 
 /** The error that a lost run's activation ends with. */

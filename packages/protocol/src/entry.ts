@@ -1,12 +1,13 @@
 import { z } from 'zod'
+import { approvalRule } from './approval.ts'
 import { effect, json, label, limits, name } from './definition.ts'
 import { redactCounts } from './redact.ts'
 
 /** SHA-256 as 64 lowercase hexadecimal digits. */
 const digest = z.string().regex(/^[0-9a-f]{64}$/)
 
-/** Who asked: the API key's id and the person or service it belongs to. */
-export const actor = z.object({ key: z.string(), user: z.string() })
+/** Who asked: the API key's id and the person it belongs to, or the service where it says so. */
+export const actor = z.object({ key: z.string(), user: z.string(), service: z.literal(true).optional() })
 export type Actor = z.infer<typeof actor>
 
 export const stepError = z.object({ code: z.string(), message: z.string() })
@@ -20,6 +21,8 @@ export const decision = z.object({
   set: z.string(),
   /** With `ask`: the role that may approve. */
   role: z.string().optional(),
+  /** With `ask`: what that takes, where it is more than one person. */
+  rule: approvalRule.optional(),
   /** Policies that failed to evaluate; any of them makes the decision a deny. */
   errors: z.array(z.string()).optional(),
 })
@@ -44,12 +47,13 @@ export type Priority = z.infer<typeof priority>
  * what it says, so that workers of an earlier Muster go on with every run that uses nothing new.
  *
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
+ * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`.
  */
-export const ENTRY_VERSION = 2
-export type EntryVersion = 1 | 2
+export const ENTRY_VERSION = 3
+export type EntryVersion = 1 | 2 | 3
 
 const head = {
-  v: z.literal([1, 2]),
+  v: z.literal([1, 2, 3]),
   /** Position in the run's journal, from 1. */
   seq: z.number().int().positive(),
   /** Milliseconds since the Unix epoch. */
@@ -155,6 +159,10 @@ export const entry = z.discriminatedUnion('type', [
     for: z.enum(['approval', 'callback', 'child', 'doubt', 'signal', 'timer']),
     decision: decision.optional(),
     role: z.string().optional(),
+    /** What an answer takes, where it is more than one person with the role. */
+    rule: approvalRule.optional(),
+    /** Who has approved exactly this already: by an edit. */
+    given: z.array(z.string()).optional(),
     /** The child run that the step waits for. */
     child: z.string().optional(),
     /** When the wait ends by itself, ms since the epoch: a timer goes off, anything else times out. */
@@ -168,8 +176,18 @@ export const entry = z.discriminatedUnion('type', [
     /** Digest of what was shown: the content of the `step.waiting` entry. */
     shown: digest,
     by: actor,
+    /** The role that was asked. The content, where there is any, is `{reason, input}`: why, and what it was edited to. */
     role: z.string(),
+    /** The role of whom it was escalated to, and who answered in its place. */
+    as: z.string().optional(),
+    /** So many people more must approve. */
+    more: z.number().int().positive().optional(),
+    /** It was approved with another input than was shown. */
+    edited: z.literal(true).optional(),
+    redacted,
   }),
+  /** Nobody has answered for long: from here on another role may as well. */
+  z.object({ ...head, type: z.literal('approval.escalated'), step: z.string(), role: z.string() }),
   z.object({
     ...head,
     type: z.literal('signal.received'),
@@ -201,6 +219,8 @@ export const entry = z.discriminatedUnion('type', [
     type: z.literal('message.ignored'),
     /** What came from outside too late or twice. */
     about: z.enum(['approval', 'callback', 'child', 'pause', 'resume']),
+    /** Of an approval: nothing waits for it, it is for something else, the same person has answered, or may not. */
+    why: z.enum(['late', 'mismatch', 'repeated', 'requester', 'invalid']).optional(),
     step: z.string().optional(),
     by: actor.optional(),
   }),

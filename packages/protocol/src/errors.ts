@@ -92,6 +92,20 @@ export const errorCatalog = {
   'approval.denied': [403, 'The approval was refused', 'See who refused it in the trace.'],
   'approval.not_found': [404, 'Nothing waits for this approval', 'Read the run to see what it waits for.'],
   'approval.mismatch': [409, 'The approval is for something else', 'Read the run again and approve what it shows now.'],
+  'approval.late': [409, 'It has been answered already', 'See the answer in the trace.'],
+  'approval.expired': [410, 'Nobody approved in time', 'Start it anew, or give @expires more time.'],
+  'approval.repeated': [
+    409,
+    'This person has approved it already',
+    'Another person with the role must approve as well.',
+  ],
+  'approval.by_requester': [403, 'Whoever began the run may not approve it', 'Ask somebody else with the role.'],
+  'approval.reason_required': [422, 'The answer must say why', 'Send a reason with it.'],
+  'approval.not_editable': [
+    422,
+    'What is shown cannot be edited',
+    "Only a tool's input can; approve or refuse it as it is.",
+  ],
   'budget.exceeded': [402, 'The budget is used up', 'Raise the limit in the agent or plan.'],
   'step.in_doubt': [
     409,

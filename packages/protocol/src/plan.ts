@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { peopleRule } from './approval.ts'
 import { conditionIssues } from './condition.ts'
 import { type Json, type JsonSchema, json, jsonSchema, name } from './definition.ts'
 import { type Issue, MusterError } from './errors.ts'
@@ -46,8 +47,8 @@ export const planStep = z.union([
   z.strictObject({ sleepMs: z.number().int().nonnegative().max(WAIT_MS_MAX), ...common }),
   /** Waits for a signal of this name; its output is the payload. */
   z.strictObject({ signal: name, ...waits }),
-  /** Waits for a person with this role, who is shown `show`; fails with `approval.denied` when they refuse. */
-  z.strictObject({ approval: z.string().min(1).max(128), show: json.default({}), ...waits }),
+  /** Waits for a person with this role, or as many as it says, who are shown `show`; fails with `approval.denied` when they refuse. */
+  z.strictObject({ approval: z.string().min(1).max(128), show: json.default({}), ...peopleRule.shape, ...waits }),
 ])
 export type PlanStep = z.infer<typeof planStep>
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { approvalRule } from './approval.ts'
 import { json, label, limits, name } from './definition.ts'
 import { actor, priority, stepError, usage } from './entry.ts'
 import { planData } from './plan.ts'
@@ -52,6 +53,12 @@ export const waiting = z.object({
   step: z.string(),
   for: z.enum(['approval', 'callback', 'child', 'doubt', 'signal', 'timer']),
   role: z.string().optional(),
+  /** What an answer takes, where it is more than one person with the role. */
+  rule: approvalRule.optional(),
+  /** The role that may answer as well by now. */
+  escalated: z.string().optional(),
+  /** Who has approved, where more people must. */
+  approvals: z.array(z.object({ by: z.string(), role: z.string(), at: z.number() })).optional(),
   child: z.string().optional(),
   /** When the wait ends by itself, ms since the epoch. */
   until: z.number().optional(),
@@ -65,6 +72,11 @@ export type Waiting = z.infer<typeof waiting>
 /** Whether a person is to answer; see `POST /v1/runs/{id}/approvals`. */
 export function isForPerson({ for: reason }: Pick<Waiting, 'for'>): boolean {
   return reason === 'approval' || reason === 'doubt'
+}
+
+/** Whether an approver may change what is shown: where that is what a tool would be called with. */
+export function isEditable(reason: Waiting['for'], kind: string | undefined): boolean {
+  return reason === 'approval' && kind === 'tool'
 }
 
 /** A run as clients see it. Times are milliseconds since the Unix epoch; money is US dollars. */

@@ -50,6 +50,8 @@ export class RunView {
           for: entry.for,
           target: entry.target,
           ...(entry.role === undefined ? {} : { role: entry.role }),
+          ...(entry.rule === undefined ? {} : { rule: entry.rule }),
+          ...(entry.given && { approvals: entry.given.map((by) => ({ by, role: entry.role ?? '', at: entry.at })) }),
           ...(entry.child === undefined ? {} : { child: entry.child }),
           ...(entry.until === undefined ? {} : { until: entry.until }),
           ...(content === undefined ? {} : { shown: content }),
@@ -57,7 +59,17 @@ export class RunView {
         })
         break
       case 'approval.given':
-        run.waiting = run.waiting.filter((waiting) => waiting.step !== entry.step)
+        if (entry.more === undefined) run.waiting = run.waiting.filter((waiting) => waiting.step !== entry.step)
+        else
+          for (const waiting of run.waiting)
+            if (waiting.step === entry.step)
+              waiting.approvals = [
+                ...(waiting.approvals ?? []),
+                { by: entry.by.user, role: entry.as ?? entry.role, at: entry.at },
+              ]
+        break
+      case 'approval.escalated':
+        for (const waiting of run.waiting) if (waiting.step === entry.step) waiting.escalated = entry.role
         break
       case 'step.ended':
         run.waiting = run.waiting.filter((waiting) => waiting.step !== entry.step)

@@ -44,8 +44,19 @@ export const webhookPayload = z.object({
     name: z.string().optional(),
     version: z.string().optional(),
     error: z.object({ code: z.string() }).optional(),
-    /** Steps that wait for a person, and the roles that may answer. */
-    waiting: z.array(z.object({ step: z.string(), for: z.string(), role: z.string().optional() })).optional(),
+    /** Steps that wait for people, the roles that may answer, how many must, and until when. */
+    waiting: z
+      .array(
+        z.object({
+          step: z.string(),
+          for: z.string(),
+          role: z.string().optional(),
+          people: z.number().optional(),
+          escalated: z.string().optional(),
+          until: z.number().optional(),
+        }),
+      )
+      .optional(),
   }),
 })
 export type WebhookPayload = z.infer<typeof webhookPayload>

@@ -18,6 +18,7 @@ import {
 } from '@muster/protocol'
 import type { Redactor } from '@muster/redaction'
 import type { Resource, RunHandle } from '@muster/scheduler'
+import { dueAt } from './approval.ts'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
 import { endedText } from './entry-text.ts'
@@ -117,6 +118,8 @@ export class ActiveRun {
   /** Since when the run runs, and how long it was parked; see `Recorded`. */
   #clockedIn: Pick<Summary, 'startedAt' | 'parkedMs'> = { startedAt: undefined, parkedMs: 0 }
   #waiting = 0
+  /** It stands among the runs that ask people something. */
+  #asking = false
   /** Child runs that it has started. */
   #children = 0
   /** Steps whose outcome is there and waits to be durable before it is handed on. */
@@ -195,6 +198,8 @@ export class ActiveRun {
     this.history = recorded.history ?? []
     this.checkpointed = recorded.checkpoint
     this.#children = recorded.children ?? 0
+    for (const { waiting, verdicts } of recorded.steps.values())
+      if (verdicts.length > 0 || (waiting && isForPerson(waiting))) this.#asking = true
     // One that was intended and is not known to have started is counted when it is started again.
     for (const { kind, ended, waiting } of recorded.steps.values())
       if (kind === 'agent' && (ended || waiting)) this.#children++
@@ -315,6 +320,7 @@ export class ActiveRun {
       undoes,
       unwanted: false,
       verdicts: recorded?.verdicts ?? [],
+      edited: recorded?.edited,
       calledBack: recorded?.calledBack,
       inDoubt: recorded?.inDoubt ?? false,
       recordedInput: recorded?.inputText,
@@ -354,8 +360,7 @@ export class ActiveRun {
 
   append(entry: NewEntry, content?: Json): number {
     const fields = JSON.stringify(entry).slice(1, -1)
-    const v = 'redacted' in entry && entry.redacted ? 2 : 1
-    return this.appendText(fields, content === undefined ? undefined : JSON.stringify(content), v)
+    return this.appendText(fields, content === undefined ? undefined : JSON.stringify(content), versionOf(entry))
   }
 
   /** Appends an entry that is JSON text already: its fields without the braces, and its content. */
@@ -374,15 +379,32 @@ export class ActiveRun {
 
   /** The step leaves the worker's hands until something comes from outside. */
   wait(step: StepState, waiting: NonNullable<StepState['waiting']>): void {
-    step.waiting = waiting
     this.#waiting++
-    this.#leave(step, waiting)
+    this.waitOn(step, waiting)
     this.services.pump()
   }
 
-  #leave(step: StepState, { until }: Waiting): void {
+  /** One of its steps asks people something: part of the append that says so. */
+  noteAsked(): void {
+    this.#asking = true
+    this.services.writer.ask(this.#writer, true)
+  }
+
+  #noteAnswered(): void {
+    if (this.#asking) this.services.writer.ask(this.#writer, false)
+    this.#asking = false
+  }
+
+  /** It waits, and the wait is another than before. */
+  waitOn(step: StepState, waiting: Waiting): void {
+    step.waiting = waiting
+    this.#leave(step, waiting)
+  }
+
+  #leave(step: StepState, waiting: Waiting): void {
     if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
-    if (until !== undefined) this.services.expire(step, until)
+    const due = dueAt(waiting)
+    if (due !== undefined) this.services.expire(step, due)
     this.considerPark()
   }
 
@@ -672,6 +694,7 @@ export class ActiveRun {
       output,
     )
     const { parent } = this.created
+    this.#noteAnswered()
     writer.close(this.#writer, {
       op: 'end',
       status,
@@ -708,7 +731,7 @@ export class ActiveRun {
       if (step.waiting) {
         waiting.push(step)
         // Time passes while it is paused; what is due then is heeded when it goes on.
-        if (!this.#paused) wakeAt = Math.min(wakeAt, step.waiting.until ?? wakeAt)
+        if (!this.#paused) wakeAt = Math.min(wakeAt, dueAt(step.waiting) ?? wakeAt)
       } else if (!step.outcome && !this.#heldBack.has(step) && !this.#isBlocked(step)) return
     }
     if (this.#draining && (this.#heldBack.size > 0 || waiting.length === 0)) {
@@ -721,6 +744,7 @@ export class ActiveRun {
     const seq = this.append({ type: 'run.parked', at: clock(), waiting: waiting.map((step) => step.spec.id) })
     const { parent } = this.created
     const forPerson = waiting.some((step) => step.waiting && isForPerson(step.waiting))
+    if (!forPerson) this.#noteAnswered()
     writer.close(this.#writer, {
       op: 'park',
       status: 'waiting',
@@ -833,4 +857,11 @@ function cancelledBy({ user }: Actor): StepError {
 
 function nextTick(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
+}
+
+/** The oldest version of the entries' format that knows what this one says. */
+function versionOf(entry: NewEntry): EntryVersion {
+  const isOfMany = entry.type === 'approval.given' && (entry.more !== undefined || entry.edited === true)
+  if (isOfMany || entry.type === 'approval.escalated') return 3
+  return 'redacted' in entry && entry.redacted ? 2 : 1
 }

@@ -193,7 +193,12 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
           ? {
               error: { code: outcome.error?.code ?? 'run.cancelled', message: outcome.error?.message ?? 'interrupted' },
             }
-          : (result ?? { ref: `#/steps/${step?.spec.id}/output`, output: outcome?.output ?? null })
+          : (result ?? {
+              ref: `#/steps/${step?.spec.id}/output`,
+              output: outcome?.output ?? null,
+              // It was not called with what the model gave.
+              ...(step?.edited === undefined ? {} : { input: JSON.parse(step.edited) }),
+            })
       messages.push({ role: 'tool', callId: call.id, content: JSON.stringify(content) })
       seen = joinLabels(seen, outcome?.labels ?? [])
     }

@@ -38,6 +38,7 @@ function stepOf(
     outcome: undefined,
     waiting: undefined,
     signal: undefined,
+    edited: undefined,
     undoes: undefined,
     unwanted: false,
     verdicts: [],

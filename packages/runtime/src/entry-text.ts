@@ -40,7 +40,7 @@ export function endedText(
 
 /** Fields of `step.waiting` besides what it is about. */
 type WaitingRest = {
-  [Field in 'decision' | 'role' | 'child' | 'until']?: EntryOf<'step.waiting'>[Field] | undefined
+  [Field in 'decision' | 'role' | 'rule' | 'given' | 'child' | 'until']?: EntryOf<'step.waiting'>[Field] | undefined
 } & Pick<EntryOf<'step.waiting'>, 'for'>
 
 export function waitingText(step: StepState, at: number, labels: readonly Label[], rest: WaitingRest): string {

@@ -140,7 +140,7 @@ async function recordAll(file: URL): Promise<void> {
   const callbacks = new CallbackTokens('a secret of the test')
   const redaction = createRedaction(redactRules.parse({}))
   await withWorker(app, { callbacks, redaction }, async (journal, start) => {
-    for (const scene of [everyWait, everyEffect, rolledBack, cancelled, calledBack, redacted]) {
+    for (const scene of [everyWait, everyEffect, rolledBack, cancelled, calledBack, redacted, escalated]) {
       const runs = await scene(journal, start)
       for (const run of runs) {
         const stored: StoredEntry[] = []
@@ -229,6 +229,19 @@ async function calledBack(journal: Journal, start: Start): Promise<string[]> {
 async function redacted(journal: Journal, start: Start): Promise<string[]> {
   const steps = { write: { tool: 'write', input: { to: 'ann@example.com' } } }
   const run = await start({ steps }, { redacted: { email: 1 } })
+  await entries(journal, run)
+  return [run]
+}
+
+async function escalated(journal: Journal, start: Start): Promise<string[]> {
+  const rule = { people: 2, requester: false, escalate: { afterMs: 1, role: 'board' } }
+  const run = await start({ steps: { ask: { approval: 'chief', ...rule } } })
+  const asked = (await parked(journal, run, 3)).find((one) => one.type === 'step.waiting')
+  for (const user of ['u', 'bob', 'bob', 'cid'])
+    await journal.post(run, {
+      ...{ type: 'approval', step: 'ask', verdict: 'approve', shown: asked?.content ?? '' },
+      ...{ by: { key: 'k', user }, role: 'chief', as: 'board', reason: 'it is right' },
+    })
   await entries(journal, run)
   return [run]
 }

@@ -1,9 +1,9 @@
 import type { Message } from '@muster/journal'
 import type { ActiveRun } from './active-run.ts'
+import { receiveApproval } from './approval.ts'
 import { receiveCallback } from './callback.ts'
 import { type ChildReport, childId } from './child.ts'
 import { childEnded } from './step-end.ts'
-import { takeVerdict } from './step-life.ts'
 import { receiveSignal } from './waits.ts'
 
 /**
@@ -39,11 +39,7 @@ function receiveForStep(
   const at = run.services.clock()
   const step = run.steps.get(message.step)
   if (message.type === 'approval') {
-    const { verdict, shown, by, role } = message
-    if (step?.waiting?.shown === shown) {
-      run.append({ type: 'approval.given', at, step: message.step, verdict, shown, by, role })
-      takeVerdict(run, step, { verdict, role, by: by.user })
-    } else run.append({ type: 'message.ignored', at, about: 'approval', step: message.step, by })
+    receiveApproval(run, message)
   } else if (message.type === 'callback') {
     if (step) receiveCallback(run, step, message)
     else run.append({ type: 'message.ignored', at, about: 'callback', step: message.step })

@@ -141,10 +141,10 @@ export function planCodeDriver(
         timeoutMs: options.timeoutMs,
       })) as never
     },
-    approval: (show, { role, ...options }) =>
-      take(options.name ?? 'approval', show, (place) => ({
-        ...approvalStep(role, place),
-        timeoutMs: options.timeoutMs,
+    approval: (show, { role, name, timeoutMs, ...rule }) =>
+      take(name ?? 'approval', show, (place) => ({
+        ...approvalStep(role, rule, place),
+        timeoutMs,
       })) as never,
     all: (steps) => Promise.all(steps) as never,
     any: any as Step['any'],

@@ -108,7 +108,7 @@ function specOf(run: ActiveRun, step: PlanStep, place: Place): StepSpec {
   }
   if ('sleepMs' in step) return timerStep(place)
   if ('signal' in step) return signalStep(step.signal, place)
-  if ('approval' in step) return approvalStep(step.approval, place)
+  if ('approval' in step) return approvalStep(step.approval, step, place)
   const { instructions } = step
   return modelStep(run, step.model, place, ({ input }) => ({
     messages: [

@@ -11,6 +11,7 @@ import {
   type StoredEntry,
 } from '@muster/protocol'
 import type { Totals } from './active-run.ts'
+import { editedShown } from './approval.ts'
 import { type CalledBack, Outcome, type Signal, type Verdict, type Waiting } from './step.ts'
 
 /** What the journal tells of one step. */
@@ -28,6 +29,8 @@ export interface RecordedStep {
   ended: Outcome | undefined
   waiting: Waiting | undefined
   verdicts: Verdict[]
+  /** JSON text of the input that an approver has put in place of its own. */
+  edited: string | undefined
   calledBack: CalledBack | undefined
 }
 
@@ -223,9 +226,12 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       step.waiting = {
         for: entry.for,
         role: entry.role,
+        rule: entry.rule,
+        escalated: false,
         child: entry.child,
         shown: entry.content,
         shownText: text,
+        since: entry.at,
         until: entry.until,
       }
       if (entry.for === 'approval') step.inputText = undefined
@@ -233,14 +239,24 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
     }
     case 'approval.given': {
       const step = to.steps.get(entry.step)
-      step?.verdicts.push({
+      if (!step) break
+      const { waiting } = step
+      const shown = waiting?.shownText
+      const input: Json | undefined = entry.edited && text !== undefined ? JSON.parse(text).input : undefined
+      if (input !== undefined) step.edited = JSON.stringify(input)
+      step.verdicts.push({
         role: entry.role,
         by: entry.by.user,
         verdict: entry.verdict,
-        shownText: step.waiting?.shownText,
-        doubt: step.waiting?.for === 'doubt',
+        shownText: input === undefined || shown === undefined ? shown : editedShown(shown, input),
+        doubt: waiting?.for === 'doubt',
       })
-      if (step) step.waiting = undefined
+      if (!entry.more) step.waiting = undefined
+      break
+    }
+    case 'approval.escalated': {
+      const waiting = to.steps.get(entry.step)?.waiting
+      if (waiting) waiting.escalated = true
       break
     }
     case 'signal.received': {
@@ -328,6 +344,7 @@ function stepOf(to: Recorded, entry: { step: string; kind: string; target: strin
       ended: undefined,
       waiting: undefined,
       verdicts: [],
+      edited: undefined,
       calledBack: undefined,
     }
     to.steps.set(entry.step, step)

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { joinLabels } from '@muster/governance'
 import { type Decision, holds, type Json, type Label, type Limits, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
+import { approvalsOf, askPeople, shownText } from './approval.ts'
 import { awaitCallback, takeCallback } from './callback.ts'
 import { startChild } from './child.ts'
 import { endedText, intentText, waitingText } from './entry-text.ts'
@@ -16,12 +17,11 @@ import {
   type Later,
   Outcome,
   type StepState,
-  type Verdict,
   waitingFor,
 } from './step.ts'
-import { deadlineOf, endDenied, endFailed, endOk, giveBack } from './step-end.ts'
+import { deadlineOf, endDenied, endFailed, endOk } from './step-end.ts'
 import { resolve, resolveInput } from './step-input.ts'
-import { beginWait, shownText } from './waits.ts'
+import { beginWait } from './waits.ts'
 
 /**
  * The life of one step: resolve its input, decide, journal the intent, wait for the barrier, execute,
@@ -85,7 +85,8 @@ export function beginStep(run: ActiveRun, step: StepState): void {
       input,
     )
   } else if (decision.effect === 'ask') {
-    waitForPerson(run, step, 'approval', input, labels, decision)
+    const { role = OPERATOR, rule } = decision
+    askPeople(run, step, { for: 'approval', role, rule, decision }, input, labels)
   } else if (step.inDoubt && operation.effect === 'once' && !step.verdicts.some((verdict) => verdict.doubt)) {
     resolveDoubt(run, step, input, labels)
   } else if (operation.effect === 'pure') {
@@ -137,6 +138,9 @@ function checkUnchanged({ redactor }: ActiveRun, { spec, recordedInput }: StepSt
   throw changedInput(spec.id, recordedInput, input)
 }
 
+/** Who answers where no policy names a role. */
+const OPERATOR = 'operator'
+
 const NOT_ASKED: Decision = { effect: 'deny', policies: [], set: '', errors: ['no policy was asked'] }
 
 function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly Label[]): Decision {
@@ -160,37 +164,6 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
   })
 }
 
-/** Roles whose approval holds: for exactly what was shown. */
-function approvalsOf(step: StepState, shown: string): string[] {
-  return step.verdicts.flatMap(({ verdict, doubt, shownText, role }) =>
-    verdict === 'approve' && !doubt && shownText === shown ? [role] : [],
-  )
-}
-
-function waitForPerson(
-  run: ActiveRun,
-  step: StepState,
-  reason: 'approval' | 'doubt',
-  input: Json,
-  labels: readonly Label[],
-  decision: Decision,
-): void {
-  const shown = shownText(step, input, labels)
-  const role = decision.role ?? 'operator'
-  run.appendText(waitingText(step, run.services.clock(), labels, { for: reason, decision, role }), shown)
-  giveBack(run, step)
-  run.wait(step, waitingFor(reason, { role, shown: run.lastDigest, shownText: shown }))
-}
-
-/** A person has answered; the entry that says so is journaled already. */
-export function takeVerdict(run: ActiveRun, step: StepState, given: Pick<Verdict, 'verdict' | 'role' | 'by'>): void {
-  step.verdicts = [
-    ...step.verdicts,
-    { ...given, shownText: step.waiting?.shownText, doubt: step.waiting?.for === 'doubt' },
-  ]
-  run.resume(step)
-}
-
 /**
  * A `once` step has an intent and no outcome: ask the tool whether it happened. When it did, that is
  * the outcome; when it surely did not, it may run; when nobody can tell, a person decides.
@@ -199,7 +172,9 @@ function resolveDoubt(run: ActiveRun, step: StepState, input: Json, labels: read
   const { action } = step.spec.operation
   const reconcile = 'execute' in action ? action.reconcile : undefined
   const ask = (): void => {
-    if (!run.over && step.decision) waitForPerson(run, step, 'doubt', input, labels, step.decision)
+    const { decision } = step
+    if (!run.over && decision)
+      askPeople(run, step, { for: 'doubt', role: OPERATOR, rule: undefined, decision }, input, labels)
   }
   if (!reconcile) {
     ask()

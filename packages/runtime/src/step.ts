@@ -1,5 +1,6 @@
 import type { Action } from '@muster/governance'
 import {
+  type ApprovalRule,
   type Decision,
   type Effect,
   type Json,
@@ -163,7 +164,7 @@ export type WaitSpec =
   | { for: 'timer'; until: (input: Json, now: number) => number }
   /** `take` checks the payload and gives the output; throws when it is not what the step takes. */
   | { for: 'signal'; take?: ((payload: Json) => Json) | undefined }
-  | { for: 'approval'; role: string }
+  | { for: 'approval'; role: string; rule?: ApprovalRule | undefined }
 
 /** Undoes a step: takes what it took and gave. */
 export type Undo = (prepared: unknown, output: Json, call: Call) => Promise<void>
@@ -213,17 +214,23 @@ export class Outcome {
 export interface Waiting {
   for: 'approval' | 'callback' | 'child' | 'doubt' | 'signal' | 'timer'
   role: string | undefined
+  /** What an answer takes, where it is more than one person with the role. */
+  rule: ApprovalRule | undefined
+  /** Another role may answer as well by now. */
+  escalated: boolean
   child: string | undefined
   /** What an approver is shown: digest and JSON text. */
   shown: string | undefined
   shownText: string | undefined
+  /** Since when a person is waited for, ms since the epoch. */
+  since: number
   /** When the wait ends by itself, ms since the epoch; undefined for never. */
   until: number | undefined
 }
 
 export function waitingFor(reason: Waiting['for'], rest: Partial<Omit<Waiting, 'for'>> = {}): Waiting {
-  const { role, child, shown, shownText, until } = rest
-  return { for: reason, role, child, shown, shownText, until }
+  const { role, rule, escalated = false, child, shown, shownText, since = 0, until } = rest
+  return { for: reason, role, rule, escalated, child, shown, shownText, since, until }
 }
 
 /** A signal that came before any step waited for it. */
@@ -265,6 +272,8 @@ export interface StepState {
   /** It was cancelled while the journal was replayed. */
   unwanted: boolean
   verdicts: readonly Verdict[]
+  /** JSON text of the input that an approver has put in place of its own. */
+  edited: string | undefined
   calledBack: CalledBack | undefined
   /** An intent of an earlier activation has no outcome: it may or may not have taken effect. */
   inDoubt: boolean

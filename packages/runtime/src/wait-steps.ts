@@ -1,4 +1,5 @@
-import { type Json, MusterError, WAIT_MS_MAX } from '@muster/protocol'
+import { type Json, MusterError, type PeopleRule, peopleRule, WAIT_MS_MAX } from '@muster/protocol'
+import { zodIssues } from '@muster/tools'
 import type { Operation, StepSpec, WaitSpec } from './step.ts'
 import type { Place } from './steps.ts'
 
@@ -40,7 +41,17 @@ export function signalStep(name: string, place: Place, take?: (payload: Json) =>
   return { ...place, input: null, operation: waitOperation('signal', name, { for: 'signal', take }) }
 }
 
-/** Waits for a person with a role, who is shown its input. */
-export function approvalStep(role: string, place: Place): StepSpec {
-  return { ...place, operation: waitOperation('approval', role, { for: 'approval', role }) }
+/**
+ * Waits for a person with a role, or for as many as the rule says, who are shown its input.
+ *
+ * @throws MusterError `input.invalid` where the rule is none
+ */
+export function approvalStep(role: string, given: PeopleRule, place: Place): StepSpec {
+  const parsed = peopleRule.safeParse(given)
+  if (!parsed.success)
+    throw new MusterError('input.invalid', 'the rule of an approval is not valid', {
+      issues: zodIssues(parsed.error, ''),
+    })
+  const rule = Object.keys(parsed.data).length === 0 ? undefined : parsed.data
+  return { ...place, operation: waitOperation('approval', role, { for: 'approval', role, rule }) }
 }

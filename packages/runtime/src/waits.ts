@@ -1,5 +1,14 @@
-import { type EntryOf, type Json, joinCounts, type Label, MusterError, toMusterError } from '@muster/protocol'
+import {
+  type EntryOf,
+  isForPerson,
+  type Json,
+  joinCounts,
+  type Label,
+  MusterError,
+  toMusterError,
+} from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
+import { askPeople, endPatience } from './approval.ts'
 import { waitingText } from './entry-text.ts'
 import { redactCome } from './redacting.ts'
 import { type Signal, type StepState, type WaitSpec, waitingFor } from './step.ts'
@@ -34,12 +43,11 @@ export function beginWait(
     const verdict = step.verdicts.at(-1)
     if (verdict?.verdict === 'approve') {
       const { by, role } = verdict
-      endOk(run, step, { text: JSON.stringify({ approved: true, by, role }) }, labels)
+      const people = spec.rule?.people === undefined ? undefined : step.verdicts.map((one) => one.by)
+      endOk(run, step, { text: JSON.stringify({ approved: true, by, role, people }) }, labels)
       return
     }
-    const shown = shownText(step, input, labels)
-    run.appendText(waitingText(step, now, labels, { for: 'approval', role: spec.role, until }), shown)
-    run.wait(step, waitingFor('approval', { role: spec.role, shown: run.lastDigest, shownText: shown, until }))
+    askPeople(run, step, { for: 'approval', role: spec.role, rule: spec.rule, until }, input, labels)
   } else {
     run.appendText(waitingText(step, now, labels, { for: spec.for, until }))
     run.wait(step, waitingFor(spec.for, { until }))
@@ -104,24 +112,18 @@ function mailbox(run: ActiveRun, name: string): Mailbox {
 /** The time of a waiting step has come, or that of an earlier wait of it. */
 export function endWait(run: ActiveRun, step: StepState, now: number): void {
   const { waiting } = step
-  if (run.over || waiting?.until === undefined || now < waiting.until) return
+  if (run.over || !waiting) return
+  if (isForPerson(waiting)) {
+    endPatience(run, step, waiting, now)
+    return
+  }
+  if (waiting.until === undefined || now < waiting.until) return
   if (waiting.for === 'timer') {
     endOk(run, step, NOTHING, [])
     return
   }
   const { id, operation } = step.spec
   const { target } = operation
-  const what =
-    waiting.for === 'signal'
-      ? `signal "${target}"`
-      : waiting.for === 'callback'
-        ? 'its callback'
-        : `an answer by ${waiting.role}`
+  const what = waiting.for === 'signal' ? `signal "${target}"` : 'its callback'
   endFailed(run, step, new MusterError('step.timeout', `step "${id}" has waited for ${what} in vain`), [], true)
-}
-
-/** What an approver is shown, as JSON. */
-export function shownText(step: StepState, input: Json, labels: readonly Label[]): string {
-  const { kind, target } = step.spec.operation
-  return JSON.stringify({ step: step.spec.id, kind, target, input, labels })
 }

@@ -20,8 +20,17 @@ export function runEvent(
 export function waitingEvent(run: ActiveRun, steps: readonly StepState[]): WebhookPayload {
   const waiting = steps.flatMap(({ spec, waiting }) => {
     if (!waiting || !isForPerson(waiting)) return []
-    const { role } = waiting
-    return [{ step: spec.id, for: waiting.for, ...(role === undefined ? {} : { role }) }]
+    const { role, rule, escalated, until } = waiting
+    return [
+      {
+        step: spec.id,
+        for: waiting.for,
+        ...(role === undefined ? {} : { role }),
+        ...(rule?.people === undefined ? {} : { people: rule.people }),
+        ...(rule?.escalate && escalated ? { escalated: rule.escalate.role } : {}),
+        ...(until === undefined ? {} : { until }),
+      },
+    ]
   })
   return runEvent(run, 'run.waiting', { waiting: waiting.slice(0, SHOWN) })
 }

@@ -1,4 +1,5 @@
 import {
+  type Answer,
   type ErrorCode,
   errorCatalog,
   isEnded,
@@ -18,6 +19,7 @@ import {
 import type { InputOf, OutputOf } from '@muster/tools'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { Agent } from './agent.ts'
+import { type ApprovalsClient, approvalsClient } from './approvals.ts'
 import { type BatchAnswer, batches } from './batches.ts'
 import type { Plan } from './plan.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
@@ -144,8 +146,9 @@ export interface Muster {
     act(action: RunAction, options?: ActionOptions): AsyncGenerator<Acted>
     signal(id: string, name: string, payload?: Json, options?: SignalOptions): Promise<void>
     /** Answers an approval; `digest` is what `run.waiting` shows, so that nothing else is approved by mistake. */
-    approve(id: string, approval: { step: string; verdict: 'approve' | 'deny'; digest: string }): Promise<void>
+    approve(id: string, answer: Answer): Promise<void>
   }
+  approvals: ApprovalsClient
   schedules: SchedulesClient
   webhooks: WebhooksClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
@@ -354,6 +357,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
   return {
     request,
     open: (method, path) => open(method, path),
+    approvals: approvalsClient(request, errorOf),
     schedules: schedulesClient(request),
     webhooks: webhooksClient(request),
     callbacks: {
@@ -388,8 +392,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
       act,
       signal,
       cancel: (id) => control(id, 'cancel'),
-      approve: (id, { step, verdict, digest }) =>
-        request('POST', `/v1/runs/${encodeURIComponent(id)}/approvals`, { step, verdict, digest }),
+      approve: (id, answer) => request('POST', `/v1/runs/${encodeURIComponent(id)}/approvals`, answer),
     },
   }
 

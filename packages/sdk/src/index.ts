@@ -13,6 +13,7 @@ export {
 } from '@muster/tools'
 export { type Agent, type AgentOptions, agent, askName, handoffName, type LimitOptions, wireName } from './agent.ts'
 export { type App, collect } from './app.ts'
+export type { Answered, ApprovalsClient } from './approvals.ts'
 export {
   type Acted,
   type ActionOptions,

@@ -5,6 +5,7 @@ import {
   type JsonSchema,
   type Label,
   MusterError,
+  type PeopleRule,
   type Pin,
   type PlanData,
   type PlanManifest,
@@ -68,8 +69,11 @@ export interface WaitOptions extends StepOptions {
 /** Who approved. */
 export interface Approved {
   approved: true
+  /** Who gave the last approval that was needed. */
   by: string
   role: string
+  /** All of them, where more than one was needed. */
+  people?: string[]
 }
 
 /** What a code plan may do. Every call is a step: journaled, governed, and not repeated on replay. */
@@ -97,8 +101,11 @@ export interface Step<S extends Signals = Signals> {
   sleep(until: number | Date, options?: StepOptions): Promise<void>
   /** Waits for a signal that the plan declares in `signals`. Each is taken once, in the order in which they came; early ones are kept. */
   signal<N extends keyof S & string>(name: N, options?: WaitOptions): Promise<z.output<S[N]>>
-  /** Waits for a person with this role, who is shown exactly this; rejects with `approval.denied` when they refuse. */
-  approval(show: Json, options: WaitOptions & { role: string }): Promise<Approved>
+  /**
+   * Waits for a person with this role, or as many as `people` says, who are shown exactly this; rejects with
+   * `approval.denied` when one of them refuses.
+   */
+  approval(show: Json, options: WaitOptions & PeopleRule & { role: string }): Promise<Approved>
   /** Waits for all; the same as `Promise.all`. */
   all<T extends readonly unknown[]>(steps: T): Promise<{ -readonly [I in keyof T]: Awaited<T[I]> }>
   /** Runs all branches, gives what the first that succeeds gives, and cancels the steps of the others. Rejects when all have failed. */

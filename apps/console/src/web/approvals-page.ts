@@ -1,4 +1,4 @@
-import type { Run, RunSummary, Waiting } from '@muster/protocol'
+import type { Question, Run, Waiting } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { useState } from 'preact/hooks'
 import { request } from './api.ts'
@@ -10,30 +10,30 @@ import { visible } from './text.ts'
 import { useRefresh } from './use-refresh.ts'
 
 const REFRESH_MS = 5000
-/** Runs that are read at once to see what they wait for. */
+/** Runs that are read at once to see what they wait for, and at most. */
 const PAGE = 25
+const MOST = 100
 
 /** Whether a person is to answer. */
 export function isForPerson({ for: reason }: Pick<Waiting, 'for'>): boolean {
   return reason === 'approval' || reason === 'doubt'
 }
 
-/** Every question that waits for a person, oldest run last. */
+/** Every question that waits for a person, oldest run first. */
 export function ApprovalsPage(): VNode {
-  const [runs, setRuns] = useState<Run[]>()
+  const [asked, setAsked] = useState<Question[]>()
   const [limit, setLimit] = useState(PAGE)
   const [more, setMore] = useState(false)
   const [error, setError] = useState<unknown>()
   useRefresh(
     async (signal) => {
       try {
-        const page = await request<{ runs: RunSummary[]; cursor?: string }>(`/v1/runs?status=waiting&limit=${limit}`, {
+        const page = await request<{ approvals: Question[]; cursor?: string }>(`/v1/approvals?limit=${limit}`, {
           signal,
         })
-        const read = await Promise.all(page.runs.map(({ id }) => request<Run>(`/v1/runs/${id}`, { signal })))
         if (signal.aborted) return
-        setRuns(read)
-        setMore(page.cursor !== undefined && limit < 200)
+        setAsked(page.approvals)
+        setMore(page.cursor !== undefined && limit < MOST)
         setError(undefined)
       } catch (error) {
         if (!signal.aborted) setError(error)
@@ -42,21 +42,25 @@ export function ApprovalsPage(): VNode {
     REFRESH_MS,
     [limit],
   )
-  const asked = runs?.flatMap((run) => run.waiting.filter(isForPerson).map((waiting) => ({ run, waiting })))
   return html`
     <div class="title"><h1>Approvals</h1></div>
     <${Problem} error=${error} />
     ${asked?.length === 0 && html`<p class="empty">Nothing waits for a person.</p>`}
     <div class="approvals">
-      ${asked?.map(({ run, waiting }) => html`<${Approval} key=${`${run.id} ${waiting.step} ${waiting.digest}`} run=${run} waiting=${waiting} />`)}
+      ${asked?.map((one) => html`<${Approval} key=${`${one.run} ${one.step} ${one.digest}`} run=${{ ...one, id: one.run }} waiting=${one} />`)}
     </div>
     ${more && html`<p class="more"><button type="button" onClick=${() => setLimit(limit + PAGE)}>Load more</button></p>`}
   `
 }
 
+/** What is shown of the run that asks. */
+type Asking = Pick<Run, 'id' | 'name' | 'version' | 'by' | 'createdAt'>
+
 /** One question: exactly what would happen, and the two answers. */
-export function Approval({ run, waiting }: { run: Run; waiting: Waiting }): VNode {
-  const { shown = null, digest = '', step, target, role = 'operator' } = waiting
+export function Approval({ run, waiting }: { run: Asking; waiting: Waiting }): VNode {
+  const { shown = null, digest = '', step, target, rule, approvals = [], until } = waiting
+  const role = [waiting.role ?? 'operator', waiting.escalated].filter(Boolean).join(' or ')
+  const [reason, setReason] = useState('')
   const [seen, setSeen] = useState(!isCut(shown))
   const [state, setState] = useState<'asked' | 'sending' | 'approve' | 'deny'>('asked')
   const [error, setError] = useState<unknown>()
@@ -66,7 +70,7 @@ export function Approval({ run, waiting }: { run: Run; waiting: Waiting }): VNod
     try {
       await request(`/v1/runs/${encodeURIComponent(run.id)}/approvals`, {
         method: 'POST',
-        body: { step, verdict, digest },
+        body: { step, verdict, digest, ...(reason.trim() === '' ? {} : { reason: reason.trim() }) },
       })
       setState(verdict)
     } catch (error) {
@@ -75,13 +79,17 @@ export function Approval({ run, waiting }: { run: Run; waiting: Waiting }): VNod
     }
   }
   const doubt = waiting.for === 'doubt'
+  const isUnexplained = rule?.reason === true && reason.trim() === ''
   const question = doubt ? html`Did <b>${visible(target)}</b> take effect?` : html`May <b>${visible(target)}</b> go on?`
   return html`
     <article class="card approval">
       <h2>${question}</h2>
       <p class="note">
         Step <code>${visible(step)}</code> of <a href=${linkTo('runs', run.id)}>${visible(`${run.name}@${run.version}`)}</a>, begun by <b>${visible(run.by.user)}</b> ${' '}
-        <${Time} at=${run.createdAt} />. Needs the role <b>${role}</b>.
+        <${Time} at=${run.createdAt} />. Needs ${rule?.people === undefined ? 'the role' : `${rule.people} people with the role`} <b>${visible(role)}</b>.
+        ${approvals.length > 0 && html` Approved by ${approvals.map(({ by }) => visible(by)).join(', ')} so far.`}
+        ${rule?.requester === false && html` Not by ${visible(run.by.user)}, who began it.`}
+        ${until !== undefined && html` Until <${Time} at=${until} />.`}
       </p>
       ${doubt && html`<p class="note">It was cut off, and nobody can tell from here. Look at the outside system first: “Try again” if it did not happen there, “Do not” if it did.</p>`}
       <${Content} value=${shown} onWhole=${() => setSeen(true)} />
@@ -89,11 +97,12 @@ export function Approval({ run, waiting }: { run: Run; waiting: Waiting }): VNod
       <${Problem} error=${error} />
       ${
         state === 'approve' || state === 'deny'
-          ? html`<p class="answered" role="status">${state === 'approve' ? '✓ Approved' : '⊘ Refused'}: the run goes on.</p>`
+          ? html`<p class="answered" role="status">${state === 'approve' ? '✓ Approved' : '⊘ Refused'}: ${state === 'approve' && approvals.length + 1 < (rule?.people ?? 1) ? 'somebody else must as well' : 'the run goes on'}.</p>`
           : html`
+              <label class="reason">Reason${rule?.reason ? '' : ' (optional)'} <input type="text" maxlength="1000" value=${reason} onInput=${(event: { currentTarget: HTMLInputElement }) => setReason(event.currentTarget.value)} /></label>
               <div class="answers">
-                <button type="button" class="primary" disabled=${!seen || state === 'sending'} onClick=${() => answer('approve')}>${doubt ? 'Try again' : 'Approve'}</button>
-                <button type="button" disabled=${state === 'sending'} onClick=${() => answer('deny')}>${doubt ? 'Do not' : 'Refuse'}</button>
+                <button type="button" class="primary" disabled=${!seen || state === 'sending' || isUnexplained} onClick=${() => answer('approve')}>${doubt ? 'Try again' : 'Approve'}</button>
+                <button type="button" disabled=${state === 'sending' || isUnexplained} onClick=${() => answer('deny')}>${doubt ? 'Do not' : 'Refuse'}</button>
                 ${!seen && html`<span class="note">Show all of it before you approve.</span>`}
               </div>
             `

@@ -2,11 +2,13 @@
   Group commit: appends the new entries of many runs, each under its epoch and from its place.
 
   KEYS  1 pending activations   2 ended runs (stream)   3 wake times   4 tenants with webhooks   5 their events (stream)
+        6 runs that ask people something
         then per run: run hash, log stream, inbox; and where it ends or parks with a parent to tell: the parent's run
         hash and inbox
   ARGV  1 now (ms)
         then per run: epoch, seq before, seq after, head after, entry lines, content lines, messages taken from the
-        inbox, operation ('' | 'park' | 'end'); and where there is one: run id, status after, summary (JSON), time to wake it
+        inbox, whether it asks people from now on ('+' and its member there, '-' and that, or ''), operation
+        ('' | 'park' | 'end'); and where there is one: run id, status after, summary (JSON), time to wake it
         (ms, or ''), parent id ('' when there is none to tell), tenant, event for its webhooks (JSON, or ''); and where
         there is a parent: message to it
   Gives per run two values: a result and the parent's activation to enqueue (0 when there is none).
@@ -15,14 +17,14 @@
 ]]
 local call = redis.call
 local reply = {}
-local a, k = 2, 6
+local a, k = 2, 7
 while k <= #KEYS do
   local run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2]
-  local epoch, before, seq, head, taken, op = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 6], ARGV[a + 7]
+  local epoch, before, seq, head, taken, op = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 6], ARGV[a + 8]
   local now = call('HMGET', run, 'epoch', 'seq')
   local result = 1
   local wake = 0
-  local parent = op ~= '' and ARGV[a + 12] or ''
+  local parent = op ~= '' and ARGV[a + 13] or ''
   if now[1] ~= epoch then
     result = now[1] and -1 or -3
   elseif now[2] ~= before then
@@ -37,10 +39,10 @@ while k <= #KEYS do
       if op == '' then
         call('HSET', run, 'seq', seq, 'head', head)
       else
-        call('HSET', run, 'seq', seq, 'head', head, 'status', ARGV[a + 9], 'summary', ARGV[a + 10])
+        call('HSET', run, 'seq', seq, 'head', head, 'status', ARGV[a + 10], 'summary', ARGV[a + 11])
       end
       if op == 'end' then
-        call('XADD', KEYS[2], '*', 'run', ARGV[a + 8], 'head', head, 'seq', seq)
+        call('XADD', KEYS[2], '*', 'run', ARGV[a + 9], 'head', head, 'seq', seq)
         if mail > 0 then
           call('DEL', inbox)
         end
@@ -50,16 +52,24 @@ while k <= #KEYS do
       if left > 0 then
         result = 2
       end
-      if op == 'park' and ARGV[a + 11] ~= '' then
-        call('ZADD', KEYS[3], ARGV[a + 11], ARGV[a + 8])
+      local asks = ARGV[a + 7]
+      if asks ~= '' then
+        if string.sub(asks, 1, 1) == '+' then
+          call('ZADD', KEYS[6], 0, string.sub(asks, 2))
+        else
+          call('ZREM', KEYS[6], string.sub(asks, 2))
+        end
       end
-      if op ~= '' and ARGV[a + 14] ~= '' and call('SISMEMBER', KEYS[4], ARGV[a + 13]) == 1 then
-        call('XADD', KEYS[5], '*', 'run', ARGV[a + 8], 'seq', seq, 'tenant', ARGV[a + 13], 'payload', ARGV[a + 14])
+      if op == 'park' and ARGV[a + 12] ~= '' then
+        call('ZADD', KEYS[3], ARGV[a + 12], ARGV[a + 9])
+      end
+      if op ~= '' and ARGV[a + 15] ~= '' and call('SISMEMBER', KEYS[4], ARGV[a + 14]) == 1 then
+        call('XADD', KEYS[5], '*', 'run', ARGV[a + 9], 'seq', seq, 'tenant', ARGV[a + 14], 'payload', ARGV[a + 15])
       end
       if parent ~= '' then
         local status = call('HGET', KEYS[k + 3], 'status')
         if status and status ~= 'succeeded' and status ~= 'failed' and status ~= 'cancelled' then
-          call('RPUSH', KEYS[k + 4], ARGV[a + 15])
+          call('RPUSH', KEYS[k + 4], ARGV[a + 16])
           if status == 'waiting' then
             call('HSET', KEYS[k + 3], 'status', 'queued')
             wake = call('HINCRBY', KEYS[k + 3], 'activation', 1)
@@ -74,6 +84,6 @@ while k <= #KEYS do
   reply[#reply + 1] = result
   reply[#reply + 1] = wake
   k = k + (parent == '' and 3 or 5)
-  a = a + (op == '' and 8 or parent == '' and 15 or 16)
+  a = a + (op == '' and 9 or parent == '' and 16 or 17)
 end
 return reply

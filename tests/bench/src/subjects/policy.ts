@@ -122,7 +122,7 @@ function cedar(requests: readonly PolicyRequest[], entities: 3 | 51): (i: number
       resource: { type: resource.type, id: resource.name },
       context: {
         labels: [...labels],
-        approvals: [...approvals],
+        approvals: approvals.map(({ role }) => role),
         user,
         spent: decimal(spentUsd),
         input: { amount: decimal((input as { amount: number }).amount) }, // as `question` makes it
