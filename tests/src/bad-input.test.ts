@@ -149,11 +149,14 @@ describe('the API describes itself', () => {
       Object.keys(methods).map((method) => `${method} ${path}`),
     )
     expect(routes.sort()).toEqual([
+      'delete /v1/budgets/{name}',
       'delete /v1/schedules/{id}',
+      'delete /v1/stops/{name}',
       'delete /v1/webhooks/{id}',
       'get /healthz',
       'get /readyz',
       'get /v1/approvals',
+      'get /v1/budgets',
       'get /v1/definitions',
       'get /v1/runs',
       'get /v1/runs/{id}',
@@ -161,6 +164,7 @@ describe('the API describes itself', () => {
       'get /v1/runs/{id}/journal',
       'get /v1/schedules',
       'get /v1/schedules/{id}',
+      'get /v1/stops',
       'get /v1/webhooks',
       'get /v1/webhooks/{id}',
       'get /v1/webhooks/{id}/deliveries',
@@ -188,7 +192,9 @@ describe('the API describes itself', () => {
       'post /v1/webhooks/{id}/replay',
       'post /v1/webhooks/{id}/rotate',
       'post /v1/webhooks/{id}/test',
+      'put /v1/budgets/{name}',
       'put /v1/schedules/{id}',
+      'put /v1/stops/{name}',
       'put /v1/webhooks/{id}',
     ])
     const page = await fetch(`${harness.url}/reference/`)

@@ -79,6 +79,7 @@ export async function startHarness(
     keys: [...keys, ...others].map(({ stored }) => stored),
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
+    budgets: config.MUSTER_BUDGETS,
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',
   })

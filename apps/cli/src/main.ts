@@ -289,6 +289,76 @@ program
   )
 
 program
+  .command('budgets')
+  .description('show what may be used in this day and month, and what was')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { budgetsCommand } = await import('./operations-command.ts')
+      return budgetsCommand(client(config), json)
+    }, json),
+  )
+
+const budget = program.command('budget').description('limit what a tenant, an agent or a plan may use')
+budget
+  .command('set <name> <budget>')
+  .description(
+    'of `tenant`, `agent:<name>` or `plan:<name>`: a file, - for standard input, or JSON itself, as {"day":{"usd":5}}',
+  )
+  .option(...flag)
+  .action((name: string, value: string, { json }: Json) =>
+    action(async (config) => {
+      const { readJson } = await import('./read-json.ts')
+      const { setBudgetCommand } = await import('./operations-command.ts')
+      return setBudgetCommand(client(config), name, await readJson(value, 'the budget'), json)
+    }, json),
+  )
+budget
+  .command('remove <name>')
+  .description('take back what was set')
+  .option(...flag)
+  .action((name: string, { json }: Json) =>
+    action(async (config) => {
+      await client(config).budgets.remove(name)
+      if (json) print({ name })
+      else console.log(`removed the budget of ${plain(name)}`)
+    }, json),
+  )
+
+program
+  .command('stops')
+  .description('show what is stopped')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { stopsCommand } = await import('./operations-command.ts')
+      return stopsCommand(client(config), json)
+    }, json),
+  )
+program
+  .command('stop <name>')
+  .description('stop `tenant`, agent:<name>, plan:<name>, tool:<name> or model:<route> in all workers')
+  .option('--reason <text>', 'why')
+  .option(...flag)
+  .action((name: string, options: Json & { reason?: string }) =>
+    action(async (config) => {
+      const { stopCommand } = await import('./operations-command.ts')
+      return stopCommand(client(config), name, options)
+    }, options.json),
+  )
+program
+  .command('lift <name>')
+  .description('lift a stop: what waits for it goes on')
+  .option(...flag)
+  .action((name: string, { json }: Json) =>
+    action(async (config) => {
+      await client(config).stops.lift(name)
+      if (json) print({ name })
+      else console.log(`lifted ${plain(name)}`)
+    }, json),
+  )
+
+program
   .command('webhooks')
   .description('list webhooks: where events of runs are sent to')
   .option(...flag)

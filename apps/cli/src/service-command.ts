@@ -32,6 +32,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     memory,
     keys: readKeys(keysFile),
     weights: config.MUSTER_WEIGHTS,
+    budgets: config.MUSTER_BUDGETS,
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',

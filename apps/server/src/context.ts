@@ -1,10 +1,11 @@
-import type { Journal } from '@muster/journal'
+import type { Controls, Journal, NewRun } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Json, RedactCounts } from '@muster/protocol'
 import type { CallbackTokens, RunReader } from '@muster/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
+import type { Budgets } from './budgets.ts'
 import type { ApiKey } from './keys.ts'
 
 /** What the routes share. */
@@ -13,6 +14,16 @@ export interface Context {
   memory: Memory
   reader: RunReader
   admission: Admission
+  /** What operators have stopped and limited. */
+  controls: Controls
+  budgets: Budgets
+  /**
+   * Whether a run may begin: it is not stopped, and its tenant's quota has one left. What it gives is to be called where
+   * no run was created after all.
+   *
+   * @throws MusterError `stop.active` or `quota.exceeded`
+   */
+  enter(run: NewRun): Promise<() => Promise<void>>
   /** Takes personal data and secrets out of what comes, before it is written. */
   redact<T extends Json>(tenant: string, value: T): { value: T; redacted?: RedactCounts }
   /** Signs callbacks and webhooks. */

@@ -34,7 +34,7 @@ interface Cut {
 }
 
 /** Begins runs from others: from any step, or from where one failed. */
-export function forks({ journal, memory, reader, admission }: Context) {
+export function forks({ journal, memory, reader, admission, enter }: Context) {
   async function read(tenant: string, id: string): Promise<Cut> {
     const { read } = await reader.stored(tenant, id)
     const cut: Omit<Cut, 'created'> & { created?: Cut['created'] } = {
@@ -91,10 +91,12 @@ export function forks({ journal, memory, reader, admission }: Context) {
     const admitted = await admission.admit(request, tenant, actorOf(who))
     const hash = cut.hashes[after - 1] ?? ''
     const origin = { run: id, seq: after, hash, ...(step === undefined ? {} : { step }) }
+    const giveBack = await enter(admitted.run)
     const done = await journal.create({ ...admitted.run, origin }, admitted.content, {
       idempotencyKey,
       offload: memory.blobs.put,
     })
+    if (!done.created) await giveBack()
     return done.id
   }
 

@@ -23,6 +23,12 @@ export function actorOf({ id, user, service }: ApiKey): Actor {
   return { key: id, user, ...(service ? { service } : {}) }
 }
 
+/** @throws MusterError `auth.forbidden` */
+export function needRole(key: ApiKey, role: string): ApiKey {
+  if (key.roles.includes(role) || key.roles.includes('*')) return key
+  throw new MusterError('auth.forbidden', `This needs the role "${role}"`)
+}
+
 export type FindKey = (authorization: string | undefined) => ApiKey
 
 /** A new key, and what the server keeps of it. */

@@ -29,6 +29,7 @@ export function sendProblems(server: FastifyInstance): void {
   server.setErrorHandler((error: FastifyError, request, reply) => {
     const known = knownError(error)
     if (known.status >= 500) request.log.error({ err: error }, known.message)
+    if (known.retryAfterMs !== undefined) reply.header('retry-after', Math.ceil(known.retryAfterMs / 1000))
     return send(reply, known.toProblem())
   })
   server.setNotFoundHandler((request, reply) =>

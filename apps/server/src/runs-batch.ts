@@ -20,7 +20,7 @@ const result = z.union([
 type Result = z.infer<typeof result>
 
 /** `POST /v1/runs/batch`. */
-export function batchRoute(server: Server, { journal, memory, admission, keyOf }: Context): void {
+export function batchRoute(server: Server, { journal, memory, admission, enter, keyOf }: Context): void {
   server.post(
     '/v1/runs/batch',
     {
@@ -44,11 +44,18 @@ export function batchRoute(server: Server, { journal, memory, admission, keyOf }
       const admit = async (item: BatchedRun | Unmatched) => {
         if (item instanceof Unmatched) throw mismatch(item.value)
         const { idempotencyKey, ...run } = item
-        return { ...(await admission.admit(run, who.tenant, actorOf(who))), idempotencyKey }
+        const admitted = await admission.admit(run, who.tenant, actorOf(who))
+        return { ...admitted, idempotencyKey, giveBack: await enter(admitted.run) }
       }
       const admitted = await Promise.allSettled(request.body.runs.map(admit))
       const accepted = admitted.flatMap((item) => (item.status === 'fulfilled' ? [item.value] : []))
-      const created = (await journal.createMany(accepted, { offload: memory.blobs.put })).values()
+      const outcomes = await journal.createMany(accepted, { offload: memory.blobs.put })
+      await Promise.all(
+        outcomes.map((outcome, i) =>
+          outcome.status === 'fulfilled' && outcome.value.created ? undefined : accepted[i]?.giveBack(),
+        ),
+      )
+      const created = outcomes.values()
       return {
         results: admitted.map((item): Result => {
           const outcome = item.status === 'rejected' ? item : created.next().value

@@ -23,7 +23,7 @@ const accepted = { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 40
 
 /** Routes of runs. */
 export function runRoutes(server: Server, context: Context): void {
-  const { journal, memory, reader, admission, redact, keyOf } = context
+  const { journal, memory, reader, admission, enter, redact, keyOf } = context
   const control = controls(context)
   server.post(
     '/v1/runs',
@@ -38,7 +38,7 @@ export function runRoutes(server: Server, context: Context): void {
         response: {
           200: run.describe('The run that this key started before'),
           201: run,
-          ...problemsOf(400, 401, 404, 409, 413, 422, 503),
+          ...problemsOf(400, 401, 404, 409, 413, 422, 423, 429, 503),
         },
       },
     },
@@ -46,10 +46,12 @@ export function runRoutes(server: Server, context: Context): void {
       const who = keyOf(request)
       const { tenant } = who
       const admitted = await admission.admit(request.body, tenant, actorOf(who))
+      const giveBack = await enter(admitted.run)
       const { id, created } = await journal.create(admitted.run, admitted.content, {
         idempotencyKey: request.headers['idempotency-key'],
         offload: memory.blobs.put,
       })
+      if (!created) await giveBack()
       const started = await reader.run(tenant, id)
       return reply
         .code(created ? 201 : 200)

@@ -1,7 +1,14 @@
 import swagger from '@fastify/swagger'
-import { Journal, type ReplicationOptions } from '@muster/journal'
+import { Controls, Journal, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import { BODY_BYTES_MAX, definitionManifest, MusterError, toolManifest, workerInfo } from '@muster/protocol'
+import {
+  BODY_BYTES_MAX,
+  type BudgetsByName,
+  definitionManifest,
+  MusterError,
+  toolManifest,
+  workerInfo,
+} from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
 import { CallbackTokens, RunReader } from '@muster/runtime'
 import reference from '@scalar/fastify-api-reference'
@@ -10,6 +17,7 @@ import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fast
 import { z } from 'zod'
 import { Admission } from './admission.ts'
 import { approvalRoutes } from './approvals.ts'
+import { Budgets, budgetRoutes } from './budgets.ts'
 import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
@@ -19,6 +27,7 @@ import { runActionRoutes } from './run-actions.ts'
 import { runRoutes } from './runs.ts'
 import { batchRoute } from './runs-batch.ts'
 import { scheduleRoutes } from './schedules.ts'
+import { checkNotStopped, stopRoutes } from './stops.ts'
 import { webhookRoutes } from './webhooks.ts'
 
 export interface ServerOptions {
@@ -32,6 +41,8 @@ export interface ServerOptions {
   weights?: Readonly<Record<string, number>> | undefined
   /** Replicas that must have a write before it counts as durable; see `JournalOptions`. */
   replication?: ReplicationOptions | undefined
+  /** What tenants, agents and plans may use in a day or month; the same as the workers'. */
+  budgets?: BudgetsByName | undefined
   /** Signs callbacks and webhooks; without it there are none. */
   secret?: string | undefined
   /** Allows webhooks by http and to addresses that are not public; see `WebhookOptions`. */
@@ -51,6 +62,11 @@ export async function createServer(
   const { safe, text } = await journal.durability()
   log?.[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
+  const controls = new Controls(journal, {
+    onError: (error) => log?.warn({ err: error }, 'stops and budgets not read'),
+  })
+  await controls.start()
+  const budgets = new Budgets(journal, controls, options.budgets ?? {})
   const findKey = keyFinder(options.keys)
   const keys = new WeakMap<FastifyRequest, ApiKey>()
   const context: Context = {
@@ -58,6 +74,12 @@ export async function createServer(
     memory,
     reader: new RunReader(journal, memory),
     admission: new Admission(journal, options.redaction),
+    controls,
+    budgets,
+    async enter(run) {
+      checkNotStopped(controls, run)
+      return budgets.takeRun(run)
+    },
     redact(tenant, value) {
       const { value: kept, found } = options.redaction?.of(tenant).redact(value) ?? { value, found: undefined }
       // The shape stays.
@@ -119,6 +141,7 @@ export async function createServer(
       }
     },
     async close() {
+      controls.close()
       await app.close()
       await journal.close()
     },
@@ -130,6 +153,8 @@ function routes(server: Server, context: Context): void {
   batchRoute(server, context)
   runActionRoutes(server, context)
   approvalRoutes(server, context)
+  budgetRoutes(server, context)
+  stopRoutes(server, context)
   scheduleRoutes(server, context)
   callbackRoute(server, context)
   webhookRoutes(server, context)

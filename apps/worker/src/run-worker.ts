@@ -46,6 +46,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     weights: config.MUSTER_WEIGHTS,
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     limits: config.MUSTER_LIMITS,
+    budgets: config.MUSTER_BUDGETS,
     outcomes: config.MUSTER_OUTCOMES,
     archive: config.MUSTER_ARCHIVE === 'on',
     callbacks:

@@ -1,7 +1,7 @@
 import { type Limits, MusterError } from '@muster/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { checkBudget, type Spent, tightest } from './budget.ts'
+import { budgetsOf, checkBudget, type Spent, tightest } from './budget.ts'
 
 const spent = (part: Partial<Spent> = {}): Spent => ({ usd: 0, tokens: 0, steps: 0, startedAt: 0, ...part })
 
@@ -66,5 +66,39 @@ describe('tightest', () => {
       }),
       { seed: 4, numRuns: 500 },
     )
+  })
+})
+
+describe('budgetsOf', () => {
+  const at = Date.UTC(2026, 11, 31, 23, 59)
+  const names = ['tenant', 'agent:clerk']
+
+  it('takes of what is configured and what was set the tighter, amount by amount', () => {
+    const configured = {
+      'tenant:*': { day: { usd: 5, steps: 10 } },
+      'tenant:acme': { day: { usd: 9 } },
+      'agent:*': { month: { tokens: 100 } },
+    }
+    const set = new Map([
+      ['tenant', { day: { usd: 20, runs: 3 } }],
+      ['agent:clerk', { day: { usd: 1 }, month: { tokens: 50 } }],
+    ])
+    const limits = (tenant: string) =>
+      budgetsOf(configured, set, tenant, names, at).map(({ name, period, limits }) => [name, period, limits])
+    expect(limits('acme')).toEqual([
+      ['tenant', 'day', { usd: 9, runs: 3 }],
+      ['agent:clerk', 'day', { usd: 1 }],
+      ['agent:clerk', 'month', { tokens: 50 }],
+    ])
+    expect(limits('other')[0]).toEqual(['tenant', 'day', { usd: 5, steps: 10, runs: 3 }])
+    expect(budgetsOf({}, undefined, 'acme', names, at)).toEqual([])
+  })
+
+  it('counts by the days and months of UTC', () => {
+    const every = { 'tenant:*': { day: { usd: 1 }, month: { usd: 1 } } }
+    expect(budgetsOf(every, undefined, 'acme', ['tenant'], at)).toMatchObject([
+      { period: 'day', date: '2026-12-31', endsAt: Date.UTC(2027, 0, 1) },
+      { period: 'month', date: '2026-12', endsAt: Date.UTC(2027, 0, 1) },
+    ])
   })
 })

@@ -1,4 +1,12 @@
-import { type Limits, MusterError } from '@muster/protocol'
+import {
+  BUDGET_AMOUNTS,
+  type Budget,
+  type BudgetAmounts,
+  type BudgetsByName,
+  type Limits,
+  MusterError,
+  PERIODS,
+} from '@muster/protocol'
 
 /** What a run has used so far. */
 export interface Spent {
@@ -40,4 +48,57 @@ export function tightest(a: Limits, b: Limits): Limits {
     if (value !== undefined) limits[key] = Math.min(limits[key] ?? value, value)
   }
   return limits
+}
+
+/** A budget of a tenant, or of one of its agents or plans, in the period that now is. */
+export interface PeriodBudget {
+  /** `tenant`, or `agent:` or `plan:` and a name. */
+  name: string
+  period: (typeof PERIODS)[number]
+  /** The period's date in UTC: `2026-11-28` or `2026-11`. */
+  date: string
+  /** When the next begins, ms since the epoch. */
+  endsAt: number
+  limits: BudgetAmounts
+}
+
+/**
+ * The budgets of a tenant that hold for what bears these names: what the deployment configures, what was set for the
+ * tenant, and of both the tighter.
+ */
+export function budgetsOf(
+  configured: BudgetsByName,
+  set: ReadonlyMap<string, Budget> | undefined,
+  tenant: string,
+  names: readonly string[],
+  now: number,
+): PeriodBudget[] {
+  return names.flatMap((name) => {
+    const key = name === 'tenant' ? `tenant:${tenant}` : name
+    const others = `${key.slice(0, key.indexOf(':'))}:*`
+    const ours = Object.hasOwn(configured, key) ? configured[key] : configured[others]
+    const own = set?.get(name)
+    return PERIODS.flatMap((period) => {
+      const limits = tightestAmounts(ours?.[period], own?.[period])
+      return limits ? [{ name, period, ...periodOf(period, now), limits }] : []
+    })
+  })
+}
+
+function tightestAmounts(a: BudgetAmounts | undefined, b: BudgetAmounts | undefined): BudgetAmounts | undefined {
+  if (!a || !b) return a ?? b
+  const both: BudgetAmounts = { ...a }
+  for (const amount of BUDGET_AMOUNTS) {
+    const value = b[amount]
+    if (value !== undefined) both[amount] = Math.min(both[amount] ?? value, value)
+  }
+  return both
+}
+
+function periodOf(period: PeriodBudget['period'], now: number): { date: string; endsAt: number } {
+  const date = new Date(now).toISOString()
+  const [year = 0, month = 0, day = 0] = date.slice(0, 10).split('-').map(Number)
+  return period === 'day'
+    ? { date: date.slice(0, 10), endsAt: Date.UTC(year, month - 1, day + 1) }
+    : { date: date.slice(0, 7), endsAt: Date.UTC(year, month, 1) }
 }

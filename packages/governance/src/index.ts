@@ -1,6 +1,6 @@
 /** Decides every step: Cedar policies, information-flow labels, budgets. */
 
-export { checkBudget, type Spent, tightest } from './budget.ts'
+export { budgetsOf, checkBudget, type PeriodBudget, type Spent, tightest } from './budget.ts'
 export { isAuthorized, preparsePolicySet, preparseSchema, statefulIsAuthorized } from './cedar/index.ts'
 export { hasNewDestination } from './destinations.ts'
 export { declassify, joinLabels } from './labels.ts'

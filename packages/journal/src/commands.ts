@@ -15,6 +15,7 @@ const scripts = {
   musterAppend: { lua: script('append') },
   musterPost: { lua: script('post'), numberOfKeys: 5 },
   musterLease: { lua: script('lease') },
+  musterSpend: { lua: script('spend') },
   musterWake: { lua: script('wake'), numberOfKeys: 2 },
   musterSchedule: { lua: script('schedule'), numberOfKeys: 3 },
 }
@@ -37,6 +38,7 @@ export interface JournalRedis extends Redis {
   musterPost(...keysAndArgs: Text[]): Promise<number>
   musterWake(...keysAndArgs: Text[]): Promise<[runs: string[], next: string]>
   musterSchedule(...keysAndArgs: Text[]): Promise<number>
+  musterSpend(keys: number, ...keysAndArgs: Text[]): Promise<number[][]>
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }
 

@@ -121,6 +121,25 @@ export class Keys {
     return `${this.tag}:slices:${limit}`
   }
 
+  /** Stops and budgets that were set while servers and workers run, of all tenants. */
+  get controls(): string {
+    return `${this.tag}:controls`
+  }
+
+  /** Runs that wait for a stop to be lifted. */
+  stopped(tenant: string, name: string): string {
+    return `${this.tag}:stopped:${tenant}:${name}`
+  }
+
+  /** What was used of a budget, and until when what is set aside of it is held. */
+  spent(account: string): string {
+    return `${this.tag}:spent:${account}`
+  }
+
+  held(account: string): string {
+    return `${this.tag}:held:${account}`
+  }
+
   /** BullMQ's own list of jobs that wait in a queue. */
   waiting(queue: string): string {
     return `${this.tag}:${queue}:wait`

@@ -28,6 +28,8 @@ export type Message =
   | { type: 'cancel'; by: Actor; now?: boolean }
   | { type: 'pause'; by: Actor }
   | { type: 'resume'; by: Actor }
+  /** What it waits for may be lifted. */
+  | { type: 'lifted' }
   | ({
       type: 'approval'
       step: string

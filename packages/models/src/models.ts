@@ -36,6 +36,8 @@ export interface Models {
   invoke(route: string, request: ModelRequest): Promise<ModelReply>
   /** The most that a call may cost, for a budget to reserve; throws `model.no_price` when nobody can tell. */
   reserveUsd(route: string, request: ModelRequest): number
+  /** About how many tokens a call may use. */
+  reserveTokens(request: ModelRequest): number
 }
 
 /** Output tokens that a reservation assumes. */
@@ -147,11 +149,16 @@ export function createModels(options: ModelsOptions): Models {
         if (to.free) return 0
         throw new MusterError('model.no_price', `there is a money limit, but no price for ${to.model}`)
       }
-      // About three bytes to a token: high for prose, and right for scripts of three bytes to a character.
-      const inputTokens = Buffer.byteLength(JSON.stringify([request.messages, request.tools, request.output])) / 3
+      const inputTokens = inputTokensOf(request)
       return costOf(price, { inputTokens, outputTokens: RESERVE_OUTPUT_TOKENS, cachedTokens: 0 })
     },
+    reserveTokens: (request) => Math.ceil(inputTokensOf(request)) + RESERVE_OUTPUT_TOKENS,
   }
+}
+
+/** About three bytes to a token: high for prose, and right for scripts of three bytes to a character. */
+function inputTokensOf({ messages, tools, output }: ModelRequest): number {
+  return Buffer.byteLength(JSON.stringify([messages, tools, output])) / 3
 }
 
 /** Whether a server has said, by an error or by answering with something else than a stream, that it does not stream. */

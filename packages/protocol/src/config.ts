@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { budgetsByName } from './budget.ts'
 import { MusterError } from './errors.ts'
 import { PARTITIONS_MAX } from './ids.ts'
 import { limitsByName } from './limits.ts'
@@ -59,6 +60,7 @@ function parseJson(text: string, context: z.RefinementCtx, example: string): unk
 }
 
 const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
+const budgets = json('{"tenant:*":{"day":{"usd":100}}}').pipe(budgetsByName)
 const destinations = json('{"acme":["*.acme.example"]}').pipe(z.record(z.string(), z.array(z.string().min(1))))
 
 /** Rules as JSON, or the path of a file that has them: read where they are needed, since nothing here does I/O. */
@@ -131,6 +133,11 @@ export const configSchema = z.object({
     .optional()
     .describe(
       'limits over all workers together, as JSON: `{"model:default":{"concurrency":20,"tokensPerMinute":200000}}`',
+    ),
+  MUSTER_BUDGETS: budgets
+    .optional()
+    .describe(
+      'what tenants, agents and plans may use in a day or month, as JSON, the same for all servers and workers: `{"tenant:*":{"day":{"usd":100}}}`',
     ),
   MUSTER_REDACT: redact
     .optional()

@@ -47,7 +47,8 @@ export type Priority = z.infer<typeof priority>
  * what it says, so that workers of an earlier Muster go on with every run that uses nothing new.
  *
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
- * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`.
+ * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
+ * above them may use; `run.stopped`, `run.lifted`.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3
@@ -105,6 +106,10 @@ export const entry = z.discriminatedUnion('type', [
     schedule: z.object({ id: z.string(), at: z.number() }).optional(),
     labels: z.array(label),
     limits,
+    /** Runs above it whose money and tokens it uses too, and what each has in all. */
+    shares: z
+      .array(z.object({ run: z.string(), usd: z.number().optional(), tokens: z.number().optional() }))
+      .optional(),
     /** `normal` where it is absent. */
     priority: priority.optional(),
     redacted,
@@ -214,11 +219,20 @@ export const entry = z.discriminatedUnion('type', [
     patch: z.string(),
     copied,
   }),
+  /** Its tenant, definition or the tool or model of a step is stopped: nothing begins until that is lifted. */
+  z.object({
+    ...head,
+    type: z.literal('run.stopped'),
+    stop: z.string(),
+    by: z.string(),
+    reason: z.string().optional(),
+  }),
+  z.object({ ...head, type: z.literal('run.lifted'), stop: z.string() }),
   z.object({
     ...head,
     type: z.literal('message.ignored'),
     /** What came from outside too late or twice. */
-    about: z.enum(['approval', 'callback', 'child', 'pause', 'resume']),
+    about: z.enum(['approval', 'callback', 'child', 'lift', 'pause', 'resume']),
     /** Of an approval: nothing waits for it, it is for something else, the same person has answered, or may not. */
     why: z.enum(['late', 'mismatch', 'repeated', 'requester', 'invalid']).optional(),
     step: z.string().optional(),

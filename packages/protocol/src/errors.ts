@@ -107,6 +107,10 @@ export const errorCatalog = {
     "Only a tool's input can; approve or refuse it as it is.",
   ],
   'budget.exceeded': [402, 'The budget is used up', 'Raise the limit in the agent or plan.'],
+  'budget.not_found': [404, 'There is no such budget', 'See `GET /v1/budgets` for those that there are.'],
+  'quota.exceeded': [429, 'No more runs may be begun in this period', 'Wait as Retry-After says, or raise the budget.'],
+  'stop.active': [423, 'It is stopped', 'Lift the stop first: `muster lift <name>`.'],
+  'stop.not_found': [404, 'It is not stopped', 'See `GET /v1/stops` for what is.'],
   'step.in_doubt': [
     409,
     'It is unknown whether the step took effect',

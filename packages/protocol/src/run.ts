@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { approvalRule } from './approval.ts'
+import { stop } from './budget.ts'
 import { json, label, limits, name } from './definition.ts'
 import { actor, priority, stepError, usage } from './entry.ts'
 import { planData } from './plan.ts'
@@ -102,6 +103,8 @@ export const run = z.object({
   error: stepError.optional(),
   /** Since when and by whom it is paused. */
   paused: z.object({ at: z.number(), by: actor }).optional(),
+  /** What holds it back until that is lifted: see `GET /v1/stops`. */
+  stopped: z.array(stop).optional(),
   /** Why it is not taken up, where no worker that lives could. */
   heldUp: stepError.optional(),
   waiting: z.array(waiting),

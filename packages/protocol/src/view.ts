@@ -88,7 +88,17 @@ export class RunView {
       case 'run.resumed':
         delete run.paused
         break
+      case 'run.stopped': {
+        const { stop: name, by, at, reason } = entry
+        run.stopped = [...(run.stopped ?? []), { name, by, at, ...(reason === undefined ? {} : { reason }) }]
+        break
+      }
+      case 'run.lifted':
+        run.stopped = run.stopped?.filter(({ name }) => name !== entry.stop)
+        if (run.stopped?.length === 0) delete run.stopped
+        break
       case 'run.ended':
+        delete run.stopped
         delete run.paused
         run.status = entry.status
         run.endedAt = entry.at

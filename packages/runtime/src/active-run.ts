@@ -18,6 +18,7 @@ import {
 } from '@muster/protocol'
 import type { Redactor } from '@muster/redaction'
 import type { Resource, RunHandle } from '@muster/scheduler'
+import { Held, NOTHING, settleFunds } from './afford.ts'
 import { dueAt } from './approval.ts'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
@@ -38,8 +39,10 @@ import {
 import { redactError } from './redacting.ts'
 import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
+import type { Accounts } from './spending.ts'
 import { Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
-import { abortStep, beginStep, checkReplayed } from './step-life.ts'
+import { abortStep, beginStep, checkReplayed, cutStep } from './step-life.ts'
+import { stopOf } from './stops.ts'
 import { awaitSignal, type Mailbox } from './waits.ts'
 import { runEvent, waitingEvent } from './webhook-event.ts'
 
@@ -111,6 +114,15 @@ export class ActiveRun {
   #draining = false
   /** Steps whose turn came meanwhile. */
   readonly #heldBack = new Set<StepState>()
+  /** Stops that hold it back, and whether it is sure to be woken when each is lifted. */
+  readonly #stops = new Map<string, boolean>()
+  /** Steps that wait until others give back what they have set aside. */
+  readonly #unfunded = new Set<StepState>()
+  /** Of its own limits. */
+  readonly held = new Held()
+  /** What it draws on with others, as known last. */
+  drawsOn: { accounts: Accounts | undefined; version: string | null; until: number } | undefined
+  #shares: EntryOf<'run.created'>['shares']
   /** False while the journal is replayed: steps are taken up and not yet scheduled. */
   #live = false
   /** What is to be done when the replay is over. */
@@ -166,6 +178,7 @@ export class ActiveRun {
     if (this.#children >= children)
       throw new MusterError('child.too_many', `the run has started its ${children} child runs`)
     this.#children++
+    this.drawsOn = undefined
     const { costUsd, inputTokens, outputTokens } = this.totals
     return tightest(of, {
       depth: depth - 1,
@@ -175,6 +188,18 @@ export class ActiveRun {
         ? {}
         : { wallTimeMs: Math.max(wallTimeMs - (this.services.clock() - this.startedAt), 1) }),
     })
+  }
+
+  /** Runs whose money and tokens its steps use: those above it, and itself once others do so too. */
+  get shares(): NonNullable<EntryOf<'run.created'>['shares']> {
+    const above = this.created.shares ?? NO_SHARES
+    const { usd, tokens } = this.limits
+    if (this.#children === 0 || (usd === undefined && tokens === undefined)) return above
+    this.#shares ??= [
+      ...above,
+      { run: this.id, ...(usd === undefined ? {} : { usd }), ...(tokens === undefined ? {} : { tokens }) },
+    ]
+    return this.#shares
   }
 
   /** Replays the journal and goes on from there. */
@@ -237,6 +262,8 @@ export class ActiveRun {
       else this.#schedule(step)
       if (this.over) return
     }
+    for (const name of recorded.stops ?? []) this.#awaitLift(name)
+    this.heedStops()
     this.#rollBack()
     if (this.over) return
     // What comes later is told; what came before it was taken is not.
@@ -325,6 +352,8 @@ export class ActiveRun {
       inDoubt: recorded?.inDoubt ?? false,
       recordedInput: recorded?.inputText,
       decision: undefined,
+      funds: undefined,
+      refused: undefined,
       redacted: undefined,
       intended: false,
       beganAt: recorded?.beganAt ?? 0,
@@ -348,7 +377,7 @@ export class ActiveRun {
     if (this.over) return
     // What may have happened must be known before it can be undone.
     if (this.#rollback && step.undoes === undefined && !step.inDoubt) this.#cancelStep(step)
-    else if ((this.#paused || this.#unread || this.#draining) && !step.waiting) {
+    else if (!step.waiting && (this.#paused || this.#unread || this.#draining || this.#isStopped(step))) {
       this.#heldBack.add(step)
       if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
       this.considerPark()
@@ -484,6 +513,7 @@ export class ActiveRun {
     if ('child' in step.spec.operation.action && step.attempt > 0)
       journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
     this.appendText(endedText(step, clock(), [], 'cancelled'))
+    settleFunds(this, step, step.pending ? 'all' : NOTHING)
     abortStep(step, new MusterError('run.cancelled', `step "${step.spec.id}" is not needed any more`))
     if (step.waiting) {
       step.waiting = undefined
@@ -576,6 +606,29 @@ export class ActiveRun {
     checkBudget(this.limits, spent, this.services.clock(), reserveUsd)
   }
 
+  /** Whether there is enough for one call more, when those under way use all that was set aside for them. */
+  checkHeld(reserveUsd: number): boolean {
+    const { costUsd, inputTokens, outputTokens } = this.totals
+    const { usd, tokens } = this.limits
+    if (usd !== undefined && costUsd + this.held.usd + reserveUsd > usd) return false
+    return tokens === undefined || inputTokens + outputTokens + this.held.tokens < tokens
+  }
+
+  /** The step is begun again when one that is under way has used less than was set aside for it. */
+  awaitFunds(step: StepState): void {
+    this.#unfunded.add(step)
+  }
+
+  fundNext(): void {
+    if (this.#unfunded.size === 0) return
+    const steps = [...this.#unfunded]
+    this.#unfunded.clear()
+    // Later, since whoever gives back is in the middle of something.
+    setImmediate(() => {
+      for (const step of steps) if (!step.outcome) this.begin(step)
+    })
+  }
+
   finish(output: Json, labels: readonly Label[]): void {
     if (this.#rollback) return
     if (!this.redactor) {
@@ -650,6 +703,63 @@ export class ActiveRun {
     if (!this.#draining) this.#release()
   }
 
+  /** Whether its tenant, its definition or what the step calls is stopped. What is, the run waits for to be lifted. */
+  #isStopped(step: StepState): boolean {
+    const stop = stopOf(this, step)
+    if (!stop) return false
+    if (this.#stops.has(stop.name)) return true
+    const { name, by, reason } = stop
+    this.append({
+      ...{ type: 'run.stopped', at: this.services.clock(), stop: name, by },
+      ...(reason === undefined ? {} : { reason }),
+    })
+    this.#awaitLift(name)
+    return true
+  }
+
+  /** Has the run woken when the stop is lifted: it parks only when that is sure. */
+  #awaitLift(name: string): void {
+    const { controls, log } = this.services
+    this.#stops.set(name, false)
+    controls.await(this.tenant, name, this.id).then(
+      () => {
+        if (!this.#stops.has(name)) return
+        this.#stops.set(name, true)
+        this.considerPark()
+      },
+      (error) => {
+        log.warn({ run: this.id, err: error }, 'stop not awaited; it is tried again')
+        setTimeout(() => {
+          if (!this.over && this.#stops.has(name)) this.#awaitLift(name)
+        }, 1000).unref()
+      },
+    )
+  }
+
+  /** A stop that it waited for was lifted; it may have been set again since. */
+  takeLifted(): void {
+    const before = this.#writer.seq
+    this.heedStops()
+    for (const name of this.#stops.keys()) this.#awaitLift(name)
+    if (this.#writer.seq === before) this.append({ type: 'message.ignored', at: this.services.clock(), about: 'lift' })
+  }
+
+  /** Stops may have been set or lifted. What is under way and may be repeated is cut off. */
+  heedStops(): void {
+    if (this.over || !this.#live) return
+    for (const step of this.steps.values()) {
+      const stop = step.pending && step.spec.operation.effect !== 'once' ? stopOf(this, step) : undefined
+      if (stop) cutStep(step, new MusterError('stop.active', `"${stop.name}" was stopped by ${stop.by}`))
+    }
+    const stops = this.services.controls.stops(this.tenant)
+    for (const name of [...this.#stops.keys()]) {
+      if (stops?.has(name)) continue
+      this.#stops.delete(name)
+      this.append({ type: 'run.lifted', at: this.services.clock(), stop: name })
+      if (!this.#paused && !this.#draining && !this.#unread) this.#release()
+    }
+  }
+
   /** What was held back begins. */
   #release(): void {
     const { scheduler, pump } = this.services
@@ -674,6 +784,7 @@ export class ActiveRun {
       // A child run that nobody waits for any more is not to go on; one that has ended needs no cancelling.
       if ('child' in step.spec.operation.action)
         journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
+      settleFunds(this, step, 'all')
       // Its effect may still happen outside; the journal says that nobody waited for it.
       this.appendText(endedText(step, clock(), [], 'cancelled'))
     }
@@ -713,7 +824,7 @@ export class ActiveRun {
 
   /** Parks the run once nothing is left but what waits, and what comes after that; later in the tick, so that a plan's promises may add steps first. */
   considerPark(): void {
-    if (this.#parkScheduled || (this.#waiting === 0 && !this.#paused && !this.#draining)) return
+    if (this.#parkScheduled || !this.#mayPark) return
     this.#parkScheduled = true
     setImmediate(() => {
       this.#parkScheduled = false
@@ -721,9 +832,14 @@ export class ActiveRun {
     })
   }
 
+  get #mayPark(): boolean {
+    return this.#waiting > 0 || this.#paused || this.#draining || this.#stops.size > 0
+  }
+
   #park(): void {
     if (this.over || !this.#live || this.#mailing || this.#undelivered > 0) return
-    if (this.#waiting === 0 && !this.#paused && !this.#draining) return
+    if (!this.#mayPark) return
+    for (const isAwaited of this.#stops.values()) if (!isAwaited && !this.#draining) return
     const { clock, writer } = this.services
     const waiting: StepState[] = []
     let wakeAt = Number.POSITIVE_INFINITY
@@ -776,6 +892,7 @@ export class ActiveRun {
           this.#isRead()
           continue
         }
+        if (messages.some(({ type }) => type === 'lifted')) await this.services.controls.refresh()
         const children = new Map<string, ChildReport>()
         for (const message of messages) {
           if (message.type === 'child')
@@ -848,6 +965,8 @@ export class ActiveRun {
   }
 }
 
+const NO_SHARES: NonNullable<EntryOf<'run.created'>['shares']> = []
+
 /** A run that is to go on within this time is not parked, ms. */
 const HELD_MS = 2000
 
@@ -859,9 +978,11 @@ function nextTick(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
+const NEW_IN_3: ReadonlySet<string> = new Set(['approval.escalated', 'run.stopped', 'run.lifted'])
+
 /** The oldest version of the entries' format that knows what this one says. */
 function versionOf(entry: NewEntry): EntryVersion {
   const isOfMany = entry.type === 'approval.given' && (entry.more !== undefined || entry.edited === true)
-  if (isOfMany || entry.type === 'approval.escalated') return 3
+  if (isOfMany || NEW_IN_3.has(entry.type)) return 3
   return 'redacted' in entry && entry.redacted ? 2 : 1
 }

@@ -1,6 +1,7 @@
 import type { Message } from '@muster/journal'
 import { joinCounts, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
+import { NOTHING, settleFunds } from './afford.ts'
 import { waitingText } from './entry-text.ts'
 import { redactCome } from './redacting.ts'
 import { type Later, type StepState, waitingFor } from './step.ts'
@@ -19,6 +20,7 @@ export function awaitCallback(run: ActiveRun, step: StepState, later: Later, lab
     takeCallback(run, step)
     return
   }
+  settleFunds(run, step, { ...NOTHING, steps: 1, ms: run.services.clock() - step.beganAt })
   const at = Math.min(later.until ?? Number.POSITIVE_INFINITY, deadlineOf(step))
   const until = at === Number.POSITIVE_INFINITY ? undefined : at
   run.appendText(waitingText(step, run.services.clock(), labels, { for: 'callback', until }), undefined, 2)

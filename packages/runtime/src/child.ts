@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { joinLabels } from '@muster/governance'
+import type { NewRun } from '@muster/journal'
 import {
   childRunId,
   isEnded,
@@ -26,7 +27,7 @@ export async function startChild(
   parent: Run['by'],
   spec: ChildSpec,
   call: Call,
-  limits: Limits,
+  { limits, shares }: { limits: Limits; shares: NonNullable<NewRun['shares']> },
 ): Promise<string> {
   const agent = services.app.agents.get(spec.agent)
   if (!agent) throw new MusterError('definition.not_found', `this worker carries no agent "${spec.agent}"`)
@@ -41,6 +42,7 @@ export async function startChild(
       parent: { run: call.run, step: call.step, until: spec.until },
       labels: [...joinLabels(call.labels, manifest.inputLabels)],
       limits,
+      ...(shares.length === 0 ? {} : { shares }),
     },
     { input: call.input, ...(spec.history ? { history: [...spec.history] } : {}) },
     { offload: services.memory.blobs.put },

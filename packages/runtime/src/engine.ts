@@ -1,5 +1,5 @@
-import { type Hold, type Journal, lostError, Writer } from '@muster/journal'
-import { carriedPin, isCarried, type LimitsByName, MusterError, planData } from '@muster/protocol'
+import { type Hold, type Journal, lostError, Spend, Writer } from '@muster/journal'
+import { type BudgetsByName, carriedPin, isCarried, type LimitsByName, MusterError, planData } from '@muster/protocol'
 import { type Join, Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
 import { zodIssues } from '@muster/tools'
@@ -10,6 +10,7 @@ import { planCodeDriver } from './plan-code-driver.ts'
 import { planDataDriver } from './plan-data-driver.ts'
 import type { Services } from './services.ts'
 import { Slices } from './slices.ts'
+import { Spending } from './spending.ts'
 import type { StepState } from './step.ts'
 import { expireStep } from './step-life.ts'
 import { endWait } from './waits.ts'
@@ -25,7 +26,7 @@ export const INLINE = 'inline'
 
 export type EngineOptions = Omit<
   Services,
-  'scheduler' | 'kinds' | 'writer' | 'schedule' | 'settle' | 'expire' | 'pump'
+  'scheduler' | 'kinds' | 'spending' | 'writer' | 'schedule' | 'settle' | 'expire' | 'pump'
 > & {
   /** Steps that this worker has under way at once. */
   concurrency: number
@@ -33,6 +34,7 @@ export type EngineOptions = Omit<
   weights: Readonly<Record<string, number>>
   /** What they let through over all workers together. */
   limits: LimitsByName
+  budgets: BudgetsByName
 }
 
 /** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
@@ -99,6 +101,7 @@ export class Engine {
       ...options,
       scheduler: this.#scheduler,
       kinds,
+      spending: new Spending({ ...options, spend: new Spend(journal) }),
       writer: this.#writer,
       schedule: (run, step) => {
         const of = kinds.of(step.spec.operation)
@@ -203,6 +206,11 @@ export class Engine {
     for (const run of this.#runs.values()) run.mail()
   }
 
+  /** Stops have been set or lifted. */
+  heedStops(): void {
+    for (const run of this.#runs.values()) run.heedStops()
+  }
+
   /** Others have these runs, or will. */
   lose(runs: readonly string[]): void {
     for (const run of runs) this.#runs.get(run)?.lose()
@@ -225,6 +233,7 @@ export class Engine {
     await this.#writer.idle()
     for (const run of this.#runs.values()) run.abandon()
     await this.#slices.close()
+    await this.#services.spending.close()
   }
 
   #pump(): void {

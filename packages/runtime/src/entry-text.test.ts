@@ -46,6 +46,8 @@ function stepOf(
     inDoubt: false,
     recordedInput: undefined,
     decision: undefined,
+    funds: undefined,
+    refused: undefined,
     redacted: undefined,
     intended: false,
     beganAt: 0,

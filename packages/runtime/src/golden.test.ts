@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { genesis, link, verifyJournal } from '@muster/audit'
-import type { Journal } from '@muster/journal'
+import { Controls, type Journal } from '@muster/journal'
 import {
   ENTRY_VERSION,
   type Entry,
@@ -140,7 +140,7 @@ async function recordAll(file: URL): Promise<void> {
   const callbacks = new CallbackTokens('a secret of the test')
   const redaction = createRedaction(redactRules.parse({}))
   await withWorker(app, { callbacks, redaction }, async (journal, start) => {
-    for (const scene of [everyWait, everyEffect, rolledBack, cancelled, calledBack, redacted, escalated]) {
+    for (const scene of [everyWait, everyEffect, rolledBack, cancelled, calledBack, redacted, escalated, stopped]) {
       const runs = await scene(journal, start)
       for (const run of runs) {
         const stored: StoredEntry[] = []
@@ -243,6 +243,19 @@ async function escalated(journal: Journal, start: Start): Promise<string[]> {
       ...{ by: { key: 'k', user }, role: 'chief', as: 'board', reason: 'it is right' },
     })
   await entries(journal, run)
+  return [run]
+}
+
+async function stopped(journal: Journal, start: Start): Promise<string[]> {
+  const controls = new Controls(journal)
+  await controls.stop('t', { name: 'tool:pay', by: 'ann', at: 1, reason: 'it is wrong' })
+  // Longer than workers take to see it.
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  const run = await start({ steps: { pay: { tool: 'pay', input: { b: 'ü' } } } })
+  await parked(journal, run)
+  await controls.lift('t', 'tool:pay')
+  await entries(journal, run)
+  controls.close()
   return [run]
 }
 

@@ -21,6 +21,9 @@ export function receive(run: ActiveRun, message: Message, children: ReadonlyMap<
     case 'resume':
       run.unpause(message.by)
       break
+    case 'lifted':
+      run.takeLifted()
+      break
     case 'signal':
       receiveSignal(run, message, message.payload)
       // Whoever interrupts wants to be heard before what is under way has ended.

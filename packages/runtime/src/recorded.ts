@@ -75,6 +75,8 @@ export interface Recorded {
   /** Child runs that it had started before its last checkpoint. */
   children: number | undefined
   paused: boolean
+  /** Stops that held it back and were not lifted; undefined where none ever did. */
+  stops: Set<string> | undefined
   /** Somebody asked to end it, after so many outcomes. */
   cancelled: { by: Actor; after: number } | undefined
   startedAt: number | undefined
@@ -138,6 +140,7 @@ class Reader {
     patches: new Set(),
     copied: false,
     paused: false,
+    stops: undefined,
     cancelled: undefined,
     startedAt: undefined,
     parkedMs: 0,
@@ -290,6 +293,12 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       break
     case 'run.resumed':
       to.paused = false
+      break
+    case 'run.stopped':
+      to.stops = (to.stops ?? new Set()).add(entry.stop)
+      break
+    case 'run.lifted':
+      to.stops?.delete(entry.stop)
       break
     case 'run.cancel_requested':
       to.cancelled = { by: entry.by, after: to.order.length }

@@ -24,6 +24,8 @@ export function retryAfterMs(
   error: MusterError,
   random: () => number,
 ): number {
+  // Nothing has failed: it goes on when it may.
+  if (error.code === 'stop.active') return 0
   const own = retries?.[error.code]
   const usual = passing[error.code]
   if (attempt === 0 || effect === 'once' || own === false || !(own || usual)) return Number.POSITIVE_INFINITY

@@ -1,5 +1,5 @@
 import type { PolicySet } from '@muster/governance'
-import type { Journal, Live, Writer } from '@muster/journal'
+import type { Controls, Journal, Live, Writer } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import type { Redaction } from '@muster/redaction'
@@ -9,6 +9,7 @@ import type { Logger } from 'pino'
 import type { ActiveRun } from './active-run.ts'
 import type { CallbackTokens } from './callback-token.ts'
 import type { Kinds } from './kinds.ts'
+import type { Spending } from './spending.ts'
 import type { StepState } from './step.ts'
 import type { Telemetry } from './telemetry.ts'
 import type { ToolFlow } from './tool-flow.ts'
@@ -26,6 +27,9 @@ export interface Services {
   toolFlow: ToolFlow
   scheduler: Scheduler
   kinds: Kinds
+  /** What operators stop and limit while this worker runs. */
+  controls: Controls
+  spending: Spending
   writer: Writer
   telemetry: Telemetry
   log: Logger

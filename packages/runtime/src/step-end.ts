@@ -10,6 +10,7 @@ import {
   type Usage,
 } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
+import { NOTHING, settleFunds, type Used } from './afford.ts'
 import { type ChildReport, childResult } from './child.ts'
 import { endedText } from './entry-text.ts'
 import { redactError, redactOutput } from './redacting.ts'
@@ -38,6 +39,7 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   run.totals.steps++
   addUsage(run, usage, costUsd)
   const { kinds, clock } = run.services
+  settleFunds(run, step, usedBy(step, clock(), usage, costUsd))
   kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
   const rest = { usage, costUsd, model, declassified, redacted }
@@ -109,6 +111,8 @@ function endUnsuccessfully(
   const told = run.redactor ? redactError(run.redactor, error) : { error, redacted: undefined }
   const failure = { code: error.code, message: told.error.message.slice(0, 4096) }
   const redacted = joinCounts(told.redacted, content === undefined ? undefined : step.redacted)
+  const isCut = step.decision !== undefined && (error.code === 'step.timeout' || error.code === 'stop.active')
+  settleFunds(run, step, isCut ? 'all' : usedBy(step, run.services.clock()))
   giveBack(run, step)
   if (!retry) run.totals.steps++
   run.appendText(
@@ -145,8 +149,15 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
   run.settle(step, new Outcome('failed', 'null', labels, error))
 }
 
+/** What a step has used that was begun and is over. The time of a child run is the child's. */
+function usedBy({ spec, beganAt }: StepState, now: number, usage?: Usage, costUsd = 0): Used {
+  const ms = spec.operation.kind === 'agent' ? 0 : Math.max(now - beganAt, 0)
+  return { steps: 1, ms, costUsd, usage }
+}
+
 /** The step had a place and tokens, and has used none of these that anybody knows of. */
 export function giveBack(run: ActiveRun, step: StepState): void {
+  settleFunds(run, step, NOTHING)
   const { kinds } = run.services
   if (step.tokens > 0) kinds.correct(kinds.of(step.spec.operation), run.needs, -step.tokens)
 }

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { joinLabels } from '@muster/governance'
 import { type Decision, holds, type Json, type Label, type Limits, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
+import { afford } from './afford.ts'
 import { approvalsOf, askPeople, shownText } from './approval.ts'
 import { awaitCallback, takeCallback } from './callback.ts'
 import { startChild } from './child.ts'
@@ -49,8 +50,10 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     prepared = operation.prepare?.(
       operation.reveals && run.redactor ? run.redactor.restore(input, operation.reveals) : input,
     )
-    if (step.undoes === undefined)
-      run.checkBudget(run.limits.usd === undefined ? 0 : (operation.reserveUsd?.(input) ?? 0))
+    if (step.undoes === undefined) {
+      if ('wait' in action) run.checkBudget(0)
+      else if (!afford(run, step, input)) return
+    }
     if ('wait' in action && step.verdicts.at(-1)?.verdict !== 'deny') {
       beginWait(run, step, action.wait, input, labels)
       return
@@ -241,19 +244,27 @@ function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: C
     endFailed(run, step, toMusterError(error), call.labels, true)
     return
   }
-  startChild(run.services, run.created.by, child, call, limits).then(
-    (id) => {
-      // A quick child may have told of its end before this.
-      if (run.over || step.outcome) return
-      if (child.until === 'started') {
-        endOk(run, step, { text: JSON.stringify({ run: id }) }, call.labels)
-        return
-      }
-      run.appendText(waitingText(step, run.services.clock(), call.labels, { for: 'child', child: id }))
-      run.wait(step, waitingFor('child', { child: id }))
-    },
-    (error) => endFailed(run, step, toMusterError(error), call.labels),
-  )
+  shareFunds(run)
+    .then(() => startChild(run.services, run.created.by, child, call, { limits, shares: run.shares }))
+    .then(
+      (id) => {
+        // A quick child may have told of its end before this.
+        if (run.over || step.outcome) return
+        if (child.until === 'started') {
+          endOk(run, step, { text: JSON.stringify({ run: id }) }, call.labels)
+          return
+        }
+        run.appendText(waitingText(step, run.services.clock(), call.labels, { for: 'child', child: id }))
+        run.wait(step, waitingFor('child', { child: id }))
+      },
+      (error) => endFailed(run, step, toMusterError(error), call.labels),
+    )
+}
+
+/** What runs below this one use is of its money and tokens too, and what it has used itself counts before they begin. */
+async function shareFunds(run: ActiveRun): Promise<void> {
+  const { usd, tokens } = run.limits
+  if (usd !== undefined || tokens !== undefined) await run.services.spending.share(run)
 }
 
 /** Waits for what a tool or model does under the step's time limits, whether or not it heeds its signal. */
@@ -300,6 +311,13 @@ export function expireStep(step: StepState, now: number): void {
   const error = new MusterError('step.timeout', `step "${step.spec.id}" took longer than ${limit}`)
   abortStep(step, error)
   pending.failed(error)
+}
+
+/** The step is cut off, and tried again when it may. */
+export function cutStep(step: StepState, error: MusterError): void {
+  const { pending } = step
+  abortStep(step, error)
+  pending?.failed(error)
 }
 
 /** Tells what is under way that nobody waits for it any more. A signal that is asked for later has aborted already. */

@@ -16,6 +16,7 @@ import {
 import type { Join, StepHandle } from '@muster/scheduler'
 import { type Callback, type CallbackOptions, LATER, type Retries, type ToolContext } from '@muster/tools'
 import type { Services } from './services.ts'
+import type { Funds } from './spending.ts'
 
 /** What a step is given when it is executed; a tool gets it as its context. */
 export class Call {
@@ -143,8 +144,9 @@ export interface Operation {
   keepInput: boolean
   /** Checks the input and gives what `execute` takes; throws when it is not what the step takes. Before the policy is asked. */
   prepare?: (input: Json) => unknown
-  /** The most that it may cost on this input, US dollars. */
+  /** The most that it may cost on this input, US dollars, and about how many tokens it may use. Of model calls only. */
   reserveUsd?: (input: Json) => number
+  reserveTokens?: (input: Json) => number
   /** The exact request of a model call on this input, whose digest the intent holds. */
   request?: (input: Json) => string
   action:
@@ -280,6 +282,9 @@ export interface StepState {
   /** JSON text of the input in an earlier activation, where it was kept. */
   recordedInput: string | undefined
   decision: Decision | undefined
+  /** What was set aside for it, and why nothing could be. */
+  funds: Funds | undefined
+  refused: MusterError | undefined
   /** What was taken out of its input. */
   redacted: RedactCounts | undefined
   /** This activation has journaled an intent and no outcome yet. */

@@ -146,6 +146,7 @@ export function modelStep(
     keepInput: place.input !== null,
     policy: { action: 'model:invoke', resource: { type: 'Model', name: route } },
     reserveUsd: (input) => models.reserveUsd(route, request({ input })),
+    reserveTokens: (input) => models.reserveTokens(request({ input })),
     request: (input) => JSON.stringify(request({ input })),
     action: {
       execute: async (call) => {

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { PolicySet } from '@muster/governance'
-import { ANNOUNCE_MS, Intake, Journal, Live, type ReplicationOptions } from '@muster/journal'
+import { ANNOUNCE_MS, Controls, Intake, Journal, Live, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
-import { type LimitsByName, toMusterError } from '@muster/protocol'
+import { type BudgetsByName, type LimitsByName, toMusterError } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
 import type { App } from '@muster/sdk'
 import type { ToolLock } from '@muster/tools'
@@ -50,6 +50,8 @@ export interface WorkerOptions {
   replication?: ReplicationOptions | undefined
   /** What tenants, definitions, tools and models let through at once and per minute, over all workers that are told the same. */
   limits?: LimitsByName | undefined
+  /** What tenants, agents and plans may use in a day or month, over all workers that are told the same. */
+  budgets?: BudgetsByName | undefined
   /** Signs the tokens of callbacks; without it no tool can ask for one. */
   callbacks?: CallbackTokens | undefined
   /** Takes personal data and secrets out of what is stored and sent to models. */
@@ -84,9 +86,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   log[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
   await journal.publish(app.manifest)
+  const controls = new Controls(journal, {
+    onChange: () => engine.heedStops(),
+    onError: (error) => log.warn({ err: error }, 'stops and budgets not read; those known before hold'),
+  })
   const engine = new Engine({
     app,
     journal,
+    controls,
     memory,
     models,
     policy,
@@ -102,10 +109,12 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     worker: name,
     weights: options.weights ?? {},
     limits: options.limits ?? {},
+    budgets: options.budgets ?? {},
     lockMs: options.lockMs,
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
   })
+  await controls.start()
   const intake = new Intake(journal, {
     concurrency: options.concurrency,
     lockMs: options.lockMs,
@@ -169,6 +178,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       engine.drain()
       const grace = new Promise((resolve) => setTimeout(resolve, graceMs).unref())
       await Promise.race([drained, grace])
+      controls.close()
       await engine.close()
       await drained
       await archiver?.close()

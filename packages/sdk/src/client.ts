@@ -21,6 +21,7 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { Agent } from './agent.ts'
 import { type ApprovalsClient, approvalsClient } from './approvals.ts'
 import { type BatchAnswer, batches } from './batches.ts'
+import { type BudgetsClient, budgetsClient, type StopsClient, stopsClient } from './operations.ts'
 import type { Plan } from './plan.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
 import { type WebhooksClient, webhooksClient } from './webhooks.ts'
@@ -149,6 +150,8 @@ export interface Muster {
     approve(id: string, answer: Answer): Promise<void>
   }
   approvals: ApprovalsClient
+  budgets: BudgetsClient
+  stops: StopsClient
   schedules: SchedulesClient
   webhooks: WebhooksClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
@@ -358,6 +361,8 @@ export function createMuster(options: ClientOptions = {}): Muster {
     request,
     open: (method, path) => open(method, path),
     approvals: approvalsClient(request, errorOf),
+    budgets: budgetsClient(request),
+    stops: stopsClient(request),
     schedules: schedulesClient(request),
     webhooks: webhooksClient(request),
     callbacks: {

@@ -1,0 +1,80 @@
+import { type Budget, budget, MusterError } from '@muster/protocol'
+import type { Muster } from '@muster/sdk'
+import Table from 'cli-table3'
+import pc from 'picocolors'
+import { plain, print } from './output.ts'
+
+const time = (ms: number) => new Date(ms).toISOString()
+const amounts = { usd: 'money', tokens: 'tokens', steps: 'steps', wallTimeMs: 'time', runs: 'runs' } as const
+
+/** `muster budgets`: what may be used in this day and month, and what was. */
+export async function budgetsCommand(muster: Muster, json: boolean): Promise<number> {
+  const budgets = await muster.budgets.list()
+  if (json) {
+    print({ budgets })
+    return 0
+  }
+  const rows = new Table({
+    head: ['budget', 'of', 'used', 'set aside', 'limit', 'until'],
+    style: { head: [], compact: true },
+  })
+  for (const { name, period, limits, spent, held, endsAt } of budgets)
+    for (const [amount, what] of Object.entries(amounts)) {
+      const limit = limits[amount as keyof typeof amounts] // one of its keys
+      if (limit === undefined) continue
+      const shown = (value = 0) => (amount === 'usd' ? `$${value.toFixed(4)}` : String(value))
+      const used = shown(spent[amount])
+      const isOut = (spent[amount] ?? 0) >= limit
+      rows.push([
+        plain(name),
+        what,
+        isOut ? pc.red(used) : used,
+        shown(held[amount]),
+        `${shown(limit)} a ${period}`,
+        time(endsAt),
+      ])
+    }
+  console.log(rows.length === 0 ? 'there is no budget' : rows.toString())
+  return 0
+}
+
+/** `muster budget set <name> <budget>`. */
+export async function setBudgetCommand(muster: Muster, name: string, value: unknown, json: boolean): Promise<number> {
+  const parsed = budget.safeParse(value)
+  if (!parsed.success) {
+    const issues = parsed.error.issues.map(({ path, message }) => ({ path: `/${path.join('/')}`, message }))
+    throw new MusterError('request.invalid', issues.map(({ path, message }) => `${path} ${message}`).join('; '), {
+      issues,
+    })
+  }
+  const made: Budget = parsed.data
+  const budgets = await muster.budgets.set(name, made)
+  if (json) print({ budgets })
+  else console.log(`set the budget of ${plain(name)}: see \`muster budgets\``)
+  return 0
+}
+
+/** `muster stops`: what is stopped. */
+export async function stopsCommand(muster: Muster, json: boolean): Promise<number> {
+  const stops = await muster.stops.list()
+  if (json) print({ stops })
+  else if (stops.length === 0) console.log('nothing is stopped')
+  else
+    for (const { name, by, at, reason } of stops)
+      console.log(
+        `${pc.red('■')} ${pc.bold(plain(name))} since ${time(at)} by ${plain(by)}${reason === undefined ? '' : `: ${plain(reason)}`}`,
+      )
+  return 0
+}
+
+/** `muster stop <name>`: nothing of it begins any more, in all workers. */
+export async function stopCommand(
+  muster: Muster,
+  name: string,
+  { reason, json }: { reason?: string; json: boolean },
+): Promise<number> {
+  const made = await muster.stops.set(name, reason === undefined ? {} : { reason })
+  if (json) print(made)
+  else console.log(`stopped ${plain(name)} everywhere: lift it with \`muster lift ${plain(name)}\``)
+  return 0
+}

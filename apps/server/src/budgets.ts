@@ -1,0 +1,150 @@
+import { budgetsOf, type PeriodBudget } from '@muster/governance'
+import { type Amounts, type Controls, type Journal, Spend } from '@muster/journal'
+import {
+  type BudgetState,
+  type BudgetsByName,
+  budget,
+  budgetName,
+  budgetState,
+  type EntryOf,
+  MusterError,
+  newId,
+} from '@muster/protocol'
+import { budgetAccount } from '@muster/runtime'
+import { z } from 'zod'
+import type { Context, Server } from './context.ts'
+import { needRole } from './keys.ts'
+import { problemsOf } from './problems.ts'
+
+const tags = ['budgets']
+const security = [{ key: [] }]
+const OPERATOR = 'operator'
+/** A run that is not known to have been created after so long counts, ms. */
+const HELD_MS = 60_000
+const ONE_RUN: Amounts = [0, 0, 0, 0, 1]
+const NO_RUN: Amounts = [0, 0, 0, 0, 0]
+
+/** What tenants may still use, and whether they may begin a run. */
+export class Budgets {
+  readonly #journal: Journal
+  readonly #controls: Controls
+  readonly #configured: BudgetsByName
+  readonly #spend: Spend
+
+  constructor(journal: Journal, controls: Controls, configured: BudgetsByName) {
+    this.#journal = journal
+    this.#controls = controls
+    this.#configured = configured
+    this.#spend = new Spend(journal)
+  }
+
+  /**
+   * Counts a run that is about to be created; what it gives is to be called where none was after all.
+   *
+   * @throws MusterError `quota.exceeded` with how long to wait
+   */
+  async takeRun({ tenant, definition: { kind, name } }: Pick<EntryOf<'run.created'>, 'tenant' | 'definition'>) {
+    const now = Date.now()
+    const budgets = this.#of(tenant, ['tenant', `${kind}:${name}`], now)
+    if (!budgets.some(({ limits }) => limits.runs !== undefined)) return () => Promise.resolve()
+    const accounts = budgets.map((one) => budgetAccount(tenant, one))
+    const id = newId()
+    const ask = { id, until: now + HELD_MS, ask: ONE_RUN, need: ONE_RUN }
+    const answer = await this.#spend.reserve(accounts, ask)
+    if ('refused' in answer) {
+      const { account, spent, held } = answer.refused
+      const place = accounts.findIndex(({ name }) => name === account.name)
+      throw new MusterError(
+        'quota.exceeded',
+        `${accounts[place]?.about ?? account.name}: ${spent + held} of ${account.limits[4]} runs begun`,
+        { retryAfterMs: Math.max((budgets[place]?.endsAt ?? now) - now, 1000) },
+      )
+    }
+    // It counts from here on; only where it turns out that there is none it does not.
+    await this.#spend.settle(accounts, id, ONE_RUN)
+    return async () => {
+      const again = `${id}/back`
+      await this.#spend.reserve(accounts, { id: again, until: now + HELD_MS, ask: NO_RUN, need: NO_RUN })
+      await this.#spend.settle(accounts, again, [0, 0, 0, 0, -1])
+    }
+  }
+
+  async states(tenant: string, names?: readonly string[]): Promise<BudgetState[]> {
+    const { definitions } = await this.#journal.manifest()
+    const known = new Set(['tenant', ...definitions.map(({ kind, name }) => `${kind}:${name}`)])
+    for (const name of this.#controls.budgets(tenant)?.keys() ?? []) known.add(name)
+    const budgets = this.#of(tenant, names ?? [...known].sort(), Date.now())
+    return Promise.all(
+      budgets.map(async (one) => {
+        const { name, period, endsAt, limits } = one
+        const { spent, held } = await this.#spend.read(budgetAccount(tenant, one))
+        return { name, period, limits, endsAt, spent: shown(spent), held: shown(held) }
+      }),
+    )
+  }
+
+  #of(tenant: string, names: readonly string[], now: number): PeriodBudget[] {
+    return budgetsOf(this.#configured, this.#controls.budgets(tenant), tenant, names, now)
+  }
+}
+
+function shown([nanoUsd, tokens, steps, wallTimeMs, runs]: Amounts): BudgetState['spent'] {
+  return { usd: nanoUsd / 1e9, tokens, steps, wallTimeMs, runs }
+}
+
+/** Routes of what a tenant may use in a day or month. */
+export function budgetRoutes(server: Server, { controls, budgets, keyOf }: Context): void {
+  const params = z.object({ name: budgetName.describe('`tenant`, `agent:<name>` or `plan:<name>`') })
+  const states = z.object({ budgets: z.array(budgetState) })
+  server.get(
+    '/v1/budgets',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'What may be used in this day and month, and what was',
+        response: { 200: states, ...problemsOf(401, 503) },
+      },
+    },
+    async (request) => {
+      await controls.refresh()
+      return { budgets: await budgets.states(keyOf(request).tenant) }
+    },
+  )
+  server.put(
+    '/v1/budgets/:name',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Set what may be used; where the deployment has a budget too, the tighter holds',
+        params,
+        body: budget,
+        response: { 200: states, ...problemsOf(400, 401, 403, 503) },
+      },
+    },
+    async (request) => {
+      const { name } = request.params
+      const who = needRole(keyOf(request), OPERATOR)
+      await controls.setBudget(who.tenant, name, request.body)
+      return { budgets: await budgets.states(who.tenant, [name]) }
+    },
+  )
+  server.delete(
+    '/v1/budgets/:name',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Take back what was set',
+        params,
+        response: { 204: z.null(), ...problemsOf(401, 403, 404, 503) },
+      },
+    },
+    async (request, reply) => {
+      const { tenant } = needRole(keyOf(request), OPERATOR)
+      await controls.removeBudget(tenant, request.params.name)
+      return reply.code(204).send(null)
+    },
+  )
+}

@@ -1,0 +1,83 @@
+import type { Controls } from '@muster/journal'
+import { type EntryOf, MusterError, REASON_MAX, stop, stopName } from '@muster/protocol'
+import { z } from 'zod'
+import type { Context, Server } from './context.ts'
+import { needRole } from './keys.ts'
+import { problemsOf } from './problems.ts'
+
+const tags = ['stops']
+const security = [{ key: [] }]
+const OPERATOR = 'operator'
+
+/** @throws MusterError `stop.active` where runs of this definition are stopped */
+export function checkNotStopped(
+  controls: Controls,
+  { tenant, definition: { kind, name } }: Pick<EntryOf<'run.created'>, 'tenant' | 'definition'>,
+): void {
+  const stops = controls.stops(tenant)
+  const found = stops?.get('tenant') ?? stops?.get(`${kind}:${name}`)
+  if (!found) return
+  const why = found.reason === undefined ? '' : `: ${found.reason}`
+  throw new MusterError('stop.active', `"${found.name}" was stopped by ${found.by}${why}`)
+}
+
+/** Routes of the kill switch. */
+export function stopRoutes(server: Server, { controls, redact, keyOf }: Context): void {
+  const params = z.object({
+    name: stopName.describe('`tenant`, `agent:<name>`, `plan:<name>`, `tool:<name>` or `model:<route>`'),
+  })
+  server.get(
+    '/v1/stops',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'What is stopped, by whom and why',
+        response: { 200: z.object({ stops: z.array(stop) }), ...problemsOf(401, 503) },
+      },
+    },
+    async (request) => {
+      await controls.refresh()
+      return { stops: [...(controls.stops(keyOf(request).tenant)?.values() ?? [])] }
+    },
+  )
+  server.put(
+    '/v1/stops/:name',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Stop an agent, a plan, a tool, a model or the tenant, in all workers',
+        description:
+          'Nothing of it begins any more within a second, and what is under way is cut off, but for effects that must not happen twice. Runs wait, and go on when it is lifted.',
+        params,
+        body: z.strictObject({ reason: z.string().trim().min(1).max(REASON_MAX).optional() }).default({}),
+        response: { 200: stop, ...problemsOf(400, 401, 403, 503) },
+      },
+    },
+    async (request) => {
+      const { tenant, user } = needRole(keyOf(request), OPERATOR)
+      const { value } = redact(tenant, request.body)
+      const made = { name: request.params.name, by: user, at: Date.now(), ...value }
+      await controls.stop(tenant, made)
+      return made
+    },
+  )
+  server.delete(
+    '/v1/stops/:name',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Lift a stop: what waits for it goes on',
+        params,
+        response: { 204: z.null(), ...problemsOf(401, 403, 404, 503) },
+      },
+    },
+    async (request, reply) => {
+      const { tenant } = needRole(keyOf(request), OPERATOR)
+      await controls.lift(tenant, request.params.name)
+      return reply.code(204).send(null)
+    },
+  )
+}

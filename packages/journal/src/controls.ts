@@ -1,0 +1,164 @@
+import { type Budget, budget, MusterError, type Stop, stop, toMusterError } from '@muster/protocol'
+import type { Journal } from './journal.ts'
+
+/** How often each process looks for changes: what is stopped here is stopped everywhere well within a second. */
+const POLL_MS = 200
+const VERSION = 'version'
+/** Runs that are woken with one call when a stop is lifted. */
+const WAKE_MAX = 500
+
+type Kind = 'stop' | 'budget'
+
+/**
+ * What operators set while servers and workers run: stops and budgets of tenants. Few, so every process has all of them,
+ * and asks for what has changed.
+ */
+export class Controls {
+  readonly #journal: Journal
+  readonly #onChange: () => void
+  readonly #onError: (error: unknown) => void
+  #version: string | null = null
+  #stops = new Map<string, Map<string, Stop>>()
+  #budgets = new Map<string, Map<string, Budget>>()
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(journal: Journal, options: { onChange?: () => void; onError?: (error: unknown) => void } = {}) {
+    this.#journal = journal
+    this.#onChange = options.onChange ?? (() => {})
+    this.#onError = options.onError ?? (() => {})
+  }
+
+  /** Grows with each change. */
+  get version(): string | null {
+    return this.#version
+  }
+
+  /** Reads what there is, and keeps looking. */
+  async start(): Promise<void> {
+    await this.refresh()
+    this.#poll()
+  }
+
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#timer)
+  }
+
+  #poll(): void {
+    this.#timer = setTimeout(() => {
+      this.refresh()
+        .catch((error) => this.#onError(error))
+        .finally(() => {
+          if (!this.#closed) this.#poll()
+        })
+    }, POLL_MS)
+    this.#timer.unref()
+  }
+
+  async refresh(): Promise<void> {
+    const { redis, partitions } = this.#journal
+    const key = partitions[0].keys.controls
+    if ((await redis.hget(key, VERSION)) === this.#version) return
+    const { [VERSION]: version = null, ...fields } = await redis.hgetall(key)
+    const stops = new Map<string, Map<string, Stop>>()
+    const budgets = new Map<string, Map<string, Budget>>()
+    for (const [field, text] of Object.entries(fields)) {
+      const [kind, tenant, name] = JSON.parse(field) as [Kind, string, string] // as `fieldOf` writes it
+      if (kind === 'stop') ofTenant(stops, tenant).set(name, stop.parse(JSON.parse(text)))
+      else ofTenant(budgets, tenant).set(name, budget.parse(JSON.parse(text)))
+    }
+    this.#stops = stops
+    this.#budgets = budgets
+    this.#version = version
+    this.#onChange()
+  }
+
+  /** Stops of a tenant by name; undefined where it has none. */
+  stops(tenant: string): ReadonlyMap<string, Stop> | undefined {
+    return this.#stops.get(tenant)
+  }
+
+  budgets(tenant: string): ReadonlyMap<string, Budget> | undefined {
+    return this.#budgets.get(tenant)
+  }
+
+  /** Whether any tenant has a stop. */
+  get hasStops(): boolean {
+    return this.#stops.size > 0
+  }
+
+  setBudget(tenant: string, name: string, value: Budget): Promise<void> {
+    return this.#set('budget', tenant, name, value)
+  }
+
+  /** @throws MusterError `budget.not_found` */
+  async removeBudget(tenant: string, name: string): Promise<void> {
+    if (!(await this.#remove('budget', tenant, name)))
+      throw new MusterError('budget.not_found', `No budget of "${name}" was set`)
+  }
+
+  async stop(tenant: string, value: Stop): Promise<void> {
+    await this.#set('stop', tenant, value.name, value)
+  }
+
+  /** Lifts a stop, and wakes what waits for that. @throws MusterError `stop.not_found` */
+  async lift(tenant: string, name: string): Promise<void> {
+    if (!(await this.#remove('stop', tenant, name))) throw new MusterError('stop.not_found', `"${name}" is not stopped`)
+    await this.#wake(tenant, name)
+  }
+
+  /** The run waits for the stop to be lifted. Once the stop is seen to be gone, it is woken. */
+  async await(tenant: string, name: string, run: string): Promise<void> {
+    const { redis, partitions } = this.#journal
+    const { keys } = partitions[0]
+    await redis.sadd(keys.stopped(tenant, name), run)
+    if ((await redis.hexists(keys.controls, fieldOf('stop', tenant, name))) === 0) await this.#wake(tenant, name)
+  }
+
+  async #wake(tenant: string, name: string): Promise<void> {
+    const { redis, partitions } = this.#journal
+    const key = partitions[0].keys.stopped(tenant, name)
+    for (;;) {
+      const runs = await redis.srandmember(key, WAKE_MAX)
+      if (runs.length === 0) return
+      // Twice does no harm; not at all would.
+      await Promise.all(runs.map((run) => this.#journal.post(run, { type: 'lifted' }).catch(unlessOver)))
+      await redis.srem(key, ...runs)
+    }
+  }
+
+  async #set(kind: Kind, tenant: string, name: string, value: Budget | Stop): Promise<void> {
+    const { redis, partitions } = this.#journal
+    const { keys, replication } = partitions[0]
+    const change = redis.multi().hset(keys.controls, fieldOf(kind, tenant, name), JSON.stringify(value))
+    await replication.after(change.hincrby(keys.controls, VERSION, 1).exec())
+    await this.refresh()
+  }
+
+  async #remove(kind: Kind, tenant: string, name: string): Promise<boolean> {
+    const { redis, partitions } = this.#journal
+    const { keys, replication } = partitions[0]
+    const change = redis.multi().hdel(keys.controls, fieldOf(kind, tenant, name))
+    const [removed] = (await replication.after(change.hincrby(keys.controls, VERSION, 1).exec())) ?? []
+    await this.refresh()
+    return removed?.[1] === 1
+  }
+}
+
+function unlessOver(error: unknown): void {
+  const { code } = toMusterError(error)
+  if (code !== 'run.ended' && code !== 'run.not_found') throw error
+}
+
+function fieldOf(kind: Kind, tenant: string, name: string): string {
+  return JSON.stringify([kind, tenant, name])
+}
+
+function ofTenant<T>(all: Map<string, Map<string, T>>, tenant: string): Map<string, T> {
+  const known = all.get(tenant)
+  if (known) return known
+  const made = new Map<string, T>()
+  all.set(tenant, made)
+  return made
+}

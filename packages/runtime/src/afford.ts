@@ -1,0 +1,81 @@
+import type { Json, Usage } from '@muster/protocol'
+import type { ActiveRun } from './active-run.ts'
+import type { Funds } from './spending.ts'
+import type { StepState } from './step.ts'
+
+/**
+ * Sets aside what a step may use, of its run's own limits and of what the run draws on with others. False where that is
+ * not done at once: the step is begun again when it is.
+ *
+ * @throws MusterError `budget.exceeded`, `run.deadline`, or `model.no_price` where money is limited
+ */
+export function afford(run: ActiveRun, step: StepState, input: Json): boolean {
+  if (step.refused) {
+    const { refused } = step
+    step.refused = undefined
+    throw refused
+  }
+  if (step.funds) return true
+  const { limits, held } = run
+  const { reserveUsd, reserveTokens } = step.spec.operation
+  const accounts = run.services.spending.accountsOf(run)
+  const usd = limits.usd === undefined && !accounts?.limitsUsd ? 0 : (reserveUsd?.(input) ?? 0)
+  run.checkBudget(usd)
+  const isCounted = accounts !== undefined || limits.usd !== undefined || limits.tokens !== undefined
+  if (!isCounted || (accounts === undefined && !reserveUsd)) return true
+  // What is under way may turn out to use less than was set aside for it.
+  if (reserveUsd && held.calls > 0 && !run.checkHeld(usd)) {
+    run.awaitFunds(step)
+    return false
+  }
+  const tokens = reserveTokens?.(input) ?? 0
+  const funds: Funds = { usd, tokens, accounts, fromPurse: false, reservation: undefined }
+  step.funds = funds
+  if (reserveUsd) held.add(usd, tokens, 1)
+  return run.services.spending.take(run, step, funds, (refused) => {
+    if (run.over || step.outcome) {
+      settleFunds(run, step, NOTHING)
+      return
+    }
+    if (refused) settleFunds(run, step, NOTHING)
+    step.refused = refused
+    run.begin(step)
+  })
+}
+
+/** What a run's calls that are under way have set aside of its own limits. */
+export class Held {
+  usd = 0
+  tokens = 0
+  calls = 0
+
+  add(usd: number, tokens: number, calls: 1 | -1): void {
+    this.usd += calls * usd
+    this.tokens += calls * tokens
+    this.calls += calls
+    // What was added and taken off in another order leaves crumbs.
+    if (this.calls === 0) this.usd = 0
+  }
+}
+
+/** What a step has used. `ms`: that it took itself. */
+export interface Used {
+  steps: 0 | 1
+  ms: number
+  costUsd: number
+  usage: Usage | undefined
+}
+
+/** Of a step that did not begin. */
+export const NOTHING: Used = { steps: 0, ms: 0, costUsd: 0, usage: undefined }
+
+/** The step has used so much of what was set aside. `all`: it was cut off, and nobody knows what it used. */
+export function settleFunds(run: ActiveRun, step: StepState, used: Used | 'all'): void {
+  const { funds } = step
+  if (!funds) return
+  step.funds = undefined
+  run.services.spending.settle(funds, used)
+  if (!step.spec.operation.reserveUsd) return
+  run.held.add(funds.usd, funds.tokens, -1)
+  run.fundNext()
+}
