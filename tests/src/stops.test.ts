@@ -62,6 +62,8 @@ describe('a stop', () => {
     const lifted = Date.now()
     await muster.stops.lift('tool:world.write')
     for (const run of [...runs, late]) await run.result()
+    const { out } = await command('trace', late.id)
+    expect(out).toMatch(/■ tool:world.write was stopped by acme-user for .*: it writes nonsense/)
     for (const run of runs) {
       const times = await intents(run)
       // A chain takes each step once; what was cut off began anew under the same key.

@@ -25,11 +25,26 @@ export async function traceCommand(muster: Muster, id: string, json: boolean): P
   return verification.ok ? 0 : 1
 }
 
+/** What held the run back, and for how long. */
+function stopLines(events: readonly RunEvent[]): string {
+  let lines = ''
+  for (const [i, { entry }] of events.entries()) {
+    if (entry.type !== 'run.stopped') continue
+    const { stop, by, reason, at } = entry
+    const lift = events.slice(i).find(({ entry }) => entry.type === 'run.lifted' && entry.stop === stop)
+    const time = lift ? `for ${duration(lift.entry.at - at)}` : `since ${new Date(at).toISOString()}`
+    const why = reason === undefined ? '' : `: ${reason}`
+    lines += `\n${pc.yellow(plain(`■ ${stop} was stopped by ${by} ${time}${why}`))}`
+  }
+  return lines
+}
+
 function title(run: Run, events: readonly RunEvent[], whole: boolean): string {
   const took = (events.at(-1)?.entry.at ?? run.createdAt) - run.createdAt
   const proof = whole ? pc.green(`verify: ok (${run.entries} entries)`) : pc.red('verify: ALTERED')
   const what = `${run.name}@${run.version}`
   const taken = redactedText(redactedOf(events))
+  const stops = stopLines(events)
   const heldUp = run.heldUp ? `\n${pc.yellow(plain(run.heldUp.message))}` : ''
-  return `${pc.bold(what)} ${run.id}${heldUp}\n${run.status} in ${duration(took)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}${taken === '' ? '' : `, ${taken}`}\n`
+  return `${pc.bold(what)} ${run.id}${heldUp}${stops}\n${run.status} in ${duration(took)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}${taken === '' ? '' : `, ${taken}`}\n`
 }

@@ -92,6 +92,15 @@ export function benchApp(onCall: (run: string) => void = () => {}) {
   })
 }
 
+/** Fifty rules more, each on another tool, with labels and a number of the input. */
+export const manyPolicies = Array.from(
+  { length: 50 },
+  (_, i) => `
+@id("rule-${i}")
+forbid (principal, action == Action::"tool:call", resource == Tool::"bench.${['work', 'look'][i % 2]}")
+when { context.labels.contains("secret-${i}") || (context.input has n && context.input.n.greaterThan(decimal("${1000 + i}.5"))) };`,
+).join('\n')
+
 /** A policy as small deployments have it: one permit, one rule on labels, one approval. None looks at `bench.…` inputs. */
 export const policyText = `
 @id("all") permit (principal, action, resource);

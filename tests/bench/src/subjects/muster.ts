@@ -2,14 +2,18 @@ import { loadPolicies } from '@muster/governance'
 import { Journal } from '@muster/journal'
 import { type Memory, openMemory } from '@muster/memory'
 import { createModels } from '@muster/models'
-import { newId } from '@muster/protocol'
+import { newId, redactRules } from '@muster/protocol'
+import { createRedaction } from '@muster/redaction'
 import { startWorker, type Worker, type WorkerOptions } from '@muster/runtime'
 import type { App } from '@muster/sdk'
 import { Redis } from 'ioredis'
 import { Gaps } from '../gaps.ts'
 import { load, type System } from '../load.ts'
 import type { Place, Subject, Task } from '../subject.ts'
-import { benchApp, type PlanName, policyText, stepsOf } from './app.ts'
+import { benchApp, manyPolicies, type PlanName, policyText, stepsOf } from './app.ts'
+
+/** Budgets that are never used up. */
+const PLENTY = { usd: 1e6, tokens: 1e12, steps: 1e12 }
 
 export type Outcomes = NonNullable<WorkerOptions['outcomes']>
 
@@ -18,10 +22,19 @@ export interface MusterOptions extends Place {
   /** Runs under way at once. */
   inFlight: number
   outcomes: Outcomes
+  /** With 53 policies, labels, budgets of money, tokens and steps, and redaction of everything. */
+  governed?: boolean
 }
 
 /** Puts runs into the backlog, durable when it resolves. */
-export async function enqueue(journal: Journal, memory: Memory, app: App, plan: PlanName, n: number): Promise<void> {
+export async function enqueue(
+  journal: Journal,
+  memory: Memory,
+  app: App,
+  plan: PlanName,
+  n: number,
+  labels: string[] = [],
+): Promise<void> {
   const definition = app.plans.get(plan)?.manifest
   if (!definition) throw new Error(`the app has no plan ${plan}`)
   const { kind, name, version, hash } = definition
@@ -29,7 +42,7 @@ export async function enqueue(journal: Journal, memory: Memory, app: App, plan: 
     tenant: 'bench',
     definition: { kind, name, version, hash },
     by: { key: 'bench', user: 'bench' },
-    labels: [],
+    labels,
     limits: {},
   }
   const requests = Array.from({ length: n }, () => ({ run: { run: newId(), ...common }, content: { input: { n: 0 } } }))
@@ -38,17 +51,21 @@ export async function enqueue(journal: Journal, memory: Memory, app: App, plan: 
 }
 
 /** A journal, the memory of its workers, and how to start one. */
-export async function openMuster({ redisUrl, dynamo }: Place, namespace: string, app: App) {
+export async function openMuster({ redisUrl, dynamo }: Place, namespace: string, app: App, governed = false) {
   const memory = await openMemory({ table: 'bench', endpoint: dynamo })
   const journal = await Journal.open({ url: redisUrl, namespace })
-  const policy = loadPolicies([{ file: 'bench.cedar', text: policyText }], app.manifest)
+  const text = governed ? policyText + manyPolicies : policyText
+  const policy = loadPolicies([{ file: 'bench.cedar', text }], app.manifest)
+  const governance = governed
+    ? { redaction: createRedaction(redactRules.parse({})), budgets: { 'tenant:*': { day: PLENTY } } }
+    : {}
   const models = createModels({ routes: { default: { model: 'none', apiKey: 'none', free: true } } })
   return {
     journal,
     memory,
     start(concurrency: number, outcomes: Outcomes): Promise<Worker> {
       const options = { redisUrl, namespace, app, policy, models, memory, concurrency, outcomes, archive: false }
-      return startWorker({ ...options, lockMs: 30_000, journalTtlS: 3600 })
+      return startWorker({ ...options, ...governance, lockMs: 30_000, journalTtlS: 3600 })
     },
     async close() {
       await journal.close()
@@ -97,16 +114,21 @@ export async function checkRuns(journal: Journal, runs: readonly string[], steps
 
 /** Muster's worker on runs of one plan; the client that starts them and hears of their ends is in the same process. */
 export async function muster(options: MusterOptions): Promise<Subject> {
-  const { plan, inFlight, outcomes } = options
+  const { plan, inFlight, outcomes, governed } = options
   const gaps = new Gaps<string>()
   const app = benchApp((run) => gaps.step(run))
-  const { journal, memory, start, close } = await openMuster(options, `bench-${plan}-${outcomes}`, app)
+  const { journal, memory, start, close } = await openMuster(
+    options,
+    `bench-${plan}-${outcomes}${governed ? '-governed' : ''}`,
+    app,
+    governed,
+  )
   const worker = await start(Math.max(inFlight, 100), outcomes)
   let runs: string[] = []
   const system: System = {
     onEnded: () => {},
     async start(n) {
-      await enqueue(journal, memory, app, plan, n)
+      await enqueue(journal, memory, app, plan, n, governed ? ['untrusted', 'pii'] : [])
     },
   }
   const ends = followEnds(journal, (ended) => {

@@ -12,11 +12,16 @@ export async function chain(bench: Bench): Promise<Row[]> {
   const everysec = await bench.place()
   const { prof, quick, size } = bench.options
   const profiled = (wanted: boolean) => (prof && wanted ? ['--cpu-prof', `--cpu-prof-dir=${resolve(prof)}`] : [])
-  const muster = async (plan: 'chain' | 'chain-code', outcomes: Outcomes, on = everysec): Promise<Contender> => ({
-    name: `${outcomes}, plan as ${plan === 'chain' ? 'data' : 'code'}${on === everysec ? '' : ', appendfsync always'}`,
+  const muster = async (
+    plan: 'chain' | 'chain-code',
+    outcomes: Outcomes,
+    on = everysec,
+    governed = false,
+  ): Promise<Contender> => ({
+    name: `${outcomes}, plan as ${plan === 'chain' ? 'data' : 'code'}${on === everysec ? '' : ', appendfsync always'}${governed ? ', all of governance' : ''}`,
     child: await bench.start(
       'muster',
-      { ...on.place, plan, inFlight: IN_FLIGHT, outcomes },
+      { ...on.place, plan, inFlight: IN_FLIGHT, outcomes, governed },
       profiled(on === everysec && plan === 'chain'),
     ),
     empty: on.admin,
@@ -49,18 +54,33 @@ export async function chain(bench: Bench): Promise<Row[]> {
   }
   const always = await bench.place('always')
   const code = await muster('chain-code', 'ahead')
+  const governed = await muster('chain', 'ahead', everysec, true)
+  const strictGoverned = await muster('chain', 'strict', everysec, true)
   const dataAlways = await muster('chain', 'ahead', always)
   const strictAlways = await muster('chain', 'strict', always)
   const progress = await bullmq('bullmq-progress', 'BullMQ, one job with updateProgress')
   const batch = await raw(100, 'raw: one Lua call for 100 appends')
   const jobAlways = await bullmq('bullmq-chain', `${EVERY_STEP_A_JOB}, appendfsync always`, always)
   const rows = rowsBetween(
-    await bench.rounds('W1', [...core, code, dataAlways, strictAlways, progress, batch, jobAlways, ...peers]),
+    await bench.rounds('W1', [
+      ...core,
+      code,
+      governed,
+      strictGoverned,
+      dataAlways,
+      strictAlways,
+      progress,
+      batch,
+      jobAlways,
+      ...peers,
+    ]),
   )
   await bench.stop()
   return [
     ...rows(data, [job, progress, append, batch, ...peers]),
     ...rows(code, [job, data]),
+    ...rows(governed, [job, data]),
+    ...rows(strictGoverned, [job, strict]),
     ...rows(dataAlways, [jobAlways, data]),
     ...rows(strict, [job, progress, append, batch, ...peers]),
     ...rows(strictAlways, [jobAlways, strict]),
