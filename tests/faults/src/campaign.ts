@@ -14,6 +14,13 @@ import type { Work } from './work.ts'
 /** How long a child run has to end after its parent, ms. */
 const CHILD_MS = 20_000
 
+/** Every second campaign has all of governance on: the default policies, redaction, and budgets that suffice. */
+const GOVERNED = {
+  MUSTER_POLICY: 'default',
+  MUSTER_REDACT: '{}',
+  MUSTER_BUDGETS: '{"tenant:*":{"day":{"usd":1000000,"tokens":1000000000000,"steps":1000000000000}}}',
+}
+
 export interface CampaignOptions extends Partial<DeploymentOptions> {
   seed: number
   /** How long faults happen under load, ms. */
@@ -50,7 +57,8 @@ export interface Report {
 export async function runCampaign(options: CampaignOptions): Promise<Report> {
   const { seed, forMs, faults, log = () => {} } = options
   const { graceMs = 30_000, archiveMs = 0, pauseMs = 1000, everyMs = 60 } = options
-  const deployment = await Deployment.start({ workers: 3, partitions: 2, ...options })
+  const governed = seed % 2 === 1 ? { env: GOVERNED } : {}
+  const deployment = await Deployment.start({ workers: 3, partitions: 2, ...governed, ...options })
   try {
     const load = new Load(deployment.muster, new Random(seed), options.work)
     const loading = load.run(forMs, { everyMs, openMax: 200 })
@@ -162,7 +170,7 @@ async function account(
     const journal = await readJournal(muster, one.id)
     const own = byRun.get(one.id) ?? []
     const all = [...own]
-    for (const child of childrenOf(journal)) {
+    for (const child of childrenOf(one.id, journal)) {
       known.add(child)
       const done = byRun.get(child) ?? []
       all.push(...done)

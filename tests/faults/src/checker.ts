@@ -1,6 +1,7 @@
+import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
-import { type Entry, isEnded, type Run } from '@muster/protocol'
+import { childRunId, type Entry, isEnded, type Run } from '@muster/protocol'
 import { type Effect, effect } from './effect.ts'
 import { fold, type ReadJournal } from './journal.ts'
 import type { Accepted } from './load.ts'
@@ -25,8 +26,13 @@ export function checkOutside(effects: readonly Effect[], known: ReadonlySet<stri
 }
 
 /** The child runs that a run has waited for, by its journal. */
-export function childrenOf({ entries }: ReadJournal): string[] {
-  const children = entries.flatMap((one) => (one.type === 'step.waiting' && one.child !== undefined ? [one.child] : []))
+export function childrenOf(run: string, { entries }: ReadJournal): string[] {
+  const children = entries.flatMap((one) => {
+    if (one.type === 'step.waiting' && one.child !== undefined) return [one.child]
+    // One that is quicker than the entry that would name it is waited for by nobody.
+    const isAnswered = one.type === 'step.ended' && one.kind === 'agent' && one.status === 'ok'
+    return isAnswered ? [childRunId(run, hash('sha256', `${run}/${one.step}`, 'hex'))] : []
+  })
   return [...new Set(children)]
 }
 

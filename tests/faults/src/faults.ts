@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { toMusterError } from '@muster/protocol'
 import type { Child } from './child.ts'
 import type { Deployment, Placed } from './deployment.ts'
 import type { Load } from './load.ts'
@@ -8,7 +9,7 @@ import type { Random } from './random.ts'
 export interface Fault {
   readonly name: string
   /** The part that is broken meanwhile: not broken twice at a time. */
-  readonly of: 'worker' | 'server' | 'redis' | 'network' | 'dynamo' | 'loop' | 'clock'
+  readonly of: 'worker' | 'server' | 'redis' | 'network' | 'dynamo' | 'loop' | 'clock' | 'stop'
   happen(deployment: Deployment, random: Random, load: Load): Promise<void>
 }
 
@@ -173,6 +174,35 @@ const jumpClock: Fault = {
 /** A worker's clock is wrong by so much at most, ms. */
 export const CLOCK_SKEW_MS = 10_000
 
+/** Stopped and lifted by an operator, who tries again where the server does not answer. */
+const stopSomething: Fault = {
+  name: 'stop a tool or model and lift it',
+  of: 'stop',
+  async happen({ muster }, random) {
+    const name = random.pick(['tool:look', 'tool:write', 'tool:pay', 'model:default'])
+    await untilDone(() => muster.stops.set(name, { reason: 'a fault' }))
+    await sleep(random.between(0, 2500))
+    await untilDone(() =>
+      muster.stops.lift(name).catch((error) => {
+        // It was lifted, and the answer lost.
+        if (toMusterError(error).code !== 'stop.not_found') throw error
+      }),
+    )
+  },
+}
+
+async function untilDone(act: () => Promise<unknown>): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await act()
+      return
+    } catch (error) {
+      if (tries === STARTS_MAX) throw error
+      await sleep(500)
+    }
+  }
+}
+
 export const faults: readonly Fault[] = [
   killWorker,
   killServer,
@@ -186,4 +216,5 @@ export const faults: readonly Fault[] = [
   throttleDynamo,
   holdEventLoop,
   jumpClock,
+  stopSomething,
 ]

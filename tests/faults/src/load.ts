@@ -88,7 +88,7 @@ export class Load {
       if (asked) {
         const { step, digest = '' } = asked
         const approve = () => this.#muster.runs.approve(id, { step, verdict: 'approve', digest })
-        await this.#insist(approve, 'run.ended', 'approval.not_found')
+        await this.#insist(approve, 'run.ended', 'approval.not_found', 'approval.late')
         return
       }
       if (this.#over) throw new Error(`run ${id} asks for no approval and does not end`)
