@@ -430,6 +430,21 @@ for (const [what, about] of [
     )
 }
 
+const policy = program.command('policy').description('check, explain, compare and try Cedar policies')
+/** Policy files come after what else a command takes; the worker's own unless given. */
+const withApp = (command: Command): Command =>
+  command.option('--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)').option(...flag)
+const appOf = (config: Config, app: string | undefined): Config => ({ ...config, MUSTER_APP: app ?? config.MUSTER_APP })
+
+withApp(policy.command('check [files...]'))
+  .description('check policies against the app (MUSTER_POLICY unless given); exits 1 with the place of each mistake')
+  .action((files: string[], { app, json }: { app?: string } & Json) =>
+    action(async (config) => {
+      const { checkPoliciesCommand } = await import('./policy-command.ts')
+      return checkPoliciesCommand(appOf(config, app), files, json)
+    }, json),
+  )
+
 program
   .command('config')
   .description('print every setting, its value and what it is for')

@@ -4,7 +4,7 @@ import { effect, json, label, limits, name } from './definition.ts'
 import { redactCounts } from './redact.ts'
 
 /** SHA-256 as 64 lowercase hexadecimal digits. */
-const digest = z.string().regex(/^[0-9a-f]{64}$/)
+export const digest = z.string().regex(/^[0-9a-f]{64}$/)
 
 /** Who asked: the API key's id and the person it belongs to, or the service where it says so. */
 export const actor = z.object({ key: z.string(), user: z.string(), service: z.literal(true).optional() })
@@ -13,9 +13,11 @@ export type Actor = z.infer<typeof actor>
 export const stepError = z.object({ code: z.string(), message: z.string() })
 export type StepError = z.infer<typeof stepError>
 
+const decisionEffect = z.enum(['allow', 'deny', 'ask'])
+
 /** What governance said of a step, and which policies of which set said it. */
 export const decision = z.object({
-  effect: z.enum(['allow', 'deny', 'ask']),
+  effect: decisionEffect,
   policies: z.array(z.string()),
   /** Hash of the policy set. */
   set: z.string(),
@@ -25,6 +27,15 @@ export const decision = z.object({
   rule: approvalRule.optional(),
   /** Policies that failed to evaluate; any of them makes the decision a deny. */
   errors: z.array(z.string()).optional(),
+  /** What it would have been with the log-only policies, where that is another effect. */
+  trial: z
+    .object({
+      effect: decisionEffect,
+      policies: z.array(z.string()),
+      role: z.string().optional(),
+      errors: z.array(z.string()).optional(),
+    })
+    .optional(),
 })
 export type Decision = z.infer<typeof decision>
 
@@ -47,7 +58,8 @@ export type Priority = z.infer<typeof priority>
  * what it says, so that workers of an earlier Muster go on with every run that uses nothing new.
  *
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
- * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`.
+ * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; decisions with a `trial`;
+ * `unapproved`, `newDestination`.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3
@@ -70,6 +82,14 @@ const copied = z.number().int().positive().optional()
 
 /** How often each kind of personal data or secret was taken out of the content, where any was. */
 const redacted = redactCounts.optional()
+
+/** What else a decision on a tool's call was told, where it is not as usual. */
+const told = {
+  /** The tool is another than the one in the lock file. */
+  unapproved: z.literal(true).optional(),
+  /** Data goes where none is known to go. */
+  newDestination: z.literal(true).optional(),
+}
 
 /** One step's place in the graph and what it acts on: the part that intents and outcomes share. */
 const subject = {
@@ -126,6 +146,7 @@ export const entry = z.discriminatedUnion('type', [
     /** What the outside may use to recognise a repeat. */
     idempotencyKey: z.string(),
     decision,
+    ...told,
     /** For a model call: digest of the request as sent, salted with the run's salt. */
     request: digest.optional(),
     redacted,
@@ -137,6 +158,7 @@ export const entry = z.discriminatedUnion('type', [
     status: stepStatus,
     /** Present where no intent came before: a `pure` step, or one that was denied. */
     decision: decision.optional(),
+    ...told,
     durationMs: z.number(),
     usage: usage.optional(),
     costUsd: z.number().optional(),
@@ -158,6 +180,7 @@ export const entry = z.discriminatedUnion('type', [
     ...subject,
     for: z.enum(['approval', 'callback', 'child', 'doubt', 'signal', 'timer']),
     decision: decision.optional(),
+    ...told,
     role: z.string().optional(),
     /** What an answer takes, where it is more than one person with the role. */
     rule: approvalRule.optional(),
