@@ -6,15 +6,15 @@ import { loadSet } from './policy-source.ts'
 /** `muster policy check`: exits 0 when the policies fit the app, else 1 with the place of each mistake. */
 export async function checkPoliciesCommand(config: Config, files: readonly string[], json: boolean): Promise<number> {
   try {
-    const { summary, sources } = await loadSet(config, files)
+    const { hash, policies, sources } = (await loadSet(config, files)).published
     if (json) {
-      print({ ...summary, files: sources.map(({ file, mode = 'enforced' }) => ({ file, mode })) })
+      print({ hash, policies, files: sources.map(({ file, mode = 'enforced' }) => ({ file, mode })) })
       return 0
     }
-    const count = (mode: string) => summary.policies.filter((policy) => policy.mode === mode).length
+    const count = (mode: string) => policies.filter((policy) => policy.mode === mode).length
     const logOnly = count('log-only')
     const modes = logOnly === 0 ? 'enforced' : `${count('enforced')} enforced, ${logOnly} log-only`
-    console.log(`${pc.green('ok')} ${summary.hash}: ${summary.policies.length} policies, ${modes}`)
+    console.log(`${pc.green('ok')} ${hash}: ${policies.length} policies, ${modes}`)
     return 0
   } catch (error) {
     if (json || !(error instanceof MusterError) || error.code !== 'policy.invalid') throw error

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Config, MusterError, type PolicySource } from '@muster/protocol'
@@ -34,6 +34,12 @@ export function readPolicies(paths: string | undefined, option = 'MUSTER_POLICY'
       throw new MusterError('config.invalid', `${option}: ${path} cannot be read`, { cause })
     }
   })
+}
+
+/** The folders in which a change of the policies shows: those that are named, and those of what links lead to. */
+export function policyFolders(paths: string | undefined): string[] {
+  const own = partsOf(paths).filter(({ isOwn, path }) => isOwn && existsSync(path))
+  return [...new Set(own.flatMap(({ path }) => [folderOf(path), folderOf(realpathSync(path))]))]
 }
 
 /** The lock file of approved tools; undefined where none is configured. */

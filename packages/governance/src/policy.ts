@@ -6,8 +6,8 @@ import type {
   Decision,
   Json,
   PolicyMode,
-  PolicySetSummary,
   PolicySource,
+  PublishedPolicies,
 } from '@muster/protocol'
 import { type Ask, strictest } from './ask.ts'
 import { CompiledPolicies, type Request, type Verdict } from './cedar/compiled.ts'
@@ -127,9 +127,11 @@ export class PolicySet {
     this.#shadow = new Shadow(this.hash, this.#policies, this.#schema, options)
   }
 
-  /** How lists name it. */
-  get summary(): Omit<PolicySetSummary, 'firstSeen'> {
-    return { hash: this.hash, policies: [...this.policies].map(([id, { effect, mode }]) => ({ id, effect, mode })) }
+  /** All that is needed to load it again, as workers publish it. */
+  get published(): Omit<PublishedPolicies, 'firstSeen'> {
+    const { hash, sources, app } = this
+    const policies = [...this.policies].map(([id, { effect, mode }]) => ({ id, effect, mode }))
+    return { hash, policies, sources: [...sources], app }
   }
 
   decide(request: PolicyRequest): Decision {

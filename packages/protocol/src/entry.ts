@@ -36,6 +36,10 @@ export const decision = z.object({
       errors: z.array(z.string()).optional(),
     })
     .optional(),
+  /** Of a tool's call: the policies were told that the tool is not as it was approved. */
+  unapproved: z.literal(true).optional(),
+  /** And that data goes where none is known to go. */
+  newDestination: z.literal(true).optional(),
 })
 export type Decision = z.infer<typeof decision>
 
@@ -58,8 +62,8 @@ export type Priority = z.infer<typeof priority>
  * what it says, so that workers of an earlier Muster go on with every run that uses nothing new.
  *
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
- * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; decisions with a `trial`;
- * `unapproved`, `newDestination`.
+ * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; decisions with `trial`, `unapproved`
+ * or `newDestination`.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3
@@ -82,14 +86,6 @@ const copied = z.number().int().positive().optional()
 
 /** How often each kind of personal data or secret was taken out of the content, where any was. */
 const redacted = redactCounts.optional()
-
-/** What else a decision on a tool's call was told, where it is not as usual. */
-const told = {
-  /** The tool is another than the one in the lock file. */
-  unapproved: z.literal(true).optional(),
-  /** Data goes where none is known to go. */
-  newDestination: z.literal(true).optional(),
-}
 
 /** One step's place in the graph and what it acts on: the part that intents and outcomes share. */
 const subject = {
@@ -146,7 +142,6 @@ export const entry = z.discriminatedUnion('type', [
     /** What the outside may use to recognise a repeat. */
     idempotencyKey: z.string(),
     decision,
-    ...told,
     /** For a model call: digest of the request as sent, salted with the run's salt. */
     request: digest.optional(),
     redacted,
@@ -158,7 +153,6 @@ export const entry = z.discriminatedUnion('type', [
     status: stepStatus,
     /** Present where no intent came before: a `pure` step, or one that was denied. */
     decision: decision.optional(),
-    ...told,
     durationMs: z.number(),
     usage: usage.optional(),
     costUsd: z.number().optional(),
@@ -180,7 +174,6 @@ export const entry = z.discriminatedUnion('type', [
     ...subject,
     for: z.enum(['approval', 'callback', 'child', 'doubt', 'signal', 'timer']),
     decision: decision.optional(),
-    ...told,
     role: z.string().optional(),
     /** What an answer takes, where it is more than one person with the role. */
     rule: approvalRule.optional(),

@@ -21,7 +21,7 @@ import type { Resource, RunHandle } from '@muster/scheduler'
 import { dueAt } from './approval.ts'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
-import { endedText } from './entry-text.ts'
+import { endedText, endedVersion } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
 import { receive } from './messages.ts'
 import { changed, stepLine } from './non-deterministic.ts'
@@ -483,7 +483,7 @@ export class ActiveRun {
     const { journal, scheduler, clock } = this.services
     if ('child' in step.spec.operation.action && step.attempt > 0)
       journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
-    this.appendText(endedText(step, clock(), [], 'cancelled'))
+    this.appendText(endedText(step, clock(), [], 'cancelled'), undefined, endedVersion(step))
     abortStep(step, new MusterError('run.cancelled', `step "${step.spec.id}" is not needed any more`))
     if (step.waiting) {
       step.waiting = undefined
@@ -675,7 +675,7 @@ export class ActiveRun {
       if ('child' in step.spec.operation.action)
         journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
       // Its effect may still happen outside; the journal says that nobody waited for it.
-      this.appendText(endedText(step, clock(), [], 'cancelled'))
+      this.appendText(endedText(step, clock(), [], 'cancelled'), undefined, endedVersion(step))
     }
     const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
     const usage = { inputTokens, outputTokens, cachedTokens }

@@ -22,6 +22,7 @@ import type { Agent } from './agent.ts'
 import { type ApprovalsClient, approvalsClient } from './approvals.ts'
 import { type BatchAnswer, batches } from './batches.ts'
 import type { Plan } from './plan.ts'
+import { type PoliciesClient, policiesClient } from './policies.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
 import { type WebhooksClient, webhooksClient } from './webhooks.ts'
 
@@ -151,6 +152,7 @@ export interface Muster {
   approvals: ApprovalsClient
   schedules: SchedulesClient
   webhooks: WebhooksClient
+  policies: PoliciesClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
   callbacks: {
     /** The step ends with this output. */
@@ -360,6 +362,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     approvals: approvalsClient(request, errorOf),
     schedules: schedulesClient(request),
     webhooks: webhooksClient(request),
+    policies: policiesClient(request),
     callbacks: {
       complete: (token, output) => callBack(token, { output }),
       fail: (token, message) => callBack(token, { error: { message } }),
