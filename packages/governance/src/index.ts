@@ -2,7 +2,12 @@
 
 export { checkBudget, type Spent, tightest } from './budget.ts'
 export { isAuthorized, preparsePolicySet, preparseSchema, statefulIsAuthorized } from './cedar/index.ts'
+export { comparePolicies, type PolicyDifferences } from './compare.ts'
 export { hasNewDestination } from './destinations.ts'
+export { type Replayed, replay, requestsOf } from './dry-run.ts'
+export { type Change, type Explanation, explain } from './explain.ts'
 export { declassify, joinLabels } from './labels.ts'
 export { loadPolicies, readPolicyTexts } from './load.ts'
 export { type Action, type Policy, type PolicyRequest, PolicySet } from './policy.ts'
+export { requestOfQuestion, type Tried, tryCase } from './policy-case.ts'
+export { decisionsOf, type RecordedDecision } from './recorded.ts'
