@@ -21,7 +21,7 @@ import type { Resource, RunHandle } from '@muster/scheduler'
 import { dueAt } from './approval.ts'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
-import { endedText, endedVersion } from './entry-text.ts'
+import { endedText, endedVersion, versionWith } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
 import { receive } from './messages.ts'
 import { changed, stepLine } from './non-deterministic.ts'
@@ -863,5 +863,5 @@ function nextTick(): Promise<void> {
 function versionOf(entry: NewEntry): EntryVersion {
   const isOfMany = entry.type === 'approval.given' && (entry.more !== undefined || entry.edited === true)
   if (isOfMany || entry.type === 'approval.escalated') return 3
-  return 'redacted' in entry && entry.redacted ? 2 : 1
+  return versionWith('decision' in entry ? entry.decision : undefined, 'redacted' in entry ? entry.redacted : undefined)
 }
