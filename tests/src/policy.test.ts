@@ -10,9 +10,8 @@ import { actor, parent, payment } from './fixtures/app.ts'
 import { mixed } from './fixtures/policy-app.ts'
 import { ended, type Harness, startHarness, until } from './harness.ts'
 
-const file = (path: string) => fileURLToPath(new URL(path, import.meta.url))
-const cli = file('../../apps/cli/src/main.ts')
-const app = file('./fixtures/policy-app.ts')
+const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
+const app = fileURLToPath(new URL('./fixtures/policy-app.ts', import.meta.url))
 const dir = mkdtempSync(join(tmpdir(), 'muster-policy-'))
 const enforced = join(dir, 'enforced')
 const trial = join(dir, 'trial')
@@ -49,11 +48,11 @@ const start = (steps: PlanData['steps']) => harness.muster.runs.start({ steps },
 const paying = (amount: number) => start({ pay: { tool: 'world.pay', input: { amount } } })
 
 /** A payment as it was decided on by the policies of now. */
-async function decided(amount = 5): Promise<{ id: string; decision: Decision }> {
+async function decided(amount = 5): Promise<{ id: string; v: number; decision: Decision }> {
   const run = await paying(amount)
   await until(run.get, (one) => ended(one) || one.status === 'waiting')
   for await (const { entry } of run.events())
-    if ('decision' in entry && entry.decision) return { id: run.id, decision: entry.decision }
+    if ('decision' in entry && entry.decision) return { id: run.id, v: entry.v, decision: entry.decision }
   throw new Error('nothing was decided')
 }
 
@@ -99,13 +98,18 @@ describe('a running worker', () => {
     write({ trial: `${large}` })
     await harness.worker()
     const small = await decided(5)
+    expect(small).toMatchObject({ v: 1, decision: { effect: 'allow' } })
     expect(small.decision).not.toHaveProperty('trial')
     const big = await decided(5000)
-    expect(big.decision).toMatchObject({
-      effect: 'allow',
-      policies: ['all'],
-      trial: { effect: 'ask', policies: ['large'], role: 'controller' },
+    expect(big).toMatchObject({
+      v: 3,
+      decision: {
+        effect: 'allow',
+        policies: ['all'],
+        trial: { effect: 'ask', policies: ['large'], role: 'controller' },
+      },
     })
+    expect((await runCli('trace', big.id)).out).toContain('allow: all  log-only ask: large')
     expect(harness.effects().filter(({ key }) => key.startsWith(big.id))).toHaveLength(1)
   })
 })
@@ -309,9 +313,11 @@ function written(name: string, value: unknown): string {
   return path
 }
 
-async function muster(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+const muster = (...args: string[]) => runCli('policy', ...args)
+
+async function runCli(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const env = { ...process.env, NO_COLOR: '1', MUSTER_URL: harness.url, MUSTER_KEY: harness.key, MUSTER_APP: app }
-  return promisify(execFile)(process.execPath, [cli, 'policy', ...args], { env }).then(
+  return promisify(execFile)(process.execPath, [cli, ...args], { env }).then(
     ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
     ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
   )
