@@ -20,7 +20,7 @@ export async function dryRunCommand(
   for (const id of ids) replayed.push(...(await replayRun(muster, id, set, sets)))
   const count = (what: Replayed['outcome']) => replayed.filter(({ outcome }) => outcome === what).length
   const counts = { same: count('same'), changed: count('changed'), unknown: count('unknown') }
-  const shown = replayed.filter(({ outcome }) => outcome !== 'same').map(about)
+  const shown = replayed.filter(({ outcome, decision }) => outcome !== 'same' || decision?.trial).map(about)
   if (options.json) print({ set: set.hash, runs: ids.length, decisions: replayed.length, counts, steps: shown })
   else {
     for (const line of shown.map(lineOf)) console.log(line)
@@ -49,13 +49,15 @@ function about({ recorded: { run, step, target, decision: before }, outcome, dec
   return { run, step, target, outcome, before, ...(after ? { after } : {}), ...(why === undefined ? {} : { why }) }
 }
 
-function lineOf({ run, step, target, before, after, why = '' }: ReturnType<typeof about>): string {
+function lineOf({ run, step, target, outcome, before, after, why = '' }: ReturnType<typeof about>): string {
   const what = `${run} ${pc.bold(plain(step))} ${pc.dim(plain(target))}`
   if (!after) return `${what}  ${pc.dim(`unknown: ${why}`)}`
-  return `${what}  ${effectOf(before)} → ${pc.yellow(effectOf(after))}`
+  const tried = after.trial ? `  ${pc.yellow(`log-only ${effectOf(after.trial)}`)}` : ''
+  if (outcome === 'same') return `${what}  ${effectOf(before)}${tried}`
+  return `${what}  ${effectOf(before)} → ${pc.yellow(effectOf(after))}${tried}`
 }
 
-function effectOf({ effect, policies, role, errors }: Decision): string {
+function effectOf({ effect, policies, role, errors }: NonNullable<Decision['trial']>): string {
   const by = errors?.join('; ') ?? (policies.join(', ') || 'no policy permits')
   return plain(`${effect}${role === undefined ? '' : ` ${role}`}: ${by}`)
 }

@@ -2,9 +2,9 @@ import {
   decisionsOf,
   type Explanation,
   explain,
+  possibleRequests,
   type RecordedDecision,
   requestOfQuestion,
-  requestsOf,
 } from '@muster/governance'
 import { type Config, type Decision, MusterError, policyQuestion } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
@@ -53,11 +53,14 @@ function explainRecorded(recorded: RecordedDecision, sets: PublishedSets): Omit<
   const by = decision.policies.map((id) => ({ id, at: set?.policies.get(id)?.at ?? '' }))
   const alone = (reason: string) => ({ by, ways: [], nearest: [], text: `${shortText(decision)} ${reason}` })
   if (!set) return alone(`More cannot be told: the set ${decision.set.slice(0, 12)} was not published.`)
-  const [request] = requestsOf(recorded, set)
-  if (!request) return alone(`What would have allowed it cannot be told: ${why}.`)
-  if (request.unrecorded && decision.effect !== 'allow')
+  const requests = possibleRequests(recorded, set)
+  const [first, ...others] = requests.map((request) => explain(set, request, decision))
+  if (!first) return alone(`What would have allowed it cannot be told: ${why}.`)
+  if (decision.effect !== 'allow' && requests.some(({ unrecorded }) => unrecorded))
     return alone('What would have allowed it cannot be told: its input was not recorded.')
-  return explain(set, request, decision)
+  if (others.some(({ text }) => text !== first.text))
+    return alone('What would have allowed it cannot be told: not all that it was decided on was recorded.')
+  return first
 }
 
 function shortText({ effect, policies }: Decision): string {

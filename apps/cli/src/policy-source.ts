@@ -33,7 +33,8 @@ export class PublishedSets {
   /** Reads those that it does not know yet. One that was never published, or cannot be loaded any more, stays unknown. */
   async read(hashes: Iterable<string>): Promise<void> {
     for (const hash of new Set(hashes)) {
-      if (this.#sets.has(hash)) continue
+      // A step that no policy was asked of has none.
+      if (this.#sets.has(hash) || hash === '') continue
       try {
         const { sources, app } = await this.#muster.policies.get(hash)
         this.#sets.set(hash, loadPolicies(sources, app))

@@ -79,7 +79,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   return {
     ...worker,
     async close(graceMs) {
-      await watched.close()
+      watched.close()
       await worker.close(graceMs)
       memory.close()
       await telemetry?.shutdown()

@@ -23,7 +23,7 @@ export interface WatchOptions {
  * Has a worker decide by its policy files as they are: when one changes, and on SIGHUP. What is not valid is logged with
  * its places, and the set before it stays.
  */
-export function watchPolicies({ paths, app, sources, use, log }: WatchOptions): { close(): Promise<void> } {
+export function watchPolicies({ paths, app, sources, use, log }: WatchOptions): { close(): void } {
   let last = JSON.stringify(sources)
   let timer: NodeJS.Timeout | undefined
   let watchers: FSWatcher[] = []
@@ -51,6 +51,7 @@ export function watchPolicies({ paths, app, sources, use, log }: WatchOptions): 
       last = text
       log.info({ set: set.hash, policies: set.policies.size }, 'policies changed: decisions are by these from now on')
     } catch (error) {
+      if (closed) return
       const { code, issues, message } = toMusterError(error)
       if (code === 'policy.invalid' || code === 'config.invalid') {
         // Told once.
@@ -86,12 +87,11 @@ export function watchPolicies({ paths, app, sources, use, log }: WatchOptions): 
   // What changed while the worker started.
   soon()
   return {
-    async close() {
+    close() {
       closed = true
       clearTimeout(timer)
       process.off('SIGHUP', hup)
       watchFolders()
-      await reading
     },
   }
 }

@@ -193,6 +193,39 @@ describe('replay', () => {
     ])
   })
 
+  it('tells what log-only policies would change, where that does not depend on what is not there', () => {
+    const next = { file: 'next.cedar', mode: 'log-only' as const }
+    const trial = (text: string, content?: Json) => {
+      const set = loadPolicies(
+        [
+          { file: 'own.cedar', text: all },
+          { ...next, text },
+        ],
+        app,
+      )
+      const [one] = decisionsOf(eventsOf({ entry: intent, ...(content ? { content } : {}) }), () => app.tools)
+      return one && replay(one, set, allowed)
+    }
+    const never = '@id("never") forbid (principal, action, resource);'
+    const amounts =
+      '@id("amounts") forbid (principal, action == Action::"tool:call", resource) when { context.input has amount };'
+    expect(trial(never)).toMatchObject({
+      outcome: 'same',
+      decision: { trial: { effect: 'deny', policies: ['never'] } },
+    })
+    expect(trial(amounts, { amount: 1 })).toMatchObject({ decision: { trial: { policies: ['amounts'] } } })
+    expect(trial(amounts)).toMatchObject({ outcome: 'same' })
+    expect(trial(amounts)?.decision).not.toHaveProperty('trial')
+  })
+
+  it('knows of tools that were not approved, and of new destinations', () => {
+    const flow = `${all} @id("flow") forbid (principal, action == Action::"tool:call", resource)
+      when { context.newDestination || !resource.approved };`
+    const outcome = (more: object) =>
+      replayed(flow, eventsOf({ entry: { ...intent, decision: { ...allow, ...more } }, content: {} }))[0]?.outcome
+    expect([{}, { unapproved: true }, { newDestination: true }].map(outcome)).toEqual(['same', 'changed', 'changed'])
+  })
+
   it('takes no decision of another run for its own', () => {
     const copied = { ...ended, ...pay, decision: allow, copied: 3 } as const
     expect(replayed(all, eventsOf({ entry: copied, content: {} }))).toEqual([])

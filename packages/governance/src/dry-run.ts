@@ -21,24 +21,25 @@ export interface Replayed {
 export function replay(recorded: RecordedDecision, set: PolicySet, before?: PolicySet): Replayed {
   const unknown = (why: string): Replayed => ({ recorded, outcome: 'unknown', why })
   if (recorded.requests.length === 0) return unknown(recorded.why ?? 'what was asked is not known')
-  const requests = requestsOf(recorded, before)
+  const requests = possibleRequests(recorded, before)
   if (requests.length === 0) return unknown('what was asked cannot be rebuilt: its own set would decide otherwise')
   const decisions: Decision[] = []
   for (const request of requests) {
     const decision = set.decide(request)
     if (failsUnrecorded(request, decision)) return unknown('it depends on the input, which was not recorded')
-    decisions.push(decision)
+    decisions.push(request.unrecorded ? withoutGuess(decision) : decision)
   }
   const [decision, ...others] = decisions
-  if (!decision || others.some(({ effect, role }) => effect !== decision.effect || role !== decision.role))
+  if (!decision || others.some((other) => !isAlike(other, decision)))
     return unknown('it depends on what was not recorded')
-  const { effect, role } = recorded.decision
-  const same = decision.effect === effect && decision.role === role
-  return { recorded, outcome: same ? 'same' : 'changed', decision }
+  return { recorded, outcome: isAlike(decision, recorded.decision) ? 'same' : 'changed', decision }
 }
 
 /** Those of the requests that can have been asked. */
-export function requestsOf({ requests, decision }: RecordedDecision, before: PolicySet | undefined): PolicyRequest[] {
+export function possibleRequests(
+  { requests, decision }: RecordedDecision,
+  before: PolicySet | undefined,
+): PolicyRequest[] {
   if (!before) return requests
   return requests.filter((request) => {
     const again = before.decide(request)
@@ -50,6 +51,16 @@ function failsUnrecorded(request: PolicyRequest, { errors }: Decision): boolean 
   return request.unrecorded === true && errors !== undefined
 }
 
+/** Log-only policies that would need the input say nothing. */
+function withoutGuess({ trial, ...decision }: Decision): Decision {
+  return trial === undefined || trial.errors ? decision : { ...decision, trial }
+}
+
+/** Whether they come to the same, whichever policies they are by. */
+function isAlike(a: Decision, b: Decision): boolean {
+  return a.effect === b.effect && a.role === b.role
+}
+
 function isSame(a: Decision, b: Decision): boolean {
-  return a.effect === b.effect && a.role === b.role && a.policies.join('\n') === b.policies.join('\n')
+  return isAlike(a, b) && a.policies.join('\n') === b.policies.join('\n')
 }
