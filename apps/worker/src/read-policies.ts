@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Config, MusterError, type PolicySource } from '@muster/protocol'
@@ -36,10 +36,15 @@ export function readPolicies(paths: string | undefined, option = 'MUSTER_POLICY'
   })
 }
 
-/** The folders in which a change of the policies shows: those that are named, and those of what links lead to. */
+/** The folders in which a change of the policies shows: those of what is named, also while it is away, and of what links lead to. */
 export function policyFolders(paths: string | undefined): string[] {
-  const own = partsOf(paths).filter(({ isOwn, path }) => isOwn && existsSync(path))
-  return [...new Set(own.flatMap(({ path }) => [folderOf(path), folderOf(realpathSync(path))]))]
+  const folders = partsOf(paths).flatMap(({ isOwn, path }) => {
+    if (!isOwn) return []
+    if (!existsSync(path)) return [dirname(path)]
+    const around = lstatSync(path).isSymbolicLink() ? [dirname(path)] : []
+    return [folderOf(path), folderOf(realpathSync(path)), ...around]
+  })
+  return [...new Set(folders)]
 }
 
 /** The lock file of approved tools; undefined where none is configured. */
