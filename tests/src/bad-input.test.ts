@@ -121,6 +121,8 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
     expect(await get('/v1/nothing')).toMatchObject({ status: 404, code: 'request.not_found' })
     expect(await get('/v1/runs?limit=100000')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await get('/v1/runs?status=happy')).toMatchObject({ status: 400, code: 'request.invalid' })
+    expect(await get('/v1/policies/nothing')).toMatchObject({ status: 400, code: 'request.invalid' })
+    expect(await get(`/v1/policies/${'f'.repeat(64)}`)).toMatchObject({ status: 404, code: 'policy.not_found' })
     expect(await get('/v1/approvals?limit=101')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await post({ answers: [] }, {}, '/v1/approvals')).toMatchObject({
       status: 400,
@@ -158,6 +160,8 @@ describe('the API describes itself', () => {
       'get /v1/approvals',
       'get /v1/budgets',
       'get /v1/definitions',
+      'get /v1/policies',
+      'get /v1/policies/{hash}',
       'get /v1/runs',
       'get /v1/runs/{id}',
       'get /v1/runs/{id}/events',

@@ -2,18 +2,13 @@ import type { Run, RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
+import { readRun } from './run-events.ts'
 import { verifyRun } from './verify-command.ts'
 import { redactedOf, redactedText, spansOf, waterfall } from './waterfall.ts'
 
 /** `muster trace`: what a run did, step by step, and whether its journal is whole. */
 export async function traceCommand(muster: Muster, id: string, json: boolean): Promise<number> {
-  const run = await muster.runs.get(id)
-  const events: RunEvent[] = []
-  for await (const event of muster.runs.stream(id)) {
-    events.push(event)
-    // A run that goes on is shown as it stood when asked for.
-    if (event.seq >= run.entries) break
-  }
+  const { run, events } = await readRun(muster, id)
   const verification = await verifyRun(muster, id)
   const spans = spansOf(events)
   if (json) print({ run, spans, verification })

@@ -181,7 +181,11 @@ function decided({ decision }: Span): string {
   if (!decision) return ''
   const by = decision.policies.join(', ') || 'no policy permits'
   const text = `${decision.effect}: ${by}`
-  return decision.effect === 'allow' ? pc.dim(text) : pc.yellow(text)
+  const { trial } = decision
+  const tried = trial
+    ? `  ${pc.yellow(`log-only ${trial.effect}: ${trial.policies.join(', ') || 'no policy permits'}`)}`
+    : ''
+  return (decision.effect === 'allow' ? pc.dim(text) : pc.yellow(text)) + tried
 }
 
 function labelled({ labels, declassified }: Span): string {

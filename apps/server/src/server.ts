@@ -22,6 +22,7 @@ import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
+import { policyRoutes } from './policies.ts'
 import { problemsOf, sendProblems } from './problems.ts'
 import { runActionRoutes } from './run-actions.ts'
 import { runRoutes } from './runs.ts'
@@ -158,6 +159,7 @@ function routes(server: Server, context: Context): void {
   scheduleRoutes(server, context)
   callbackRoute(server, context)
   webhookRoutes(server, context)
+  policyRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

@@ -1,5 +1,5 @@
 /** The worker process: its app, policies, models and memory from configuration. */
 export { ToolLock } from '@muster/tools'
 export { loadApp } from './load-app.ts'
-export { readToolLock, toolLockPath } from './read-policies.ts'
+export { readPolicies, readToolLock, toolLockPath } from './read-policies.ts'
 export { runWorker } from './run-worker.ts'

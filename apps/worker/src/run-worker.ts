@@ -1,4 +1,4 @@
-import { loadPolicies } from '@muster/governance'
+import { loadPolicies, type PolicySet } from '@muster/governance'
 import { openMemory } from '@muster/memory'
 import { createModels, type Models } from '@muster/models'
 import { type Config, MusterError } from '@muster/protocol'
@@ -7,6 +7,7 @@ import { CallbackTokens, noTelemetry, openTelemetry, startWorker, type Worker } 
 import type { Logger } from 'pino'
 import { loadApp } from './load-app.ts'
 import { readPolicies, readToolLock } from './read-policies.ts'
+import { watchPolicies } from './watch-policies.ts'
 
 const DEFAULT_MODEL = 'gpt-5-mini'
 
@@ -15,15 +16,19 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   if (config.REDIS_URL === undefined)
     throw new MusterError('config.invalid', 'REDIS_URL: a worker needs the Redis of its server')
   const app = await loadApp(config.MUSTER_APP)
-  const policy = loadPolicies(readPolicies(config.MUSTER_POLICY), app.manifest)
-  if (config.MUSTER_POLICY_SHADOW > 0) {
-    policy.shadow({
-      rate: config.MUSTER_POLICY_SHADOW,
-      random: Math.random,
-      onDifference: (difference) =>
-        log.error(difference, 'policies decide otherwise than cedar-wasm: please report it'),
-    })
+  const shadowed = (set: PolicySet) => {
+    if (config.MUSTER_POLICY_SHADOW > 0) {
+      set.shadow({
+        rate: config.MUSTER_POLICY_SHADOW,
+        random: Math.random,
+        onDifference: (difference) =>
+          log.error(difference, 'policies decide otherwise than cedar-wasm: please report it'),
+      })
+    }
+    return set
   }
+  const sources = readPolicies(config.MUSTER_POLICY)
+  const policy = shadowed(loadPolicies(sources, app.manifest))
   if (config.MUSTER_POLICY === undefined) log.warn('MUSTER_POLICY is not set: every step will be denied')
   const telemetry = config.OTEL_EXPORTER_OTLP_ENDPOINT === undefined ? undefined : await startTelemetry()
   const memory = await openMemory({
@@ -65,9 +70,17 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     telemetry: telemetry ? openTelemetry() : noTelemetry,
     log,
   })
+  const watched = watchPolicies({
+    paths: config.MUSTER_POLICY,
+    app: app.manifest,
+    sources,
+    use: (set) => worker.usePolicies(shadowed(set)),
+    log,
+  })
   return {
     ...worker,
     async close(graceMs) {
+      watched.close()
       await worker.close(graceMs)
       memory.close()
       await telemetry?.shutdown()

@@ -1,15 +1,9 @@
 import { hash } from 'node:crypto'
 import { type DetailedError, policySetTextToParts, policyToJson, validate } from '@cedar-policy/cedar-wasm/nodejs'
-import { type AppManifest, type Issue, MusterError } from '@muster/protocol'
+import { type AppManifest, type Issue, MusterError, type PolicySource } from '@muster/protocol'
 import { readAsk } from './ask.ts'
 import { type Policy, PolicySet } from './policy.ts'
 import { cedarSchema } from './schema.ts'
-
-/** A policy source: its name for messages, and its text. */
-export interface PolicySource {
-  file: string
-  text: string
-}
 
 /** Where a place in a source (in UTF-8 bytes, as Cedar counts) is for a reader: file, line and column from 1. */
 function place(source: PolicySource, offset: number): string {
@@ -34,25 +28,38 @@ function statements(text: string): { text: string; offset: number }[] {
   return found
 }
 
-/**
- * Parses policies, checks them against the schema made from the app's agents and tools, and gives the
- * set. Each policy's id is its `@id` annotation, else its file's name and its number there.
- *
- * @throws MusterError `policy.invalid` with file, line and column of each mistake
- */
-export function loadPolicies(sources: readonly PolicySource[], app: AppManifest): PolicySet {
-  const { schema, inputTypes } = cedarSchema(app)
-  const issues: Issue[] = []
-  const texts: { [id: string]: string } = {}
-  const policies = new Map<string, Policy>()
-  const origins = new Map<string, { source: PolicySource; offset: number }>()
-  const report = (source: PolicySource, offset: number, error: DetailedError) => {
+type Report = (source: PolicySource, offset: number, error: DetailedError) => void
+
+/** Tells of each of Cedar's errors by its place. */
+function reporter(issues: Issue[]): Report {
+  return (source, offset, error) => {
     const help = error.help ? ` (${error.help})` : ''
     issues.push({
       path: place(source, offset + (error.sourceLocations?.[0]?.start ?? 0)),
       message: error.message + help,
     })
   }
+}
+
+function throwIssues(issues: Issue[]): void {
+  if (issues.length === 0) return
+  // Cedar gives them in no order.
+  issues.sort((a, b) => a.path.localeCompare(b.path, 'en', { numeric: true }))
+  const detail = issues.map((issue) => `${issue.path}: ${issue.message}`).join('\n')
+  throw new MusterError('policy.invalid', detail, { issues })
+}
+
+interface Parsed {
+  policies: Map<string, Policy>
+  origins: Map<string, { source: PolicySource; offset: number }>
+  issues: Issue[]
+}
+
+function parse(sources: readonly PolicySource[]): Parsed {
+  const issues: Issue[] = []
+  const policies = new Map<string, Policy>()
+  const origins = new Map<string, { source: PolicySource; offset: number }>()
+  const report = reporter(issues)
   for (const source of sources) {
     const parts = policySetTextToParts(source.text)
     if (parts.type === 'failure') {
@@ -70,12 +77,38 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
       const reject = (message: string) => issues.push({ path: place(source, offset), message })
       if (policies.has(id)) reject(`another policy has the id "${id}"`)
       if (annotations.ask !== undefined && parsed.json.effect !== 'forbid') reject('@ask belongs to a forbid')
-      texts[id] = text
-      policies.set(id, { ask: readAsk(annotations, reject), text })
+      const { effect } = parsed.json
+      const { mode = 'enforced' } = source
+      policies.set(id, { ask: readAsk(annotations, reject), text, effect, mode, at: place(source, offset) })
       origins.set(id, { source, offset })
     }
   }
+  return { policies, origins, issues }
+}
+
+/**
+ * Policies by their ids, parsed but checked against no app.
+ *
+ * @throws MusterError `policy.invalid` with file, line and column of each mistake
+ */
+export function readPolicyTexts(sources: readonly PolicySource[]): ReadonlyMap<string, Policy> {
+  const { policies, issues } = parse(sources)
+  throwIssues(issues)
+  return policies
+}
+
+/**
+ * Parses policies, checks them against the schema made from the app's agents and tools, and gives the
+ * set. Each policy's id is its `@id` annotation, else its file's name and its number there.
+ *
+ * @throws MusterError `policy.invalid` with file, line and column of each mistake
+ */
+export function loadPolicies(sources: readonly PolicySource[], app: AppManifest): PolicySet {
+  const { schema, inputTypes } = cedarSchema(app)
+  const { policies, origins, issues } = parse(sources)
+  const texts = Object.fromEntries([...policies].map(([id, { text }]) => [id, text]))
   if (issues.length === 0) {
+    const report = reporter(issues)
     const answer = validate({ schema, policies: { staticPolicies: texts } })
     if (answer.type === 'failure') {
       for (const error of answer.errors) issues.push({ path: sources[0]?.file ?? '', message: error.message })
@@ -87,11 +120,8 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
       }
     }
   }
-  if (issues.length > 0) {
-    // Cedar gives them in no order.
-    issues.sort((a, b) => a.path.localeCompare(b.path, 'en', { numeric: true }))
-    const detail = issues.map((issue) => `${issue.path}: ${issue.message}`).join('\n')
-    throw new MusterError('policy.invalid', detail, { issues })
-  }
-  return new PolicySet(hash('sha256', JSON.stringify([texts, schema]), 'hex'), policies, { schema, inputTypes })
+  throwIssues(issues)
+  const logOnly = [...policies].flatMap(([id, { mode }]) => (mode === 'log-only' ? id : []))
+  const hashed = JSON.stringify(logOnly.length === 0 ? [texts, schema] : [texts, schema, logOnly])
+  return new PolicySet(hash('sha256', hashed, 'hex'), policies, { schema, inputTypes, sources, app })
 }

@@ -1,5 +1,14 @@
 import type { SchemaJson } from '@cedar-policy/cedar-wasm/nodejs'
-import type { Approval, ApprovalRule, Decision, Json } from '@muster/protocol'
+import type {
+  AppManifest,
+  Approval,
+  ApprovalRule,
+  Decision,
+  Json,
+  PolicyMode,
+  PolicySource,
+  PublishedPolicies,
+} from '@muster/protocol'
 import { type Ask, strictest } from './ask.ts'
 import { CompiledPolicies, type Request, type Verdict } from './cedar/compiled.ts'
 import { readPolicies } from './cedar/policies.ts'
@@ -26,6 +35,8 @@ export interface PolicyRequest {
   /** US dollars that the run has cost so far. */
   spentUsd: number
   input?: Json
+  /** The input is not known: a policy that looks into it fails to evaluate. */
+  unrecorded?: true
 }
 
 /** One policy of a set. */
@@ -34,10 +45,29 @@ export interface Policy {
   ask: Ask | undefined
   /** In Cedar's syntax. */
   text: string
+  effect: 'permit' | 'forbid'
+  mode: PolicyMode
+  /** Where it stands: file, line and column. */
+  at: string
+}
+
+/** What a set was made of. */
+interface Origin {
+  schema: SchemaJson<string>
+  inputTypes: ReadonlyMap<string, InputType>
+  sources: readonly PolicySource[]
+  app: AppManifest
 }
 
 const ALLOWED_MAX = 1_000
 const NOBODY: readonly string[] = []
+
+/** The decision, with what it would have been where that is another effect. */
+function tried(decision: Decision, { effect, policies, role, errors }: Decision): Decision {
+  if (effect === decision.effect) return decision
+  const trial = { effect, policies, ...(role === undefined ? {} : { role }), ...(errors ? { errors } : {}) }
+  return { ...decision, trial }
+}
 
 function withApprovals(question: Request, approvals: readonly string[]): Request {
   return { ...question, context: { ...question.context, approvals } }
@@ -49,11 +79,21 @@ function withApprovals(question: Request, approvals: readonly string[]): Request
  * `context.approvals` then holds, would let the step through: nothing else forbids it and something
  * permits it. Several roles are asked one after the other. A role counts as having approved when as many
  * of its people have as the policies that ask it want; see `readAsk`.
+ *
+ * Log-only policies decide nothing: a decision says in its `trial` what it would be with them.
  */
 export class PolicySet {
   /** Hash of policies and schema: recorded with every decision. */
   readonly hash: string
+  /** All of them by their ids, the log-only ones too. */
+  readonly policies: ReadonlyMap<string, Policy>
+  readonly sources: readonly PolicySource[]
+  /** The app whose tools the schema was made from. */
+  readonly app: AppManifest
+  /** Those that decide. */
   readonly #policies: ReadonlyMap<string, Policy>
+  /** All of them as if they were enforced; undefined where all are. */
+  readonly #trial: PolicySet | undefined
   readonly #compiled: CompiledPolicies
   readonly #schema: SchemaJson<string>
   /** What allows, by its policies: one object for all who get it, which need not be written out twice either. */
@@ -61,17 +101,22 @@ export class PolicySet {
   #shadow: Shadow | undefined
   readonly #questions: Questions
 
-  constructor(
-    hash: string,
-    policies: ReadonlyMap<string, Policy>,
-    { schema, inputTypes }: { schema: SchemaJson<string>; inputTypes: ReadonlyMap<string, InputType> },
-  ) {
+  constructor(hash: string, policies: ReadonlyMap<string, Policy>, origin: Origin) {
+    const { schema, inputTypes, sources, app } = origin
     this.hash = hash
-    this.#policies = policies
+    this.policies = policies
+    this.sources = sources
+    this.app = app
+    const enforced = new Map([...policies].filter(([, { mode }]) => mode === 'enforced'))
+    this.#policies = enforced
+    if (enforced.size < policies.size) {
+      const all = [...policies].map(([id, policy]) => [id, { ...policy, mode: 'enforced' }] as const)
+      this.#trial = new PolicySet(hash, new Map(all), origin)
+    }
     this.#schema = schema
     // In the order of their ids, in which a decision names them.
     const texts = Object.fromEntries(
-      [...policies].map(([id, { text }]) => [id, text] as const).sort(([a], [b]) => (a < b ? -1 : 1)),
+      [...enforced].map(([id, { text }]) => [id, text] as const).sort(([a], [b]) => (a < b ? -1 : 1)),
     )
     this.#compiled = new CompiledPolicies(readPolicies({ staticPolicies: texts }))
     this.#questions = new Questions(inputTypes)
@@ -82,7 +127,19 @@ export class PolicySet {
     this.#shadow = new Shadow(this.hash, this.#policies, this.#schema, options)
   }
 
+  /** All that is needed to load it again, as workers publish it. */
+  get published(): Omit<PublishedPolicies, 'firstSeen'> {
+    const { hash, sources, app } = this
+    const policies = [...this.policies].map(([id, { effect, mode }]) => ({ id, effect, mode }))
+    return { hash, policies, sources: [...sources], app }
+  }
+
   decide(request: PolicyRequest): Decision {
+    const decision = this.#enforce(request)
+    return this.#trial === undefined ? decision : tried(decision, this.#trial.decide(request))
+  }
+
+  #enforce(request: PolicyRequest): Decision {
     const question = this.#questions.read(request)
     if (typeof question === 'string') return { effect: 'deny', policies: [], set: this.hash, errors: [question] }
     if (request.approvals.length === 0) return this.#decide(question, NOBODY)

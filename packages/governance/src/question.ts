@@ -1,7 +1,7 @@
 import type { Json } from '@muster/protocol'
 import type { Request } from './cedar/compiled.ts'
 import type { Entity } from './cedar/operators.ts'
-import { type CedarRecord, Decimal, Uid, type Value } from './cedar/value.ts'
+import { type CedarRecord, Decimal, fail, Uid, type Value } from './cedar/value.ts'
 import type { PolicyRequest } from './policy.ts'
 import type { InputType } from './schema.ts'
 
@@ -12,6 +12,12 @@ const ENTITIES_MAX = 10_000
 const NONE: ReadonlySet<string> = new Set()
 /** Which roles have approved is for the set to say. */
 const NOBODY: readonly string[] = []
+
+/** An input that is there and cannot be looked into in any way, whatever a policy asks of it. */
+const UNRECORDED: { [field: string]: Value } = new Proxy(
+  {},
+  new Proxy({}, { get: () => () => fail('the input was not recorded') }),
+)
 
 /** The entities that the questions of one tenant are about: who acts, on what, for whom. */
 class TenantEntities {
@@ -79,7 +85,7 @@ export class Questions {
     if (resource.effect === undefined && (resource.type === 'Tool' || resource.type === 'Code'))
       return `the effect of ${resource.name} is not known`
     const { labels, user } = about
-    const input = action === 'tool:call' ? this.#input(about.input) : undefined
+    const input = action !== 'tool:call' ? undefined : about.unrecorded === true ? UNRECORDED : this.#input(about.input)
     if (typeof input === 'string') return input
     const entities = this.#entitiesOf(tenant)
     return {

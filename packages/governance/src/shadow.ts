@@ -37,7 +37,12 @@ export class Shadow {
   readonly #options: ShadowOptions
 
   /** @throws MusterError `policy.invalid` when cedar-wasm does not take the set */
-  constructor(set: string, policies: ReadonlyMap<string, Policy>, schema: SchemaJson<string>, options: ShadowOptions) {
+  constructor(
+    set: string,
+    policies: ReadonlyMap<string, Pick<Policy, 'text'>>,
+    schema: SchemaJson<string>,
+    options: ShadowOptions,
+  ) {
     this.#set = set
     this.#options = options
     const texts = Object.fromEntries([...policies].map(([id, { text }]) => [id, text]))

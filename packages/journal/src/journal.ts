@@ -6,6 +6,8 @@ import {
   type Json,
   MusterError,
   PARTITIONS_MAX,
+  type PolicySetSummary,
+  type PublishedPolicies,
   partitionOf,
   type StoredEntry,
   type ToolManifest,
@@ -18,6 +20,7 @@ import { checkEviction, type Durability, readDurability } from './durability.ts'
 import { type NewRun, shortDigest } from './first-entry.ts'
 import * as manifests from './manifests.ts'
 import { type Hold, type Message, Partition, type Snapshot } from './partition.ts'
+import * as policySets from './policy-sets.ts'
 import type { ReplicationOptions } from './replication.ts'
 import type { RunRecord } from './run-record.ts'
 import * as workers from './workers.ts'
@@ -276,6 +279,22 @@ export class Journal {
   /** Everything published, the latest of each. */
   manifest(): Promise<{ definitions: DefinitionManifest[]; tools: ToolManifest[] }> {
     return manifests.manifest(this.redis, this.partitions[0].keys)
+  }
+
+  /** Keeps a policy set that a worker is about to decide by. */
+  publishPolicies(set: Omit<PublishedPolicies, 'firstSeen'>): Promise<void> {
+    const { keys, replication, clock } = this.partitions[0]
+    return replication.after(policySets.publishPolicies(this.redis, keys, { ...set, firstSeen: clock() }))
+  }
+
+  /** Every policy set that was published, the newest first. */
+  policySets(): Promise<PolicySetSummary[]> {
+    return policySets.policySets(this.redis, this.partitions[0].keys)
+  }
+
+  /** @throws MusterError `policy.not_found` */
+  policySet(hash: string): Promise<PublishedPolicies> {
+    return policySets.policySet(this.redis, this.partitions[0].keys, hash)
   }
 
   /** Says that a worker lives; to be said again within `ANNOUNCE_MS`. */

@@ -15,6 +15,8 @@ export class Keys {
   /** Runs that ask people something, by tenant: `<tenant>\0<run>`. */
   readonly asking: string
   readonly manifest: string
+  /** Policy sets that workers have decided by; in the first partition only. */
+  readonly policies: string
   readonly mail: string
   /** Workers that live, by name; in the first partition only. */
   readonly workers: string
@@ -37,6 +39,7 @@ export class Keys {
     this.events = `${this.tag}:events`
     this.asking = `${this.tag}:asking`
     this.manifest = `${this.tag}:manifest`
+    this.policies = `${this.tag}:policies`
     this.mail = `${this.tag}:mail`
     this.workers = `${this.tag}:workers`
     this.firings = `${this.tag}:firings`
@@ -79,6 +82,10 @@ export class Keys {
   /** Tenants of a class by virtual time. */
   turns(priority: PriorityClass): string {
     return `${this.tag}:turns:${priority}`
+  }
+
+  policySet(hash: string): string {
+    return `${this.tag}:policies:${hash}`
   }
 
   shape(digest: string): string {

@@ -101,7 +101,7 @@ export const configSchema = z.object({
     .string()
     .optional()
     .describe(
-      'Cedar policy files or folders, separated by commas; `default` is the set that comes with Muster; without one every step is denied',
+      'Cedar policy files or folders, separated by commas; `default` is the set that comes with Muster; one after `log-only:` is tried and not enforced; read again when changed; without one every step is denied',
     ),
   MUSTER_TOOLS_LOCK: z
     .string()

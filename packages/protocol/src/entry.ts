@@ -4,7 +4,7 @@ import { effect, json, label, limits, name } from './definition.ts'
 import { redactCounts } from './redact.ts'
 
 /** SHA-256 as 64 lowercase hexadecimal digits. */
-const digest = z.string().regex(/^[0-9a-f]{64}$/)
+export const digest = z.string().regex(/^[0-9a-f]{64}$/)
 
 /** Who asked: the API key's id and the person it belongs to, or the service where it says so. */
 export const actor = z.object({ key: z.string(), user: z.string(), service: z.literal(true).optional() })
@@ -13,9 +13,11 @@ export type Actor = z.infer<typeof actor>
 export const stepError = z.object({ code: z.string(), message: z.string() })
 export type StepError = z.infer<typeof stepError>
 
+const decisionEffect = z.enum(['allow', 'deny', 'ask'])
+
 /** What governance said of a step, and which policies of which set said it. */
 export const decision = z.object({
-  effect: z.enum(['allow', 'deny', 'ask']),
+  effect: decisionEffect,
   policies: z.array(z.string()),
   /** Hash of the policy set. */
   set: z.string(),
@@ -25,6 +27,19 @@ export const decision = z.object({
   rule: approvalRule.optional(),
   /** Policies that failed to evaluate; any of them makes the decision a deny. */
   errors: z.array(z.string()).optional(),
+  /** What it would have been with the log-only policies, where that is another effect. */
+  trial: z
+    .object({
+      effect: decisionEffect,
+      policies: z.array(z.string()),
+      role: z.string().optional(),
+      errors: z.array(z.string()).optional(),
+    })
+    .optional(),
+  /** Of a tool's call: the policies were told that the tool is not as it was approved. */
+  unapproved: z.literal(true).optional(),
+  /** And that data goes where none is known to go. */
+  newDestination: z.literal(true).optional(),
 })
 export type Decision = z.infer<typeof decision>
 
@@ -48,7 +63,8 @@ export type Priority = z.infer<typeof priority>
  *
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
- * above them may use; `run.stopped`, `run.lifted`.
+ * above them may use; `run.stopped`, `run.lifted`; decisions with `trial`, `unapproved` or
+ * `newDestination`.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3

@@ -89,6 +89,7 @@ export const errorCatalog = {
   'plan.failed': [500, 'The plan threw', 'See the message; the error is thrown by the plan itself.'],
   'policy.denied': [403, 'Policy denied the step', 'The policies are named in the decision; ask their owner.'],
   'policy.invalid': [400, 'Invalid policy', 'Correct the policy at the line and column given.'],
+  'policy.not_found': [404, 'No such policy set', 'List policy sets with GET /v1/policies.'],
   'approval.denied': [403, 'The approval was refused', 'See who refused it in the trace.'],
   'approval.not_found': [404, 'Nothing waits for this approval', 'Read the run to see what it waits for.'],
   'approval.mismatch': [409, 'The approval is for something else', 'Read the run again and approve what it shows now.'],

@@ -22,7 +22,7 @@ import { Held, NOTHING, settleFunds } from './afford.ts'
 import { dueAt } from './approval.ts'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
-import { endedText } from './entry-text.ts'
+import { endedText, endedVersion, versionWith } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
 import { receive } from './messages.ts'
 import { changed, stepLine } from './non-deterministic.ts'
@@ -512,7 +512,7 @@ export class ActiveRun {
     const { journal, scheduler, clock } = this.services
     if ('child' in step.spec.operation.action && step.attempt > 0)
       journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
-    this.appendText(endedText(step, clock(), [], 'cancelled'))
+    this.appendText(endedText(step, clock(), [], 'cancelled'), undefined, endedVersion(step))
     settleFunds(this, step, step.pending ? 'all' : NOTHING)
     abortStep(step, new MusterError('run.cancelled', `step "${step.spec.id}" is not needed any more`))
     if (step.waiting) {
@@ -786,7 +786,7 @@ export class ActiveRun {
         journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
       settleFunds(this, step, 'all')
       // Its effect may still happen outside; the journal says that nobody waited for it.
-      this.appendText(endedText(step, clock(), [], 'cancelled'))
+      this.appendText(endedText(step, clock(), [], 'cancelled'), undefined, endedVersion(step))
     }
     const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
     const usage = { inputTokens, outputTokens, cachedTokens }
@@ -984,5 +984,5 @@ const NEW_IN_3: ReadonlySet<string> = new Set(['approval.escalated', 'run.stoppe
 function versionOf(entry: NewEntry): EntryVersion {
   const isOfMany = entry.type === 'approval.given' && (entry.more !== undefined || entry.edited === true)
   if (isOfMany || NEW_IN_3.has(entry.type)) return 3
-  return 'redacted' in entry && entry.redacted ? 2 : 1
+  return versionWith('decision' in entry ? entry.decision : undefined, 'redacted' in entry ? entry.redacted : undefined)
 }

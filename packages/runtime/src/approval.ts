@@ -14,7 +14,7 @@ import {
   type RedactCounts,
 } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
-import { waitingText } from './entry-text.ts'
+import { versionWith, waitingText } from './entry-text.ts'
 import { redactCome } from './redacting.ts'
 import { type StepState, type Waiting, waitingFor } from './step.ts'
 import { endDenied, endFailed, giveBack } from './step-end.ts'
@@ -66,7 +66,7 @@ export function askPeople(
   const people = reason === 'doubt' ? [] : peopleOf(step, shown, role)
   const given = people.length === 0 ? undefined : people
   const text = waitingText(step, now, labels, { for: reason, decision, role, rule, given, until })
-  run.appendText(text, shown, rule || given ? 3 : 1)
+  run.appendText(text, shown, rule || given ? 3 : versionWith(decision))
   giveBack(run, step)
   // Given back once.
   step.tokens = 0

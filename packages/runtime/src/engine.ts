@@ -1,3 +1,4 @@
+import type { PolicySet } from '@muster/governance'
 import { type Hold, type Journal, lostError, Spend, Writer } from '@muster/journal'
 import { type BudgetsByName, carriedPin, isCarried, type LimitsByName, MusterError, planData } from '@muster/protocol'
 import { type Join, Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
@@ -131,6 +132,11 @@ export class Engine {
 
   get held(): number {
     return this.#runs.size
+  }
+
+  /** Decides by these from now on. */
+  usePolicies(policy: PolicySet): void {
+    this.#services.policy = policy
   }
 
   /** Whether this worker goes on with runs that are pinned to this; see `pinOf`. */

@@ -1,4 +1,4 @@
-import type { Decision, EntryOf, Label, StepStatus } from '@muster/protocol'
+import type { Decision, EntryOf, EntryVersion, Label, RedactCounts, StepStatus } from '@muster/protocol'
 import type { Operation, StepState } from './step.ts'
 
 /**
@@ -62,6 +62,17 @@ function operationText(operation: Operation): string {
     operations.set(operation, text)
   }
   return text
+}
+
+/** The oldest version of the entries' format that knows what an entry with this decision says. */
+export function versionWith(decision: Decision | undefined, redacted?: RedactCounts): EntryVersion {
+  if (decision?.trial || decision?.unapproved || decision?.newDestination) return 3
+  return redacted ? 2 : 1
+}
+
+/** The same of how a step ended: where an intent came before, the decision stands there. */
+export function endedVersion({ intended, decision }: StepState, redacted?: RedactCounts): EntryVersion {
+  return versionWith(intended ? undefined : decision, redacted)
 }
 
 const decisions = new WeakMap<Decision, string>()

@@ -12,7 +12,7 @@ import {
 import type { ActiveRun } from './active-run.ts'
 import { NOTHING, settleFunds, type Used } from './afford.ts'
 import { type ChildReport, childResult } from './child.ts'
-import { endedText } from './entry-text.ts'
+import { endedText, endedVersion } from './entry-text.ts'
 import { redactError, redactOutput } from './redacting.ts'
 import { retryAfterMs } from './retry.ts'
 import { type Executed, Outcome, type StepState } from './step.ts'
@@ -43,7 +43,7 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
   const rest = { usage, costUsd, model, declassified, redacted }
-  run.appendText(endedText(step, run.services.clock(), kept, 'ok', rest), text, redacted ? 2 : 1)
+  run.appendText(endedText(step, run.services.clock(), kept, 'ok', rest), text, endedVersion(step, redacted))
   step.intended = false
   run.services.telemetry.step(run, step, 'ok', executed)
   run.settle(step, new Outcome('ok', text, kept))
@@ -118,7 +118,7 @@ function endUnsuccessfully(
   run.appendText(
     endedText(step, run.services.clock(), labels, status, { error: failure, retry: retry || undefined, redacted }),
     content,
-    redacted ? 2 : 1,
+    endedVersion(step, redacted),
   )
   step.intended = false
   run.services.telemetry.step(run, step, status, undefined, failure)
@@ -144,7 +144,8 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
   addUsage(run, usage, costUsd)
   const error = report.error ?? { code: 'internal', message: `child run ${report.run} is ${report.status}` }
   run.totals.steps++
-  run.appendText(endedText(step, run.services.clock(), labels, 'failed', { usage, costUsd, error }))
+  const text = endedText(step, run.services.clock(), labels, 'failed', { usage, costUsd, error })
+  run.appendText(text, undefined, endedVersion(step))
   step.intended = false
   run.settle(step, new Outcome('failed', 'null', labels, error))
 }

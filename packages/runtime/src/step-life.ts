@@ -6,7 +6,7 @@ import { afford } from './afford.ts'
 import { approvalsOf, askPeople, shownText } from './approval.ts'
 import { awaitCallback, takeCallback } from './callback.ts'
 import { startChild } from './child.ts'
-import { endedText, intentText, waitingText } from './entry-text.ts'
+import { endedText, intentText, versionWith, waitingText } from './entry-text.ts'
 import { whenHeld } from './lease.ts'
 import { changedInput } from './non-deterministic.ts'
 import { redactText } from './redacting.ts'
@@ -105,7 +105,7 @@ export function beginStep(run: ActiveRun, step: StepState): void {
         ...(step.redacted ? { redacted: step.redacted } : {}),
       }),
       operation.keepInput ? JSON.stringify(input) : undefined,
-      step.redacted ? 2 : 1,
+      versionWith(decision, step.redacted),
     )
     // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
     const since = performance.now()
@@ -152,19 +152,28 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
   const { action, resource } = operation.policy
   const { policy, toolFlow } = run.services
   const ofTool = action === 'tool:call'
+  const approved = !ofTool || toolFlow.isApproved(resource.name)
+  const newDestination = ofTool && toolFlow.hasNewDestination(resource.name, run.tenant, input)
   const { definition, by } = run.created
-  return policy.decide({
+  const decision = policy.decide({
     tenant: run.tenant,
     principal: { type: definition.kind === 'agent' ? 'Agent' : 'Plan', name: definition.name },
     action,
-    resource: ofTool ? { ...resource, approved: toolFlow.isApproved(resource.name) } : resource,
-    newDestination: ofTool && toolFlow.hasNewDestination(resource.name, run.tenant, input),
+    resource: ofTool ? { ...resource, approved } : resource,
+    newDestination,
     labels,
     approvals: step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)),
     user: by.user,
     spentUsd: run.totals.costUsd,
     input,
   })
+  // The journal tells what else it was decided on; where all is as usual, the decision is one object for many.
+  if (approved && !newDestination) return decision
+  return {
+    ...decision,
+    ...(approved ? {} : { unapproved: true as const }),
+    ...(newDestination ? { newDestination: true as const } : {}),
+  }
 }
 
 /**

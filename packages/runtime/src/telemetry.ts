@@ -32,6 +32,10 @@ export function openTelemetry(): Telemetry {
   })
   const cost = meter.createCounter('muster.cost', { unit: 'USD', description: 'Cost of model calls' })
 
+  const trials = meter.createCounter('muster.policy.trials', {
+    description: 'Step attempts that log-only policies would have decided otherwise',
+  })
+
   /** A run's spans hang under one remote parent derived from the run id, whichever worker makes them. */
   const parent = (run: ActiveRun) => {
     const hex = run.id.replaceAll('-', '')
@@ -68,6 +72,7 @@ export function openTelemetry(): Telemetry {
         ...(step.decision
           ? { 'muster.decision': step.decision.effect, 'muster.policies': step.decision.policies }
           : {}),
+        ...(step.decision?.trial ? { 'muster.trial': step.decision.trial.effect } : {}),
         ...(kind === 'tool' ? { 'gen_ai.tool.name': target } : {}),
         ...(kind === 'model' ? { 'gen_ai.provider.name': 'openai', 'gen_ai.request.model': target } : {}),
         ...(executed?.model === undefined ? {} : { 'gen_ai.response.model': executed.model }),
@@ -81,6 +86,13 @@ export function openTelemetry(): Telemetry {
       emit(run, `${name} ${target}`, step.beganAt, attributes, error)
       const dimensions = { 'gen_ai.operation.name': name, 'muster.target': target, 'muster.step.status': status }
       steps.record((run.services.clock() - step.beganAt) / 1000, dimensions)
+      const { decision } = step
+      if (decision?.trial)
+        trials.add(1, {
+          'muster.target': target,
+          'muster.decision': decision.effect,
+          'muster.trial': decision.trial.effect,
+        })
       if (executed?.usage) {
         tokens.record(executed.usage.inputTokens, { ...dimensions, 'gen_ai.token.type': 'input' })
         tokens.record(executed.usage.outputTokens, { ...dimensions, 'gen_ai.token.type': 'output' })

@@ -67,6 +67,8 @@ export interface Worker {
   readonly name: string
   /** Runs held at this moment. */
   held(): number
+  /** Decides by these from now on. They are published first, so that no decision names a set that nobody can read. */
+  usePolicies(policy: PolicySet): Promise<void>
   /**
    * Takes no new runs and begins no step; leaves each run to other workers when what is under way has ended, and all
    * of them after `graceMs`.
@@ -86,6 +88,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   log[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
   await journal.publish(app.manifest)
+  await journal.publishPolicies(policy.published)
   const controls = new Controls(journal, {
     onChange: () => engine.heedStops(),
     onError: (error) => log.warn({ err: error }, 'stops and budgets not read; those known before hold'),
@@ -137,10 +140,12 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const startedAt = clock()
   const { concurrency } = options
   const definitions = [...engine.carried]
+  let decidesBy = policy
   /** Redis may have lost what it was told, by hand or by a failover, and may have been set to lose more. */
   const look = async () => {
     if (await journal.restore(app.manifest)) {
       log.error('Redis has lost its data: runs that it held are gone; this worker has made itself known again')
+      await journal.publishPolicies(decidesBy.published)
       if (options.weights) await journal.setWeights(options.weights)
     }
     await journal.checkSafe()
@@ -171,6 +176,11 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   return {
     name,
     held: () => engine.held,
+    async usePolicies(set) {
+      await journal.publishPolicies(set.published)
+      decidesBy = set
+      engine.usePolicies(set)
+    },
     async close(graceMs = 10_000) {
       const delivered = webhooks?.close().catch(() => {})
       await schedules.close()

@@ -23,6 +23,7 @@ import { type ApprovalsClient, approvalsClient } from './approvals.ts'
 import { type BatchAnswer, batches } from './batches.ts'
 import { type BudgetsClient, budgetsClient, type StopsClient, stopsClient } from './operations.ts'
 import type { Plan } from './plan.ts'
+import { type PoliciesClient, policiesClient } from './policies.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
 import { type WebhooksClient, webhooksClient } from './webhooks.ts'
 
@@ -154,6 +155,7 @@ export interface Muster {
   stops: StopsClient
   schedules: SchedulesClient
   webhooks: WebhooksClient
+  policies: PoliciesClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
   callbacks: {
     /** The step ends with this output. */
@@ -365,6 +367,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     stops: stopsClient(request),
     schedules: schedulesClient(request),
     webhooks: webhooksClient(request),
+    policies: policiesClient(request),
     callbacks: {
       complete: (token, output) => callBack(token, { output }),
       fail: (token, message) => callBack(token, { error: { message } }),

@@ -43,6 +43,7 @@ export {
   type StepOptions,
   type WaitOptions,
 } from './plan.ts'
+export type { PoliciesClient } from './policies.ts'
 export { markOutput, ref } from './ref.ts'
 export type { ScheduleOptions, SchedulesClient, ShownSchedule } from './schedules.ts'
 export { verifyWebhook, type WebhookOptions, type WebhooksClient } from './webhooks.ts'

@@ -1,0 +1,41 @@
+import { policySetSummary, publishedPolicies } from '@muster/protocol'
+import { z } from 'zod'
+import type { Context, Server } from './context.ts'
+import { problemsOf } from './problems.ts'
+
+const params = z.object({
+  hash: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'a SHA-256 as 64 lowercase hexadecimal digits')
+    .describe('`set` of a decision'),
+})
+const shared = { tags: ['policies'], security: [{ key: [] }] }
+
+/** Routes of policy sets. They are of the deployment, so any key may read them. */
+export function policyRoutes(server: Server, { journal }: Context): void {
+  server.get(
+    '/v1/policies',
+    {
+      schema: {
+        ...shared,
+        summary: 'The policy sets that workers have decided by, newest first',
+        response: { 200: z.object({ sets: z.array(policySetSummary) }), ...problemsOf(401, 503) },
+      },
+    },
+    async () => ({ sets: await journal.policySets() }),
+  )
+
+  server.get(
+    '/v1/policies/:hash',
+    {
+      schema: {
+        ...shared,
+        summary: 'A policy set with its texts',
+        description: 'As it was when decisions named it, with the app that its policies were checked against.',
+        params,
+        response: { 200: publishedPolicies, ...problemsOf(400, 401, 404, 503) },
+      },
+    },
+    (request) => journal.policySet(request.params.hash),
+  )
+}
