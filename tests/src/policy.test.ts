@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Decision, Json, PlanData, Run } from '@muster/protocol'
+import type { RunHandle } from '@muster/sdk'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { actor, parent, payment } from './fixtures/app.ts'
 import { mixed } from './fixtures/policy-app.ts'
@@ -171,8 +172,11 @@ describe('muster policy', () => {
       await harness.muster.runs.start(payment, { byReference: false }),
       await harness.muster.runs.start(parent, { turns: [{ answer: 2 }] }),
     ]
-    const runs = [acting, asking, edited, undone, ...families]
+    const runs: Pick<RunHandle<unknown>, 'id' | 'get'>[] = [acting, asking, edited, undone, ...families]
     for (const run of runs) await until(run.get, ended)
+    const forked = await harness.muster.runs.of(families[0]?.id ?? '').fork({ step: 'world.pay' })
+    await until(forked.get, ended)
+    runs.push(forked)
 
     const chosen = runs.flatMap(({ id }) => ['--run', id])
     const again = await dryRun(enforced, ...chosen)

@@ -68,7 +68,7 @@ export function watchPolicies({ paths, app, sources, use, log }: WatchOptions): 
     for (const watcher of watchers) watcher.close()
     watchers = []
     if (closed) return
-    for (const folder of policyFolders(paths)) {
+    for (const folder of folders()) {
       try {
         const watcher = watch(folder, () => soon())
         watcher.on('error', (error) => log.warn({ err: error, folder }, 'policies are not watched; SIGHUP reads them'))
@@ -76,6 +76,16 @@ export function watchPolicies({ paths, app, sources, use, log }: WatchOptions): 
       } catch (error) {
         log.warn({ err: error, folder }, 'policies are not watched; SIGHUP reads them')
       }
+    }
+  }
+
+  function folders(): string[] {
+    try {
+      return policyFolders(paths)
+    } catch {
+      // Gone between two looks at it.
+      soon(AGAIN_MS)
+      return []
     }
   }
 
