@@ -3,6 +3,7 @@
 export { checkBudget, type Spent, tightest } from './budget.ts'
 export { isAuthorized, preparsePolicySet, preparseSchema, statefulIsAuthorized } from './cedar/index.ts'
 export { hasNewDestination } from './destinations.ts'
+export { History, type HistoryState, type HistoryTerms, type HistoryValues, type StepEvent } from './history.ts'
 export { declassify, joinLabels } from './labels.ts'
 export { loadPolicies, type PolicySource } from './load.ts'
 export { type Action, type PolicyRequest, PolicySet } from './policy.ts'

@@ -2,6 +2,8 @@ import { hash } from 'node:crypto'
 import { type DetailedError, policySetTextToParts, policyToJson, validate } from '@cedar-policy/cedar-wasm/nodejs'
 import { type AppManifest, type Issue, MusterError } from '@muster/protocol'
 import { readAsk } from './ask.ts'
+import { checkAgainst } from './history-check.ts'
+import { parseTerms, type Term } from './history-term.ts'
 import { type Policy, PolicySet } from './policy.ts'
 import { cedarSchema } from './schema.ts'
 
@@ -34,6 +36,23 @@ function statements(text: string): { text: string; offset: number }[] {
   return found
 }
 
+/** The terms that a policy declares; `reject` is told of mistakes and their offsets in it, in bytes. */
+function historyOf(
+  { text, declared }: { text: string; declared: string | null | undefined },
+  app: AppManifest,
+  reject: (offset: number, message: string) => void,
+): Term[] {
+  if (declared == null) return []
+  const [opening = '', written = ''] = /^[\s\S]*?@history\s*\(\s*"((?:[^"\\]|\\.)*)/.exec(text) ?? []
+  const start = Buffer.byteLength(opening) - Buffer.byteLength(written)
+  // What is escaped stands elsewhere than it reads.
+  const at = (offset: number) => start + (written === declared ? Buffer.byteLength(declared.slice(0, offset)) : 0)
+  const terms = parseTerms(declared, (offset, message) => reject(at(offset), message))
+  for (const term of terms) checkAgainst(app, term, (offset, message) => reject(at(offset), message))
+  if (terms.length === 0) reject(start, '@history names terms: @history("paid = sum ledger.pay input.amount")')
+  return terms
+}
+
 /**
  * Parses policies, checks them against the schema made from the app's agents and tools, and gives the
  * set. Each policy's id is its `@id` annotation, else its file's name and its number there.
@@ -41,11 +60,11 @@ function statements(text: string): { text: string; offset: number }[] {
  * @throws MusterError `policy.invalid` with file, line and column of each mistake
  */
 export function loadPolicies(sources: readonly PolicySource[], app: AppManifest): PolicySet {
-  const { schema, inputTypes } = cedarSchema(app)
   const issues: Issue[] = []
   const texts: { [id: string]: string } = {}
   const policies = new Map<string, Policy>()
   const origins = new Map<string, { source: PolicySource; offset: number }>()
+  const terms = new Map<string, Term>()
   const report = (source: PolicySource, offset: number, error: DetailedError) => {
     const help = error.help ? ` (${error.help})` : ''
     issues.push({
@@ -70,11 +89,18 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
       const reject = (message: string) => issues.push({ path: place(source, offset), message })
       if (policies.has(id)) reject(`another policy has the id "${id}"`)
       if (annotations.ask !== undefined && parsed.json.effect !== 'forbid') reject('@ask belongs to a forbid')
+      const rejectTerm = (at: number, message: string) => issues.push({ path: place(source, offset + at), message })
+      for (const term of historyOf({ text, declared: annotations.history }, app, rejectTerm)) {
+        if ((terms.get(term.name)?.text ?? term.text) !== term.text)
+          reject(`another term of history has the name "${term.name}"`)
+        terms.set(term.name, term)
+      }
       texts[id] = text
       policies.set(id, { ask: readAsk(annotations, reject), text })
       origins.set(id, { source, offset })
     }
   }
+  const { schema, inputTypes } = cedarSchema(app, [...terms.values()])
   if (issues.length === 0) {
     const answer = validate({ schema, policies: { staticPolicies: texts } })
     if (answer.type === 'failure') {
@@ -93,5 +119,7 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
     const detail = issues.map((issue) => `${issue.path}: ${issue.message}`).join('\n')
     throw new MusterError('policy.invalid', detail, { issues })
   }
-  return new PolicySet(hash('sha256', JSON.stringify([texts, schema]), 'hex'), policies, { schema, inputTypes })
+  return new PolicySet(hash('sha256', JSON.stringify([texts, schema]), 'hex'), policies, {
+    ...{ schema, inputTypes, terms: [...terms.values()] },
+  })
 }

@@ -3,6 +3,9 @@ import type { Approval, ApprovalRule, Decision, Json } from '@muster/protocol'
 import { type Ask, strictest } from './ask.ts'
 import { CompiledPolicies, type Request, type Verdict } from './cedar/compiled.ts'
 import { readPolicies } from './cedar/policies.ts'
+import type { CedarRecord } from './cedar/value.ts'
+import { History, type HistoryQuestion, HistoryTerms } from './history.ts'
+import type { Term } from './history-term.ts'
 import { Questions } from './question.ts'
 import type { InputType } from './schema.ts'
 import { Shadow, type ShadowOptions } from './shadow.ts'
@@ -26,6 +29,8 @@ export interface PolicyRequest {
   /** US dollars that the run has cost so far. */
   spentUsd: number
   input?: Json
+  /** What happened before, for the terms of `@history`. */
+  history?: HistoryQuestion
 }
 
 /** One policy of a set. */
@@ -60,11 +65,19 @@ export class PolicySet {
   readonly #allowed = new Map<string, Decision>()
   #shadow: Shadow | undefined
   readonly #questions: Questions
+  /** What its policies want to know of what happened before; undefined where they ask nothing of it. */
+  readonly history: HistoryTerms | undefined
+  /** Of runs that have none. */
+  readonly #noPast: History | undefined
 
   constructor(
     hash: string,
     policies: ReadonlyMap<string, Policy>,
-    { schema, inputTypes }: { schema: SchemaJson<string>; inputTypes: ReadonlyMap<string, InputType> },
+    {
+      schema,
+      inputTypes,
+      terms,
+    }: { schema: SchemaJson<string>; inputTypes: ReadonlyMap<string, InputType>; terms: readonly Term[] },
   ) {
     this.hash = hash
     this.#policies = policies
@@ -75,6 +88,9 @@ export class PolicySet {
     )
     this.#compiled = new CompiledPolicies(readPolicies({ staticPolicies: texts }))
     this.#questions = new Questions(inputTypes)
+    if (terms.length === 0) return
+    this.history = new HistoryTerms(terms)
+    this.#noPast = new History(this.history)
   }
 
   /** Has some decisions made by cedar-wasm as well; see `ShadowOptions`. */
@@ -83,8 +99,21 @@ export class PolicySet {
   }
 
   decide(request: PolicyRequest): Decision {
-    const question = this.#questions.read(request)
-    if (typeof question === 'string') return { effect: 'deny', policies: [], set: this.hash, errors: [question] }
+    if (this.#noPast === undefined) return this.#decideAsked(request)
+    const { past = this.#noPast, ...about } = request.history ?? { step: '', now: 0 }
+    if (past.terms.key !== this.history?.key) return this.#refuse('the past of the run is of other policies')
+    const decision = this.#decideAsked(request, past.ask({ ...about, input: request.input }))
+    const history = past.used()
+    return history === undefined ? decision : { ...decision, history }
+  }
+
+  #refuse(why: string): Decision {
+    return { effect: 'deny', policies: [], set: this.hash, errors: [why] }
+  }
+
+  #decideAsked(request: PolicyRequest, history?: CedarRecord): Decision {
+    const question = this.#questions.read(request, history)
+    if (typeof question === 'string') return this.#refuse(question)
     if (request.approvals.length === 0) return this.#decide(question, NOBODY)
     const roles = this.#approved(question, request)
     return this.#decide(withApprovals(question, roles), roles)

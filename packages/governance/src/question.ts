@@ -73,7 +73,7 @@ export class Questions {
   }
 
   /** The question, or why Cedar cannot be asked: something that it would have to round, or does not know. */
-  read({ tenant, principal, action, resource, ...about }: PolicyRequest): Request | string {
+  read({ tenant, principal, action, resource, ...about }: PolicyRequest, history?: CedarRecord): Request | string {
     const spent = decimal(about.spentUsd)
     if (spent === undefined) return 'spent cannot be represented in Cedar'
     if (resource.effect === undefined && (resource.type === 'Tool' || resource.type === 'Code'))
@@ -82,6 +82,10 @@ export class Questions {
     const input = action === 'tool:call' ? this.#input(about.input) : undefined
     if (typeof input === 'string') return input
     const entities = this.#entitiesOf(tenant)
+    const context: CedarRecord =
+      input === undefined
+        ? { labels, approvals: NOBODY, user, spent }
+        : { labels, approvals: NOBODY, user, spent, input, newDestination: about.newDestination ?? false }
     return {
       principal: entities.get(principal.type, principal.name),
       action: actionOf(action),
@@ -91,10 +95,7 @@ export class Questions {
         resource.effect,
         resource.type === 'Tool' ? (resource.approved ?? true) : undefined,
       ),
-      context:
-        input === undefined
-          ? { labels, approvals: NOBODY, user, spent }
-          : { labels, approvals: NOBODY, user, spent, input, newDestination: about.newDestination ?? false },
+      context: history === undefined ? context : { ...context, history },
       entities: entities.byKey,
     }
   }
@@ -151,7 +152,7 @@ function cedarValue(value: Json, type: InputType): Value | undefined {
 const DECIMAL_MAX = 2 ** 53 / 10_000
 
 /** Cedar's decimal has four digits after the point; more are rounded, as `toFixed` does. Undefined where even those are lost. */
-function decimal(value: number): Decimal | undefined {
+export function decimal(value: number): Decimal | undefined {
   // Not a number is not at most anything either.
   if (!(Math.abs(value) <= DECIMAL_MAX)) return undefined
   const scaled = value * 10_000

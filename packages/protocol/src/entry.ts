@@ -25,6 +25,8 @@ export const decision = z.object({
   rule: approvalRule.optional(),
   /** Policies that failed to evaluate; any of them makes the decision a deny. */
   errors: z.array(z.string()).optional(),
+  /** What of the past it was decided by, where policies asked: the values of their terms of history. */
+  history: z.record(z.string(), json).optional(),
 })
 export type Decision = z.infer<typeof decision>
 
@@ -47,7 +49,7 @@ export type Priority = z.infer<typeof priority>
  * what it says, so that workers of an earlier Muster go on with every run that uses nothing new.
  *
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
- * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`.
+ * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; decisions by `history`.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3
