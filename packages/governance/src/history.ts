@@ -24,6 +24,8 @@ export interface StepEvent {
   unsure?: boolean
   /** Who has approved it. */
   people: readonly string[]
+  /** Another run of its session has done it, and this one has taken it over. */
+  copied?: boolean
 }
 
 /** Values of terms as they are recorded: by these, what was decided can be decided again. */
@@ -45,6 +47,8 @@ export interface HistoryQuestion {
 
 /** What a run's past is gone on from after a checkpoint. */
 export interface HistoryState {
+  /** Of the terms that it is of. */
+  key: string
   at: number
   tallies: Json
   previous: Json
@@ -163,9 +167,9 @@ export class History {
   /** The next that is journaled. */
   add(event: StepEvent): void {
     const fields = this.terms.of(event.kind, event.target)?.fields
-    this.#feed(event)
+    this.#feed(event, event.copied ? 'run' : undefined)
     // Times that never go back, so that they can be sorted into those of other runs.
-    if (fields) this.#log.push(projected({ ...event, at: this.#at }, fields))
+    if (fields && !event.copied) this.#log.push(projected({ ...event, at: this.#at }, fields))
   }
 
   /** What is kept for later runs of the session. */
@@ -176,6 +180,7 @@ export class History {
   state(): HistoryState {
     const isOwn = (_: unknown, i: number) => this.terms.all[i]?.scope === 'run'
     return {
+      key: this.terms.key,
       at: this.#at,
       tallies: this.#tallies.filter(isOwn).map((tally) => tally.state()),
       previous: this.#previous.filter(isOwn).map((key) => key ?? null),

@@ -49,7 +49,7 @@ function historyOf(
   const at = (offset: number) => start + (written === declared ? Buffer.byteLength(declared.slice(0, offset)) : 0)
   const terms = parseTerms(declared, (offset, message) => reject(at(offset), message))
   for (const term of terms) checkAgainst(app, term, (offset, message) => reject(at(offset), message))
-  if (terms.length === 0) reject(start, '@history names terms: @history("paid = sum ledger.pay input.amount")')
+  if (declared.trim() === '') reject(start, '@history names terms: @history("paid = sum ledger.pay input.amount")')
   return terms
 }
 

@@ -30,7 +30,7 @@ export interface PolicyRequest {
   spentUsd: number
   input?: Json
   /** What happened before, for the terms of `@history`. */
-  history?: HistoryQuestion
+  history?: HistoryQuestion | undefined
 }
 
 /** One policy of a set. */

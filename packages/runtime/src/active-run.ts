@@ -1,4 +1,4 @@
-import { checkBudget, joinLabels, tightest } from '@muster/governance'
+import { checkBudget, type History, joinLabels, tightest } from '@muster/governance'
 import { type Hold, type LostReason, type Message, RunWriter } from '@muster/journal'
 import {
   type Actor,
@@ -21,13 +21,15 @@ import type { Resource, RunHandle } from '@muster/scheduler'
 import { dueAt } from './approval.ts'
 import { type ChildReport, childId, readChild } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
-import { endedText } from './entry-text.ts'
+import { endedText, endedVersion } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
 import { receive } from './messages.ts'
 import { changed, stepLine } from './non-deterministic.ts'
+import { keepPast, note, noteEnded, openPast } from './past.ts'
 import {
   type Checkpoint,
   type Recorded,
+  type RecordedEvent,
   type RecordedStep,
   readFrom,
   readRecorded,
@@ -93,6 +95,8 @@ export class ActiveRun {
   plan: Json | undefined
   /** The conversation that it goes on with, where it was handed one. */
   history: readonly Json[] = []
+  /** What it and its session have done, where policies ask. */
+  past: History | undefined
   /** What its plan goes on from. */
   checkpointed: Checkpoint | undefined
   /** Salt of digests of requests that are not kept. */
@@ -101,6 +105,11 @@ export class ActiveRun {
   over = false
   readonly #writer: RunWriter
   #recorded: ReadonlyMap<string, RecordedStep> = new Map()
+  /** What the journal tells of what it has done, and `past` does not know yet. */
+  #untold: RecordedEvent[] = []
+  /** So much of `past` is stored for later runs of its session. */
+  #kept = 0
+  #stopped = false
   #patches = new Set<string>()
   #driver: Driver | undefined
   #rollback: Rollback | undefined
@@ -179,19 +188,22 @@ export class ActiveRun {
 
   /** Replays the journal and goes on from there. */
   async open({ entries, mail }: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
-    const { journal, memory, clock, worker, app } = this.services
+    const { journal, memory, clock, worker, app, policy } = this.services
+    const asksPast = policy.history !== undefined
     const { head } = this.#writer
     // A long journal is read from its last checkpoint on.
     const from = entries ? undefined : await journal.snapshot(this.id)
     const recorded =
       entries && !entries.some(isOffloaded)
-        ? readRecordedNow(this.id, entries, head)
+        ? readRecordedNow(this.id, entries, head, asksPast)
         : await readRecorded(
             this.id,
             withBlobs(entries ?? readFrom(journal, this.id, from), this.tenant, memory),
             head,
             from,
+            asksPast,
           )
+    if (asksPast) this.past = await openPast(this, recorded)
     if (this.over) return
     this.input = recorded.input
     this.plan = recorded.plan
@@ -219,12 +231,14 @@ export class ActiveRun {
     try {
       if (this.created.origin && !recorded.copied) await this.#copy(this.created.origin, recorded)
       if (this.over) return
+      this.#untold = recorded.events ?? []
       this.#driver = makeDriver(this)
       this.#driver.start()
       await this.#replay(recorded)
     } catch (error) {
       this.fail(toMusterError(error, 'plan.failed'))
     }
+    this.#recall()
     this.#recorded = new Map()
     if (this.over) return
     this.#live = true
@@ -253,7 +267,7 @@ export class ActiveRun {
     for (const { entry, from, salted = '' } of copies) {
       if (entry.type === 'step.ended' && entry.signal !== undefined) entry.signal = places.get(entry.signal)
       const fields = JSON.stringify(entry).slice(1, -1)
-      const v = 'redacted' in entry ? 2 : 1
+      const v = versionOf(entry)
       const seq = writer.appendSalted(this.#writer, fields, salted, v)
       places.set(from, seq)
       record(recorded, { ...entry, v, seq }, salted === '' ? undefined : salted)
@@ -325,6 +339,7 @@ export class ActiveRun {
       inDoubt: recorded?.inDoubt ?? false,
       recordedInput: recorded?.inputText,
       decision: undefined,
+      decidedBy: recorded?.decidedBy,
       redacted: undefined,
       intended: false,
       beganAt: recorded?.beganAt ?? 0,
@@ -483,7 +498,7 @@ export class ActiveRun {
     const { journal, scheduler, clock } = this.services
     if ('child' in step.spec.operation.action && step.attempt > 0)
       journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
-    this.appendText(endedText(step, clock(), [], 'cancelled'))
+    this.#appendCancelled(step, clock())
     abortStep(step, new MusterError('run.cancelled', `step "${step.spec.id}" is not needed any more`))
     if (step.waiting) {
       step.waiting = undefined
@@ -495,6 +510,41 @@ export class ActiveRun {
     this.#tell(step)
     this.services.pump()
     this.considerPark()
+  }
+
+  #appendCancelled(step: StepState, at: number): void {
+    this.appendText(endedText(step, at, [], 'cancelled'), undefined, endedVersion(step))
+    noteEnded(this, step, at, { status: 'cancelled', error: undefined })
+  }
+
+  /** On replay: what policies ask of what happened before. */
+  #recall(): void {
+    for (const event of this.#untold.splice(0)) {
+      const step = this.steps.get(event.step)
+      if (step) note(this, step, event, this.#recorded.get(event.step)?.ended)
+    }
+  }
+
+  /** Goes on once later runs of its session can know what it has done; the run is over for this worker already. */
+  #whenKept(then: () => void): void {
+    this.#recall()
+    const length = this.past?.log.length ?? 0
+    if (length === this.#kept || this.created.session === undefined) {
+      then()
+      return
+    }
+    keepPast(this).then(
+      () => {
+        this.#kept = length
+        if (!this.#stopped) then()
+      },
+      (error) => {
+        this.services.log.warn({ run: this.id, err: error }, 'what the run has done is not stored; it is tried again')
+        setTimeout(() => {
+          if (!this.#stopped) this.#whenKept(then)
+        }, 1000).unref()
+      },
+    )
   }
 
   /**
@@ -526,6 +576,7 @@ export class ActiveRun {
       patches: [...this.#patches],
       signals: [...this.mailboxes].map(([name, { early }]) => [name, early]),
       paused: this.#paused,
+      ...(this.past ? { past: this.past.state() } : {}),
     }
     const { services } = this
     const { head: previous } = this.#writer
@@ -667,6 +718,16 @@ export class ActiveRun {
   ): void {
     if (this.over) return
     this.over = true
+    this.#whenKept(() => this.#writeEnd(status, labels, error, output, redacted))
+  }
+
+  #writeEnd(
+    status: 'succeeded' | 'failed' | 'cancelled',
+    labels: readonly Label[],
+    error?: StepError,
+    output?: Json,
+    redacted?: RedactCounts,
+  ): void {
     const { clock, writer, journal } = this.services
     for (const step of this.steps.values()) {
       const begun = step.intended || step.inDoubt || step.waiting !== undefined
@@ -675,7 +736,7 @@ export class ActiveRun {
       if ('child' in step.spec.operation.action)
         journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
       // Its effect may still happen outside; the journal says that nobody waited for it.
-      this.appendText(endedText(step, clock(), [], 'cancelled'))
+      this.#appendCancelled(step, clock())
     }
     const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
     const usage = { inputTokens, outputTokens, cachedTokens }
@@ -724,7 +785,7 @@ export class ActiveRun {
   #park(): void {
     if (this.over || !this.#live || this.#mailing || this.#undelivered > 0) return
     if (this.#waiting === 0 && !this.#paused && !this.#draining) return
-    const { clock, writer } = this.services
+    const { clock } = this.services
     const waiting: StepState[] = []
     let wakeAt = Number.POSITIVE_INFINITY
     for (const step of this.steps.values()) {
@@ -741,6 +802,11 @@ export class ActiveRun {
     // Its timer wakes it here, for less than taking it up again costs.
     if (wakeAt - clock() < HELD_MS && !this.#draining) return
     this.over = true
+    this.#whenKept(() => this.#writePark(waiting, wakeAt))
+  }
+
+  #writePark(waiting: readonly StepState[], wakeAt: number): void {
+    const { clock, writer } = this.services
     const seq = this.append({ type: 'run.parked', at: clock(), waiting: waiting.map((step) => step.spec.id) })
     const { parent } = this.created
     const forPerson = waiting.some((step) => step.waiting && isForPerson(step.waiting))
@@ -835,6 +901,7 @@ export class ActiveRun {
 
   #stop(how: Closed): void {
     this.over = true
+    this.#stopped = true
     clearTimeout(this.#deadline)
     let reason: MusterError | undefined
     for (const step of this.steps.values()) {
@@ -863,5 +930,6 @@ function nextTick(): Promise<void> {
 function versionOf(entry: NewEntry): EntryVersion {
   const isOfMany = entry.type === 'approval.given' && (entry.more !== undefined || entry.edited === true)
   if (isOfMany || entry.type === 'approval.escalated') return 3
+  if ('decision' in entry && entry.decision?.history) return 3
   return 'redacted' in entry && entry.redacted ? 2 : 1
 }

@@ -46,6 +46,7 @@ function stepOf(
     inDoubt: false,
     recordedInput: undefined,
     decision: undefined,
+    decidedBy: undefined,
     redacted: undefined,
     intended: false,
     beganAt: 0,

@@ -1,4 +1,4 @@
-import type { Decision, EntryOf, Label, StepStatus } from '@muster/protocol'
+import type { Decision, EntryOf, EntryVersion, Label, StepStatus } from '@muster/protocol'
 import type { Operation, StepState } from './step.ts'
 
 /**
@@ -36,6 +36,12 @@ export function endedText(
     return `${text},${membersOf(rest)}`
   }
   return text
+}
+
+/** The oldest version that knows what `endedText` says. */
+export function endedVersion({ intended, decision }: StepState, redacted?: EndedRest['redacted']): EntryVersion {
+  if (!intended && decision?.history) return 3
+  return redacted ? 2 : 1
 }
 
 /** Fields of `step.waiting` besides what it is about. */

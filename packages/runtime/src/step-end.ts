@@ -11,7 +11,8 @@ import {
 } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { type ChildReport, childResult } from './child.ts'
-import { endedText } from './entry-text.ts'
+import { endedText, endedVersion } from './entry-text.ts'
+import { noteEnded } from './past.ts'
 import { redactError, redactOutput } from './redacting.ts'
 import { retryAfterMs } from './retry.ts'
 import { type Executed, Outcome, type StepState } from './step.ts'
@@ -41,10 +42,13 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
   const rest = { usage, costUsd, model, declassified, redacted }
-  run.appendText(endedText(step, run.services.clock(), kept, 'ok', rest), text, redacted ? 2 : 1)
+  const at = clock()
+  const outcome = new Outcome('ok', text, kept)
+  run.appendText(endedText(step, at, kept, 'ok', rest), text, endedVersion(step, redacted))
+  noteEnded(run, step, at, outcome, { outcome })
   step.intended = false
   run.services.telemetry.step(run, step, 'ok', executed)
-  run.settle(step, new Outcome('ok', text, kept))
+  run.settle(step, outcome)
 }
 
 /** How long a model is left alone that asks for it and does not say how long, ms. */
@@ -111,11 +115,13 @@ function endUnsuccessfully(
   const redacted = joinCounts(told.redacted, content === undefined ? undefined : step.redacted)
   giveBack(run, step)
   if (!retry) run.totals.steps++
+  const at = run.services.clock()
   run.appendText(
-    endedText(step, run.services.clock(), labels, status, { error: failure, retry: retry || undefined, redacted }),
+    endedText(step, at, labels, status, { error: failure, retry: retry || undefined, redacted }),
     content,
-    redacted ? 2 : 1,
+    endedVersion(step, redacted),
   )
+  noteEnded(run, step, at, { status, error: failure }, { retry })
   step.intended = false
   run.services.telemetry.step(run, step, status, undefined, failure)
   return failure
@@ -140,7 +146,9 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
   addUsage(run, usage, costUsd)
   const error = report.error ?? { code: 'internal', message: `child run ${report.run} is ${report.status}` }
   run.totals.steps++
-  run.appendText(endedText(step, run.services.clock(), labels, 'failed', { usage, costUsd, error }))
+  const at = run.services.clock()
+  run.appendText(endedText(step, at, labels, 'failed', { usage, costUsd, error }), undefined, endedVersion(step))
+  noteEnded(run, step, at, { status: 'failed', error })
   step.intended = false
   run.settle(step, new Outcome('failed', 'null', labels, error))
 }

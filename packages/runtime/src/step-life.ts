@@ -2,13 +2,15 @@ import { hash } from 'node:crypto'
 import { joinLabels } from '@muster/governance'
 import { type Decision, holds, type Json, type Label, type Limits, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
-import { approvalsOf, askPeople, shownText } from './approval.ts'
+import { askPeople } from './approval.ts'
 import { awaitCallback, takeCallback } from './callback.ts'
 import { startChild } from './child.ts'
 import { endedText, intentText, waitingText } from './entry-text.ts'
 import { whenHeld } from './lease.ts'
 import { changedInput } from './non-deterministic.ts'
+import { noteBegun } from './past.ts'
 import { redactText } from './redacting.ts'
+import { approvalsOf, shownText } from './shown.ts'
 import {
   Call,
   type ChildSpec,
@@ -102,8 +104,10 @@ export function beginStep(run: ActiveRun, step: StepState): void {
         ...(step.redacted ? { redacted: step.redacted } : {}),
       }),
       operation.keepInput ? JSON.stringify(input) : undefined,
-      step.redacted ? 2 : 1,
+      decision.history ? 3 : step.redacted ? 2 : 1,
     )
+    step.decidedBy = undefined
+    noteBegun(run, step)
     // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
     const since = performance.now()
     const begin = () => execute(run, step, input, prepared, labels)
@@ -161,6 +165,10 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     user: by.user,
     spentUsd: run.totals.costUsd,
     input,
+    history: run.past && {
+      ...{ past: run.past, step: step.spec.id, now: step.beganAt, session: run.created.session },
+      recorded: step.inDoubt ? step.decidedBy : undefined,
+    },
   })
 }
 

@@ -1,4 +1,4 @@
-import type { Action } from '@muster/governance'
+import type { Action, HistoryValues } from '@muster/governance'
 import {
   type ApprovalRule,
   type Decision,
@@ -280,6 +280,8 @@ export interface StepState {
   /** JSON text of the input in an earlier activation, where it was kept. */
   recordedInput: string | undefined
   decision: Decision | undefined
+  /** By what of the past an attempt was allowed that has no outcome yet: the next is by the same. */
+  decidedBy: HistoryValues | undefined
   /** What was taken out of its input. */
   redacted: RedactCounts | undefined
   /** This activation has journaled an intent and no outcome yet. */
