@@ -6,11 +6,21 @@ type Reject = (at: number, message: string) => void
 /** Checks what a term names against the app's tools and agents. */
 export function checkAgainst(app: AppManifest, term: Term, reject: Reject): void {
   for (const pattern of [term.event, term.since]) if (pattern) checkPattern(app, pattern, reject)
-  const { amount } = term
+  const { amount, plus } = term
   if (!amount) return
   const schema = schemaOf(app, term.event, amount, reject)
-  const type = schema && typeOf(schema)
-  if (type !== undefined && type !== 'number') reject(amount.at, `${nameOf(amount)} is no number`)
+  if (!schema) return
+  if ((typeOf(schema) ?? 'number') !== 'number') reject(amount.at, `${nameOf(amount)} is no number`)
+  const added = plus ? numbersAt(app, plus, reject) : [schema]
+  term.isInteger = [schema, ...added].every(({ type }) => type === 'integer')
+}
+
+/** The schemas that tools have for a number of their input. */
+function numbersAt(app: AppManifest, field: Field, reject: Reject): JsonSchema[] {
+  const found = app.tools.map(({ input }) => at(input, field.path)).filter((schema) => schema !== undefined)
+  const numbers = found.filter((schema) => (typeOf(schema) ?? 'number') === 'number')
+  if (numbers.length === 0) reject(field.at, `${nameOf(field)} of no tool is a number`)
+  return numbers
 }
 
 function checkPattern(app: AppManifest, pattern: Pattern, reject: Reject): void {

@@ -7,7 +7,7 @@
  *     event     = [ "tool" / "model" / "agent" / "approval" ] ( name / "*" )
  *     status    = "ok" / "failed" / "denied" / "begun" / "taken"
  *     modifier  = "with" condition *( "and" condition ) / "within" 1*digit ("s" / "m" / "h" / "d")
- *               / "since" event [ status ] [ "with" … ] / "of" ( "run" / "session" )
+ *               / "since" event [ status ] [ "with" … ] / "plus" "input." path / "of" ( "run" / "session" )
  *     condition = path [ ( "=" / "!=" / "<" / "<=" / ">" / ">=" ) ( literal / "input." path ) ]
  */
 export type Operator = (typeof OPERATORS)[number]
@@ -63,6 +63,10 @@ export interface Term {
   event: Pattern
   /** What `sum` adds up. */
   amount: Field | undefined
+  /** And what of the input of the step that is decided on, whose decimals Cedar could not add to it. */
+  plus: Field | undefined
+  /** It adds up integers, and is one. */
+  isInteger: boolean
   withinMs: number | undefined
   /** Only what came after the last of these. */
   since: Pattern | undefined
@@ -155,6 +159,8 @@ class TermParser {
       name: name.text,
       operator,
       ...event,
+      plus: undefined,
+      isInteger: false,
       withinMs: undefined,
       since: undefined,
       scope: 'run',
@@ -169,11 +175,12 @@ class TermParser {
   #modifiers(term: Term): void {
     const seen = new Set<string>()
     while (this.#peek().type !== 'end') {
-      const modifier = this.#oneOf(['with', 'within', 'since', 'of'] as const)
+      const modifier = this.#oneOf(['with', 'within', 'since', 'plus', 'of'] as const)
       if (seen.has(modifier)) throw new Mistake(this.#tokens[this.#next - 1]?.at ?? 0, `"${modifier}" stands twice`)
       seen.add(modifier)
       if (modifier === 'with') Object.assign(term.event, this.#conditions())
       else if (modifier === 'within') term.withinMs = this.#duration()
+      else if (modifier === 'plus') term.plus = this.#amount('input')
       else if (modifier === 'of') term.scope = this.#oneOf(['run', 'session'] as const)
       else {
         term.since = this.#event('ok').event
@@ -203,11 +210,12 @@ class TermParser {
     return !WORDS.has(token.text) && !/^(?:in|out)put\./.test(token.text)
   }
 
-  #amount(): Field {
+  #amount(of: Field['from'] | 'input or output' = 'input or output'): Field {
     const token = this.#word('what to add up, such as input.amount')
-    if (!/^(?:in|out)put\./.test(token.text))
-      throw new Mistake(token.at, `sum adds up a field of input or output, such as input.amount, not "${token.text}"`)
-    return fieldOf(token)
+    const field = fieldOf(token)
+    if (!/^(?:in|out)put\./.test(token.text) || (of === 'input' && field.from !== of))
+      throw new Mistake(token.at, `what is added up is a field of ${of}, such as input.amount, not "${token.text}"`)
+    return field
   }
 
   #conditions(): Pick<Pattern, 'comparisons' | 'correlations'> {
@@ -278,7 +286,7 @@ class TermParser {
 }
 
 const SAME = 'The same as in the step that is decided on is: with payee, or with output.payee = input.payee'
-const WORDS: ReadonlySet<string> = new Set([...STATUSES, 'with', 'within', 'since', 'of'])
+const WORDS: ReadonlySet<string> = new Set([...STATUSES, 'with', 'within', 'since', 'plus', 'of'])
 
 function fieldOf({ text, at }: Token): Field {
   const path = text.split('.')
@@ -294,7 +302,8 @@ function literalOf({ type, text }: Token): Literal | undefined {
 }
 
 /** What the grammar lets through and has no meaning. */
-function checkTerm({ operator, event, since, withinMs, at }: Term): void {
+function checkTerm({ operator, event, since, plus, withinMs, at }: Term): void {
+  if (plus && operator !== 'sum') throw new Mistake(plus.at, 'plus belongs to a sum')
   const { status } = event
   if ((operator === 'last' || operator === 'approvers') && (status === 'taken' || status === 'begun'))
     throw new Mistake(event.at, `${operator} is of steps that have ended: ok, failed or denied`)

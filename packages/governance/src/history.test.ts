@@ -8,6 +8,7 @@ import { loadPolicies } from './load.ts'
 
 const app = appOf({
   pay: { amount: { type: 'number' }, payee: { type: 'string' } },
+  count: { n: { type: 'integer' }, amount: { type: 'number' } },
   match: { payee: { type: 'string' } },
 })
 
@@ -281,6 +282,28 @@ describe('a decision', () => {
     expect(set.decide(toolCall({ resource: { type: 'Tool', name: 'match', effect: 'read' } }))).not.toHaveProperty(
       'history',
     )
+  })
+
+  it('adds up integers as integers, decimals exactly, and what is asked for to either', () => {
+    const set = (terms: string, condition: string) =>
+      loadPolicies(
+        [{ file: 'p', text: `@history("${terms}") permit (principal, action, resource) when { ${condition} };` }],
+        app,
+      )
+    const sums = set(
+      'ns = sum count input.n; more = sum count input.n plus input.n; total = sum pay input.amount plus input.amount',
+      'context.history.ns + 1 == 8 && context.history.more == 10 && context.history.total == decimal("0.3")',
+    )
+    const past = new History(sums.history as HistoryTerms) // it has some
+    past.add({ ...event('a', 0.1) })
+    past.add({ ...event('b', 0), target: 'count', input: { n: 7 } })
+    const asked = (input: Json) => sums.decide({ ...pay(1), input, history: { past, step: '', now: 0 } })
+    expect(asked({ n: 3, amount: 0.2 })).toMatchObject({
+      effect: 'allow',
+      history: { ns: 7, more: 10, total: '0.3000' },
+    })
+    expect(asked({ n: 3, amount: 0.3 }).effect).toBe('deny')
+    expect(() => set('t = sum count input.n plus input.amount', 'context.history.t < 1')).toThrow('p:1:')
   })
 
   it('can be made again by what is recorded, whatever happened since', () => {

@@ -301,7 +301,8 @@ export class History {
     return value
   }
 
-  #read(i: number, { operator, event, name }: Term): Value {
+  #read(i: number, term: Term): Value {
+    const { operator, event, plus: more } = term
     const { now = 0, input = null } = this.#question ?? {}
     const key = keyOfRequest(input, event)
     if (operator === 'previous') return this.#previous[i] === key
@@ -313,7 +314,7 @@ export class History {
       case 'formerly':
         return bucket.count > own.length
       case 'sum':
-        return sumOf(bucket, own, name)
+        return sumOf(bucket, own, more ? scaledAt(input, more) : 0, term)
       case 'approvers':
         return [...(bucket.people?.keys() ?? [])]
       case 'last':
@@ -340,21 +341,35 @@ function isUndone({ status, unsure }: StepEvent, { isUnderWay, isUnsure }: Open)
   return status === 'failed' || (status === 'denied' && !isUnderWay)
 }
 
-function sumOf(bucket: Pick<Bucket, 'sum' | 'unknown'>, own: readonly Fact[], name: string): Value {
+function sumOf(
+  bucket: Pick<Bucket, 'sum' | 'unknown'>,
+  own: readonly Fact[],
+  more: number | undefined,
+  { name, isInteger }: Term,
+): Value {
   let { sum, unknown } = bucket
+  if (more === undefined) unknown++
+  else sum = plus(sum, more)
   for (const { amount } of own) {
     if (amount === undefined) unknown--
     else sum = plus(sum, -amount)
   }
-  const exact = unknown > 0 ? undefined : long(BigInt(sum))
-  return exact === undefined ? fail(`history.${name} cannot be represented in Cedar`) : new Decimal(exact)
+  const exact = unknown > 0 ? undefined : long(isInteger ? BigInt(sum) / SCALE : BigInt(sum))
+  if (exact === undefined) fail(`history.${name} cannot be represented in Cedar`)
+  return isInteger ? exact : new Decimal(exact)
 }
 
-/** What is absent adds nothing. */
+const SCALE = 10_000n
+
 function amountOf(event: StepEvent, field: Field): number | undefined {
-  const value = at(event, field)
-  if (value == null) return 0
-  const exact = typeof value === 'number' ? decimal(value) : undefined
+  return scaledAt(field.from === 'input' ? event.input : (event.output ?? null), field)
+}
+
+/** In 1/10,000; undefined where it has no form in Cedar. What is absent adds nothing. */
+function scaledAt(value: Json, { path }: Field): number | undefined {
+  const found = inside(value, path)
+  if (found == null) return 0
+  const exact = typeof found === 'number' ? decimal(found) : undefined
   return exact && Number(exact.amount)
 }
 
@@ -419,12 +434,14 @@ function put(into: Record<string, Json>, path: readonly string[], value: Json): 
 
 function toRecorded(value: Value): Json {
   if (value instanceof Decimal || value instanceof Datetime) return value.written()[1]
+  if (typeof value === 'bigint') return String(value)
   if (Array.isArray(value)) return value as string[] // of people
   return value as number | boolean | string // of count, formerly and previous, and the session
 }
 
 function fromRecorded(recorded: Json, terms: readonly Term[], name: string): Value {
-  const operator = terms.find((term) => term.name === name)?.operator
+  const { operator, isInteger } = terms.find((term) => term.name === name) ?? {}
+  if (isInteger) return long(BigInt(Number.isInteger(recorded) ? Number(recorded) : String(recorded))) ?? 0
   if (operator === 'last' || name === 'now') return new Datetime(Date.parse(String(recorded)))
   if (operator === 'sum') return new Decimal(scaled(String(recorded)))
   return recorded as number | boolean | string | string[] // what `toRecorded` gave

@@ -109,7 +109,10 @@ function historyType(terms: readonly Term[]): TypeOfAttribute<string> {
       now: { type: 'Extension', name: 'datetime', required: true },
       session: { type: 'String', required: true },
       ...Object.fromEntries(
-        terms.map(({ name, operator }) => [name, { ...TERM_TYPES[operator], required: true }] as const),
+        terms.map(({ name, operator, isInteger }) => {
+          const type = TERM_TYPES[isInteger ? 'count' : operator]
+          return [name, { ...type, required: true }] as const
+        }),
       ),
     },
     required: true,
