@@ -278,7 +278,9 @@ export class History {
   /** What of it was read since it was asked for. */
   used(): Record<string, Json> | undefined {
     if (!this.#values) return undefined
-    return Object.fromEntries([...this.#values].map(([name, value]) => [name, toRecorded(value)]))
+    const used: Record<string, Json> = {}
+    for (const [name, value] of this.#values) used[name] = toRecorded(value)
+    return used
   }
 
   #makeView(): CedarRecord {
@@ -324,7 +326,7 @@ export class History {
 
   /** What of a bucket is the step's own that is decided on: an earlier attempt, or one that may have happened. */
   #own(term: number, bucket: object): readonly Fact[] {
-    const open = this.#open.get(this.#question?.step ?? '')
+    const open = this.#open.size > 0 ? this.#open.get(this.#question?.step ?? '') : undefined
     if (!open) return NOTHING
     return open.facts.flatMap(({ term: of, fact }) =>
       of === term && fact.bucket === bucket && isCounted(fact) ? fact : [],

@@ -73,19 +73,15 @@ export class Questions {
   }
 
   /** The question, or why Cedar cannot be asked: something that it would have to round, or does not know. */
-  read({ tenant, principal, action, resource, ...about }: PolicyRequest, history?: CedarRecord): Request | string {
-    const spent = decimal(about.spentUsd)
+  read(request: PolicyRequest, history?: CedarRecord): Request | string {
+    const { tenant, principal, action, resource, labels, user } = request
+    const spent = decimal(request.spentUsd)
     if (spent === undefined) return 'spent cannot be represented in Cedar'
     if (resource.effect === undefined && (resource.type === 'Tool' || resource.type === 'Code'))
       return `the effect of ${resource.name} is not known`
-    const { labels, user } = about
-    const input = action === 'tool:call' ? this.#input(about.input) : undefined
+    const input = action === 'tool:call' ? this.#input(request.input) : undefined
     if (typeof input === 'string') return input
     const entities = this.#entitiesOf(tenant)
-    const context: CedarRecord =
-      input === undefined
-        ? { labels, approvals: NOBODY, user, spent }
-        : { labels, approvals: NOBODY, user, spent, input, newDestination: about.newDestination ?? false }
     return {
       principal: entities.get(principal.type, principal.name),
       action: actionOf(action),
@@ -95,7 +91,7 @@ export class Questions {
         resource.effect,
         resource.type === 'Tool' ? (resource.approved ?? true) : undefined,
       ),
-      context: history === undefined ? context : { ...context, history },
+      context: contextOf({ labels, user, spent }, input, request.newDestination ?? false, history),
       entities: entities.byKey,
     }
   }
@@ -123,6 +119,23 @@ export class Questions {
     }
     return values
   }
+}
+
+/** Written out: copying an object's fields into another would take longer than the decision. */
+function contextOf(
+  { labels, user, spent }: { labels: readonly string[]; user: string; spent: Decimal },
+  input: CedarRecord | undefined,
+  newDestination: boolean,
+  history: CedarRecord | undefined,
+): CedarRecord {
+  const approvals = NOBODY
+  if (history === undefined)
+    return input === undefined
+      ? { labels, approvals, user, spent }
+      : { labels, approvals, user, spent, input, newDestination }
+  return input === undefined
+    ? { labels, approvals, user, spent, history }
+    : { labels, approvals, user, spent, input, newDestination, history }
 }
 
 function cedarValue(value: Json, type: InputType): Value | undefined {
