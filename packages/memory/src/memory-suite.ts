@@ -101,6 +101,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       pairs.map(async ([tenant, name], i) => {
         await memory.sessions.append(tenant, name, 0, turn(`r${i}`))
         await memory.facts.put(tenant, fact('s', { kind: name, subject: name, value: i }))
+        await memory.pasts.put(tenant, name, 'r', [i])
         await memory.blobs.put(tenant, name, `blob ${i}`)
         await memory.archive.put(tenant, testRun(tenant, { id: name, output: i }), [testEntry(1, `${i}`)])
       }),
@@ -109,6 +110,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       pairs.map(async ([tenant, name], i) => {
         expect(await memory.sessions.read(tenant, name)).toEqual({ version: 1, turns: [turn(`r${i}`)] })
         expect(await memory.facts.find(tenant, name, name)).toMatchObject({ kind: name, subject: name, value: i })
+        expect(await memory.pasts.read(tenant, name)).toEqual([{ run: 'r', events: [i] }])
         expect(await memory.blobs.get(tenant, name)).toBe(`blob ${i}`)
         expect(await memory.archive.get(tenant, name)).toMatchObject({ output: i })
         expect(await collect(memory.archive.entries(tenant, name))).toEqual([testEntry(1, `${i}`)])
@@ -116,6 +118,23 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     )
     for (const tenant of names) expect(await memory.archive.list(tenant, { limit: 1000 })).toHaveLength(names.length)
     expect(await memory.facts.find('isolationa', 'isolationa#isolationa', '')).toBeUndefined()
+  })
+
+  describe('pasts', () => {
+    test('hold what each run of a session has put last, however much, and again', async () => {
+      const tenant = newId()
+      expect(await memory.pasts.read(tenant, 's')).toEqual([])
+      const events = Array.from({ length: 1201 }, (_, i) => ({ i, text: 'ä\ud800' }))
+      for (const length of [1, 250, 250, 251, 1201]) {
+        await memory.pasts.put(tenant, 's', 'a', events.slice(0, length))
+        expect(await memory.pasts.read(tenant, 's')).toEqual([{ run: 'a', events: events.slice(0, length) }])
+      }
+      await memory.pasts.put(tenant, 's', 'b', [1])
+      expect((await memory.pasts.read(tenant, 's')).map(({ run, events }) => [run, events.length])).toEqual([
+        ['a', 1201],
+        ['b', 1],
+      ])
+    })
   })
 
   describe('sessions', () => {
