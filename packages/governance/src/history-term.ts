@@ -20,7 +20,7 @@ const OPERATORS = ['count', 'sum', 'formerly', 'previous', 'approvers', 'last'] 
 export type EventStatus = (typeof STATUSES)[number]
 const STATUSES = ['ok', 'failed', 'denied', 'begun', 'taken'] as const
 
-export type EventKind = (typeof KINDS)[number]
+type EventKind = (typeof KINDS)[number]
 const KINDS = ['tool', 'model', 'agent', 'approval'] as const
 
 /** A place in an event: in its input or its output. `at`: where it stands in the annotation. */
@@ -39,7 +39,7 @@ export interface Comparison {
 }
 
 /** The event's field must be what the input of the step that is decided on has there. */
-export interface Correlation {
+interface Correlation {
   field: Field
   /** In the input of the step that is decided on. */
   path: readonly string[]
