@@ -213,6 +213,41 @@ describe('what happened before in the session', () => {
     expect(Object.values(await payments(unmatched))).toEqual([expect.stringContaining('matched')])
   })
 
+  it('counts what runs side by side have under way, on whatever workers: together no more pass than in one', async () => {
+    await Promise.all([harness.worker(), harness.worker(), harness.worker()])
+    const runs = await Promise.all(
+      Array.from({ length: 8 }, () => start({ match: match(), pay: pay(1250, { input: { ms: 200 } }) }, 's4')),
+    )
+    const outcomes = await Promise.all(runs.map((run) => payments(run)))
+    expect(outcomes.map(({ pay }) => pay).sort()).toEqual([
+      ...Array.from({ length: 4 }, () => 'five-thousand-a-day'),
+      ...Array.from({ length: 4 }, () => 'ok'),
+    ])
+    expect(runs.flatMap(({ id }) => effects(id))).toHaveLength(4)
+    for (const { id } of runs) await expectSameAgain(id)
+  })
+
+  it('goes on counting what was under way when its worker died, and lets go of what has failed', async () => {
+    const first = await harness.worker()
+    const dying = await start(
+      {
+        match: match(),
+        pay: pay(2400, { input: { ms: 60_000 } }),
+        no: pay(2400, { after: ['pay'], input: { fails: true } }),
+      },
+      's5',
+    )
+    await until(
+      () => effects(dying.id),
+      (paid) => paid.length === 1,
+    )
+    await stopProcess(first, 'SIGKILL')
+    await harness.worker()
+    expect(await payments(dying)).toEqual({ pay: 'ok', no: 'failed' })
+    const after = await start({ match: match(), a: pay(2400), b: pay(2400, { after: ['a'] }) }, 's5')
+    expect(await payments(after)).toEqual({ a: 'ok', b: 'five-thousand-a-day' })
+  })
+
   it('has what a run did before it waits', async () => {
     await harness.worker()
     const waiting = await start(

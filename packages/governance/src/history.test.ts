@@ -2,9 +2,11 @@ import type { Json } from '@muster/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { appOf, toolCall } from './fixture.ts'
-import { History, HistoryTerms, type StepEvent } from './history.ts'
+import { History } from './history.ts'
 import { type Pattern, parseTerms, type Term } from './history-term.ts'
+import { HistoryTerms } from './history-terms.ts'
 import { loadPolicies } from './load.ts'
+import type { StepEvent } from './step-event.ts'
 
 const app = appOf({
   pay: { amount: { type: 'number' }, payee: { type: 'string' } },
@@ -203,25 +205,23 @@ describe('History', () => {
     const moves = fc.array(move, { maxLength: 20 })
     fc.assert(
       fc.property(
-        fc.constantFrom('run', 'session'),
-        moves,
-        moves,
-        moves,
-        payee,
-        (scope, before, first, then, payee) => {
+        fc.record({ scope: fc.constantFrom('run', 'session'), isTold: fc.boolean(), payee }),
+        fc.tuple(moves, moves, moves),
+        ({ scope, isTold, payee }, [before, first, then]) => {
           const terms = termsOf(scope as 'run' | 'session')
           const late = (events: StepEvent[], by: number) => events.map((event) => ({ ...event, at: event.at + by }))
           const earlier = settled(before, 'e')
           const events = [late(settled(first, 'f'), 2_000_000), late(play(then, 't'), 4_000_000)] as const
-          const other = new History(terms)
-          for (const event of earlier) other.add(event)
           const saved = <T>(value: T): T => JSON.parse(JSON.stringify(value))
-          let history = new History(terms, undefined, saved(other.log))
+          let history = new History(terms)
+          /** As a store that its runs share has it. */
+          const ofSession = saved([...earlier, ...events[0]].flatMap((event) => history.forSession(event) ?? []))
           for (const event of events[0]) history.add(event)
-          history = new History(terms, saved(history.state()), saved(other.log))
+          history = new History(terms, saved(history.state(isTold)))
+          for (const event of isTold ? ofSession : []) history.addOfSession(event)
           for (const event of events[1]) history.add(event)
           const asked = { input: { payee }, step: '', now: 4_000_000 }
-          const all = [...(scope === 'session' ? earlier : []), ...events.flat()]
+          const all = [...(scope === 'session' && isTold ? earlier : []), ...events.flat()]
           expect(read(history, asked)).toEqual(expected(terms, all, asked))
         },
       ),

@@ -1,56 +1,51 @@
 import type { Json } from '@muster/protocol'
 import { bytesOf, numberOf, textOf } from './item.ts'
-import { partition, sort } from './key.ts'
+import { LAST, partition, sort } from './key.ts'
 import { pack, unpack } from './packed.ts'
-import { putAll } from './pieces.ts'
 import type { Table } from './table.ts'
 
-/** What the runs of a session have done, for policies that ask. */
+/** What one run of a session did, one thing after the other. */
+export interface Deeds {
+  run: string
+  events: Json[]
+}
+
+/** What the runs of a session have done, in one order for all of them, for policies that ask. */
 export interface Pasts {
   /**
-   * Of each run what was put last, in the order in which the runs began.
+   * What came after the `version`th append, and how many there are by now.
    *
    * @throws MusterError `memory.unavailable`
    */
-  read(tenant: string, session: string): Promise<{ run: string; events: Json[] }[]>
+  read(tenant: string, session: string, version?: number): Promise<{ version: number; deeds: Deeds[] }>
   /**
-   * Stores what a run has done: all of it, which begins with what was put before.
+   * Appends after `version` appends; false where there are more by now, of which the run should know first. The same `id`
+   * at the same version again succeeds and changes nothing.
    *
-   * @throws MusterError `memory.unavailable`; `memory.too_large` where the session's name is too long for a key
+   * @throws MusterError `memory.unavailable`, or `memory.too_large`
    */
-  put(tenant: string, session: string, run: string, events: readonly Json[]): Promise<void>
+  append(tenant: string, session: string, version: number, id: string, deeds: Deeds): Promise<boolean>
 }
-
-/** Events of one item: far below what it may hold. */
-const CHUNK = 250
 
 export function openPasts(table: Table): Pasts {
   const partitionOf = (tenant: string, session: string) => partition(tenant, 'PAST', session)
   return {
-    async read(tenant, session) {
-      const pasts: { run: string; events: Json[] }[] = []
-      for await (const item of table.query({ pk: partitionOf(tenant, session) })) {
-        const run = textOf(item, 'run')
-        let past = pasts.at(-1)
-        if (past?.run !== run) {
-          past = { run, events: [] }
-          pasts.push(past)
-        }
-        // A chunk behind one that is not full is from before that grew: what lies between comes with it.
-        if (past.events.length === numberOf(item, 'n') * CHUNK)
-          past.events.push(...(await unpack<Json[]>(bytesOf(item, 'events'))))
+    async read(tenant, session, version = 0) {
+      const deeds: Deeds[] = []
+      const sk = { from: sort('PAST', version + 1), to: sort('PAST', LAST) }
+      for await (const item of table.query({ pk: partitionOf(tenant, session), sk })) {
+        version = numberOf(item, 'version')
+        deeds.push({ run: textOf(item, 'run'), events: await unpack<Json[]>(bytesOf(item, 'events')) })
       }
-      return pasts
+      return { version, deeds }
     },
 
-    async put(tenant, session, run, events) {
-      const pk = partitionOf(tenant, session)
-      const chunks = Array.from({ length: Math.ceil(events.length / CHUNK) }, (_, n) => n)
-      const items = chunks.map(async (n) => ({
-        ...{ pk, sk: sort('RUN', run, n), run, n },
-        events: await pack(events.slice(n * CHUNK, (n + 1) * CHUNK)),
-      }))
-      await putAll(table, await Promise.all(items))
+    async append(tenant, session, version, id, { run, events }) {
+      const [pk, sk] = [partitionOf(tenant, session), sort('PAST', version + 1)]
+      const item = { pk, sk, version: version + 1, id, run, events: await pack(events) }
+      if (await table.create(item)) return true
+      const taken = await table.get(pk, sk)
+      return taken !== undefined && textOf(taken, 'id') === id
     },
   }
 }

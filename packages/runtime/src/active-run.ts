@@ -25,7 +25,7 @@ import { endedText, endedVersion } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
 import { receive } from './messages.ts'
 import { changed, stepLine } from './non-deterministic.ts'
-import { keepPast, note, noteEnded, openPast } from './past.ts'
+import { note, noteEnded, openPast } from './past.ts'
 import {
   type Checkpoint,
   type Recorded,
@@ -40,6 +40,7 @@ import {
 import { redactError } from './redacting.ts'
 import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
+import type { SessionPast } from './session-past.ts'
 import { Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
 import { abortStep, beginStep, checkReplayed } from './step-life.ts'
 import { awaitSignal, type Mailbox } from './waits.ts'
@@ -97,6 +98,8 @@ export class ActiveRun {
   history: readonly Json[] = []
   /** What it and its session have done, where policies ask. */
   past: History | undefined
+  /** Its part in the session's, where they ask of that. */
+  sessionPast: SessionPast | undefined
   /** What its plan goes on from. */
   checkpointed: Checkpoint | undefined
   /** Salt of digests of requests that are not kept. */
@@ -107,8 +110,6 @@ export class ActiveRun {
   #recorded: ReadonlyMap<string, RecordedStep> = new Map()
   /** What the journal tells of what it has done, and `past` does not know yet. */
   #untold: RecordedEvent[] = []
-  /** So much of `past` is stored for later runs of its session. */
-  #kept = 0
   #stopped = false
   #patches = new Set<string>()
   #driver: Driver | undefined
@@ -203,7 +204,7 @@ export class ActiveRun {
             from,
             asksPast,
           )
-    if (asksPast) this.past = await openPast(this, recorded)
+    await openPast(this, recorded)
     if (this.over) return
     this.input = recorded.input
     this.plan = recorded.plan
@@ -525,26 +526,15 @@ export class ActiveRun {
     }
   }
 
-  /** Goes on once later runs of its session can know what it has done; the run is over for this worker already. */
-  #whenKept(then: () => void): void {
+  /** Goes on once the session knows what it has done; the run is over for this worker already. */
+  #whenTold(then: () => void): void {
     this.#recall()
-    const length = this.past?.log.length ?? 0
-    if (length === this.#kept || this.created.session === undefined) {
-      then()
-      return
-    }
-    keepPast(this).then(
-      () => {
-        this.#kept = length
+    const rest = this.sessionPast?.rest
+    if (!rest) then()
+    else
+      void rest.then(() => {
         if (!this.#stopped) then()
-      },
-      (error) => {
-        this.services.log.warn({ run: this.id, err: error }, 'what the run has done is not stored; it is tried again')
-        setTimeout(() => {
-          if (!this.#stopped) this.#whenKept(then)
-        }, 1000).unref()
-      },
-    )
+      })
   }
 
   /**
@@ -559,6 +549,12 @@ export class ActiveRun {
       return
     }
     if (this.over) return
+    // What it does not hold, the session has.
+    const rest = this.sessionPast?.rest
+    if (rest) {
+      void rest.then(() => this.checkpoint({ state, names, labels }, done))
+      return
+    }
     const open = [...this.steps.values()].find((step) => !step.outcome)
     if (open) {
       done(new MusterError('plan.failed', `step.checkpoint: step "${open.spec.id}" has not ended`))
@@ -576,7 +572,7 @@ export class ActiveRun {
       patches: [...this.#patches],
       signals: [...this.mailboxes].map(([name, { early }]) => [name, early]),
       paused: this.#paused,
-      ...(this.past ? { past: this.past.state() } : {}),
+      ...(this.past ? { past: this.past.state(this.sessionPast !== undefined) } : {}),
     }
     const { services } = this
     const { head: previous } = this.#writer
@@ -718,7 +714,7 @@ export class ActiveRun {
   ): void {
     if (this.over) return
     this.over = true
-    this.#whenKept(() => this.#writeEnd(status, labels, error, output, redacted))
+    this.#whenTold(() => this.#writeEnd(status, labels, error, output, redacted))
   }
 
   #writeEnd(
@@ -802,7 +798,7 @@ export class ActiveRun {
     // Its timer wakes it here, for less than taking it up again costs.
     if (wakeAt - clock() < HELD_MS && !this.#draining) return
     this.over = true
-    this.#whenKept(() => this.#writePark(waiting, wakeAt))
+    this.#whenTold(() => this.#writePark(waiting, wakeAt))
   }
 
   #writePark(waiting: readonly StepState[], wakeAt: number): void {
@@ -902,6 +898,7 @@ export class ActiveRun {
   #stop(how: Closed): void {
     this.over = true
     this.#stopped = true
+    this.sessionPast?.stop()
     clearTimeout(this.#deadline)
     let reason: MusterError | undefined
     for (const step of this.steps.values()) {

@@ -2,33 +2,26 @@ import { History, type StepEvent } from '@muster/governance'
 import type { Json, Label, StepError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import type { Recorded } from './recorded.ts'
+import { type Reserved, SessionPast } from './session-past.ts'
 import { approvalsOf, shownText } from './shown.ts'
 import type { Outcome, StepState } from './step.ts'
 import { resolveInput } from './step-input.ts'
 
 /** What a run has done, for policies that ask: noted as it is journaled, and from the journal when it is taken up again. */
 
-/** The run's past up to its last checkpoint, and that of its session as it was when those runs last parked or ended. */
-export async function openPast(run: ActiveRun, { past: state }: Pick<Recorded, 'past'>): Promise<History | undefined> {
+/** The run's past up to its last checkpoint, and that of its session. */
+export async function openPast(run: ActiveRun, { past: state }: Pick<Recorded, 'past'>): Promise<void> {
   const { policy, memory, log } = run.services
   const { history: terms } = policy
-  if (!terms) return undefined
+  const { tenant, id } = run
   const { session } = run.created
-  const others = terms.ofSession && session !== undefined ? await memory.pasts.read(run.tenant, session) : []
-  const earlier = others.flatMap(({ run: id, events }) =>
-    // Written by `keepPast`; of two runs, steps may have one name.
-    id === run.id ? [] : (events as unknown as StepEvent[]).map((event) => ({ ...event, step: `${id}/${event.step}` })),
-  )
-  if (state === undefined || state.key === terms.key) return new History(terms, state, earlier)
-  log.warn({ run: run.id }, 'policies ask other history than before: what came before the last checkpoint is not known')
-  return new History(terms, undefined, earlier)
-}
-
-/** Stores what the later runs of its session are to know of it, in place of what was stored before. */
-export async function keepPast({ past, tenant, created, services, id }: ActiveRun): Promise<void> {
-  const { session } = created
-  if (!past || session === undefined) return
-  await services.memory.pasts.put(tenant, session, id, past.log as unknown as Json[]) // plain JSON by construction
+  if (!terms) return
+  const isOther = state !== undefined && state.key !== terms.key
+  if (isOther) log.warn({ run: id }, 'policies ask another history now: what came before the checkpoint is not known')
+  run.past = new History(terms, isOther ? undefined : state)
+  if (!terms.ofSession || session === undefined) return
+  run.sessionPast = new SessionPast(run.past, memory.pasts, log, { tenant, session, run: id })
+  await run.sessionPast.open()
 }
 
 /** It is known that it was allowed, and not whether it has happened. */
@@ -36,8 +29,9 @@ export function isUnsure(error: Pick<StepError, 'code'> | undefined): boolean {
   return error?.code === 'step.timeout' || error?.code === 'step.in_doubt'
 }
 
-export function noteBegun(run: ActiveRun, step: StepState): void {
-  note(run, step, { what: 'begun', at: step.beganAt })
+/** `reserved` is called once the step may begin: at once, where no policy counts it in its session. */
+export function noteBegun(run: ActiveRun, step: StepState, reserved: Reserved): void {
+  note(run, step, { what: 'begun', at: step.beganAt }, undefined, reserved)
 }
 
 export function noteEnded(
@@ -58,18 +52,40 @@ export function note(
   step: StepState,
   event: Pick<StepEvent, 'what' | 'at' | 'status' | 'retry' | 'unsure' | 'copied'>,
   outcome?: Outcome,
+  reserved?: Reserved,
 ): void {
+  const { past, sessionPast } = run
+  const watched = past && eventOf(run, step, event, outcome)
+  if (!past || !watched) {
+    reserved?.told(true)
+    return
+  }
+  const forSession = sessionPast && past.forSession(watched)
+  const isTold = forSession === undefined || sessionPast?.has(watched) === true
+  past.add(watched, watched.copied || (isTold && forSession !== undefined))
+  const waits = !isTold && past.terms.of(watched.kind, watched.target)?.isTaken ? reserved : undefined
+  if (!isTold) sessionPast?.tell(forSession, waits)
+  if (!waits) reserved?.told(true)
+}
+
+/** Undefined where no policy asks for it. */
+function eventOf(
+  run: ActiveRun,
+  step: StepState,
+  event: Pick<StepEvent, 'what' | 'at' | 'status' | 'retry' | 'unsure' | 'copied'>,
+  outcome: Outcome | undefined,
+): StepEvent | undefined {
   // Undoing a payment is not a payment.
-  if (!run.past || step.undoes !== undefined) return
+  if (step.undoes !== undefined) return undefined
   const { kind, target } = step.spec.operation
   const name = kind === 'agent' ? target.slice(0, target.lastIndexOf('@')) : target
-  if (!run.past.terms.of(kind, name)) return
+  if (!run.past?.terms.of(kind, name)) return undefined
   const { input, labels } = inputOf(run, step)
   const people = step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)).map(({ by }) => by)
-  run.past.add({
+  return {
     ...{ ...event, step: step.spec.id, kind, target: name, input, people: [...new Set(people)] },
     ...(outcome?.status === 'ok' ? { output: outcome.output } : {}),
-  })
+  }
 }
 
 /** Nothing where a reference leads nowhere: such a step has failed before it began. */

@@ -95,24 +95,37 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     step.attempt++
     execute(run, step, input, prepared, labels)
   } else {
-    step.attempt++
-    step.intended = true
-    const seq = run.appendText(
-      intentText(step, labels, decision, {
-        idempotencyKey: idempotencyKey(run.id, step),
-        ...(operation.request ? { request: hash('sha256', run.salt + operation.request(input), 'hex') } : {}),
-        ...(step.redacted ? { redacted: step.redacted } : {}),
-      }),
-      operation.keepInput ? JSON.stringify(input) : undefined,
-      decision.history ? 3 : step.redacted ? 2 : 1,
-    )
-    step.decidedBy = undefined
-    noteBegun(run, step)
-    // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
-    const since = performance.now()
-    const begin = () => execute(run, step, input, prepared, labels)
-    run.whenDurable(seq, operation.effect === 'once' ? () => whenHeld(run, since, begin) : begin)
+    noteBegun(run, step, {
+      told(isTold) {
+        if (run.over || step.outcome) return
+        if (isTold) intend(run, step, input, prepared, labels)
+        else beginStep(run, step)
+      },
+      failed: (error) => endFailed(run, step, error, labels, true),
+    })
   }
+}
+
+/** Journals that the step is about to happen, and begins it when that is durable. */
+function intend(run: ActiveRun, step: StepState, input: Json, prepared: unknown, labels: readonly Label[]): void {
+  const { operation } = step.spec
+  const { decision = NOT_ASKED } = step
+  step.attempt++
+  step.intended = true
+  step.decidedBy = undefined
+  const seq = run.appendText(
+    intentText(step, labels, decision, {
+      idempotencyKey: idempotencyKey(run.id, step),
+      ...(operation.request ? { request: hash('sha256', run.salt + operation.request(input), 'hex') } : {}),
+      ...(step.redacted ? { redacted: step.redacted } : {}),
+    }),
+    operation.keepInput ? JSON.stringify(input) : undefined,
+    decision.history ? 3 : step.redacted ? 2 : 1,
+  )
+  // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
+  const since = performance.now()
+  const begin = () => execute(run, step, input, prepared, labels)
+  run.whenDurable(seq, operation.effect === 'once' ? () => whenHeld(run, since, begin) : begin)
 }
 
 /** Whether a step's condition holds; where not, it ends as skipped, with the labels of what that was read from. */
