@@ -192,6 +192,23 @@ describe('a run that another worker takes up', () => {
   })
 })
 
+describe('a run that is begun from another', () => {
+  it('has done what it takes over, and does not count it twice in their session', async () => {
+    await harness.worker()
+    const run = await start(
+      { match: match(), one: pay(1000), two: pay(1000, { after: ['one'] }), three: pay(3000.5, { after: ['two'] }) },
+      'forked',
+    )
+    expect(await payments(run)).toEqual({ one: 'ok', two: 'ok', three: 'five-thousand-a-day,large-by-somebody' })
+    const fork = await run.fork({ step: 'two' })
+    expect(await payments(fork)).toMatchObject({ one: 'ok', two: 'ok' })
+    const decisions = (await eventsOf(fork.id)).flatMap(({ entry }) =>
+      entry.type === 'step.intent' ? [entry.decision.history] : [],
+    )
+    expect(decisions).toMatchObject([{ payments: 1, paid: '3000.0000' }])
+  })
+})
+
 describe('what happened before in the session', () => {
   it('counts with what later runs of it do, whatever worker has them; runs of others do not', async () => {
     const first = await harness.worker()

@@ -53,7 +53,7 @@ export class History {
   }
 
   /** The next that is journaled. `isTold`: the session is known to have it. */
-  add(event: StepEvent, isTold = event.copied === true): void {
+  add(event: StepEvent, isTold = false): void {
     this.#run.add(event)
     if (!isTold && this.terms.ofSession) this.#session.add(event)
   }

@@ -62,7 +62,8 @@ export function note(
   }
   const forSession = sessionPast && past.forSession(watched)
   const isTold = forSession === undefined || sessionPast?.has(watched) === true
-  past.add(watched, watched.copied || (isTold && forSession !== undefined))
+  const isThere = isTold && (forSession !== undefined || watched.copied === true)
+  past.add(watched, sessionPast !== undefined && isThere)
   const waits = !isTold && past.terms.of(watched.kind, watched.target)?.isTaken ? reserved : undefined
   if (!isTold) sessionPast?.tell(forSession, waits)
   if (!waits) reserved?.told(true)

@@ -6,8 +6,9 @@ import type { Logger } from 'pino'
 
 /** Events that one append may have. */
 const BATCH = 250
-/** How long the store is left alone that does not answer, ms. */
-const PAUSE_MS = 1000
+/** How long the store is left alone that does not answer: at first, and at most, ms. */
+const PAUSE_MS = 50
+const PAUSE_MS_MAX = 2000
 
 interface Unsent {
   event: StepEvent
@@ -68,9 +69,7 @@ export class SessionPast {
   /** Tells of what happened, or of a step that waits until it may begin. */
   tell(event: StepEvent, reserved?: Reserved): void {
     this.#unsent.push({ event, reserved })
-    this.#sending ??= this.#send().finally(() => {
-      this.#sending = undefined
-    })
+    this.#sending ??= this.#send()
   }
 
   /** Until the session has all; undefined where it does. */
@@ -97,11 +96,14 @@ export class SessionPast {
         }
       }
     }
+    // Here and not when the promise is heard: what is told between the two would wait for ever.
+    this.#sending = undefined
   }
 
   /** The same again until it is known whether the session has it; undefined where the run is another's meanwhile. */
   async #sendBatch(batch: readonly Unsent[]): Promise<'told' | 'behind' | MusterError | undefined> {
     const id = randomUUID()
+    let pauseMs = PAUSE_MS
     while (!this.#stopped) {
       try {
         if (await this.#append(this.#version, id, batch)) {
@@ -115,7 +117,8 @@ export class SessionPast {
         const failure = toMusterError(error)
         this.#log.warn({ run: this.#run, err: error }, 'what the run does is not told to its session')
         if (failure.code === 'memory.too_large') return failure
-        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+        await new Promise((resolve) => setTimeout(resolve, pauseMs))
+        pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)
       }
     }
     return undefined
