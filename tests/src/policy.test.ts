@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import type { Decision, Json, PlanData, Run } from '@muster/protocol'
 import type { RunHandle } from '@muster/sdk'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { actor, parent, payment } from './fixtures/app.ts'
+import { actor, chain, parent, payment } from './fixtures/app.ts'
 import { mixed } from './fixtures/policy-app.ts'
 import { ended, type Harness, startHarness, until } from './harness.ts'
 
@@ -58,6 +58,29 @@ async function decided(amount = 5): Promise<{ id: string; v: number; decision: D
 }
 
 describe('a running worker', () => {
+  it('takes its runs up anew where other policies ask of the past what they have not kept', async () => {
+    await harness.worker()
+    const run = await harness.muster.runs.start(chain, { n: 40, ms: 50 })
+    await until(
+      () => harness.effects().length,
+      (effects) => effects > 3,
+    )
+    const limit = `@id("no-more") @history("written = count world.write")
+    forbid (principal, action == Action::"tool:call", resource) when { context.history.written >= 1000 };`
+    write({ enforced: `${all}\n${limit}` })
+    await run.result()
+    let asked = 0
+    for await (const { entry } of run.events())
+      if (entry.type === 'step.intent' && entry.decision.history?.written !== undefined) {
+        asked++
+        // What was written before is counted too.
+        expect(entry.decision.history.written).toBe(Number(entry.step.match(/\d+$/)?.[0] ?? 1) - 1)
+      }
+    expect(asked).toBeGreaterThan(0)
+    const keys = harness.effects().filter(({ key }) => key.startsWith(run.id))
+    expect(new Set(keys.map(({ key }) => key)).size).toBe(40)
+  })
+
   it('decides by its files as they are, and keeps what it had where they are wrong', async () => {
     const worker = await harness.worker()
     let log = ''

@@ -185,7 +185,9 @@ function decided({ decision }: Span): string {
   const tried = trial
     ? `  ${pc.yellow(`log-only ${trial.effect}: ${trial.policies.join(', ') || 'no policy permits'}`)}`
     : ''
-  return (decision.effect === 'allow' ? pc.dim(text) : pc.yellow(text)) + tried
+  const past = Object.entries(decision.history ?? {}).map(([name, value]) => `${name}=${JSON.stringify(value)}`)
+  const known = past.length === 0 ? '' : pc.dim(` (${plain(past.join(', '))})`)
+  return (decision.effect === 'allow' ? pc.dim(text) : pc.yellow(text)) + known + tried
 }
 
 function labelled({ labels, declassified }: Span): string {

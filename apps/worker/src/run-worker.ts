@@ -16,13 +16,17 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   if (config.REDIS_URL === undefined)
     throw new MusterError('config.invalid', 'REDIS_URL: a worker needs the Redis of its server')
   const app = await loadApp(config.MUSTER_APP)
+  const exporter = config.OTEL_EXPORTER_OTLP_ENDPOINT === undefined ? undefined : await startTelemetry()
+  const telemetry = exporter ? openTelemetry() : noTelemetry
   const shadowed = (set: PolicySet) => {
     if (config.MUSTER_POLICY_SHADOW > 0) {
       set.shadow({
         rate: config.MUSTER_POLICY_SHADOW,
         random: Math.random,
-        onDifference: (difference) =>
-          log.error(difference, 'policies decide otherwise than cedar-wasm: please report it'),
+        onDifference(difference) {
+          telemetry.policyDifference(difference.action)
+          log.error(difference, 'policies decide otherwise than cedar-wasm: please report it')
+        },
       })
     }
     return set
@@ -30,7 +34,6 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   const sources = readPolicies(config.MUSTER_POLICY)
   const policy = shadowed(loadPolicies(sources, app.manifest))
   if (config.MUSTER_POLICY === undefined) log.warn('MUSTER_POLICY is not set: every step will be denied')
-  const telemetry = config.OTEL_EXPORTER_OTLP_ENDPOINT === undefined ? undefined : await startTelemetry()
   const memory = await openMemory({
     table: config.MUSTER_TABLE,
     ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }),
@@ -67,7 +70,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
             pausesMs: config.MUSTER_WEBHOOK_PAUSES_MS,
           },
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
-    telemetry: telemetry ? openTelemetry() : noTelemetry,
+    telemetry,
     log,
   })
   const watched = watchPolicies({
@@ -83,7 +86,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
       watched.close()
       await worker.close(graceMs)
       memory.close()
-      await telemetry?.shutdown()
+      await exporter?.shutdown()
     },
   }
 }

@@ -26,7 +26,8 @@ export function replay(recorded: RecordedDecision, set: PolicySet, before?: Poli
   const decisions: Decision[] = []
   for (const request of requests) {
     const decision = set.decide(request)
-    if (failsUnrecorded(request, decision)) return unknown('it depends on the input, which was not recorded')
+    if (failsUnrecorded(request, decision))
+      return unknown('it depends on what was not recorded of its input or its past')
     decisions.push(request.unrecorded ? withoutGuess(decision) : decision)
   }
   const [decision, ...others] = decisions
@@ -48,7 +49,8 @@ export function possibleRequests(
 }
 
 function failsUnrecorded(request: PolicyRequest, { errors }: Decision): boolean {
-  return request.unrecorded === true && errors !== undefined
+  if (errors === undefined) return false
+  return request.unrecorded === true || errors.some((error) => error.endsWith('was not recorded'))
 }
 
 /** Log-only policies that would need the input say nothing. */

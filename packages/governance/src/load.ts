@@ -2,6 +2,8 @@ import { hash } from 'node:crypto'
 import { type DetailedError, policySetTextToParts, policyToJson, validate } from '@cedar-policy/cedar-wasm/nodejs'
 import { type AppManifest, type Issue, MusterError, type PolicySource } from '@muster/protocol'
 import { readAsk } from './ask.ts'
+import { checkAgainst } from './history-check.ts'
+import { parseTerms, type Term } from './history-term.ts'
 import { type Policy, PolicySet } from './policy.ts'
 import { cedarSchema } from './schema.ts'
 
@@ -28,6 +30,23 @@ function statements(text: string): { text: string; offset: number }[] {
   return found
 }
 
+/** The terms that a policy declares; `reject` is told of mistakes and their offsets in it, in bytes. */
+function historyOf(
+  { text, declared }: { text: string; declared: string | null | undefined },
+  app: AppManifest,
+  reject: (offset: number, message: string) => void,
+): Term[] {
+  if (declared == null) return []
+  const [opening = '', written = ''] = /^[\s\S]*?@history\s*\(\s*"((?:[^"\\]|\\.)*)/.exec(text) ?? []
+  const start = Buffer.byteLength(opening) - Buffer.byteLength(written)
+  // What is escaped stands elsewhere than it reads.
+  const at = (offset: number) => start + (written === declared ? Buffer.byteLength(declared.slice(0, offset)) : 0)
+  const terms = parseTerms(declared, (offset, message) => reject(at(offset), message))
+  for (const term of terms) checkAgainst(app, term, (offset, message) => reject(at(offset), message))
+  if (declared.trim() === '') reject(start, '@history names terms: @history("paid = sum ledger.pay input.amount")')
+  return terms
+}
+
 type Report = (source: PolicySource, offset: number, error: DetailedError) => void
 
 /** Tells of each of Cedar's errors by its place. */
@@ -52,13 +71,38 @@ function throwIssues(issues: Issue[]): void {
 interface Parsed {
   policies: Map<string, Policy>
   origins: Map<string, { source: PolicySource; offset: number }>
+  /** What each says in `@history`. */
+  declared: Declared[]
   issues: Issue[]
+}
+
+interface Declared {
+  text: string
+  declared: string | null | undefined
+  source: PolicySource
+  offset: number
+}
+
+/** The terms of all of them; a name that stands twice means the same. */
+function termsOf(all: readonly Declared[], app: AppManifest, issues: Issue[]): Term[] {
+  const terms = new Map<string, Term>()
+  for (const one of all) {
+    const { source, offset } = one
+    const reject = (at: number, message: string) => issues.push({ path: place(source, offset + at), message })
+    for (const term of historyOf(one, app, reject)) {
+      if ((terms.get(term.name)?.text ?? term.text) !== term.text)
+        reject(0, `another term of history has the name "${term.name}"`)
+      terms.set(term.name, term)
+    }
+  }
+  return [...terms.values()]
 }
 
 function parse(sources: readonly PolicySource[]): Parsed {
   const issues: Issue[] = []
   const policies = new Map<string, Policy>()
   const origins = new Map<string, { source: PolicySource; offset: number }>()
+  const declared: Declared[] = []
   const report = reporter(issues)
   for (const source of sources) {
     const parts = policySetTextToParts(source.text)
@@ -81,9 +125,10 @@ function parse(sources: readonly PolicySource[]): Parsed {
       const { mode = 'enforced' } = source
       policies.set(id, { ask: readAsk(annotations, reject), text, effect, mode, at: place(source, offset) })
       origins.set(id, { source, offset })
+      declared.push({ text, declared: annotations.history, source, offset })
     }
   }
-  return { policies, origins, issues }
+  return { policies, origins, declared, issues }
 }
 
 /**
@@ -104,8 +149,9 @@ export function readPolicyTexts(sources: readonly PolicySource[]): ReadonlyMap<s
  * @throws MusterError `policy.invalid` with file, line and column of each mistake
  */
 export function loadPolicies(sources: readonly PolicySource[], app: AppManifest): PolicySet {
-  const { schema, inputTypes } = cedarSchema(app)
-  const { policies, origins, issues } = parse(sources)
+  const { policies, origins, declared, issues } = parse(sources)
+  const terms = termsOf(declared, app, issues)
+  const { schema, inputTypes } = cedarSchema(app, terms)
   const texts = Object.fromEntries([...policies].map(([id, { text }]) => [id, text]))
   if (issues.length === 0) {
     const report = reporter(issues)
@@ -123,5 +169,7 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
   throwIssues(issues)
   const logOnly = [...policies].flatMap(([id, { mode }]) => (mode === 'log-only' ? id : []))
   const hashed = JSON.stringify(logOnly.length === 0 ? [texts, schema] : [texts, schema, logOnly])
-  return new PolicySet(hash('sha256', hashed, 'hex'), policies, { schema, inputTypes, sources, app })
+  return new PolicySet(hash('sha256', hashed, 'hex'), policies, {
+    ...{ schema, inputTypes, sources, app, terms },
+  })
 }

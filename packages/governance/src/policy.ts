@@ -12,6 +12,10 @@ import type {
 import { type Ask, strictest } from './ask.ts'
 import { CompiledPolicies, type Request, type Verdict } from './cedar/compiled.ts'
 import { readPolicies } from './cedar/policies.ts'
+import type { CedarRecord } from './cedar/value.ts'
+import { History, type HistoryQuestion } from './history.ts'
+import type { Term } from './history-term.ts'
+import { HistoryTerms } from './history-terms.ts'
 import { Questions } from './question.ts'
 import type { InputType } from './schema.ts'
 import { Shadow, type ShadowOptions } from './shadow.ts'
@@ -37,6 +41,8 @@ export interface PolicyRequest {
   input?: Json
   /** The input is not known: a policy that looks into it fails to evaluate. */
   unrecorded?: true
+  /** What happened before, for the terms of `@history`. */
+  history?: HistoryQuestion | undefined
 }
 
 /** One policy of a set. */
@@ -57,6 +63,7 @@ interface Origin {
   inputTypes: ReadonlyMap<string, InputType>
   sources: readonly PolicySource[]
   app: AppManifest
+  terms: readonly Term[]
 }
 
 const ALLOWED_MAX = 1_000
@@ -100,9 +107,13 @@ export class PolicySet {
   readonly #allowed = new Map<string, Decision>()
   #shadow: Shadow | undefined
   readonly #questions: Questions
+  /** What its policies want to know of what happened before; undefined where they ask nothing of it. */
+  readonly history: HistoryTerms | undefined
+  /** Of runs that have none. */
+  readonly #noPast: History | undefined
 
   constructor(hash: string, policies: ReadonlyMap<string, Policy>, origin: Origin) {
-    const { schema, inputTypes, sources, app } = origin
+    const { schema, inputTypes, sources, app, terms } = origin
     this.hash = hash
     this.policies = policies
     this.sources = sources
@@ -120,6 +131,9 @@ export class PolicySet {
     )
     this.#compiled = new CompiledPolicies(readPolicies({ staticPolicies: texts }))
     this.#questions = new Questions(inputTypes)
+    if (terms.length === 0) return
+    this.history = new HistoryTerms(terms)
+    this.#noPast = new History(this.history)
   }
 
   /** Has some decisions made by cedar-wasm as well; see `ShadowOptions`. */
@@ -140,8 +154,21 @@ export class PolicySet {
   }
 
   #enforce(request: PolicyRequest): Decision {
-    const question = this.#questions.read(request)
-    if (typeof question === 'string') return { effect: 'deny', policies: [], set: this.hash, errors: [question] }
+    if (this.#noPast === undefined) return this.#decideAsked(request)
+    const { past = this.#noPast, ...about } = request.history ?? { step: '', now: 0 }
+    if (past.terms.key !== this.history?.key) return this.#refuse('the past of the run is of other policies')
+    const decision = this.#decideAsked(request, past.ask({ ...about, input: request.input }))
+    const history = past.used()
+    return history === undefined ? decision : { ...decision, history }
+  }
+
+  #refuse(why: string): Decision {
+    return { effect: 'deny', policies: [], set: this.hash, errors: [why] }
+  }
+
+  #decideAsked(request: PolicyRequest, history?: CedarRecord): Decision {
+    const question = this.#questions.read(request, history)
+    if (typeof question === 'string') return this.#refuse(question)
     if (request.approvals.length === 0) return this.#decide(question, NOBODY)
     const roles = this.#approved(question, request)
     return this.#decide(withApprovals(question, roles), roles)

@@ -79,13 +79,14 @@ export class Questions {
   }
 
   /** The question, or why Cedar cannot be asked: something that it would have to round, or does not know. */
-  read({ tenant, principal, action, resource, ...about }: PolicyRequest): Request | string {
-    const spent = decimal(about.spentUsd)
+  read(request: PolicyRequest, history?: CedarRecord): Request | string {
+    const { tenant, principal, action, resource, labels, user } = request
+    const spent = decimal(request.spentUsd)
     if (spent === undefined) return 'spent cannot be represented in Cedar'
     if (resource.effect === undefined && (resource.type === 'Tool' || resource.type === 'Code'))
       return `the effect of ${resource.name} is not known`
-    const { labels, user } = about
-    const input = action !== 'tool:call' ? undefined : about.unrecorded === true ? UNRECORDED : this.#input(about.input)
+    const input =
+      action !== 'tool:call' ? undefined : request.unrecorded === true ? UNRECORDED : this.#input(request.input)
     if (typeof input === 'string') return input
     const entities = this.#entitiesOf(tenant)
     return {
@@ -97,10 +98,7 @@ export class Questions {
         resource.effect,
         resource.type === 'Tool' ? (resource.approved ?? true) : undefined,
       ),
-      context:
-        input === undefined
-          ? { labels, approvals: NOBODY, user, spent }
-          : { labels, approvals: NOBODY, user, spent, input, newDestination: about.newDestination ?? false },
+      context: contextOf({ labels, user, spent }, input, request.newDestination ?? false, history),
       entities: entities.byKey,
     }
   }
@@ -130,6 +128,23 @@ export class Questions {
   }
 }
 
+/** Written out: copying an object's fields into another would take longer than the decision. */
+function contextOf(
+  { labels, user, spent }: { labels: readonly string[]; user: string; spent: Decimal },
+  input: CedarRecord | undefined,
+  newDestination: boolean,
+  history: CedarRecord | undefined,
+): CedarRecord {
+  const approvals = NOBODY
+  if (history === undefined)
+    return input === undefined
+      ? { labels, approvals, user, spent }
+      : { labels, approvals, user, spent, input, newDestination }
+  return input === undefined
+    ? { labels, approvals, user, spent, history }
+    : { labels, approvals, user, spent, input, newDestination, history }
+}
+
 function cedarValue(value: Json, type: InputType): Value | undefined {
   switch (type.type) {
     case 'String':
@@ -157,7 +172,7 @@ function cedarValue(value: Json, type: InputType): Value | undefined {
 const DECIMAL_MAX = 2 ** 53 / 10_000
 
 /** Cedar's decimal has four digits after the point; more are rounded, as `toFixed` does. Undefined where even those are lost. */
-function decimal(value: number): Decimal | undefined {
+export function decimal(value: number): Decimal | undefined {
   // Not a number is not at most anything either.
   if (!(Math.abs(value) <= DECIMAL_MAX)) return undefined
   const scaled = value * 10_000

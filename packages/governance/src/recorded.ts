@@ -149,6 +149,7 @@ function requestsOf(
         labels,
         approvals: input === undefined ? [] : past.approvals(step, { input, labels }),
         user: by.user,
+        history: { step, now: entry.at, recorded: decision.history, unrecorded: true },
         spentUsd: past.spent(ran ? entry.at - entry.durationMs : entry.at),
         ...(input !== undefined ? { input } : action === 'tool:call' ? { unrecorded: true as const } : {}),
       }),

@@ -1,5 +1,6 @@
-import type { SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs'
+import type { SchemaJson, Type, TypeOfAttribute } from '@cedar-policy/cedar-wasm/nodejs'
 import type { AppManifest, JsonSchema } from '@muster/protocol'
+import type { Operator, Term } from './history-term.ts'
 
 /** Type of an input's field in Cedar: JSON string, boolean, integer, number, or an array of one of them. */
 export type InputType =
@@ -13,9 +14,12 @@ export type InputType =
  * The Cedar schema of an app: entity types Tenant, Agent, Plan, Tool, Model, Memory and Code, and the
  * actions that the runtime asks about. `context.input` of `tool:call` has every top-level field of
  * every tool's input, each optional; a field whose type differs between tools is left out, because
- * Cedar has one context type per action.
+ * Cedar has one context type per action. `context.history`, where there are terms of it, has each by its name.
  */
-export function cedarSchema(app: AppManifest): {
+export function cedarSchema(
+  app: AppManifest,
+  terms: readonly Term[] = [],
+): {
   schema: SchemaJson<string>
   inputTypes: ReadonlyMap<string, InputType>
 } {
@@ -46,6 +50,7 @@ export function cedarSchema(app: AppManifest): {
             newDestination: { type: 'Boolean', required: true },
           }
         : {}),
+      ...(terms.length > 0 ? { history: historyType(terms) } : {}),
     },
   })
   const actors = ['Agent', 'Plan']
@@ -86,6 +91,32 @@ export function cedarSchema(app: AppManifest): {
     },
   }
   return { schema, inputTypes }
+}
+
+const TERM_TYPES: { readonly [operator in Operator]: Type<string> } = {
+  count: { type: 'Long' },
+  sum: { type: 'Extension', name: 'decimal' },
+  formerly: { type: 'Boolean' },
+  previous: { type: 'Boolean' },
+  approvers: { type: 'Set', element: { type: 'String' } },
+  last: { type: 'Extension', name: 'datetime' },
+}
+
+function historyType(terms: readonly Term[]): TypeOfAttribute<string> {
+  return {
+    type: 'Record',
+    attributes: {
+      now: { type: 'Extension', name: 'datetime', required: true },
+      session: { type: 'String', required: true },
+      ...Object.fromEntries(
+        terms.map(({ name, operator, isInteger }) => {
+          const type = TERM_TYPES[isInteger ? 'count' : operator]
+          return [name, { ...type, required: true }] as const
+        }),
+      ),
+    },
+    required: true,
+  }
 }
 
 function propertiesOf(schema: JsonSchema): Record<string, JsonSchema> {

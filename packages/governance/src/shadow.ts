@@ -10,7 +10,7 @@ import { MusterError } from '@muster/protocol'
 import type { Request, Verdict } from './cedar/compiled.ts'
 import { writeRecord, writeUid } from './cedar/json.ts'
 import { outcomeOf, outcomeOfCedar } from './cedar/outcome.ts'
-import type { Uid } from './cedar/value.ts'
+import { EvaluationFailure, type Uid } from './cedar/value.ts'
 import type { Policy } from './policy.ts'
 
 export interface ShadowOptions {
@@ -57,13 +57,15 @@ export class Shadow {
     if (random() >= rate) return
     const compiled = outcomeOf(verdict)
     const cedar = this.#ask(question)
+    if (cedar === undefined) return
     if (compiled === cedar) return
     const { principal, action, resource } = question
     const names = { principal: shown(principal), action: shown(action), resource: shown(resource) }
     onDifference({ set: this.#set, ...names, compiled, cedar })
   }
 
-  #ask({ principal, action, resource, context, entities }: Request): string {
+  /** Undefined where the question has no form that the reference can be asked in. */
+  #ask({ principal, action, resource, context, entities }: Request): string | undefined {
     let answer: AuthorizationAnswer
     try {
       answer = statefulIsAuthorized({
@@ -81,6 +83,7 @@ export class Shadow {
         preparsedSchemaName: this.#set,
       })
     } catch (error) {
+      if (error instanceof EvaluationFailure) return undefined
       return `failed: ${error instanceof Error ? error.message : String(error)}`
     }
     if (answer.type === 'failure') return `failed: ${answer.errors.map(({ message }) => message).join('; ')}`

@@ -10,5 +10,7 @@ export type { Fact, Facts, NewFact } from './facts.ts'
 export type { Memory, MemoryOptions } from './memory.ts'
 /** Opens the table and creates it where it is absent. */
 export { openMemory } from './memory.ts'
+/** What runs of a session have done. */
+export type { Deeds, Pasts } from './pasts.ts'
 /** Conversations that last across runs; what one run added to one. */
 export type { Sessions, Turn } from './sessions.ts'

@@ -101,6 +101,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       pairs.map(async ([tenant, name], i) => {
         await memory.sessions.append(tenant, name, 0, turn(`r${i}`))
         await memory.facts.put(tenant, fact('s', { kind: name, subject: name, value: i }))
+        await memory.pasts.append(tenant, name, 0, 'a', { run: 'r', events: [i] })
         await memory.blobs.put(tenant, name, `blob ${i}`)
         await memory.archive.put(tenant, testRun(tenant, { id: name, output: i }), [testEntry(1, `${i}`)])
       }),
@@ -109,6 +110,9 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       pairs.map(async ([tenant, name], i) => {
         expect(await memory.sessions.read(tenant, name)).toEqual({ version: 1, turns: [turn(`r${i}`)] })
         expect(await memory.facts.find(tenant, name, name)).toMatchObject({ kind: name, subject: name, value: i })
+        expect(await memory.pasts.read(tenant, name)).toEqual({
+          ...{ version: 1, deeds: [{ run: 'r', events: [i] }] },
+        })
         expect(await memory.blobs.get(tenant, name)).toBe(`blob ${i}`)
         expect(await memory.archive.get(tenant, name)).toMatchObject({ output: i })
         expect(await collect(memory.archive.entries(tenant, name))).toEqual([testEntry(1, `${i}`)])
@@ -116,6 +120,32 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     )
     for (const tenant of names) expect(await memory.archive.list(tenant, { limit: 1000 })).toHaveLength(names.length)
     expect(await memory.facts.find('isolationa', 'isolationa#isolationa', '')).toBeUndefined()
+  })
+
+  describe('pasts', () => {
+    test('are in one order: of appends at one version one wins, and the others are told', async () => {
+      const tenant = newId()
+      const deeds = (run: string) => ({ run, events: [{ run, text: 'ä\ud800' }] })
+      expect(await memory.pasts.read(tenant, 's')).toEqual({ version: 0, deeds: [] })
+      for (let version = 0; version < 12; version++) {
+        const appended = await Promise.all(
+          ['a', 'b', 'c'].map((run) => memory.pasts.append(tenant, 's', version, run, deeds(run))),
+        )
+        expect(appended.filter((won) => won)).toHaveLength(1)
+        const { deeds: found } = await memory.pasts.read(tenant, 's', version)
+        expect(found).toEqual([deeds(['a', 'b', 'c'][appended.indexOf(true)] ?? '')])
+      }
+      expect(await memory.pasts.read(tenant, 's', 10)).toMatchObject({ version: 12, deeds: [{}, {}] })
+      expect(await memory.pasts.read(tenant, 's', 12)).toEqual({ version: 12, deeds: [] })
+    })
+
+    test('have what is appended again once', async () => {
+      const tenant = newId()
+      for (let i = 0; i < 2; i++)
+        expect(await memory.pasts.append(tenant, 's', 0, 'x', { run: 'r', events: [1] })).toBe(true)
+      expect(await memory.pasts.append(tenant, 's', 0, 'y', { run: 'r', events: [1] })).toBe(false)
+      expect(await memory.pasts.read(tenant, 's')).toEqual({ version: 1, deeds: [{ run: 'r', events: [1] }] })
+    })
   })
 
   describe('sessions', () => {

@@ -4,6 +4,7 @@ import { type Blobs, openBlobs } from './blobs.ts'
 import { connect } from './connection.ts'
 import { type Facts, openFacts } from './facts.ts'
 import { failure } from './failure.ts'
+import { openPasts, type Pasts } from './pasts.ts'
 import { ensureTable } from './schema.ts'
 import { openSessions, type Sessions } from './sessions.ts'
 import { Table } from './table.ts'
@@ -21,6 +22,7 @@ export interface MemoryOptions {
 /** What lasts across runs. */
 export interface Memory {
   readonly sessions: Sessions
+  readonly pasts: Pasts
   readonly facts: Facts
   readonly archive: Archive
   readonly blobs: Blobs
@@ -56,6 +58,7 @@ export async function openMemory({ table, clock = Date.now, ...options }: Memory
   const items = new Table(documents, table, where)
   return {
     sessions: openSessions(items),
+    pasts: openPasts(items),
     facts: openFacts(items, clock),
     archive: openArchive(items),
     blobs: openBlobs(items),

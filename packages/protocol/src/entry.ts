@@ -40,6 +40,8 @@ export const decision = z.object({
   unapproved: z.literal(true).optional(),
   /** And that data goes where none is known to go. */
   newDestination: z.literal(true).optional(),
+  /** What of the past it was decided by, where policies asked: the values of their terms of history. */
+  history: z.record(z.string(), json).optional(),
 })
 export type Decision = z.infer<typeof decision>
 
@@ -63,8 +65,8 @@ export type Priority = z.infer<typeof priority>
  *
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
- * above them may use; `run.stopped`, `run.lifted`; decisions with `trial`, `unapproved` or
- * `newDestination`.
+ * above them may use; `run.stopped`, `run.lifted`; decisions by `history`, or with `trial`,
+ * `unapproved` or `newDestination`.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3

@@ -1,4 +1,4 @@
-import { checkBudget, joinLabels, tightest } from '@muster/governance'
+import { checkBudget, type History, joinLabels, type PolicySet, tightest } from '@muster/governance'
 import { type Hold, type LostReason, type Message, RunWriter } from '@muster/journal'
 import {
   type Actor,
@@ -26,9 +26,11 @@ import { endedText, endedVersion, versionWith } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
 import { receive } from './messages.ts'
 import { changed, stepLine } from './non-deterministic.ts'
+import { note, noteEnded, openPast } from './past.ts'
 import {
   type Checkpoint,
   type Recorded,
+  type RecordedEvent,
   type RecordedStep,
   readFrom,
   readRecorded,
@@ -39,6 +41,7 @@ import {
 import { redactError } from './redacting.ts'
 import { Rollback } from './rollback.ts'
 import type { Services } from './services.ts'
+import type { SessionPast } from './session-past.ts'
 import type { Accounts } from './spending.ts'
 import { Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
 import { abortStep, beginStep, checkReplayed, cutStep } from './step-life.ts'
@@ -96,6 +99,10 @@ export class ActiveRun {
   plan: Json | undefined
   /** The conversation that it goes on with, where it was handed one. */
   history: readonly Json[] = []
+  /** What it and its session have done, where policies ask. */
+  past: History | undefined
+  /** Its part in the session's, where they ask of that. */
+  sessionPast: SessionPast | undefined
   /** What its plan goes on from. */
   checkpointed: Checkpoint | undefined
   /** Salt of digests of requests that are not kept. */
@@ -104,6 +111,9 @@ export class ActiveRun {
   over = false
   readonly #writer: RunWriter
   #recorded: ReadonlyMap<string, RecordedStep> = new Map()
+  /** What the journal tells of what it has done, and `past` does not know yet. */
+  #untold: RecordedEvent[] = []
+  #stopped = false
   #patches = new Set<string>()
   #driver: Driver | undefined
   #rollback: Rollback | undefined
@@ -113,6 +123,7 @@ export class ActiveRun {
   /** It is to go to another worker as soon as nothing is under way. */
   #draining = false
   /** Steps whose turn came meanwhile. */
+  #policy: PolicySet
   readonly #heldBack = new Set<StepState>()
   /** Stops that hold it back, and whether it is sure to be woken when each is lifted. */
   readonly #stops = new Map<string, boolean>()
@@ -149,6 +160,7 @@ export class ActiveRun {
     this.tenant = hold.created.tenant
     this.redactor = services.redaction?.of(this.tenant)
     this.startedAt = services.clock()
+    this.#policy = services.policy
     this.#writer = new RunWriter(
       { run: this.id, tenant: this.tenant, epoch: hold.epoch, seq: hold.seq, head: hold.head },
       { mail: () => this.mail(), lost: (reason) => this.#stop(reason) },
@@ -190,6 +202,13 @@ export class ActiveRun {
     })
   }
 
+  /** What decides: the worker's policies of now, unless they ask of the past what this run has not kept. */
+  get policy(): PolicySet {
+    const { policy } = this.services
+    if (policy.history?.key === this.#policy.history?.key) this.#policy = policy
+    return this.#policy
+  }
+
   /** Runs whose money and tokens its steps use: those above it, and itself once others do so too. */
   get shares(): NonNullable<EntryOf<'run.created'>['shares']> {
     const above = this.created.shares ?? NO_SHARES
@@ -205,18 +224,21 @@ export class ActiveRun {
   /** Replays the journal and goes on from there. */
   async open({ entries, mail }: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
     const { journal, memory, clock, worker, app } = this.services
+    const asksPast = this.policy.history !== undefined
     const { head } = this.#writer
     // A long journal is read from its last checkpoint on.
     const from = entries ? undefined : await journal.snapshot(this.id)
     const recorded =
       entries && !entries.some(isOffloaded)
-        ? readRecordedNow(this.id, entries, head)
+        ? readRecordedNow(this.id, entries, head, asksPast)
         : await readRecorded(
             this.id,
             withBlobs(entries ?? readFrom(journal, this.id, from), this.tenant, memory),
             head,
             from,
+            asksPast,
           )
+    await openPast(this, recorded)
     if (this.over) return
     this.input = recorded.input
     this.plan = recorded.plan
@@ -244,12 +266,14 @@ export class ActiveRun {
     try {
       if (this.created.origin && !recorded.copied) await this.#copy(this.created.origin, recorded)
       if (this.over) return
+      this.#untold = recorded.events ?? []
       this.#driver = makeDriver(this)
       this.#driver.start()
       await this.#replay(recorded)
     } catch (error) {
       this.fail(toMusterError(error, 'plan.failed'))
     }
+    this.#recall()
     this.#recorded = new Map()
     if (this.over) return
     this.#live = true
@@ -280,7 +304,7 @@ export class ActiveRun {
     for (const { entry, from, salted = '' } of copies) {
       if (entry.type === 'step.ended' && entry.signal !== undefined) entry.signal = places.get(entry.signal)
       const fields = JSON.stringify(entry).slice(1, -1)
-      const v = 'redacted' in entry ? 2 : 1
+      const v = versionOf(entry)
       const seq = writer.appendSalted(this.#writer, fields, salted, v)
       places.set(from, seq)
       record(recorded, { ...entry, v, seq }, salted === '' ? undefined : salted)
@@ -354,6 +378,7 @@ export class ActiveRun {
       decision: undefined,
       funds: undefined,
       refused: undefined,
+      decidedBy: recorded?.decidedBy,
       redacted: undefined,
       intended: false,
       beganAt: recorded?.beganAt ?? 0,
@@ -512,7 +537,7 @@ export class ActiveRun {
     const { journal, scheduler, clock } = this.services
     if ('child' in step.spec.operation.action && step.attempt > 0)
       journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
-    this.appendText(endedText(step, clock(), [], 'cancelled'), undefined, endedVersion(step))
+    this.#appendCancelled(step, clock())
     settleFunds(this, step, step.pending ? 'all' : NOTHING)
     abortStep(step, new MusterError('run.cancelled', `step "${step.spec.id}" is not needed any more`))
     if (step.waiting) {
@@ -527,6 +552,30 @@ export class ActiveRun {
     this.considerPark()
   }
 
+  #appendCancelled(step: StepState, at: number): void {
+    this.appendText(endedText(step, at, [], 'cancelled'), undefined, endedVersion(step))
+    noteEnded(this, step, at, { status: 'cancelled', error: undefined })
+  }
+
+  /** On replay: what policies ask of what happened before. */
+  #recall(): void {
+    for (const event of this.#untold.splice(0)) {
+      const step = this.steps.get(event.step)
+      if (step) note(this, step, event, this.#recorded.get(event.step)?.ended)
+    }
+  }
+
+  /** Goes on once the session knows what it has done; the run is over for this worker already. */
+  #whenTold(then: () => void): void {
+    this.#recall()
+    const rest = this.sessionPast?.rest
+    if (!rest) then()
+    else
+      void rest.then(() => {
+        if (!this.#stopped) then()
+      })
+  }
+
   /**
    * Writes down what the plan goes on from, and forgets the steps before: they are replayed no more. `done` is called when
    * that is durable.
@@ -539,6 +588,12 @@ export class ActiveRun {
       return
     }
     if (this.over) return
+    // What it does not hold, the session has.
+    const rest = this.sessionPast?.rest
+    if (rest) {
+      void rest.then(() => this.checkpoint({ state, names, labels }, done))
+      return
+    }
     const open = [...this.steps.values()].find((step) => !step.outcome)
     if (open) {
       done(new MusterError('plan.failed', `step.checkpoint: step "${open.spec.id}" has not ended`))
@@ -556,6 +611,7 @@ export class ActiveRun {
       patches: [...this.#patches],
       signals: [...this.mailboxes].map(([name, { early }]) => [name, early]),
       paused: this.#paused,
+      ...(this.past ? { past: this.past.state(this.sessionPast !== undefined) } : {}),
     }
     const { services } = this
     const { head: previous } = this.#writer
@@ -777,6 +833,16 @@ export class ActiveRun {
   ): void {
     if (this.over) return
     this.over = true
+    this.#whenTold(() => this.#writeEnd(status, labels, error, output, redacted))
+  }
+
+  #writeEnd(
+    status: 'succeeded' | 'failed' | 'cancelled',
+    labels: readonly Label[],
+    error?: StepError,
+    output?: Json,
+    redacted?: RedactCounts,
+  ): void {
     const { clock, writer, journal } = this.services
     for (const step of this.steps.values()) {
       const begun = step.intended || step.inDoubt || step.waiting !== undefined
@@ -786,7 +852,7 @@ export class ActiveRun {
         journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
       settleFunds(this, step, 'all')
       // Its effect may still happen outside; the journal says that nobody waited for it.
-      this.appendText(endedText(step, clock(), [], 'cancelled'), undefined, endedVersion(step))
+      this.#appendCancelled(step, clock())
     }
     const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
     const usage = { inputTokens, outputTokens, cachedTokens }
@@ -840,7 +906,7 @@ export class ActiveRun {
     if (this.over || !this.#live || this.#mailing || this.#undelivered > 0) return
     if (!this.#mayPark) return
     for (const isAwaited of this.#stops.values()) if (!isAwaited && !this.#draining) return
-    const { clock, writer } = this.services
+    const { clock } = this.services
     const waiting: StepState[] = []
     let wakeAt = Number.POSITIVE_INFINITY
     for (const step of this.steps.values()) {
@@ -857,6 +923,11 @@ export class ActiveRun {
     // Its timer wakes it here, for less than taking it up again costs.
     if (wakeAt - clock() < HELD_MS && !this.#draining) return
     this.over = true
+    this.#whenTold(() => this.#writePark(waiting, wakeAt))
+  }
+
+  #writePark(waiting: readonly StepState[], wakeAt: number): void {
+    const { clock, writer } = this.services
     const seq = this.append({ type: 'run.parked', at: clock(), waiting: waiting.map((step) => step.spec.id) })
     const { parent } = this.created
     const forPerson = waiting.some((step) => step.waiting && isForPerson(step.waiting))
@@ -952,6 +1023,8 @@ export class ActiveRun {
 
   #stop(how: Closed): void {
     this.over = true
+    this.#stopped = true
+    this.sessionPast?.stop()
     clearTimeout(this.#deadline)
     let reason: MusterError | undefined
     for (const step of this.steps.values()) {

@@ -1,6 +1,5 @@
 import type { Message } from '@muster/journal'
 import {
-  type Approval,
   type ApprovalRule,
   type Decision,
   type EntryOf,
@@ -16,6 +15,7 @@ import {
 import type { ActiveRun } from './active-run.ts'
 import { versionWith, waitingText } from './entry-text.ts'
 import { redactCome } from './redacting.ts'
+import { approvalsOf, editedShown, shownText } from './shown.ts'
 import { type StepState, type Waiting, waitingFor } from './step.ts'
 import { endDenied, endFailed, giveBack } from './step-end.ts'
 
@@ -23,24 +23,6 @@ import { endDenied, endFailed, giveBack } from './step-end.ts'
  * Steps that wait for people. What is shown is bound by its digest: an answer holds for exactly that, and where the
  * step's input is another by then, they are asked anew.
  */
-
-/** What an approver is shown, as JSON. */
-export function shownText(step: StepState, input: Json, labels: readonly Label[]): string {
-  const { kind, target } = step.spec.operation
-  return JSON.stringify({ step: step.spec.id, kind, target, input, labels })
-}
-
-/** What would have been shown with another input. */
-export function editedShown(shown: string, input: Json): string {
-  return JSON.stringify({ ...JSON.parse(shown), input })
-}
-
-/** Who has approved, of exactly what was shown. */
-export function approvalsOf({ verdicts }: Pick<StepState, 'verdicts'>, shown: string | undefined): Approval[] {
-  return verdicts.flatMap(({ verdict, doubt, shownText, role, by }) =>
-    verdict === 'approve' && !doubt && shownText === shown ? [{ role, by }] : [],
-  )
-}
 
 export interface Question {
   for: 'approval' | 'doubt'

@@ -136,7 +136,10 @@ export class Engine {
 
   /** Decides by these from now on. */
   usePolicies(policy: PolicySet): void {
+    const { history: before } = this.#services.policy
     this.#services.policy = policy
+    // What others ask of the past was not kept: the runs go on by the old set until they are taken up anew.
+    if (before?.key !== policy.history?.key) for (const run of this.#runs.values()) run.drain()
   }
 
   /** Whether this worker goes on with runs that are pinned to this; see `pinOf`. */

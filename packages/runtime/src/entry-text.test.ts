@@ -48,6 +48,7 @@ function stepOf(
     decision: undefined,
     funds: undefined,
     refused: undefined,
+    decidedBy: undefined,
     redacted: undefined,
     intended: false,
     beganAt: 0,

@@ -1,17 +1,20 @@
 import { hash } from 'node:crypto'
 import { contentJson, genesis, link } from '@muster/audit'
+import type { HistoryState, HistoryValues, StepEvent } from '@muster/governance'
 import { type Journal, OFFLOADED, type Snapshot } from '@muster/journal'
 import {
   type Actor,
   ENTRY_VERSION,
   type Entry,
+  type EntryOf,
   type Json,
   type Label,
   MusterError,
   type StoredEntry,
 } from '@muster/protocol'
 import type { Totals } from './active-run.ts'
-import { editedShown } from './approval.ts'
+import { isUnsure } from './past.ts'
+import { editedShown } from './shown.ts'
 import { type CalledBack, Outcome, type Signal, type Verdict, type Waiting } from './step.ts'
 
 /** What the journal tells of one step. */
@@ -20,6 +23,8 @@ export interface RecordedStep {
   target: string
   attempt: number
   inDoubt: boolean
+  /** By what of the past its last intent was decided. */
+  decidedBy: HistoryValues | undefined
   /** When its last attempt began, ms since the epoch. */
   beganAt: number
   /** When its first attempt began, ms since the epoch. */
@@ -51,7 +56,12 @@ export interface Summary {
   startedAt: number | undefined
   parkedMs: number
   paused: boolean
+  /** What its policies know of what it has done. */
+  past?: HistoryState
 }
+
+/** What happened to a step, for policies that ask what happened before; the rest of it is in the step. */
+export type RecordedEvent = Pick<StepEvent, 'what' | 'step' | 'at' | 'status' | 'retry' | 'unsure' | 'copied'>
 
 /** What a run's journal tells: enough to build its graph anew. */
 export interface Recorded {
@@ -84,11 +94,15 @@ export interface Recorded {
   parkedMs: number
   parkedAt: number | undefined
   totals: Totals
+  /** What it had done before its last checkpoint, and what happened since; undefined where no policy asks. */
+  past: HistoryState | undefined
+  events: RecordedEvent[] | undefined
 }
 
 /**
  * Reads a run's journal, checking the chain on the way: a worker never continues what was altered. With `from`, the
- * entries are the first one and those from there on: what lies between is left to who verifies all.
+ * entries are the first one and those from there on: what lies between is left to who verifies all. `events`: what
+ * happened to steps is wanted one by one.
  *
  * @throws MusterError `journal.corrupt` naming the entry
  */
@@ -97,15 +111,16 @@ export async function readRecorded(
   entries: AsyncIterable<StoredEntry>,
   head: string,
   from?: Snapshot,
+  events = false,
 ): Promise<Recorded> {
-  const reader = new Reader(run, from)
+  const reader = new Reader(run, from, events)
   for await (const stored of entries) reader.add(stored)
   return reader.end(head)
 }
 
 /** The same of entries that are at hand, with all their content: without a promise for each. */
-export function readRecordedNow(run: string, entries: readonly StoredEntry[], head: string): Recorded {
-  const reader = new Reader(run)
+export function readRecordedNow(run: string, entries: readonly StoredEntry[], head: string, events = false): Recorded {
+  const reader = new Reader(run, undefined, events)
   for (const stored of entries) reader.add(stored)
   return reader.end(head)
 }
@@ -146,13 +161,16 @@ class Reader {
     parkedMs: 0,
     parkedAt: undefined,
     totals: { steps: 0, costUsd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
+    past: undefined,
+    events: undefined,
   }
   readonly #from: Snapshot | undefined
   #previous: string
   #seq = 0
 
-  constructor(run: string, from?: Snapshot) {
+  constructor(run: string, from: Snapshot | undefined, events: boolean) {
     this.#run = run
+    if (events) this.#recorded.events = []
     this.#from = from
     this.#previous = genesis(run)
   }
@@ -215,6 +233,8 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       const step = stepOf(to, entry)
       step.attempt = entry.attempt
       step.inDoubt = true
+      step.decidedBy = entry.decision.history
+      to.events?.push({ what: 'begun', step: entry.step, at: entry.at })
       step.beganAt = entry.at
       step.firstAt ||= entry.at
       step.inputText = text
@@ -283,6 +303,7 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       to.signals = new Map(signals)
       to.steps.clear()
       to.order.length = 0
+      if (to.events) to.events.length = 0
       break
     }
     case 'run.copied':
@@ -312,6 +333,7 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       step.inDoubt = false
       step.waiting = undefined
       step.firstAt ||= entry.at - entry.durationMs
+      if (entry.status !== 'skipped') to.events?.push(endedEvent(entry, entry.status))
       if (entry.signal !== undefined) takeSignal(to, entry.target, entry.signal)
       to.totals.costUsd += entry.costUsd ?? 0
       to.totals.inputTokens += entry.usage?.inputTokens ?? 0
@@ -332,6 +354,17 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
   }
 }
 
+function endedEvent(
+  { step, at, retry, error, copied }: EntryOf<'step.ended'>,
+  status: NonNullable<StepEvent['status']>,
+): RecordedEvent {
+  const event: RecordedEvent = { what: 'ended', step, at, status }
+  if (retry) event.retry = true
+  if (isUnsure(error)) event.unsure = true
+  if (copied !== undefined) event.copied = true
+  return event
+}
+
 function takeSignal(to: Recorded, name: string, seq: number): void {
   const signals = to.signals.get(name) ?? []
   // Nearly always the first.
@@ -347,6 +380,7 @@ function stepOf(to: Recorded, entry: { step: string; kind: string; target: strin
       target: entry.target,
       attempt: 0,
       inDoubt: false,
+      decidedBy: undefined,
       beganAt: 0,
       firstAt: 0,
       inputText: undefined,

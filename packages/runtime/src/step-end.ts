@@ -13,6 +13,7 @@ import type { ActiveRun } from './active-run.ts'
 import { NOTHING, settleFunds, type Used } from './afford.ts'
 import { type ChildReport, childResult } from './child.ts'
 import { endedText, endedVersion } from './entry-text.ts'
+import { noteEnded } from './past.ts'
 import { redactError, redactOutput } from './redacting.ts'
 import { retryAfterMs } from './retry.ts'
 import { type Executed, Outcome, type StepState } from './step.ts'
@@ -43,10 +44,13 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
   const rest = { usage, costUsd, model, declassified, redacted }
-  run.appendText(endedText(step, run.services.clock(), kept, 'ok', rest), text, endedVersion(step, redacted))
+  const at = clock()
+  const outcome = new Outcome('ok', text, kept)
+  run.appendText(endedText(step, at, kept, 'ok', rest), text, endedVersion(step, redacted))
+  noteEnded(run, step, at, outcome, { outcome })
   step.intended = false
   run.services.telemetry.step(run, step, 'ok', executed)
-  run.settle(step, new Outcome('ok', text, kept))
+  run.settle(step, outcome)
 }
 
 /** How long a model is left alone that asks for it and does not say how long, ms. */
@@ -115,11 +119,13 @@ function endUnsuccessfully(
   settleFunds(run, step, isCut ? 'all' : usedBy(step, run.services.clock()))
   giveBack(run, step)
   if (!retry) run.totals.steps++
+  const at = run.services.clock()
   run.appendText(
-    endedText(step, run.services.clock(), labels, status, { error: failure, retry: retry || undefined, redacted }),
+    endedText(step, at, labels, status, { error: failure, retry: retry || undefined, redacted }),
     content,
     endedVersion(step, redacted),
   )
+  noteEnded(run, step, at, { status, error: failure }, { retry })
   step.intended = false
   run.services.telemetry.step(run, step, status, undefined, failure)
   return failure
@@ -144,8 +150,9 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
   addUsage(run, usage, costUsd)
   const error = report.error ?? { code: 'internal', message: `child run ${report.run} is ${report.status}` }
   run.totals.steps++
-  const text = endedText(step, run.services.clock(), labels, 'failed', { usage, costUsd, error })
-  run.appendText(text, undefined, endedVersion(step))
+  const at = run.services.clock()
+  run.appendText(endedText(step, at, labels, 'failed', { usage, costUsd, error }), undefined, endedVersion(step))
+  noteEnded(run, step, at, { status: 'failed', error })
   step.intended = false
   run.settle(step, new Outcome('failed', 'null', labels, error))
 }

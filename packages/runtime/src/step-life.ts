@@ -3,13 +3,15 @@ import { joinLabels } from '@muster/governance'
 import { type Decision, holds, type Json, type Label, type Limits, MusterError, toMusterError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { afford } from './afford.ts'
-import { approvalsOf, askPeople, shownText } from './approval.ts'
+import { askPeople } from './approval.ts'
 import { awaitCallback, takeCallback } from './callback.ts'
 import { startChild } from './child.ts'
 import { endedText, intentText, versionWith, waitingText } from './entry-text.ts'
 import { whenHeld } from './lease.ts'
 import { changedInput } from './non-deterministic.ts'
+import { noteBegun } from './past.ts'
 import { redactText } from './redacting.ts'
+import { approvalsOf, shownText } from './shown.ts'
 import {
   Call,
   type ChildSpec,
@@ -96,22 +98,37 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     step.attempt++
     execute(run, step, input, prepared, labels)
   } else {
-    step.attempt++
-    step.intended = true
-    const seq = run.appendText(
-      intentText(step, labels, decision, {
-        idempotencyKey: idempotencyKey(run.id, step),
-        ...(operation.request ? { request: hash('sha256', run.salt + operation.request(input), 'hex') } : {}),
-        ...(step.redacted ? { redacted: step.redacted } : {}),
-      }),
-      operation.keepInput ? JSON.stringify(input) : undefined,
-      versionWith(decision, step.redacted),
-    )
-    // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
-    const since = performance.now()
-    const begin = () => execute(run, step, input, prepared, labels)
-    run.whenDurable(seq, operation.effect === 'once' ? () => whenHeld(run, since, begin) : begin)
+    noteBegun(run, step, {
+      told(isTold) {
+        if (run.over || step.outcome) return
+        if (isTold) intend(run, step, input, prepared, labels)
+        else beginStep(run, step)
+      },
+      failed: (error) => endFailed(run, step, error, labels, true),
+    })
   }
+}
+
+/** Journals that the step is about to happen, and begins it when that is durable. */
+function intend(run: ActiveRun, step: StepState, input: Json, prepared: unknown, labels: readonly Label[]): void {
+  const { operation } = step.spec
+  const { decision = NOT_ASKED } = step
+  step.attempt++
+  step.intended = true
+  step.decidedBy = undefined
+  const seq = run.appendText(
+    intentText(step, labels, decision, {
+      idempotencyKey: idempotencyKey(run.id, step),
+      ...(operation.request ? { request: hash('sha256', run.salt + operation.request(input), 'hex') } : {}),
+      ...(step.redacted ? { redacted: step.redacted } : {}),
+    }),
+    operation.keepInput ? JSON.stringify(input) : undefined,
+    versionWith(decision, step.redacted),
+  )
+  // The barrier: nothing reaches the outside before the intent, and with it all that came before, is durable.
+  const since = performance.now()
+  const begin = () => execute(run, step, input, prepared, labels)
+  run.whenDurable(seq, operation.effect === 'once' ? () => whenHeld(run, since, begin) : begin)
 }
 
 /** Whether a step's condition holds; where not, it ends as skipped, with the labels of what that was read from. */
@@ -150,12 +167,12 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
   const { operation } = step.spec
   if (!operation.policy) return NOT_ASKED
   const { action, resource } = operation.policy
-  const { policy, toolFlow } = run.services
+  const { toolFlow } = run.services
   const ofTool = action === 'tool:call'
   const approved = !ofTool || toolFlow.isApproved(resource.name)
   const newDestination = ofTool && toolFlow.hasNewDestination(resource.name, run.tenant, input)
   const { definition, by } = run.created
-  const decision = policy.decide({
+  const decision = run.policy.decide({
     tenant: run.tenant,
     principal: { type: definition.kind === 'agent' ? 'Agent' : 'Plan', name: definition.name },
     action,
@@ -166,6 +183,10 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     user: by.user,
     spentUsd: run.totals.costUsd,
     input,
+    history: run.past && {
+      ...{ past: run.past, step: step.spec.id, now: step.beganAt, session: run.created.session },
+      recorded: step.inDoubt ? step.decidedBy : undefined,
+    },
   })
   // The journal tells what else it was decided on; where all is as usual, the decision is one object for many.
   if (approved && !newDestination) return decision

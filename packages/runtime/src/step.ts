@@ -1,4 +1,4 @@
-import type { Action } from '@muster/governance'
+import type { Action, HistoryValues } from '@muster/governance'
 import {
   type ApprovalRule,
   type Decision,
@@ -285,6 +285,8 @@ export interface StepState {
   /** What was set aside for it, and why nothing could be. */
   funds: Funds | undefined
   refused: MusterError | undefined
+  /** By what of the past an attempt was allowed that has no outcome yet: the next is by the same. */
+  decidedBy: HistoryValues | undefined
   /** What was taken out of its input. */
   redacted: RedactCounts | undefined
   /** This activation has journaled an intent and no outcome yet. */

@@ -7,9 +7,11 @@ import type { Executed, StepState } from './step.ts'
 export interface Telemetry {
   step(run: ActiveRun, step: StepState, status: string, executed?: Executed, error?: StepError): void
   run(run: ActiveRun, status: string, error?: StepError): void
+  /** cedar-wasm would have decided otherwise: see `MUSTER_POLICY_SHADOW`. */
+  policyDifference(action: string): void
 }
 
-export const noTelemetry: Telemetry = { step() {}, run() {} }
+export const noTelemetry: Telemetry = { step() {}, run() {}, policyDifference() {} }
 
 const operation: Partial<Record<StepKind, string>> = { model: 'chat', tool: 'execute_tool', agent: 'invoke_agent' }
 
@@ -32,6 +34,9 @@ export function openTelemetry(): Telemetry {
   })
   const cost = meter.createCounter('muster.cost', { unit: 'USD', description: 'Cost of model calls' })
 
+  const differences = meter.createCounter('muster.policy.differences', {
+    description: 'Decisions that cedar-wasm makes otherwise',
+  })
   const trials = meter.createCounter('muster.policy.trials', {
     description: 'Step attempts that log-only policies would have decided otherwise',
   })
@@ -58,6 +63,7 @@ export function openTelemetry(): Telemetry {
   }
 
   return {
+    policyDifference: (action) => differences.add(1, { 'muster.action': action }),
     step(run, step, status, executed, error) {
       const { id, operation: about } = step.spec
       const { kind, target } = about

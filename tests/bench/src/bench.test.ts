@@ -22,6 +22,7 @@ describe('the benchmark', () => {
       ['W2', 'plan as code', 'BullMQ FlowProducer'],
       ['W6', 'compiled', 'cedar-wasm, 51 entities'],
       ['W6', 'compiled', 'cedar-wasm, the 3 entities asked about'],
+      ['W6', 'compiled, 5 terms of history', 'compiled'],
     ])
     for (const { variant, value, referenceValue, ratio, spread, cost } of rows) {
       expect(value).toBeGreaterThan(0)

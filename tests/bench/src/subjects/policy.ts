@@ -4,14 +4,17 @@ import {
   type StatefulAuthorizationCall,
   statefulIsAuthorized,
 } from '@cedar-policy/cedar-wasm/nodejs'
-import { loadPolicies, type PolicyRequest } from '@muster/governance'
+import { History, loadPolicies, type PolicyRequest } from '@muster/governance'
 import { collect, plan, tool } from '@muster/sdk'
 import { z } from 'zod'
 import type { Subject } from '../subject.ts'
 
 export interface PolicyOptions {
-  /** `compiled`: through the policy set that a worker uses; `cedar`: by cedar-wasm, its policies parsed before. */
-  mode: 'compiled' | 'cedar'
+  /**
+   * `compiled`: through the policy set that a worker uses; `history`: with five terms that every decision reads, of a
+   * run that goes on paying; `cedar`: by cedar-wasm, its policies parsed before.
+   */
+  mode: 'compiled' | 'history' | 'cedar'
   /** With `cedar`: only the entities that the question is about, or all 51. */
   entities: 3 | 51
 }
@@ -34,6 +37,15 @@ const policies: Record<string, string> = {
     ]),
   ),
 }
+
+/** One more policy, which reads all of its terms and never forbids. */
+const remembering = `
+  @id("history")
+  @history("paid = sum bench.pay0 input.amount within 1h; same = count bench.pay0 with amount within 1m;
+    before = previous bench.pay0; failed = count * failed; ever = formerly bench.pay0 with amount")
+  forbid (principal, action == Action::"tool:call", resource)
+  when { context.history.paid.lessThan(decimal("0.0")) || context.history.failed < 0
+      || ((context.history.before || !context.history.ever) && context.history.same < 0) };`
 
 const tools = toolNames.map((name) =>
   tool({
@@ -77,7 +89,8 @@ function expected({ labels, input }: PolicyRequest): 'allow' | 'deny' {
 /** Policy decisions one after the other: 50 policies, labels in the context. */
 export async function policy({ mode, entities }: PolicyOptions): Promise<Subject> {
   const requests = Array.from({ length: REQUESTS }, (_, i) => question(toolNames[i % TOOLS] ?? '', i))
-  const decide = mode === 'cedar' ? cedar(requests, entities) : governed(requests)
+  const decide =
+    mode === 'cedar' ? cedar(requests, entities) : mode === 'history' ? withHistory(requests) : governed(requests)
   for (const [i, request] of requests.entries()) {
     if (decide(i) !== expected(request)) throw new Error(`wrong decision of ${mode}: ${JSON.stringify(request)}`)
   }
@@ -96,9 +109,29 @@ export async function policy({ mode, entities }: PolicyOptions): Promise<Subject
   }
 }
 
-function governed(requests: readonly PolicyRequest[]): (i: number) => string {
+function setOf(...more: string[]) {
   const text = Object.entries(policies).map(([id, policy]) => `@id("${id}") ${policy}`)
-  const set = loadPolicies([{ file: 'bench.cedar', text: text.join('\n') }], app.manifest)
+  return loadPolicies([{ file: 'bench.cedar', text: [...text, ...more].join('\n') }], app.manifest)
+}
+
+/** Every tenth decision is followed by a payment, a millisecond after the one before. */
+function withHistory(requests: readonly PolicyRequest[]): (i: number) => string {
+  const set = setOf(remembering)
+  if (!set.history) throw new Error('the set has no terms')
+  const past = new History(set.history)
+  const event = { kind: 'tool', target: 'bench.pay0', people: [] }
+  let now = 0
+  return (i) => {
+    const request = requests[i] as PolicyRequest // i < length
+    const input = request.input ?? null
+    const { effect } = set.decide({ ...request, history: { past, step: '', now } })
+    if (i % 10 === 0) past.add({ ...event, what: 'ended', status: 'ok', step: `${now}`, at: ++now, input })
+    return effect
+  }
+}
+
+function governed(requests: readonly PolicyRequest[]): (i: number) => string {
+  const set = setOf()
   return (i) => set.decide(requests[i] as PolicyRequest).effect // i < length
 }
 
