@@ -26,8 +26,10 @@ export function replay(recorded: RecordedDecision, set: PolicySet, before?: Poli
   const decisions: Decision[] = []
   for (const request of requests) {
     const decision = set.decide(request)
-    if (failsUnrecorded(request, decision))
-      return unknown('it depends on what was not recorded of its input or its past')
+    if (failsUnrecorded(request, decision)) {
+      const what = request.unrecorded ? 'the input' : 'what happened before'
+      return unknown(`it depends on ${what}, which was not recorded`)
+    }
     decisions.push(request.unrecorded ? withoutGuess(decision) : decision)
   }
   const [decision, ...others] = decisions
