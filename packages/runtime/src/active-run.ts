@@ -44,8 +44,8 @@ import type { Services } from './services.ts'
 import type { SessionPast } from './session-past.ts'
 import type { Accounts } from './spending.ts'
 import { Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
-import { abortStep, beginStep, checkReplayed, cutStep } from './step-life.ts'
-import { stopOf } from './stops.ts'
+import { abortStep, beginStep, checkReplayed } from './step-life.ts'
+import { HeldByStops } from './stops.ts'
 import { awaitSignal, type Mailbox } from './waits.ts'
 import { runEvent, waitingEvent } from './webhook-event.ts'
 
@@ -125,8 +125,7 @@ export class ActiveRun {
   /** Steps whose turn came meanwhile. */
   #policy: PolicySet
   readonly #heldBack = new Set<StepState>()
-  /** Stops that hold it back, and whether it is sure to be woken when each is lifted. */
-  readonly #stops = new Map<string, boolean>()
+  readonly #stops = new HeldByStops(this)
   /** Steps that wait until others give back what they have set aside. */
   readonly #unfunded = new Set<StepState>()
   /** Of its own limits. */
@@ -286,8 +285,7 @@ export class ActiveRun {
       else this.#schedule(step)
       if (this.over) return
     }
-    for (const name of recorded.stops ?? []) this.#awaitLift(name)
-    this.heedStops()
+    this.#stops.takeUp(recorded.stops ?? [])
     this.#rollBack()
     if (this.over) return
     // What comes later is told; what came before it was taken is not.
@@ -402,7 +400,7 @@ export class ActiveRun {
     if (this.over) return
     // What may have happened must be known before it can be undone.
     if (this.#rollback && step.undoes === undefined && !step.inDoubt) this.#cancelStep(step)
-    else if (!step.waiting && (this.#paused || this.#unread || this.#draining || this.#isStopped(step))) {
+    else if (!step.waiting && (this.#paused || this.#unread || this.#draining || this.#stops.hold(step))) {
       this.#heldBack.add(step)
       if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
       this.considerPark()
@@ -756,64 +754,24 @@ export class ActiveRun {
     }
     this.append({ type: 'run.resumed', at: clock(), by })
     this.#paused = false
-    if (!this.#draining) this.#release()
+    this.goOn()
   }
 
-  /** Whether its tenant, its definition or what the step calls is stopped. What is, the run waits for to be lifted. */
-  #isStopped(step: StepState): boolean {
-    const stop = stopOf(this, step)
-    if (!stop) return false
-    if (this.#stops.has(stop.name)) return true
-    const { name, by, reason } = stop
-    this.append({
-      ...{ type: 'run.stopped', at: this.services.clock(), stop: name, by },
-      ...(reason === undefined ? {} : { reason }),
-    })
-    this.#awaitLift(name)
-    return true
-  }
-
-  /** Has the run woken when the stop is lifted: it parks only when that is sure. */
-  #awaitLift(name: string): void {
-    const { controls, log } = this.services
-    this.#stops.set(name, false)
-    controls.await(this.tenant, name, this.id).then(
-      () => {
-        if (!this.#stops.has(name)) return
-        this.#stops.set(name, true)
-        this.considerPark()
-      },
-      (error) => {
-        log.warn({ run: this.id, err: error }, 'stop not awaited; it is tried again')
-        setTimeout(() => {
-          if (!this.over && this.#stops.has(name)) this.#awaitLift(name)
-        }, 1000).unref()
-      },
-    )
+  /** Stops may have been set or lifted. What is under way and may be repeated is cut off. */
+  heedStops(): void {
+    if (!this.over && this.#live) this.#stops.heed()
   }
 
   /** A stop that it waited for was lifted; it may have been set again since. */
   takeLifted(): void {
     const before = this.#writer.seq
-    this.heedStops()
-    for (const name of this.#stops.keys()) this.#awaitLift(name)
+    this.#stops.heedLift()
     if (this.#writer.seq === before) this.append({ type: 'message.ignored', at: this.services.clock(), about: 'lift' })
   }
 
-  /** Stops may have been set or lifted. What is under way and may be repeated is cut off. */
-  heedStops(): void {
-    if (this.over || !this.#live) return
-    for (const step of this.steps.values()) {
-      const stop = step.pending && step.spec.operation.effect !== 'once' ? stopOf(this, step) : undefined
-      if (stop) cutStep(step, new MusterError('stop.active', `"${stop.name}" was stopped by ${stop.by}`))
-    }
-    const stops = this.services.controls.stops(this.tenant)
-    for (const name of [...this.#stops.keys()]) {
-      if (stops?.has(name)) continue
-      this.#stops.delete(name)
-      this.append({ type: 'run.lifted', at: this.services.clock(), stop: name })
-      if (!this.#paused && !this.#draining && !this.#unread) this.#release()
-    }
+  /** What was held back begins, unless something else holds it. */
+  goOn(): void {
+    if (!this.over && !this.#paused && !this.#draining && !this.#unread) this.#release()
   }
 
   /** What was held back begins. */
@@ -899,13 +857,13 @@ export class ActiveRun {
   }
 
   get #mayPark(): boolean {
-    return this.#waiting > 0 || this.#paused || this.#draining || this.#stops.size > 0
+    return this.#waiting > 0 || this.#paused || this.#draining || this.#stops.some
   }
 
   #park(): void {
     if (this.over || !this.#live || this.#mailing || this.#undelivered > 0) return
     if (!this.#mayPark) return
-    for (const isAwaited of this.#stops.values()) if (!isAwaited && !this.#draining) return
+    if (!this.#stops.areAwaited && !this.#draining) return
     const { clock } = this.services
     const waiting: StepState[] = []
     let wakeAt = Number.POSITIVE_INFINITY
@@ -994,7 +952,7 @@ export class ActiveRun {
   #isRead(): void {
     if (!this.#unread) return
     this.#unread = false
-    if (!this.#paused && !this.#draining && !this.over) this.#release()
+    this.goOn()
   }
 
   /** Begins no step any more, and leaves the run to another worker once those under way have ended. */
