@@ -14,6 +14,8 @@ export class Keys {
   readonly events: string
   /** Runs that ask people something, by tenant: `<tenant>\0<run>`. */
   readonly asking: string
+  /** Tenants with heads that are to enter the ledger. */
+  readonly unsealed: string
   readonly manifest: string
   readonly mail: string
   /** Workers that live, by name; in the first partition only. */
@@ -36,6 +38,7 @@ export class Keys {
     this.hooked = `${this.tag}:hooked`
     this.events = `${this.tag}:events`
     this.asking = `${this.tag}:asking`
+    this.unsealed = `${this.tag}:unsealed`
     this.manifest = `${this.tag}:manifest`
     this.mail = `${this.tag}:mail`
     this.workers = `${this.tag}:workers`
@@ -119,6 +122,16 @@ export class Keys {
   /** Who holds how much of a limit. */
   slices(limit: string): string {
     return `${this.tag}:slices:${limit}`
+  }
+
+  /** Heads of a tenant's runs on their way to its ledger. */
+  heads(tenant: string): string {
+    return `${this.tag}:heads:${tenant}`
+  }
+
+  /** Who appends to a tenant's ledger; in the first partition only. */
+  sealer(tenant: string): string {
+    return `${this.tag}:sealer:${tenant}`
   }
 
   /** Stops and budgets that were set while servers and workers run, of all tenants. */
