@@ -70,7 +70,9 @@ describe('heads of runs', () => {
     expect((await heads.take('ann', cursors, 100)).heads).toEqual([])
     // Until they are forgotten they stay, for one that has not come so far.
     expect((await heads.take('ann', {}, 100)).heads).toHaveLength(2)
-    await heads.forget('ann', cursors)
+    await heads.forget('ann', cursors, false)
+    expect((await heads.tenants()).sort()).toEqual(['ann', 'bob'])
+    await heads.forget('ann', cursors, true)
     expect((await heads.take('ann', {}, 100)).heads).toEqual([])
     expect(await heads.tenants()).toEqual(['bob'])
   })

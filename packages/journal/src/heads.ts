@@ -81,14 +81,15 @@ export class Heads {
     return taken
   }
 
-  /** Forgets the heads up to these places: the ledger has them. */
-  async forget(tenant: string, cursors: Readonly<Record<string, string>>): Promise<void> {
+  /** Forgets the heads up to these places: the ledger has them. `done`: nothing else is to be done for the tenant. */
+  async forget(tenant: string, cursors: Readonly<Record<string, string>>, done: boolean): Promise<void> {
     await Promise.all(
       this.#journal.partitions.map(({ redis, keys }, i) => {
         const last = cursors[i]
         if (last === undefined) return undefined
         const [ms = '', n = ''] = last.split('-')
-        return redis.musterSealed(keys.heads(tenant), keys.unsealed, tenant, `${ms}-${BigInt(n) + 1n}`)
+        const next = `${ms}-${BigInt(n) + 1n}`
+        return redis.musterSealed(keys.heads(tenant), keys.unsealed, tenant, next, done ? 1 : 0)
       }),
     )
   }
