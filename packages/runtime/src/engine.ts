@@ -35,6 +35,8 @@ export type EngineOptions = Omit<
   /** What they let through over all workers together. */
   limits: LimitsByName
   budgets: BudgetsByName
+  /** Heads of runs that end or park are left for the ledger. */
+  ledger: boolean
 }
 
 /** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
@@ -86,6 +88,7 @@ export class Engine {
       },
       onError: (error) => log.error({ err: error }, 'journal not written'),
       onDrain: () => this.#pump(),
+      ledger: options.ledger,
     })
     this.#slices = new Slices({
       journal,
@@ -131,6 +134,11 @@ export class Engine {
 
   get held(): number {
     return this.#runs.size
+  }
+
+  /** The runs that are held. */
+  runs(): { run: string; tenant: string }[] {
+    return [...this.#runs.values()].map(({ id, tenant }) => ({ run: id, tenant }))
   }
 
   /** Whether this worker goes on with runs that are pinned to this; see `pinOf`. */

@@ -21,6 +21,7 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { Agent } from './agent.ts'
 import { type ApprovalsClient, approvalsClient } from './approvals.ts'
 import { type BatchAnswer, batches } from './batches.ts'
+import { type LedgerClient, ledgerClient } from './ledger.ts'
 import { type BudgetsClient, budgetsClient, type StopsClient, stopsClient } from './operations.ts'
 import type { Plan } from './plan.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
@@ -154,6 +155,7 @@ export interface Muster {
   stops: StopsClient
   schedules: SchedulesClient
   webhooks: WebhooksClient
+  ledger: LedgerClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
   callbacks: {
     /** The step ends with this output. */
@@ -365,6 +367,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     stops: stopsClient(request),
     schedules: schedulesClient(request),
     webhooks: webhooksClient(request),
+    ledger: ledgerClient(request),
     callbacks: {
       complete: (token, output) => callBack(token, { output }),
       fail: (token, message) => callBack(token, { error: { message } }),
