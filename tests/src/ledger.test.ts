@@ -39,7 +39,8 @@ afterAll(async () => {
 
 async function cliOf(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
-  const env = { ...process.env, NO_COLOR: '1', MUSTER_HOME: home, ...server }
+  const ledger = { MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_ORIGIN: 'log.example' }
+  const env = { ...process.env, NO_COLOR: '1', MUSTER_HOME: home, ...ledger, ...server }
   return promisify(execFile)(process.execPath, [cli, ...args], { env }).then(
     ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
     ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
@@ -90,6 +91,9 @@ describe('the ledger', () => {
     const proof = parseProof(readFileSync(file, 'utf8'))
     const keys = (await muster.ledger.head()).keys.flatMap((vkey) => parseVerifier(vkey) ?? [])
     expect(proof && verifyProof(proof, proof.entry ?? Buffer.of(), 'log.example/acme', keys)).toBeDefined()
+    expect(await cliOf('ledger', 'check')).toMatchObject({ code: 0, out: expect.stringContaining('all ') })
+    const trusted = await cliOf('ledger', 'vkeys', 'acme')
+    expect(await cliOf('receipt', run.id, '--key', trusted.out.trim())).toMatchObject({ code: 0 })
     // Keys that are given are trusted, and no other.
     const stranger = 'example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k'
     expect(await cliOf('receipt', run.id, '--key', stranger)).toMatchObject({ code: 1 })
@@ -114,7 +118,8 @@ describe('the ledger', () => {
   })
 
   it('finds a journal that was written anew, with every hash right, where verify alone cannot', async () => {
-    await harness.worker()
+    // No copy elsewhere.
+    await harness.worker({ MUSTER_ARCHIVE: 'off' })
     const run = await muster.runs.start(chain, { n: 2, ms: 0 })
     await run.result()
     await sealed(run.id, ['ended'])
@@ -137,6 +142,18 @@ describe('the ledger', () => {
     const receipt = await cliOf('receipt', run.id)
     expect(receipt).toMatchObject({ code: 1, out: expect.stringContaining('DOES NOT HOLD') })
     expect(receipt.out).toContain('is not the head that the run recorded')
+    const check = await cliOf('ledger', 'check')
+    expect(check).toMatchObject({
+      code: 1,
+      out: expect.stringContaining(`run ${run.id}: entry ${records.at(-1)?.[0].split('-')[0]}`),
+    })
+    // Or gone altogether.
+    await redis.del(log, `${tag}:run:${run.id}`)
+    const gone = await cliOf('ledger', 'check')
+    expect(gone).toMatchObject({
+      code: 1,
+      out: expect.stringContaining(`run ${run.id}: the run is not there any more`),
+    })
   })
 
   it('is read in static files by anybody, and has the root that is signed', async () => {

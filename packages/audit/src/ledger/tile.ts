@@ -67,7 +67,7 @@ export function foldTile(tile: Uint8Array, from: number, to: number): Hash {
 }
 
 /** The most bytes of an entry: its length has 16 bits. */
-export const ENTRY_BYTES_MAX = 65_535
+const ENTRY_BYTES_MAX = 65_535
 
 export function encodeEntries(entries: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat(

@@ -15,7 +15,7 @@ export function folderLedgers(folder: string): Ledgers {
 }
 
 /** No name reaches another folder, or one of the ledger's own. */
-export function fileName(name: string): string {
+function fileName(name: string): string {
   return encodeURIComponent(name.toWellFormed()).replaceAll('.', '%2E').replaceAll('*', '%2A') || '%'
 }
 
