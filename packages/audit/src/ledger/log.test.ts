@@ -1,8 +1,12 @@
+import { generateKeyPairSync, sign } from 'node:crypto'
+import { verifyCheckpoint } from '@sigstore/verify/dist/tlog/checkpoint.js'
 import { verifyMerkleInclusion } from '@sigstore/verify/dist/tlog/merkle.js'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { checkpointText } from './checkpoint.ts'
 import { TileLog, type TileStorage, type Tree } from './log.ts'
 import { emptyRoot, type Hash, leafHash, nodeHash, sameHash, verifyConsistency, verifyInclusion } from './merkle.ts'
+import { formatNote, newVerifier, signNote } from './note.ts'
 import { formatProof, parseProof } from './proof.ts'
 import { decodeEntries, encodeEntries, parseTilePath, tilePath, tileWidth } from './tile.ts'
 
@@ -203,6 +207,26 @@ describe("sigstore's verifier", () => {
       }),
       { seed: 4, numRuns: 100 },
     )
+  })
+
+  it('accepts a checkpoint that we sign, and refuses one that was changed', async () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+    const raw = Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url')
+    const signer = { publicKey: raw, sign: async (message: Uint8Array) => sign(null, message, privateKey) }
+    const origin = 'log.example/acme'
+    const text = checkpointText({ origin, size: 7, root: leafHash(Buffer.of()) })
+    const envelope = formatNote({ text, signatures: [await signNote(text, origin, signer)] })
+    const logID = Buffer.from(newVerifier(origin, raw).keyId, 'hex')
+    const check = (envelope: string) => {
+      const entry = { inclusionProof: { checkpoint: { envelope } } }
+      // It reads no more of the two.
+      const logs = [{ logID, baseURL: `https://${origin}`, publicKey }] as unknown as Parameters<
+        typeof verifyCheckpoint
+      >[1]
+      return verifyCheckpoint(entry as unknown as Entry, logs)
+    }
+    expect(check(envelope)).toMatchObject({ origin, logSize: 7n, logHash: leafHash(Buffer.of()) })
+    expect(() => check(envelope.replace('\n7\n', '\n8\n'))).toThrow('signature')
   })
 })
 
