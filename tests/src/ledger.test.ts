@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -239,5 +241,38 @@ describe('the ledger', () => {
       keys.flatMap((vkey) => parseVerifier(vkey) ?? []),
     )
     expect(sameHash(await overHttp.root(size), opened?.root ?? Buffer.of())).toBe(true)
+  })
+
+  it('is sealed by those who have a key, into files, and shown to a witness', async () => {
+    const [folder, witness] = [join(home, 'static'), join(home, 'witness')]
+    const files = { MUSTER_LEDGER_DIR: folder, MUSTER_LEDGER_WITNESSES: JSON.stringify([{ folder: witness }]) }
+    const keyless = await harness.worker({ ...files, MUSTER_LEDGER: 'heads', MUSTER_LEDGER_KEY_FILE: '' })
+    const run = await muster.runs.start(chain, { n: 1, ms: 0 })
+    await run.result()
+    await stopProcess(keyless)
+    const { keys, origin } = await muster.ledger.head()
+    const read = (path: string) => readFile(join(folder, 'acme', path)).catch(() => undefined)
+    expect(await read('checkpoint')).toBeUndefined()
+    await harness.worker(files)
+    const checkpoint = await until(
+      () => read('checkpoint'),
+      (bytes) => bytes !== undefined,
+    )
+    const opened = openCheckpoint(
+      String(checkpoint),
+      origin,
+      keys.flatMap((vkey) => parseVerifier(vkey) ?? []),
+    )
+    const size = opened?.size ?? 0
+    const log = new TileLog({ read, write: () => Promise.reject(new Error('only read')) })
+    expect(sameHash(await log.root(size), opened?.root ?? Buffer.of())).toBe(true)
+    const leaves = (await log.entries(0, size)).map((entry) => JSON.parse(Buffer.from(entry).toString()))
+    expect(leaves).toContainEqual(expect.objectContaining({ run: run.id, state: 'ended' }))
+    const shown = join(witness, createHash('sha256').update(origin).digest('hex'), String(size).padStart(16, '0'))
+    const kept = await until(
+      () => readFile(shown, 'utf8').catch(() => undefined),
+      (text) => text !== undefined,
+    )
+    expect(kept).toBe(String(checkpoint))
   })
 })

@@ -81,6 +81,8 @@ function folderLedger(home: string): LedgerStore {
       const folder = places(run)
       await mkdir(folder, { recursive: true })
       await (await open(join(folder, String(index)), 'a')).close()
+      const older = (await numbersIn(folder)).filter((one) => one < index)
+      await Promise.all(older.map((one) => rm(join(folder, String(one)), { force: true })))
     },
   }
 }

@@ -24,6 +24,8 @@ const BATCH_MAX = 1000
 const LEASE_MS = 10_000
 /** Tenants whose ledgers are written at once. */
 const TENANTS_MAX = 8
+/** After so many batches of one it is the turn of others. */
+const ROUNDS_MAX = 16
 const EVERY_MS = 1000
 
 export interface SealerOptions {
@@ -101,12 +103,11 @@ export class Sealer {
     const { heads, worker, log } = this.#options
     if (this.#closing) return
     try {
-      while (await heads.hold(tenant, worker, LEASE_MS)) {
-        if ((await this.seal(tenant)) === 'done' || this.#closing) {
-          await heads.hold(tenant, worker, 0)
-          return
-        }
+      for (let round = 0; round < ROUNDS_MAX && !this.#closing; round++) {
+        if (!(await heads.hold(tenant, worker, LEASE_MS))) return
+        if ((await this.seal(tenant)) === 'done') break
       }
+      await heads.hold(tenant, worker, 0)
     } catch (error) {
       // What is damaged does not get better: somebody must see it.
       const level = error instanceof MusterError && error.code === 'ledger.corrupt' ? 'error' : 'warn'
