@@ -136,8 +136,14 @@ class Auditor {
   }
 }
 
-/** A store whose process dies at its n-th call: before it, or with the call done and its answer lost. */
-function dying(ledgers: Ledgers, calls: number, after: boolean): Ledgers {
+/** What happens to a sealer at its n-th call of the store. */
+interface Fate {
+  calls: number
+  /** It dies before the call, or with the call done and its answer lost; or it stands still until others are done, and goes on. */
+  how: 'dies' | 'dies after' | 'stalls'
+}
+
+function fated(ledgers: Ledgers, { calls, how }: Fate, othersDone: Promise<unknown>): Ledgers {
   let left = calls
   return (tenant) =>
     new Proxy(ledgers(tenant), {
@@ -146,7 +152,11 @@ function dying(ledgers: Ledgers, calls: number, after: boolean): Ledgers {
         const method = store[name] as (...args: unknown[]) => Promise<unknown>
         return async (...args: unknown[]) => {
           left--
-          if (left < 0 && !(after && left === -1)) throw new Error('died')
+          if (how === 'stalls') {
+            if (left === -1) await othersDone
+            return method(...args)
+          }
+          if (left < 0 && !(how === 'dies after' && left === -1)) throw new Error('died')
           const answer = await method(...args)
           if (left < 0) throw new Error('died')
           return answer
@@ -175,13 +185,19 @@ describe.each(['folder', 'DynamoDB'] as const)('the sealer, in %s', (kind) => {
     }
   })
 
-  it('loses, doubles and changes no leaf, wherever sealers die, however many take themselves for the only one', async () => {
+  it('loses, doubles and changes no leaf, wherever sealers die or stall, however many take themselves for the only one', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(
           fc.record({
             runs: fc.nat({ max: 6 }),
-            deaths: fc.array(fc.tuple(fc.nat({ max: 14 }), fc.boolean()), { minLength: 1, maxLength: 3 }),
+            fates: fc.array(
+              fc.record({
+                calls: fc.nat({ max: 14 }),
+                how: fc.constantFrom('dies' as const, 'dies after' as const, 'stalls' as const),
+              }),
+              { minLength: 1, maxLength: 3 },
+            ),
           }),
           { minLength: 1, maxLength: 4 },
         ),
@@ -190,10 +206,18 @@ describe.each(['folder', 'DynamoDB'] as const)('the sealer, in %s', (kind) => {
           const store = stores[kind](tenant)
           const auditor = new Auditor(store, `log.example/${tenant}`)
           const ended = new Map<string, string>()
-          for (const { runs, deaths } of rounds) {
+          for (const { runs, fates } of rounds) {
             for (const [run, head] of await endRuns(tenant, runs)) ended.set(run, head)
-            const sealers = deaths.map(([calls, after]) => sealer(dying(stores[kind], calls, after)))
-            await Promise.allSettled(sealers.map((one) => sealToEnd(one, tenant)))
+            const { promise: othersDone, resolve } = Promise.withResolvers<void>()
+            const sealAs = (fate: Fate) => sealToEnd(sealer(fated(stores[kind], fate, othersDone)), tenant)
+            const stalled = fates.filter(({ how }) => how === 'stalls').map(sealAs)
+            await Promise.allSettled(fates.filter(({ how }) => how !== 'stalls').map(sealAs))
+            // Others do their work, and more comes, while these stand still.
+            for (const [run, head] of await endRuns(tenant, runs)) ended.set(run, head)
+            await sealToEnd(sealer(stores[kind]), tenant)
+            await auditor.check()
+            resolve()
+            await Promise.allSettled(stalled)
             await auditor.check()
           }
           await sealToEnd(sealer(stores[kind]), tenant)
