@@ -1,3 +1,4 @@
+import type { StreamRecord } from './commands.ts'
 import type { Journal } from './journal.ts'
 import type { Partition } from './partition.ts'
 
@@ -16,10 +17,10 @@ export interface TakenHeads {
   heads: Head[]
   /** Up to where they were taken, by partition: what the next call goes on from. */
   cursors: Record<string, string>
-  /** There may be more. */
-  more: boolean
 }
 
+/** Records that are read with one call: each has up to 200 heads. */
+const RECORDS_MAX = 20
 /** Runs that are asked for with one call. */
 const RUNS_MAX = 500
 
@@ -63,20 +64,19 @@ export class Heads {
 
   /** About `max` heads, the oldest of each partition first. They stay until `forget`. */
   async take(tenant: string, cursors: Readonly<Record<string, string>>, max: number): Promise<TakenHeads> {
-    const taken: TakenHeads = { heads: [], cursors: { ...cursors }, more: false }
+    const taken: TakenHeads = { heads: [], cursors: { ...cursors } }
     for (const [i, { redis, keys, replication }] of this.#journal.partitions.entries()) {
-      let from = cursors[i] ?? '0-0'
-      for (;;) {
-        if (taken.heads.length >= max) return { ...taken, more: true }
-        // One at a time: a record has as many heads as ended at once. What replicas do not have yet may be undone.
-        const read = redis.xrange(keys.heads(tenant), `(${from}`, '+', 'COUNT', 1)
-        const [record] = await replication.after(read)
-        if (!record) break
-        const [id, fields] = record
-        taken.heads.push(...parseHeads(fields))
-        taken.cursors[i] = id
-        from = id
-      }
+      let records: StreamRecord[]
+      do {
+        const from = taken.cursors[i] ?? '0-0'
+        // What replicas do not have yet may be undone.
+        records = await replication.after(redis.xrange(keys.heads(tenant), `(${from}`, '+', 'COUNT', RECORDS_MAX))
+        for (const [id, fields] of records) {
+          if (taken.heads.length >= max) return taken
+          taken.heads.push(...parseHeads(fields))
+          taken.cursors[i] = id
+        }
+      } while (records.length === RECORDS_MAX)
     }
     return taken
   }
