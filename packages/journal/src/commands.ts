@@ -21,6 +21,7 @@ const scripts = {
   musterHeads: { lua: script('heads') },
   musterSealed: { lua: script('sealed'), numberOfKeys: 2 },
   musterSealer: { lua: script('sealer'), numberOfKeys: 1 },
+  musterWitnessed: { lua: script('witnessed'), numberOfKeys: 1 },
 }
 
 type Text = string | number | Buffer
@@ -44,6 +45,7 @@ export interface JournalRedis extends Redis {
   musterHeads(keys: number, ...keysAndArgs: Text[]): Promise<number>
   musterSealed(...keysAndArgs: Text[]): Promise<null>
   musterSealer(...keysAndArgs: Text[]): Promise<0 | 1>
+  musterWitnessed(...keysAndArgs: Text[]): Promise<null>
   musterSpend(keys: number, ...keysAndArgs: Text[]): Promise<number[][]>
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }

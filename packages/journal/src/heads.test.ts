@@ -126,4 +126,13 @@ describe('heads of runs', () => {
     await heads.hold('fay', 'one', 0)
     expect(await heads.hold('fay', 'two', 5000)).toBe(true)
   })
+
+  it('are to be witnessed until that size, or a later one, was', async () => {
+    await heads.toWitness('gus', 7)
+    await heads.toWitness('gus', 5)
+    await heads.witnessed('gus', 5)
+    expect(await heads.unwitnessed()).toContain('gus')
+    await heads.witnessed('gus', 7)
+    expect(await heads.unwitnessed()).not.toContain('gus')
+  })
 })

@@ -99,6 +99,24 @@ export class Heads {
     const { redis, keys } = this.#journal.partitions[0]
     return (await redis.musterSealer(keys.sealer(tenant), worker, forMs)) === 1
   }
+
+  /** Witnesses are to see the checkpoint of so many leaves, which is about to be made. */
+  async toWitness(tenant: string, size: number): Promise<void> {
+    const { redis, keys } = this.#journal.partitions[0]
+    await redis.zadd(keys.unwitnessed, 'GT', size, tenant)
+  }
+
+  /** All of them have seen it. */
+  async witnessed(tenant: string, size: number): Promise<void> {
+    const { redis, keys } = this.#journal.partitions[0]
+    await redis.musterWitnessed(keys.unwitnessed, tenant, size)
+  }
+
+  /** Tenants with a checkpoint that witnesses are to see. */
+  unwitnessed(): Promise<string[]> {
+    const { redis, keys } = this.#journal.partitions[0]
+    return redis.zrangebyscore(keys.unwitnessed, '-inf', '+inf')
+  }
 }
 
 function parseHeads(fields: readonly string[]): Head[] {

@@ -16,6 +16,8 @@ export class Keys {
   readonly asking: string
   /** Tenants with heads that are to enter the ledger. */
   readonly unsealed: string
+  /** Tenants with a checkpoint that witnesses are to see, by its size; in the first partition only. */
+  readonly unwitnessed: string
   readonly manifest: string
   readonly mail: string
   /** Workers that live, by name; in the first partition only. */
@@ -39,6 +41,7 @@ export class Keys {
     this.events = `${this.tag}:events`
     this.asking = `${this.tag}:asking`
     this.unsealed = `${this.tag}:unsealed`
+    this.unwitnessed = `${this.tag}:unwitnessed`
     this.manifest = `${this.tag}:manifest`
     this.mail = `${this.tag}:mail`
     this.workers = `${this.tag}:workers`

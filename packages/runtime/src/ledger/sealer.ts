@@ -40,8 +40,8 @@ export interface SealerOptions {
   clock: () => number
   /** Between two checkpoints of a tenant, ms. */
   everyMs?: number | undefined
-  /** A tenant's new checkpoint is stored. */
-  onCheckpoint?: ((tenant: string) => void) | undefined
+  /** They are told before a checkpoint is stored, and again when it is. */
+  witnesses?: { expect(tenant: string, size: number): Promise<void>; show(tenant: string): void } | undefined
 }
 
 const EMPTY: LedgerState = {
@@ -139,6 +139,7 @@ export class Sealer {
       pending: taken.heads.map(leafText),
       cursors: taken.cursors,
     }
+    if (signed) await this.#options.witnesses?.expect(tenant, tree.size)
     // Another was first: what it has decided is to be read.
     if (!(await store.setState(version, next))) return 'more'
     if (signed) this.#published(tenant)
@@ -155,7 +156,7 @@ export class Sealer {
 
   #published(tenant: string): void {
     this.#signedAt.set(tenant, this.#options.clock())
-    this.#options.onCheckpoint?.(tenant)
+    this.#options.witnesses?.show(tenant)
   }
 
   async #sign(tenant: string, { size, root }: Tree): Promise<Pick<LedgerState, 'checkpoint' | 'keys'>> {

@@ -39,20 +39,23 @@ export function startLedger(options: {
   const sending = setInterval(() => {
     heads.send(runs(), clock()).catch((error) => log.warn({ err: error }, 'heads not sent to the ledger yet'))
   }, ledger.headsMs)
-  const witnesses = new Witnesses({ ledgers, witnesses: ledger.seal?.witnesses ?? [], log })
+  const witnesses = ledger.seal?.witnesses?.length
+    ? new Witnesses({ heads, ledgers, witnesses: ledger.seal.witnesses, log })
+    : undefined
   const sealer =
     ledger.seal &&
     new Sealer({
       ...{ heads, ledgers, worker, log, clock, signers: ledger.seal.signers, origin: ledger.seal.origin },
       everyMs: ledger.seal.everyMs,
-      onCheckpoint: (tenant) => witnesses.show(tenant),
+      witnesses,
     })
   sealer?.start()
+  witnesses?.start()
   return {
     async close() {
       clearInterval(sending)
       await sealer?.close()
-      await witnesses.close()
+      await witnesses?.close()
     },
   }
 }

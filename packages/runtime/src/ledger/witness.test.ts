@@ -21,9 +21,11 @@ import {
   type Tree,
   verifyConsistency,
 } from '@muster/audit'
+import { Heads, Journal } from '@muster/journal'
 import { newId } from '@muster/protocol'
+import { type RedisService, startRedis } from '@muster/stack'
 import { pino } from 'pino'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { folderLedgers } from './folder.ts'
 import { folderWitness, httpWitness, Witnesses } from './witness.ts'
 
@@ -74,11 +76,17 @@ class TestWitness {
   }
 }
 
+let redis: RedisService
+let journal: Journal
+let heads: Heads
 let server: Server
 let url: string
 let witness: TestWitness
 
 beforeAll(async () => {
+  redis = await startRedis({ dir: join(dir, 'redis') })
+  journal = await Journal.open({ url: redis.url, namespace: 'witness' })
+  heads = new Heads(journal)
   server = createServer(async (request, response) => {
     let body = ''
     for await (const part of request) body += part
@@ -92,9 +100,11 @@ beforeAll(async () => {
 beforeEach(() => {
   witness = new TestWitness()
 })
-afterAll(() => {
+afterAll(async () => {
   server.closeAllConnections()
   server.close()
+  await journal.close()
+  await redis.stop()
   rmSync(dir, { recursive: true })
 })
 
@@ -121,7 +131,13 @@ class TestLedger {
 }
 
 function witnessesOf(...list: ReturnType<typeof httpWitness>[]): { show(ledger: TestLedger): Promise<void> } {
-  const witnesses = new Witnesses({ ledgers, witnesses: list, log: pino({ level: 'silent' }), everyMs: 0 })
+  const witnesses = new Witnesses({
+    heads,
+    ledgers,
+    witnesses: list,
+    log: pino({ level: 'silent' }),
+    everyMs: 0,
+  })
   return {
     async show({ tenant }) {
       witnesses.show(tenant)
@@ -225,7 +241,13 @@ describe('witnesses', () => {
   it('are shown the last checkpoint before a worker ends, though its turn comes later', async () => {
     const ledger = new TestLedger()
     const list = [httpWitness(url, witnessKey.vkey)]
-    const witnesses = new Witnesses({ ledgers, witnesses: list, log: pino({ level: 'silent' }), everyMs: 60_000 })
+    const witnesses = new Witnesses({
+      heads,
+      ledgers,
+      witnesses: list,
+      log: pino({ level: 'silent' }),
+      everyMs: 60_000,
+    })
     await ledger.grow(2)
     witnesses.show(ledger.tenant)
     await witnesses.settled()
@@ -233,6 +255,24 @@ describe('witnesses', () => {
     witnesses.show(ledger.tenant)
     expect(await ledger.verified()).toEqual([both[0]])
     await witnesses.close()
+    expect(await ledger.verified()).toEqual(both)
+  })
+
+  it('are shown what a worker that died has left, and what was refused is left', async () => {
+    const ledger = new TestLedger()
+    await ledger.grow(2)
+    await heads.toWitness(ledger.tenant, 2)
+    const options = { heads, ledgers, witnesses: [httpWitness(url, witnessKey.vkey)], log: pino({ level: 'silent' }) }
+    witness.down = true
+    const first = new Witnesses(options)
+    first.show(ledger.tenant)
+    await first.settled()
+    expect(await heads.unwitnessed()).toContain(ledger.tenant)
+    witness.down = false
+    const second = new Witnesses(options)
+    second.start()
+    await vi.waitFor(async () => expect(await heads.unwitnessed()).not.toContain(ledger.tenant), 20_000)
+    await second.close()
     expect(await ledger.verified()).toEqual(both)
   })
 })

@@ -13,6 +13,7 @@ import {
   type Verifier,
   verifySignatures,
 } from '@muster/audit'
+import type { Heads } from '@muster/journal'
 import type { LedgerState, LedgerStore, Ledgers } from '@muster/memory'
 import { MusterError } from '@muster/protocol'
 import type { Logger } from 'pino'
@@ -38,7 +39,7 @@ export interface Witness {
 }
 
 const TIMEOUT_MS = 10_000
-/** After so long a witness that did not answer is asked again. */
+/** After so long what was not shown is shown again. */
 const RETRY_MS = 30_000
 const ANSWER_MAX = 64 * 1024
 /** Another may have shown it a newer one in between. */
@@ -137,6 +138,7 @@ const EVERY_MS = 10_000
 
 /** Shows new checkpoints to all witnesses, one at a time of each tenant, and keeps their cosignatures with the checkpoint. */
 export class Witnesses {
+  readonly #heads: Pick<Heads, 'toWitness' | 'witnessed' | 'unwitnessed'>
   readonly #ledgers: Ledgers
   readonly #witnesses: readonly Witness[]
   readonly #log: Logger
@@ -147,16 +149,45 @@ export class Witnesses {
   readonly #shownAt = new Map<string, number>()
   #closing = false
 
-  constructor(options: { ledgers: Ledgers; witnesses: readonly Witness[]; log: Logger; everyMs?: number }) {
+  #looking: NodeJS.Timeout | undefined
+
+  constructor(options: {
+    /** Which checkpoints are still to be shown, whoever has made them. */
+    heads: Pick<Heads, 'toWitness' | 'witnessed' | 'unwitnessed'>
+    ledgers: Ledgers
+    witnesses: readonly Witness[]
+    log: Logger
+    everyMs?: number
+  }) {
+    this.#heads = options.heads
     this.#ledgers = options.ledgers
     this.#witnesses = options.witnesses
     this.#log = options.log
     this.#everyMs = options.everyMs ?? EVERY_MS
   }
 
+  /** Shows what others have left, who died or were refused: at once, and now and then. */
+  start(): void {
+    const look = () => {
+      this.#heads.unwitnessed().then(
+        (tenants) => {
+          for (const tenant of tenants) this.show(tenant)
+        },
+        (error) => this.#log.warn({ err: error }, 'not known which checkpoints are to be witnessed'),
+      )
+    }
+    look()
+    this.#looking = setInterval(look, RETRY_MS)
+  }
+
+  /** A tenant's ledger is about to have a checkpoint of so many leaves: nobody forgets to show it. */
+  expect(tenant: string, size: number): Promise<void> {
+    return this.#heads.toWitness(tenant, size)
+  }
+
   /** The tenant's ledger has a new checkpoint. */
   show(tenant: string): void {
-    if (this.#witnesses.length === 0 || this.#closing || this.#later.has(tenant)) return
+    if (this.#closing || this.#later.has(tenant)) return
     const waitMs = (this.#shownAt.get(tenant) ?? 0) + this.#everyMs - Date.now()
     if (waitMs > 0 || this.#underWay.has(tenant)) this.#showLater(tenant, Math.max(waitMs, SOON_MS))
     else this.#begin(tenant)
@@ -187,6 +218,7 @@ export class Witnesses {
   /** Shows what waits for its turn first. */
   async close(): Promise<void> {
     this.#closing = true
+    clearInterval(this.#looking)
     await this.settled()
     for (const [tenant, timer] of this.#later) {
       clearTimeout(timer)
@@ -206,6 +238,7 @@ export class Witnesses {
       answer.status === 'rejected' ? [{ witness: this.#witnesses[i]?.name, err: answer.reason }] : [],
     )
     if (failed.length > 0) await this.#failed(tenant, shown, failed)
+    else await this.#heads.witnessed(tenant, shown.size)
     const signatures = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
     if (signatures.length > 0) await keep(store, shown.checkpoint, signatures)
   }
@@ -222,7 +255,6 @@ export class Witnesses {
       const rolledBack = one.err instanceof MusterError && one.err.code === 'ledger.corrupt'
       this.#log[rolledBack ? 'error' : 'warn']({ tenant, ...one }, 'checkpoint not witnessed; it is shown again')
     }
-    if (!this.#closing) this.#showLater(tenant, RETRY_MS)
   }
 }
 
