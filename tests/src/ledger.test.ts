@@ -137,6 +137,13 @@ describe('the ledger', () => {
     const receipt = await cliOf('receipt', run.id)
     expect(receipt).toMatchObject({ code: 1, out: expect.stringContaining('DOES NOT HOLD') })
     expect(receipt.out).toContain('is not the head that the run recorded')
+    const check = await cliOf('ledger', 'check')
+    expect(check).toMatchObject({
+      code: 1,
+      out: expect.stringContaining(`run ${run.id}: entry ${records.at(-1)?.[0].split('-')[0]}`),
+    })
+    // Gone altogether, as its journal and its record in the archive would be.
+    await redis.del(log, `${tag}:run:${run.id}`)
   })
 
   it('is read in static files by anybody, and has the root that is signed', async () => {

@@ -3,16 +3,23 @@ import { dirname, join } from 'node:path'
 import {
   base64,
   formatProof,
+  HASH_LENGTH,
+  leafHash,
+  newVerifier,
   type OpenCheckpoint,
   openCheckpoint,
   parseVerifier,
+  sameHash,
+  TILE_WIDTH,
+  TileLog,
+  type TileStorage,
   type Verifier,
   verifyConsistency,
   verifyProof,
 } from '@muster/audit'
-import { type Config, type LedgerReceipt, ledgerLeaf, MusterError } from '@muster/protocol'
+import { type Config, type LedgerLeaf, ledgerLeaf, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import { newLedgerKey, readLedgerKeys } from '@muster/worker'
+import { newLedgerKey, originOf, readLedgerKeys } from '@muster/worker'
 import pc from 'picocolors'
 import { plain, print } from './output.ts'
 import { verifyRun } from './verify-command.ts'
@@ -79,7 +86,7 @@ export async function receiptCommand(
   const receipt = await muster.ledger.receipt(run)
   const proof = { ...receipt, inclusion: receipt.inclusion.flatMap(hashOf), entry: Buffer.from(receipt.leaf) }
   const checkpoint = verifyProof(proof, proof.entry, receipt.origin, keysOf(key, receipt.keys))
-  const leaf = readLeaf(receipt)
+  const leaf = readLeaf(receipt.leaf)
   const journal = leaf.run === run && (await verifyRun(muster, run, { head: leaf.head, entries: leaf.seq }))
   const ok = checkpoint !== undefined && journal !== false && journal.ok
   if (out !== undefined) writeFileSync(out, formatProof(proof))
@@ -97,12 +104,89 @@ export async function receiptCommand(
   return ok ? 0 : 1
 }
 
-function readLeaf({ leaf }: LedgerReceipt) {
+function readLeaf(text: string): LedgerLeaf {
   try {
-    return ledgerLeaf.parse(JSON.parse(leaf))
+    return ledgerLeaf.parse(JSON.parse(text))
   } catch (cause) {
     throw new MusterError('ledger.corrupt', 'The leaf is none that a run leaves', { cause })
   }
+}
+
+/** `muster ledger check`: every leaf of the ledger, against the journals as they are; exits 0 when all are what they were. */
+export async function ledgerCheckCommand(
+  muster: Muster,
+  { json, key }: { json: boolean; key: string[] },
+): Promise<number> {
+  const head = await muster.ledger.head()
+  const checkpoint = openCheckpoint(head.checkpoint, head.origin, keysOf(key, head.keys))
+  const log = new TileLog(overHttp(muster))
+  const signed = checkpoint !== undefined && sameHash(await log.root(checkpoint.size), checkpoint.root)
+  const wrong: { index: number; run: string; message: string }[] = []
+  let index = 0
+  for await (const leaf of leavesOf(log, signed ? checkpoint.size : 0)) {
+    const message = await differenceOf(muster, leaf)
+    if (message !== undefined) wrong.push({ index, run: leaf.run, message })
+    index++
+  }
+  const ok = signed && wrong.length === 0
+  if (json) print({ ok, signed, origin: head.origin, size: head.size, wrong })
+  else if (!signed)
+    console.log(`${pc.red('NOT SIGNED')} ${plain(head.origin)}: its tiles are not those of its checkpoint`)
+  else if (ok) console.log(`${pc.green('ok')} ${plain(head.origin)}: all ${head.size} leaves are as their runs are`)
+  else {
+    console.log(`${pc.red('ALTERED')} ${plain(head.origin)}: ${wrong.length} of ${head.size} leaves`)
+    for (const { index, run, message } of wrong) console.log(`  leaf ${index}, run ${plain(run)}: ${message}`)
+  }
+  return ok ? 0 : 1
+}
+
+/** The leaves in their order, each proven by the tile that its bundle belongs to. */
+async function* leavesOf(log: TileLog, size: number): AsyncGenerator<LedgerLeaf> {
+  for (let bundle = 0; bundle * TILE_WIDTH < size; bundle++) {
+    const entries = await log.entries(bundle, size)
+    const hashes = await log.tile({ level: 0, index: bundle, width: entries.length })
+    for (const [i, entry] of entries.entries()) {
+      if (!sameHash(leafHash(entry), hashes.subarray(i * HASH_LENGTH, (i + 1) * HASH_LENGTH)))
+        throw new MusterError('ledger.corrupt', `leaf ${bundle * TILE_WIDTH + i} is not what was hashed`)
+      yield readLeaf(Buffer.from(entry).toString())
+    }
+  }
+}
+
+async function differenceOf(muster: Muster, { run, head, seq }: LedgerLeaf): Promise<string | undefined> {
+  try {
+    const { findings } = await verifyRun(muster, run, { head, entries: seq })
+    return findings[0] && `entry ${findings[0].seq}: ${findings[0].message}`
+  } catch (error) {
+    if (error instanceof MusterError && error.code === 'run.not_found') return 'the run is not there any more'
+    throw error
+  }
+}
+
+/** The ledger's own files, as the server has them. */
+function overHttp(muster: Muster): TileStorage {
+  return {
+    async read(path) {
+      try {
+        return new Uint8Array(await (await muster.open('GET', `/v1/ledger/${path}`)).arrayBuffer())
+      } catch (error) {
+        if (error instanceof MusterError && error.code === 'request.not_found') return undefined
+        throw error
+      }
+    },
+    write: () => Promise.reject(new Error('it is only read')),
+  }
+}
+
+/** `muster ledger vkeys`: the keys of a tenant's ledger, to be handed to who verifies it. */
+export function ledgerVkeysCommand(config: Config, tenant: string, json: boolean): undefined {
+  const file = config.MUSTER_LEDGER_KEY_FILE
+  if (file === undefined)
+    throw new MusterError('config.invalid', 'MUSTER_LEDGER_KEY_FILE: it names the file of the keys')
+  const origin = originOf(config.MUSTER_LEDGER_ORIGIN, tenant)
+  const vkeys = readLedgerKeys(file).map(({ publicKey }) => newVerifier(origin, publicKey).vkey)
+  if (json) print({ origin, vkeys })
+  else for (const vkey of vkeys) console.log(vkey)
 }
 
 /** Keys that are given are trusted and no other; without them, those that the server names. */

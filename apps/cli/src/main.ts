@@ -186,6 +186,27 @@ ledger
     }, options.json),
   )
 ledger
+  .command('check')
+  .description('check every leaf against the journals as they are')
+  .option(...keyOption)
+  .option(...flag)
+  .action((options: { key: string[] } & Json) =>
+    action(async (config) => {
+      const { ledgerCheckCommand } = await import('./ledger-command.ts')
+      return ledgerCheckCommand(client(config), options)
+    }, options.json),
+  )
+ledger
+  .command('vkeys <tenant>')
+  .description("print the keys of a tenant's ledger, for who verifies it")
+  .option(...flag)
+  .action((tenant: string, { json }: Json) =>
+    action(async (config) => {
+      const { ledgerVkeysCommand } = await import('./ledger-command.ts')
+      return ledgerVkeysCommand(config, tenant, json)
+    }, json),
+  )
+ledger
   .command('key <file>')
   .description('make a key that signs it')
   .option('--rotate', 'beside the keys that the file has: all sign, until you take the old one out', false)

@@ -1,5 +1,5 @@
 /** The worker process: its app, policies, models and memory from configuration. */
-export { folderLedgers, newLedgerKey, readLedgerKeys } from '@muster/runtime'
+export { folderLedgers, newLedgerKey, originOf, readLedgerKeys } from '@muster/runtime'
 export { ToolLock } from '@muster/tools'
 export { loadApp } from './load-app.ts'
 export { readToolLock, toolLockPath } from './read-policies.ts'

@@ -8,7 +8,7 @@ export {
   parseCheckpoint,
 } from './ledger/checkpoint.ts'
 export { TileLog, type TileStorage, type Tree } from './ledger/log.ts'
-export { emptyRoot, type Hash, sameHash, verifyConsistency } from './ledger/merkle.ts'
+export { emptyRoot, HASH_LENGTH, type Hash, leafHash, sameHash, verifyConsistency } from './ledger/merkle.ts'
 export {
   base64,
   cosign,
@@ -27,5 +27,5 @@ export {
   verifySignatures,
 } from './ledger/note.ts'
 export { formatProof, type Proof, parseProof, verifyProof } from './ledger/proof.ts'
-export { parseTilePath, type Tile, tileWidth } from './ledger/tile.ts'
+export { parseTilePath, TILE_WIDTH, type Tile, tileWidth } from './ledger/tile.ts'
 export { type Finding, type Verification, verifyJournal } from './verify.ts'

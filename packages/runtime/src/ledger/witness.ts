@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   formatNote,
@@ -55,11 +55,14 @@ export function folderWitness(folder: string): Witness {
     async show({ origin, size, checkpoint }) {
       const home = join(folder, originHash(origin))
       await mkdir(home, { recursive: true })
+      const file = join(home, String(size).padStart(16, '0'))
       try {
-        await writeFile(join(home, String(size).padStart(16, '0')), checkpoint, { flag: 'wx' })
+        await writeFile(file, checkpoint, { flag: 'wx' })
       } catch (error) {
-        // It has one of this size, and keeps it: whoever compares sees whether it is the same.
         if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+        const text = parseNote(await readFile(file, 'utf8'))?.text
+        if (text !== parseNote(checkpoint)?.text)
+          throw new MusterError('ledger.corrupt', `${file} has another root of ${size} leaves`)
       }
       return []
     },
@@ -127,42 +130,70 @@ function cosignatures(checkpoint: string, answer: string, key: Verifier): NoteSi
   return ours
 }
 
+/** After so long it is looked again whether a witness has answered. */
+const SOON_MS = 100
+/** A ledger that grows all the time is shown so often, ms. */
+const EVERY_MS = 10_000
+
 /** Shows new checkpoints to all witnesses, one at a time of each tenant, and keeps their cosignatures with the checkpoint. */
 export class Witnesses {
   readonly #ledgers: Ledgers
   readonly #witnesses: readonly Witness[]
   readonly #log: Logger
+  readonly #everyMs: number
   readonly #underWay = new Map<string, Promise<void>>()
-  readonly #again = new Set<string>()
-  readonly #retries = new Map<string, NodeJS.Timeout>()
+  /** Tenants whose turn comes later. */
+  readonly #later = new Map<string, NodeJS.Timeout>()
+  readonly #shownAt = new Map<string, number>()
   #closing = false
 
-  constructor(options: { ledgers: Ledgers; witnesses: readonly Witness[]; log: Logger }) {
+  constructor(options: { ledgers: Ledgers; witnesses: readonly Witness[]; log: Logger; everyMs?: number }) {
     this.#ledgers = options.ledgers
     this.#witnesses = options.witnesses
     this.#log = options.log
+    this.#everyMs = options.everyMs ?? EVERY_MS
   }
 
   /** The tenant's ledger has a new checkpoint. */
   show(tenant: string): void {
-    if (this.#witnesses.length === 0 || this.#closing) return
-    if (this.#underWay.has(tenant)) {
-      this.#again.add(tenant)
-      return
-    }
+    if (this.#witnesses.length === 0 || this.#closing || this.#later.has(tenant)) return
+    const waitMs = (this.#shownAt.get(tenant) ?? 0) + this.#everyMs - Date.now()
+    if (waitMs > 0 || this.#underWay.has(tenant)) this.#showLater(tenant, Math.max(waitMs, SOON_MS))
+    else this.#begin(tenant)
+  }
+
+  #showLater(tenant: string, waitMs: number): void {
+    clearTimeout(this.#later.get(tenant))
+    const timer = setTimeout(() => {
+      this.#later.delete(tenant)
+      this.show(tenant)
+    }, waitMs)
+    this.#later.set(tenant, timer)
+  }
+
+  #begin(tenant: string): void {
+    this.#shownAt.set(tenant, Date.now())
     const work = this.#showNow(tenant)
       .catch((error) => this.#log.warn({ tenant, err: error }, 'checkpoint not shown to witnesses'))
-      .finally(() => {
-        this.#underWay.delete(tenant)
-        if (this.#again.delete(tenant)) this.show(tenant)
-      })
+      .finally(() => this.#underWay.delete(tenant))
     this.#underWay.set(tenant, work)
   }
 
+  /** Resolves when nothing is under way. */
+  async settled(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay.values())
+  }
+
+  /** Shows what waits for its turn first. */
   async close(): Promise<void> {
     this.#closing = true
-    for (const retry of this.#retries.values()) clearTimeout(retry)
-    await Promise.all(this.#underWay.values())
+    await this.settled()
+    for (const [tenant, timer] of this.#later) {
+      clearTimeout(timer)
+      this.#begin(tenant)
+    }
+    this.#later.clear()
+    await this.settled()
   }
 
   async #showNow(tenant: string): Promise<void> {
@@ -179,20 +210,19 @@ export class Witnesses {
     if (signatures.length > 0) await keep(store, shown.checkpoint, signatures)
   }
 
-  async #failed(tenant: string, shown: Shown, failed: readonly { witness: string | undefined; err: unknown }[]) {
+  async #failed(
+    tenant: string,
+    shown: Shown,
+    failed: readonly { witness: string | undefined; err: unknown }[],
+  ): Promise<void> {
     const { state } = await this.#ledgers(tenant).state()
     // Another worker was faster: a newer checkpoint is the one to be shown.
-    if (sizeOf(state?.checkpoint ?? '') !== shown.size) return this.#again.add(tenant)
+    if (sizeOf(state?.checkpoint ?? '') !== shown.size) return this.show(tenant)
     for (const one of failed) {
       const rolledBack = one.err instanceof MusterError && one.err.code === 'ledger.corrupt'
       this.#log[rolledBack ? 'error' : 'warn']({ tenant, ...one }, 'checkpoint not witnessed; it is shown again')
     }
-    clearTimeout(this.#retries.get(tenant))
-    this.#retries.set(
-      tenant,
-      setTimeout(() => this.show(tenant), RETRY_MS),
-    )
-    return undefined
+    if (!this.#closing) this.#showLater(tenant, RETRY_MS)
   }
 }
 
