@@ -123,6 +123,9 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
     expect(await get('/v1/runs?status=happy')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await get('/v1/policies/nothing')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await get(`/v1/policies/${'f'.repeat(64)}`)).toMatchObject({ status: 404, code: 'policy.not_found' })
+    expect(await get('/v1/ledger')).toMatchObject({ status: 404, code: 'ledger.off' })
+    expect(await get('/v1/ledger/tile/..%2f0/000')).toMatchObject({ status: 404 })
+    expect(await get('/v1/ledger/consistency?from=-1')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await get('/v1/approvals?limit=101')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await post({ answers: [] }, {}, '/v1/approvals')).toMatchObject({
       status: 400,
@@ -160,12 +163,17 @@ describe('the API describes itself', () => {
       'get /v1/approvals',
       'get /v1/budgets',
       'get /v1/definitions',
+      'get /v1/ledger',
+      'get /v1/ledger/checkpoint',
+      'get /v1/ledger/consistency',
+      'get /v1/ledger/tile/{*}',
       'get /v1/policies',
       'get /v1/policies/{hash}',
       'get /v1/runs',
       'get /v1/runs/{id}',
       'get /v1/runs/{id}/events',
       'get /v1/runs/{id}/journal',
+      'get /v1/runs/{id}/receipt',
       'get /v1/schedules',
       'get /v1/schedules/{id}',
       'get /v1/stops',

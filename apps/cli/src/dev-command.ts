@@ -7,6 +7,7 @@ import { type Config, MusterError } from '@muster/protocol'
 import { createMuster, type Muster } from '@muster/sdk'
 import { newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
+import { newLedgerKey } from '@muster/worker'
 import pc from 'picocolors'
 import { Child } from './child-process.ts'
 import { DEV_KEY } from './connection.ts'
@@ -104,6 +105,9 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
     MUSTER_APP: config.MUSTER_APP ?? demoApp,
     MUSTER_POLICY: config.MUSTER_POLICY ?? (config.MUSTER_APP === undefined ? demoPolicy : 'default'),
     MUSTER_SECRET: config.MUSTER_SECRET ?? prepareSecret(home),
+    ...(config.MUSTER_LEDGER_KMS_KEYS === undefined
+      ? { MUSTER_LEDGER_KEY_FILE: config.MUSTER_LEDGER_KEY_FILE ?? prepareLedgerKey(home) }
+      : {}),
     MUSTER_WEBHOOKS: 'anywhere',
     MUSTER_PUBLIC_URL: config.MUSTER_PUBLIC_URL ?? `http://${config.MUSTER_HOST}:${config.MUSTER_PORT}`,
     REDIS_URL: redis.url,
@@ -174,6 +178,12 @@ function prepareSecret(home: string): string {
   if (!existsSync(file)) writeFileSync(file, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600 })
   chmodSync(file, 0o600)
   return readFileSync(file, 'utf8').trim()
+}
+
+function prepareLedgerKey(home: string): string {
+  const file = join(home, 'ledger.pem')
+  if (!existsSync(file)) writeFileSync(file, newLedgerKey(), { mode: 0o600 })
+  return file
 }
 
 /** Runs the month-end over the inbox. The same documents give the same run: a second start shows it again. */

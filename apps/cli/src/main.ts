@@ -153,6 +153,72 @@ program
   .option(...flag)
   .action((id: string, { json }: Json) => action((config) => verifyCommand(client(config), id, json), json))
 
+const collect = (value: string, before: string[]) => [...before, value]
+const keyOption = [
+  '--key <vkey>',
+  'a key of the ledger that you trust, or of a witness; several may be given; without one, those that the server names',
+  collect,
+  [] as string[],
+] as const
+
+program
+  .command('receipt <run>')
+  .description("check that a run's journal is what the ledger has of it")
+  .option(...keyOption)
+  .option('--out <file>', 'write the proof, to be kept and checked offline (C2SP tlog-proof)')
+  .option(...flag)
+  .action((id: string, options: { key: string[]; out?: string } & Json) =>
+    action(async (config) => {
+      const { receiptCommand } = await import('./ledger-command.ts')
+      return receiptCommand(client(config), id, options)
+    }, options.json),
+  )
+
+const ledger = program.command('ledger').description('the ledger that heads of runs enter')
+ledger
+  .command('show', { isDefault: true })
+  .description('check its checkpoint, and that it begins with what was seen of it before')
+  .option(...keyOption)
+  .option(...flag)
+  .action((options: { key: string[] } & Json) =>
+    action(async (config) => {
+      const { ledgerCommand } = await import('./ledger-command.ts')
+      return ledgerCommand(client(config), config, options)
+    }, options.json),
+  )
+ledger
+  .command('check')
+  .description('check every leaf against the journals as they are')
+  .option(...keyOption)
+  .option(...flag)
+  .action((options: { key: string[] } & Json) =>
+    action(async (config) => {
+      const { ledgerCheckCommand } = await import('./ledger-command.ts')
+      return ledgerCheckCommand(client(config), options)
+    }, options.json),
+  )
+ledger
+  .command('vkeys <tenant>')
+  .description("print the keys of a tenant's ledger, for who verifies it")
+  .option(...flag)
+  .action((tenant: string, { json }: Json) =>
+    action(async (config) => {
+      const { ledgerVkeysCommand } = await import('./ledger-command.ts')
+      return ledgerVkeysCommand(config, tenant, json)
+    }, json),
+  )
+ledger
+  .command('key <file>')
+  .description('make a key that signs it')
+  .option('--rotate', 'beside the keys that the file has: all sign, until you take the old one out', false)
+  .option(...flag)
+  .action((file: string, options: { rotate: boolean } & Json) =>
+    action(async () => {
+      const { ledgerKeyCommand } = await import('./ledger-command.ts')
+      return ledgerKeyCommand(file, options)
+    }, options.json),
+  )
+
 program
   .command('say <run> <text>')
   .description('say something to a running agent')

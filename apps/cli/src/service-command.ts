@@ -2,7 +2,7 @@ import { openMemory } from '@muster/memory'
 import { type Config, type ErrorCode, MusterError, toMusterError } from '@muster/protocol'
 import { openRedaction } from '@muster/redaction'
 import { createServer, readKeys } from '@muster/server'
-import { runWorker } from '@muster/worker'
+import { folderLedgers, runWorker } from '@muster/worker'
 import { type Logger, pino } from 'pino'
 import { describeError } from './output.ts'
 
@@ -37,6 +37,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     secret: config.MUSTER_SECRET,
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
+    ledgers: config.MUSTER_LEDGER_DIR === undefined ? undefined : folderLedgers(config.MUSTER_LEDGER_DIR),
     log,
   })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)

@@ -1,7 +1,7 @@
 import type { Controls, Journal, NewRun } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Json, RedactCounts } from '@muster/protocol'
-import type { CallbackTokens, RunReader } from '@muster/runtime'
+import type { CallbackTokens, LedgerReader, RunReader } from '@muster/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
@@ -13,6 +13,7 @@ export interface Context {
   journal: Journal
   memory: Memory
   reader: RunReader
+  ledger: LedgerReader
   admission: Admission
   /** What operators have stopped and limited. */
   controls: Controls

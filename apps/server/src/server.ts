@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger'
 import { Controls, Journal, type ReplicationOptions } from '@muster/journal'
-import type { Memory } from '@muster/memory'
+import type { Ledgers, Memory } from '@muster/memory'
 import {
   BODY_BYTES_MAX,
   type BudgetsByName,
@@ -10,7 +10,7 @@ import {
   workerInfo,
 } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
-import { CallbackTokens, RunReader } from '@muster/runtime'
+import { CallbackTokens, LedgerReader, RunReader } from '@muster/runtime'
 import reference from '@scalar/fastify-api-reference'
 import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
@@ -22,6 +22,7 @@ import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
+import { ledgerRoutes } from './ledger.ts'
 import { policyRoutes } from './policies.ts'
 import { problemsOf, sendProblems } from './problems.ts'
 import { runActionRoutes } from './run-actions.ts'
@@ -50,6 +51,8 @@ export interface ServerOptions {
   webhooksAnywhere?: boolean | undefined
   /** Takes personal data and secrets out of what comes, before it is written; the same as the workers'. */
   redaction?: Redaction | undefined
+  /** Where tenants' ledgers are, as workers write them; in the memory's own table unless given. */
+  ledgers?: Ledgers | undefined
   log?: FastifyBaseLogger
 }
 
@@ -74,6 +77,7 @@ export async function createServer(
     journal,
     memory,
     reader: new RunReader(journal, memory),
+    ledger: new LedgerReader(options.ledgers ?? memory.ledgers),
     admission: new Admission(journal, options.redaction),
     controls,
     budgets,
@@ -160,6 +164,7 @@ function routes(server: Server, context: Context): void {
   callbackRoute(server, context)
   webhookRoutes(server, context)
   policyRoutes(server, context)
+  ledgerRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

@@ -6,6 +6,7 @@ import { openRedaction } from '@muster/redaction'
 import { CallbackTokens, noTelemetry, openTelemetry, startWorker, type Worker } from '@muster/runtime'
 import type { Logger } from 'pino'
 import { loadApp } from './load-app.ts'
+import { readLedger } from './read-ledger.ts'
 import { readPolicies, readToolLock } from './read-policies.ts'
 import { watchPolicies } from './watch-policies.ts'
 
@@ -70,6 +71,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
             pausesMs: config.MUSTER_WEBHOOK_PAUSES_MS,
           },
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
+    ledger: await readLedger(config),
     telemetry,
     log,
   })

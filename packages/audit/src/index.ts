@@ -1,3 +1,31 @@
-/** Hash chain of journals and its verification. Pure: no I/O. */
+/** Hash chain of journals and its verification, and the ledger that the heads of journals enter. Pure: no I/O. */
 export { contentDigest, contentJson, genesis, link, saltContent } from './chain.ts'
+export {
+  type Checkpoint,
+  checkpointText,
+  type OpenCheckpoint,
+  openCheckpoint,
+  parseCheckpoint,
+} from './ledger/checkpoint.ts'
+export { TileLog, type TileStorage, type Tree } from './ledger/log.ts'
+export { emptyRoot, HASH_LENGTH, type Hash, leafHash, sameHash, verifyConsistency } from './ledger/merkle.ts'
+export {
+  base64,
+  cosign,
+  formatNote,
+  formatSignature,
+  isKeyName,
+  type Note,
+  type NoteSignature,
+  newVerifier,
+  parseNote,
+  parseSignatures,
+  parseVerifier,
+  type Signer,
+  signNote,
+  type Verifier,
+  verifySignatures,
+} from './ledger/note.ts'
+export { formatProof, type Proof, parseProof, verifyProof } from './ledger/proof.ts'
+export { parseTilePath, TILE_WIDTH, type Tile, tileWidth } from './ledger/tile.ts'
 export { type Finding, type Verification, verifyJournal } from './verify.ts'

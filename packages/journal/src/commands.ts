@@ -18,6 +18,9 @@ const scripts = {
   musterSpend: { lua: script('spend') },
   musterWake: { lua: script('wake'), numberOfKeys: 2 },
   musterSchedule: { lua: script('schedule'), numberOfKeys: 3 },
+  musterHeads: { lua: script('heads') },
+  musterSealed: { lua: script('sealed'), numberOfKeys: 2 },
+  musterSealer: { lua: script('sealer'), numberOfKeys: 1 },
 }
 
 type Text = string | number | Buffer
@@ -38,6 +41,9 @@ export interface JournalRedis extends Redis {
   musterPost(...keysAndArgs: Text[]): Promise<number>
   musterWake(...keysAndArgs: Text[]): Promise<[runs: string[], next: string]>
   musterSchedule(...keysAndArgs: Text[]): Promise<number>
+  musterHeads(keys: number, ...keysAndArgs: Text[]): Promise<number>
+  musterSealed(...keysAndArgs: Text[]): Promise<null>
+  musterSealer(...keysAndArgs: Text[]): Promise<0 | 1>
   musterSpend(keys: number, ...keysAndArgs: Text[]): Promise<number[][]>
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }

@@ -14,6 +14,8 @@ export class Keys {
   readonly events: string
   /** Runs that ask people something, by tenant: `<tenant>\0<run>`. */
   readonly asking: string
+  /** Tenants with heads that are to enter the ledger. */
+  readonly unsealed: string
   readonly manifest: string
   /** Policy sets that workers have decided by; in the first partition only. */
   readonly policies: string
@@ -38,6 +40,7 @@ export class Keys {
     this.hooked = `${this.tag}:hooked`
     this.events = `${this.tag}:events`
     this.asking = `${this.tag}:asking`
+    this.unsealed = `${this.tag}:unsealed`
     this.manifest = `${this.tag}:manifest`
     this.policies = `${this.tag}:policies`
     this.mail = `${this.tag}:mail`
@@ -126,6 +129,16 @@ export class Keys {
   /** Who holds how much of a limit. */
   slices(limit: string): string {
     return `${this.tag}:slices:${limit}`
+  }
+
+  /** Heads of a tenant's runs on their way to its ledger. */
+  heads(tenant: string): string {
+    return `${this.tag}:heads:${tenant}`
+  }
+
+  /** Who appends to a tenant's ledger; in the first partition only. */
+  sealer(tenant: string): string {
+    return `${this.tag}:sealer:${tenant}`
   }
 
   /** Stops and budgets that were set while servers and workers run, of all tenants. */

@@ -135,6 +135,8 @@ export interface WriterOptions {
   /** A message was left for a parent that some worker holds. */
   onParentMail: (run: string) => void
   onError: (error: Error) => void
+  /** Heads of runs that end or park are left for the ledger; somebody must take them there. */
+  ledger?: boolean | undefined
   /** Characters that may wait for Redis before `full` says so: a slow disk must not fill the memory. 32 million unless given. */
   unwrittenMax?: number
   /** It was full and is not any more. */
@@ -292,9 +294,9 @@ export class Writer {
   }
 
   #send(batch: RunWriter[], { keys, redis, replication }: Target): void {
-    const { clock } = this.#options
+    const { clock, ledger = false } = this.#options
     const names: string[] = [keys.pending, keys.ended, keys.wake, keys.hooked, keys.events, keys.asking]
-    const args: (string | number)[] = [clock()]
+    const args: (string | number)[] = [clock(), ledger ? keys.tag : '']
     const ends: number[] = []
     let size = 0
     for (const run of batch) {

@@ -484,4 +484,59 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         { numRuns: 50 },
       ))
   })
+
+  describe('ledgers', () => {
+    const state = (size: number) => ({
+      size,
+      root: 'r',
+      pending: ['x'],
+      cursors: { 0: '1-0' },
+      checkpoint: '',
+      keys: [],
+    })
+
+    test('of writers of one version of the state one wins, and all see it', async () => {
+      const ledger = memory.ledgers(newId())
+      expect(await ledger.state()).toEqual({ version: 0, state: undefined })
+      for (let version = 0; version < 3; version++) {
+        const won = await Promise.all([1, 2, 3].map((n) => ledger.setState(version, state(10 * version + n))))
+        expect(won.filter(Boolean)).toHaveLength(1)
+        const now = await ledger.state()
+        expect(now).toEqual({ version: version + 1, state: state(10 * version + won.indexOf(true) + 1) })
+      }
+      expect(await ledger.setState(1, state(9))).toBe(false)
+    })
+
+    test('a tile only grows, in whatever order it is written', async () => {
+      const ledger = memory.ledgers(newId())
+      const tile = (width: number) => Buffer.alloc(width * 32, 7)
+      const widths = [3, 1, 255, 12]
+      await Promise.all(widths.map((width) => ledger.write(`tile/0/x001/234.p/${width}`, tile(width))))
+      expect(await ledger.read('tile/0/x001/234.p/1')).toEqual(new Uint8Array(tile(255)))
+      await ledger.write('tile/0/x001/234', tile(256))
+      await ledger.write('tile/0/x001/234.p/7', tile(7))
+      expect((await ledger.read('tile/0/x001/234'))?.length).toBe(256 * 32)
+      expect(await ledger.read('tile/1/x001/234')).toBeUndefined()
+    })
+
+    test('the newest place of a run stays', async () => {
+      const ledger = memory.ledgers(newId())
+      for (const place of [0, 5, 3]) await ledger.setPlace('run-1', place)
+      expect(await ledger.place('run-1')).toBe(5)
+      expect(await ledger.place('run-2')).toBeUndefined()
+    })
+
+    test('no tenant or run reaches another', async () => {
+      await fc.assert(
+        fc.asyncProperty(anyText, anyText, async (one, other) => {
+          fc.pre(one !== other)
+          const salt = newId()
+          await memory.ledgers(salt + one).setPlace(other, 1)
+          expect(await memory.ledgers(salt + other).place(one)).toBeUndefined()
+          expect(await memory.ledgers(salt + one).place(other)).toBe(1)
+        }),
+        { seed: 7, numRuns: 20 },
+      )
+    })
+  })
 }

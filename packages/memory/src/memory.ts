@@ -4,6 +4,7 @@ import { type Blobs, openBlobs } from './blobs.ts'
 import { connect } from './connection.ts'
 import { type Facts, openFacts } from './facts.ts'
 import { failure } from './failure.ts'
+import { type Ledgers, openLedgers } from './ledger.ts'
 import { openPasts, type Pasts } from './pasts.ts'
 import { ensureTable } from './schema.ts'
 import { openSessions, type Sessions } from './sessions.ts'
@@ -26,6 +27,7 @@ export interface Memory {
   readonly facts: Facts
   readonly archive: Archive
   readonly blobs: Blobs
+  readonly ledgers: Ledgers
   /**
    * Reads from the table; answers within 5 s.
    *
@@ -62,6 +64,7 @@ export async function openMemory({ table, clock = Date.now, ...options }: Memory
     facts: openFacts(items, clock),
     archive: openArchive(items),
     blobs: openBlobs(items),
+    ledgers: openLedgers(items),
     async health() {
       // A key that nothing is ever stored under.
       await inTime(items.get('T#', 'HEALTH'))

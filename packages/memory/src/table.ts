@@ -46,6 +46,16 @@ export class Table {
     return this.#putIf(new PutCommand({ TableName: this.#name, Item: item, ...condition }))
   }
 
+  /** Writes the item over one whose attribute `name` is below `value`, or where none stands; false where it is not. */
+  raise(item: Item, name: string, value: number): Promise<boolean> {
+    const condition = {
+      ConditionExpression: 'attribute_not_exists(pk) OR #name < :value',
+      ExpressionAttributeNames: { '#name': name },
+      ExpressionAttributeValues: { ':value': value },
+    }
+    return this.#putIf(new PutCommand({ TableName: this.#name, Item: item, ...condition }))
+  }
+
   /** Items in the order of their sort keys. Reads the next page only when it is asked for. */
   async *query(query: Query): AsyncGenerator<Item> {
     const pages = paginateQuery(

@@ -61,6 +61,9 @@ function parseJson(text: string, context: z.RefinementCtx, example: string): unk
 
 const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
 const budgets = json('{"tenant:*":{"day":{"usd":100}}}').pipe(budgetsByName)
+const witnesses = json('[{"url":"https://witness.example/","key":"<vkey>"}]').pipe(
+  z.array(z.union([z.strictObject({ folder: z.string().min(1) }), z.strictObject({ url: z.url(), key: z.string() })])),
+)
 const destinations = json('{"acme":["*.acme.example"]}').pipe(z.record(z.string(), z.array(z.string().min(1))))
 
 /** Rules as JSON, or the path of a file that has them: read where they are needed, since nothing here does I/O. */
@@ -157,6 +160,40 @@ export const configSchema = z.object({
     .enum(['on', 'off'])
     .default('on')
     .describe('`off`: this worker leaves archiving ended runs to others; some worker must do it'),
+  MUSTER_LEDGER_KEY_FILE: z
+    .string()
+    .optional()
+    .describe('keys that sign the ledger, from `muster ledger key`; with it, or with a key of KMS, there is a ledger'),
+  MUSTER_LEDGER_KMS_KEYS: z
+    .string()
+    .optional()
+    .describe(
+      'keys of AWS KMS (ECC_NIST_EDWARDS25519) that sign the ledger: ids, ARNs or aliases, separated by commas',
+    ),
+  MUSTER_LEDGER_KMS_ENDPOINT: z.url().optional().describe('a server that speaks as AWS KMS does; AWS without it'),
+  MUSTER_LEDGER: z
+    .enum(['seal', 'heads'])
+    .default('seal')
+    .describe('`heads`: this worker needs no key, and leaves writing the ledger to others; some worker must do it'),
+  MUSTER_LEDGER_ORIGIN: z
+    .string()
+    .regex(/^[^\s+\p{Cc}]{1,200}$/u)
+    .default('muster.local')
+    .describe("what the names of tenants' ledgers begin with, such as `ledger.example.com`; the same for ever"),
+  MUSTER_LEDGER_DIR: z
+    .string()
+    .optional()
+    .describe('folder for the ledger, which any web server can serve; without it, it is in DynamoDB'),
+  MUSTER_LEDGER_HEADS_MS: positive
+    .min(100)
+    .max(60_000)
+    .default(30_000)
+    .describe('how often heads of running runs enter the ledger'),
+  MUSTER_LEDGER_WITNESSES: witnesses
+    .optional()
+    .describe(
+      'where checkpoints are shown, as JSON: `[{"folder":"/mnt/witness"},{"url":"https://witness.example/","key":"<vkey>"}]`',
+    ),
   MUSTER_LOCK_MS: positive
     .min(500)
     .default(10_000)
@@ -236,8 +273,9 @@ export function describeConfig(
 }
 
 /** A value as it is written in the environment. */
-function textOf(value: string | number | readonly number[] | Record<string, unknown>): string {
-  if (Array.isArray(value)) return value.join()
+function textOf(value: string | number | readonly (number | object)[] | Record<string, unknown>): string {
+  if (Array.isArray(value))
+    return value.every((part) => typeof part === 'number') ? value.join() : JSON.stringify(value)
   if (typeof value !== 'object') return String(value)
   if (Object.values(value).some((part) => typeof part === 'object')) return JSON.stringify(value)
   return Object.entries(value)

@@ -148,6 +148,26 @@ export const errorCatalog = {
     'The journal does not verify',
     'Run `muster verify <run>`; keep the data for an investigation.',
   ],
+  'ledger.off': [
+    404,
+    'There is no ledger',
+    'Give the workers a key: `muster ledger key`, then MUSTER_LEDGER_KEY_FILE.',
+  ],
+  'ledger.not_sealed': [
+    404,
+    'The ledger does not have it yet',
+    'Ask again in a minute. What ended before the ledger was set up never enters it.',
+  ],
+  'ledger.corrupt': [
+    500,
+    'The ledger does not hold together',
+    'Keep its data for an investigation, and compare it with what the witnesses have.',
+  ],
+  'ledger.key_invalid': [
+    500,
+    'A key of the ledger cannot be used',
+    'Make one with `muster ledger key`, or name a key of KMS for ECC_NIST_EDWARDS25519.',
+  ],
   'memory.conflict': [409, 'The session changed meanwhile', 'Read it again and retry.'],
   'memory.too_large': [413, 'The item is too large', 'Split it, or store a reference.'],
   'memory.unavailable': [503, 'Memory cannot be reached', 'Check DYNAMODB_ENDPOINT and the AWS configuration.'],

@@ -36,6 +36,8 @@ export type EngineOptions = Omit<
   /** What they let through over all workers together. */
   limits: LimitsByName
   budgets: BudgetsByName
+  /** Heads of runs that end or park are left for the ledger. */
+  ledger: boolean
 }
 
 /** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
@@ -87,6 +89,7 @@ export class Engine {
       },
       onError: (error) => log.error({ err: error }, 'journal not written'),
       onDrain: () => this.#pump(),
+      ledger: options.ledger,
     })
     this.#slices = new Slices({
       journal,
@@ -140,6 +143,11 @@ export class Engine {
     this.#services.policy = policy
     // What others ask of the past was not kept: the runs go on by the old set until they are taken up anew.
     if (before?.key !== policy.history?.key) for (const run of this.#runs.values()) run.drain()
+  }
+
+  /** The runs that are held. */
+  runs(): { run: string; tenant: string }[] {
+    return [...this.#runs.values()].map(({ id, tenant }) => ({ run: id, tenant }))
   }
 
   /** Whether this worker goes on with runs that are pinned to this; see `pinOf`. */

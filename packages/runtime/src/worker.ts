@@ -12,6 +12,7 @@ import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
 import type { CallbackTokens } from './callback-token.ts'
 import { Engine } from './engine.ts'
+import { type LedgerOptions, startLedger } from './ledger/start.ts'
 import { pollSchedules } from './schedule-poll.ts'
 import type { Outcomes } from './services.ts'
 import { noTelemetry, type Telemetry } from './telemetry.ts'
@@ -58,6 +59,8 @@ export interface WorkerOptions {
   redaction?: Redaction | undefined
   /** Events of runs are delivered to webhooks by this worker. */
   webhooks?: WebhookOptions | undefined
+  /** Heads of runs enter the ledger of their tenant. The same for all workers, but for who seals. */
+  ledger?: LedgerOptions | undefined
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -113,6 +116,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     weights: options.weights ?? {},
     limits: options.limits ?? {},
     budgets: options.budgets ?? {},
+    ledger: options.ledger !== undefined,
     lockMs: options.lockMs,
     // A run is mostly waiting for models and tools: several steps each, and no more than the pool can feel.
     concurrency: options.concurrency * 4,
@@ -173,6 +177,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       ? undefined
       : startArchiver({ journal, memory, worker: name, ttlS: options.journalTtlS, log })
   const webhooks = options.webhooks && startWebhooks({ journal, worker: name, log, webhooks: options.webhooks })
+  const ledger =
+    options.ledger &&
+    startLedger({ journal, memory, worker: name, log, clock, runs: () => engine.runs(), ledger: options.ledger })
   return {
     name,
     held: () => engine.held,
@@ -192,6 +199,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await engine.close()
       await drained
       await archiver?.close()
+      // One that does not answer is not waited for: what is under way another goes on with.
+      await Promise.race([ledger?.close(), grace])
       // One that does not answer is not waited for: what was sent to it is sent again.
       await Promise.race([delivered, grace])
       clearInterval(announcing)

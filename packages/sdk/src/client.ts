@@ -21,6 +21,7 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { Agent } from './agent.ts'
 import { type ApprovalsClient, approvalsClient } from './approvals.ts'
 import { type BatchAnswer, batches } from './batches.ts'
+import { type LedgerClient, ledgerClient } from './ledger.ts'
 import { type BudgetsClient, budgetsClient, type StopsClient, stopsClient } from './operations.ts'
 import type { Plan } from './plan.ts'
 import { type PoliciesClient, policiesClient } from './policies.ts'
@@ -156,6 +157,7 @@ export interface Muster {
   schedules: SchedulesClient
   webhooks: WebhooksClient
   policies: PoliciesClient
+  ledger: LedgerClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
   callbacks: {
     /** The step ends with this output. */
@@ -368,6 +370,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     schedules: schedulesClient(request),
     webhooks: webhooksClient(request),
     policies: policiesClient(request),
+    ledger: ledgerClient(request),
     callbacks: {
       complete: (token, output) => callBack(token, { output }),
       fail: (token, message) => callBack(token, { error: { message } }),

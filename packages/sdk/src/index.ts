@@ -28,6 +28,7 @@ export {
   type Started,
   type StartOptions,
 } from './client.ts'
+export type { LedgerClient } from './ledger.ts'
 export type { BudgetsClient, StopsClient } from './operations.ts'
 export {
   type Approved,

@@ -5,7 +5,7 @@
         6 runs that ask people something
         then per run: run hash, log stream, inbox; and where it ends or parks with a parent to tell: the parent's run
         hash and inbox
-  ARGV  1 now (ms)
+  ARGV  1 now (ms)   2 tag of the partition where heads of runs that end or park go to the ledger, else ''
         then per run: epoch, seq before, seq after, head after, entry lines, content lines, messages taken from the
         inbox, whether it asks people from now on ('+' and its member there, '-' and that, or ''), operation
         ('' | 'park' | 'end'); and where there is one: run id, status after, summary (JSON), time to wake it
@@ -17,7 +17,8 @@
 ]]
 local call = redis.call
 local reply = {}
-local a, k = 2, 7
+--@include heads_out
+local a, k = 3, 7
 while k <= #KEYS do
   local run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2]
   local epoch, before, seq, head, taken, op = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 6], ARGV[a + 8]
@@ -60,6 +61,9 @@ while k <= #KEYS do
           call('ZREM', KEYS[6], string.sub(asks, 2))
         end
       end
+      if op ~= '' and ARGV[2] ~= '' then
+        noteHead(ARGV[2], ARGV[1], ARGV[a + 14], ARGV[a + 9], seq, head, op == 'end' and 'ended' or 'parked')
+      end
       if op == 'park' and ARGV[a + 12] ~= '' then
         call('ZADD', KEYS[3], ARGV[a + 12], ARGV[a + 9])
       end
@@ -86,4 +90,5 @@ while k <= #KEYS do
   k = k + (parent == '' and 3 or 5)
   a = a + (op == '' and 9 or parent == '' and 16 or 17)
 end
+sendHeads(ARGV[2], ARGV[1])
 return reply

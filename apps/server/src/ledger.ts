@@ -1,0 +1,88 @@
+import { ledgerConsistency, ledgerHead, ledgerReceipt } from '@muster/protocol'
+import { z } from 'zod'
+import type { Context, Server } from './context.ts'
+import { problemsOf } from './problems.ts'
+
+const tags = ['ledger']
+const security = [{ key: [] }]
+const size = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
+const problems = problemsOf(401, 404, 500, 503)
+
+/** Routes of the ledger of a key's own tenant. Under `/v1/ledger` lies what C2SP tlog-tiles describes. */
+export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
+  server.get(
+    '/v1/ledger',
+    { schema: { tags, security, summary: 'The ledger as it is now', response: { 200: ledgerHead, ...problems } } },
+    (request) => ledger.head(keyOf(request).tenant),
+  )
+
+  server.get(
+    '/v1/ledger/checkpoint',
+    {
+      schema: {
+        tags,
+        security,
+        summary: "The ledger's signed checkpoint (C2SP tlog-checkpoint)",
+        produces: ['text/plain'],
+        response: { 200: z.string(), ...problems },
+      },
+    },
+    async (request, reply) => {
+      const { checkpoint } = await ledger.head(keyOf(request).tenant)
+      return reply
+        .header('content-type', 'text/plain; charset=utf-8')
+        .header('cache-control', 'no-cache')
+        .serializer(String)
+        .send(checkpoint)
+    },
+  )
+
+  server.get(
+    '/v1/ledger/tile/*',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'A tile of hashes, or under `entries` a bundle of leaves (C2SP tlog-tiles)',
+        description: '`tile/<level>/<index>` and `tile/entries/<index>`, with `.p/<width>` where it is partial.',
+        params: z.object({ '*': z.string().max(100) }),
+        produces: ['application/octet-stream'],
+      },
+    },
+    async (request, reply) => {
+      const bytes = await ledger.tile(keyOf(request).tenant, `tile/${request.params['*']}`)
+      return reply
+        .header('content-type', 'application/octet-stream')
+        .header('cache-control', 'private, max-age=31536000, immutable')
+        .send(Buffer.from(bytes))
+    },
+  )
+
+  server.get(
+    '/v1/ledger/consistency',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'The proof that the ledger only grew',
+        querystring: z.object({ from: size, to: size.optional().describe('now, unless given') }),
+        response: { 200: ledgerConsistency, ...problemsOf(400, 401, 404, 500, 503) },
+      },
+    },
+    (request) => ledger.consistency(keyOf(request).tenant, request.query.from, request.query.to),
+  )
+
+  server.get(
+    '/v1/runs/:id/receipt',
+    {
+      schema: {
+        tags,
+        security,
+        summary: "The proof that a run's head is in the ledger",
+        params: z.object({ id: z.string().max(64).describe('run id') }),
+        response: { 200: ledgerReceipt, ...problems },
+      },
+    },
+    (request) => ledger.receipt(keyOf(request).tenant, request.params.id),
+  )
+}

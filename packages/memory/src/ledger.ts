@@ -1,0 +1,86 @@
+import { bytesOf, numberOf } from './item.ts'
+import { partition, sort } from './key.ts'
+import { pack, unpack } from './packed.ts'
+import type { Table } from './table.ts'
+
+/** What a tenant's ledger has come to: what decides who appends, and what. */
+export interface LedgerState {
+  /** Leaves in the tiles. */
+  size: number
+  /** Their root, base64. */
+  root: string
+  /** Leaves that come next: they are decided, and may be in the tiles already. */
+  pending: string[]
+  /** Up to where heads were taken, by partition. */
+  cursors: Record<string, string>
+  /** The last signed checkpoint; '' before the first. */
+  checkpoint: string
+  /** Keys that signed it, as vkeys. */
+  keys: string[]
+}
+
+/** Where one tenant's ledger is. Everything but its state may be written again, and by several at once: they write the same. */
+export interface LedgerStore {
+  /** A tile or entry bundle by its path. One that is partial may be given wider than asked for. */
+  read(path: string): Promise<Uint8Array | undefined>
+  write(path: string, bytes: Uint8Array): Promise<void>
+  /** Version 0 where there is none yet. */
+  state(): Promise<{ version: number; state: LedgerState | undefined }>
+  /** Replaces the state of this version; false where another was first. */
+  setState(version: number, state: LedgerState): Promise<boolean>
+  /** The place of a run's newest leaf. */
+  place(run: string): Promise<number | undefined>
+  /** Keeps the largest. */
+  setPlace(run: string, index: number): Promise<void>
+}
+
+/** Each tenant's ledger. */
+export type Ledgers = (tenant: string) => LedgerStore
+
+const PARTIAL = /\.p\/(\d+)$/
+const FULL = 256
+
+/*
+ * A partial tile is the beginning of every wider one of its place, so that a place has one item, which only grows: nothing
+ * has to be cleaned up, and a writer that comes late takes nothing back.
+ */
+export function openLedgers(table: Table): Ledgers {
+  return (tenant) => {
+    const stateKey = { pk: partition(tenant, 'LEDGER'), sk: sort('STATE') }
+    const tileKey = (path: string) => ({ pk: partition(tenant, 'TILE', path.replace(PARTIAL, '')), sk: sort('TILE') })
+    const leafKey = (run: string) => ({ pk: partition(tenant, 'LEAF', run), sk: sort('LEAF') })
+    return {
+      async read(path) {
+        const { pk, sk } = tileKey(path)
+        const item = await table.get(pk, sk)
+        return item && bytesOf(item, 'content')
+      },
+
+      async write(path, bytes) {
+        const width = Number(PARTIAL.exec(path)?.[1] ?? FULL)
+        await table.raise({ ...tileKey(path), content: bytes, width }, 'width', width)
+      },
+
+      async state() {
+        const item = await table.get(stateKey.pk, stateKey.sk)
+        if (!item) return { version: 0, state: undefined }
+        return { version: numberOf(item, 'version'), state: await unpack<LedgerState>(bytesOf(item, 'content')) }
+      },
+
+      async setState(version, state) {
+        const item = { ...stateKey, version: version + 1, content: await pack(state) }
+        return version === 0 ? table.create(item) : table.replace(item, 'version', version)
+      },
+
+      async place(run) {
+        const { pk, sk } = leafKey(run)
+        const item = await table.get(pk, sk)
+        return item && numberOf(item, 'place')
+      },
+
+      async setPlace(run, index) {
+        await table.raise({ ...leafKey(run), place: index }, 'place', index)
+      },
+    }
+  }
+}

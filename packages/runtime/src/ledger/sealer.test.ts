@@ -1,0 +1,250 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  base64,
+  openCheckpoint,
+  parseVerifier,
+  type Signer,
+  TileLog,
+  type Tree,
+  verifyConsistency,
+  verifyProof,
+} from '@muster/audit'
+import { Heads, Journal, RunWriter, Writer } from '@muster/journal'
+import { type LedgerStore, type Ledgers, openMemory } from '@muster/memory'
+import { type LedgerLeaf, newId } from '@muster/protocol'
+import { type DynamoService, type RedisService, startDynamo, startRedis } from '@muster/stack'
+import fc from 'fast-check'
+import { pino } from 'pino'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { folderLedgers } from './folder.ts'
+import { newLedgerKey, readLedgerKeys } from './keys.ts'
+import { LedgerReader } from './reader.ts'
+import { Sealer } from './sealer.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'muster-sealer-'))
+let redis: RedisService
+let dynamo: DynamoService
+let journal: Journal
+let heads: Heads
+let signers: Signer[]
+let stores: Record<'folder' | 'DynamoDB', Ledgers>
+let close: () => void
+
+beforeAll(async () => {
+  redis = await startRedis({ dir })
+  dynamo = await startDynamo({})
+  const memory = await openMemory({ endpoint: dynamo.endpoint ?? '', table: 'ledger' })
+  close = () => memory.close()
+  stores = { folder: folderLedgers(join(dir, 'ledgers')), DynamoDB: memory.ledgers }
+  journal = await Journal.open({ url: redis.url, namespace: 'sealer', partitions: 2 })
+  heads = new Heads(journal)
+  signers = keysOf(newLedgerKey())
+})
+afterAll(async () => {
+  await journal.close()
+  close()
+  await dynamo.stop()
+  await redis.stop()
+  rmSync(dir, { recursive: true })
+})
+
+function keysOf(...pems: string[]): Signer[] {
+  const file = join(dir, `${newId()}.pem`)
+  writeFileSync(file, pems.join('\n'), { mode: 0o600 })
+  return readLedgerKeys(file)
+}
+
+/** Runs that ended, by what the journal says: what the ledger must have. */
+async function endRuns(tenant: string, count: number): Promise<Map<string, string>> {
+  const writer = new Writer({
+    partitions: journal.partitions,
+    clock: Date.now,
+    offload: async () => {},
+    onWake: () => {},
+    onParentMail: () => {},
+    onError: (error) => {
+      throw error
+    },
+    onDrain: () => {},
+    ledger: true,
+  })
+  const ended = new Map<string, string>()
+  const definition = { kind: 'plan' as const, name: 'p', version: '1', hash: '' }
+  await Promise.all(
+    Array.from({ length: count }, async () => {
+      const run = newId()
+      const created = { run, tenant, definition, by: { key: 'k', user: 'u' }, labels: [], limits: {} }
+      await journal.create(created, {}, { offload: async () => {} })
+      const held = await journal.activate(run)
+      if (!held) throw new Error('nothing to do')
+      const pen = new RunWriter({ run, tenant, ...held }, { mail: () => {}, lost: () => {} })
+      const seq = writer.append(pen, '"type":"message.ignored","at":1,"about":"child"')
+      writer.close(pen, { op: 'end', status: 'succeeded', summary: {} })
+      await new Promise<void>((resolve) => pen.whenDurable(seq, resolve))
+      ended.set(run, pen.head)
+    }),
+  )
+  return ended
+}
+
+const sealer = (ledgers: Ledgers, extra: { signers?: Signer[]; heads?: Heads } = {}) =>
+  new Sealer({
+    ...{ heads, ledgers, signers, origin: 'log.example', worker: 'w', log: pino({ level: 'silent' }), clock: Date.now },
+    ...extra,
+  })
+
+async function sealToEnd(one: Sealer, tenant: string): Promise<void> {
+  while ((await one.seal(tenant)) === 'more');
+}
+
+async function leavesOf(store: LedgerStore): Promise<LedgerLeaf[]> {
+  const { state } = await store.state()
+  const size = state?.size ?? 0
+  const log = new TileLog(store)
+  const leaves: LedgerLeaf[] = []
+  for (let at = 0; at < size; at += 256) {
+    for (const entry of await log.entries(at / 256, size)) leaves.push(JSON.parse(Buffer.from(entry).toString()))
+  }
+  return leaves
+}
+
+/** Each checkpoint must begin with all that the one before it had, and be signed. */
+class Auditor {
+  last: Tree | undefined
+  readonly store: LedgerStore
+  readonly origin: string
+
+  constructor(store: LedgerStore, origin: string) {
+    this.store = store
+    this.origin = origin
+  }
+
+  async check(): Promise<void> {
+    const { state } = await this.store.state()
+    if (!state?.checkpoint) return
+    const keys = state.keys.flatMap((vkey) => parseVerifier(vkey) ?? [])
+    const now = openCheckpoint(state.checkpoint, this.origin, keys)
+    if (!now) throw new Error('a checkpoint that does not verify')
+    const { last } = this
+    if (last) {
+      const proof = await new TileLog(this.store).consistency(last.size, now.size, state.size)
+      expect(verifyConsistency(last, now, proof)).toBe(true)
+    }
+    this.last = { size: now.size, root: now.root }
+  }
+}
+
+/** A store whose process dies at its n-th call: before it, or with the call done and its answer lost. */
+function dying(ledgers: Ledgers, calls: number, after: boolean): Ledgers {
+  let left = calls
+  return (tenant) =>
+    new Proxy(ledgers(tenant), {
+      get(store, name: keyof LedgerStore) {
+        // One of the store's methods, called with what it takes.
+        const method = store[name] as (...args: unknown[]) => Promise<unknown>
+        return async (...args: unknown[]) => {
+          left--
+          if (left < 0 && !(after && left === -1)) throw new Error('died')
+          const answer = await method(...args)
+          if (left < 0) throw new Error('died')
+          return answer
+        }
+      },
+    })
+}
+
+describe.each(['folder', 'DynamoDB'] as const)('the sealer, in %s', (kind) => {
+  it('brings every head into the ledger once, with a checkpoint over all, and a receipt for each', async () => {
+    const tenant = newId()
+    const ended = await endRuns(tenant, 300)
+    await sealToEnd(sealer(stores[kind]), tenant)
+    const leaves = await leavesOf(stores[kind](tenant))
+    expect(new Map(leaves.map(({ run, head }) => [run, head]))).toEqual(ended)
+    expect(leaves).toHaveLength(300)
+    expect(await heads.tenants()).not.toContain(tenant)
+    const reader = new LedgerReader(stores[kind])
+    for (const run of [...ended.keys()].slice(0, 20)) {
+      const receipt = await reader.receipt(tenant, run)
+      const keys = receipt.keys.flatMap((vkey) => parseVerifier(vkey) ?? [])
+      const inclusion = receipt.inclusion.flatMap((hash) => base64(hash) ?? [])
+      const leaf = Buffer.from(receipt.leaf)
+      expect(verifyProof({ ...receipt, inclusion }, leaf, `log.example/${tenant}`, keys)?.size).toBe(300)
+      expect(JSON.parse(receipt.leaf)).toMatchObject({ v: 1, run, seq: 2, head: ended.get(run), state: 'ended' })
+    }
+  })
+
+  it('loses, doubles and changes no leaf, wherever sealers die, however many take themselves for the only one', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.record({
+            runs: fc.nat({ max: 6 }),
+            deaths: fc.array(fc.tuple(fc.nat({ max: 14 }), fc.boolean()), { minLength: 1, maxLength: 3 }),
+          }),
+          { minLength: 1, maxLength: 4 },
+        ),
+        async (rounds) => {
+          const tenant = newId()
+          const store = stores[kind](tenant)
+          const auditor = new Auditor(store, `log.example/${tenant}`)
+          const ended = new Map<string, string>()
+          for (const { runs, deaths } of rounds) {
+            for (const [run, head] of await endRuns(tenant, runs)) ended.set(run, head)
+            const sealers = deaths.map(([calls, after]) => sealer(dying(stores[kind], calls, after)))
+            await Promise.allSettled(sealers.map((one) => sealToEnd(one, tenant)))
+            await auditor.check()
+          }
+          await sealToEnd(sealer(stores[kind]), tenant)
+          await auditor.check()
+          const leaves = await leavesOf(store)
+          expect(leaves.map(({ run }) => run).sort()).toEqual([...ended.keys()].sort())
+          expect(new Map(leaves.map(({ run, head }) => [run, head]))).toEqual(ended)
+          const { state } = await store.state()
+          expect(auditor.last?.size ?? 0).toBe(ended.size)
+          expect(state?.pending ?? []).toEqual([])
+        },
+      ),
+      { seed: 1, numRuns: 25 },
+    )
+  })
+
+  it('signs with every key while one takes the place of another', async () => {
+    const tenant = newId()
+    const [old, young] = [newLedgerKey(), newLedgerKey()]
+    const seen: string[][] = []
+    for (const pems of [[old], [young, old], [young]]) {
+      await endRuns(tenant, 1)
+      await sealToEnd(sealer(stores[kind], { signers: keysOf(...pems) }), tenant)
+      const { checkpoint, origin, keys } = await new LedgerReader(stores[kind]).head(tenant)
+      for (const vkey of keys) {
+        const key = parseVerifier(vkey)
+        expect(key && openCheckpoint(checkpoint, origin, [key])).toBeDefined()
+      }
+      seen.push(keys)
+    }
+    const [[first], [, overlap]] = seen as [[string], [string, string], [string]]
+    expect(overlap).toBe(first)
+    expect(seen[1]?.[0]).toBe(seen[2]?.[0])
+  })
+
+  it('does not go on from tiles that were changed', async () => {
+    const tenant = newId()
+    await endRuns(tenant, 3)
+    await sealToEnd(sealer(stores[kind]), tenant)
+    const changed: Ledgers = (of) => {
+      const store = stores[kind](of)
+      const read = async (path: string) => {
+        const bytes = await store.read(path)
+        if (bytes && !path.includes('entries')) bytes[40] = (bytes[40] ?? 0) ^ 1
+        return bytes
+      }
+      return { ...store, read }
+    }
+    await endRuns(tenant, 1)
+    await expect(sealToEnd(sealer(changed), tenant)).rejects.toMatchObject({ code: 'ledger.corrupt' })
+    await sealToEnd(sealer(stores[kind]), tenant)
+    expect(await leavesOf(stores[kind](tenant))).toHaveLength(4)
+  })
+})

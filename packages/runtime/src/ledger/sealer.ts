@@ -1,0 +1,198 @@
+import {
+  base64,
+  checkpointText,
+  emptyRoot,
+  formatNote,
+  newVerifier,
+  parseCheckpoint,
+  parseNote,
+  type Signer,
+  sameHash,
+  signNote,
+  TileLog,
+  type Tree,
+} from '@muster/audit'
+import type { Head, Heads } from '@muster/journal'
+import type { LedgerState, LedgerStore, Ledgers } from '@muster/memory'
+import { type LedgerLeaf, MusterError } from '@muster/protocol'
+import type { Logger } from 'pino'
+import { originOf } from './origin.ts'
+
+/** Leaves that are decided at once: they fit into one item of the store. */
+const BATCH_MAX = 1000
+/** Of a store that does not answer, others are to know soon. */
+const LEASE_MS = 10_000
+/** Tenants whose ledgers are written at once. */
+const TENANTS_MAX = 8
+const EVERY_MS = 1000
+
+export interface SealerOptions {
+  heads: Heads
+  ledgers: Ledgers
+  /** All of them sign. */
+  signers: readonly Signer[]
+  /** What the ledgers' names begin with. */
+  origin: string
+  worker: string
+  log: Logger
+  clock: () => number
+  /** Between two checkpoints of a tenant, ms. */
+  everyMs?: number | undefined
+  /** A tenant's new checkpoint is stored. */
+  onCheckpoint?: ((tenant: string) => void) | undefined
+}
+
+const EMPTY: LedgerState = {
+  size: 0,
+  root: Buffer.from(emptyRoot).toString('base64'),
+  pending: [],
+  cursors: {},
+  checkpoint: '',
+  keys: [],
+}
+
+/**
+ * Brings heads of runs into the ledgers of their tenants. First it is decided, in one conditional write, which leaves come
+ * next and up to where heads were taken; then they are written into the tiles; the next such write says that they are
+ * there. Who finds leaves that are decided writes them, the same bytes as anyone else. So it may die anywhere, and two that
+ * take themselves for the only one do no harm: no leaf is lost, doubled or changed.
+ */
+export class Sealer {
+  readonly #options: SealerOptions
+  readonly #signedAt = new Map<string, number>()
+  #timer: NodeJS.Timeout | undefined
+  #tick: Promise<void> | undefined
+  #closing = false
+
+  constructor(options: SealerOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#timer = setTimeout(() => {
+      this.#tick = this.#sealAll().finally(() => {
+        if (!this.#closing) this.start()
+      })
+    }, this.#options.everyMs ?? EVERY_MS)
+  }
+
+  /** Ends after what is under way. */
+  async close(): Promise<void> {
+    this.#closing = true
+    clearTimeout(this.#timer)
+    await this.#tick
+  }
+
+  async #sealAll(): Promise<void> {
+    const { heads, log } = this.#options
+    try {
+      const tenants = (await heads.tenants()).values()
+      // They share the iterator.
+      const lane = async () => {
+        for (const tenant of tenants) await this.#sealOne(tenant)
+      }
+      await Promise.all(Array.from({ length: TENANTS_MAX }, lane))
+    } catch (error) {
+      if (!this.#closing) log.warn({ err: error }, 'ledger: heads not read; it is tried again')
+    }
+  }
+
+  async #sealOne(tenant: string): Promise<void> {
+    const { heads, worker, log } = this.#options
+    if (this.#closing) return
+    try {
+      while (await heads.hold(tenant, worker, LEASE_MS)) {
+        if ((await this.seal(tenant)) === 'done' || this.#closing) {
+          await heads.hold(tenant, worker, 0)
+          return
+        }
+      }
+    } catch (error) {
+      // What is damaged does not get better: somebody must see it.
+      const level = error instanceof MusterError && error.code === 'ledger.corrupt' ? 'error' : 'warn'
+      log[level]({ tenant, err: error }, 'ledger not written; it is tried again')
+    }
+  }
+
+  /** Takes a tenant's ledger one step on. */
+  async seal(tenant: string): Promise<'more' | 'done'> {
+    const { heads, ledgers } = this.#options
+    const store = ledgers(tenant)
+    const { version, state = EMPTY } = await store.state()
+    const tree = await append(store, state)
+    const taken = await heads.take(tenant, state.cursors, BATCH_MAX)
+    const idle = taken.heads.length === 0
+    const changed = state.pending.length > 0 || !idle
+    const due = idle || this.#isDue(tenant)
+    const stale = tree.size > 0 && tree.size !== sizeOf(state.checkpoint)
+    if (!changed && !stale) {
+      await heads.forget(tenant, state.cursors, true)
+      return 'done'
+    }
+    const signed = stale && due ? await this.#sign(tenant, tree) : undefined
+    const next: LedgerState = {
+      ...state,
+      ...signed,
+      size: tree.size,
+      root: Buffer.from(tree.root).toString('base64'),
+      pending: taken.heads.map(leafText),
+      cursors: taken.cursors,
+    }
+    // Another was first: what it has decided is to be read.
+    if (!(await store.setState(version, next))) return 'more'
+    if (signed) this.#published(tenant)
+    // What the state before has taken is in the tiles now.
+    const over = idle && sizeOf(next.checkpoint) === next.size
+    await heads.forget(tenant, state.cursors, over)
+    return over ? 'done' : 'more'
+  }
+
+  #isDue(tenant: string): boolean {
+    const { clock, everyMs = EVERY_MS } = this.#options
+    return clock() - (this.#signedAt.get(tenant) ?? 0) >= everyMs
+  }
+
+  #published(tenant: string): void {
+    this.#signedAt.set(tenant, this.#options.clock())
+    this.#options.onCheckpoint?.(tenant)
+  }
+
+  async #sign(tenant: string, { size, root }: Tree): Promise<Pick<LedgerState, 'checkpoint' | 'keys'>> {
+    const { signers } = this.#options
+    const origin = originOf(this.#options.origin, tenant)
+    const text = checkpointText({ origin, size, root })
+    const signatures = await Promise.all(signers.map((signer) => signNote(text, origin, signer)))
+    return {
+      checkpoint: formatNote({ text, signatures }),
+      keys: signers.map(({ publicKey }) => newVerifier(origin, publicKey).vkey),
+    }
+  }
+}
+
+/** Writes the leaves that are decided. @throws MusterError `ledger.corrupt` where the tiles are not what they were */
+async function append(store: LedgerStore, state: LedgerState): Promise<Tree> {
+  const before = { size: state.size, root: base64(state.root) ?? emptyRoot }
+  if (state.pending.length === 0) return before
+  const log = new TileLog(store)
+  if (!sameHash(await log.root(before.size), before.root))
+    throw new MusterError('ledger.corrupt', `the tiles of ${before.size} leaves do not have the root that was stored`)
+  const leaves = state.pending.map((text) => Buffer.from(text))
+  const tree = await log.append(before.size, leaves)
+  const places = new Map(state.pending.map((text, i) => [runOf(text), before.size + i]))
+  await Promise.all([...places].map(([run, place]) => store.setPlace(run, place)))
+  return tree
+}
+
+function leafText({ run, seq, head, at, state }: Head): string {
+  const leaf: LedgerLeaf = { v: 1, run, seq, head, at, state }
+  return JSON.stringify(leaf)
+}
+
+function runOf(text: string): string {
+  const { run }: LedgerLeaf = JSON.parse(text)
+  return run
+}
+
+function sizeOf(checkpoint: string): number | undefined {
+  return parseCheckpoint(parseNote(checkpoint)?.text ?? '')?.size
+}

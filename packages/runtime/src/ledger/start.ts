@@ -1,0 +1,58 @@
+import type { Signer } from '@muster/audit'
+import { Heads, type Journal } from '@muster/journal'
+import type { Ledgers, Memory } from '@muster/memory'
+import type { Logger } from 'pino'
+import { Sealer } from './sealer.ts'
+import { type Witness, Witnesses } from './witness.ts'
+
+export interface LedgerOptions {
+  /** Where the ledgers are; in the memory's own table unless given. */
+  ledgers?: Ledgers | undefined
+  /** How often heads of running runs are sent, ms. */
+  headsMs: number
+  /** Without it this worker leaves heads for others to seal. */
+  seal?:
+    | {
+        signers: readonly Signer[]
+        /** What the ledgers' names begin with. */
+        origin: string
+        /** Between two checkpoints of a tenant, ms; 1000 unless given. */
+        everyMs?: number | undefined
+        witnesses?: readonly Witness[] | undefined
+      }
+    | undefined
+}
+
+/** Sends the heads of the runs that a worker holds, and seals, in the background; gives how to stop. */
+export function startLedger(options: {
+  journal: Journal
+  memory: Memory
+  worker: string
+  log: Logger
+  clock: () => number
+  runs: () => { run: string; tenant: string }[]
+  ledger: LedgerOptions
+}): { close(): Promise<void> } {
+  const { journal, memory, worker, log, clock, runs, ledger } = options
+  const heads = new Heads(journal)
+  const ledgers = ledger.ledgers ?? memory.ledgers
+  const sending = setInterval(() => {
+    heads.send(runs(), clock()).catch((error) => log.warn({ err: error }, 'heads not sent to the ledger yet'))
+  }, ledger.headsMs)
+  const witnesses = new Witnesses({ ledgers, witnesses: ledger.seal?.witnesses ?? [], log })
+  const sealer =
+    ledger.seal &&
+    new Sealer({
+      ...{ heads, ledgers, worker, log, clock, signers: ledger.seal.signers, origin: ledger.seal.origin },
+      everyMs: ledger.seal.everyMs,
+      onCheckpoint: (tenant) => witnesses.show(tenant),
+    })
+  sealer?.start()
+  return {
+    async close() {
+      clearInterval(sending)
+      await sealer?.close()
+      await witnesses.close()
+    },
+  }
+}

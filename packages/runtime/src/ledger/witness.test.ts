@@ -1,0 +1,238 @@
+import { createHash, createPrivateKey, generateKeyPairSync, sign } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  base64,
+  checkpointText,
+  cosign,
+  formatNote,
+  formatSignature,
+  newVerifier,
+  openCheckpoint,
+  parseCheckpoint,
+  parseNote,
+  type Signer,
+  signNote,
+  TileLog,
+  type Tree,
+  verifyConsistency,
+} from '@muster/audit'
+import { newId } from '@muster/protocol'
+import { pino } from 'pino'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { folderLedgers } from './folder.ts'
+import { folderWitness, httpWitness, Witnesses } from './witness.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'muster-witness-'))
+const ledgers = folderLedgers(join(dir, 'ledgers'))
+const origin = 'log.example/acme'
+const [log, witnessSigner, stranger] = [newSigner(), newSigner(), newSigner()]
+const logKey = newVerifier(origin, log.publicKey)
+const witnessKey = newVerifier('witness.example/w1', witnessSigner.publicKey, 'cosignature/v1')
+
+function newSigner(): Signer {
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const key = createPrivateKey(privateKey.export({ format: 'pem', type: 'pkcs8' }))
+  const publicKey = Buffer.from(key.export({ format: 'jwk' }).x ?? '', 'base64url')
+  return { publicKey, sign: async (message) => sign(null, message, key) }
+}
+
+/** A witness as tlog-witness says, written from the specification. */
+class TestWitness {
+  readonly latest = new Map<string, Tree>()
+  signer = witnessSigner
+  requests = 0
+  down = false
+
+  async answer(path: string, body: string): Promise<[status: number, body: string]> {
+    this.requests++
+    if (this.down) return [503, '']
+    if (path !== '/add-checkpoint') return [404, '']
+    const end = body.indexOf('\n\n')
+    const [first = '', ...proof] = body.slice(0, end).split('\n')
+    const [, digits] = /^old (0|[1-9]\d*)$/.exec(first) ?? []
+    const note = body.slice(end + 2)
+    const text = parseNote(note)?.text ?? ''
+    const named = parseCheckpoint(text)
+    if (digits === undefined || !named || proof.length > 63) return [400, '']
+    if (named.origin !== origin) return [404, '']
+    const checkpoint = openCheckpoint(note, origin, [logKey])
+    if (!checkpoint) return [403, '']
+    const old = Number(digits)
+    if (old > checkpoint.size) return [400, '']
+    const before = this.latest.get(origin)
+    if (old !== (before?.size ?? 0)) return [409, `${before?.size ?? 0}\n`]
+    const hashes = proof.map((line) => base64(line) ?? Buffer.of())
+    const holds = before ? verifyConsistency(before, checkpoint, hashes) : hashes.length === 0
+    if (!holds) return [422, '']
+    this.latest.set(origin, { size: checkpoint.size, root: checkpoint.root })
+    return [200, formatSignature(await cosign(text, witnessKey.name, this.signer, 1_679_315_147))]
+  }
+}
+
+let server: Server
+let url: string
+let witness: TestWitness
+
+beforeAll(async () => {
+  server = createServer(async (request, response) => {
+    let body = ''
+    for await (const part of request) body += part
+    const [status, text] = await witness.answer(request.url ?? '', body)
+    response.writeHead(status, status === 409 ? { 'content-type': 'text/x.tlog.size' } : {}).end(text)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  // Null only before it listens.
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+})
+beforeEach(() => {
+  witness = new TestWitness()
+})
+afterAll(() => {
+  server.closeAllConnections()
+  server.close()
+  rmSync(dir, { recursive: true })
+})
+
+/** A ledger that grows, as a sealer would have it grow. */
+class TestLedger {
+  readonly tenant = newId()
+  readonly store = ledgers(this.tenant)
+
+  async grow(count: number): Promise<void> {
+    const { version, state } = await this.store.state()
+    const size = state?.size ?? 0
+    const entries = Array.from({ length: count }, (_, i) => Buffer.from(`leaf ${size + i}`))
+    const tree = await new TileLog(this.store).append(size, entries)
+    const text = checkpointText({ origin, ...tree })
+    const checkpoint = formatNote({ text, signatures: [await signNote(text, origin, log)] })
+    const root = Buffer.from(tree.root).toString('base64')
+    await this.store.setState(version, { size: tree.size, root, pending: [], cursors: {}, checkpoint, keys: [] })
+  }
+
+  async verified() {
+    const { state } = await this.store.state()
+    return openCheckpoint(state?.checkpoint ?? '', origin, [logKey, witnessKey])?.verified
+  }
+}
+
+function witnessesOf(...list: ReturnType<typeof httpWitness>[]): { show(ledger: TestLedger): Promise<void> } {
+  const witnesses = new Witnesses({ ledgers, witnesses: list, log: pino({ level: 'silent' }), everyMs: 0 })
+  return {
+    async show({ tenant }) {
+      witnesses.show(tenant)
+      await witnesses.settled()
+    },
+  }
+}
+
+const both = [{ vkey: logKey.vkey }, { vkey: witnessKey.vkey, at: 1_679_315_147 }]
+
+describe('a witness over HTTP', () => {
+  it('cosigns a ledger as it grows, and the cosignature stays with the checkpoint', async () => {
+    const ledger = new TestLedger()
+    const shown = witnessesOf(httpWitness(url, witnessKey.vkey))
+    for (const count of [3, 300, 1]) {
+      await ledger.grow(count)
+      expect(await ledger.verified()).toEqual([both[0]])
+      await shown.show(ledger)
+      expect(await ledger.verified()).toEqual(both)
+    }
+    expect(witness.latest.get(origin)?.size).toBe(304)
+    expect(witness.requests).toBe(3)
+  })
+
+  it('that has seen more than we know of is asked from where it is', async () => {
+    const ledger = new TestLedger()
+    await ledger.grow(5)
+    await witnessesOf(httpWitness(url, witnessKey.vkey)).show(ledger)
+    await ledger.grow(7)
+    // Another process: it begins with nothing.
+    await witnessesOf(httpWitness(url, witnessKey.vkey)).show(ledger)
+    expect(await ledger.verified()).toEqual(both)
+    expect(witness.requests).toBe(3)
+  })
+
+  it('does not cosign a ledger that was written anew or rolled back', async () => {
+    const ledger = new TestLedger()
+    await ledger.grow(5)
+    await witnessesOf(httpWitness(url, witnessKey.vkey)).show(ledger)
+    const rolledBack = new TestLedger()
+    await rolledBack.grow(4)
+    await witnessesOf(httpWitness(url, witnessKey.vkey)).show(rolledBack)
+    expect(await rolledBack.verified()).toEqual([both[0]])
+    const tampered = { size: 5, root: Buffer.alloc(32) }
+    witness.latest.set(origin, tampered)
+    await ledger.grow(1)
+    await witnessesOf(httpWitness(url, witnessKey.vkey)).show(ledger)
+    expect(await ledger.verified()).toEqual([both[0]])
+    expect(witness.latest.get(origin)).toBe(tampered)
+  })
+
+  it('whose cosignature does not hold, or that does not answer, leaves the checkpoint as it is', async () => {
+    const ledger = new TestLedger()
+    await ledger.grow(5)
+    witness.signer = stranger
+    await witnessesOf(httpWitness(url, witnessKey.vkey)).show(ledger)
+    expect(await ledger.verified()).toEqual([both[0]])
+    witness.signer = witnessSigner
+    witness.down = true
+    await witnessesOf(httpWitness(url, witnessKey.vkey)).show(ledger)
+    expect(await ledger.verified()).toEqual([both[0]])
+    witness.down = false
+    await witnessesOf(httpWitness(url, witnessKey.vkey)).show(ledger)
+    expect(await ledger.verified()).toEqual(both)
+  })
+
+  it('needs a key that cosigns', () => {
+    expect(() => httpWitness(url, logKey.vkey)).toThrow('no key that cosigns')
+    expect(() => httpWitness(url, 'none')).toThrow('no key that cosigns')
+  })
+})
+
+describe('a folder as witness', () => {
+  it('keeps each checkpoint as it came first', async () => {
+    const ledger = new TestLedger()
+    const folder = join(dir, 'witness')
+    const shown = witnessesOf(folderWitness(folder))
+    await ledger.grow(2)
+    await shown.show(ledger)
+    const { state } = await ledger.store.state()
+    const first = state?.checkpoint
+    await ledger.grow(3)
+    await shown.show(ledger)
+    await shown.show(ledger)
+    const home = join(folder, createHash('sha256').update(origin).digest('hex'))
+    expect(readdirSync(home)).toEqual(['0000000000000002', '0000000000000005'])
+    expect(readFileSync(join(home, '0000000000000002'), 'utf8')).toBe(first)
+  })
+
+  it('says where a ledger of this size was another', async () => {
+    const witness = folderWitness(join(dir, 'other'))
+    const shown = { origin, size: 1, proofFrom: async () => [] }
+    const note = (letter: string) => `${origin}\n1\n${letter.repeat(43)}=\n\n— a AAAAAAAA\n`
+    await witness.show({ ...shown, checkpoint: note('A') })
+    await witness.show({ ...shown, checkpoint: `${note('A')}— b AAAAAAAA\n` })
+    await expect(witness.show({ ...shown, checkpoint: note('E') })).rejects.toMatchObject({ code: 'ledger.corrupt' })
+  })
+})
+
+describe('witnesses', () => {
+  it('are shown the last checkpoint before a worker ends, though its turn comes later', async () => {
+    const ledger = new TestLedger()
+    const list = [httpWitness(url, witnessKey.vkey)]
+    const witnesses = new Witnesses({ ledgers, witnesses: list, log: pino({ level: 'silent' }), everyMs: 60_000 })
+    await ledger.grow(2)
+    witnesses.show(ledger.tenant)
+    await witnesses.settled()
+    await ledger.grow(2)
+    witnesses.show(ledger.tenant)
+    expect(await ledger.verified()).toEqual([both[0]])
+    await witnesses.close()
+    expect(await ledger.verified()).toEqual(both)
+  })
+})

@@ -1,0 +1,233 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { genesis, link, openCheckpoint, parseProof, parseVerifier, sameHash, TileLog, verifyProof } from '@muster/audit'
+import type { LedgerLeaf } from '@muster/protocol'
+import { Redis } from 'ioredis'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { chain } from './fixtures/app.ts'
+import { type Harness, startHarness, stopProcess, until } from './harness.ts'
+
+const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
+const home = mkdtempSync(join(tmpdir(), 'muster-ledger-'))
+const keyFile = join(home, 'ledger.pem')
+
+let harness: Harness
+let muster: Harness['muster']
+let redis: Redis
+
+beforeAll(async () => {
+  expect((await cliOf('ledger', 'key', keyFile)).code).toBe(0)
+  harness = await startHarness({
+    MUSTER_PARTITIONS: '2',
+    MUSTER_LEDGER_KEY_FILE: keyFile,
+    MUSTER_LEDGER_ORIGIN: 'log.example',
+    MUSTER_LEDGER_HEADS_MS: '200',
+  })
+  muster = harness.muster
+  redis = new Redis(harness.redisUrl)
+})
+afterEach(() => harness.killWorkers())
+afterAll(async () => {
+  redis.disconnect()
+  await harness.close()
+  rmSync(home, { recursive: true })
+})
+
+async function cliOf(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
+  const env = { ...process.env, NO_COLOR: '1', MUSTER_HOME: home, ...server }
+  return promisify(execFile)(process.execPath, [cli, ...args], { env }).then(
+    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
+    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
+  )
+}
+
+/** The newest leaf of a run, once it is one of these. */
+const sealed = (run: string, states: LedgerLeaf['state'][]) =>
+  until(
+    async (): Promise<LedgerLeaf | undefined> => {
+      const receipt = await muster.ledger.receipt(run).catch(() => undefined)
+      return receipt && JSON.parse(receipt.leaf)
+    },
+    (leaf) => leaf !== undefined && states.includes(leaf.state),
+    60_000,
+  )
+
+/** The ledger as anybody reads it who knows only C2SP tlog-tiles. */
+const overHttp = new TileLog({
+  async read(path) {
+    const response = await fetch(`${harness.url}/v1/ledger/${path}`, {
+      headers: { authorization: `Bearer ${harness.key}` },
+    })
+    return response.ok ? new Uint8Array(await response.arrayBuffer()) : undefined
+  },
+  write: () => Promise.reject(new Error('only read')),
+})
+
+async function leaves(): Promise<LedgerLeaf[]> {
+  const { size } = await muster.ledger.head()
+  const all: LedgerLeaf[] = []
+  for (let i = 0; i * 256 < size; i++) {
+    for (const entry of await overHttp.entries(i, size)) all.push(JSON.parse(Buffer.from(entry).toString()))
+  }
+  return all
+}
+
+describe('the ledger', () => {
+  it('has what ended, with a receipt that is checked against the journal, and can be kept', async () => {
+    await harness.worker()
+    const run = await muster.runs.start(chain, { n: 2, ms: 0 })
+    await run.result()
+    const { entries } = await run.get()
+    expect(await sealed(run.id, ['ended'])).toMatchObject({ run: run.id, seq: entries, state: 'ended' })
+    const file = join(home, 'run.tlog-proof')
+    const shown = await cliOf('receipt', run.id, '--out', file)
+    expect(shown).toMatchObject({ code: 0, out: expect.stringContaining(`${entries} entries, ended`) })
+    const proof = parseProof(readFileSync(file, 'utf8'))
+    const keys = (await muster.ledger.head()).keys.flatMap((vkey) => parseVerifier(vkey) ?? [])
+    expect(proof && verifyProof(proof, proof.entry ?? Buffer.of(), 'log.example/acme', keys)).toBeDefined()
+    // Keys that are given are trusted, and no other.
+    const stranger = 'example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k'
+    expect(await cliOf('receipt', run.id, '--key', stranger)).toMatchObject({ code: 1 })
+  })
+
+  it('has what parked, and what runs, before it ends', async () => {
+    await harness.worker()
+    const parked = await muster.runs.start({ steps: { a: { sleepMs: 3_600_000 } } }, {})
+    expect(await sealed(parked.id, ['parked'])).toMatchObject({ state: 'parked' })
+    const running = await muster.runs.start(chain, { n: 400, ms: 50 })
+    const first = await sealed(running.id, ['running'])
+    const next = await until(
+      () => sealed(running.id, ['running']),
+      (leaf) => (leaf?.seq ?? 0) > (first?.seq ?? 0),
+    )
+    const { status } = await running.get()
+    expect([status, next?.state]).toEqual(['running', 'running'])
+    await running.terminate()
+    await parked.terminate()
+    await sealed(running.id, ['ended'])
+    expect(await cliOf('receipt', running.id)).toMatchObject({ code: 0 })
+  })
+
+  it('finds a journal that was written anew, with every hash right, where verify alone cannot', async () => {
+    await harness.worker()
+    const run = await muster.runs.start(chain, { n: 2, ms: 0 })
+    await run.result()
+    await sealed(run.id, ['ended'])
+    const tag = (await redis.keys(`*:log:${run.id}`))[0]?.split(':')[0]
+    const log = `${tag}:log:${run.id}`
+    const records = await redis.xrange(log, '-', '+')
+    await redis.del(log)
+    let head = genesis(run.id)
+    for (const [id, fields] of records) {
+      const at = fields.indexOf('e') + 1
+      const lines = (fields[at] ?? '').split('\n').map((line) => {
+        const bytes = line.slice(65).replace('"policies":["all"]', '"policies":["any"]')
+        head = link(head, bytes)
+        return `${head} ${bytes}`
+      })
+      await redis.xadd(log, id, ...fields.with(at, lines.join('\n')))
+    }
+    await redis.hset(`${tag}:run:${run.id}`, 'head', head)
+    expect(await cliOf('verify', run.id)).toMatchObject({ code: 0 })
+    const receipt = await cliOf('receipt', run.id)
+    expect(receipt).toMatchObject({ code: 1, out: expect.stringContaining('DOES NOT HOLD') })
+    expect(receipt.out).toContain('is not the head that the run recorded')
+    const check = await cliOf('ledger', 'check')
+    expect(check).toMatchObject({
+      code: 1,
+      out: expect.stringContaining(`run ${run.id}: entry ${records.at(-1)?.[0].split('-')[0]}`),
+    })
+    // Gone altogether, as its journal and its record in the archive would be.
+    await redis.del(log, `${tag}:run:${run.id}`)
+  })
+
+  it('is read in static files by anybody, and has the root that is signed', async () => {
+    await harness.worker()
+    await (await muster.runs.start(chain, { n: 1, ms: 0 })).result()
+    const { origin, keys, checkpoint, size } = await muster.ledger.head()
+    expect(origin).toBe('log.example/acme')
+    const opened = openCheckpoint(
+      checkpoint,
+      origin,
+      keys.flatMap((vkey) => parseVerifier(vkey) ?? []),
+    )
+    expect(opened?.size).toBe(size)
+    expect(sameHash(await overHttp.root(size), opened?.root ?? Buffer.of())).toBe(true)
+    const get = (path: string) =>
+      fetch(`${harness.url}/v1/ledger/${path}`, { headers: { authorization: `Bearer ${harness.key}` } })
+    const plain = await get('checkpoint')
+    expect(plain.headers.get('content-type')).toBe('text/plain; charset=utf-8')
+    expect(await plain.text()).toContain(`${origin}\n`)
+    // What no checkpoint has yet is not served, nor what is no tile.
+    for (const path of ['tile/0/000', 'tile/0/000.p/255', 'tile/1/000.p/1', 'tile/0/0', 'tile/0/..%2f000'])
+      expect((await get(path)).status).toBe(404)
+  })
+
+  it('only grows, and who has seen it before finds out where it did not', async () => {
+    await harness.worker()
+    const run = await muster.runs.start(chain, { n: 1, ms: 0 })
+    await run.result()
+    await sealed(run.id, ['ended'])
+    expect(await cliOf('ledger')).toMatchObject({ code: 0 })
+    const more = await muster.runs.start(chain, { n: 1, ms: 0 })
+    await more.result()
+    await sealed(more.id, ['ended'])
+    const shown = await cliOf('ledger')
+    expect(shown).toMatchObject({ code: 0, out: expect.stringContaining('when it was seen last') })
+    const file = join(home, 'ledger-seen.json')
+    const seen = JSON.parse(readFileSync(file, 'utf8'))
+    writeFileSync(
+      file,
+      JSON.stringify({ 'log.example/acme': { ...seen['log.example/acme'], root: `${'A'.repeat(43)}=` } }),
+    )
+    expect(await cliOf('ledger')).toMatchObject({ code: 1, out: expect.stringContaining('REWRITTEN') })
+    writeFileSync(file, JSON.stringify(seen))
+  })
+
+  it("is of the key's own tenant", async () => {
+    await harness.worker()
+    const run = await muster.runs.start(chain, { n: 1, ms: 0 })
+    await run.result()
+    await sealed(run.id, ['ended'])
+    await expect(harness.stranger.ledger.head()).rejects.toMatchObject({ code: 'ledger.off' })
+    await expect(harness.stranger.ledger.receipt(run.id)).rejects.toMatchObject({ code: 'ledger.off' })
+    const own = await harness.stranger.runs.start(chain, { n: 1, ms: 0 })
+    await own.result()
+    await until(
+      () => harness.stranger.ledger.receipt(own.id).catch(() => undefined),
+      (receipt) => receipt !== undefined,
+    )
+    await expect(harness.stranger.ledger.receipt(run.id)).rejects.toMatchObject({ code: 'ledger.not_sealed' })
+    expect((await harness.stranger.ledger.head()).origin).toBe('log.example/other')
+  })
+
+  it('loses and doubles nothing when workers that seal are killed (kill -9)', async () => {
+    const ids: string[] = []
+    for (let round = 0; round < 4; round++) {
+      const workers = await Promise.all([harness.worker(), harness.worker()])
+      const started = await Promise.all(Array.from({ length: 25 }, () => muster.runs.start(chain, { n: 2, ms: 5 })))
+      ids.push(...started.map(({ id }) => id))
+      // At a place of its own each time: while runs end, and while the sealers write.
+      await new Promise((resolve) => setTimeout(resolve, 600 + 350 * round))
+      await Promise.all(workers.map((worker) => stopProcess(worker, 'SIGKILL')))
+    }
+    await harness.worker()
+    for (const id of ids) await sealed(id, ['ended'])
+    const all = await leaves()
+    const ended = all.filter(({ state }) => state === 'ended')
+    for (const id of ids) expect(ended.filter(({ run }) => run === id)).toHaveLength(1)
+    expect(new Set(all.map(({ run, seq }) => `${run} ${seq}`)).size).toBe(all.length)
+    const { checkpoint, origin, keys, size } = await muster.ledger.head()
+    const opened = openCheckpoint(
+      checkpoint,
+      origin,
+      keys.flatMap((vkey) => parseVerifier(vkey) ?? []),
+    )
+    expect(sameHash(await overHttp.root(size), opened?.root ?? Buffer.of())).toBe(true)
+  })
+})
