@@ -262,7 +262,7 @@ function readLeaf(bytes: Uint8Array): LedgerLeaf | undefined {
 }
 
 /** When a run was created, ms: its id begins with it. */
-export function createdAt(run: string): number {
+function createdAt(run: string): number {
   return Number.parseInt(run.slice(0, 8) + run.slice(9, 13), 16)
 }
 
