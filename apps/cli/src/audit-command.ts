@@ -1,8 +1,10 @@
 import { MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
+import type { ExportVerification } from '@muster/verify'
 import pc from 'picocolors'
 import { exportAudit, type Scope } from './audit-export.ts'
-import { plain, print } from './output.ts'
+import type { Conduct } from './audit-replay.ts'
+import { fail, plain, print } from './output.ts'
 
 /** `muster audit export`: writes a folder that proves what it holds, to be checked anywhere. */
 export async function auditExportCommand(
@@ -44,20 +46,60 @@ function timeOf(text: string, option: string): number {
   return ms
 }
 
-/** `muster audit verify`: what lies in every export as `verify.mjs`, run from here. */
-export async function auditVerifyCommand(
-  folder: string,
-  options: { key: string[]; older: string[]; receipt: string[]; fingerprint?: string; json: boolean },
-): Promise<number> {
-  const { main } = await import('@muster/verify')
-  const { key, older, receipt, fingerprint, json } = options
+interface VerifyFlags {
+  key: string[]
+  older: string[]
+  receipt: string[]
+  fingerprint?: string
+  replay: boolean
+  json: boolean
+}
+
+/** `muster audit verify`: what lies in every export as `verify.mjs`, run from here; with `replay` also what runs did. */
+export async function auditVerifyCommand(folder: string, options: VerifyFlags): Promise<number> {
+  const { main, NotAnExport, summaryOf, verifyExport } = await import('@muster/verify')
+  if (!options.replay) return main(argumentsOf(folder, options))
+  const { key: keys, older, receipt: receipts, fingerprint, json } = options
+  const given = { keys, older, receipts, ...(fingerprint === undefined ? {} : { fingerprint }) }
+  let result: ExportVerification
+  try {
+    result = verifyExport(folder, given)
+  } catch (error) {
+    if (!(error instanceof NotAnExport)) throw error
+    fail(error, json)
+    return 2
+  }
+  const { replayExport } = await import('./audit-replay.ts')
+  const conduct = replayExport(folder)
+  const ok = result.ok && conduct.breaches.length === 0
+  if (json) print({ ...result, ok, conduct })
+  else console.log(`${summaryOf(result)}\n\n${conductText(conduct)}`)
+  return ok ? 0 : 1
+}
+
+function argumentsOf(folder: string, { key, older, receipt, fingerprint, json }: VerifyFlags): string[] {
   const each = (name: string, values: readonly string[]) => values.flatMap((value) => [name, value])
-  return main([
+  return [
     ...each('--key', key),
     ...each('--older', older),
     ...each('--receipt', receipt),
     ...(fingerprint === undefined ? [] : ['--fingerprint', fingerprint]),
     ...(json ? ['--json'] : []),
     folder,
-  ])
+  ]
+}
+
+const SHOWN_MAX = 100
+
+function conductText({ decisions, same, effects, breaches, notCheckable }: Conduct): string {
+  const at = ({ run, seq }: { run?: string; seq?: number }) => (run === undefined ? '' : ` run ${run}, entry ${seq}:`)
+  const lines = [
+    'CONDUCT',
+    `  ${same} of ${decisions} decisions were made again by Cedar itself and came to the same; ${effects} effects.`,
+    `  ${breaches.length} breaches; ${notCheckable.length} things cannot be told from this export.`,
+    ...breaches.slice(0, SHOWN_MAX).map((breach) => `  [${breach.code}]${at(breach)} ${breach.message}`),
+    ...notCheckable.slice(0, SHOWN_MAX).map((one) => `  not checkable:${at(one)} ${one.why}`),
+  ]
+  const more = Math.max(0, breaches.length - SHOWN_MAX) + Math.max(0, notCheckable.length - SHOWN_MAX)
+  return [...lines, ...(more > 0 ? [`  … and ${more} more (--json has all)`] : [])].map(plain).join('\n')
 }

@@ -244,9 +244,13 @@ audit
   .option('--older <checkpoint>', 'a file that you kept: the ledger must begin with it', collect, [])
   .option('--receipt <file>', 'a receipt that you kept (muster receipt --out)', collect, [])
   .option('--fingerprint <sha256>', 'as it was told when it was exported')
+  .option('--replay', 'also check what runs did: make each decision again, compare effects, money and labels', false)
   .option(...flag)
   .action(
-    (folder: string, options: { key: string[]; older: string[]; receipt: string[]; fingerprint?: string } & Json) =>
+    (
+      folder: string,
+      options: { key: string[]; older: string[]; receipt: string[]; fingerprint?: string; replay: boolean } & Json,
+    ) =>
       action(async () => {
         const { auditVerifyCommand } = await import('./audit-command.ts')
         return auditVerifyCommand(folder, options)
