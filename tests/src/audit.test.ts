@@ -175,3 +175,130 @@ describe('an audit export', () => {
     expect(await cliOf('audit', 'verify', at('nowhere'), '--json')).toMatchObject({ code: 2 })
   })
 })
+
+describe('what runs did', () => {
+  interface Conduct {
+    decisions: number
+    same: number
+    effects: number
+    breaches: { code: string; run?: string; message: string }[]
+    notCheckable: { why: string }[]
+  }
+  const folder = at('conduct')
+  const ids: Record<string, string> = {}
+
+  async function conductOf(to: string): Promise<{ code: number; conduct: Conduct }> {
+    const { code, out } = await cliOf('audit', 'verify', to, '--replay', '--json')
+    return { code, conduct: JSON.parse(out).conduct }
+  }
+
+  /** A copy in which a run's entries are others. */
+  async function changed(run: string, change: (entries: Record<string, unknown>[]) => Record<string, unknown>[]) {
+    const to = at(`conduct-${Math.random()}`)
+    cpSync(folder, to, { recursive: true })
+    const file = join(to, 'runs', `${run}.jsonl`)
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+    const stored = lines.map((line) => JSON.parse(line))
+    const entries = change(stored.map(({ bytes }) => JSON.parse(bytes)))
+    const line = (entry: Record<string, unknown>) =>
+      JSON.stringify({ ...stored.find(({ seq }) => seq === entry.seq), bytes: JSON.stringify(entry) })
+    writeFileSync(file, entries.map((entry) => `${line(entry)}\n`).join(''))
+    return conductOf(to)
+  }
+
+  beforeAll(async () => {
+    const fanned = await muster.runs.start('fan-out', { n: 4 })
+    await fanned.result()
+    const paid = await muster.runs.start({ steps: { a: { tool: 'world.pay', input: { amount: 20 } } } }, {})
+    await paid.result()
+    const large = await muster.runs.start({ steps: { a: { tool: 'world.pay', input: { amount: 5000 } } } }, {})
+    const { waiting } = await until(large.get, (run) => run.waiting.length > 0)
+    await muster.runs.approve(large.id, { verdict: 'approve', step: 'a', digest: waiting[0]?.digest ?? '' })
+    await large.result()
+    const checked = await muster.runs.start(
+      {
+        steps: {
+          look: { tool: 'world.look', input: { what: 'x' } },
+          check: { tool: 'world.check', input: { text: { $ref: '#/steps/look/output/seen' } } },
+          pay: { tool: 'world.pay', input: { amount: { $ref: '#/steps/check/output/amount' } } },
+        },
+      },
+      {},
+    )
+    await checked.result()
+    // What the agent looked at is untrusted, so that its payment is refused.
+    const turn = (name: string, input: object) => ({ calls: [{ name, arguments: input }] })
+    const turns = [turn('world_look', { what: 'x' }), turn('world_pay', { amount: 1 }), { answer: 'done' }]
+    const denied = await muster.runs.start(actor, { turns })
+    await denied.result()
+    Object.assign(ids, { fanned: fanned.id, paid: paid.id, large: large.id, checked: checked.id, denied: denied.id })
+    for (const id of Object.values(ids)) await sealedAs(id, 'ended')
+    expect((await cliOf('audit', 'export', '--to', folder)).code).toBe(0)
+  })
+
+  it('is found to be right by the export alone', async () => {
+    const { code, conduct } = await conductOf(folder)
+    expect(conduct).toMatchObject({ breaches: [], notCheckable: [] })
+    expect(conduct.decisions).toBeGreaterThan(15)
+    expect(conduct.same).toBe(conduct.decisions)
+    expect(code).toBe(0)
+    const shown = await cliOf('audit', 'verify', folder, '--replay')
+    expect(shown.out).toContain(`${conduct.same} of ${conduct.decisions} decisions were made again by Cedar itself`)
+  })
+
+  it('and should not have is listed, breach by breach', async () => {
+    const { paid = '', large = '', checked = '', fanned = '' } = ids
+    const codesAfter = async (...change: Parameters<typeof changed>) =>
+      (await changed(...change)).conduct.breaches.map(({ code }) => code)
+    const isA = (type: string) => (entry: Record<string, unknown>) => entry.type === type
+    // More than a person was asked for.
+    expect(await codesAfter(large, (all) => all.filter((entry) => entry.type !== 'approval.given'))).toContain(
+      'decision',
+    )
+    // An effect that nothing allowed.
+    expect(await codesAfter(paid, (all) => all.filter((entry) => entry.type !== 'step.intent'))).toContain(
+      'effect-without-allow',
+    )
+    // What may happen once, twice.
+    const twice = (all: Record<string, unknown>[]) => {
+      const pair = all.filter((entry) => entry.type === 'step.intent' || entry.type === 'step.ended')
+      return all.flatMap((entry) => (isA('step.ended')(entry) ? [entry, ...pair] : [entry]))
+    }
+    expect(await codesAfter(paid, twice)).toContain('once-repeated')
+    // A step that is not pure, as if it were.
+    const first = (all: Record<string, unknown>[]) => all.find(isA('step.intent'))?.decision
+    const asPure = (all: Record<string, unknown>[]) =>
+      all.flatMap((entry) =>
+        entry.type === 'step.intent' ? [] : [isA('step.ended')(entry) ? { ...entry, decision: first(all) } : entry],
+      )
+    expect(await codesAfter(paid, asPure)).toContain('effect-without-intent')
+    // Labels that vanished, and one that was taken off by who may not.
+    const labels = (change: object) => (all: Record<string, unknown>[]) =>
+      all.map((entry) =>
+        entry.step === 'check' ? { ...entry, ...(entry.type === 'step.ended' ? change : {}) } : entry,
+      )
+    expect(await codesAfter(checked, labels({ declassified: [], labels: [] }))).toContain('labels')
+    expect(await codesAfter(checked, labels({ declassified: ['untrusted', 'pii'] }))).toContain('labels')
+    // More than the run may cost.
+    const costly = (all: Record<string, unknown>[]) =>
+      all.map((entry) => {
+        if (entry.type === 'run.created') return { ...entry, limits: { usd: 1, steps: 2 } }
+        return entry.type === 'step.ended' ? { ...entry, costUsd: 0.4 } : entry
+      })
+    expect(await codesAfter(fanned, costly)).toContain('budget')
+  })
+
+  it('cannot be told where policies are missing, and is not taken to be right', async () => {
+    const to = at('without')
+    cpSync(folder, to, { recursive: true })
+    const [policies = ''] = readdirSync(join(to, 'policies'))
+    const file = join(to, 'policies', policies)
+    writeFileSync(file, readFileSync(file, 'utf8').replace('1000.0', '9000.0'))
+    const other = await conductOf(to)
+    expect(other.conduct.breaches).toEqual([expect.objectContaining({ code: 'policy' })])
+    rmSync(file)
+    const { conduct } = await conductOf(to)
+    expect(conduct).toMatchObject({ same: 0, breaches: [] })
+    expect(conduct.notCheckable.length).toBeGreaterThanOrEqual(conduct.decisions)
+  })
+})

@@ -9,34 +9,62 @@ import {
 import { MusterError } from '@muster/protocol'
 import type { Request, Verdict } from './cedar/compiled.ts'
 import { writeRecord, writeUid } from './cedar/json.ts'
-import { EvaluationFailure } from './cedar/value.ts'
+import { type CedarRecord, EvaluationFailure, isRecord, type Value } from './cedar/value.ts'
 
 /** What stands in place of a policy's id where the question itself cannot be asked. */
 const NO_POLICY = '-'
 
+/**
+ * Where a policy asks whether something is there, or takes all of it, and does not only read a field: what was left out
+ * would be taken for absent.
+ */
+const ASKS_WHETHER = /\b(?:context|history)\b(?!\s*\.\s*\w)/
+
 /** Decides by cedar-wasm, in place of the compiled policies: slower, and another program. */
 export class Reference {
   readonly #set: string
+  readonly #asksWhether: boolean
 
   /** @throws MusterError `policy.invalid` when cedar-wasm does not take the set */
   constructor(set: string, texts: Readonly<Record<string, string>>, schema: SchemaJson<string>) {
     this.#set = set
+    this.#asksWhether = Object.values(texts).some((text) => ASKS_WHETHER.test(text.replaceAll(/@\w+\s*\([^)]*\)/g, '')))
     prepareCedar(set, texts, schema)
   }
 
   decide(question: Request): Verdict {
-    let answer: AuthorizationAnswer
-    try {
-      answer = askCedar(this.#set, question)
-    } catch (error) {
-      if (error instanceof EvaluationFailure) return refused(error.message)
-      throw error
-    }
+    const { known, isCut } = knownOf(question.context)
+    const isWhole = !isCut
+    if (!isWhole && this.#asksWhether) return refused('what it depends on was not recorded')
+    const answer = isWhole ? askCedar(this.#set, question) : askCedar(this.#set, { ...question, context: known }, false)
     if (answer.type === 'failure') return refused(answer.errors.map(({ message }) => message).join('; '))
     const { decision, diagnostics } = answer.response
-    const errors = diagnostics.errors.map(({ policyId, error }) => ({ policyId, message: error.message }))
+    // What was left out fails whoever reads it: what nobody reads makes no difference.
+    const errors = diagnostics.errors.map(({ policyId, error }) => ({
+      policyId,
+      message: isWhole ? error.message : 'what it reads was not recorded',
+    }))
     return { decision, reasons: diagnostics.reason.toSorted(), errors }
   }
+}
+
+/** The fields that can be read, and of those that are records of terms the terms. */
+function knownOf(context: CedarRecord): { known: CedarRecord; isCut: boolean } {
+  const known: Record<string, Value> = {}
+  let isCut = false
+  for (const name of Object.keys(context)) {
+    try {
+      const value = context[name]
+      writeRecord({ value: value ?? '' })
+      if (value !== undefined) known[name] = value
+    } catch (error) {
+      if (!(error instanceof EvaluationFailure)) throw error
+      isCut = true
+      const terms = name === 'history' ? context[name] : undefined
+      if (terms !== undefined && isRecord(terms)) known[name] = knownOf(terms).known
+    }
+  }
+  return { known, isCut }
 }
 
 function refused(message: string): Verdict {
@@ -51,10 +79,11 @@ export function prepareCedar(set: string, texts: Readonly<Record<string, string>
   }
 }
 
-/** @throws EvaluationFailure where the question has no form that cedar-wasm can be asked in */
+/** What cedar-wasm answers. @throws EvaluationFailure where the question has no form that cedar-wasm can be asked in */
 export function askCedar(
   set: string,
   { principal, action, resource, context, entities }: Request,
+  isTyped = true,
 ): AuthorizationAnswer {
   return statefulIsAuthorized({
     principal: writeUid(principal),
@@ -68,6 +97,7 @@ export function askCedar(
       return [{ uid: writeUid(entity.uid), attrs: writeRecord(entity.attributes), parents }]
     }),
     preparsedPolicySetId: set,
-    preparsedSchemaName: set,
+    // With the schema all that it names must be there.
+    ...(isTyped ? { preparsedSchemaName: set } : {}),
   })
 }
