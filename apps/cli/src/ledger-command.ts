@@ -164,7 +164,7 @@ async function differenceOf(muster: Muster, { run, head, seq }: LedgerLeaf): Pro
 }
 
 /** The ledger's own files, as the server has them. */
-function overHttp(muster: Muster): TileStorage {
+export function overHttp(muster: Muster): TileStorage {
   return {
     async read(path) {
       try {

@@ -219,6 +219,44 @@ ledger
     }, options.json),
   )
 
+const audit = program.command('audit').description('what happened, as a folder that proves itself')
+audit
+  .command('export')
+  .description('write journals, ledger, receipts, policies and keys into a folder')
+  .requiredOption('--to <folder>', 'empty, or not there yet')
+  .addOption(new Option('--run <run>', 'this run alone').conflicts(['since', 'until']))
+  .option('--since <time>', 'runs created from then on')
+  .option('--until <time>', 'runs created before then')
+  .option('--key <vkey>', 'a key of a witness, to lie in it; several may be given', collect, [])
+  .option('--older <checkpoint>', 'a file; with --run, it can then be checked against it', collect, [])
+  .option(...flag)
+  .action(
+    (options: { to: string; run?: string; since?: string; until?: string; key: string[]; older: string[] } & Json) =>
+      action(async (config) => {
+        const { auditExportCommand } = await import('./audit-command.ts')
+        return auditExportCommand(client(config), options)
+      }, options.json),
+  )
+audit
+  .command('verify <folder>')
+  .description('check an export, with no server; exits 0 when all is right, 1 when not, 2 when it is none')
+  .option('--key <vkey>', "a key that you trust, in place of the export's own; several may be given", collect, [])
+  .option('--older <checkpoint>', 'a file that you kept: the ledger must begin with it', collect, [])
+  .option('--receipt <file>', 'a receipt that you kept (muster receipt --out)', collect, [])
+  .option('--fingerprint <sha256>', 'as it was told when it was exported')
+  .option('--replay', 'also check what runs did: make each decision again, compare effects, money and labels', false)
+  .option(...flag)
+  .action(
+    (
+      folder: string,
+      options: { key: string[]; older: string[]; receipt: string[]; fingerprint?: string; replay: boolean } & Json,
+    ) =>
+      action(async () => {
+        const { auditVerifyCommand } = await import('./audit-command.ts')
+        return auditVerifyCommand(folder, options)
+      }, options.json),
+  )
+
 program
   .command('say <run> <text>')
   .description('say something to a running agent')

@@ -22,7 +22,8 @@ export async function verifyRun(
   return verifyJournal(id, entriesOf(response), expected)
 }
 
-async function* entriesOf(response: Response): AsyncGenerator<StoredEntry> {
+/** The entries of a journal as they come. */
+export async function* entriesOf(response: Response): AsyncGenerator<StoredEntry> {
   const decoder = new TextDecoder()
   let rest = ''
   for await (const chunk of response.body ?? []) {

@@ -146,9 +146,14 @@ export function readPolicyTexts(sources: readonly PolicySource[]): ReadonlyMap<s
  * Parses policies, checks them against the schema made from the app's agents and tools, and gives the
  * set. Each policy's id is its `@id` annotation, else its file's name and its number there.
  *
+ * @param by cedar-wasm, where the set is to decide by it and not by the compiled policies: to check what those decided
  * @throws MusterError `policy.invalid` with file, line and column of each mistake
  */
-export function loadPolicies(sources: readonly PolicySource[], app: AppManifest): PolicySet {
+export function loadPolicies(
+  sources: readonly PolicySource[],
+  app: AppManifest,
+  { by }: { by?: 'cedar-wasm' } = {},
+): PolicySet {
   const { policies, origins, declared, issues } = parse(sources)
   const terms = termsOf(declared, app, issues)
   const { schema, inputTypes } = cedarSchema(app, terms)
@@ -170,6 +175,6 @@ export function loadPolicies(sources: readonly PolicySource[], app: AppManifest)
   const logOnly = [...policies].flatMap(([id, { mode }]) => (mode === 'log-only' ? id : []))
   const hashed = JSON.stringify(logOnly.length === 0 ? [texts, schema] : [texts, schema, logOnly])
   return new PolicySet(hash('sha256', hashed, 'hex'), policies, {
-    ...{ schema, inputTypes, sources, app, terms },
+    ...{ schema, inputTypes, sources, app, terms, by },
   })
 }

@@ -17,6 +17,7 @@ import { History, type HistoryQuestion } from './history.ts'
 import type { Term } from './history-term.ts'
 import { HistoryTerms } from './history-terms.ts'
 import { Questions } from './question.ts'
+import { Reference } from './reference.ts'
 import type { InputType } from './schema.ts'
 import { Shadow, type ShadowOptions } from './shadow.ts'
 
@@ -64,6 +65,8 @@ interface Origin {
   sources: readonly PolicySource[]
   app: AppManifest
   terms: readonly Term[]
+  /** cedar-wasm itself in place of the compiled policies, for who checks them. */
+  by?: 'cedar-wasm' | undefined
 }
 
 const ALLOWED_MAX = 1_000
@@ -101,7 +104,7 @@ export class PolicySet {
   readonly #policies: ReadonlyMap<string, Policy>
   /** All of them as if they were enforced; undefined where all are. */
   readonly #trial: PolicySet | undefined
-  readonly #compiled: CompiledPolicies
+  readonly #compiled: Pick<CompiledPolicies, 'decide'>
   readonly #schema: SchemaJson<string>
   /** What allows, by its policies: one object for all who get it, which need not be written out twice either. */
   readonly #allowed = new Map<string, Decision>()
@@ -129,7 +132,10 @@ export class PolicySet {
     const texts = Object.fromEntries(
       [...enforced].map(([id, { text }]) => [id, text] as const).sort(([a], [b]) => (a < b ? -1 : 1)),
     )
-    this.#compiled = new CompiledPolicies(readPolicies({ staticPolicies: texts }))
+    this.#compiled =
+      origin.by === 'cedar-wasm'
+        ? new Reference(`${hash} ${enforced.size}`, texts, schema)
+        : new CompiledPolicies(readPolicies({ staticPolicies: texts }))
     this.#questions = new Questions(inputTypes)
     if (terms.length === 0) return
     this.history = new HistoryTerms(terms)

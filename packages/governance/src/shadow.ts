@@ -1,17 +1,9 @@
-import {
-  type AuthorizationAnswer,
-  type EntityJson,
-  preparsePolicySet,
-  preparseSchema,
-  type SchemaJson,
-  statefulIsAuthorized,
-} from '@cedar-policy/cedar-wasm/nodejs'
-import { MusterError } from '@muster/protocol'
+import type { AuthorizationAnswer, SchemaJson } from '@cedar-policy/cedar-wasm/nodejs'
 import type { Request, Verdict } from './cedar/compiled.ts'
-import { writeRecord, writeUid } from './cedar/json.ts'
 import { outcomeOf, outcomeOfCedar } from './cedar/outcome.ts'
 import { EvaluationFailure, type Uid } from './cedar/value.ts'
 import type { Policy } from './policy.ts'
+import { askCedar, prepareCedar } from './reference.ts'
 
 export interface ShadowOptions {
   /** The part of the decisions that cedar-wasm makes as well, 0 to 1. One costs it about 0.1 ms. */
@@ -46,10 +38,7 @@ export class Shadow {
     this.#set = set
     this.#options = options
     const texts = Object.fromEntries([...policies].map(([id, { text }]) => [id, text]))
-    for (const parsed of [preparsePolicySet(set, { staticPolicies: texts }), preparseSchema(set, schema)]) {
-      if (parsed.type === 'failure')
-        throw new MusterError('policy.invalid', parsed.errors.map(({ message }) => message).join('; '))
-    }
+    prepareCedar(set, texts, schema)
   }
 
   watch(question: Request, verdict: Verdict): void {
@@ -65,23 +54,10 @@ export class Shadow {
   }
 
   /** Undefined where the question has no form that the reference can be asked in. */
-  #ask({ principal, action, resource, context, entities }: Request): string | undefined {
+  #ask(question: Request): string | undefined {
     let answer: AuthorizationAnswer
     try {
-      answer = statefulIsAuthorized({
-        principal: writeUid(principal),
-        action: writeUid(action),
-        resource: writeUid(resource),
-        context: writeRecord(context),
-        entities: [principal, resource].flatMap(({ key }, i): EntityJson[] => {
-          const entity = entities.get(key)
-          if (entity === undefined || (i === 1 && key === principal.key)) return []
-          const parents = [...entity.ancestors].flatMap((key) => entities.get(key)?.uid ?? []).map(writeUid)
-          return [{ uid: writeUid(entity.uid), attrs: writeRecord(entity.attributes), parents }]
-        }),
-        preparsedPolicySetId: this.#set,
-        preparsedSchemaName: this.#set,
-      })
+      answer = askCedar(this.#set, question)
     } catch (error) {
       if (error instanceof EvaluationFailure) return undefined
       return `failed: ${error instanceof Error ? error.message : String(error)}`

@@ -1,0 +1,105 @@
+import { MusterError } from '@muster/protocol'
+import type { Muster } from '@muster/sdk'
+import type { ExportVerification } from '@muster/verify'
+import pc from 'picocolors'
+import { exportAudit, type Scope } from './audit-export.ts'
+import type { Conduct } from './audit-replay.ts'
+import { fail, plain, print } from './output.ts'
+
+/** `muster audit export`: writes a folder that proves what it holds, to be checked anywhere. */
+export async function auditExportCommand(
+  muster: Muster,
+  options: { to: string; run?: string; since?: string; until?: string; key: string[]; older: string[]; json: boolean },
+): Promise<number> {
+  const { to, key, older, json } = options
+  const progress = (line: string) => process.stderr.write(`${line}\n`)
+  const exported = await exportAudit(muster, { to, scope: scopeOf(options), keys: key, older, progress })
+  const { runs, entries, files, fingerprint, verifier, missing } = exported
+  if (json) print(exported)
+  else {
+    console.log(`${pc.green('exported')} ${runs} runs with ${entries} entries into ${plain(to)}, ${files + 2} files`)
+    console.log(`  fingerprint  ${fingerprint}`)
+    console.log(`  verify.mjs   ${verifier}`)
+    for (const run of missing)
+      console.log(`${pc.red('MISSING')} run ${plain(run)} is in the ledger and not there any more`)
+    console.log(pc.dim(`check it with \`muster audit verify ${plain(to)}\`; tell the fingerprint some other way`))
+  }
+  return missing.length === 0 ? 0 : 1
+}
+
+function scopeOf({ run, since, until }: { run?: string; since?: string; until?: string }): Scope {
+  if (run !== undefined) return { kind: 'run', run }
+  if (since === undefined && until === undefined) return { kind: 'tenant' }
+  return {
+    kind: 'range',
+    ...(since === undefined ? {} : { since: timeOf(since, '--since') }),
+    ...(until === undefined ? {} : { until: timeOf(until, '--until') }),
+  }
+}
+
+function timeOf(text: string, option: string): number {
+  const ms = /^\d{4}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN
+  if (Number.isNaN(ms))
+    throw new MusterError('request.invalid', `${option}: ${text} is no time`, {
+      issues: [{ path: `/${option.slice(2)}`, message: 'a time such as 2026-11-28 or 2026-11-28T09:00:00Z' }],
+    })
+  return ms
+}
+
+interface VerifyFlags {
+  key: string[]
+  older: string[]
+  receipt: string[]
+  fingerprint?: string
+  replay: boolean
+  json: boolean
+}
+
+/** `muster audit verify`: what lies in every export as `verify.mjs`, run from here; with `replay` also what runs did. */
+export async function auditVerifyCommand(folder: string, options: VerifyFlags): Promise<number> {
+  const { main, NotAnExport, summaryOf, verifyExport } = await import('@muster/verify')
+  if (!options.replay) return main(argumentsOf(folder, options))
+  const { key: keys, older, receipt: receipts, fingerprint, json } = options
+  const given = { keys, older, receipts, ...(fingerprint === undefined ? {} : { fingerprint }) }
+  let result: ExportVerification
+  try {
+    result = verifyExport(folder, given)
+  } catch (error) {
+    if (!(error instanceof NotAnExport)) throw error
+    fail(error, json)
+    return 2
+  }
+  const { replayExport } = await import('./audit-replay.ts')
+  const conduct = replayExport(folder)
+  const ok = result.ok && conduct.breaches.length === 0
+  if (json) print({ ...result, ok, conduct })
+  else console.log(`${summaryOf(result)}\n\n${conductText(conduct)}`)
+  return ok ? 0 : 1
+}
+
+function argumentsOf(folder: string, { key, older, receipt, fingerprint, json }: VerifyFlags): string[] {
+  const each = (name: string, values: readonly string[]) => values.flatMap((value) => [name, value])
+  return [
+    ...each('--key', key),
+    ...each('--older', older),
+    ...each('--receipt', receipt),
+    ...(fingerprint === undefined ? [] : ['--fingerprint', fingerprint]),
+    ...(json ? ['--json'] : []),
+    folder,
+  ]
+}
+
+const SHOWN_MAX = 100
+
+function conductText({ decisions, same, effects, breaches, notCheckable }: Conduct): string {
+  const at = ({ run, seq }: { run?: string; seq?: number }) => (run === undefined ? '' : ` run ${run}, entry ${seq}:`)
+  const lines = [
+    'CONDUCT',
+    `  ${same} of ${decisions} decisions were made again by Cedar itself and came to the same; ${effects} effects.`,
+    `  ${breaches.length} breaches; ${notCheckable.length} things cannot be told from this export.`,
+    ...breaches.slice(0, SHOWN_MAX).map((breach) => `  [${breach.code}]${at(breach)} ${breach.message}`),
+    ...notCheckable.slice(0, SHOWN_MAX).map((one) => `  not checkable:${at(one)} ${one.why}`),
+  ]
+  const more = Math.max(0, breaches.length - SHOWN_MAX) + Math.max(0, notCheckable.length - SHOWN_MAX)
+  return [...lines, ...(more > 0 ? [`  … and ${more} more (--json has all)`] : [])].map(plain).join('\n')
+}

@@ -1,0 +1,255 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { contentJson } from '@muster/audit'
+import { decisionsOf, loadPolicies, type PolicySet, type RecordedDecision, replay } from '@muster/governance'
+import {
+  type EntryOf,
+  entry as entrySchema,
+  type Label,
+  publishedPolicies,
+  type RunEvent,
+  storedEntry,
+  type ToolManifest,
+} from '@muster/protocol'
+
+/** Something that a run did, or that governance let through, and that it should not have. */
+export interface Breach {
+  code: 'policy' | 'decision' | 'effect-without-allow' | 'effect-without-intent' | 'once-repeated' | 'budget' | 'labels'
+  run?: string
+  seq?: number
+  message: string
+}
+
+export interface Conduct {
+  decisions: number
+  /** Decided again, and the same. */
+  same: number
+  effects: number
+  breaches: Breach[]
+  /** What cannot be told from the export, and is not taken to be right. */
+  notCheckable: { run: string; seq: number; why: string }[]
+}
+
+/**
+ * Checks what runs did by an export alone: each decision is made again by cedar-wasm under the policies that are recorded,
+ * effects are compared with what allowed them, money and labels are worked out anew. The bytes are for `verifyExport`.
+ */
+export function replayExport(folder: string): Conduct {
+  const conduct: Conduct = { decisions: 0, same: 0, effects: 0, breaches: [], notCheckable: [] }
+  const sets = readSets(folder, conduct)
+  for (const name of namesIn(join(folder, 'runs')).filter((name) => name.endsWith('.jsonl'))) {
+    const run = name.slice(0, -'.jsonl'.length)
+    const about = new RunConduct(run, sets, conduct)
+    const events = readEvents(join(folder, 'runs', name), about)
+    for (const event of events) about.take(event)
+    about.decideAgain(events)
+  }
+  return conduct
+}
+
+function namesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder).sort() : []
+}
+
+/** The policy sets, each only where it is what its hash says. */
+function readSets(folder: string, { breaches }: Conduct): Map<string, PolicySet> {
+  const sets = new Map<string, PolicySet>()
+  for (const name of namesIn(join(folder, 'policies'))) {
+    const hash = name.replace(/\.json$/, '')
+    try {
+      const { sources, app } = publishedPolicies.parse(JSON.parse(readFileSync(join(folder, 'policies', name), 'utf8')))
+      const set = loadPolicies(sources, app, { by: 'cedar-wasm' })
+      if (set.hash === hash) sets.set(hash, set)
+      else
+        breaches.push({ code: 'policy', message: `policies/${name} is not the set ${hash}: its hash is ${set.hash}` })
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      breaches.push({ code: 'policy', message: `policies/${name} cannot be loaded: ${why}` })
+    }
+  }
+  return sets
+}
+
+function readEvents(file: string, about: RunConduct): RunEvent[] {
+  const events: RunEvent[] = []
+  for (const [i, line] of readFileSync(file, 'utf8').split('\n').entries()) {
+    if (line === '') continue
+    const event = eventOf(line)
+    if (event) events.push(event)
+    else about.notCheckable(i + 1, 'it is no entry that can be read')
+  }
+  return events
+}
+
+function eventOf(line: string): RunEvent | undefined {
+  try {
+    const { seq, hash, bytes, content } = storedEntry.parse(JSON.parse(line))
+    const entry = entrySchema.parse(JSON.parse(bytes))
+    return { seq, hash, entry, ...(content === undefined ? {} : { content: JSON.parse(contentJson(content)) }) }
+  } catch {
+    return undefined
+  }
+}
+
+/** What is known of one step so far. */
+interface StepPast {
+  intents: number
+  /** The labels of its newest intent, and the policies that allowed it. */
+  labels: readonly Label[]
+  set: string
+  /** Its newest attempt has ended: nobody is in doubt of it. */
+  ended: 'ok' | 'failed' | undefined
+  /** A person has answered since. */
+  answered: boolean
+}
+
+const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'memory'])
+
+class RunConduct {
+  readonly #run: string
+  readonly #sets: ReadonlyMap<string, PolicySet>
+  readonly #conduct: Conduct
+  readonly #steps = new Map<string, StepPast>()
+  #created: EntryOf<'run.created'> | undefined
+  #usd = 0
+  #tokens = 0
+  #ended = 0
+
+  constructor(run: string, sets: ReadonlyMap<string, PolicySet>, conduct: Conduct) {
+    this.#run = run
+    this.#sets = sets
+    this.#conduct = conduct
+  }
+
+  notCheckable(seq: number, why: string): void {
+    this.#conduct.notCheckable.push({ run: this.#run, seq, why })
+  }
+
+  #breach(code: Breach['code'], seq: number, message: string): void {
+    this.#conduct.breaches.push({ code, run: this.#run, seq, message })
+  }
+
+  #tool(entry: { kind: string; target: string }, set: string | undefined): ToolManifest | undefined {
+    if (entry.kind !== 'tool') return undefined
+    return this.#sets.get(set ?? '')?.app.tools.find(({ name }) => name === entry.target)
+  }
+
+  take({ entry }: RunEvent): void {
+    if (entry.type === 'run.created') this.#created = entry
+    else if (entry.type === 'step.intent') this.#intend(entry)
+    else if (entry.type === 'step.ended') this.#end(entry)
+    else if (entry.type === 'approval.given') this.#step(entry.step).answered = true
+    else if (entry.type === 'run.ended') this.#compareCost(entry)
+  }
+
+  #step(id: string): StepPast {
+    const known = this.#steps.get(id) ?? { intents: 0, labels: [], set: '', ended: undefined, answered: false }
+    this.#steps.set(id, known)
+    return known
+  }
+
+  #intend(entry: EntryOf<'step.intent'>): void {
+    const { seq, step: id, decision, effect } = entry
+    const step = this.#step(id)
+    this.#conduct.effects++
+    if (decision.effect !== 'allow')
+      this.#breach('effect-without-allow', seq, `step ${id} began, and its decision is ${decision.effect}`)
+    if (effect === 'once' && step.intents > 0) this.#checkRepeated(seq, id, step)
+    if (!id.startsWith('undo(')) this.#checkLimits(seq, id)
+    this.#steps.set(id, {
+      intents: step.intents + 1,
+      labels: entry.labels,
+      set: decision.set,
+      ended: undefined,
+      answered: false,
+    })
+  }
+
+  #checkRepeated(seq: number, id: string, { ended, answered }: StepPast): void {
+    if (ended === 'ok') this.#breach('once-repeated', seq, `step ${id} may happen once, has succeeded, and began again`)
+    else if (ended === undefined && !answered)
+      this.notCheckable(
+        seq,
+        `step ${id} may happen once and began again: only its tool can have said that it did not happen`,
+      )
+  }
+
+  /** What was used before it began: its own cost is set aside then, so that the sum stays within the limit as well. */
+  #checkLimits(seq: number, id: string): void {
+    const { steps, tokens } = this.#created?.limits ?? {}
+    if (steps !== undefined && this.#ended >= steps)
+      this.#breach('budget', seq, `step ${id} began after the ${steps} steps that the run may take`)
+    if (tokens !== undefined && this.#tokens >= tokens)
+      this.#breach('budget', seq, `step ${id} began after ${this.#tokens} of ${tokens} tokens`)
+  }
+
+  #end(entry: EntryOf<'step.ended'>): void {
+    const { seq, step: id, usage, costUsd = 0, status, retry } = entry
+    const { usd } = this.#created?.limits ?? {}
+    if (!retry && status !== 'skipped') this.#ended++
+    this.#tokens += (usage?.inputTokens ?? 0) + (usage?.outputTokens ?? 0)
+    const isWithin = usd === undefined || this.#usd <= usd
+    this.#usd += costUsd
+    if (usd !== undefined && isWithin && this.#usd > usd)
+      this.#breach('budget', seq, `with step ${id} the run has cost $${this.#usd.toFixed(4)} of $${usd}`)
+    if (entry.copied !== undefined) return
+    const step = this.#step(id)
+    if (status === 'ok' && ASKED.has(entry.kind)) this.#checkEffect(entry, step)
+    this.#checkLabels(entry, step)
+    step.ended = status === 'ok' ? 'ok' : 'failed'
+  }
+
+  /** What was not intended can only be pure, and must have been allowed too. */
+  #checkEffect(entry: EntryOf<'step.ended'>, { intents }: StepPast): void {
+    const { seq, step: id, decision, kind, target } = entry
+    if (intents > 0) return
+    if (decision?.effect !== 'allow') {
+      this.#breach('effect-without-allow', seq, `step ${id} succeeded, and nothing before it allowed it`)
+      return
+    }
+    if (kind !== 'tool') return
+    const tool = this.#tool(entry, decision.set)
+    if (!tool) this.notCheckable(seq, `whether ${target} is pure: its policy set is not in the export`)
+    else if (tool.effect !== 'pure')
+      this.#breach('effect-without-intent', seq, `step ${id} succeeded without an intent, and ${target} is not pure`)
+  }
+
+  /** Labels go on to what a step gives, but for those that its tool is declared to take off. */
+  #checkLabels(entry: EntryOf<'step.ended'>, step: StepPast): void {
+    const { seq, step: id, labels, declassified = [], target } = entry
+    const lost = step.labels.filter((label) => !labels.includes(label) && !declassified.includes(label))
+    if (lost.length > 0) this.#breach('labels', seq, `step ${id} lost the labels ${lost.join(', ')}`)
+    if (declassified.length === 0) return
+    const tool = this.#tool(entry, entry.decision?.set ?? step.set)
+    const more = declassified.filter((label) => !tool?.declassifies.includes(label))
+    if (!tool) this.notCheckable(seq, `whether ${target} may take labels off: its policy set is not in the export`)
+    else if (more.length > 0) this.#breach('labels', seq, `${target} took off ${more.join(', ')}, and may not`)
+  }
+
+  #compareCost({ seq, costUsd }: EntryOf<'run.ended'>): void {
+    // A run that began from another has the cost of what it took over, too.
+    if (this.#created?.origin === undefined && Math.abs(costUsd - this.#usd) > 1e-6)
+      this.#breach('budget', seq, `the run says that it cost $${costUsd}, and its steps cost $${this.#usd}`)
+  }
+
+  decideAgain(events: readonly RunEvent[]): void {
+    for (const recorded of decisionsOf(events, (hash) => this.#sets.get(hash)?.app.tools ?? [])) {
+      this.#conduct.decisions++
+      const set = this.#sets.get(recorded.decision.set)
+      if (!set) this.notCheckable(recorded.seq, `the policy set ${recorded.decision.set} is not in the export`)
+      else this.#compare(recorded, set)
+    }
+  }
+
+  #compare(recorded: RecordedDecision, set: PolicySet): void {
+    const { seq, step, decision: before } = recorded
+    const { outcome, decision: after, why = '' } = replay(recorded, set)
+    if (outcome === 'same') this.#conduct.same++
+    else if (outcome === 'unknown') this.notCheckable(seq, `the decision on step ${step}: ${why}`)
+    else {
+      const by = after?.policies.join(', ') || after?.errors?.join('; ') || 'no policy'
+      const message = `step ${step}: recorded is ${before.effect}, and by its policies it is ${after?.effect} (${by})`
+      this.#breach('decision', seq, message)
+    }
+  }
+}

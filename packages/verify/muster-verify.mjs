@@ -1,0 +1,846 @@
+#!/usr/bin/env node
+/**
+ * Checks an audit export of Muster: offline, alone, with nothing but Node (20 or newer).
+ *
+ *     node muster-verify.mjs FOLDER [--key VKEY]… [--older CHECKPOINT]… [--receipt FILE]… [--fingerprint SHA256] [--json]
+ *
+ * Exits with 0 where all is right, 1 where something was found, 2 where there is nothing to check.
+ *
+ * How to read this file, from the top: (1) hashes and the tree of RFC 6962; (2) signed notes of C2SP; (3) the files and the
+ * manifest; (4) the ledger's tiles (C2SP tlog-tiles); (5) receipts and older checkpoints; (6) journals; (7) all of it together;
+ * (8) what a person reads. It shares no code with Muster itself, so that each checks the other.
+ *
+ * What is compared with what:
+ *   - a journal is a chain:      hash(0) = SHA-256("muster/journal/v1\n" + run), hash(n) = SHA-256(hash(n-1) + bytes of entry n)
+ *   - a leaf of the ledger says: run R had at entry N the hash H
+ *   - the ledger is a Merkle tree over all leaves, and its checkpoint is signed: who changes a journal must change a leaf,
+ *     who changes a leaf changes the root, and who changes the root needs the key and every copy of an older checkpoint
+ */
+import { createHash, createPublicKey, verify as verifySignature } from 'node:crypto'
+import { closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const FORMAT = 'muster-audit-export/1'
+
+/** There is nothing here that could be checked. */
+export class NotAnExport extends Error {}
+
+/** A tile that a check needs is not there, or not as long as it must be. */
+class MissingTile extends Error {}
+
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// 1. Hashes, and the tree of RFC 6962
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+function sha256(...parts) {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return hash.digest()
+}
+
+const hex = (...parts) => sha256(...parts).toString('hex')
+const leafHash = (leaf) => sha256(Buffer.of(0), leaf)
+const nodeHash = (left, right) => sha256(Buffer.of(1), left, right)
+
+/** The root over a power of two of hashes, which lie one after the other. */
+function fold(hashes) {
+  if (hashes.length === 32) return hashes
+  const middle = hashes.length / 2
+  return nodeHash(fold(hashes.subarray(0, middle)), fold(hashes.subarray(middle)))
+}
+
+/** The root that a leaf and its proof of inclusion lead to (RFC 9162, 2.1.3.2); undefined where they lead to none. */
+function rootOfProof(hash, index, size, proof) {
+  if (index >= size) return undefined
+  let [at, last, root] = [index, size - 1, hash]
+  for (const sibling of proof) {
+    if (last === 0) return undefined
+    if (at % 2 === 1 || at === last) {
+      root = nodeHash(sibling, root)
+      while (at % 2 === 0 && at !== 0) [at, last] = [Math.floor(at / 2), Math.floor(last / 2)]
+    } else root = nodeHash(root, sibling)
+    ;[at, last] = [Math.floor(at / 2), Math.floor(last / 2)]
+  }
+  return last === 0 ? root : undefined
+}
+
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// 2. Signed notes (c2sp.org/signed-note), checkpoints (tlog-checkpoint), witnesses (tlog-cosignature)
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+const LOG_KEY = 1
+const WITNESS_KEY = 4
+
+function base64(text) {
+  const bytes = Buffer.from(text, 'base64')
+  return bytes.toString('base64') === text ? bytes : undefined
+}
+
+/** A vkey is `name+id+base64(type, public key)`, and its id is the beginning of the hash over the rest. */
+function parseKey(vkey) {
+  const [, name = '', id, encoded = ''] = /^([^+\s]+)\+([0-9a-f]{8})\+(\S+)$/.exec(vkey) ?? []
+  const typed = base64(encoded)
+  if (typed?.length !== 33 || ![LOG_KEY, WITNESS_KEY].includes(typed[0])) return undefined
+  if (hex(`${name}\n`, typed).slice(0, 8) !== id) return undefined
+  const x = typed.subarray(1).toString('base64url')
+  const key = createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x } })
+  return { vkey, name, id, type: typed[0], key }
+}
+
+/** The text of a note and its signatures; undefined where it is not written as a note is. */
+function parseNote(note) {
+  const end = note.lastIndexOf('\n\n')
+  if (end < 0 || !note.endsWith('\n')) return undefined
+  const signatures = []
+  for (const line of note.slice(end + 2, -1).split('\n')) {
+    const [, name, encoded = ''] = /^— (\S+) (\S+)$/.exec(line) ?? []
+    const bytes = base64(encoded)
+    if (name === undefined || !bytes || bytes.length <= 4) return undefined
+    signatures.push({ name, id: bytes.toString('hex', 0, 4), bytes: bytes.subarray(4) })
+  }
+  return { text: note.slice(0, end + 1), signatures }
+}
+
+/** When a witness signed, in seconds, or true for the log itself; undefined where the signature does not hold. */
+function signedBy({ type, key }, text, bytes) {
+  if (type === LOG_KEY) return verifySignature(null, Buffer.from(text), key, bytes) || undefined
+  if (bytes.length !== 72) return undefined
+  const at = bytes.readBigUInt64BE()
+  const signed = Buffer.from(`cosignature/v1\ntime ${at}\n${text}`)
+  return verifySignature(null, signed, key, bytes.subarray(8)) ? Number(at) : undefined
+}
+
+/** Reads a checkpoint and checks who signed it. What is wrong with it is told; undefined where it cannot be read at all. */
+function readCheckpoint(note, file, keys, report) {
+  const parsed = parseNote(note)
+  const [origin, digits, encoded = '', ...rest] = parsed?.text.split('\n') ?? []
+  const root = base64(encoded)
+  const size = Number(digits)
+  if (
+    !/^(0|[1-9]\d*)$/.test(digits ?? '') ||
+    !Number.isSafeInteger(size) ||
+    root?.length !== 32 ||
+    rest.join() !== ''
+  ) {
+    report.find('checkpoint', file, 'is not a signed checkpoint')
+    return undefined
+  }
+  const signers = []
+  for (const { name, id, bytes } of parsed.signatures) {
+    const key = keys.find((one) => one.name === name && one.id === id)
+    if (!key) {
+      report.note(`${file}: the signature of ${name} (${id}) was not checked: its key is not known`)
+      continue
+    }
+    const at = signedBy(key, parsed.text, bytes)
+    if (at === undefined) report.find('signature', file, `the signature of ${name} (${id}) is wrong`)
+    else signers.push({ name, id, witness: key.type === WITNESS_KEY, ...(at === true ? {} : { at }) })
+  }
+  if (!signers.some(({ witness }) => !witness))
+    report.find('signature', file, 'no known key of the ledger has signed this checkpoint')
+  return { origin, size, root, note, signers }
+}
+
+/** A proof as in c2sp.org/tlog-proof, with its leaf; undefined where it is not written as one. */
+function parseProof(text) {
+  const end = text.indexOf('\n\n')
+  const [header, extra = '', index = '', ...hashes] = text.slice(0, Math.max(0, end)).split('\n')
+  const leaf = extra.startsWith('extra ') ? base64(extra.slice(6)) : undefined
+  const proof = hashes.map(base64)
+  if (header !== 'c2sp.org/tlog-proof@v1' || !leaf || !/^index (0|[1-9]\d*)$/.test(index)) return undefined
+  if (!proof.every((hash) => hash?.length === 32)) return undefined
+  return { leaf, index: Number(index.slice(6)), proof, checkpoint: text.slice(end + 2) }
+}
+
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// 3. The files, and what the manifest says of them
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+/** What was found: findings are breaches, notes are what a reader has to know besides. */
+class Report {
+  findings = []
+  notes = []
+  find(code, file, message, where = {}) {
+    this.findings.push({ code, file, ...where, message })
+  }
+  note(text) {
+    if (!this.notes.includes(text)) this.notes.push(text)
+  }
+}
+
+/** All files below the folder, by names with slashes. */
+function listFiles(folder, report, below = '') {
+  const names = []
+  for (const entry of readdirSync(join(folder, below), { withFileTypes: true })) {
+    const name = below === '' ? entry.name : `${below}/${entry.name}`
+    if (entry.isDirectory()) names.push(...listFiles(folder, report, name))
+    else if (entry.isFile()) names.push(name)
+    else report.find('file-added', name, 'is a link or a device: an export has none')
+  }
+  return names.sort()
+}
+
+/** Pieces of a file, so that one of any length can be read. */
+function* piecesOf(path) {
+  const file = openSync(path, 'r')
+  try {
+    const buffer = Buffer.alloc(1 << 20)
+    for (let read = readSync(file, buffer); read > 0; read = readSync(file, buffer)) yield buffer.subarray(0, read)
+  } finally {
+    closeSync(file)
+  }
+}
+
+function hashOfFile(path) {
+  const hash = createHash('sha256')
+  for (const piece of piecesOf(path)) hash.update(piece)
+  return hash.digest('hex')
+}
+
+/** The lines of a file; what follows the last line feed is a line too. */
+function* linesOf(path) {
+  let rest = []
+  for (const piece of piecesOf(path)) {
+    let start = 0
+    for (let end = piece.indexOf(10); end >= 0; end = piece.indexOf(10, start)) {
+      yield Buffer.concat([...rest, piece.subarray(start, end)]).toString()
+      rest = []
+      start = end + 1
+    }
+    rest.push(Buffer.from(piece.subarray(start)))
+  }
+  const last = Buffer.concat(rest)
+  if (last.length > 0) yield last.toString()
+}
+
+function parseJson(text) {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** The manifest, where it is what its own hash says; empty where it cannot be read, and then the rest is checked without it. */
+function readManifest(folder, names, fingerprint, report) {
+  const empty = { files: undefined, scope: { kind: 'tenant' }, unsealed: [], missing: [] }
+  if (!names.includes('manifest.json')) {
+    report.find('file-removed', 'manifest.json', 'is missing: nothing says what belongs to the export')
+    return empty
+  }
+  const bytes = readFileSync(join(folder, 'manifest.json'))
+  const found = hex(bytes)
+  const said = names.includes('manifest.sha256') ? readFileSync(join(folder, 'manifest.sha256'), 'utf8') : ''
+  if (said !== `${found}  manifest.json\n`)
+    report.find('file-changed', 'manifest.json', 'it, or manifest.sha256, was changed: they do not fit')
+  if (fingerprint !== undefined && fingerprint !== found)
+    report.find('fingerprint', 'manifest.json', `the export has the fingerprint ${found}, not ${fingerprint}`)
+  const manifest = parseJson(bytes.toString())
+  const { format, files, scope, unsealed, missing } = isObject(manifest) ? manifest : {}
+  if (format !== FORMAT || !isObject(files) || !isObject(scope) || ![unsealed, missing].every(Array.isArray)) {
+    report.find('manifest', 'manifest.json', `is not a manifest of the format ${FORMAT}`)
+    return empty
+  }
+  if (bytes.toString() !== `${JSON.stringify(manifest, null, 2)}\n`)
+    report.find('manifest', 'manifest.json', 'is not written as an export writes it')
+  return { ...manifest, fingerprint: found }
+}
+
+function checkFiles(folder, names, files, report) {
+  const known = new Set(['manifest.json', 'manifest.sha256', ...Object.keys(files)])
+  for (const name of names) {
+    if (!known.has(name)) report.find('file-added', name, 'is not in the manifest: it was added')
+    else if (Object.hasOwn(files, name) && hashOfFile(join(folder, name)) !== files[name])
+      report.find('file-changed', name, 'does not have the hash that the manifest says: it was changed')
+  }
+  const present = new Set(names)
+  for (const name of known) if (!present.has(name)) report.find('file-removed', name, 'is missing')
+}
+
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// 4. The ledger's tree, from its tiles
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+/** How many hashes there are at a level of tiles: each is over 256 of the level below. */
+const countAt = (level, size) => Math.floor(size / 256 ** level)
+
+function tileName(level, index, width) {
+  const digits = String(index).padStart(Math.ceil(String(index).length / 3) * 3, '0')
+  const parts = digits.match(/\d{3}/g) ?? []
+  const path = parts.map((part, i) => (i < parts.length - 1 ? `x${part}` : part)).join('/')
+  return `tile/${level}/${path}${width === 256 ? '' : `.p/${width}`}`
+}
+
+/** The tiles of the tree of `size` leaves. */
+class Tree {
+  constructor(folder, names, size) {
+    this.folder = folder
+    this.names = new Set(names)
+    this.size = size
+    this.read = new Map()
+  }
+
+  /** How wide a tile is in this tree, and so what it is called. */
+  nameOf(level, index) {
+    const count = countAt(level === 'entries' ? 0 : level, this.size)
+    return tileName(level, index, Math.min(256, count - index * 256))
+  }
+
+  tile(level, index) {
+    const name = this.nameOf(level, index)
+    const known = this.read.get(name)
+    if (known) return known
+    const width = Math.min(256, countAt(level, this.size) - index * 256)
+    const bytes = this.names.has(name) ? readFileSync(join(this.folder, name)) : undefined
+    if (bytes?.length !== width * 32) throw new MissingTile(`${name} is missing, or has not ${width} hashes`)
+    // A few at a time: a tree may be larger than memory.
+    if (this.read.size >= 64) this.read.clear()
+    this.read.set(name, bytes)
+    return bytes
+  }
+
+  /** The hash over the `width` leaves from `start` on, which are a whole subtree: it is in a tile, or over some of its hashes. */
+  subtree(start, width) {
+    const level = Math.floor(Math.log2(width) / 8)
+    const [from, count] = [start / 256 ** level, width / 256 ** level]
+    const tile = this.tile(level, Math.floor(from / 256))
+    return fold(tile.subarray((from % 256) * 32, ((from % 256) + count) * 32))
+  }
+
+  /** The root over the leaves from `start` to `end`: of the tree when it was smaller, too. */
+  root(end, start = 0) {
+    if (end === start) return sha256('')
+    let half = 1
+    while (half * 2 < end - start) half *= 2
+    // Only whole subtrees have a width that is a power of two.
+    if (half * 2 === end - start || end - start === 1) return this.subtree(start, end - start)
+    return nodeHash(this.subtree(start, half), this.root(end, start + half))
+  }
+}
+
+/** The leaves in a bundle: each has its length, in two bytes, before it. Undefined where it ends within one. */
+function leavesIn(bundle) {
+  const leaves = []
+  for (let at = 0; at < bundle.length; ) {
+    const end = at + 2 < bundle.length ? at + 2 + bundle.readUInt16BE(at) : Number.POSITIVE_INFINITY
+    if (end > bundle.length) return undefined
+    leaves.push(bundle.subarray(at + 2, end))
+    at = end
+  }
+  return leaves
+}
+
+/** Checks each tile against those below it, and the top against the checkpoint's root. With `whole` none may be missing. */
+function checkTree(tree, checkpoint, whole, report) {
+  const expected = new Set()
+  for (let level = 0; countAt(level, tree.size) > 0; level++) {
+    for (let index = 0; index * 256 < countAt(level, tree.size); index++) {
+      const name = tree.nameOf(level, index)
+      expected.add(name)
+      if (!whole && !tree.names.has(name)) continue
+      try {
+        const tile = tree.tile(level, index)
+        for (let i = 0; level > 0 && i < tile.length / 32; i++) {
+          if (!whole && !tree.names.has(tree.nameOf(level - 1, index * 256 + i))) continue
+          if (!fold(tree.tile(level - 1, index * 256 + i)).equals(tile.subarray(i * 32, i * 32 + 32)))
+            report.find('tree', name, `its hash ${i} is not that of the tile below: the ledger was changed`)
+        }
+      } catch (error) {
+        if (!(error instanceof MissingTile)) throw error
+        report.find('tree', name, error.message)
+      }
+    }
+  }
+  for (let index = 0; index * 256 < tree.size; index++) expected.add(tree.nameOf('entries', index))
+  for (const name of tree.names)
+    if (name.startsWith('tile/') && !expected.has(name))
+      report.find('tree', name, `is no tile of a ledger of ${tree.size} leaves`)
+  try {
+    if (!tree.root(tree.size).equals(checkpoint.root))
+      report.find('tree', 'checkpoint', 'its root is not that of the tiles: the ledger was changed, or the checkpoint')
+  } catch (error) {
+    if (!(error instanceof MissingTile)) throw error
+    report.find('tree', 'checkpoint', `its root cannot be computed: ${error.message}`)
+  }
+}
+
+/** What a leaf says; undefined where it says nothing of a run. */
+function parseLeaf(bytes) {
+  const leaf = parseJson(bytes.toString())
+  const { v, run, seq, head, state } = isObject(leaf) ? leaf : {}
+  const fits = v === 1 && isRun(run) && Number.isSafeInteger(seq) && seq > 0 && /^[0-9a-f]{64}$/.test(head)
+  return fits && ['running', 'parked', 'ended'].includes(state) ? leaf : undefined
+}
+
+/** Every leaf by its run, each compared with its hash in the tree, and with those of the same run before it. */
+function readLeaves(tree, report) {
+  const byRun = new Map()
+  for (let bundle = 0; bundle * 256 < tree.size; bundle++) {
+    const file = tree.nameOf('entries', bundle)
+    const width = Math.min(256, tree.size - bundle * 256)
+    const leaves = tree.names.has(file) ? leavesIn(readFileSync(join(tree.folder, file))) : undefined
+    if (leaves?.length !== width) {
+      report.find('tree', file, `is missing, or has not ${width} leaves`)
+      continue
+    }
+    for (const [i, bytes] of leaves.entries()) {
+      const index = bundle * 256 + i
+      if (!leafIsAt(tree, index, bytes))
+        report.find('leaf', file, `leaf ${index} is not what the tree has there`, { leaf: index })
+      const leaf = parseLeaf(bytes)
+      if (!leaf) report.find('leaf', file, `leaf ${index} says nothing of a run`, { leaf: index })
+      else addLeaf(byRun, { ...leaf, index, from: `leaf ${index} of the ledger`, file }, report)
+    }
+  }
+  return byRun
+}
+
+function leafIsAt(tree, index, bytes) {
+  try {
+    return tree.subtree(index, 1).equals(leafHash(bytes))
+  } catch (error) {
+    if (error instanceof MissingTile) return false
+    throw error
+  }
+}
+
+function addLeaf(byRun, leaf, report) {
+  const before = byRun.get(leaf.run) ?? []
+  const last = before.at(-1)
+  const goesOn =
+    !last || (last.state !== 'ended' && last.seq <= leaf.seq) || (last.seq === leaf.seq && last.head === leaf.head)
+  if (!goesOn)
+    report.find(
+      'leaf',
+      leaf.file,
+      `${leaf.from} contradicts leaf ${last.index}: the run went back, or on after its end`,
+      {
+        run: leaf.run,
+        leaf: leaf.index,
+      },
+    )
+  byRun.set(leaf.run, [...before, leaf])
+}
+
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// 5. Receipts, and checkpoints that were kept from earlier
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+/** Whether the ledger begins with what an older checkpoint says it was. */
+function checkOlder(older, file, { checkpoint, tree }, report) {
+  if (older.origin !== checkpoint.origin)
+    return report.find('older', file, `is of another ledger: ${older.origin}, not ${checkpoint.origin}`)
+  if (older.size > checkpoint.size)
+    return report.find(
+      'rollback',
+      file,
+      `had ${older.size} leaves, and the export's ledger has ${checkpoint.size}: it was rolled back`,
+    )
+  try {
+    if (!tree.root(older.size).equals(older.root))
+      report.find(
+        'fork',
+        file,
+        `the ledger does not begin with the ${older.size} leaves of this checkpoint: there are two histories`,
+      )
+  } catch (error) {
+    if (!(error instanceof MissingTile)) throw error
+    report.find('not-checkable', file, `this export has too few tiles for it: ${error.message}`)
+  }
+  return undefined
+}
+
+/** Checks a proof by itself, under its own checkpoint; gives its leaf, or undefined where it proves none. */
+function checkProof(proof, file, checkpoint, report) {
+  const leaf = proof && parseLeaf(proof.leaf)
+  if (!leaf) report.find('receipt', file, 'is not a receipt')
+  else if (!rootOfProof(leafHash(proof.leaf), proof.index, checkpoint.size, proof.proof)?.equals(checkpoint.root))
+    report.find('receipt', file, 'does not prove that its leaf is in the ledger', { run: leaf.run })
+  else return { ...leaf, index: proof.index, from: `the receipt ${file}`, file }
+  return undefined
+}
+
+/** The export's own receipts: each of the run that it is named by, under the export's checkpoint, for the run's newest leaf. */
+function checkReceipts({ folder, names, checkpoint, leaves, whole }, report) {
+  for (const file of names.filter((name) => name.startsWith('receipts/'))) {
+    const run = file.slice('receipts/'.length)
+    const proof = parseProof(readFileSync(join(folder, file), 'utf8'))
+    if (proof && proof.checkpoint !== checkpoint.note)
+      report.find('receipt', file, "is for another checkpoint than the export's", { run })
+    const leaf = checkProof(proof, file, checkpoint, report)
+    if (!leaf) continue
+    if (leaf.run !== run)
+      report.find('receipt', file, `does not belong to run ${run}: it is of run ${leaf.run}`, { run })
+    else if (!whole) addLeaf(leaves, leaf, report)
+    else if (leaves.get(run)?.at(-1)?.index !== leaf.index)
+      report.find('receipt', file, `is not of the run's newest leaf: that is leaf ${leaves.get(run)?.at(-1)?.index}`, {
+        run,
+      })
+  }
+}
+
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// 6. Journals
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+const isRun = (id) => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)
+/** When a run was created, ms: a UUIDv7 begins with it. */
+const createdAt = (id) => Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
+
+/** A line as it is stored: place, hash, bytes, content, and nothing else. */
+function parseLine(line) {
+  const { seq, hash, bytes, content } = parseJson(line) ?? {}
+  if (!Number.isSafeInteger(seq) || typeof hash !== 'string' || typeof bytes !== 'string') return undefined
+  const stored = { seq, hash, bytes, ...(content === undefined ? {} : { content }) }
+  return JSON.stringify(stored) === line && /^[0-9a-f]{64}$/.test(hash) ? stored : undefined
+}
+
+/** Where an entry stands: counts it, and tells of what was removed, added, moved or repeated. */
+class Places {
+  constructor(run, find) {
+    this.find = find
+    this.hashes = new Map([[0, hex(`muster/journal/v1\n${run}`)]])
+    this.gaps = new Set()
+    this.last = 0
+  }
+
+  /** Takes an entry; false where it has no place of its own. */
+  take({ seq, hash }) {
+    const known = this.hashes.get(seq)
+    if (known !== undefined) {
+      if (known === hash) this.find('entry-duplicated', seq, `entry ${seq} stands here a second time`)
+      else this.find('entry-added', seq, `entry ${seq} is there already: this one was added`)
+      return false
+    }
+    if (this.gaps.delete(seq))
+      this.find('entry-reordered', seq, `entry ${seq} stands after entry ${this.last}: it was moved`)
+    for (let gap = this.last + 1; gap < seq; gap++) {
+      // One place that is far off is no list of all before it.
+      if (gap - this.last > 10_000) break
+      this.gaps.add(gap)
+    }
+    this.hashes.set(seq, hash)
+    this.last = Math.max(this.last, seq)
+    return true
+  }
+
+  finish() {
+    for (const seq of this.gaps) this.find('entry-removed', seq, `entry ${seq} is missing: it was removed`)
+  }
+}
+
+/** Checks a journal by itself and against the leaves of its run, and counts what the manifest says of it. */
+function checkJournal(path, file, run, { leaves, tenant }, counts, report) {
+  const find = (code, seq, message) => report.find(code, file, message, { run, seq })
+  const places = new Places(run, find)
+  let ended
+  for (const line of linesOf(path)) {
+    counts.entries++
+    const stored = parseLine(line)
+    if (!stored) {
+      find('entry-changed', places.last + 1, `the line after entry ${places.last} is not a stored entry`)
+      continue
+    }
+    const { seq, hash, bytes, content } = stored
+    if (!places.take(stored)) continue
+    const before = places.hashes.get(seq - 1)
+    // Of an entry whose predecessor is missing or comes later, that is what is told.
+    if (before !== undefined && hex(before, bytes) !== hash)
+      find('entry-changed', seq, `entry ${seq} does not have its hash: it, or the entry before it, was changed`)
+    const entry = parseJson(bytes)
+    if (!isObject(entry) || entry.seq !== seq) {
+      find('entry-changed', seq, `entry ${seq} is not an entry of this place`)
+      continue
+    }
+    checkContent(entry, content, counts, find)
+    if (
+      seq === 1 &&
+      (entry.type !== 'run.created' || entry.run !== run || (tenant !== undefined && entry.tenant !== tenant))
+    )
+      find('run', seq, `the journal does not begin with the creation of run ${run} of ${tenant ?? 'its tenant'}`)
+    if (ended !== undefined && seq > ended) find('run', seq, `entry ${seq} follows the end of the run`)
+    if (entry.type === 'run.ended') ended = seq
+    if (entry.type === 'step.intent' && entry.decision?.effect !== 'allow')
+      find('effect-without-allow', seq, `step ${entry.step} began without a decision that allows it`)
+    if (entry.decision?.set) counts.sets.add(entry.decision.set)
+  }
+  places.finish()
+  for (const leaf of leaves) checkLeaf(leaf, places.hashes, ended, find)
+  return { last: places.last }
+}
+
+function checkContent({ seq, content: digest, redacted }, content, counts, find) {
+  for (const [kind, count] of Object.entries(isObject(redacted) ? redacted : {}))
+    counts.redacted[kind] = (counts.redacted[kind] ?? 0) + count
+  if (digest === undefined && content !== undefined)
+    find('content-added', seq, `entry ${seq} has no content: what lies beside it was put there`)
+  else if (digest !== undefined && content === undefined) counts.erased++
+  else if (content !== undefined && hex(content) !== digest)
+    find(
+      'content-changed',
+      seq,
+      `the content beside entry ${seq} does not have the digest in the entry: it was changed`,
+    )
+}
+
+function checkLeaf({ seq, head, state, from }, hashes, ended, find) {
+  const hash = hashes.get(seq)
+  if (hash === undefined)
+    find('run-cut', seq, `${from} has entry ${seq} of the run, and the journal does not: it was cut`)
+  else if (hash !== head)
+    find(
+      'run-rewritten',
+      seq,
+      `${from} has another hash of entry ${seq}: the journal was written anew, or is another run's`,
+    )
+  else if (state === 'ended' && ended !== seq) find('run', seq, `${from} says that the run ended with entry ${seq}`)
+}
+
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// 7. All of it
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+/** Whether a run is one that the export says it is about. */
+function isInScope({ kind, run, since, until }, id) {
+  if (kind === 'run') return id === run
+  return createdAt(id) >= (since ?? 0) && createdAt(id) < (until ?? Number.POSITIVE_INFINITY)
+}
+
+/** What the files say, where the manifest says something else. */
+function checkCounts(manifest, found, report) {
+  const sorted = (value) => JSON.stringify(isObject(value) ? Object.entries(value).sort() : value)
+  for (const [name, value] of Object.entries(found))
+    if (sorted(manifest[name]) !== sorted(value))
+      report.find(
+        'manifest',
+        'manifest.json',
+        `says of ${name} ${sorted(manifest[name])}, and the files say ${sorted(value)}`,
+      )
+}
+
+/** The keys to trust: those that were given, else the export's own, which prove only that it agrees with itself. */
+function readKeys(folder, names, given, report) {
+  const lines = names.includes('keys')
+    ? readFileSync(join(folder, 'keys'), 'utf8')
+        .split('\n')
+        .filter((line) => line !== '')
+    : []
+  const keys = (given.length > 0 ? given : lines).map((vkey) => [vkey, parseKey(vkey)])
+  for (const [vkey, key] of keys)
+    if (!key) report.find('signature', given.length > 0 ? '--key' : 'keys', `${vkey} is no key`)
+  if (given.length === 0)
+    report.note('keys: taken from the export itself; compare them with what you were given (--key)')
+  return keys.flatMap(([, key]) => key ?? [])
+}
+
+/** Checks what the auditor kept: older checkpoints and receipts. */
+function checkKept({ older, receipts }, keys, ledger, report) {
+  for (const file of older) {
+    const kept = readCheckpoint(readFileSync(file, 'utf8'), file, keys, report)
+    if (kept) checkOlder(kept, file, ledger, report)
+  }
+  for (const file of receipts) {
+    const proof = parseProof(readFileSync(file, 'utf8'))
+    const kept = proof && readCheckpoint(proof.checkpoint, file, keys, report)
+    if (kept) checkOlder(kept, file, ledger, report)
+    const leaf = checkProof(proof, file, kept ?? ledger.checkpoint, report)
+    if (!leaf) continue
+    if (!ledger.names.includes(`runs/${leaf.run}.jsonl`))
+      report.find('receipt', file, `does not belong to this export: it is of run ${leaf.run}`, { run: leaf.run })
+    else if (!ledger.kept.has(leaf.run)) ledger.kept.set(leaf.run, [leaf])
+    else ledger.kept.get(leaf.run).push(leaf)
+  }
+}
+
+/** Every run of the ledger that belongs here must be here; and what is here must be in the ledger, or be named as not in it. */
+function checkRuns({ names, leaves, manifest }, report) {
+  const runs = names.flatMap((name) => /^runs\/(.+)\.jsonl$/.exec(name)?.[1] ?? [])
+  const there = new Set(runs)
+  for (const [run, all] of leaves)
+    if (isInScope(manifest.scope, run) && !there.has(run))
+      report.find(
+        'run-missing',
+        `runs/${run}.jsonl`,
+        `run ${run} is in the ledger (${all.at(-1).from}) and not in the export: it was dropped`,
+        { run },
+      )
+  for (const run of runs) {
+    const file = `runs/${run}.jsonl`
+    if (!isRun(run) || !isInScope(manifest.scope, run))
+      report.find('run', file, 'is no run that this export is about', { run })
+    if (leaves.has(run)) {
+      if (!names.includes(`receipts/${run}`))
+        report.find('receipt', `receipts/${run}`, `run ${run} has no receipt`, { run })
+    } else if (manifest.unsealed.includes(run))
+      report.note(`${file}: is not in the ledger (yet): nothing proves that it is whole, or when it was written`)
+    else report.find('run-unproven', file, `run ${run} is not in the ledger: it was added`, { run })
+  }
+  for (const run of manifest.unsealed)
+    if (!there.has(run))
+      report.find('run-missing', `runs/${run}.jsonl`, `run ${run} is in the manifest and not in the export`, { run })
+  return runs
+}
+
+/** Checks an export; throws `NotAnExport` where there is none. */
+export function verifyExport(folder, { keys: given = [], older = [], receipts = [], fingerprint } = {}) {
+  if (!lstatSync(folder, { throwIfNoEntry: false })?.isDirectory()) throw new NotAnExport(`${folder} is no folder`)
+  const report = new Report()
+  const names = listFiles(folder, report)
+  if (!['manifest.json', 'manifest.sha256', 'checkpoint'].some((name) => names.includes(name)))
+    throw new NotAnExport(`${folder} is no audit export: it has neither a manifest nor a checkpoint`)
+  const manifest = readManifest(folder, names, fingerprint, report)
+  if (manifest.files) checkFiles(folder, names, manifest.files, report)
+  const whole = manifest.scope.kind !== 'run'
+  const keys = readKeys(folder, names, given, report)
+  const note = names.includes('checkpoint') ? readFileSync(join(folder, 'checkpoint'), 'utf8') : ''
+  const checkpoint = readCheckpoint(note, 'checkpoint', keys, report)
+  let leaves = new Map()
+  const kept = new Map()
+  if (checkpoint) {
+    const tree = new Tree(folder, names, checkpoint.size)
+    checkTree(tree, checkpoint, whole, report)
+    if (whole) leaves = readLeaves(tree, report)
+    checkReceipts({ folder, names, checkpoint, leaves, whole }, report)
+    checkKept({ older, receipts }, keys, { checkpoint, tree, names, kept }, report)
+  }
+  const runs = checkRuns({ names, leaves, manifest }, report)
+  // The ledger's name ends with its tenant's.
+  const tenant = checkpoint && decodeURIComponent(checkpoint.origin.slice(checkpoint.origin.lastIndexOf('/') + 1))
+  const counts = { entries: 0, erased: 0, redacted: {}, sets: new Set() }
+  for (const run of runs) {
+    const file = `runs/${run}.jsonl`
+    const expected = { leaves: [...(leaves.get(run) ?? []), ...(kept.get(run) ?? [])], tenant }
+    const { last } = checkJournal(join(folder, file), file, run, expected, counts, report)
+    const sealed = leaves.get(run)?.at(-1)?.seq
+    if (sealed !== undefined && last > sealed)
+      report.note(`${file}: entries ${sealed + 1} to ${last} are not in the ledger yet`)
+  }
+  const policies = names.filter((name) => name.startsWith('policies/')).length
+  for (const set of counts.sets)
+    if (!names.includes(`policies/${set}.json`))
+      report.note(`policies: the set ${set} was not published, and is not here`)
+  const { entries, erased, redacted } = counts
+  const found = {
+    tenant,
+    origin: checkpoint?.origin,
+    size: checkpoint?.size,
+    runs: runs.length,
+    entries,
+    erased,
+    redacted,
+  }
+  if (manifest.files && checkpoint) checkCounts(manifest, found, report)
+  for (const run of manifest.missing)
+    report.note(`run ${run}: was in the ledger and not there any more when it was exported`)
+  return {
+    ok: report.findings.length === 0,
+    ...{ fingerprint: manifest.fingerprint, scope: manifest.scope, ...found, policies },
+    signers: checkpoint?.signers ?? [],
+    ...{ findings: report.findings, notes: report.notes },
+  }
+}
+
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// 8. What a person reads
+// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+const SHOWN_MAX = 100
+
+/** Text of others without the control characters that a terminal obeys. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
+const plain = (text) => String(text).replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ')
+
+const dateOf = (ms) => (ms === undefined || ms === null ? 'open' : new Date(ms).toISOString())
+
+function aboutScope({ kind, run, since, until }) {
+  if (kind === 'run') return `run ${run} alone`
+  return kind === 'range' ? `runs created from ${dateOf(since)} until ${dateOf(until)}` : 'all runs of the tenant'
+}
+
+/** The result in words: what was checked, what was found, what that proves and what it does not. */
+export function summaryOf(result) {
+  const { ok, findings, notes, signers, erased, redacted } = result
+  const taken = Object.entries(redacted).map(([kind, count]) => `${count} ${kind}`)
+  const by = signers.map(({ name, witness, at }) => (witness ? `witness ${name}, ${dateOf(at * 1000)}` : name))
+  const lines = [
+    'WHAT WAS CHECKED',
+    `  Tenant ${result.tenant}, ledger ${result.origin}: ${aboutScope(result.scope)}.`,
+    `  ${result.runs} runs with ${result.entries} entries; ${result.size} leaves of the ledger; ${result.policies} policy sets.`,
+    `  Content erased of ${erased} entries; redacted before it was written: ${taken.join(', ') || 'nothing'}.`,
+    `  Signed by: ${by.join('; ') || 'nobody whose key is known'}.`,
+    `  Fingerprint of the export: ${result.fingerprint}`,
+    '',
+    `RESULT: ${ok ? 'NOTHING IS WRONG' : `${findings.length} FINDINGS`}`,
+    ...findings.slice(0, SHOWN_MAX).map(({ code, file, message }) => `  [${code}] ${file}: ${message}`),
+    ...(findings.length > SHOWN_MAX ? [`  … and ${findings.length - SHOWN_MAX} more (--json has all)`] : []),
+    '',
+    ...(notes.length > 0 ? ['NOTE', ...notes.slice(0, SHOWN_MAX).map((note) => `  ${note}`), ''] : []),
+    ...(ok
+      ? PROVEN
+      : [
+          'WHAT THIS MEANS',
+          '  The files are not as they were exported, or the records were changed before that. Do not rely',
+          '  on what is named above. What is not named was checked and is consistent.',
+        ]),
+    '',
+    ...NOT_PROVEN,
+  ]
+  return lines.map(plain).join('\n')
+}
+
+const PROVEN = [
+  'WHAT THIS PROVES',
+  '  No file differs from what was exported, by a single byte. Every journal is complete and in order up to',
+  '  its last leaf in the ledger, and is what it was when that leaf was written. No run that the ledger has and that',
+  '  this export is about was left out. Whoever holds the keys named above signed exactly this ledger.',
+]
+
+const NOT_PROVEN = [
+  'WHAT THIS DOES NOT PROVE',
+  '  That what was recorded is true: that a tool did in the world what it reported.',
+  '  What happened in a run after its last leaf, or in runs that never entered the ledger.',
+  '  That the signers are who they say: compare their keys (--key) with what you were given some other way.',
+  '  That nobody keeps a second ledger: compare with a checkpoint that you, or a witness, kept (--older).',
+  '  That the period and the scope were chosen fairly: read them above.',
+]
+
+const USAGE =
+  'usage: node muster-verify.mjs FOLDER [--key VKEY]... [--older CHECKPOINT]... [--receipt FILE]... [--fingerprint SHA256] [--json]'
+
+function parseArguments(args) {
+  const options = { keys: [], older: [], receipts: [], json: false, folder: undefined, fingerprint: undefined }
+  const lists = { '--key': options.keys, '--older': options.older, '--receipt': options.receipts }
+  for (let i = 0; i < args.length; i++) {
+    const [name, value] = [args[i], args[i + 1]]
+    if (name === '--json') options.json = true
+    else if (name.startsWith('--')) {
+      if (value === undefined || !(name in lists || name === '--fingerprint')) throw new NotAnExport(USAGE)
+      if (name === '--fingerprint') options.fingerprint = value
+      else lists[name].push(value)
+      i++
+    } else if (options.folder === undefined) options.folder = name
+    else throw new NotAnExport(USAGE)
+  }
+  if (options.folder === undefined) throw new NotAnExport(USAGE)
+  return options
+}
+
+/** Runs as a command; gives the exit code. */
+export function main(args) {
+  try {
+    const { folder, json, ...options } = parseArguments(args)
+    const result = verifyExport(folder, options)
+    console.log(json ? JSON.stringify(result, null, 2) : summaryOf(result))
+    return result.ok ? 0 : 1
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    console.error(args.includes('--json') ? JSON.stringify({ error: message }) : message)
+    return 2
+  }
+}
+
+if (process.argv[1] !== undefined && pathToFileURL(realpathSync(process.argv[1])).href === import.meta.url)
+  process.exitCode = main(process.argv.slice(2))

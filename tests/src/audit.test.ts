@@ -1,0 +1,304 @@
+import { execFile } from 'node:child_process'
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { type ExportVerification, verifyExport } from '@muster/verify'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { actor, chain } from './fixtures/app.ts'
+import { type Harness, startHarness, until } from './harness.ts'
+
+const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
+const home = mkdtempSync(join(tmpdir(), 'muster-audit-'))
+const keyFile = join(home, 'ledger.pem')
+const at = (name: string) => join(home, name)
+
+let harness: Harness
+let muster: Harness['muster']
+const runs: string[] = []
+let first: { before: number; after: number }
+
+interface Answer {
+  code: number
+  out: string
+  err: string
+}
+
+async function call(args: string[], env: NodeJS.ProcessEnv): Promise<Answer> {
+  return promisify(execFile)(process.execPath, args, { env }).then(
+    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
+    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
+  )
+}
+
+const ledger = { MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_ORIGIN: 'log.example' }
+
+function cliOf(...args: string[]): Promise<Answer> {
+  const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
+  return call([cli, ...args], { ...process.env, NO_COLOR: '1', MUSTER_HOME: home, ...ledger, ...server })
+}
+
+async function sealedAs(run: string, state: string): Promise<void> {
+  await until(
+    () => muster.ledger.receipt(run).catch(() => undefined),
+    (receipt) => receipt !== undefined && JSON.parse(receipt.leaf).state === state,
+    60_000,
+  )
+}
+
+beforeAll(async () => {
+  expect((await cliOf('ledger', 'key', keyFile)).code).toBe(0)
+  harness = await startHarness({ ...ledger, MUSTER_REDACT: '{"kinds":{"email":"mask"}}' })
+  muster = harness.muster
+  await harness.worker()
+  const before = Date.now()
+  const one = await muster.runs.start(actor, {
+    turns: [{ calls: [{ name: 'world_write', arguments: { text: 'write to ann@example.com' } }] }, { answer: 'done' }],
+  })
+  await one.result()
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  first = { before, after: Date.now() }
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  const two = await muster.runs.start(chain, { n: 3, ms: 0 })
+  await two.result()
+  const parked = await muster.runs.start({ steps: { a: { sleepMs: 3_600_000 } } }, {})
+  runs.push(one.id, two.id, parked.id)
+  await sealedAs(one.id, 'ended')
+  await sealedAs(two.id, 'ended')
+  await sealedAs(parked.id, 'parked')
+})
+afterAll(async () => {
+  await harness.close()
+  rmSync(home, { recursive: true })
+})
+
+const journalsIn = (folder: string) => readdirSync(join(folder, 'runs')).sort()
+const codesOf = ({ findings }: ExportVerification) => [...new Set(findings.map(({ code }) => code))].sort()
+
+describe('an audit export', () => {
+  it('of a tenant is checked by one file that needs nothing of Muster, and no server', async () => {
+    const to = at('tenant')
+    const exported = await cliOf('audit', 'export', '--to', to, '--json')
+    expect(exported).toMatchObject({ code: 0 })
+    const { fingerprint, runs: count } = JSON.parse(exported.out)
+    expect(count).toBe(3)
+    expect(journalsIn(to)).toEqual(runs.map((run) => `${run}.jsonl`).sort())
+    const alone = mkdtempSync(join(tmpdir(), 'muster-auditor-'))
+    copyFileSync(join(to, 'verify.mjs'), join(alone, 'verify.mjs'))
+    const { out: vkeys } = await cliOf('ledger', 'vkeys', 'acme')
+    const args = [join(alone, 'verify.mjs'), to, '--key', vkeys.trim(), '--fingerprint', fingerprint]
+    const checked = await call(args, { PATH: '' })
+    expect(checked).toMatchObject({ code: 0, err: '' })
+    expect(checked.out).toContain('RESULT: NOTHING IS WRONG')
+    expect(checked.out).toContain('email')
+    const result: ExportVerification = JSON.parse((await call([...args, '--json'], { PATH: '' })).out)
+    expect(result).toMatchObject({ ok: true, findings: [], notes: [], runs: 3, fingerprint, tenant: 'acme' })
+    expect(result.policies).toBe(1)
+    rmSync(alone, { recursive: true })
+    expect(await cliOf('audit', 'verify', to)).toMatchObject({ code: 0 })
+    // As `sha256sum -c` reads it.
+    expect(readFileSync(join(to, 'manifest.sha256'), 'utf8')).toBe(`${fingerprint}  manifest.json\n`)
+  })
+
+  it('of one run has that run, and nothing of others', async () => {
+    const to = at('run')
+    const [run = ''] = runs
+    expect(await cliOf('audit', 'export', '--to', to, '--run', run)).toMatchObject({ code: 0 })
+    expect(journalsIn(to)).toEqual([`${run}.jsonl`])
+    expect(existsSync(join(to, 'tile/entries'))).toBe(false)
+    expect(verifyExport(to)).toMatchObject({ ok: true, runs: 1, scope: { kind: 'run', run } })
+  })
+
+  it('of a time has the runs created in it', async () => {
+    const to = at('range')
+    const time = (ms: number) => new Date(ms).toISOString()
+    const args = ['--since', time(first.before), '--until', time(first.after)]
+    expect(await cliOf('audit', 'export', '--to', to, ...args)).toMatchObject({ code: 0 })
+    expect(journalsIn(to)).toEqual([`${runs[0]}.jsonl`])
+    expect(verifyExport(to)).toMatchObject({ ok: true, runs: 1 })
+    const wrong = await cliOf('audit', 'export', '--to', at('never'), '--since', 'yesterday', '--json')
+    expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('request.invalid') })
+  })
+
+  it('goes nowhere where something is', async () => {
+    writeFileSync(at('note'), '')
+    expect(await cliOf('audit', 'export', '--to', home)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('is not empty'),
+    })
+  })
+
+  it('begins with the checkpoint that an auditor kept, and has the run of a receipt that was kept', async () => {
+    const older = at('older')
+    writeFileSync(older, (await muster.ledger.head()).checkpoint)
+    const proof = at('kept.tlog-proof')
+    expect((await cliOf('receipt', runs[1] ?? '', '--out', proof)).code).toBe(0)
+    const more = await muster.runs.start(chain, { n: 1, ms: 0 })
+    await more.result()
+    await sealedAs(more.id, 'ended')
+    const to = at('grown')
+    expect((await cliOf('audit', 'export', '--to', to)).code).toBe(0)
+    expect(await cliOf('audit', 'verify', to, '--older', older, '--receipt', proof)).toMatchObject({ code: 0 })
+    // Of one run, the tiles for that come along where they are asked for.
+    const single = at('single')
+    const [run = ''] = runs
+    expect((await cliOf('audit', 'export', '--to', single, '--run', run, '--older', older)).code).toBe(0)
+    expect(await cliOf('audit', 'verify', single, '--older', older)).toMatchObject({ code: 0 })
+    expect(codesOf(verifyExport(single, { receipts: [proof] }))).toEqual(['receipt'])
+    // The export from before is older than this checkpoint.
+    writeFileSync(older, (await muster.ledger.head()).checkpoint)
+    expect(codesOf(verifyExport(at('tenant'), { older: [older] }))).toEqual(['rollback'])
+  })
+
+  it('that was changed is found out at the command line, for people and for programs', async () => {
+    const to = at('changed')
+    cpSync(at('tenant'), to, { recursive: true })
+    const file = join(to, 'runs', `${runs[0]}.jsonl`)
+    writeFileSync(file, readFileSync(file, 'utf8').replace('world.write', 'world.wrote'))
+    const shown = await cliOf('audit', 'verify', to)
+    expect(shown.code).toBe(1)
+    expect(shown.out).toContain(`[entry-changed] runs/${runs[0]}.jsonl: entry`)
+    const { findings } = JSON.parse((await cliOf('audit', 'verify', to, '--json')).out)
+    expect(findings).toContainEqual(
+      expect.objectContaining({ code: 'entry-changed', run: runs[0], seq: expect.any(Number) }),
+    )
+    expect(await cliOf('audit', 'verify', at('nowhere'), '--json')).toMatchObject({ code: 2 })
+  })
+})
+
+describe('what runs did', () => {
+  interface Conduct {
+    decisions: number
+    same: number
+    effects: number
+    breaches: { code: string; run?: string; message: string }[]
+    notCheckable: { why: string }[]
+  }
+  const folder = at('conduct')
+  const ids: Record<string, string> = {}
+
+  async function conductOf(to: string): Promise<{ code: number; conduct: Conduct }> {
+    const { code, out } = await cliOf('audit', 'verify', to, '--replay', '--json')
+    return { code, conduct: JSON.parse(out).conduct }
+  }
+
+  /** A copy in which a run's entries are others. */
+  async function changed(run: string, change: (entries: Record<string, unknown>[]) => Record<string, unknown>[]) {
+    const to = at(`conduct-${Math.random()}`)
+    cpSync(folder, to, { recursive: true })
+    const file = join(to, 'runs', `${run}.jsonl`)
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+    const stored = lines.map((line) => JSON.parse(line))
+    const entries = change(stored.map(({ bytes }) => JSON.parse(bytes)))
+    const line = (entry: Record<string, unknown>) =>
+      JSON.stringify({ ...stored.find(({ seq }) => seq === entry.seq), bytes: JSON.stringify(entry) })
+    writeFileSync(file, entries.map((entry) => `${line(entry)}\n`).join(''))
+    return conductOf(to)
+  }
+
+  beforeAll(async () => {
+    const fanned = await muster.runs.start('fan-out', { n: 4 })
+    await fanned.result()
+    const paid = await muster.runs.start({ steps: { a: { tool: 'world.pay', input: { amount: 20 } } } }, {})
+    await paid.result()
+    const large = await muster.runs.start({ steps: { a: { tool: 'world.pay', input: { amount: 5000 } } } }, {})
+    const { waiting } = await until(large.get, (run) => run.waiting.length > 0)
+    await muster.runs.approve(large.id, { verdict: 'approve', step: 'a', digest: waiting[0]?.digest ?? '' })
+    await large.result()
+    const checked = await muster.runs.start(
+      {
+        steps: {
+          look: { tool: 'world.look', input: { what: 'x' } },
+          check: { tool: 'world.check', input: { text: { $ref: '#/steps/look/output/seen' } } },
+          pay: { tool: 'world.pay', input: { amount: { $ref: '#/steps/check/output/amount' } } },
+        },
+      },
+      {},
+    )
+    await checked.result()
+    // What the agent looked at is untrusted, so that its payment is refused.
+    const turn = (name: string, input: object) => ({ calls: [{ name, arguments: input }] })
+    const turns = [turn('world_look', { what: 'x' }), turn('world_pay', { amount: 1 }), { answer: 'done' }]
+    const denied = await muster.runs.start(actor, { turns })
+    await denied.result()
+    Object.assign(ids, { fanned: fanned.id, paid: paid.id, large: large.id, checked: checked.id, denied: denied.id })
+    for (const id of Object.values(ids)) await sealedAs(id, 'ended')
+    expect((await cliOf('audit', 'export', '--to', folder)).code).toBe(0)
+  })
+
+  it('is found to be right by the export alone', async () => {
+    const { code, conduct } = await conductOf(folder)
+    expect(conduct).toMatchObject({ breaches: [], notCheckable: [] })
+    expect(conduct.decisions).toBeGreaterThan(15)
+    expect(conduct.same).toBe(conduct.decisions)
+    expect(code).toBe(0)
+    const shown = await cliOf('audit', 'verify', folder, '--replay')
+    expect(shown.out).toContain(`${conduct.same} of ${conduct.decisions} decisions were made again by Cedar itself`)
+  })
+
+  it('and should not have is listed, breach by breach', async () => {
+    const { paid = '', large = '', checked = '', fanned = '' } = ids
+    const codesAfter = async (...change: Parameters<typeof changed>) =>
+      (await changed(...change)).conduct.breaches.map(({ code }) => code)
+    const isA = (type: string) => (entry: Record<string, unknown>) => entry.type === type
+    // More than a person was asked for.
+    expect(await codesAfter(large, (all) => all.filter((entry) => entry.type !== 'approval.given'))).toContain(
+      'decision',
+    )
+    // An effect that nothing allowed.
+    expect(await codesAfter(paid, (all) => all.filter((entry) => entry.type !== 'step.intent'))).toContain(
+      'effect-without-allow',
+    )
+    // What may happen once, twice.
+    const twice = (all: Record<string, unknown>[]) => {
+      const pair = all.filter((entry) => entry.type === 'step.intent' || entry.type === 'step.ended')
+      return all.flatMap((entry) => (isA('step.ended')(entry) ? [entry, ...pair] : [entry]))
+    }
+    expect(await codesAfter(paid, twice)).toContain('once-repeated')
+    // A step that is not pure, as if it were.
+    const first = (all: Record<string, unknown>[]) => all.find(isA('step.intent'))?.decision
+    const asPure = (all: Record<string, unknown>[]) =>
+      all.flatMap((entry) =>
+        entry.type === 'step.intent' ? [] : [isA('step.ended')(entry) ? { ...entry, decision: first(all) } : entry],
+      )
+    expect(await codesAfter(paid, asPure)).toContain('effect-without-intent')
+    // Labels that vanished, and one that was taken off by who may not.
+    const labels = (change: object) => (all: Record<string, unknown>[]) =>
+      all.map((entry) =>
+        entry.step === 'check' ? { ...entry, ...(entry.type === 'step.ended' ? change : {}) } : entry,
+      )
+    expect(await codesAfter(checked, labels({ declassified: [], labels: [] }))).toContain('labels')
+    expect(await codesAfter(checked, labels({ declassified: ['untrusted', 'pii'] }))).toContain('labels')
+    // More than the run may cost.
+    const costly = (all: Record<string, unknown>[]) =>
+      all.map((entry) => {
+        if (entry.type === 'run.created') return { ...entry, limits: { usd: 1, steps: 2 } }
+        return entry.type === 'step.ended' ? { ...entry, costUsd: 0.4 } : entry
+      })
+    expect(await codesAfter(fanned, costly)).toContain('budget')
+  })
+
+  it('cannot be told where policies are missing, and is not taken to be right', async () => {
+    const to = at('without')
+    cpSync(folder, to, { recursive: true })
+    const [policies = ''] = readdirSync(join(to, 'policies'))
+    const file = join(to, 'policies', policies)
+    writeFileSync(file, readFileSync(file, 'utf8').replace('1000.0', '9000.0'))
+    const other = await conductOf(to)
+    expect(other.conduct.breaches).toEqual([expect.objectContaining({ code: 'policy' })])
+    rmSync(file)
+    const { conduct } = await conductOf(to)
+    expect(conduct).toMatchObject({ same: 0, breaches: [] })
+    expect(conduct.notCheckable.length).toBeGreaterThanOrEqual(conduct.decisions)
+  })
+})

@@ -1,0 +1,399 @@
+import { cpSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { newVerifier } from '@muster/audit'
+import type { StoredEntry } from '@muster/protocol'
+import { type ExportVerification, NotAnExport, summaryOf, type VerifyOptions, verifyExport } from '@muster/verify'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  chainOf,
+  filesIn,
+  type MadeRun,
+  makeRun,
+  newFolder,
+  newSigner,
+  origin,
+  readManifest,
+  sealFolder,
+  writeExport,
+  writeFile,
+} from './export-fixture.ts'
+
+const home = newFolder()
+const signer = newSigner()
+const witness = newSigner()
+const vkey = newVerifier(origin, signer.publicKey).vkey
+const witnessVkey = newVerifier('witness.example', witness.publicKey, 'cosignature/v1').vkey
+const runs = [1001, 1002, 1003].map((number) => makeRun(number))
+/** More than a full tile of leaves, most of them of runs before the time of the export. */
+const others = 300
+const whole = join(home, 'whole')
+const single = join(home, 'single')
+const trusted = { keys: [vkey, witnessVkey] }
+
+beforeAll(async () => {
+  await writeExport(whole, runs, { signer, witness, others })
+  await writeExport(single, runs, { signer, witness, others, only: idOf(1) })
+})
+afterAll(() => rmSync(home, { recursive: true }))
+
+function idOf(i: number): string {
+  return runs[i]?.id ?? ''
+}
+
+const journal = (i: number) => `runs/${idOf(i)}.jsonl`
+const codes = ({ findings }: ExportVerification) => [...new Set(findings.map(({ code }) => code))].sort()
+
+/** Verifies a copy after a change; the manifest is made to fit, unless told otherwise. */
+function after(
+  change: (folder: string) => void,
+  { from = whole, reseal = true, ...options }: { from?: string; reseal?: boolean } & VerifyOptions = {},
+): ExportVerification {
+  const folder = join(home, 'copy')
+  rmSync(folder, { recursive: true, force: true })
+  cpSync(from, folder, { recursive: true })
+  change(folder)
+  if (reseal) sealFolder(folder)
+  return verifyExport(folder, { ...trusted, ...options })
+}
+
+/** Changes the lines of a journal, and what the manifest counts of it. */
+function edit(i: number, change: (lines: string[]) => string[]): (folder: string) => void {
+  return (folder) => {
+    const file = join(folder, journal(i))
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+    const changed = change(lines)
+    writeFileSync(file, changed.map((line) => `${line}\n`).join(''))
+    const manifest = readManifest(folder)
+    sealFolder(folder, { ...manifest, entries: Number(manifest.entries) + changed.length - lines.length })
+  }
+}
+
+const about = (i: number, seq: number, code: string) =>
+  expect.objectContaining({
+    code,
+    file: journal(i),
+    run: idOf(i),
+    seq,
+    message: expect.stringContaining(`entry ${seq}`),
+  })
+
+describe('an export that nobody has changed', () => {
+  it.each([0, 1, 2, 255, 256, 257, 600])('verifies after %i other leaves', async (others) => {
+    const folder = join(home, 'size')
+    await writeExport(folder, runs, { signer, witness, others })
+    expect(verifyExport(folder, trusted)).toMatchObject({
+      ok: true,
+      findings: [],
+      notes: [],
+      size: others + 6,
+      runs: 3,
+    })
+    await writeExport(folder, runs, { signer, witness, others, only: idOf(0) })
+    expect(verifyExport(folder, trusted)).toMatchObject({ ok: true, findings: [], runs: 1 })
+  })
+
+  it('of any runs verifies', () =>
+    fc.assert(
+      fc.asyncProperty(fc.array(fc.nat({ max: 6 }), { maxLength: 5 }), async (steps) => {
+        const folder = join(home, 'any')
+        await writeExport(
+          folder,
+          steps.map((count, i) => makeRun(5000 + i, count)),
+          { signer },
+        )
+        expect(verifyExport(folder, { keys: [vkey] })).toMatchObject({ ok: true, findings: [], runs: steps.length })
+      }),
+      { seed: 1, numRuns: 25 },
+    ))
+
+  it('says in words what was checked, and what that does not prove', () => {
+    const text = summaryOf(verifyExport(whole, trusted))
+    expect(text).toContain('Tenant acme, ledger log.example/acme')
+    expect(text).toContain('witness witness.example, 2023-11-14T22:13:20.000Z')
+    expect(text).toContain('6 email')
+    expect(text).toContain('RESULT: NOTHING IS WRONG')
+    expect(text).toContain('WHAT THIS DOES NOT PROVE')
+  })
+
+  it('may have content that was erased, and runs that the ledger does not have', async () => {
+    const [first, ...rest] = runs
+    const erased = { ...first, entries: first?.entries.map(({ content: _, ...entry }) => entry) ?? [] } as MadeRun // of one that is there
+    const folder = join(home, 'erased')
+    await writeExport(folder, [erased, ...rest, makeRun(1004)], { signer, sealed: runs })
+    expect(verifyExport(folder)).toMatchObject({ ok: true, erased: 4, runs: 4 })
+    expect(verifyExport(folder).notes.join()).toContain(`runs/${makeRun(1004).id}.jsonl: is not in the ledger`)
+  })
+})
+
+describe('a changed byte', () => {
+  it('is found in any file, wherever it is, and the file is named', () => {
+    const names = filesIn(whole)
+    expect(names.length).toBeGreaterThan(14)
+    fc.assert(
+      fc.property(fc.constantFrom(...names), fc.nat(), fc.integer({ min: 1, max: 255 }), (name, place, by) => {
+        const result = after(
+          (folder) => {
+            const bytes = readFileSync(join(folder, name))
+            const at = place % bytes.length
+            bytes[at] = (bytes[at] ?? 0) ^ by
+            writeFileSync(join(folder, name), bytes)
+          },
+          { reseal: false },
+        )
+        expect(result.ok).toBe(false)
+        const named = name === 'manifest.sha256' ? 'manifest.json' : name
+        expect(result.findings.map(({ file }) => file)).toContain(named)
+      }),
+      { seed: 3, numRuns: 300, examples: names.map((name) => [name, 0, 1]) },
+    )
+  })
+
+  it('is found in what is proven even where the manifest was made to fit', () => {
+    const names = filesIn(whole).filter((name) => /^(runs|receipts|tile|checkpoint)/.test(name))
+    fc.assert(
+      fc.property(fc.constantFrom(...names), fc.nat(), fc.integer({ min: 1, max: 255 }), (name, place, by) => {
+        const result = after((folder) => {
+          const bytes = readFileSync(join(folder, name))
+          const at = place % bytes.length
+          bytes[at] = (bytes[at] ?? 0) ^ by
+          writeFileSync(join(folder, name), bytes)
+        })
+        // A signature whose signer's name was changed is one of somebody unknown: that is said, and is no breach.
+        expect(result.ok && result.notes.length === 0, name).toBe(false)
+      }),
+      { seed: 4, numRuns: 300 },
+    )
+  })
+
+  it('is found where a file is missing, or is one more', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...filesIn(whole)), (name) => {
+        const removed = after((folder) => unlinkSync(join(folder, name)), { reseal: false })
+        expect(removed.findings.map(({ file }) => file)).toContain(name === 'manifest.sha256' ? 'manifest.json' : name)
+      }),
+      { seed: 5, numRuns: 30 },
+    )
+    const added = after((folder) => writeFile(folder, 'runs/extra.txt', ''), { reseal: false })
+    expect(added.findings).toEqual([expect.objectContaining({ code: 'file-added', file: 'runs/extra.txt' })])
+  })
+})
+
+describe('a journal whose manifest was made to fit', () => {
+  const place = fc.integer({ min: 1, max: 8 })
+
+  it('from which an entry was removed', () =>
+    fc.assert(
+      fc.property(place, (seq) => {
+        const { findings } = after(edit(1, (lines) => lines.toSpliced(seq - 1, 1)))
+        // The last one leaves no gap: what the ledger has of it does.
+        expect(findings).toContainEqual(about(1, seq, seq === 8 ? 'run-cut' : 'entry-removed'))
+        // The first entry also says what was redacted.
+        const others = findings.filter(({ code }) => code !== 'manifest')
+        expect(others.every(({ run }) => run === idOf(1))).toBe(true)
+      }),
+      { seed: 6, numRuns: 20 },
+    ))
+
+  it('in which an entry stands twice', () =>
+    fc.assert(
+      fc.property(place, fc.nat({ max: 8 }), (seq, to) => {
+        const { findings } = after(edit(1, (lines) => lines.toSpliced(Math.max(to, seq), 0, lines[seq - 1] ?? '')))
+        expect(findings).toEqual([about(1, seq, 'entry-duplicated')])
+      }),
+      { seed: 7, numRuns: 30 },
+    ))
+
+  it('in which an entry was moved', () =>
+    fc.assert(
+      fc.property(place, place, (seq, to) => {
+        fc.pre(seq !== to)
+        const moved = edit(1, (lines) => lines.toSpliced(seq - 1, 1).toSpliced(to - 1, 0, lines[seq - 1] ?? ''))
+        const { findings } = after(moved)
+        expect(findings.map(({ code }) => code)).toContain('entry-reordered')
+        expect(findings.every(({ file }) => file === journal(1))).toBe(true)
+        if (seq < to) expect(findings).toContainEqual(about(1, seq, 'entry-reordered'))
+      }),
+      { seed: 8, numRuns: 30 },
+    ))
+
+  it('to which an entry was added', () =>
+    fc.assert(
+      fc.property(place, (seq) => {
+        const forged: StoredEntry = { seq, hash: 'e'.repeat(64), bytes: `{"v":1,"seq":${seq},"type":"run.parked"}` }
+        const { findings } = after(edit(1, (lines) => lines.toSpliced(seq, 0, JSON.stringify(forged))))
+        expect(findings).toEqual([about(1, seq, 'entry-added')])
+        const tail = { ...forged, seq: 9, bytes: '{"v":1,"seq":9,"type":"run.parked"}' }
+        expect(after(edit(1, (lines) => [...lines, JSON.stringify(tail)])).findings).toContainEqual(about(1, 9, 'run'))
+      }),
+      { seed: 9, numRuns: 30 },
+    ))
+
+  it('that was written anew with every hash right, or is that of another run', () => {
+    const anew = (id: string) =>
+      chainOf(id, runs[1]?.entries.map(({ bytes }) => withoutPlace(bytes, 'world.paid')) ?? []).map((entry) =>
+        JSON.stringify(entry),
+      )
+    const { findings } = after(edit(1, () => anew(idOf(1))))
+    expect(findings).toContainEqual(about(1, 2, 'run-rewritten'))
+    expect(findings).toContainEqual(about(1, 8, 'run-rewritten'))
+    expect(codes({ ...verifyExport(whole), findings })).toEqual(['run-rewritten'])
+    const swapped = after(edit(1, () => runs[2]?.entries.map((entry) => JSON.stringify(entry)) ?? []))
+    expect(swapped.findings).toContainEqual(about(1, 1, 'entry-changed'))
+  })
+
+  it('whose content was changed, or put there', () => {
+    const change = (seq: number, content: string) =>
+      edit(1, (lines) =>
+        lines.map((line, i) => (i === seq - 1 ? JSON.stringify({ ...JSON.parse(line), content }) : line)),
+      )
+    expect(after(change(3, 'x'.repeat(30))).findings).toEqual([about(1, 3, 'content-changed')])
+    expect(after(change(2, 'x'.repeat(30))).findings).toEqual([about(1, 2, 'content-added')])
+  })
+
+  it('in which an effect has no decision that allows it', async () => {
+    const bad = makeRun(1002)
+    const denied = bad.entries.map(({ bytes }) => withoutPlace(bytes, 'world.write', 'deny'))
+    const folder = join(home, 'denied')
+    await writeExport(folder, [{ ...bad, entries: chainOf(bad.id, denied) }], { signer })
+    expect(codes(verifyExport(folder))).toEqual(['effect-without-allow'])
+  })
+})
+
+function withoutPlace(bytes: string, target: string, effect = 'allow'): object {
+  const { v: _, seq: __, content: ___, ...entry } = JSON.parse(bytes)
+  return {
+    ...entry,
+    ...(entry.target ? { target } : {}),
+    ...(entry.decision ? { decision: { ...entry.decision, effect } } : {}),
+  }
+}
+
+describe('a run', () => {
+  it('that was dropped is named, from the ledger', () => {
+    const { findings } = after((folder) => {
+      unlinkSync(join(folder, journal(2)))
+      unlinkSync(join(folder, `receipts/${idOf(2)}`))
+      sealFolder(folder, { ...readManifest(folder), runs: 2, entries: 16, redacted: { email: 4 } })
+    })
+    expect(findings).toEqual([expect.objectContaining({ code: 'run-missing', run: idOf(2) })])
+  })
+
+  it('that was added is named, unless the manifest says that it is not in the ledger', async () => {
+    const folder = join(home, 'added')
+    const added = makeRun(1009)
+    await writeExport(folder, [...runs, added], { signer, sealed: runs })
+    sealFolder(folder, { ...readManifest(folder), unsealed: [] })
+    expect(verifyExport(folder).findings).toEqual([expect.objectContaining({ code: 'run-unproven', run: added.id })])
+  })
+
+  it('is not hidden by a scope that leaves it out: its file is one too many', () => {
+    const narrow = (folder: string) =>
+      sealFolder(folder, { ...readManifest(folder), scope: { kind: 'range', since: 1_002_000 } })
+    expect(after(narrow).findings).toEqual([expect.objectContaining({ code: 'run', run: idOf(0) })])
+    // And who was told the fingerprint finds any change of what the manifest says.
+    const fingerprint = verifyExport(whole).fingerprint ?? ''
+    expect(verifyExport(whole, { ...trusted, fingerprint }).ok).toBe(true)
+    expect(codes(after(narrow, { fingerprint }))).toContain('fingerprint')
+  })
+})
+
+describe('the ledger', () => {
+  it('that another key has signed is named, though all else fits', async () => {
+    const folder = join(home, 'forged')
+    await writeExport(folder, runs, { signer: newSigner(), others })
+    expect(verifyExport(folder)).toMatchObject({ ok: true, notes: [expect.stringContaining('from the export itself')] })
+    const { findings } = verifyExport(folder, trusted)
+    expect(findings).toEqual([expect.objectContaining({ code: 'signature', file: 'checkpoint' })])
+  })
+
+  it('whose signature is of something else is named', () => {
+    const { findings } = after((folder) => {
+      const file = join(folder, 'checkpoint')
+      writeFileSync(file, readFileSync(file, 'utf8').replace(/\n306\n/, '\n305\n'))
+    })
+    expect(findings).toContainEqual(
+      expect.objectContaining({ code: 'signature', message: expect.stringContaining('is wrong') }),
+    )
+  })
+
+  it('that is another than an older checkpoint says was forked, or rolled back', async () => {
+    const older = async (runs: readonly MadeRun[], others: number) => {
+      const folder = join(home, 'older')
+      await writeExport(folder, runs, { signer, others })
+      const file = join(home, `older-${others}`)
+      writeFileSync(file, readFileSync(join(folder, 'checkpoint')))
+      return verifyExport(whole, { ...trusted, older: [file] })
+    }
+    for (const size of [0, 1, 100, 255, 256, 257, 300]) expect(await older([], size)).toMatchObject({ ok: true })
+    expect(codes(await older(runs, 300))).toEqual([])
+    expect(codes(await older(runs, 200))).toEqual(['fork'])
+    expect(codes(await older(runs, 301))).toEqual(['rollback'])
+    const stranger = join(home, 'stranger')
+    await writeExport(join(home, 'older'), [], { signer: newSigner(), others: 10 })
+    writeFileSync(stranger, readFileSync(join(home, 'older', 'checkpoint')))
+    expect(codes(verifyExport(whole, { ...trusted, older: [stranger] }))).toEqual(['signature'])
+  })
+
+  it('with leaves that were swapped, changed or dropped does not have the root that is signed', async () => {
+    const folder = join(home, 'reordered')
+    for (const changed of [[...runs].reverse(), runs.slice(1), [...runs, makeRun(1004)]]) {
+      await writeExport(folder, changed, { signer, others })
+      const { findings } = after((copy) => {
+        for (const name of filesIn(copy)) if (name.startsWith('tile/')) unlinkSync(join(copy, name))
+        for (const name of filesIn(folder))
+          if (name.startsWith('tile/')) writeFile(copy, name, readFileSync(join(folder, name)))
+      })
+      expect(findings).toContainEqual(expect.objectContaining({ code: 'tree', file: 'checkpoint' }))
+    }
+  })
+})
+
+describe('a receipt', () => {
+  it('that belongs to another run is named', () => {
+    for (const from of [whole, single]) {
+      const { findings } = after(
+        (folder) => writeFile(folder, `receipts/${idOf(1)}`, readFileSync(join(whole, `receipts/${idOf(0)}`))),
+        { from },
+      )
+      expect(findings).toContainEqual(
+        expect.objectContaining({
+          code: 'receipt',
+          run: idOf(1),
+          message: expect.stringContaining('does not belong to run'),
+        }),
+      )
+    }
+  })
+
+  it('that an auditor kept is of a run of the export, and of its ledger', async () => {
+    const kept = join(home, 'kept')
+    writeFileSync(kept, readFileSync(join(whole, `receipts/${idOf(0)}`)))
+    expect(verifyExport(whole, { ...trusted, receipts: [kept] }).ok).toBe(true)
+    expect(codes(verifyExport(single, { ...trusted, receipts: [kept] }))).toEqual(['receipt'])
+    const folder = join(home, 'elsewhere')
+    await writeExport(folder, runs.toReversed(), { signer, others: 299 })
+    writeFileSync(kept, readFileSync(join(folder, `receipts/${idOf(0)}`)))
+    expect(codes(verifyExport(whole, { ...trusted, receipts: [kept] }))).toEqual(['fork'])
+  })
+
+  it('that proves nothing is named', () => {
+    const { findings } = after((folder) => {
+      const file = join(folder, `receipts/${idOf(0)}`)
+      writeFileSync(file, readFileSync(file, 'utf8').replace(/^index \d+$/m, 'index 3'))
+    })
+    expect(findings).toEqual([
+      expect.objectContaining({ code: 'receipt', message: expect.stringContaining('does not prove') }),
+    ])
+  })
+})
+
+describe('what is no export', () => {
+  it('is told apart from one that is broken', () => {
+    expect(() => verifyExport(join(home, 'nowhere'))).toThrow(NotAnExport)
+    expect(() => verifyExport(join(whole, 'runs'))).toThrow(NotAnExport)
+    expect(codes(after((folder) => unlinkSync(join(folder, 'manifest.json')), { reseal: false }))).toContain(
+      'file-removed',
+    )
+  })
+})
