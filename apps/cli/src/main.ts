@@ -18,11 +18,12 @@ import { fail, money, plain, print } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
 import { traceCommand } from './trace-command.ts'
 import { verifyCommand } from './verify-command.ts'
+import { VERSION } from './version.ts'
 
 // What only some commands need is loaded by them: `muster runs` need not wait for a server's dependencies.
 const program = new Command('muster')
   .description('A runtime for managed agents: durable, governed, provable.')
-  .version('0.1.0')
+  .version(VERSION)
   .showHelpAfterError()
 
 /** Runs an action with the configuration; a failure is told as a person or a program can read it. */
@@ -216,6 +217,21 @@ ledger
     action(async () => {
       const { ledgerKeyCommand } = await import('./ledger-command.ts')
       return ledgerKeyCommand(file, options)
+    }, options.json),
+  )
+
+const audit = program.command('audit').description('what auditors ask for: reports, events for a SIEM, search')
+audit
+  .command('report <run>')
+  .description('write what a run did as one HTML file that can be printed; exits 1 where its journal does not hold')
+  .option('--to <file>', 'evidence-<run>.html unless given; - for standard output')
+  .option('--no-content', 'leave inputs and outputs out, only their digests are shown')
+  .option(...keyOption)
+  .option(...flag)
+  .action((id: string, options: { to?: string; key: string[]; content: boolean } & Json) =>
+    action(async (config) => {
+      const { auditReportCommand } = await import('./audit-report-command.ts')
+      return auditReportCommand(client(config), id, options)
     }, options.json),
   )
 

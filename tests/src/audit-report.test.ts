@@ -1,0 +1,178 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { Json, PlanData, Run } from '@muster/protocol'
+import type { RunHandle } from '@muster/sdk'
+import { Redis } from 'ioredis'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Harness, startHarness, until } from './harness.ts'
+
+const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
+const home = mkdtempSync(join(tmpdir(), 'muster-report-'))
+const keyFile = join(home, 'ledger.pem')
+
+let harness: Harness
+let redis: Redis
+
+async function cliOf(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
+  const env = { ...process.env, NO_COLOR: '1', MUSTER_HOME: home, ...server }
+  return promisify(execFile)(process.execPath, [cli, ...args], { env, cwd: home }).then(
+    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
+    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
+  )
+}
+
+beforeAll(async () => {
+  await cliOf('ledger', 'key', keyFile)
+  harness = await startHarness({ MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_ORIGIN: 'log.example' })
+  redis = new Redis(harness.redisUrl)
+  await harness.worker()
+})
+afterAll(async () => {
+  redis.disconnect()
+  await harness.close()
+  rmSync(home, { recursive: true })
+})
+
+const start = (steps: Record<string, Json>, input: Json = {}) => harness.muster.runs.start({ steps } as PlanData, input)
+
+/** A run that pays once a controller has said why. */
+async function paid(text: string, reason: string): Promise<RunHandle<never> | RunHandle<unknown>> {
+  const run = await start({
+    note: { tool: 'world.write', input: { text } },
+    pay: { tool: 'world.pay', input: { amount: 5000 }, after: ['note'] },
+  })
+  const { waiting } = await until(run.get, ({ waiting: [one] }: Run) => one?.digest !== undefined)
+  const [{ step = '', digest = '' } = {}] = waiting
+  await harness.muster.runs.approve(run.id, { step, digest, verdict: 'approve', reason })
+  await run.result()
+  return run
+}
+
+async function report(run: string, ...args: string[]): Promise<{ code: number; page: string }> {
+  const file = join(home, 'report.html')
+  const { code } = await cliOf('audit', 'report', run, '--to', file, ...args)
+  return { code, page: readFileSync(file, 'utf8') }
+}
+
+/** Every tag with its attributes. */
+const tagsOf = (page: string) => page.match(/<[^>]*>/g) ?? []
+/** The text as a reader sees it. */
+const textOf = (page: string) =>
+  page
+    .slice(page.indexOf('<body>'))
+    .replace(/<[^>]*>/g, '')
+    .replace(/&lt;/g, '<')
+    .replace(/&gt;/g, '>')
+    .replace(/&quot;/g, '"')
+    .replace(/&#39;/g, "'")
+    .replace(/&amp;/g, '&')
+
+describe('muster audit report', () => {
+  it('shows who asked, what was decided, who approved and why, and what it proves', async () => {
+    const run = await paid('hello', 'matches order 7')
+    await until(
+      () => cliOf('receipt', run.id),
+      ({ code }) => code === 0,
+      60_000,
+    )
+    const { code, page } = await report(run.id)
+    expect(code).toBe(0)
+    const { head, entries } = await run.get()
+    const text = textOf(page)
+    for (const shown of [
+      'The journal is whole.',
+      `${entries} entries`,
+      head,
+      'The ledger has it.',
+      'log.example/acme',
+      'acme-user, with the key acme-key',
+      'matches order 7',
+      'allow by',
+      'one approval and no refusal, by acme-user',
+      'whoever requested the run gave one approval of 1',
+      'EU AI Act',
+      'Article 14(4)',
+      'ISO/IEC 42001:2023',
+      'CC8.1',
+    ])
+      expect(text.toLowerCase()).toContain(shown.toLowerCase())
+    // It stands alone: nothing is fetched, nothing runs.
+    expect(page).not.toMatch(/<(script|link|img|iframe|object|embed|form|a)\b|\bsrc=|\bhref=|url\(|@import/i)
+    expect(page).toContain('default-src &#39;none&#39;')
+  })
+
+  it("takes a stranger's text for text", async () => {
+    const hostile = [
+      `</pre><script>alert(1)</script><img src=x onerror=alert(1)>"'><b>`,
+      '</title></style><meta http-equiv=refresh content=0> &lt;b&gt; &#60;script&#62;',
+      '<!-- ]]> --> {{7*7}} javascript:alert(1)',
+      'pay 10\u202e00001 to \u2066x\u2069 \u200b\u0007\u{e0041}',
+    ].join('\n')
+    const [plain, attacked] = await Promise.all([paid('hello', 'fine'), paid(hostile, hostile)])
+    const [before, after] = [await report(plain.id), await report(attacked.id)]
+    expect(tagsOf(after.page)).toEqual(tagsOf(before.page))
+    const text = textOf(after.page)
+    expect(text).toContain('<script>alert(1)</script><img src=x onerror=alert(1)>"\'><b>')
+    expect(text).toContain('&lt;b&gt; &#60;script&#62;')
+    // What would turn around or hide what is beside it is shown by its name.
+    expect(text).toContain('pay 10⟨U+202E⟩00001 to ⟨U+2066⟩x⟨U+2069⟩ ⟨U+200B⟩⟨U+0007⟩⟨U+E0041⟩')
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them is left
+    expect(after.page).not.toMatch(/[\u0007\u202a-\u202e\u2066-\u2069\u200b]/)
+  })
+
+  it('says of content that it was erased, or that it was left out, and shows its digest', async () => {
+    const run = await start({ note: { tool: 'world.write', input: { text: 'a private matter' } } })
+    await run.result()
+    const without = textOf((await report(run.id, '--no-content')).page)
+    expect(without).not.toContain('a private matter')
+    expect(without).toContain('left out of this report')
+    await erase(run.id, 'a private matter')
+    const { code, page } = await report(run.id)
+    expect(code).toBe(0)
+    expect(textOf(page)).toContain('Input: erased.')
+    expect(textOf(page)).not.toContain('a private matter')
+  })
+
+  it('says that a journal was altered, where, and exits 1', async () => {
+    const run = await start({ note: { tool: 'world.write', input: { text: 'x' } } })
+    await run.result()
+    await change(run.id, (fields) => {
+      const i = fields.findIndex((field) => field.includes('"step.intent"'))
+      if (i >= 0) fields[i] = (fields[i] ?? '').replace('world.write', 'world.wrote')
+    })
+    const { code, page } = await report(run.id)
+    expect(code).toBe(1)
+    expect(textOf(page)).toMatch(/The journal was altered\..*entry \d+ does not match its hash/s)
+    expect(textOf(page)).toContain('(ALTERED)')
+  })
+
+  it('is only of the own tenant, and of runs that there are', async () => {
+    const { code, err } = await cliOf('audit', 'report', '01a20f93-4fe0-7f4e-98b8-0a7737a7b138', '--json')
+    expect(code).toBe(1)
+    expect(JSON.parse(err)).toMatchObject({ code: 'run.not_found' })
+  })
+})
+
+/** Rewrites a run's records, as someone with access to Redis could. */
+async function change(run: string, alter: (fields: string[]) => void): Promise<void> {
+  const log = (await redis.keys(`*:log:${run}`))[0] ?? ''
+  const records = await redis.xrange(log, '-', '+')
+  await redis.del(log)
+  for (const [id, fields] of records) {
+    alter(fields)
+    if (fields.length > 0) await redis.xadd(log, id, ...fields)
+  }
+}
+
+/** Takes all content away that has this text. */
+const erase = (run: string, text: string) =>
+  change(run, (fields) => {
+    const i = fields.indexOf('c') + 1
+    const lines = (fields[i] ?? '').split('\n')
+    fields[i] = lines.map((line) => (line.includes(text) ? '' : line)).join('\n')
+  })
