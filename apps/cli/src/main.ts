@@ -13,6 +13,7 @@ import Table from 'cli-table3'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
 import { approvalsCommand, approveCommand, type Verdict } from './approve-command.ts'
+import type { EventFormat } from './audit-events-command.ts'
 import { client } from './connection.ts'
 import { fail, money, plain, print } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
@@ -233,6 +234,42 @@ audit
       const { auditReportCommand } = await import('./audit-report-command.ts')
       return auditReportCommand(client(config), id, options)
     }, options.json),
+  )
+
+audit
+  .command('events')
+  .description('print the entries of journals for other systems, a line each')
+  .addOption(new Option('--format <format>', 'ocsf, csv or jsonl').choices(['ocsf', 'csv', 'jsonl']).default('ocsf'))
+  .option('--run <id>', 'of this run; can be given several times; of all unless given', collect, [] as string[])
+  .option('--since <time>', 'written from then on: 2026-11-28T09:00:00Z, or 7d, 12h, 30m ago')
+  .option('--until <time>', 'written before then')
+  .option('--content', 'with inputs and outputs, which are left out unless given', false)
+  .option('--json', 'as --format jsonl')
+  .action(
+    ({
+      json,
+      format,
+      since,
+      until,
+      ...options
+    }: {
+      format: EventFormat
+      run: string[]
+      since?: string
+      until?: string
+      content: boolean
+      json?: true
+    }) =>
+      action(async (config) => {
+        const { auditEventsCommand } = await import('./audit-events-command.ts')
+        const { readTime } = await import('./read-time.ts')
+        const now = Date.now()
+        return auditEventsCommand(client(config), {
+          ...{ ...options, format: json ? 'jsonl' : format },
+          ...(since === undefined ? {} : { since: readTime(since, now) }),
+          ...(until === undefined ? {} : { until: readTime(until, now) }),
+        })
+      }, json),
   )
 
 program

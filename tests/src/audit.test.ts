@@ -158,6 +158,58 @@ describe('muster audit report', () => {
   })
 })
 
+describe('muster audit events', () => {
+  it('prints each entry once, with an id that stays, and content only where it is asked for', async () => {
+    const run = await paid('a private matter', 'fine')
+    const { entries } = await run.get()
+    const lines = async (...args: string[]) => {
+      const { code, out } = await cliOf('audit', 'events', '--run', run.id, ...args)
+      expect(code).toBe(0)
+      return out.trimEnd().split('\n')
+    }
+    const [ocsf, again, jsonl, csv, full] = await Promise.all([
+      ...[lines(), lines(), lines('--json'), lines('--format', 'csv'), lines('--content')],
+    ])
+    expect(ocsf?.map((line) => JSON.parse(line).metadata.uid)).toEqual(
+      Array.from({ length: entries }, (_, i) => `${run.id}/${i + 1}`),
+    )
+    expect(again).toEqual(ocsf)
+    expect(jsonl?.map((line) => JSON.parse(line).seq)).toEqual(ocsf?.map((line) => JSON.parse(line).metadata.sequence))
+    expect(csv).toHaveLength(entries + 1)
+    expect([ocsf, jsonl, csv].join()).not.toContain('a private matter')
+    expect(full?.join()).toContain('a private matter')
+    // What a person did bears that person, what the run did its requester.
+    expect(
+      ocsf?.map((line) => JSON.parse(line)).find(({ metadata }) => metadata.event_code === 'approval.given'),
+    ).toMatchObject({
+      ...{
+        actor: { user: { name: 'acme-user' } },
+        disposition: 'Approved',
+        src_endpoint: { svc_name: 'muster-server' },
+      },
+    })
+  })
+
+  it('tells all runs that were under way in a time, and nothing of other times', async () => {
+    const [before, after] = [await paid('one', 'x'), await paid('two', 'x')]
+    const [{ endedAt = 0 }, { createdAt }] = await Promise.all([before.get(), after.get()])
+    expect(createdAt).toBeGreaterThanOrEqual(endedAt)
+    const all = await cliOf('audit', 'events', '--json', '--since', new Date(createdAt).toISOString())
+    const told = all.out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(told.map(({ run }) => run)).toContain(after.id)
+    expect(told.every(({ entry }) => entry.at >= createdAt)).toBe(true)
+    const none = await cliOf('audit', 'events', '--json', '--until', '2020-01-01')
+    expect(none).toMatchObject({ code: 0, out: '' })
+    expect(await cliOf('audit', 'events', '--since', 'soon')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('"soon" is no time'),
+    })
+  })
+})
+
 /** Rewrites a run's records, as someone with access to Redis could. */
 async function change(run: string, alter: (fields: string[]) => void): Promise<void> {
   const log = (await redis.keys(`*:log:${run}`))[0] ?? ''
