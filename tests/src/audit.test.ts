@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import type { Json, PlanData, Run } from '@muster/protocol'
+import type { AuditFilter, Json, PlanData, Run } from '@muster/protocol'
 import type { RunHandle } from '@muster/sdk'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Harness, startHarness, until } from './harness.ts'
+import { actor } from './fixtures/app.ts'
+import { ended, type Harness, startHarness, until } from './harness.ts'
 
 const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 const home = mkdtempSync(join(tmpdir(), 'muster-report-'))
@@ -207,6 +208,64 @@ describe('muster audit events', () => {
       code: 1,
       err: expect.stringContaining('"soon" is no time'),
     })
+  })
+})
+
+describe('muster audit search', () => {
+  /** What is found of a run, once it is in. */
+  const found = (run: string, filter: AuditFilter) =>
+    until(
+      async () => (await harness.muster.audit.search(filter)).hits.filter((hit) => hit.run === run),
+      (hits) => hits.length > 0,
+    )
+
+  it('finds who was asked, what for, how much, and who said so, all of one step', async () => {
+    const run = await paid('hello', 'matches order 7')
+    const [hit] = await found(run.id, { tool: 'world.pay', decision: 'ask', min: 5000, max: 5000 })
+    expect(hit).toMatchObject({
+      ...{ step: 'pay', by: 'acme-user', approvers: ['acme-user'], status: 'ok', amounts: { amount: 5000 } },
+      ...{ decisions: ['ask', 'allow'], policies: expect.arrayContaining(['large']) },
+    })
+    // The other step was of this run too, but nobody was asked for it.
+    const { hits } = await harness.muster.audit.search({ tool: 'world.write', decision: 'ask' })
+    expect(hits).toEqual([])
+    expect((await harness.muster.audit.search({ tool: 'world.pay', min: 5000.01 })).hits).toEqual([])
+    const since = (await run.get()).createdAt
+    expect((await harness.muster.audit.search({ person: 'acme-user', until: since })).hits).not.toContainEqual(hit)
+  })
+
+  it('finds what was denied and why, and how runs ended, and shows it at the command line', async () => {
+    const denied = await harness.muster.runs.start(actor, {
+      turns: [
+        { calls: [{ name: 'world_look', arguments: { what: 'x' } }] },
+        { calls: [{ name: 'world_launch', arguments: {} }] },
+        { answer: 'done' },
+      ],
+    })
+    await until(denied.get, ended)
+    const [hit] = await found(denied.id, { decision: 'deny', policy: 'untrusted-once', label: 'untrusted' })
+    expect(hit).toMatchObject({ target: 'world.launch', status: 'denied', error: 'policy.denied' })
+    expect((await found(denied.id, { resource: 'default' })).every(({ kind }) => kind === 'model')).toBe(true)
+    const shown = await cliOf('audit', 'search', '--tool', 'world.launch', '--decision', 'deny', '--since', '7d')
+    expect(shown).toMatchObject({ code: 0, out: expect.stringContaining('deny: untrusted-once') })
+    const json = await cliOf('audit', 'search', '--error', 'policy.denied', '--limit', '1', '--json')
+    expect(JSON.parse(json.out).hits).toHaveLength(1)
+  })
+
+  it('gives a tenant its own, pages by a cursor, and refuses what is no filter', async () => {
+    const run = await paid('hello', 'x')
+    await found(run.id, { person: 'acme-user' })
+    expect((await harness.stranger.audit.search()).hits).toEqual([])
+    const first = await harness.muster.audit.search({ limit: 1 })
+    const cursor = first.cursor ?? ''
+    expect(first.hits).toHaveLength(1)
+    const second = await harness.muster.audit.search({ limit: 1, cursor })
+    expect(second.hits[0]).not.toEqual(first.hits[0])
+    for (const query of ['cursor=x', 'decision=maybe', 'limit=0', 'since=-1', 'min=x', 'since=1e99'])
+      expect(
+        await harness.muster.request('GET', `/v1/audit/search?${query}`).catch((error) => error),
+        query,
+      ).toMatchObject({ code: 'request.invalid' })
   })
 })
 

@@ -14,6 +14,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
 import { approvalsCommand, approveCommand, type Verdict } from './approve-command.ts'
 import type { EventFormat } from './audit-events-command.ts'
+import type { SearchOptions } from './audit-search-command.ts'
 import { client } from './connection.ts'
 import { fail, money, plain, print } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
@@ -270,6 +271,35 @@ audit
           ...(until === undefined ? {} : { until: readTime(until, now) }),
         })
       }, json),
+  )
+
+audit
+  .command('search')
+  .description('find steps of ended runs: all that is given holds of one step; newest first')
+  .option('--person <user>', 'asked for the run, or answered for the step')
+  .option('--by <user>', 'asked for the run')
+  .option('--approver <user>', 'answered for the step')
+  .option('--name <name>', 'of an agent or plan')
+  .option('--tool <name>', 'called, or not allowed to be')
+  .option('--resource <name>', 'tool, model route, agent or memory operation')
+  .addOption(new Option('--decision <effect>', 'what a policy said of it').choices(['allow', 'deny', 'ask']))
+  .option('--policy <id>', 'decided by this policy')
+  .option('--label <label>', 'on what it was given or gave')
+  .option('--error <code>', 'ended with this error')
+  .option('--status <status>', 'ok, failed, denied or cancelled; of runs, succeeded, failed or cancelled')
+  .option('--field <name>', "field of a tool's input for --min and --max", 'amount')
+  .option('--min <n>', 'of the field', Number)
+  .option('--max <n>', 'of the field', Number)
+  .option('--since <time>', '2026-11-28T09:00:00Z, or 7d, 12h, 30m ago')
+  .option('--until <time>', 'before then')
+  .option('--limit <n>', 'how many', positive, 50)
+  .option('--cursor <cursor>', 'where to go on, with the same filter')
+  .option(...flag)
+  .action(({ json, ...options }: SearchOptions & Json) =>
+    action(async (config) => {
+      const { auditSearchCommand } = await import('./audit-search-command.ts')
+      return auditSearchCommand(client(config), options, json)
+    }, json),
   )
 
 program
