@@ -123,6 +123,9 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
     expect(await get('/v1/runs?status=happy')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await get('/v1/policies/nothing')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await get(`/v1/policies/${'f'.repeat(64)}`)).toMatchObject({ status: 404, code: 'policy.not_found' })
+    expect(await get('/v1/audit/search?limit=201')).toMatchObject({ status: 400, code: 'request.invalid' })
+    expect(await get('/v1/audit/search?cursor=0%230')).toMatchObject({ status: 400, code: 'request.invalid' })
+    expect(await get('/v1/audit/search?since=1&until=0')).toMatchObject({ status: 200 })
     expect(await get('/v1/ledger')).toMatchObject({ status: 404, code: 'ledger.off' })
     expect(await get('/v1/ledger/tile/..%2f0/000')).toMatchObject({ status: 404 })
     expect(await get('/v1/ledger/consistency?from=-1')).toMatchObject({ status: 400, code: 'request.invalid' })
@@ -161,6 +164,7 @@ describe('the API describes itself', () => {
       'get /healthz',
       'get /readyz',
       'get /v1/approvals',
+      'get /v1/audit/search',
       'get /v1/budgets',
       'get /v1/definitions',
       'get /v1/ledger',

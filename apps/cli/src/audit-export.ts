@@ -28,7 +28,7 @@ import {
 } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { overHttp } from './ledger-command.ts'
-import { entriesOf } from './verify-command.ts'
+import { entriesOf } from './stored-journal.ts'
 
 const FORMAT = 'muster-audit-export/1'
 /** So many journals are fetched at a time. */

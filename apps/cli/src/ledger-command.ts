@@ -83,10 +83,7 @@ export async function receiptCommand(
   run: string,
   { json, key, out }: { json: boolean; key: string[]; out?: string },
 ): Promise<number> {
-  const receipt = await muster.ledger.receipt(run)
-  const proof = { ...receipt, inclusion: receipt.inclusion.flatMap(hashOf), entry: Buffer.from(receipt.leaf) }
-  const checkpoint = verifyProof(proof, proof.entry, receipt.origin, keysOf(key, receipt.keys))
-  const leaf = readLeaf(receipt.leaf)
+  const { receipt, proof, checkpoint, leaf } = await provenReceipt(muster, run, key)
   const journal = leaf.run === run && (await verifyRun(muster, run, { head: leaf.head, entries: leaf.seq }))
   const ok = checkpoint !== undefined && journal !== false && journal.ok
   if (out !== undefined) writeFileSync(out, formatProof(proof))
@@ -102,6 +99,14 @@ export async function receiptCommand(
     else for (const finding of journal.findings) console.log(`  entry ${finding.seq}: ${finding.message}`)
   }
   return ok ? 0 : 1
+}
+
+/** A run's receipt, and the checkpoint that it is proven by; without one it proves nothing. */
+export async function provenReceipt(muster: Muster, run: string, key: readonly string[]) {
+  const receipt = await muster.ledger.receipt(run)
+  const proof = { ...receipt, inclusion: receipt.inclusion.flatMap(hashOf), entry: Buffer.from(receipt.leaf) }
+  const checkpoint = verifyProof(proof, proof.entry, receipt.origin, keysOf(key, receipt.keys))
+  return { receipt, proof, checkpoint, leaf: readLeaf(receipt.leaf) }
 }
 
 function readLeaf(text: string): LedgerLeaf {

@@ -13,16 +13,19 @@ import Table from 'cli-table3'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
 import { approvalsCommand, approveCommand, type Verdict } from './approve-command.ts'
+import type { EventFormat } from './audit-events-command.ts'
+import type { SearchOptions } from './audit-search-command.ts'
 import { client } from './connection.ts'
 import { fail, money, plain, print } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
 import { traceCommand } from './trace-command.ts'
 import { verifyCommand } from './verify-command.ts'
+import { VERSION } from './version.ts'
 
 // What only some commands need is loaded by them: `muster runs` need not wait for a server's dependencies.
 const program = new Command('muster')
   .description('A runtime for managed agents: durable, governed, provable.')
-  .version('0.1.0')
+  .version(VERSION)
   .showHelpAfterError()
 
 /** Runs an action with the configuration; a failure is told as a person or a program can read it. */
@@ -219,7 +222,9 @@ ledger
     }, options.json),
   )
 
-const audit = program.command('audit').description('what happened, as a folder that proves itself')
+const audit = program
+  .command('audit')
+  .description('what auditors ask for: exports that prove themselves, reports, events for a SIEM, search')
 audit
   .command('export')
   .description('write journals, ledger, receipts, policies and keys into a folder')
@@ -255,6 +260,85 @@ audit
         const { auditVerifyCommand } = await import('./audit-command.ts')
         return auditVerifyCommand(folder, options)
       }, options.json),
+  )
+
+audit
+  .command('report <run>')
+  .description('write what a run did as one HTML file that can be printed; exits 1 where its journal does not hold')
+  .option('--to <file>', 'evidence-<run>.html unless given; - for standard output')
+  .option('--no-content', 'leave inputs and outputs out, only their digests are shown')
+  .option(...keyOption)
+  .option(...flag)
+  .action((id: string, options: { to?: string; key: string[]; content: boolean } & Json) =>
+    action(async (config) => {
+      const { auditReportCommand } = await import('./audit-report-command.ts')
+      return auditReportCommand(client(config), id, options)
+    }, options.json),
+  )
+
+audit
+  .command('events')
+  .description('print the entries of journals for other systems, a line each')
+  .addOption(new Option('--format <format>', 'ocsf, csv or jsonl').choices(['ocsf', 'csv', 'jsonl']).default('ocsf'))
+  .option('--run <id>', 'of this run; can be given several times; of all unless given', collect, [] as string[])
+  .option('--since <time>', 'written from then on: 2026-11-28T09:00:00Z, or 7d, 12h, 30m ago')
+  .option('--until <time>', 'written before then')
+  .option('--content', 'with inputs and outputs, which are left out unless given', false)
+  .option('--json', 'as --format jsonl')
+  .action(
+    ({
+      json,
+      format,
+      since,
+      until,
+      ...options
+    }: {
+      format: EventFormat
+      run: string[]
+      since?: string
+      until?: string
+      content: boolean
+      json?: true
+    }) =>
+      action(async (config) => {
+        const { auditEventsCommand } = await import('./audit-events-command.ts')
+        const { readTime } = await import('./read-time.ts')
+        const now = Date.now()
+        return auditEventsCommand(client(config), {
+          ...{ ...options, format: json ? 'jsonl' : format },
+          ...(since === undefined ? {} : { since: readTime(since, now) }),
+          ...(until === undefined ? {} : { until: readTime(until, now) }),
+        })
+      }, json),
+  )
+
+audit
+  .command('search')
+  .description('find steps of ended runs: all that is given holds of one step; newest first')
+  .option('--person <user>', 'asked for the run, or answered for the step')
+  .option('--by <user>', 'asked for the run')
+  .option('--approver <user>', 'answered for the step')
+  .option('--name <name>', 'of an agent or plan')
+  .option('--tool <name>', 'called, or not allowed to be')
+  .option('--resource <name>', 'tool, model route, agent or memory operation')
+  .addOption(new Option('--decision <effect>', 'what a policy said of it').choices(['allow', 'deny', 'ask']))
+  .option('--policy <id>', 'decided by this policy')
+  .option('--label <label>', 'on what it was given or gave')
+  .option('--error <code>', 'ended with this error')
+  .option('--status <status>', 'ok, failed, denied or cancelled; of runs, succeeded, failed or cancelled')
+  .option('--field <name>', "field of a tool's input for --min and --max", 'amount')
+  .option('--min <n>', 'of the field', Number)
+  .option('--max <n>', 'of the field', Number)
+  .option('--since <time>', '2026-11-28T09:00:00Z, or 7d, 12h, 30m ago')
+  .option('--until <time>', 'before then')
+  .option('--limit <n>', 'how many', positive, 50)
+  .option('--cursor <cursor>', 'where to go on, with the same filter')
+  .option(...flag)
+  .action(({ json, ...options }: SearchOptions & Json) =>
+    action(async (config) => {
+      const { auditSearchCommand } = await import('./audit-search-command.ts')
+      return auditSearchCommand(client(config), options, json)
+    }, json),
   )
 
 program

@@ -1,11 +1,11 @@
 import { type Verification, verifyJournal } from '@muster/audit'
-import type { StoredEntry } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { print } from './output.ts'
+import { readStoredJournal } from './stored-journal.ts'
 
 /**
- * Fetches a run's journal as it is stored and checks it here: the server is asked for bytes, not for its opinion.
+ * Fetches a run's journal as it is stored and checks it here.
  *
  * @param known an entry that is known from elsewhere: how many there were, and the last one's hash
  */
@@ -14,23 +14,8 @@ export async function verifyRun(
   id: string,
   known?: { head: string; entries: number },
 ): Promise<Verification> {
-  const response = await muster.open('GET', `/v1/runs/${encodeURIComponent(id)}/journal`)
-  const expected = known ?? {
-    head: response.headers.get('muster-head') ?? '',
-    entries: Number(response.headers.get('muster-entries')),
-  }
-  return verifyJournal(id, entriesOf(response), expected)
-}
-
-/** The entries of a journal as they come. */
-export async function* entriesOf(response: Response): AsyncGenerator<StoredEntry> {
-  const decoder = new TextDecoder()
-  let rest = ''
-  for await (const chunk of response.body ?? []) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
-    rest = lines.pop() ?? ''
-    for (const line of lines) yield JSON.parse(line)
-  }
+  const { entries, expected } = await readStoredJournal(muster, id)
+  return verifyJournal(id, entries, known ?? expected)
 }
 
 /** `muster verify`: exits 0 when the journal is whole, 1 when it is not. */

@@ -17,6 +17,7 @@ import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fast
 import { z } from 'zod'
 import { Admission } from './admission.ts'
 import { approvalRoutes } from './approvals.ts'
+import { auditRoutes } from './audit.ts'
 import { Budgets, budgetRoutes } from './budgets.ts'
 import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
@@ -165,6 +166,7 @@ function routes(server: Server, context: Context): void {
   webhookRoutes(server, context)
   policyRoutes(server, context)
   ledgerRoutes(server, context)
+  auditRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

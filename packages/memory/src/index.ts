@@ -2,6 +2,8 @@
 
 /** Ended runs with their journals; options of its list. */
 export type { Archive, ArchiveListOptions } from './archive.ts'
+/** What steps came to, found by who, what and when. */
+export type { AuditIndex } from './audit-index.ts'
 /** Large content by its digest. */
 export type { Blobs } from './blobs.ts'
 /** What is known across runs; a fact before and after it is stored. */

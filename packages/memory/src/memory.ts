@@ -1,5 +1,6 @@
 import { MusterError } from '@muster/protocol'
 import { type Archive, openArchive } from './archive.ts'
+import { type AuditIndex, openAuditIndex } from './audit-index.ts'
 import { type Blobs, openBlobs } from './blobs.ts'
 import { connect } from './connection.ts'
 import { type Facts, openFacts } from './facts.ts'
@@ -26,6 +27,7 @@ export interface Memory {
   readonly pasts: Pasts
   readonly facts: Facts
   readonly archive: Archive
+  readonly auditIndex: AuditIndex
   readonly blobs: Blobs
   readonly ledgers: Ledgers
   /**
@@ -63,6 +65,7 @@ export async function openMemory({ table, clock = Date.now, ...options }: Memory
     pasts: openPasts(items),
     facts: openFacts(items, clock),
     archive: openArchive(items),
+    auditIndex: openAuditIndex(items),
     blobs: openBlobs(items),
     ledgers: openLedgers(items),
     async health() {

@@ -1,6 +1,7 @@
 /** Schemas and types of the wire, the journal's entries, plans, runs, errors and configuration. No I/O. */
 export * from './answer.ts'
 export * from './approval.ts'
+export * from './audit-search.ts'
 export * from './budget.ts'
 export { holds } from './condition.ts'
 export * from './config.ts'

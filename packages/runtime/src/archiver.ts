@@ -2,6 +2,7 @@ import { type Journal, Outbox } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import { type Run, RunView, type StoredEntry } from '@muster/protocol'
 import type { Logger } from 'pino'
+import { auditHitsOf } from './audit-hits.ts'
 import { toEvents, withBlobs } from './content.ts'
 
 /** Puts one ended run into the archive, entry by entry as it is stored; then its journal may leave Redis. */
@@ -12,9 +13,12 @@ export async function archiveRun(journal: Journal, memory: Memory, id: string, t
   const entries: StoredEntry[] = []
   for await (const entry of withBlobs(journal.read(id), tenant, memory)) entries.push(entry)
   const view = new RunView()
-  for await (const event of toEvents(list(entries))) view.add(event)
+  const events = await Array.fromAsync(toEvents(list(entries)))
+  for (const event of events) view.add(event)
   const run: Run | undefined = view.run
   if (!run) return
+  // Before the journal may leave: what died in between is done again.
+  await memory.auditIndex.put(tenant, auditHitsOf(events))
   await memory.archive.put(tenant, run, entries)
   await journal.expire(id, tenant, ttlS)
 }

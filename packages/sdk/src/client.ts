@@ -20,6 +20,7 @@ import type { InputOf, OutputOf } from '@muster/tools'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { Agent } from './agent.ts'
 import { type ApprovalsClient, approvalsClient } from './approvals.ts'
+import { type AuditClient, auditClient } from './audit.ts'
 import { type BatchAnswer, batches } from './batches.ts'
 import { type LedgerClient, ledgerClient } from './ledger.ts'
 import { type BudgetsClient, budgetsClient, type StopsClient, stopsClient } from './operations.ts'
@@ -158,6 +159,7 @@ export interface Muster {
   webhooks: WebhooksClient
   policies: PoliciesClient
   ledger: LedgerClient
+  audit: AuditClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
   callbacks: {
     /** The step ends with this output. */
@@ -371,6 +373,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     webhooks: webhooksClient(request),
     policies: policiesClient(request),
     ledger: ledgerClient(request),
+    audit: auditClient(request),
     callbacks: {
       complete: (token, output) => callBack(token, { output }),
       fail: (token, message) => callBack(token, { error: { message } }),

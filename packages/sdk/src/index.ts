@@ -14,6 +14,7 @@ export {
 export { type Agent, type AgentOptions, agent, askName, handoffName, type LimitOptions, wireName } from './agent.ts'
 export { type App, collect } from './app.ts'
 export type { Answered, ApprovalsClient } from './approvals.ts'
+export type { AuditClient } from './audit.ts'
 export {
   type Acted,
   type ActionOptions,

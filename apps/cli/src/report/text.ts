@@ -1,0 +1,3 @@
+export function time(ms: number): string {
+  return new Date(ms).toISOString()
+}

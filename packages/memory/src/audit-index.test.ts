@@ -1,0 +1,189 @@
+import { type AuditFilter, type AuditHit, newId } from '@muster/protocol'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Memory, openMemory } from './memory.ts'
+import { hasJava, startDynalite, startLocal, type TestServer } from './test-server.ts'
+
+const HOUR_MS = 3_600_000
+
+let memory: Memory
+
+/** All pages, each of which says where the next begins. */
+async function searched(tenant: string, filter: AuditFilter, limit: number): Promise<AuditHit[]> {
+  const hits: AuditHit[] = []
+  for (let cursor: string | undefined; ; ) {
+    const page = await memory.auditIndex.search(tenant, filter, { limit, cursor })
+    expect(page.hits.length).toBeLessThanOrEqual(limit)
+    hits.push(...page.hits)
+    cursor = page.cursor
+    if (cursor === undefined) return hits
+  }
+}
+
+const idOf = ({ run, seq }: AuditHit) => `${run}/${seq}`
+
+/** The order that pages promise. */
+function newestFirst(a: AuditHit, b: AuditHit): number {
+  const hours = Math.floor(b.at / HOUR_MS) - Math.floor(a.at / HOUR_MS)
+  return hours || (a.run === b.run ? b.seq - a.seq : a.run < b.run ? 1 : -1)
+}
+
+/** The filter as its words say it, one word after the other: written apart from the index. */
+function holds(hit: AuditHit, filter: AuditFilter): boolean {
+  const tests: { [K in keyof AuditFilter]-?: (wanted: NonNullable<AuditFilter[K]>) => boolean } = {
+    person: (user) => [hit.by, ...hit.approvers].includes(user),
+    by: (user) => hit.by === user,
+    approver: (user) => hit.approvers.includes(user),
+    name: (name) => hit.name === name,
+    tool: (tool) => hit.kind === 'tool' && hit.target === tool,
+    resource: (target) => hit.kind !== 'run' && hit.target === target,
+    decision: (effect) => hit.decisions.includes(effect),
+    policy: (policy) => hit.policies.includes(policy),
+    label: (label) => hit.labels.includes(label),
+    error: (code) => hit.error === code,
+    status: (status) => hit.status === status,
+    field: () => true,
+    min: (min) => (hit.amounts?.[filter.field ?? 'amount'] ?? Number.NaN) >= min,
+    max: (max) => (hit.amounts?.[filter.field ?? 'amount'] ?? Number.NaN) <= max,
+    since: (at) => hit.at >= at,
+    until: (at) => hit.at < at,
+  }
+  return Object.entries(filter).every(([name, wanted]) => tests[name as keyof AuditFilter](wanted as never)) // each by its name
+}
+
+const some = <T>(...values: T[]) => fc.constantFrom(...values)
+const at = fc.integer({ min: 1_700_000_000_000, max: 1_700_000_000_000 + 5 * HOUR_MS })
+const amount = fc.integer({ min: 0, max: 5 })
+const list = <T>(...values: T[]) => fc.uniqueArray(some(...values), { maxLength: 2 })
+const step = fc.record({
+  ...{ at, step: some('a', 'b'), kind: some('tool', 'model', 'run'), target: some('pay', 'look', 'a#b') },
+  ...{ status: some('ok', 'failed', 'denied'), decisions: list<'allow' | 'deny' | 'ask'>('allow', 'deny', 'ask') },
+  ...{ policies: list('p', 'q'), labels: list('pii', 'untrusted'), approvers: list('bob', 'cid') },
+  amounts: fc.option(fc.record({ amount, other: amount }, { requiredKeys: [] }), { nil: undefined }),
+  error: fc.option(some('tool.failed', 'policy.denied'), { nil: undefined }),
+})
+const runs = fc.array(
+  fc.record({ by: some('ann', 'bob'), name: some('clerk', 'plan'), steps: fc.array(step, { maxLength: 25 }) }),
+  {
+    maxLength: 6,
+  },
+)
+const filter = fc.record(
+  {
+    ...{
+      person: some('ann', 'bob', 'cid'),
+      by: some('ann', 'bob'),
+      approver: some('bob', 'cid'),
+      name: some('clerk', 'plan'),
+    },
+    ...{ tool: some('pay', 'a#b', 'none'), resource: some('pay', 'look'), policy: some('p', 'q') },
+    ...{ decision: some('allow' as const, 'deny' as const, 'ask' as const), label: some('pii', 'untrusted') },
+    ...{ error: some('tool.failed', 'policy.denied'), status: some('ok' as const, 'failed' as const) },
+    ...{ field: some('amount', 'other'), min: amount, max: amount, since: at, until: at },
+  },
+  { requiredKeys: [] },
+)
+
+let tenants = 0
+
+/** A tenant of its own with these runs, and their hits. */
+async function filled(
+  given: { by: string; name: string; steps: object[] }[],
+): Promise<[tenant: string, hits: AuditHit[]]> {
+  const tenant = `t${tenants++}`
+  const all: AuditHit[] = []
+  for (const { by, name, steps } of given) {
+    const run = newId()
+    const hits = steps.map((step, i) => ({ run, seq: i + 1, version: '1', by, name, ...step }) as AuditHit)
+    const clean: AuditHit[] = JSON.parse(JSON.stringify(hits))
+    await memory.auditIndex.put(tenant, clean)
+    all.push(...clean)
+  }
+  return [tenant, all]
+}
+
+const servers = { dynalite: startDynalite, ...(hasJava() ? { 'DynamoDB Local': startLocal } : {}) }
+
+describe.each(Object.entries(servers))('the audit index on %s', (_, start) => {
+  let server: TestServer
+  beforeAll(async () => {
+    server = await start()
+    memory = await openMemory({ table: 'audit', endpoint: server.endpoint })
+  })
+  afterAll(async () => {
+    memory.close()
+    await server.stop()
+  })
+
+  it('finds what a scan of everything finds, in the promised order, whatever the pages', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        runs,
+        fc.array(filter, { minLength: 3, maxLength: 6 }),
+        fc.integer({ min: 1, max: 9 }),
+        async (given, filters, limit) => {
+          const [tenant, hits] = await filled(given)
+          for (const one of [{}, ...filters]) {
+            const wanted = hits.filter((hit) => holds(hit, one)).sort(newestFirst)
+            expect((await searched(tenant, one, limit)).map(idOf)).toEqual(wanted.map(idOf))
+          }
+        },
+      ),
+      { seed: 11, numRuns: 25 },
+    )
+  })
+
+  it('says the same when it is written twice, and nothing to another tenant', async () => {
+    const hit = {
+      at: 1,
+      step: 'a',
+      kind: 'tool',
+      target: 'pay',
+      status: 'ok',
+      decisions: ['allow'],
+      policies: ['p'],
+      labels: [],
+      approvers: [],
+    }
+    const [tenant, hits] = await filled([{ by: 'ann', name: 'clerk', steps: [hit, hit] }])
+    await memory.auditIndex.put(tenant, hits)
+    expect((await searched(tenant, { tool: 'pay' }, 10)).map(({ seq }) => seq)).toEqual([2, 1])
+    expect(await searched(`${tenant}x`, {}, 10)).toEqual([])
+  })
+
+  it('looks at so many for a page, and says where to go on though it found nothing', async () => {
+    const steps = Array.from({ length: 2500 }, (_, i) => ({
+      ...{ at: 1, step: `s${i}`, kind: 'tool', target: 'pay', status: 'ok', decisions: [], policies: [], labels: [] },
+      ...{ approvers: [], amounts: { amount: i } },
+    }))
+    const [tenant] = await filled([{ by: 'ann', name: 'clerk', steps }])
+    const first = await memory.auditIndex.search(tenant, { tool: 'pay', max: 0 }, { limit: 5 })
+    expect(first).toMatchObject({ hits: [], scanned: 2000, cursor: expect.any(String) })
+    const second = await memory.auditIndex.search(tenant, { tool: 'pay', max: 0 }, { limit: 5, cursor: first.cursor })
+    expect(second).toMatchObject({ hits: [{ step: 's0' }], scanned: 500 })
+    expect(second.cursor).toBeUndefined()
+  })
+
+  it('refuses a cursor that no page gave', async () => {
+    await expect(memory.auditIndex.search('t', {}, { limit: 1, cursor: 'x' })).rejects.toMatchObject({
+      code: 'request.invalid',
+      issues: [{ path: '/cursor' }],
+    })
+  })
+
+  it('takes names of any length: what is too long to be asked for is not found by them', async () => {
+    const hit = {
+      at: 1,
+      step: 'a',
+      kind: 'tool',
+      target: 'x'.repeat(5000),
+      status: 'ok',
+      decisions: ['deny'],
+      policies: [],
+      labels: [],
+      approvers: [],
+    }
+    const [tenant] = await filled([{ by: 'ann', name: 'clerk', steps: [hit] }])
+    expect(await searched(tenant, { person: 'ann', decision: 'deny' }, 10)).toHaveLength(1)
+  })
+})
