@@ -13,7 +13,7 @@ import {
 } from '@muster/protocol'
 
 /** Something that a run did, or that governance let through, and that it should not have. */
-export interface Breach {
+interface Breach {
   code: 'policy' | 'decision' | 'effect-without-allow' | 'effect-without-intent' | 'once-repeated' | 'budget' | 'labels'
   run?: string
   seq?: number
