@@ -29,9 +29,7 @@ export class NotAnExport extends Error {}
 /** A tile that a check needs is not there, or not as long as it must be. */
 class MissingTile extends Error {}
 
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
-// 1. Hashes, and the tree of RFC 6962
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// —— 1. Hashes, and the tree of RFC 6962 ——
 
 function sha256(...parts) {
   const hash = createHash('sha256')
@@ -65,9 +63,7 @@ function rootOfProof(hash, index, size, proof) {
   return last === 0 ? root : undefined
 }
 
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
-// 2. Signed notes (c2sp.org/signed-note), checkpoints (tlog-checkpoint), witnesses (tlog-cosignature)
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// —— 2. Signed notes (c2sp.org/signed-note), checkpoints (tlog-checkpoint), witnesses (tlog-cosignature) ——
 
 const LOG_KEY = 1
 const WITNESS_KEY = 4
@@ -153,9 +149,7 @@ function parseProof(text) {
   return { leaf, index: Number(index.slice(6)), proof, checkpoint: text.slice(end + 2) }
 }
 
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
-// 3. The files, and what the manifest says of them
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// —— 3. The files, and what the manifest says of them ——
 
 /** What was found: findings are breaches, notes are what a reader has to know besides. */
 class Report {
@@ -165,7 +159,7 @@ class Report {
     this.findings.push({ code, file, ...where, message })
   }
   note(text) {
-    if (!this.notes.includes(text)) this.notes.push(text)
+    this.notes.push(text)
   }
 }
 
@@ -174,7 +168,7 @@ function listFiles(folder, report, below = '') {
   const names = []
   for (const entry of readdirSync(join(folder, below), { withFileTypes: true })) {
     const name = below === '' ? entry.name : `${below}/${entry.name}`
-    if (entry.isDirectory()) names.push(...listFiles(folder, report, name))
+    if (entry.isDirectory()) for (const one of listFiles(folder, report, name)) names.push(one)
     else if (entry.isFile()) names.push(name)
     else report.find('file-added', name, 'is a link or a device: an export has none')
   }
@@ -222,7 +216,17 @@ function parseJson(text) {
   }
 }
 
+const isRun = (id) => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** What an export can be about: all runs of a tenant, those created in a time, or one. */
+function isScope(scope) {
+  const { kind, ...rest } = isObject(scope) ? scope : {}
+  const names = Object.keys(rest)
+  if (kind === 'run') return names.join() === 'run' && isRun(rest.run)
+  const isTime = (name) => ['since', 'until'].includes(name) && Math.abs(rest[name]) <= 8.64e15
+  return (kind === 'tenant' && names.length === 0) || (kind === 'range' && names.every(isTime))
+}
 
 /** The manifest, where it is what its own hash says; empty where it cannot be read, and then the rest is checked without it. */
 function readManifest(folder, names, fingerprint, report) {
@@ -240,7 +244,7 @@ function readManifest(folder, names, fingerprint, report) {
     report.find('fingerprint', 'manifest.json', `the export has the fingerprint ${found}, not ${fingerprint}`)
   const manifest = parseJson(bytes.toString())
   const { format, files, scope, unsealed, missing } = isObject(manifest) ? manifest : {}
-  if (format !== FORMAT || !isObject(files) || !isObject(scope) || ![unsealed, missing].every(Array.isArray)) {
+  if (format !== FORMAT || !isObject(files) || !isScope(scope) || ![unsealed, missing].every(Array.isArray)) {
     report.find('manifest', 'manifest.json', `is not a manifest of the format ${FORMAT}`)
     return empty
   }
@@ -260,9 +264,7 @@ function checkFiles(folder, names, files, report) {
   for (const name of known) if (!present.has(name)) report.find('file-removed', name, 'is missing')
 }
 
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
-// 4. The ledger's tree, from its tiles
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// —— 4. The ledger's tree, from its tiles ——
 
 /** How many hashes there are at a level of tiles: each is over 256 of the level below. */
 const countAt = (level, size) => Math.floor(size / 256 ** level)
@@ -422,12 +424,11 @@ function addLeaf(byRun, leaf, report) {
         leaf: leaf.index,
       },
     )
-  byRun.set(leaf.run, [...before, leaf])
+  before.push(leaf)
+  byRun.set(leaf.run, before)
 }
 
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
-// 5. Receipts, and checkpoints that were kept from earlier
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// —— 5. Receipts, and checkpoints that were kept from earlier ——
 
 /** Whether the ledger begins with what an older checkpoint says it was. */
 function checkOlder(older, file, { checkpoint, tree }, report) {
@@ -482,11 +483,8 @@ function checkReceipts({ folder, names, checkpoint, leaves, whole }, report) {
   }
 }
 
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
-// 6. Journals
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// —— 6. Journals ——
 
-const isRun = (id) => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)
 /** When a run was created, ms: a UUIDv7 begins with it. */
 const createdAt = (id) => Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
 
@@ -599,14 +597,22 @@ function checkLeaf({ seq, head, state, from }, hashes, ended, find) {
   else if (state === 'ended' && ended !== seq) find('run', seq, `${from} says that the run ended with entry ${seq}`)
 }
 
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
-// 7. All of it
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// —— 7. All of it ——
 
 /** Whether a run is one that the export says it is about. */
 function isInScope({ kind, run, since, until }, id) {
   if (kind === 'run') return id === run
+  if (kind === 'tenant') return true
   return createdAt(id) >= (since ?? 0) && createdAt(id) < (until ?? Number.POSITIVE_INFINITY)
+}
+
+/** A ledger's name ends with its tenant's. */
+function tenantOf(origin) {
+  try {
+    return decodeURIComponent(origin.slice(origin.lastIndexOf('/') + 1))
+  } catch {
+    return origin
+  }
 }
 
 /** What the files say, where the manifest says something else. */
@@ -658,7 +664,7 @@ function checkKept({ older, receipts }, keys, ledger, report) {
 /** Every run of the ledger that belongs here must be here; and what is here must be in the ledger, or be named as not in it. */
 function checkRuns({ names, leaves, manifest }, report) {
   const runs = names.flatMap((name) => /^runs\/(.+)\.jsonl$/.exec(name)?.[1] ?? [])
-  const there = new Set(runs)
+  const [there, files, unsealed] = [new Set(runs), new Set(names), new Set(manifest.unsealed)]
   for (const [run, all] of leaves)
     if (isInScope(manifest.scope, run) && !there.has(run))
       report.find(
@@ -672,9 +678,8 @@ function checkRuns({ names, leaves, manifest }, report) {
     if (!isRun(run) || !isInScope(manifest.scope, run))
       report.find('run', file, 'is no run that this export is about', { run })
     if (leaves.has(run)) {
-      if (!names.includes(`receipts/${run}`))
-        report.find('receipt', `receipts/${run}`, `run ${run} has no receipt`, { run })
-    } else if (manifest.unsealed.includes(run))
+      if (!files.has(`receipts/${run}`)) report.find('receipt', `receipts/${run}`, `run ${run} has no receipt`, { run })
+    } else if (unsealed.has(run))
       report.note(`${file}: is not in the ledger (yet): nothing proves that it is whole, or when it was written`)
     else report.find('run-unproven', file, `run ${run} is not in the ledger: it was added`, { run })
   }
@@ -707,8 +712,7 @@ export function verifyExport(folder, { keys: given = [], older = [], receipts = 
     checkKept({ older, receipts }, keys, { checkpoint, tree, names, kept }, report)
   }
   const runs = checkRuns({ names, leaves, manifest }, report)
-  // The ledger's name ends with its tenant's.
-  const tenant = checkpoint && decodeURIComponent(checkpoint.origin.slice(checkpoint.origin.lastIndexOf('/') + 1))
+  const tenant = checkpoint && tenantOf(checkpoint.origin)
   const counts = { entries: 0, erased: 0, redacted: {}, sets: new Set() }
   for (const run of runs) {
     const file = `runs/${run}.jsonl`
@@ -743,9 +747,7 @@ export function verifyExport(folder, { keys: given = [], older = [], receipts = 
   }
 }
 
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
-// 8. What a person reads
-// ————————————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+// —— 8. What a person reads ——
 
 const SHOWN_MAX = 100
 

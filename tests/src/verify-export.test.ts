@@ -291,6 +291,11 @@ describe('a run', () => {
     const narrow = (folder: string) =>
       sealFolder(folder, { ...readManifest(folder), scope: { kind: 'range', since: 1_002_000 } })
     expect(after(narrow).findings).toEqual([expect.objectContaining({ code: 'run', run: idOf(0) })])
+    // One that does not say what it leaves out is none.
+    const hidden = { kind: 'tenant', since: 1_002_000 }
+    expect(codes(after((folder) => sealFolder(folder, { ...readManifest(folder), scope: hidden })))).toContain(
+      'manifest',
+    )
     // And who was told the fingerprint finds any change of what the manifest says.
     const fingerprint = verifyExport(whole).fingerprint ?? ''
     expect(verifyExport(whole, { ...trusted, fingerprint }).ok).toBe(true)
