@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Decision, RedactCounts } from '@muster/protocol'
-import type { Answer, Attempt, Held } from './attempts.ts'
+import { type Answer, type Attempt, type Held, heldOf } from './attempts.ts'
 import type { Evidence } from './evidence.ts'
 import { type Html, html, type Part } from './html.ts'
 import { mappedControls } from './mapping.ts'
@@ -136,10 +136,11 @@ function held(what: string, content: Held | undefined, { content: isShown }: Evi
 
 function contentOf(evidence: Evidence): Html {
   const { events } = evidence
-  const of = (type: string) => events.find(({ entry }) => entry.type === type)
-  const [first, last] = [of('run.created'), of('run.ended')]
-  const given = first?.entry.content === undefined ? undefined : { digest: first.entry.content, value: first.content }
-  const gave = last?.entry.content === undefined ? undefined : { digest: last.entry.content, value: last.content }
+  const of = (type: string) => {
+    const event = events.find(({ entry }) => entry.type === type)
+    return event && heldOf(event)
+  }
+  const [given, gave] = [of('run.created'), of('run.ended')]
   return html`${held('Input', given, evidence) ?? html`<p>No input.</p>`}${held('Output', gave, evidence) ?? html`<p>No output.</p>`}`
 }
 
