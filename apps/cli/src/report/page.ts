@@ -101,7 +101,10 @@ function requestOf({ created, run, events }: Evidence): Html {
     ['At', time(created.at)],
     ['Ended', run.endedAt === undefined ? 'not yet' : time(run.endedAt)],
     ['Status', run.error ? `${run.status}: ${run.error.code}: ${run.error.message}` : run.status],
-    ['Definition', html`${definition.kind} ${definition.name}@${definition.version}, <code>${definition.hash}</code>`],
+    [
+      'Definition',
+      html`${definition.kind} ${definition.name}@${definition.version}${definition.hash === '' ? ', given with the request' : html`, <code>${definition.hash}</code>`}`,
+    ],
     ['Session', session],
     ['Begun by run', parent && `${parent.run}, step ${parent.step}`],
     ['Forked from run', origin && `${origin.run}, after entry ${origin.seq} (${origin.hash})`],
@@ -258,7 +261,12 @@ function stepOf(attempt: Attempt, evidence: Evidence): Html {
   }. <span class="quiet">Entries ${seqs.join(', ')}.</span></p>
 ${facts([
   ['Decision', attempt.decision && decisionOf(attempt.decision)],
-  ['Waited for', attempt.waits.length === 0 ? undefined : attempt.waits.map((one) => html`<p>${waitOf(one)}</p>`)],
+  [
+    'Waited for',
+    attempt.waits.length === 0
+      ? undefined
+      : attempt.waits.map((one) => html`<p>${waitOf(one)}${one.decision && html`<br>${decisionOf(one.decision)}`}</p>`),
+  ],
   ['Labels', listed(labels)],
   ['Labels of its outcome', listed(outcome)],
   ['Declassified', listed(attempt.declassified)],
