@@ -20,7 +20,7 @@ export interface AuditIndex {
 }
 
 /** Hits that one page looks at. */
-const SCAN_MAX = 2000
+const SCAN_MAX = 500
 /** Hits of one run that one item holds. */
 const CHUNK = 10
 const WRITES = 16
@@ -60,7 +60,7 @@ export function openAuditIndex(table: Table): AuditIndex {
         sk: range,
         descending: true,
         // What is filtered needs more items than it gives.
-        page: others.length === 0 ? limit + 1 : SCAN_MAX / 10,
+        page: others.length === 0 ? limit + 1 : SCAN_MAX / 5,
       })
       for await (const item of items) {
         const sk = textOf(item, 'sk')
@@ -107,11 +107,11 @@ function termsOf(filter: AuditFilter): (Term | undefined)[] {
     error === undefined ? undefined : ['ERROR', error],
     denied === undefined ? undefined : ['DECISION', denied],
     approver === undefined ? undefined : ['PERSON', approver],
+    person === undefined ? undefined : ['PERSON', person],
+    by === undefined ? undefined : ['PERSON', by],
     tool === undefined ? undefined : ['TARGET', 'tool', tool],
     resource === undefined ? undefined : ['RESOURCE', resource],
     policy === undefined ? undefined : ['POLICY', policy],
-    person === undefined ? undefined : ['PERSON', person],
-    by === undefined ? undefined : ['PERSON', by],
     label === undefined ? undefined : ['LABEL', label],
     name === undefined ? undefined : ['NAME', name],
   ]

@@ -170,9 +170,12 @@ function sealed({ receipt }: Evidence): string {
 }
 
 function decided({ attempts }: Evidence): string {
-  const effects = attempts.flatMap(({ decision }) => (decision ? [decision.effect] : []))
-  const of = (effect: string) => effects.filter((one) => one === effect).length
-  return `Policies decided ${count(effects.length, 'attempt')}: ${of('allow')} allowed, ${of('deny')} denied, ${of('ask')} left at a question to people.`
+  const of = (effect: string) => attempts.filter(({ decision }) => decision?.effect === effect).length
+  const asks = attempts.filter(({ waits }) => waits.some(({ decision }) => decision?.effect === 'ask')).length
+  const all = attempts.filter(({ decision }) => decision).length
+  return sentence(
+    `policies decided ${count(all, 'attempt')}: in the end ${of('allow')} allowed and ${of('deny')} denied; people were asked for ${asks}`,
+  )
 }
 
 function ended(evidence: Evidence): string {
@@ -207,7 +210,10 @@ function approvals(evidence: Evidence): string {
   const given = entriesOf(evidence, 'approval.given')
   if (given.length === 0) return 'Nothing: no person answered in this run.'
   const yes = given.filter(({ verdict }) => verdict === 'approve').length
-  return `${count(yes, 'approval')} and ${count(given.length - yes, 'refusal')}, by ${unique(given.map(({ by }) => by.user)).join(', ')}; each bound to the digest of what was shown.`
+  const people = unique(given.map(({ by }) => by.user)).join(', ')
+  return sentence(
+    `${count(yes, 'approval')} and ${count(given.length - yes, 'refusal')}, by ${people}; each bound to the digest of what was shown`,
+  )
 }
 
 function asked(evidence: Evidence): string {
@@ -289,7 +295,7 @@ function redactedData({ events }: Evidence): string {
 function definition(evidence: Evidence): string {
   const { kind, name, version, hash } = evidence.created.definition
   const apps = unique(entriesOf(evidence, 'run.activated').map(({ app }) => app.slice(0, 16)))
-  return `It ran ${kind} ${name}@${version} (${hash.slice(0, 16)}…), in the code ${apps.map((app) => `${app}…`).join(', ') || 'of no worker yet'}.`
+  return `It ran ${kind} ${name}@${version}${hash === '' ? ', given with the request' : ` (${hash.slice(0, 16)}…)`}, in the code ${apps.map((app) => `${app}…`).join(', ') || 'of no worker yet'}.`
 }
 
 function policySets({ attempts }: Evidence): string {

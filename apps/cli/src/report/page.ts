@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Decision, RedactCounts } from '@muster/protocol'
-import type { Answer, Attempt, Held } from './attempts.ts'
+import { type Answer, type Attempt, type Held, heldOf } from './attempts.ts'
 import type { Evidence } from './evidence.ts'
 import { type Html, html, type Part } from './html.ts'
 import { mappedControls } from './mapping.ts'
@@ -101,7 +101,10 @@ function requestOf({ created, run, events }: Evidence): Html {
     ['At', time(created.at)],
     ['Ended', run.endedAt === undefined ? 'not yet' : time(run.endedAt)],
     ['Status', run.error ? `${run.status}: ${run.error.code}: ${run.error.message}` : run.status],
-    ['Definition', html`${definition.kind} ${definition.name}@${definition.version}, <code>${definition.hash}</code>`],
+    [
+      'Definition',
+      html`${definition.kind} ${definition.name}@${definition.version}${definition.hash === '' ? ', given with the request' : html`, <code>${definition.hash}</code>`}`,
+    ],
     ['Session', session],
     ['Begun by run', parent && `${parent.run}, step ${parent.step}`],
     ['Forked from run', origin && `${origin.run}, after entry ${origin.seq} (${origin.hash})`],
@@ -136,10 +139,11 @@ function held(what: string, content: Held | undefined, { content: isShown }: Evi
 
 function contentOf(evidence: Evidence): Html {
   const { events } = evidence
-  const of = (type: string) => events.find(({ entry }) => entry.type === type)
-  const [first, last] = [of('run.created'), of('run.ended')]
-  const given = first?.entry.content === undefined ? undefined : { digest: first.entry.content, value: first.content }
-  const gave = last?.entry.content === undefined ? undefined : { digest: last.entry.content, value: last.content }
+  const of = (type: string) => {
+    const event = events.find(({ entry }) => entry.type === type)
+    return event && heldOf(event)
+  }
+  const [given, gave] = [of('run.created'), of('run.ended')]
   return html`${held('Input', given, evidence) ?? html`<p>No input.</p>`}${held('Output', gave, evidence) ?? html`<p>No output.</p>`}`
 }
 
@@ -257,7 +261,12 @@ function stepOf(attempt: Attempt, evidence: Evidence): Html {
   }. <span class="quiet">Entries ${seqs.join(', ')}.</span></p>
 ${facts([
   ['Decision', attempt.decision && decisionOf(attempt.decision)],
-  ['Waited for', attempt.waits.length === 0 ? undefined : attempt.waits.map((one) => html`<p>${waitOf(one)}</p>`)],
+  [
+    'Waited for',
+    attempt.waits.length === 0
+      ? undefined
+      : attempt.waits.map((one) => html`<p>${waitOf(one)}${one.decision && html`<br>${decisionOf(one.decision)}`}</p>`),
+  ],
   ['Labels', listed(labels)],
   ['Labels of its outcome', listed(outcome)],
   ['Declassified', listed(attempt.declassified)],

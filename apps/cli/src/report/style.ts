@@ -12,6 +12,7 @@ table { width: 100%; border-collapse: collapse; margin: .5rem 0 1rem; font-size:
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid #d5d8de; overflow-wrap: anywhere; }
 th { font-weight: 600; }
 table.facts th { width: 12rem; color: #555b66; font-weight: 500; }
+td:not(:first-child, :last-child) { min-width: 5.5rem; }
 thead { display: table-header-group; }
 tr, .step { break-inside: avoid; }
 code, pre { font: 12.5px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
