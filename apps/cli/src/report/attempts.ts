@@ -19,7 +19,7 @@ export interface Held {
   value: Json | undefined
 }
 
-function heldOf({ entry, content }: RunEvent): Held | undefined {
+export function heldOf({ entry, content }: RunEvent): Held | undefined {
   return entry.content === undefined ? undefined : { digest: entry.content, value: content }
 }
 
