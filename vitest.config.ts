@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -16,5 +17,7 @@ export default defineConfig({
     hookTimeout: 90_000,
     // Every test owns its data and its servers listen on free ports, so files run side by side.
     pool: 'forks',
+    // Most of them wait for processes and servers more than they compute.
+    maxWorkers: availableParallelism() + 1,
   },
 })
