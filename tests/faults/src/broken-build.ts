@@ -17,10 +17,11 @@ const breakages: Record<string, readonly { module: string; change: (text: string
           ['elseif now[2] ~= before then', 'elseif false then'],
           ["call('XADD', log,", "redis.pcall('XADD', log,"],
         ].reduce((lua, [from = '', to = '']) => replaced(lua, from, to), lua)
+        // What it includes is put in as ever.
         return replaced(
           text,
-          'function script(name: string): string {',
-          `function script(name: string): string {\n  if (name === 'append') return ${JSON.stringify(unfenced)}`,
+          'const text = readFileSync(',
+          `const text = name === 'append' ? ${JSON.stringify(unfenced)} : readFileSync(`,
         )
       },
     },
