@@ -1,13 +1,10 @@
-import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Json, PlanData, Run } from '@muster/protocol'
 import type { RunHandle } from '@muster/sdk'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { actor } from './fixtures/app.ts'
-import { ended, type Harness, startHarness, stopProcess, until } from './harness.ts'
+import { ended, type Harness, type Ran, runCli, startHarness, stopProcess, until } from './harness.ts'
 
-const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 const policy = fileURLToPath(new URL('./fixtures/approvals.cedar', import.meta.url))
 
 let harness: Harness
@@ -265,10 +262,6 @@ describe('many', () => {
   })
 })
 
-async function muster(args: string[], who: Person): Promise<{ code: number; out: string; err: string }> {
-  const env = { ...process.env, NO_COLOR: '1', MUSTER_URL: harness.url, MUSTER_KEY: people[who].key }
-  return promisify(execFile)(process.execPath, [cli, ...args], { env }).then(
-    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
-    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
-  )
+function muster(args: string[], who: Person): Promise<Ran> {
+  return runCli(args, { MUSTER_URL: harness.url, MUSTER_KEY: people[who].key })
 }

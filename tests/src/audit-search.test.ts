@@ -1,30 +1,22 @@
-import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { AuditFilter, Json, PlanData, Run } from '@muster/protocol'
 import type { RunHandle } from '@muster/sdk'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { actor } from './fixtures/app.ts'
-import { ended, type Harness, startHarness, until } from './harness.ts'
+import { ended, type Harness, type Ran, runCli, startHarness, until } from './harness.ts'
 
-const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 const home = mkdtempSync(join(tmpdir(), 'muster-report-'))
 const keyFile = join(home, 'ledger.pem')
 
 let harness: Harness
 let redis: Redis
 
-async function cliOf(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+function cliOf(...args: string[]): Promise<Ran> {
   const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
-  const env = { ...process.env, NO_COLOR: '1', MUSTER_HOME: home, ...server }
-  return promisify(execFile)(process.execPath, [cli, ...args], { env, cwd: home }).then(
-    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
-    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
-  )
+  return runCli(args, { MUSTER_HOME: home, ...server }, home)
 }
 
 beforeAll(async () => {

@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import {
   copyFileSync,
   cpSync,
@@ -11,14 +10,11 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { type ExportVerification, verifyExport } from '@muster/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { actor, chain } from './fixtures/app.ts'
-import { type Harness, startHarness, until } from './harness.ts'
+import { type Harness, type Ran, runCli, runNode, startHarness, until } from './harness.ts'
 
-const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 const home = mkdtempSync(join(tmpdir(), 'muster-audit-'))
 const keyFile = join(home, 'ledger.pem')
 const at = (name: string) => join(home, name)
@@ -28,24 +24,11 @@ let muster: Harness['muster']
 const runs: string[] = []
 let first: { before: number; after: number }
 
-interface Answer {
-  code: number
-  out: string
-  err: string
-}
-
-async function call(args: string[], env: NodeJS.ProcessEnv): Promise<Answer> {
-  return promisify(execFile)(process.execPath, args, { env }).then(
-    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
-    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
-  )
-}
-
 const ledger = { MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_ORIGIN: 'log.example' }
 
-function cliOf(...args: string[]): Promise<Answer> {
+function cliOf(...args: string[]): Promise<Ran> {
   const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
-  return call([cli, ...args], { ...process.env, NO_COLOR: '1', MUSTER_HOME: home, ...ledger, ...server })
+  return runCli(args, { MUSTER_HOME: home, ...ledger, ...server })
 }
 
 async function sealedAs(run: string, state: string): Promise<void> {
@@ -97,11 +80,11 @@ describe('an audit export', () => {
     copyFileSync(join(to, 'verify.mjs'), join(alone, 'verify.mjs'))
     const { out: vkeys } = await cliOf('ledger', 'vkeys', 'acme')
     const args = [join(alone, 'verify.mjs'), to, '--key', vkeys.trim(), '--fingerprint', fingerprint]
-    const checked = await call(args, { PATH: '' })
+    const checked = await runNode(args, { PATH: '' })
     expect(checked).toMatchObject({ code: 0, err: '' })
     expect(checked.out).toContain('RESULT: NOTHING IS WRONG')
     expect(checked.out).toContain('email')
-    const result: ExportVerification = JSON.parse((await call([...args, '--json'], { PATH: '' })).out)
+    const result: ExportVerification = JSON.parse((await runNode([...args, '--json'], { PATH: '' })).out)
     expect(result).toMatchObject({ ok: true, findings: [], notes: [], runs: 3, fingerprint, tenant: 'acme' })
     expect(result.policies).toBe(1)
     rmSync(alone, { recursive: true })

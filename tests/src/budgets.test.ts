@@ -1,12 +1,7 @@
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Run } from '@muster/protocol'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { actor, fanOut, lead } from './fixtures/app.ts'
-import { ended, type Harness, startHarness, until } from './harness.ts'
-
-const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
+import { ended, type Harness, type Ran, runCli, startHarness, until } from './harness.ts'
 
 let harness: Harness
 let muster: Harness['muster']
@@ -155,10 +150,6 @@ describe('who may', () => {
   })
 })
 
-async function command(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const env = { ...process.env, NO_COLOR: '1', MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
-  return promisify(execFile)(process.execPath, [cli, ...args], { env }).then(
-    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
-    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
-  )
+function command(...args: string[]): Promise<Ran> {
+  return runCli(args, { MUSTER_URL: harness.url, MUSTER_KEY: harness.key })
 }

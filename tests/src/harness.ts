@@ -1,8 +1,9 @@
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, execFile, fork } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { openMemory } from '@muster/memory'
 import { type Run, readConfig } from '@muster/protocol'
 import { openRedaction } from '@muster/redaction'
@@ -155,6 +156,26 @@ export async function startHarness(
       rmSync(dir, { recursive: true, force: true })
     },
   }
+}
+
+/** What a command printed, and its exit code. */
+export interface Ran {
+  code: number
+  out: string
+  err: string
+}
+
+/** Runs `muster` as a user would, with these settings besides those of the process. */
+export function runCli(args: readonly string[], env: NodeJS.ProcessEnv, cwd?: string): Promise<Ran> {
+  return runNode([cli, ...args], { ...process.env, NO_COLOR: '1', ...env }, cwd)
+}
+
+/** Runs Node in an environment that is given whole. */
+export async function runNode(args: readonly string[], env: NodeJS.ProcessEnv, cwd?: string): Promise<Ran> {
+  return promisify(execFile)(process.execPath, args, { env, cwd }).then(
+    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
+    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
+  )
 }
 
 /** Ends a process and waits for it; a polite signal first, unless told otherwise. */

@@ -1,19 +1,15 @@
-import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { genesis, link, openCheckpoint, parseProof, parseVerifier, sameHash, TileLog, verifyProof } from '@muster/audit'
 import type { LedgerLeaf } from '@muster/protocol'
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { chain } from './fixtures/app.ts'
-import { type Harness, startHarness, stopProcess, until } from './harness.ts'
+import { type Harness, type Ran, runCli, startHarness, stopProcess, until } from './harness.ts'
 
-const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 const home = mkdtempSync(join(tmpdir(), 'muster-ledger-'))
 const keyFile = join(home, 'ledger.pem')
 
@@ -39,14 +35,10 @@ afterAll(async () => {
   rmSync(home, { recursive: true })
 })
 
-async function cliOf(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+function cliOf(...args: string[]): Promise<Ran> {
   const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
   const ledger = { MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_ORIGIN: 'log.example' }
-  const env = { ...process.env, NO_COLOR: '1', MUSTER_HOME: home, ...ledger, ...server }
-  return promisify(execFile)(process.execPath, [cli, ...args], { env }).then(
-    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
-    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
-  )
+  return runCli(args, { MUSTER_HOME: home, ...ledger, ...server })
 }
 
 /** The newest leaf of a run, once it is one of these. */

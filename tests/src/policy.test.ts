@@ -1,17 +1,14 @@
-import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Decision, Json, PlanData, Run } from '@muster/protocol'
 import type { RunHandle } from '@muster/sdk'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { actor, chain, parent, payment } from './fixtures/app.ts'
 import { mixed } from './fixtures/policy-app.ts'
-import { ended, type Harness, startHarness, until } from './harness.ts'
+import { ended, type Harness, type Ran, runCli, startHarness, until } from './harness.ts'
 
-const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 const app = fileURLToPath(new URL('./fixtures/policy-app.ts', import.meta.url))
 const dir = mkdtempSync(join(tmpdir(), 'muster-policy-'))
 const enforced = join(dir, 'enforced')
@@ -133,7 +130,7 @@ describe('a running worker', () => {
         trial: { effect: 'ask', policies: ['large'], role: 'controller' },
       },
     })
-    expect((await runCli('trace', big.id)).out).toContain('allow: all  log-only ask: large')
+    expect((await command('trace', big.id)).out).toContain('allow: all  log-only ask: large')
     expect(harness.effects().filter(({ key }) => key.startsWith(big.id))).toHaveLength(1)
   })
 })
@@ -340,12 +337,8 @@ function written(name: string, value: unknown): string {
   return path
 }
 
-const muster = (...args: string[]) => runCli('policy', ...args)
+const muster = (...args: string[]) => command('policy', ...args)
 
-async function runCli(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const env = { ...process.env, NO_COLOR: '1', MUSTER_URL: harness.url, MUSTER_KEY: harness.key, MUSTER_APP: app }
-  return promisify(execFile)(process.execPath, [cli, ...args], { env }).then(
-    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
-    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
-  )
+function command(...args: string[]): Promise<Ran> {
+  return runCli(args, { MUSTER_URL: harness.url, MUSTER_KEY: harness.key, MUSTER_APP: app })
 }

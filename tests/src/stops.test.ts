@@ -1,12 +1,8 @@
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Run } from '@muster/protocol'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { actor, chain, slowPayment } from './fixtures/app.ts'
-import { ended, type Harness, startHarness, stopProcess, until } from './harness.ts'
+import { ended, type Harness, type Ran, runCli, startHarness, stopProcess, until } from './harness.ts'
 
-const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 /** In how long a stop holds in all workers, ms. */
 const SECOND = 1000
 
@@ -138,10 +134,6 @@ describe('a stop', () => {
   })
 })
 
-async function command(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const env = { ...process.env, NO_COLOR: '1', MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
-  return promisify(execFile)(process.execPath, [cli, ...args], { env }).then(
-    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
-    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
-  )
+function command(...args: string[]): Promise<Ran> {
+  return runCli(args, { MUSTER_URL: harness.url, MUSTER_KEY: harness.key })
 }

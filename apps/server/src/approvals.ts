@@ -13,7 +13,7 @@ import {
 } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
-import { type ApiKey, actorOf } from './keys.ts'
+import { type ApiKey, actorOf, hasRole } from './keys.ts'
 import { knownError, problemSchema, problemsOf } from './problems.ts'
 
 const tags = ['approvals']
@@ -25,7 +25,7 @@ export function approvalRoutes(server: Server, context: Context): void {
 
   /** @throws MusterError `approval.…` or `auth.forbidden` where it would not count */
   const give = async (who: ApiKey, id: string, { step, verdict, digest, reason, input }: Answer): Promise<void> => {
-    const { tenant, user, roles, service } = who
+    const { tenant, user, service } = who
     const run = await reader.run(tenant, id)
     const waiting = run.waiting.find((one) => one.step === step && isForPerson(one))
     if (!waiting) throw await whyNothing(tenant, run, step)
@@ -33,9 +33,9 @@ export function approvalRoutes(server: Server, context: Context): void {
     if (service)
       throw new MusterError('auth.forbidden', `Approvals are given by people; this key belongs to the service ${user}`)
     const { role = 'operator', rule = {}, escalated } = waiting
-    const has = (wanted: string) => roles.includes('*') || roles.includes(wanted)
-    const as = !has(role) && escalated !== undefined && has(escalated) ? escalated : undefined
-    if (!has(role) && as === undefined)
+    const isAsked = hasRole(who, role)
+    const as = !isAsked && escalated !== undefined && hasRole(who, escalated) ? escalated : undefined
+    if (!isAsked && as === undefined)
       throw new MusterError(
         'auth.forbidden',
         `This approval needs the role "${role}"${escalated === undefined ? '' : ` or "${escalated}"`}`,

@@ -13,12 +13,11 @@ import {
 import { budgetAccount } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
-import { needRole } from './keys.ts'
+import { needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
 
 const tags = ['budgets']
 const security = [{ key: [] }]
-const OPERATOR = 'operator'
 /** A run that is not known to have been created after so long counts, ms. */
 const HELD_MS = 60_000
 const ONE_RUN: Amounts = [0, 0, 0, 0, 1]
@@ -69,11 +68,9 @@ export class Budgets {
     }
   }
 
+  /** Of all that have a budget, unless names are given. */
   async states(tenant: string, names?: readonly string[]): Promise<BudgetState[]> {
-    const { definitions } = await this.#journal.manifest()
-    const known = new Set(['tenant', ...definitions.map(({ kind, name }) => `${kind}:${name}`)])
-    for (const name of this.#controls.budgets(tenant)?.keys() ?? []) known.add(name)
-    const budgets = this.#of(tenant, names ?? [...known].sort(), Date.now())
+    const budgets = this.#of(tenant, names ?? (await this.#names(tenant)), Date.now())
     return Promise.all(
       budgets.map(async (one) => {
         const { name, period, endsAt, limits } = one
@@ -81,6 +78,12 @@ export class Budgets {
         return { name, period, limits, endsAt, spent: shown(spent), held: shown(held) }
       }),
     )
+  }
+
+  async #names(tenant: string): Promise<string[]> {
+    const { definitions } = await this.#journal.manifest()
+    const set = this.#controls.budgets(tenant)?.keys() ?? []
+    return [...new Set(['tenant', ...definitions.map(({ kind, name }) => `${kind}:${name}`), ...set])].sort()
   }
 
   #of(tenant: string, names: readonly string[], now: number): PeriodBudget[] {
@@ -125,7 +128,7 @@ export function budgetRoutes(server: Server, { controls, budgets, keyOf }: Conte
     },
     async (request) => {
       const { name } = request.params
-      const who = needRole(keyOf(request), OPERATOR)
+      const who = needOperator(keyOf(request))
       await controls.setBudget(who.tenant, name, request.body)
       return { budgets: await budgets.states(who.tenant, [name]) }
     },
@@ -142,7 +145,7 @@ export function budgetRoutes(server: Server, { controls, budgets, keyOf }: Conte
       },
     },
     async (request, reply) => {
-      const { tenant } = needRole(keyOf(request), OPERATOR)
+      const { tenant } = needOperator(keyOf(request))
       await controls.removeBudget(tenant, request.params.name)
       return reply.code(204).send(null)
     },

@@ -23,10 +23,14 @@ export function actorOf({ id, user, service }: ApiKey): Actor {
   return { key: id, user, ...(service ? { service } : {}) }
 }
 
-/** @throws MusterError `auth.forbidden` */
-export function needRole(key: ApiKey, role: string): ApiKey {
-  if (key.roles.includes(role) || key.roles.includes('*')) return key
-  throw new MusterError('auth.forbidden', `This needs the role "${role}"`)
+export function hasRole({ roles }: ApiKey, role: string): boolean {
+  return roles.includes(role) || roles.includes('*')
+}
+
+/** Stops and limits its tenant. @throws MusterError `auth.forbidden` */
+export function needOperator(key: ApiKey): ApiKey {
+  if (hasRole(key, 'operator')) return key
+  throw new MusterError('auth.forbidden', 'This needs the role "operator"')
 }
 
 export type FindKey = (authorization: string | undefined) => ApiKey

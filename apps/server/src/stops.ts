@@ -2,12 +2,11 @@ import type { Controls } from '@muster/journal'
 import { type EntryOf, MusterError, REASON_MAX, stop, stopName } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
-import { needRole } from './keys.ts'
+import { needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
 
 const tags = ['stops']
 const security = [{ key: [] }]
-const OPERATOR = 'operator'
 
 /** @throws MusterError `stop.active` where runs of this definition are stopped */
 export function checkNotStopped(
@@ -56,7 +55,7 @@ export function stopRoutes(server: Server, { controls, redact, keyOf }: Context)
       },
     },
     async (request) => {
-      const { tenant, user } = needRole(keyOf(request), OPERATOR)
+      const { tenant, user } = needOperator(keyOf(request))
       const { value } = redact(tenant, request.body)
       const made = { name: request.params.name, by: user, at: Date.now(), ...value }
       await controls.stop(tenant, made)
@@ -75,7 +74,7 @@ export function stopRoutes(server: Server, { controls, redact, keyOf }: Context)
       },
     },
     async (request, reply) => {
-      const { tenant } = needRole(keyOf(request), OPERATOR)
+      const { tenant } = needOperator(keyOf(request))
       await controls.lift(tenant, request.params.name)
       return reply.code(204).send(null)
     },

@@ -1,4 +1,12 @@
-import type { Approval, Decision, EntryOf, Json, RunEvent, ToolManifest } from '@muster/protocol'
+import {
+  type Approval,
+  type Decision,
+  type EntryOf,
+  type Json,
+  nameOf,
+  type RunEvent,
+  type ToolManifest,
+} from '@muster/protocol'
 import type { Action, PolicyRequest } from './policy.ts'
 
 /** A decision of a run's journal, and what the policies were asked. */
@@ -189,7 +197,7 @@ function resourcesOf(
     case 'model':
       return [{ action: 'model:invoke', resource: { type: 'Model', name: target } }]
     case 'agent':
-      return [{ action: 'agent:delegate', resource: { type: 'Agent', name: target.slice(0, target.lastIndexOf('@')) } }]
+      return [{ action: 'agent:delegate', resource: { type: 'Agent', name: nameOf(target) } }]
     case 'memory': {
       const action = target === 'find' || target === 'session.read' ? 'memory:read' : 'memory:write'
       if (target.startsWith('session.')) return [{ action, resource: { type: 'Memory', name: 'session' } }]

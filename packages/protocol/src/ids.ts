@@ -39,3 +39,8 @@ export function childRunId(parentRun: string, digestHex: string): string {
   const variant = ((Number.parseInt(digestHex[3] ?? '0', 16) & 3) | 8).toString(16)
   return `${parentRun.slice(0, 14)}7${digestHex.slice(0, 3)}-${variant}${digestHex.slice(4, 7)}-${digestHex.slice(7, 15)}${parentRun.slice(-4)}`
 }
+
+/** The name of what is written `name@version`, as agents are in steps. */
+export function nameOf(target: string): string {
+  return target.slice(0, target.lastIndexOf('@'))
+}

@@ -10,7 +10,6 @@ import {
   type Label,
   MusterError,
   type NewEntry,
-  type RedactCounts,
 } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import { versionWith, waitingText } from './entry-text.ts'
@@ -87,12 +86,13 @@ export function receiveApproval(run: ActiveRun, answer: Answer): void {
   step.verdicts = [...step.verdicts, { verdict, role, by: by.user, shownText, doubt }]
   // An edit is another question, which the policies decide on anew.
   const more = verdict === 'deny' || isEdited || doubt ? 0 : missing(step, waiting)
+  const redacted = joinCounts(answer.redacted, found)
   const entry: Omit<EntryOf<'approval.given'>, 'v' | 'seq' | 'content'> = {
     ...{ type: 'approval.given', at, step: answer.step, verdict, shown, by, role },
     ...(as === undefined ? {} : { as }),
     ...(more > 0 ? { more } : {}),
     ...(isEdited ? { edited: true } : {}),
-    ...redactedOf(joinCounts(answer.redacted, found)),
+    ...(redacted ? { redacted } : {}),
   }
   if (answer.reason === undefined && !isEdited) run.append(entry)
   else
@@ -101,10 +101,6 @@ export function receiveApproval(run: ActiveRun, answer: Answer): void {
       ...(isEdited ? { input: content.input } : {}),
     })
   if (more === 0) run.resume(step)
-}
-
-function redactedOf(redacted: RedactCounts | undefined): { redacted?: RedactCounts } {
-  return redacted ? { redacted } : {}
 }
 
 /** So many people more must approve what is shown. */

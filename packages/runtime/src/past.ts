@@ -1,5 +1,5 @@
 import { History, type StepEvent } from '@muster/governance'
-import type { Json, Label, StepError } from '@muster/protocol'
+import { type Json, type Label, nameOf, type StepError } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import type { Recorded } from './recorded.ts'
 import { type Reserved, SessionPast } from './session-past.ts'
@@ -79,7 +79,7 @@ function eventOf(
   // Undoing a payment is not a payment.
   if (step.undoes !== undefined) return undefined
   const { kind, target } = step.spec.operation
-  const name = kind === 'agent' ? target.slice(0, target.lastIndexOf('@')) : target
+  const name = kind === 'agent' ? nameOf(target) : target
   if (!run.past?.terms.of(kind, name)) return undefined
   const { input, labels } = inputOf(run, step)
   const people = step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)).map(({ by }) => by)

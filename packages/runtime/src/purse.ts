@@ -15,7 +15,6 @@ type Refused = Extract<SpendAnswer, { refused: unknown }>
 
 interface Filled {
   id: string
-  at: number
   granted: { steps: number; ms: number }
   left: { steps: number; ms: number }
 }
@@ -92,14 +91,12 @@ export class Purse {
     const { clock } = this.#options
     const before = this.#filled
     const id = randomUUID()
-    const now = clock()
     // What is left of the one before may be used until the next is there; it is settled with what it was then.
-    const asked = this.#spend.reserve(this.#accounts, {
-      ...{ id, until: now + HELD_MS, part: true },
+    const answer = await this.#spend.reserve(this.#accounts, {
+      ...{ id, until: clock() + HELD_MS, part: true },
       ask: [0, 0, STEPS, MS, 0],
       need: [0, 0, 1, 1, 0],
     })
-    const answer = await asked
     if ('refused' in answer) {
       if (before && before.left.steps > 0 && before.left.ms > 0) return false
       await this.#settle(before)
@@ -109,7 +106,7 @@ export class Purse {
     }
     await this.#settle(before)
     const [, , steps, ms] = answer.granted
-    this.#filled = { id, at: now, granted: { steps, ms }, left: { steps, ms: ms - this.#owedMs } }
+    this.#filled = { id, granted: { steps, ms }, left: { steps, ms: ms - this.#owedMs } }
     this.#owedMs = 0
     this.#timer ??= setInterval(() => this.#renew(), RENEW_MS).unref()
     while (this.#waiting.length > 0 && this.#takeOne()) this.#waiting.shift()?.()

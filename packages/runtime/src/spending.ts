@@ -148,7 +148,7 @@ export class Spending {
     run: ActiveRun,
     step: StepState,
     funds: Funds,
-    { all }: Accounts,
+    accounts: Accounts,
     then: (refused?: MusterError) => void,
     pauseMs = PAUSE_MS.first,
   ): void {
@@ -161,23 +161,16 @@ export class Spending {
     const again = () => {
       const timer = setTimeout(() => {
         if (run.over || step.outcome) return
-        this.#reserve(
-          run,
-          step,
-          funds,
-          { ...funds.accounts, all } as Accounts,
-          then,
-          Math.min(2 * pauseMs, PAUSE_MS.longest),
-        )
+        this.#reserve(run, step, funds, accounts, then, Math.min(2 * pauseMs, PAUSE_MS.longest))
       }, pauseMs)
       timer.unref()
     }
-    spend.reserve(all, { id, until, ask, need }).then(
+    spend.reserve(accounts.all, { id, until, ask, need }).then(
       (answer) => {
         if ('granted' in answer) {
           funds.reservation = id
           then()
-        } else if (answer.refused.final) then(refusal({ all }, answer, funds))
+        } else if (answer.refused.final) then(refusal(accounts, answer, funds))
         else again()
       },
       (error) => {
@@ -240,7 +233,7 @@ function tokensOf(usage: Usage | undefined): number {
 }
 
 function refusal(
-  { all }: Pick<Accounts, 'all'>,
+  { all }: Accounts,
   { refused: { account, amount, spent } }: Extract<SpendAnswer, { refused: unknown }>,
   asked?: Pick<Funds, 'usd'>,
 ): MusterError {

@@ -40,11 +40,11 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   run.totals.steps++
   addUsage(run, usage, costUsd)
   const { kinds, clock } = run.services
-  settleFunds(run, step, usedBy(step, clock(), usage, costUsd))
-  kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, clock() - step.beganAt, usage)
+  const at = clock()
+  settleFunds(run, step, usedBy(step, at, usage, costUsd))
+  kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, at - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
   const rest = { usage, costUsd, model, declassified, redacted }
-  const at = clock()
   const outcome = new Outcome('ok', text, kept)
   run.appendText(endedText(step, at, kept, 'ok', rest), text, endedVersion(step, redacted))
   noteEnded(run, step, at, outcome, { outcome })
@@ -116,10 +116,10 @@ function endUnsuccessfully(
   const failure = { code: error.code, message: told.error.message.slice(0, 4096) }
   const redacted = joinCounts(told.redacted, content === undefined ? undefined : step.redacted)
   const isCut = step.decision !== undefined && (error.code === 'step.timeout' || error.code === 'stop.active')
-  settleFunds(run, step, isCut ? 'all' : usedBy(step, run.services.clock()))
+  const at = run.services.clock()
+  settleFunds(run, step, isCut ? 'all' : usedBy(step, at))
   giveBack(run, step)
   if (!retry) run.totals.steps++
-  const at = run.services.clock()
   run.appendText(
     endedText(step, at, labels, status, { error: failure, retry: retry || undefined, redacted }),
     content,

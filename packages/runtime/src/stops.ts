@@ -1,4 +1,4 @@
-import { MusterError, type Stop } from '@muster/protocol'
+import { MusterError, nameOf, type Stop } from '@muster/protocol'
 import type { ActiveRun } from './active-run.ts'
 import type { StepState } from './step.ts'
 import { cutStep } from './step-life.ts'
@@ -95,7 +95,6 @@ function stopOf({ services, tenant, created }: ActiveRun, { spec }: StepState): 
   if (!stops) return undefined
   const { kind, name } = created.definition
   const { kind: called, target } = spec.operation
-  // An agent is called by name and version.
-  const of = called === 'agent' ? target.slice(0, target.lastIndexOf('@')) : target
+  const of = called === 'agent' ? nameOf(target) : target
   return stops.get('tenant') ?? stops.get(`${kind}:${name}`) ?? stops.get(`${called}:${of}`)
 }

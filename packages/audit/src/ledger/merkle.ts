@@ -128,22 +128,12 @@ export function verifyInclusion(
 ): boolean {
   if (!isPlace(leaf.index) || !isPlace(tree.size) || leaf.index >= tree.size) return false
   if (![leaf.hash, tree.root, ...proof].every(isHash)) return false
-  let at = leaf.index
-  let last = tree.size - 1
+  const sides = sidesOf(leaf.index, tree.size - 1, proof.length)
+  if (!sides) return false
   let hash = leaf.hash
-  for (const sibling of proof) {
-    if (last === 0) return false
-    if (at % 2 === 1 || at === last) {
-      hash = nodeHash(sibling, hash)
-      while (at % 2 === 0 && at !== 0) {
-        at = half(at)
-        last = half(last)
-      }
-    } else hash = nodeHash(hash, sibling)
-    at = half(at)
-    last = half(last)
-  }
-  return last === 0 && sameHash(hash, tree.root)
+  for (const [i, sibling] of proof.entries())
+    hash = sides[i] === 'left' ? nodeHash(sibling, hash) : nodeHash(hash, sibling)
+  return sameHash(hash, tree.root)
 }
 
 /** Whether the proof shows that the tree `size`, `root` begins with all leaves of the tree `old`. */
@@ -168,22 +158,36 @@ export function verifyConsistency(
   const path = at === 0 ? [old.root, ...proof] : proof
   const [first, ...rest] = path
   if (first === undefined) return false
+  const sides = sidesOf(at, last, rest.length)
+  if (!sides) return false
   let before = first
   let now = first
-  for (const sibling of rest) {
-    if (last === 0) return false
-    if (at % 2 === 1 || at === last) {
-      before = nodeHash(sibling, before)
-      now = nodeHash(sibling, now)
-      while (at % 2 === 0 && at !== 0) {
-        at = half(at)
-        last = half(last)
-      }
-    } else now = nodeHash(now, sibling)
+  for (const [i, sibling] of rest.entries()) {
+    // What stands on the right came later.
+    if (sides[i] === 'left') before = nodeHash(sibling, before)
+    now = sides[i] === 'left' ? nodeHash(sibling, now) : nodeHash(now, sibling)
+  }
+  return sameHash(before, old.root) && sameHash(now, tree.root)
+}
+
+/**
+ * On which side of a path from the place `at` to the root each of its siblings stands, in a level that ends with the place
+ * `last`; undefined where a path has another number of them.
+ */
+function sidesOf(at: number, last: number, count: number): ('left' | 'right')[] | undefined {
+  const sides: ('left' | 'right')[] = []
+  while (sides.length < count) {
+    if (last === 0) return undefined
+    const isLeft = at % 2 === 1 || at === last
+    sides.push(isLeft ? 'left' : 'right')
+    while (isLeft && at % 2 === 0 && at !== 0) {
+      at = half(at)
+      last = half(last)
+    }
     at = half(at)
     last = half(last)
   }
-  return last === 0 && sameHash(before, old.root) && sameHash(now, tree.root)
+  return last === 0 ? sides : undefined
 }
 
 function isHash(hash: Hash): boolean {
