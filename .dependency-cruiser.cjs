@@ -2,7 +2,7 @@
 const packages = {
   protocol: [],
   scheduler: [],
-  memory: ['protocol'],
+  memory: ['audit', 'protocol'],
   governance: ['protocol'],
   models: ['protocol'],
   tools: ['protocol'],

@@ -20,6 +20,9 @@ export interface ExportVerification {
   size?: number
   runs: number
   entries: number
+  /** What was done besides runs, and how often each. */
+  records: number
+  actions: Record<string, number>
   erased: number
   redacted: Record<string, number>
   policies: number

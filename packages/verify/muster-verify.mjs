@@ -216,6 +216,12 @@ function parseJson(text) {
   }
 }
 
+/** What the ledger calls the tenant's record book: what was done besides runs, chained as a journal is. */
+const BOOK = 'records'
+
+/** Where a journal is, or the book. */
+const fileOf = (run) => (run === BOOK ? 'records.jsonl' : `runs/${run}.jsonl`)
+
 const isRun = (id) => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
 
@@ -373,7 +379,8 @@ function checkTree(tree, checkpoint, whole, report) {
 function parseLeaf(bytes) {
   const leaf = parseJson(bytes.toString())
   const { v, run, seq, head, state } = isObject(leaf) ? leaf : {}
-  const fits = v === 1 && isRun(run) && Number.isSafeInteger(seq) && seq > 0 && /^[0-9a-f]{64}$/.test(head)
+  const fits =
+    v === 1 && (isRun(run) || run === BOOK) && Number.isSafeInteger(seq) && seq > 0 && /^[0-9a-f]{64}$/.test(head)
   return fits && ['running', 'parked', 'ended'].includes(state) ? leaf : undefined
 }
 
@@ -536,7 +543,8 @@ function checkJournal(path, file, run, { leaves, tenant }, counts, report) {
   const places = new Places(run, find)
   let ended
   for (const line of linesOf(path)) {
-    counts.entries++
+    if (run === BOOK) counts.records++
+    else counts.entries++
     const stored = parseLine(line)
     if (!stored) {
       find('entry-changed', places.last + 1, `the line after entry ${places.last} is not a stored entry`)
@@ -554,6 +562,10 @@ function checkJournal(path, file, run, { leaves, tenant }, counts, report) {
       continue
     }
     checkContent(entry, content, counts, find)
+    if (run === BOOK) {
+      checkRecord(entry, tenant, counts, find)
+      continue
+    }
     if (
       seq === 1 &&
       (entry.type !== 'run.created' || entry.run !== run || (tenant !== undefined && entry.tenant !== tenant))
@@ -568,6 +580,12 @@ function checkJournal(path, file, run, { leaves, tenant }, counts, report) {
   places.finish()
   for (const leaf of leaves) checkLeaf(leaf, places.hashes, ended, find)
   return { last: places.last }
+}
+
+function checkRecord({ seq, action, tenant }, expected, counts, find) {
+  if (typeof action !== 'string' || (expected !== undefined && tenant !== expected))
+    find('run', seq, `record ${seq} is no record of ${expected ?? 'its tenant'}`)
+  else counts.actions[action] = (counts.actions[action] ?? 0) + 1
 }
 
 function checkContent({ seq, content: digest, redacted }, content, counts, find) {
@@ -602,7 +620,7 @@ function checkLeaf({ seq, head, state, from }, hashes, ended, find) {
 /** Whether a run is one that the export says it is about. */
 function isInScope({ kind, run, since, until }, id) {
   if (kind === 'run') return id === run
-  if (kind === 'tenant') return true
+  if (kind === 'tenant' || id === BOOK) return true
   return createdAt(id) >= (since ?? 0) && createdAt(id) < (until ?? Number.POSITIVE_INFINITY)
 }
 
@@ -654,7 +672,7 @@ function checkKept({ older, receipts }, keys, ledger, report) {
     if (kept) checkOlder(kept, file, ledger, report)
     const leaf = checkProof(proof, file, kept ?? ledger.checkpoint, report)
     if (!leaf) continue
-    if (!ledger.names.includes(`runs/${leaf.run}.jsonl`))
+    if (!ledger.names.includes(fileOf(leaf.run)))
       report.find('receipt', file, `does not belong to this export: it is of run ${leaf.run}`, { run: leaf.run })
     else if (!ledger.kept.has(leaf.run)) ledger.kept.set(leaf.run, [leaf])
     else ledger.kept.get(leaf.run).push(leaf)
@@ -663,19 +681,19 @@ function checkKept({ older, receipts }, keys, ledger, report) {
 
 /** Every run of the ledger that belongs here must be here; and what is here must be in the ledger, or be named as not in it. */
 function checkRuns({ names, leaves, manifest }, report) {
-  const runs = names.flatMap((name) => /^runs\/(.+)\.jsonl$/.exec(name)?.[1] ?? [])
+  const runs = names.flatMap((name) => (name === fileOf(BOOK) ? BOOK : (/^runs\/(.+)\.jsonl$/.exec(name)?.[1] ?? [])))
   const [there, files, unsealed] = [new Set(runs), new Set(names), new Set(manifest.unsealed)]
   for (const [run, all] of leaves)
     if (isInScope(manifest.scope, run) && !there.has(run))
       report.find(
         'run-missing',
-        `runs/${run}.jsonl`,
+        fileOf(run),
         `run ${run} is in the ledger (${all.at(-1).from}) and not in the export: it was dropped`,
         { run },
       )
   for (const run of runs) {
-    const file = `runs/${run}.jsonl`
-    if (!isRun(run) || !isInScope(manifest.scope, run))
+    const file = fileOf(run)
+    if (!(isRun(run) || file === fileOf(BOOK)) || !isInScope(manifest.scope, run))
       report.find('run', file, 'is no run that this export is about', { run })
     if (leaves.has(run)) {
       if (!files.has(`receipts/${run}`)) report.find('receipt', `receipts/${run}`, `run ${run} has no receipt`, { run })
@@ -685,7 +703,7 @@ function checkRuns({ names, leaves, manifest }, report) {
   }
   for (const run of manifest.unsealed)
     if (!there.has(run))
-      report.find('run-missing', `runs/${run}.jsonl`, `run ${run} is in the manifest and not in the export`, { run })
+      report.find('run-missing', fileOf(run), `run ${run} is in the manifest and not in the export`, { run })
   return runs
 }
 
@@ -713,9 +731,9 @@ export function verifyExport(folder, { keys: given = [], older = [], receipts = 
   }
   const runs = checkRuns({ names, leaves, manifest }, report)
   const tenant = checkpoint && tenantOf(checkpoint.origin)
-  const counts = { entries: 0, erased: 0, redacted: {}, sets: new Set() }
+  const counts = { entries: 0, records: 0, erased: 0, redacted: {}, actions: {}, sets: new Set() }
   for (const run of runs) {
-    const file = `runs/${run}.jsonl`
+    const file = fileOf(run)
     const expected = { leaves: [...(leaves.get(run) ?? []), ...(kept.get(run) ?? [])], tenant }
     const { last } = checkJournal(join(folder, file), file, run, expected, counts, report)
     const sealed = leaves.get(run)?.at(-1)?.seq
@@ -726,13 +744,14 @@ export function verifyExport(folder, { keys: given = [], older = [], receipts = 
   for (const set of counts.sets)
     if (!names.includes(`policies/${set}.json`))
       report.note(`policies: the set ${set} was not published, and is not here`)
-  const { entries, erased, redacted } = counts
+  const { entries, records, erased, redacted, actions } = counts
   const found = {
     tenant,
     origin: checkpoint?.origin,
     size: checkpoint?.size,
-    runs: runs.length,
+    runs: runs.filter(isRun).length,
     entries,
+    records,
     erased,
     redacted,
   }
@@ -741,7 +760,7 @@ export function verifyExport(folder, { keys: given = [], older = [], receipts = 
     report.note(`run ${run}: was in the ledger and not there any more when it was exported`)
   return {
     ok: report.findings.length === 0,
-    ...{ fingerprint: manifest.fingerprint, scope: manifest.scope, ...found, policies },
+    ...{ fingerprint: manifest.fingerprint, scope: manifest.scope, ...found, actions, policies },
     signers: checkpoint?.signers ?? [],
     ...{ findings: report.findings, notes: report.notes },
   }
@@ -764,13 +783,15 @@ function aboutScope({ kind, run, since, until }) {
 
 /** The result in words: what was checked, what was found, what that proves and what it does not. */
 export function summaryOf(result) {
-  const { ok, findings, notes, signers, erased, redacted } = result
+  const { ok, findings, notes, signers, erased, redacted, actions } = result
   const taken = Object.entries(redacted).map(([kind, count]) => `${count} ${kind}`)
+  const done = Object.entries(actions).map(([action, count]) => `${count} ${action}`)
   const by = signers.map(({ name, witness, at }) => (witness ? `witness ${name}, ${dateOf(at * 1000)}` : name))
   const lines = [
     'WHAT WAS CHECKED',
     `  Tenant ${result.tenant}, ledger ${result.origin}: ${aboutScope(result.scope)}.`,
     `  ${result.runs} runs with ${result.entries} entries; ${result.size} leaves of the ledger; ${result.policies} policy sets.`,
+    `  ${result.records} records of what was done besides runs: ${done.join(', ') || 'none here'}.`,
     `  Content erased of ${erased} entries; redacted before it was written: ${taken.join(', ') || 'nothing'}.`,
     `  Signed by: ${by.join('; ') || 'nobody whose key is known'}.`,
     `  Fingerprint of the export: ${result.fingerprint}`,

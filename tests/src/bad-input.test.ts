@@ -164,6 +164,8 @@ describe('the API describes itself', () => {
       'get /healthz',
       'get /readyz',
       'get /v1/approvals',
+      'get /v1/audit/records',
+      'get /v1/audit/records/stored',
       'get /v1/audit/search',
       'get /v1/budgets',
       'get /v1/definitions',

@@ -116,7 +116,7 @@ export async function writeExport(folder: string, runs: readonly MadeRun[], made
   // Partial tiles that wider ones took the place of are no part of it.
   const size = tree.size
   for (const [path, bytes] of tiles) if (isOfTree(path, size)) put(path, bytes)
-  const counts = { runs: 0, entries: 0, erased: 0, redacted: {} as { email?: number } }
+  const counts = { runs: 0, entries: 0, records: 0, erased: 0, redacted: {} as { email?: number } }
   for (const { id, entries } of runs) {
     if (made.only !== undefined && made.only !== id) continue
     counts.runs++

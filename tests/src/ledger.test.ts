@@ -135,7 +135,7 @@ describe('the ledger', () => {
     expect(await cliOf('verify', run.id)).toMatchObject({ code: 0 })
     const receipt = await cliOf('receipt', run.id)
     expect(receipt).toMatchObject({ code: 1, out: expect.stringContaining('DOES NOT HOLD') })
-    expect(receipt.out).toContain('is not the head that the run recorded')
+    expect(receipt.out).toContain('is not the head that was recorded')
     const check = await cliOf('ledger', 'check')
     expect(check).toMatchObject({
       code: 1,

@@ -23,6 +23,7 @@ import {
   type LedgerLeaf,
   ledgerLeaf,
   MusterError,
+  RECORD_BOOK,
   type RedactCounts,
   type StoredEntry,
 } from '@muster/protocol'
@@ -122,6 +123,7 @@ function copiedTiles(folder: Folder, server: TileStorage): TileStorage {
 interface Counts {
   runs: number
   entries: number
+  records: number
   erased: number
   redacted: RedactCounts
   sets: Set<string>
@@ -156,7 +158,7 @@ export async function exportAudit(
     [...new Set([...head.keys, ...options.keys])].map((vkey) => `${vkey}\n`),
   )
   const log = new TileLog(copiedTiles(folder, overHttp(muster)))
-  const counts: Counts = { runs: 0, entries: 0, erased: 0, redacted: {}, sets: new Set() }
+  const counts: Counts = { runs: 0, entries: 0, records: 0, erased: 0, redacted: {}, sets: new Set() }
   const missing: string[] = []
   const unsealed: string[] = []
 
@@ -171,7 +173,9 @@ export async function exportAudit(
     await copyTiles(log, size, progress)
     const sealed = await newestLeaves(log, size, scope)
     const copied = async (run: string) => {
-      const isThere = await copyJournal(muster, folder, run, counts)
+      const isThere = await (run === RECORD_BOOK
+        ? copyRecords(muster, folder, counts)
+        : copyJournal(muster, folder, run, counts))
       if (counts.runs % 100 === 0) progress(`${counts.runs} runs, ${counts.entries} entries`)
       return isThere
     }
@@ -183,6 +187,7 @@ export async function exportAudit(
       const inclusion = await log.inclusion(index, size)
       await folder.write(`receipts/${run}`, [formatProof({ index, inclusion, checkpoint, entry: leaf })])
     })
+    if (!sealed.has(RECORD_BOOK) && (await copyRecords(muster, folder, counts))) unsealed.push(RECORD_BOOK)
     await each(await runsOutside(muster, sealed, scope), async (run) => {
       if (await copied(run)) unsealed.push(run)
     })
@@ -194,10 +199,10 @@ export async function exportAudit(
     await readFile(fileURLToPath(import.meta.resolve('@muster/verify'))),
   ])
   const tenant = decodeURIComponent(origin.slice(origin.lastIndexOf('/') + 1))
-  const { runs, entries, erased, redacted } = counts
+  const { runs, entries, records, erased, redacted } = counts
   const manifest = {
     ...{ format: FORMAT, exportedAt: new Date().toISOString(), tenant, origin, size, scope },
-    ...{ runs, entries, erased, redacted, unsealed: unsealed.sort(), missing: missing.sort() },
+    ...{ runs, entries, records, erased, redacted, unsealed: unsealed.sort(), missing: missing.sort() },
     files: Object.fromEntries([...folder.hashes].sort(([a], [b]) => (a < b ? -1 : 1))),
   }
   const files = folder.hashes.size
@@ -268,7 +273,7 @@ function createdAt(run: string): number {
 
 function isInScope(scope: Scope, run: string): boolean {
   if (scope.kind === 'run') return scope.run === run
-  if (scope.kind === 'tenant') return true
+  if (scope.kind === 'tenant' || run === RECORD_BOOK) return true
   return isId(run) && createdAt(run) >= (scope.since ?? 0) && createdAt(run) < (scope.until ?? Number.POSITIVE_INFINITY)
 }
 
@@ -305,6 +310,21 @@ async function copyJournal(muster: Muster, folder: Folder, run: string, counts: 
   }
   await folder.write(`runs/${run}.jsonl`, linesOf(response, counts))
   counts.runs++
+  return true
+}
+
+/** Copies the record book as it is stored; false where it is empty. */
+async function copyRecords(muster: Muster, folder: Folder, counts: Counts): Promise<boolean> {
+  const stored = entriesOf(await muster.open('GET', '/v1/audit/records/stored'))
+  const first = await stored.next()
+  if (first.done) return false
+  const lines = async function* () {
+    for (let one: IteratorResult<StoredEntry> = first; !one.done; one = await stored.next()) {
+      counts.records++
+      yield `${JSON.stringify(one.value)}\n`
+    }
+  }
+  await folder.write(`${RECORD_BOOK}.jsonl`, lines())
   return true
 }
 

@@ -6,6 +6,7 @@ import {
   type RunStatus,
   type RunSummary,
   readConfig,
+  recordAction,
   type WorkerInfo,
 } from '@muster/protocol'
 import type { ActionOptions, RunAction } from '@muster/sdk'
@@ -14,6 +15,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
 import { approvalsCommand, approveCommand, type Verdict } from './approve-command.ts'
 import type { EventFormat } from './audit-events-command.ts'
+import type { RecordsOptions } from './audit-records-command.ts'
 import type { SearchOptions } from './audit-search-command.ts'
 import { client } from './connection.ts'
 import { fail, money, plain, print } from './output.ts'
@@ -338,6 +340,24 @@ audit
     action(async (config) => {
       const { auditSearchCommand } = await import('./audit-search-command.ts')
       return auditSearchCommand(client(config), options, json)
+    }, json),
+  )
+
+audit
+  .command('records')
+  .description('what was done besides runs: reads of content, policies and keys used, stops, budgets; newest first')
+  .addOption(new Option('--action <action>', 'only this').choices(recordAction.options))
+  .option('--user <user>', 'done by this person or service')
+  .option('--run <run>', 'about this run')
+  .option('--since <time>', '2026-11-28T09:00:00Z, or 7d, 12h, 30m ago')
+  .option('--until <time>', 'before then')
+  .option('--limit <n>', 'how many', positive, 50)
+  .option('--cursor <record>', 'where to go on, with the same filter', positive)
+  .option(...flag)
+  .action(({ json, ...options }: RecordsOptions & Json) =>
+    action(async (config) => {
+      const { auditRecordsCommand } = await import('./audit-records-command.ts')
+      return auditRecordsCommand(client(config), options, json)
     }, json),
   )
 

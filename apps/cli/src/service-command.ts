@@ -37,6 +37,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     secret: config.MUSTER_SECRET,
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
+    recordReads: config.MUSTER_RECORD_READS === 'on',
     ledgers: config.MUSTER_LEDGER_DIR === undefined ? undefined : folderLedgers(config.MUSTER_LEDGER_DIR),
     log,
   })

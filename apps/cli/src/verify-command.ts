@@ -1,11 +1,12 @@
-import { type Verification, verifyJournal } from '@muster/audit'
+import { type Verification, verifyBook, verifyJournal } from '@muster/audit'
+import { RECORD_BOOK } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { print } from './output.ts'
-import { readStoredJournal } from './stored-journal.ts'
+import { entriesOf, readStoredJournal } from './stored-journal.ts'
 
 /**
- * Fetches a run's journal as it is stored and checks it here.
+ * Fetches a run's journal, or the record book, as it is stored and checks it here.
  *
  * @param known an entry that is known from elsewhere: how many there were, and the last one's hash
  */
@@ -14,6 +15,7 @@ export async function verifyRun(
   id: string,
   known?: { head: string; entries: number },
 ): Promise<Verification> {
+  if (id === RECORD_BOOK) return verifyBook(entriesOf(await muster.open('GET', '/v1/audit/records/stored')), known)
   const { entries, expected } = await readStoredJournal(muster, id)
   return verifyJournal(id, entries, known ?? expected)
 }

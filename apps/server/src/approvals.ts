@@ -21,7 +21,7 @@ const security = [{ key: [] }]
 
 /** Routes of what waits for people. */
 export function approvalRoutes(server: Server, context: Context): void {
-  const { journal, reader, admission, redact, keyOf } = context
+  const { journal, reader, records, admission, redact, keyOf } = context
 
   /** @throws MusterError `approval.…` or `auth.forbidden` where it would not count */
   const give = async (who: ApiKey, id: string, { step, verdict, digest, reason, input }: Answer): Promise<void> => {
@@ -126,7 +126,8 @@ export function approvalRoutes(server: Server, context: Context): void {
       },
     },
     async (request) => {
-      const { tenant } = keyOf(request)
+      const who = keyOf(request)
+      const { tenant } = who
       const { role, target, limit, cursor } = request.query
       const ids = await journal.asking(tenant, limit, cursor)
       const runs = await Promise.all(ids.map((id) => reader.run(tenant, id).catch(() => undefined)))
@@ -142,6 +143,8 @@ export function approvalRoutes(server: Server, context: Context): void {
                 return { run: id, kind, name, version, by, createdAt, ...one }
               }),
       )
+      const shown = new Set(approvals.map(({ run }) => run))
+      await Promise.all(runs.map((run) => run && shown.has(run.id) && records.read(who, run, 'approval')))
       const last = ids.length < limit ? undefined : ids.at(-1)
       return { approvals, ...(last === undefined ? {} : { cursor: last }) }
     },

@@ -96,7 +96,7 @@ function shown([nanoUsd, tokens, steps, wallTimeMs, runs]: Amounts): BudgetState
 }
 
 /** Routes of what a tenant may use in a day or month. */
-export function budgetRoutes(server: Server, { controls, budgets, keyOf }: Context): void {
+export function budgetRoutes(server: Server, { controls, budgets, records, keyOf }: Context): void {
   const params = z.object({ name: budgetName.describe('`tenant`, `agent:<name>` or `plan:<name>`') })
   const states = z.object({ budgets: z.array(budgetState) })
   server.get(
@@ -129,6 +129,7 @@ export function budgetRoutes(server: Server, { controls, budgets, keyOf }: Conte
     async (request) => {
       const { name } = request.params
       const who = needOperator(keyOf(request))
+      await records.add(who, 'budget.set', { name, budget: request.body })
       await controls.setBudget(who.tenant, name, request.body)
       return { budgets: await budgets.states(who.tenant, [name]) }
     },
@@ -145,8 +146,10 @@ export function budgetRoutes(server: Server, { controls, budgets, keyOf }: Conte
       },
     },
     async (request, reply) => {
-      const { tenant } = needOperator(keyOf(request))
-      await controls.removeBudget(tenant, request.params.name)
+      const who = needOperator(keyOf(request))
+      const { name } = request.params
+      if (controls.budgets(who.tenant)?.has(name)) await records.add(who, 'budget.removed', { name })
+      await controls.removeBudget(who.tenant, name)
       return reply.code(204).send(null)
     },
   )

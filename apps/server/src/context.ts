@@ -7,6 +7,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
 import type { Budgets } from './budgets.ts'
 import type { ApiKey } from './keys.ts'
+import type { ServerRecords } from './records.ts'
 
 /** What the routes share. */
 export interface Context {
@@ -14,6 +15,8 @@ export interface Context {
   memory: Memory
   reader: RunReader
   ledger: LedgerReader
+  /** What people do besides runs. */
+  records: ServerRecords
   admission: Admission
   /** What operators have stopped and limited. */
   controls: Controls

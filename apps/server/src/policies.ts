@@ -12,7 +12,7 @@ const params = z.object({
 const shared = { tags: ['policies'], security: [{ key: [] }] }
 
 /** Routes of policy sets. They are of the deployment, so any key may read them. */
-export function policyRoutes(server: Server, { journal }: Context): void {
+export function policyRoutes(server: Server, { journal, memory, keyOf }: Context): void {
   server.get(
     '/v1/policies',
     {
@@ -36,6 +36,16 @@ export function policyRoutes(server: Server, { journal }: Context): void {
         response: { 200: publishedPolicies, ...problemsOf(400, 401, 404, 503) },
       },
     },
-    (request) => journal.policySet(request.params.hash),
+    async (request) => {
+      const { hash } = request.params
+      try {
+        return await journal.policySet(hash)
+      } catch (error) {
+        // Redis has lost it, or was replaced.
+        const kept = await memory.policies.get(keyOf(request).tenant, hash)
+        if (kept === undefined) throw error
+        return publishedPolicies.parse(JSON.parse(kept))
+      }
+    },
   )
 }

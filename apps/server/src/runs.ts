@@ -23,7 +23,7 @@ const accepted = { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 40
 
 /** Routes of runs. */
 export function runRoutes(server: Server, context: Context): void {
-  const { journal, memory, reader, admission, enter, redact, keyOf } = context
+  const { journal, memory, reader, records, admission, enter, redact, keyOf } = context
   const control = controls(context)
   server.post(
     '/v1/runs',
@@ -90,7 +90,9 @@ export function runRoutes(server: Server, context: Context): void {
     '/v1/runs/:id',
     { schema: { tags, security, summary: 'Read a run', params, response: { 200: run, ...problemsOf(401, 404, 503) } } },
     async (request) => {
-      const found = await reader.run(keyOf(request).tenant, request.params.id)
+      const who = keyOf(request)
+      const found = await reader.run(who.tenant, request.params.id)
+      await records.read(who, found, 'run')
       if (found.status !== 'queued' && found.status !== 'waiting') return found
       // One that was parked may have been woken.
       const record = await journal.get(found.id)
@@ -124,8 +126,10 @@ export function runRoutes(server: Server, context: Context): void {
       const place = placeOf(request.headers['last-event-id'] ?? request.query.after)
       const gone = new AbortController()
       request.raw.on('close', () => gone.abort())
-      const { tenant } = keyOf(request)
+      const who = keyOf(request)
+      const { tenant } = who
       const { id } = request.params
+      await records.read(who, { id, by: await reader.beganBy(tenant, id) }, 'events')
       const events = request.query.deltas
         ? await reader.watch(tenant, id, place, gone.signal)
         : await reader.events(tenant, id, place.after, gone.signal)
@@ -148,7 +152,10 @@ export function runRoutes(server: Server, context: Context): void {
       },
     },
     async (request, reply) => {
-      const stored = await reader.stored(keyOf(request).tenant, request.params.id)
+      const who = keyOf(request)
+      const { id } = request.params
+      const stored = await reader.stored(who.tenant, id)
+      await records.read(who, { id, by: stored.by }, 'journal')
       const lines = async function* () {
         for await (const entry of stored.read(0)) yield `${JSON.stringify(entry)}\n`
       }

@@ -1,5 +1,5 @@
 import swagger from '@fastify/swagger'
-import { Controls, Journal, type ReplicationOptions } from '@muster/journal'
+import { Controls, Heads, Journal, type ReplicationOptions } from '@muster/journal'
 import type { Ledgers, Memory } from '@muster/memory'
 import {
   BODY_BYTES_MAX,
@@ -10,7 +10,7 @@ import {
   workerInfo,
 } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
-import { CallbackTokens, LedgerReader, RunReader } from '@muster/runtime'
+import { CallbackTokens, LedgerReader, RecordBook, RunReader } from '@muster/runtime'
 import reference from '@scalar/fastify-api-reference'
 import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
@@ -26,6 +26,7 @@ import { type ApiKey, keyFinder } from './keys.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { policyRoutes } from './policies.ts'
 import { problemsOf, sendProblems } from './problems.ts'
+import { recordRoutes, ServerRecords } from './records.ts'
 import { runActionRoutes } from './run-actions.ts'
 import { runRoutes } from './runs.ts'
 import { batchRoute } from './runs-batch.ts'
@@ -54,6 +55,8 @@ export interface ServerOptions {
   redaction?: Redaction | undefined
   /** Where tenants' ledgers are, as workers write them; in the memory's own table unless given. */
   ledgers?: Ledgers | undefined
+  /** Whether reads of content are recorded; true unless given. */
+  recordReads?: boolean | undefined
   log?: FastifyBaseLogger
 }
 
@@ -79,6 +82,7 @@ export async function createServer(
     memory,
     reader: new RunReader(journal, memory),
     ledger: new LedgerReader(options.ledgers ?? memory.ledgers),
+    records: new ServerRecords(new RecordBook(new Heads(journal), memory.records), options.recordReads ?? true),
     admission: new Admission(journal, options.redaction),
     controls,
     budgets,
@@ -167,6 +171,7 @@ function routes(server: Server, context: Context): void {
   policyRoutes(server, context)
   ledgerRoutes(server, context)
   auditRoutes(server, context)
+  recordRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

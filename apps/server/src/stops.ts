@@ -21,7 +21,7 @@ export function checkNotStopped(
 }
 
 /** Routes of the kill switch. */
-export function stopRoutes(server: Server, { controls, redact, keyOf }: Context): void {
+export function stopRoutes(server: Server, { controls, records, redact, keyOf }: Context): void {
   const params = z.object({
     name: stopName.describe('`tenant`, `agent:<name>`, `plan:<name>`, `tool:<name>` or `model:<route>`'),
   })
@@ -55,10 +55,13 @@ export function stopRoutes(server: Server, { controls, redact, keyOf }: Context)
       },
     },
     async (request) => {
-      const { tenant, user } = needOperator(keyOf(request))
+      const who = needOperator(keyOf(request))
+      const { tenant, user } = who
       const { value } = redact(tenant, request.body)
       const made = { name: request.params.name, by: user, at: Date.now(), ...value }
+      // It holds even where it cannot be recorded.
       await controls.stop(tenant, made)
+      await records.add(who, 'stop.set', { name: made.name, ...value })
       return made
     },
   )
@@ -74,8 +77,10 @@ export function stopRoutes(server: Server, { controls, redact, keyOf }: Context)
       },
     },
     async (request, reply) => {
-      const { tenant } = needOperator(keyOf(request))
-      await controls.lift(tenant, request.params.name)
+      const who = needOperator(keyOf(request))
+      const { name } = request.params
+      if (controls.stops(who.tenant)?.has(name)) await records.add(who, 'stop.lifted', { name })
+      await controls.lift(who.tenant, name)
       return reply.code(204).send(null)
     },
   )

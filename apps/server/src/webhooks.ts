@@ -10,7 +10,7 @@ const shared = { tags: ['webhooks'], security: [{ key: [] }] }
 const withSecret = webhook.extend({ secret: z.string().describe('shown now and never again') })
 
 /** Routes of webhooks: a tenant's own, and what was delivered to them. */
-export function webhookRoutes(server: Server, { journal, keyOf, secret, webhooksAnywhere }: Context): void {
+export function webhookRoutes(server: Server, { journal, records, keyOf, secret, webhooksAnywhere }: Context): void {
   const webhooks = new Webhooks(journal)
   const queue = new WebhookQueue(journal)
   server.addHook('onClose', () => queue.close())
@@ -43,11 +43,13 @@ export function webhookRoutes(server: Server, { journal, keyOf, secret, webhooks
       },
     },
     async (request, reply) => {
-      const { tenant } = keyOf(request)
+      const who = keyOf(request)
+      const { tenant } = who
       checkUrl(request.body.url)
       const at = now()
       const made: StoredWebhook = { ...request.body, id: newId(), createdAt: at, rotatedAt: at, rotation: 0 }
       const shownOnce = secretOf(tenant, made)
+      await records.add(who, 'webhook.set', { id: made.id, ...addressOf(request.body.url) })
       await webhooks.create(tenant, made)
       return reply
         .code(201)
@@ -95,7 +97,10 @@ export function webhookRoutes(server: Server, { journal, keyOf, secret, webhooks
     },
     async (request) => {
       checkUrl(request.body.url)
-      const { tenant } = keyOf(request)
+      const who = keyOf(request)
+      const { tenant } = who
+      await webhooks.get(tenant, request.params.id)
+      await records.add(who, 'webhook.set', { id: request.params.id, ...addressOf(request.body.url) })
       return shown(await webhooks.change(tenant, request.params.id, { ...request.body, disabled: undefined }))
     },
   )
@@ -111,7 +116,10 @@ export function webhookRoutes(server: Server, { journal, keyOf, secret, webhooks
       },
     },
     async (request, reply) => {
-      await webhooks.remove(keyOf(request).tenant, request.params.id)
+      const who = keyOf(request)
+      await webhooks.get(who.tenant, request.params.id)
+      await records.add(who, 'webhook.removed', { id: request.params.id })
+      await webhooks.remove(who.tenant, request.params.id)
       return reply.code(204).send(null)
     },
   )
@@ -216,4 +224,10 @@ export function webhookRoutes(server: Server, { journal, keyOf, secret, webhooks
 
 function shown({ rotation: _, ...rest }: StoredWebhook): Webhook {
   return rest
+}
+
+/** A webhook's address without what may be a secret in it. */
+function addressOf(url: string): { to: string } {
+  const { origin, pathname } = new URL(url)
+  return { to: origin + pathname }
 }

@@ -28,4 +28,4 @@ export {
 } from './ledger/note.ts'
 export { formatProof, type Proof, parseProof, verifyProof } from './ledger/proof.ts'
 export { parseTilePath, TILE_WIDTH, type Tile, tileWidth } from './ledger/tile.ts'
-export { type Finding, type Verification, verifyJournal } from './verify.ts'
+export { type Finding, type Verification, verifyBook, verifyJournal } from './verify.ts'

@@ -1,4 +1,4 @@
-import { type Entry, entry as entrySchema, type StoredEntry } from '@muster/protocol'
+import { auditRecord, entry as entrySchema, RECORD_BOOK, type StoredEntry } from '@muster/protocol'
 import { contentDigest, genesis, link } from './chain.ts'
 
 /** One thing that is wrong with a journal, and the entry where it shows. */
@@ -28,77 +28,80 @@ export async function verifyJournal(
   entries: AsyncIterable<StoredEntry> | Iterable<StoredEntry>,
   expected?: { head: string; entries: number },
 ): Promise<Verification> {
-  const findings: Finding[] = []
-  let head = genesis(run)
-  let expectedHead: string | undefined
-  let seq = 0
   let erased = 0
   let ended = false
+  const chain = await verifyChain(run, entries, expected, ({ seq: place, bytes, content }, seq, find) => {
+    const parsed = parsedBy(entrySchema, bytes)
+    if (!parsed || parsed.seq !== place) {
+      find(seq, 'format', `entry ${seq} is not a journal entry of this place`)
+      return
+    }
+    if (parsed.content !== undefined) {
+      if (content === undefined) erased++
+      else if (contentDigest(content) !== parsed.content)
+        find(seq, 'content', `the content beside entry ${seq} does not match its digest`)
+    } else if (content !== undefined)
+      find(seq, 'content', `entry ${seq} has no digest, so the content beside it was put there`)
+    if (seq === 1 && (parsed.type !== 'run.created' || parsed.run !== run))
+      find(seq, 'run', `the journal does not begin with the creation of run ${run}`)
+    if (ended) find(seq, 'run', `entry ${seq} follows the end of the run`)
+    ended ||= parsed.type === 'run.ended'
+    if (parsed.type === 'step.intent' && parsed.decision.effect !== 'allow')
+      find(seq, 'effect-without-allow', `step ${parsed.step} began without a decision that allows it`)
+  })
+  return { ...chain, erased }
+}
+
+/** Checks a tenant's record book, which is chained as a journal is: order, chain, and that nothing else is in it. */
+export async function verifyBook(
+  records: AsyncIterable<StoredEntry> | Iterable<StoredEntry>,
+  expected?: { head: string; entries: number },
+): Promise<Verification> {
+  const chain = await verifyChain(RECORD_BOOK, records, expected, ({ seq: place, bytes, content }, seq, find) => {
+    if (parsedBy(auditRecord, bytes)?.seq !== place) find(seq, 'format', `entry ${seq} is not a record of this place`)
+    if (content !== undefined) find(seq, 'content', `record ${seq} has no content, so what is beside it was put there`)
+  })
+  return { ...chain, erased: 0 }
+}
+
+type Find = (seq: number, code: Finding['code'], message: string) => void
+
+async function verifyChain(
+  of: string,
+  entries: AsyncIterable<StoredEntry> | Iterable<StoredEntry>,
+  expected: { head: string; entries: number } | undefined,
+  check: (stored: StoredEntry, seq: number, find: Find) => void,
+): Promise<Omit<Verification, 'erased'>> {
+  const findings: Finding[] = []
+  const find: Find = (seq, code, message) => findings.push({ seq, code, message })
+  let head = genesis(of)
+  let expectedHead: string | undefined
+  let seq = 0
   for await (const stored of entries) {
     seq++
     if (stored.seq !== seq) {
-      findings.push({ seq, code: 'gap', message: `entry ${seq} is missing or out of order: found ${stored.seq}` })
+      find(seq, 'gap', `entry ${seq} is missing or out of order: found ${stored.seq}`)
       seq = stored.seq
     }
-    const computed = link(head, stored.bytes)
-    if (computed !== stored.hash) {
-      findings.push({
-        seq,
-        code: 'hash',
-        message: `entry ${seq} does not match its hash: it, or the order before it, was changed`,
-      })
-    }
+    if (link(head, stored.bytes) !== stored.hash)
+      find(seq, 'hash', `entry ${seq} does not match its hash: it, or the order before it, was changed`)
     // Go on from the stored hash: the next entry is then judged by itself and not blamed for this one.
     head = stored.hash
     if (seq === expected?.entries) expectedHead = head
-    const parsed = parseEntry(stored.bytes)
-    if (!parsed || parsed.seq !== stored.seq) {
-      findings.push({ seq, code: 'format', message: `entry ${seq} is not a journal entry of this place` })
-      continue
-    }
-    if (parsed.content !== undefined) {
-      if (stored.content === undefined) erased++
-      else if (contentDigest(stored.content) !== parsed.content) {
-        findings.push({ seq, code: 'content', message: `the content beside entry ${seq} does not match its digest` })
-      }
-    } else if (stored.content !== undefined) {
-      findings.push({
-        seq,
-        code: 'content',
-        message: `entry ${seq} has no digest, so the content beside it was put there`,
-      })
-    }
-    if (seq === 1 && (parsed.type !== 'run.created' || parsed.run !== run)) {
-      findings.push({ seq, code: 'run', message: `the journal does not begin with the creation of run ${run}` })
-    }
-    if (ended) findings.push({ seq, code: 'run', message: `entry ${seq} follows the end of the run` })
-    ended ||= parsed.type === 'run.ended'
-    if (parsed.type === 'step.intent' && parsed.decision.effect !== 'allow') {
-      findings.push({
-        seq,
-        code: 'effect-without-allow',
-        message: `step ${parsed.step} began without a decision that allows it`,
-      })
-    }
+    check(stored, seq, find)
   }
-  if (seq === 0) findings.push({ seq: 1, code: 'run', message: `the journal of run ${run} is empty` })
-  // A run that goes on may have grown since `expected` was read: its head is that of its last entry then.
-  if (expected && expected.entries > seq) {
-    findings.push({ seq: seq + 1, code: 'truncated', message: `entries ${seq + 1} to ${expected.entries} are missing` })
-  } else if (expected && expected.head !== expectedHead) {
-    findings.push({
-      seq: expected.entries,
-      code: 'head',
-      message: `the hash of entry ${expected.entries} is not the head that the run recorded`,
-    })
-  }
-  return { ok: findings.length === 0, entries: seq, erased, head, findings }
+  if (seq === 0) find(1, 'run', of === RECORD_BOOK ? 'the record book is empty' : `the journal of run ${of} is empty`)
+  // What goes on may have grown since `expected` was read: its head is that of its last entry then.
+  if (expected && expected.entries > seq)
+    find(seq + 1, 'truncated', `entries ${seq + 1} to ${expected.entries} are missing`)
+  else if (expected && expected.head !== expectedHead)
+    find(expected.entries, 'head', `the hash of entry ${expected.entries} is not the head that was recorded`)
+  return { ok: findings.length === 0, entries: seq, head, findings }
 }
 
-function parseEntry(bytes: string): Entry | undefined {
+function parsedBy<T>(schema: { safeParse(value: unknown): { data?: T } }, bytes: string): T | undefined {
   try {
-    const parsed = entrySchema.safeParse(JSON.parse(bytes))
-    return parsed.success ? parsed.data : undefined
+    return schema.safeParse(JSON.parse(bytes)).data
   } catch {
     return undefined
   }

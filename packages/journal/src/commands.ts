@@ -19,6 +19,7 @@ const scripts = {
   musterWake: { lua: script('wake'), numberOfKeys: 2 },
   musterSchedule: { lua: script('schedule'), numberOfKeys: 3 },
   musterHeads: { lua: script('heads') },
+  musterRecorded: { lua: script('recorded'), numberOfKeys: 1 },
   musterSealed: { lua: script('sealed'), numberOfKeys: 2 },
   musterSealer: { lua: script('sealer'), numberOfKeys: 1 },
   musterWitnessed: { lua: script('witnessed'), numberOfKeys: 1 },
@@ -43,6 +44,7 @@ export interface JournalRedis extends Redis {
   musterWake(...keysAndArgs: Text[]): Promise<[runs: string[], next: string]>
   musterSchedule(...keysAndArgs: Text[]): Promise<number>
   musterHeads(keys: number, ...keysAndArgs: Text[]): Promise<number>
+  musterRecorded(...keysAndArgs: Text[]): Promise<0 | 1>
   musterSealed(...keysAndArgs: Text[]): Promise<null>
   musterSealer(...keysAndArgs: Text[]): Promise<0 | 1>
   musterWitnessed(...keysAndArgs: Text[]): Promise<null>

@@ -1,3 +1,4 @@
+import { RECORD_BOOK } from '@muster/protocol'
 import type { StreamRecord } from './commands.ts'
 import type { Journal } from './journal.ts'
 import type { Partition } from './partition.ts'
@@ -52,6 +53,30 @@ export class Heads {
       sent += await redis.musterHeads(names.length, ...names, now, keys.tag, ...args)
     }
     return sent
+  }
+
+  /** A record is about to be written into a tenant's book: its head is to be sent, whoever dies before it is. */
+  async willRecord(tenant: string, now: number): Promise<void> {
+    const { redis, keys, replication } = this.#journal.partitions[0]
+    await replication.after(redis.zadd(keys.recording, 'GT', String(now), tenant))
+  }
+
+  /** Tenants whose record books may have grown. */
+  recording(): Promise<string[]> {
+    const { redis, keys } = this.#journal.partitions[0]
+    return redis.zrangebyscore(keys.recording, '-inf', '+inf')
+  }
+
+  /** Sends the head of a tenant's record book where it has grown since it was last sent. */
+  async record(tenant: string, { seq, head }: { seq: number; head: string }, now: number): Promise<void> {
+    const { redis, keys } = this.#journal.partitions[0]
+    await redis.musterRecorded(keys.recorded, now, keys.tag, tenant, RECORD_BOOK, seq, head)
+  }
+
+  /** What was to be written before this time is, or never will be. */
+  async recordedBefore(time: number): Promise<void> {
+    const { redis, keys } = this.#journal.partitions[0]
+    await redis.zremrangebyscore(keys.recording, '-inf', time)
   }
 
   /** Tenants that have heads waiting. */

@@ -18,6 +18,9 @@ export class Keys {
   readonly unsealed: string
   /** Tenants with a checkpoint that witnesses are to see, by its size; in the first partition only. */
   readonly unwitnessed: string
+  /** Tenants whose record books may have grown since, and how far their heads were sent; in the first partition only. */
+  readonly recording: string
+  readonly recorded: string
   readonly manifest: string
   /** Policy sets that workers have decided by; in the first partition only. */
   readonly policies: string
@@ -44,6 +47,8 @@ export class Keys {
     this.asking = `${this.tag}:asking`
     this.unsealed = `${this.tag}:unsealed`
     this.unwitnessed = `${this.tag}:unwitnessed`
+    this.recording = `${this.tag}:recording`
+    this.recorded = `${this.tag}:recorded`
     this.manifest = `${this.tag}:manifest`
     this.policies = `${this.tag}:policies`
     this.mail = `${this.tag}:mail`

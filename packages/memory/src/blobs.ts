@@ -26,11 +26,11 @@ export interface Blobs {
  * What fits into one item lies in the manifest itself: one write, one read. Otherwise the pieces come first, under a set name
  * that is the digest of their bytes, and the manifest last, as in the archive and for the same reasons.
  */
-export function openBlobs(table: Table): Blobs {
+export function openBlobs(table: Table, kind = 'BLOB'): Blobs {
   const sk = 'MANIFEST'
   return {
     async put(tenant, digest, bytes) {
-      const pk = partition(tenant, 'BLOB', digest)
+      const pk = partition(tenant, kind, digest)
       const content = await pack(bytes)
       if (content.length <= PIECE_BYTES_MAX) {
         await table.create({ pk, sk, content })
@@ -43,7 +43,7 @@ export function openBlobs(table: Table): Blobs {
     },
 
     async get(tenant, digest) {
-      const pk = partition(tenant, 'BLOB', digest)
+      const pk = partition(tenant, kind, digest)
       const manifest = await table.get(pk, sk)
       if (!manifest) return undefined
       if (manifest.content !== undefined) return unpack<string>(bytesOf(manifest, 'content'))

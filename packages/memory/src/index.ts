@@ -16,5 +16,7 @@ export type { Memory, MemoryOptions } from './memory.ts'
 export { openMemory } from './memory.ts'
 /** What runs of a session have done. */
 export type { Deeds, Pasts } from './pasts.ts'
+/** What was done besides runs: tenants' record books. */
+export { type BookHead, RECORDS_MAX, type Records } from './records.ts'
 /** Conversations that last across runs; what one run added to one. */
 export type { Sessions, Turn } from './sessions.ts'

@@ -1,4 +1,5 @@
-import { newId, type Run, type StoredEntry } from '@muster/protocol'
+import { verifyBook } from '@muster/audit'
+import { type NewRecord, newId, type Run, type StoredEntry } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { openArchive } from './archive.ts'
@@ -8,6 +9,7 @@ import { type NewFact, openFacts } from './facts.ts'
 import type { Item } from './item.ts'
 import { type Memory, openMemory } from './memory.ts'
 import { PIECE_BYTES_MAX } from './pieces.ts'
+import { openRecords } from './records.ts'
 import { Table } from './table.ts'
 import { collect, noise, says, testEntry, testRun } from './test-run.ts'
 import type { TestServer } from './test-server.ts'
@@ -537,6 +539,79 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         }),
         { seed: 7, numRuns: 20 },
       )
+    })
+  })
+
+  describe('the record book', () => {
+    const by = { key: 'k', user: 'ann' }
+    const about = (n: number): NewRecord => ({ at: 1000 + n, by, action: 'content.read', about: { run: `run-${n}` } })
+
+    test('is one chain, however many append at once', async () => {
+      const tenant = newId()
+      const lengths = [1, 3, 2, 1, 5, 1, 4, 100]
+      let next = 0
+      const batches = lengths.map((length) => Array.from({ length }, () => about(next++)))
+      await Promise.all(batches.map((batch) => memory.records.append(tenant, batch)))
+      const stored = await collect(memory.records.read(tenant))
+      const head = await memory.records.head(tenant)
+      expect(await verifyBook(stored, { head: head?.head ?? '', entries: next })).toMatchObject({ ok: true })
+      const runs = stored.map(({ bytes }) => JSON.parse(bytes).about.run)
+      expect(runs.toSorted()).toEqual(
+        batches
+          .flat()
+          .map(({ about }) => about.run)
+          .toSorted(),
+      )
+      // What one appended stays together.
+      for (const batch of batches) expect(runs.join()).toContain(batch.map(({ about }) => about.run).join())
+      for (const after of [0, 1, 99, 100, 101, next - 1, next, next + 1])
+        expect((await collect(memory.records.read(tenant, after))).map(({ seq }) => seq)).toEqual(
+          stored.map(({ seq }) => seq).filter((seq) => seq > after),
+        )
+    })
+
+    test('is found newest first, page by page', async () => {
+      const tenant = newId()
+      for (let n = 0; n < 30; n += 3)
+        await memory.records.append(tenant, [
+          about(n),
+          { ...about(n + 1), by: { key: 'k', user: 'bob' } },
+          about(n + 2),
+        ])
+      const seen: number[] = []
+      for (let before: number | undefined; ; ) {
+        const page = await memory.records.list(tenant, { user: 'ann' }, { limit: 7, before })
+        seen.push(...page.records.map(({ seq }) => seq))
+        before = page.cursor
+        if (before === undefined) break
+      }
+      expect(seen).toEqual(Array.from({ length: 30 }, (_, i) => 30 - i).filter((seq) => seq % 3 !== 2))
+      const one = await memory.records.list(tenant, { run: 'run-4', since: 1004, until: 1005 }, { limit: 7 })
+      expect(one.records).toMatchObject([{ seq: 5, tenant, by: { user: 'bob' } }])
+    })
+
+    test('has what an append brought once, where its answer is lost', async () => {
+      const tenant = newId()
+      const { client, documents } = connect({ endpoint: server.endpoint })
+      let lost = false
+      class Losing extends Table {
+        override async create(item: Item): Promise<boolean> {
+          const done = await super.create(item)
+          if (lost) return done
+          lost = true
+          return super.create(item)
+        }
+      }
+      const records = openRecords(new Losing(documents, 'muster-test', 'here'))
+      await records.append(tenant, [about(1)])
+      await records.append(tenant, [about(2)])
+      client.destroy()
+      expect((await collect(memory.records.read(tenant))).map(({ seq }) => seq)).toEqual([1, 2])
+    })
+
+    test('takes no more than it can hold', async () => {
+      const large = { ...about(1), about: { text: 'x'.repeat(400_000) } }
+      await expect(memory.records.append(newId(), [large])).rejects.toMatchObject({ code: 'memory.too_large' })
     })
   })
 }

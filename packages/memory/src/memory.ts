@@ -7,6 +7,7 @@ import { type Facts, openFacts } from './facts.ts'
 import { failure } from './failure.ts'
 import { type Ledgers, openLedgers } from './ledger.ts'
 import { openPasts, type Pasts } from './pasts.ts'
+import { openRecords, type Records } from './records.ts'
 import { ensureTable } from './schema.ts'
 import { openSessions, type Sessions } from './sessions.ts'
 import { Table } from './table.ts'
@@ -29,7 +30,10 @@ export interface Memory {
   readonly archive: Archive
   readonly auditIndex: AuditIndex
   readonly blobs: Blobs
+  /** Policy sets as JSON, by their hash. */
+  readonly policies: Blobs
   readonly ledgers: Ledgers
+  readonly records: Records
   /**
    * Reads from the table; answers within 5 s.
    *
@@ -67,7 +71,9 @@ export async function openMemory({ table, clock = Date.now, ...options }: Memory
     archive: openArchive(items),
     auditIndex: openAuditIndex(items),
     blobs: openBlobs(items),
+    policies: openBlobs(items, 'POLICY'),
     ledgers: openLedgers(items),
+    records: openRecords(items),
     async health() {
       // A key that nothing is ever stored under.
       await inTime(items.get('T#', 'HEALTH'))

@@ -180,6 +180,10 @@ export const configSchema = z.object({
     .regex(/^[^\s+\p{Cc}]{1,200}$/u)
     .default('muster.local')
     .describe("what the names of tenants' ledgers begin with, such as `ledger.example.com`; the same for ever"),
+  MUSTER_RECORD_READS: z
+    .enum(['on', 'off'])
+    .default('on')
+    .describe("whether reads of a run's content by others than who began it are recorded"),
   MUSTER_LEDGER_DIR: z
     .string()
     .optional()

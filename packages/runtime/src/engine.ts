@@ -175,6 +175,7 @@ export class Engine {
       const hold = await this.#journal.activate(id, job)
       if (!hold) return
       const run = new ActiveRun(this.#services, hold)
+      this.#services.policyUse.seen(run.tenant)
       this.#runs.set(id, run)
       if (this.#draining) run.drain()
       let how: Closed

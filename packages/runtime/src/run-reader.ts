@@ -1,6 +1,7 @@
 import { type Journal, Live, type LiveDelta, type RunRecord } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import {
+  type Actor,
   isEnded,
   isId,
   MusterError,
@@ -18,6 +19,8 @@ import { toEvents, withBlobs } from './content.ts'
 export interface StoredRun {
   head: string
   entries: number
+  /** Who began it. */
+  by: Actor
   read(after: number): AsyncIterable<StoredEntry>
 }
 
@@ -60,10 +63,16 @@ export class RunReader {
       return {
         head: live.head,
         entries: live.seq,
+        by: live.created.by,
         read: (after) => withBlobs(this.#journal.read(id, after), tenant, this.#memory),
       }
-    const { head, entries } = await this.#archived(tenant, id)
-    return { head, entries, read: (after) => this.#memory.archive.entries(tenant, id, { after }) }
+    const { head, entries, by } = await this.#archived(tenant, id)
+    return { head, entries, by, read: (after) => this.#memory.archive.entries(tenant, id, { after }) }
+  }
+
+  /** @throws MusterError `run.not_found` */
+  async beganBy(tenant: string, id: string): Promise<Actor> {
+    return (await this.stored(tenant, id)).by
   }
 
   /**

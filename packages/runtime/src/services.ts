@@ -9,6 +9,7 @@ import type { Logger } from 'pino'
 import type { ActiveRun } from './active-run.ts'
 import type { CallbackTokens } from './callback-token.ts'
 import type { Kinds } from './kinds.ts'
+import type { PolicyUse } from './policy-use.ts'
 import type { Spending } from './spending.ts'
 import type { StepState } from './step.ts'
 import type { Telemetry } from './telemetry.ts'
@@ -24,6 +25,8 @@ export interface Services {
   memory: Memory
   models: Models
   policy: PolicySet
+  /** Told of each tenant whose runs are decided on. */
+  policyUse: PolicyUse
   toolFlow: ToolFlow
   scheduler: Scheduler
   kinds: Kinds

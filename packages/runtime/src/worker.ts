@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { PolicySet } from '@muster/governance'
-import { ANNOUNCE_MS, Controls, Intake, Journal, Live, type ReplicationOptions } from '@muster/journal'
+import { ANNOUNCE_MS, Controls, Heads, Intake, Journal, Live, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import { type BudgetsByName, type LimitsByName, toMusterError } from '@muster/protocol'
@@ -13,6 +13,8 @@ import { startArchiver } from './archiver.ts'
 import type { CallbackTokens } from './callback-token.ts'
 import { Engine } from './engine.ts'
 import { type LedgerOptions, startLedger } from './ledger/start.ts'
+import { PolicyUse } from './policy-use.ts'
+import { RecordBook } from './record-book.ts'
 import { pollSchedules } from './schedule-poll.ts'
 import type { Outcomes } from './services.ts'
 import { noTelemetry, type Telemetry } from './telemetry.ts'
@@ -92,6 +94,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   if (options.weights) await journal.setWeights(options.weights)
   await journal.publish(app.manifest)
   await journal.publishPolicies(policy.published)
+  const book = new RecordBook(new Heads(journal), memory.records, clock)
+  const policyUse = new PolicyUse(policy.published, { book, memory, worker: name, log, clock })
   const controls = new Controls(journal, {
     onChange: () => engine.heedStops(),
     onError: (error) => log.warn({ err: error }, 'stops and budgets not read; those known before hold'),
@@ -103,6 +107,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     memory,
     models,
     policy,
+    policyUse,
     toolFlow: new ToolFlow(app.manifest.tools, options.toolLock, options.destinations),
     telemetry: options.telemetry ?? noTelemetry,
     log,
@@ -179,13 +184,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const webhooks = options.webhooks && startWebhooks({ journal, worker: name, log, webhooks: options.webhooks })
   const ledger =
     options.ledger &&
-    startLedger({ journal, memory, worker: name, log, clock, runs: () => engine.runs(), ledger: options.ledger })
+    startLedger({ journal, memory, book, worker: name, log, clock, runs: () => engine.runs(), ledger: options.ledger })
   return {
     name,
     held: () => engine.held,
     async usePolicies(set) {
       await journal.publishPolicies(set.published)
       decidesBy = set
+      policyUse.use(set.published)
       engine.usePolicies(set)
     },
     async close(graceMs = 10_000) {

@@ -1,18 +1,23 @@
-import type { AuditFilter, AuditPage } from '@muster/protocol'
+import type { AuditFilter, AuditPage, RecordFilter, RecordPage } from '@muster/protocol'
 import type { Muster } from './client.ts'
 
 /** What steps of ended runs came to, for who audits them. */
 export interface AuditClient {
   /** A page, newest hour first. One that is not full may have a cursor all the same: a page looks at so many steps at most. */
   search(filter?: AuditFilter & { limit?: number; cursor?: string }): Promise<AuditPage>
+  /** What was done besides runs, newest first, from the tenant's record book. */
+  records(filter?: RecordFilter & { limit?: number; cursor?: number }): Promise<RecordPage>
 }
 
 export function auditClient(request: Muster['request']): AuditClient {
   return {
-    search(filter = {}) {
-      const query = new URLSearchParams()
-      for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value))
-      return request('GET', `/v1/audit/search?${query}`)
-    },
+    search: (filter = {}) => request('GET', `/v1/audit/search?${queryOf(filter)}`),
+    records: (filter = {}) => request('GET', `/v1/audit/records?${queryOf(filter)}`),
   }
+}
+
+function queryOf(filter: object): URLSearchParams {
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value))
+  return query
 }

@@ -5,7 +5,7 @@ import { Redis } from 'ioredis'
  * marker is its signal to a worker that blocks: the last one may be left, and costs nothing.
  */
 const STAYS =
-  /:(run|log|told|idempotency|index|slices|spent|held|policies):|:(manifest|policies|controls|partitions|feed|weights|mark|seal|events|workers)$|:activations:(meta|id|events|stalled-check|marker)$/
+  /:(run|log|told|idempotency|index|slices|spent|held|policies):|:(manifest|policies|controls|partitions|feed|weights|mark|seal|events|workers|recorded|recording)$|:activations:(meta|id|events|stalled-check|marker)$/
 
 /** How many ended runs are not archived yet. */
 export async function countUnarchived(redisUrl: string, { namespace, partitions }: Of): Promise<number> {

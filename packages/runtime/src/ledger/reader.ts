@@ -1,6 +1,13 @@
 import { parseCheckpoint, parseNote, parseTilePath, TileLog, tileWidth } from '@muster/audit'
 import type { LedgerState, LedgerStore, Ledgers } from '@muster/memory'
-import { isId, type LedgerConsistency, type LedgerHead, type LedgerReceipt, MusterError } from '@muster/protocol'
+import {
+  isId,
+  type LedgerConsistency,
+  type LedgerHead,
+  type LedgerReceipt,
+  MusterError,
+  RECORD_BOOK,
+} from '@muster/protocol'
 
 /** Reads tenants' ledgers, as far as their checkpoints say. */
 export class LedgerReader {
@@ -30,13 +37,13 @@ export class LedgerReader {
   }
 
   /**
-   * The newest leaf of a run, and the proof that it is in the ledger.
+   * The newest leaf of a run, or of the record book, and the proof that it is in the ledger.
    *
    * @throws MusterError `ledger.off` or `ledger.not_sealed`
    */
   async receipt(tenant: string, run: string): Promise<LedgerReceipt> {
     const { head, log, store } = await this.#open(tenant)
-    const index = isId(run) ? await store.place(run) : undefined
+    const index = isId(run) || run === RECORD_BOOK ? await store.place(run) : undefined
     const leaf = index === undefined ? undefined : await log.entry(index, head.size)
     if (index === undefined || leaf === undefined)
       throw new MusterError('ledger.not_sealed', `The ledger does not have run ${run}`)

@@ -18,6 +18,7 @@ import { type DynamoService, type RedisService, startDynamo, startRedis } from '
 import fc from 'fast-check'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { RecordBook } from '../record-book.ts'
 import { folderLedgers } from './folder.ts'
 import { newLedgerKey, readLedgerKeys } from './keys.ts'
 import { LedgerReader } from './reader.ts'
@@ -28,6 +29,7 @@ let redis: RedisService
 let dynamo: DynamoService
 let journal: Journal
 let heads: Heads
+let book: RecordBook
 let signers: Signer[]
 let stores: Record<'folder' | 'DynamoDB', Ledgers>
 let close: () => void
@@ -40,6 +42,7 @@ beforeAll(async () => {
   stores = { folder: folderLedgers(join(dir, 'ledgers')), DynamoDB: memory.ledgers }
   journal = await Journal.open({ url: redis.url, namespace: 'sealer', partitions: 2 })
   heads = new Heads(journal)
+  book = new RecordBook(heads, memory.records)
   signers = keysOf(newLedgerKey())
 })
 afterAll(async () => {
@@ -91,7 +94,16 @@ async function endRuns(tenant: string, count: number): Promise<Map<string, strin
 
 const sealer = (ledgers: Ledgers, extra: { signers?: Signer[]; heads?: Heads } = {}) =>
   new Sealer({
-    ...{ heads, ledgers, signers, origin: 'log.example', worker: 'w', log: pino({ level: 'silent' }), clock: Date.now },
+    ...{
+      heads,
+      ledgers,
+      book,
+      signers,
+      origin: 'log.example',
+      worker: 'w',
+      log: pino({ level: 'silent' }),
+      clock: Date.now,
+    },
     ...extra,
   })
 

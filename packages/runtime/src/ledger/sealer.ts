@@ -16,6 +16,7 @@ import type { Head, Heads } from '@muster/journal'
 import type { LedgerState, LedgerStore, Ledgers } from '@muster/memory'
 import { type LedgerLeaf, MusterError } from '@muster/protocol'
 import type { Logger } from 'pino'
+import { byWorker, type RecordBook } from '../record-book.ts'
 import { originOf } from './origin.ts'
 
 /** Leaves that are decided at once: they fit into one item of the store. */
@@ -31,6 +32,8 @@ const EVERY_MS = 1000
 export interface SealerOptions {
   heads: Heads
   ledgers: Ledgers
+  /** Tenants' record books: their heads are sealed as well, and they say by which keys. */
+  book: RecordBook
   /** All of them sign. */
   signers: readonly Signer[]
   /** What the ledgers' names begin with. */
@@ -88,6 +91,7 @@ export class Sealer {
   async #sealAll(): Promise<void> {
     const { heads, log } = this.#options
     try {
+      await this.#options.book.sendHeads()
       const tenants = (await heads.tenants()).values()
       // They share the iterator.
       const lane = async () => {
@@ -130,7 +134,7 @@ export class Sealer {
       await heads.forget(tenant, state.cursors, true)
       return 'done'
     }
-    const signed = stale && due ? await this.#sign(tenant, tree) : undefined
+    const signed = stale && due ? await this.#sign(tenant, tree, state.keys) : undefined
     const next: LedgerState = {
       ...state,
       ...signed,
@@ -159,15 +163,24 @@ export class Sealer {
     this.#options.witnesses?.show(tenant)
   }
 
-  async #sign(tenant: string, { size, root }: Tree): Promise<Pick<LedgerState, 'checkpoint' | 'keys'>> {
-    const { signers } = this.#options
+  async #sign(
+    tenant: string,
+    { size, root }: Tree,
+    before: readonly string[],
+  ): Promise<Pick<LedgerState, 'checkpoint' | 'keys'>> {
+    const { signers, book, worker, clock } = this.#options
     const origin = originOf(this.#options.origin, tenant)
     const text = checkpointText({ origin, size, root })
+    const keys = signers.map(({ publicKey }) => newVerifier(origin, publicKey).vkey)
+    if (keys.join() !== before.join())
+      await book.append(tenant, {
+        at: clock(),
+        by: byWorker(worker),
+        action: 'key.used',
+        about: { for: 'ledger', keys },
+      })
     const signatures = await Promise.all(signers.map((signer) => signNote(text, origin, signer)))
-    return {
-      checkpoint: formatNote({ text, signatures }),
-      keys: signers.map(({ publicKey }) => newVerifier(origin, publicKey).vkey),
-    }
+    return { checkpoint: formatNote({ text, signatures }), keys }
   }
 }
 

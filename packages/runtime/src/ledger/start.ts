@@ -2,6 +2,7 @@ import type { Signer } from '@muster/audit'
 import { Heads, type Journal } from '@muster/journal'
 import type { Ledgers, Memory } from '@muster/memory'
 import type { Logger } from 'pino'
+import type { RecordBook } from '../record-book.ts'
 import { Sealer } from './sealer.ts'
 import { type Witness, Witnesses } from './witness.ts'
 
@@ -27,13 +28,14 @@ export interface LedgerOptions {
 export function startLedger(options: {
   journal: Journal
   memory: Memory
+  book: RecordBook
   worker: string
   log: Logger
   clock: () => number
   runs: () => { run: string; tenant: string }[]
   ledger: LedgerOptions
 }): { close(): Promise<void> } {
-  const { journal, memory, worker, log, clock, runs, ledger } = options
+  const { journal, memory, book, worker, log, clock, runs, ledger } = options
   const heads = new Heads(journal)
   const ledgers = ledger.ledgers ?? memory.ledgers
   const sending = setInterval(() => {
@@ -45,7 +47,7 @@ export function startLedger(options: {
   const sealer =
     ledger.seal &&
     new Sealer({
-      ...{ heads, ledgers, worker, log, clock, signers: ledger.seal.signers, origin: ledger.seal.origin },
+      ...{ heads, ledgers, book, worker, log, clock, signers: ledger.seal.signers, origin: ledger.seal.origin },
       everyMs: ledger.seal.everyMs,
       witnesses,
     })

@@ -1,0 +1,96 @@
+import { Readable } from 'node:stream'
+import { type Json, type RecordAction, type Run, recordFilter, recordPage } from '@muster/protocol'
+import type { RecordBook } from '@muster/runtime'
+import { z } from 'zod'
+import type { Context, Server } from './context.ts'
+import { type ApiKey, actorOf } from './keys.ts'
+import { problemsOf } from './problems.ts'
+
+/** What of a run's content is read. */
+export type ReadContent = 'run' | 'events' | 'journal' | 'approval'
+
+/** One who reads the same again within this time has one record of it. */
+const READ_MS = 3_600_000
+/** Reads that are remembered; of one that is forgotten there is one record more. */
+const READS_MAX = 10_000
+
+/** Records what people do besides runs, before they do it: what cannot be recorded does not happen. */
+export class ServerRecords {
+  readonly #book: RecordBook
+  readonly #reads: boolean
+  /** When a read was recorded, the oldest first. */
+  readonly #known = new Map<string, number>()
+
+  /** With `reads` also who reads content. */
+  constructor(book: RecordBook, reads: boolean) {
+    this.#book = book
+    this.#reads = reads
+  }
+
+  /** @throws MusterError `memory.unavailable` */
+  async add(who: ApiKey, action: RecordAction, about: Record<string, Json>): Promise<void> {
+    await this.#book.append(who.tenant, { at: Date.now(), by: actorOf(who), action, about })
+  }
+
+  /**
+   * That somebody reads a run's content: anybody but who began it.
+   *
+   * @throws MusterError `memory.unavailable`
+   */
+  async read(who: ApiKey, { id, by }: Pick<Run, 'id' | 'by'>, what: ReadContent): Promise<void> {
+    if (!this.#reads || by.user === who.user) return
+    const now = Date.now()
+    const key = JSON.stringify([who.tenant, who.id, id, what])
+    const known = this.#known.get(key)
+    if (known !== undefined && now - known < READ_MS) return
+    await this.add(who, 'content.read', { run: id, what })
+    this.#known.delete(key)
+    this.#known.set(key, now)
+    if (this.#known.size > READS_MAX) for (const oldest of this.#known.keys()) return void this.#known.delete(oldest)
+  }
+}
+
+/** Routes of a tenant's record book. */
+export function recordRoutes(server: Server, { memory, keyOf }: Context): void {
+  const shared = { tags: ['audit'], security: [{ key: [] }] }
+  server.get(
+    '/v1/audit/records',
+    {
+      schema: {
+        ...shared,
+        summary: 'What was done besides runs, newest first',
+        description:
+          'Reads of content, policies and keys that were used, stops, budgets, webhooks, erasures. A page looks at a bounded number of records: one that is not full may have a cursor all the same.',
+        querystring: recordFilter.extend({
+          limit: z.coerce.number().int().min(1).max(200).default(50),
+          cursor: z.coerce.number().int().min(1).max(9_999_999_999).optional().describe('`cursor` of the page before'),
+        }),
+        response: { 200: recordPage, ...problemsOf(400, 401, 503) },
+      },
+    },
+    (request) => {
+      const { limit, cursor, ...filter } = request.query
+      return memory.records.list(keyOf(request).tenant, filter, { limit, before: cursor })
+    },
+  )
+
+  server.get(
+    '/v1/audit/records/stored',
+    {
+      schema: {
+        ...shared,
+        summary: 'The record book as it is stored',
+        description: 'One line of JSON per record: place, hash, exact bytes. It is chained as a journal is.',
+        querystring: z.strictObject({ after: z.coerce.number().int().min(0).max(9_999_999_999).default(0) }),
+        produces: ['application/x-ndjson'],
+      },
+    },
+    async (request, reply) => {
+      const records = memory.records.read(keyOf(request).tenant, request.query.after)
+      const lines = async function* () {
+        for await (const record of records) yield `${JSON.stringify(record)}\n`
+      }
+      return reply.header('content-type', 'application/x-ndjson').send(Readable.from(lines()))
+    },
+  )
+}

@@ -1,0 +1,54 @@
+import type { Memory } from '@muster/memory'
+import type { PublishedPolicies } from '@muster/protocol'
+import type { Logger } from 'pino'
+import { byWorker, type RecordBook } from './record-book.ts'
+
+type Unpublished = Omit<PublishedPolicies, 'firstSeen'>
+
+interface PolicyUseOptions {
+  book: RecordBook
+  memory: Memory
+  worker: string
+  log: Logger
+  clock: () => number
+}
+
+/** Tenants that are remembered: of one that is forgotten there is one record more. */
+const TENANTS_MAX = 10_000
+
+/**
+ * Keeps the policies that a worker decides by for as long as its tenants' archives, and says in their record books that it
+ * does. Off the path of runs: decisions name their set themselves.
+ */
+export class PolicyUse {
+  readonly #options: PolicyUseOptions
+  readonly #told = new Set<string>()
+  #set: Unpublished
+
+  constructor(set: Unpublished, options: PolicyUseOptions) {
+    this.#set = set
+    this.#options = options
+  }
+
+  use(set: Unpublished): void {
+    this.#set = set
+    this.#told.clear()
+  }
+
+  /** A run of this tenant is decided on. */
+  seen(tenant: string): void {
+    if (this.#told.has(tenant)) return
+    if (this.#told.size >= TENANTS_MAX) this.#told.clear()
+    this.#told.add(tenant)
+    this.#tell(tenant, this.#set).catch((error) => {
+      this.#told.delete(tenant)
+      this.#options.log.warn({ tenant, err: error }, 'policies not archived yet; they are with the next run')
+    })
+  }
+
+  async #tell(tenant: string, set: Unpublished): Promise<void> {
+    const { book, memory, worker, clock } = this.#options
+    await memory.policies.put(tenant, set.hash, JSON.stringify({ firstSeen: clock(), ...set }))
+    await book.append(tenant, { at: clock(), by: byWorker(worker), action: 'policy.used', about: { set: set.hash } })
+  }
+}
