@@ -53,23 +53,33 @@ export function mapLiterals(json: string, change: (literal: Literal) => string):
   return from === 0 ? json : result + json.slice(from)
 }
 
-/** JSON with each text in it as `change` gives it, keys too; what is not changed is the same object. */
-export function mapTexts(value: Json, change: (text: string, key?: string) => string, key?: string): Json {
+/** JSON with each text in it as `change` gives it, and keys as `rename` does; what is not changed is the same object. */
+export function mapTexts(
+  value: Json,
+  change: (text: string, key?: string) => string,
+  rename: (name: string) => string,
+  key?: string,
+): Json {
   if (typeof value === 'string') return change(value, key)
   if (value === null || typeof value !== 'object') return value
   if (Array.isArray(value)) {
-    const list = value.map((item) => mapTexts(item, change))
+    const list = value.map((item) => mapTexts(item, change, rename))
     return list.some((item, i) => item !== value[i]) ? list : value
   }
   const entries = Object.entries(value)
-  const mapped = entries.map(([name, item]): [string, Json] => [
-    change(name),
-    mapTexts(item as Json, change, name), // a field that is there has a value
-  ])
-  const same = mapped.every(([name, item], i) => name === entries[i]?.[0] && item === entries[i]?.[1])
+  let same = true
+  for (const entry of entries) {
+    const [name, item] = entry
+    const changed = mapTexts(item as Json, change, rename, name) // a field that is there has a value
+    const renamed = rename(name)
+    if (changed === item && renamed === name) continue
+    same = false
+    entry[0] = renamed
+    entry[1] = changed
+  }
   if (same) return value
   const names = new Set<string>()
-  return Object.fromEntries(mapped.map(([name, item]) => [unused(name, names), item]))
+  return Object.fromEntries(entries.map(([name, item]) => [unused(name, names), item]))
 }
 
 /** Two names may have the same mask; neither field is to be lost. */

@@ -36,6 +36,9 @@ export interface Redaction {
 }
 
 const TENANTS_MAX = 1000
+/** Of names that are remembered. */
+const NAMES_MAX = 10_000
+const NAME_MAX = 64
 
 /** @throws MusterError `config.invalid` where a pattern is none, or tokens have no secret */
 export function createRedaction(rules: RedactRules, secret?: string): Redaction {
@@ -67,6 +70,8 @@ interface Prepared extends Wanted {
   actions: ReadonlyMap<string, RedactAction>
   /** Masks and what looks like a token. */
   done: RegExp
+  /** Names of fields in which nothing was found. */
+  plainNames: Set<string>
 }
 
 function prepare(rules: RedactRules, secret: string | undefined): Prepared {
@@ -87,6 +92,7 @@ function prepare(rules: RedactRules, secret: string | undefined): Prepared {
     detectors,
     actions,
     order,
+    plainNames: new Set(),
     done: new RegExp(`\\[(?:${kinds.join('|')})\\]|\\[(${names}):(${TOKEN_BODY})\\]`, 'g'),
   }
 }
@@ -113,13 +119,29 @@ class TextRedactor implements Redactor {
 
   redact(value: Json): Redacted {
     const walk: Walk = { counts: {}, effort: effort(), any: false }
-    const redacted = mapTexts(value, (text, key) => this.#text(text, key, walk, 0))
+    const redacted = mapTexts(
+      value,
+      (text, key) => this.#text(text, key, walk, 0),
+      (name) => this.#name(name, walk),
+    )
     return { value: redacted, found: walk.any ? walk.counts : undefined }
   }
 
   restore(value: Json, kinds: readonly string[]): Json {
     const change = (text: string): string => this.#restored(text, kinds, 0)
-    return mapTexts(value, change)
+    return mapTexts(value, change, change)
+  }
+
+  /** Names of fields come again and again. */
+  #name(name: string, walk: Walk): string {
+    const { plainNames } = this.#prepared
+    if (plainNames.has(name)) return name
+    const changed = this.#text(name, undefined, walk, 0)
+    if (changed === name && name.length <= NAME_MAX && !name.includes('[')) {
+      if (plainNames.size >= NAMES_MAX) plainNames.clear()
+      plainNames.add(name)
+    }
+    return changed
   }
 
   #text(text: string, key: string | undefined, walk: Walk, depth: number): string {

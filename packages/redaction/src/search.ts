@@ -24,8 +24,13 @@ export function search(text: string, wanted: Wanted, effort: Effort): Span[] {
 function searchPart(text: string, at: number, wanted: Wanted & { effort: Effort }, round: number, to: Span[]): void {
   if (text.length < SHORT) return
   const found: Span[] = []
-  for (const { kind, find } of wanted.detectors)
+  const digits = digitsOf(text)
+  for (const { kind, hint, find } of wanted.detectors) {
+    if (hint?.digits !== undefined && digits < hint.digits) continue
+    if (hint?.text?.test(text) === false) continue
     for (const { start, end } of find(text, wanted.effort)) found.push({ kind, start, end })
+  }
+  if (found.length === 0) return
   const [first, ...rest] = merged(found, wanted.order)
   if (!first) return
   if (round > ROUNDS_MAX) {
@@ -39,4 +44,14 @@ function searchPart(text: string, at: number, wanted: Wanted & { effort: Effort 
     from = end
   }
   searchPart(text.slice(from), at + from, wanted, round + 1, to)
+}
+
+/** How many digits a text has. */
+function digitsOf(text: string): number {
+  let count = 0
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code >= 48 && code <= 57) count++
+  }
+  return count
 }

@@ -11,6 +11,8 @@ export interface Span {
 /** Finds what is of its kind in a text. */
 export interface Detector {
   readonly kind: string
+  /** What is cheap to see of a text in which it can find anything; it need not look at others. */
+  readonly hint?: { digits?: number; text?: RegExp }
   /** `effort` bounds what is slow, over all texts of a value. */
   find(text: string, effort: Effort): Iterable<Omit<Span, 'kind'>>
 }

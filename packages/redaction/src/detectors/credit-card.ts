@@ -11,6 +11,7 @@ const DIGITS_MAX = 19
 /** Card numbers by issuer and Luhn's checksum, as validator has them: whole groups of a run of digits. */
 export const creditCard: Detector = {
   kind: 'credit-card',
+  hint: { digits: DIGITS_MIN },
   *find(text) {
     for (const { index, 0: run } of text.matchAll(RUN)) {
       if (run.length < DIGITS_MIN || DECIMAL.test(run)) continue

@@ -11,6 +11,7 @@ const DOMAIN_MAX = 255
 /** Addresses around an `@` (in a link also `%40`), as validator has them; also with letters that are not ASCII. */
 export const email: Detector = {
   kind: 'email',
+  hint: { text: /@|%40/ },
   *find(text) {
     let from = 0
     for (const { index: at, 0: sign } of text.matchAll(/@|%40/g)) {

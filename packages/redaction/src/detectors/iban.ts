@@ -13,6 +13,7 @@ const SEPARATOR = /[\s.\u2010-\u2015-]/
 /** Account numbers of the length that their country has, with the right checksum: as ibantools knows them. */
 export const iban: Detector = {
   kind: 'iban',
+  hint: { digits: 2 },
   *find(text) {
     for (const { index: start, 0: head } of text.matchAll(BEGIN)) {
       const length = lengths.get(head.slice(0, 2).toUpperCase())

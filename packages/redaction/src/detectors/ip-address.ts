@@ -12,6 +12,7 @@ const NOBODY = /^(?:127\.|0\.0\.0\.0$|255\.255\.255\.255$|::1?$)/
 /** Addresses of both versions, except those that every machine has. */
 export const ipAddress: Detector = {
   kind: 'ip-address',
+  hint: { text: /\d\.\d|:[0-9A-Fa-f:]/ },
   *find(text) {
     for (const { index: start, 0: found } of text.matchAll(V4)) {
       if (NOBODY.test(found) || !validator.isIP(found, 4) || VERSION.test(text.slice(Math.max(start - 16, 0), start)))

@@ -22,6 +22,7 @@ export function phone(countries: readonly string[]): Detector {
   const known = countries.filter((country): country is CountryCode => isSupportedCountry(country))
   return {
     kind: 'phone',
+    hint: { digits: DIGITS_MIN },
     *find(text, effort) {
       const runs = new RegExp(RUN)
       for (let match = runs.exec(text); match; match = runs.exec(text)) {

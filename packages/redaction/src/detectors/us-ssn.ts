@@ -9,6 +9,7 @@ const SSN =
 
 export const usSsn: Detector = {
   kind: 'us-ssn',
+  hint: { digits: 9 },
   *find(text) {
     for (const { index: start, 0: found } of text.matchAll(SSN)) yield { start, end: start + found.length }
   },
