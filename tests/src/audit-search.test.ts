@@ -244,6 +244,22 @@ describe('muster audit search', () => {
     expect(JSON.parse(json.out).hits).toHaveLength(1)
   })
 
+  it('finds what a run has done before it parked, and no step twice when it has ended', async () => {
+    const run = await start({
+      note: { tool: 'world.write', input: { text: 'before' } },
+      pay: { tool: 'world.pay', input: { amount: 6001 }, after: ['note'] },
+    })
+    const [before] = await found(run.id, { tool: 'world.write' })
+    expect(before).toMatchObject({ step: 'note', status: 'ok' })
+    const { waiting, status } = await run.get()
+    expect(status).toBe('waiting')
+    const [{ step = '', digest = '' } = {}] = waiting
+    await harness.muster.runs.approve(run.id, { step, digest, verdict: 'approve', reason: 'fine' })
+    await run.result()
+    expect(await found(run.id, { tool: 'world.pay', min: 6001 })).toHaveLength(1)
+    expect(await found(run.id, { tool: 'world.write' })).toEqual([before])
+  })
+
   it('gives a tenant its own, pages by a cursor, and refuses what is no filter', async () => {
     const run = await paid('hello', 'x')
     await found(run.id, { person: 'acme-user' })

@@ -15,7 +15,7 @@ export type SearchOptions = Omit<AuditFilter, 'since' | 'until'> & {
   cursor?: string
 }
 
-/** `muster audit search`: what steps of ended runs came to, newest first. */
+/** `muster audit search`: what steps of runs came to, newest first. */
 export async function auditSearchCommand(muster: Muster, options: SearchOptions, json: boolean): Promise<number> {
   const now = Date.now()
   const { since, until, limit, cursor, ...rest } = options

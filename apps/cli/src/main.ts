@@ -316,7 +316,7 @@ audit
 
 audit
   .command('search')
-  .description('find steps of ended runs: all that is given holds of one step; newest first')
+  .description('find steps of runs: all that is given holds of one step; newest first')
   .option('--person <user>', 'asked for the run, or answered for the step')
   .option('--by <user>', 'asked for the run')
   .option('--approver <user>', 'answered for the step')

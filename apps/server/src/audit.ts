@@ -11,7 +11,7 @@ export function auditRoutes(server: Server, { memory, keyOf }: Context): void {
       schema: {
         tags: ['audit'],
         security: [{ key: [] }],
-        summary: 'Find steps of ended runs, newest hour first',
+        summary: 'Find steps of runs, newest hour first',
         description:
           'All that is given must hold of one step. A page looks at a bounded number of steps: one that is not full, or empty, may have a cursor all the same.',
         querystring: auditFilter.extend({

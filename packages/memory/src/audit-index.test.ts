@@ -96,7 +96,9 @@ async function filled(
     const run = newId()
     const hits = steps.map((step, i) => ({ run, seq: i + 1, version: '1', by, name, ...step }) as AuditHit)
     const clean: AuditHit[] = JSON.parse(JSON.stringify(hits))
-    await memory.auditIndex.put(tenant, clean)
+    // As it comes while the run goes on, and what was slower than the rest.
+    const some = clean.slice(0, clean.length / 2)
+    for (const part of [some, clean, some]) await memory.auditIndex.put(tenant, part)
     all.push(...clean)
   }
   return [tenant, all]
@@ -158,10 +160,12 @@ describe.each(Object.entries(servers))('the audit index on %s', (_, start) => {
     }))
     const [tenant] = await filled([{ by: 'ann', name: 'clerk', steps }])
     const first = await memory.auditIndex.search(tenant, { tool: 'pay', max: 0 }, { limit: 5 })
-    expect(first).toMatchObject({ hits: [], scanned: 500, cursor: expect.any(String) })
+    expect(first).toMatchObject({ hits: [], scanned: 300, cursor: expect.any(String) })
     const second = await memory.auditIndex.search(tenant, { tool: 'pay', max: 0 }, { limit: 5, cursor: first.cursor })
-    expect(second).toMatchObject({ hits: [{ step: 's0' }], scanned: 200 })
-    expect(second.cursor).toBeUndefined()
+    expect(second).toMatchObject({ hits: [], scanned: 300, cursor: expect.any(String) })
+    const third = await memory.auditIndex.search(tenant, { tool: 'pay', max: 0 }, { limit: 5, cursor: second.cursor })
+    expect(third).toMatchObject({ hits: [{ step: 's0' }], scanned: 100 })
+    expect(third.cursor).toBeUndefined()
   })
 
   it('refuses a cursor that no page gave', async () => {

@@ -3,10 +3,10 @@ import { textOf } from './item.ts'
 import { LAST, partition, sort } from './key.ts'
 import type { Table } from './table.ts'
 
-/** What steps of ended runs came to, found by who, what and when. */
+/** What steps came to, found by who, what and when. */
 export interface AuditIndex {
   /**
-   * Puts all of a run in. The same again changes nothing.
+   * Puts all of a run in, as far as it has come. The same again, or less, changes nothing.
    *
    * @throws MusterError `memory.unavailable`
    */
@@ -20,7 +20,7 @@ export interface AuditIndex {
 }
 
 /** Hits that one page looks at. */
-const SCAN_MAX = 500
+const SCAN_MAX = 300
 /** Hits of one run that one item holds. */
 const CHUNK = 10
 const WRITES = 16
@@ -31,14 +31,16 @@ const HOUR_MS = 3_600_000
 /*
  * An item holds a run's hits of one hour that have a term in common, under that term; what is long goes into several. So
  * the same hit is in several items, each whole: a search reads the items of one term of its filter, the one that tells
- * most, and looks at the rest of the filter hit by hit. Keys follow from the hits alone, so writing them again is harmless.
+ * most, and looks at the rest of the filter hit by hit. Keys follow from the hits alone, and hits of one key come one after
+ * the other, so that writing them again is harmless, and the item that has the last one has all.
  */
 export function openAuditIndex(table: Table): AuditIndex {
   return {
     async put(tenant, hits) {
       const items = itemsOf(tenant, hits)
       const writers = Array.from({ length: WRITES }, async () => {
-        for (let item = items.next(); !item.done; item = items.next()) await table.put(item.value)
+        for (let item = items.next(); !item.done; item = items.next())
+          await table.raise(item.value, 'last', item.value.last)
       })
       await Promise.all(writers)
     },
@@ -159,7 +161,7 @@ function* itemsOf(tenant: string, hits: readonly AuditHit[]) {
   for (const { pk, hour, run, hits } of byKey.values())
     for (let i = 0; i * CHUNK < hits.length; i++) {
       const part = hits.slice(i * CHUNK, (i + 1) * CHUNK)
-      yield { pk, sk: sort('HIT', hour, run, i), hits: JSON.stringify(part) }
+      yield { pk, sk: sort('HIT', hour, run, i), last: part.at(-1)?.seq ?? 0, hits: JSON.stringify(part) }
     }
 }
 

@@ -425,6 +425,11 @@ export class ActiveRun {
     return this.#writer.digest
   }
 
+  /** Place of the last entry written. */
+  get seq(): number {
+    return this.#writer.seq
+  }
+
   whenDurable(seq: number, then: () => void): void {
     this.#writer.whenDurable(seq, then)
   }

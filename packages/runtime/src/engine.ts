@@ -146,8 +146,8 @@ export class Engine {
   }
 
   /** The runs that are held. */
-  runs(): { run: string; tenant: string }[] {
-    return [...this.#runs.values()].map(({ id, tenant }) => ({ run: id, tenant }))
+  runs(): { run: string; tenant: string; seq: number }[] {
+    return [...this.#runs.values()].map(({ id, tenant, seq }) => ({ run: id, tenant, seq }))
   }
 
   /** Whether this worker goes on with runs that are pinned to this; see `pinOf`. */
@@ -186,6 +186,7 @@ export class Engine {
       }
       // A message came while it was about to park: take it again at once.
       if (how === 'mail') continue
+      if (how === 'parked') this.#services.indexer.note(id, run.tenant)
       if (how === 'ended' || how === 'parked') return
       if (how === 'fenced' || how === 'missing') this.#fenced++
       throw lostError(id, how)

@@ -8,6 +8,7 @@ import type { App } from '@muster/sdk'
 import type { Logger } from 'pino'
 import type { ActiveRun } from './active-run.ts'
 import type { CallbackTokens } from './callback-token.ts'
+import type { Indexer } from './indexer.ts'
 import type { Kinds } from './kinds.ts'
 import type { PolicyUse } from './policy-use.ts'
 import type { Spending } from './spending.ts'
@@ -27,6 +28,8 @@ export interface Services {
   policy: PolicySet
   /** Told of each tenant whose runs are decided on. */
   policyUse: PolicyUse
+  /** Told of runs that have parked. */
+  indexer: Indexer
   toolFlow: ToolFlow
   scheduler: Scheduler
   kinds: Kinds

@@ -12,6 +12,7 @@ import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
 import type { CallbackTokens } from './callback-token.ts'
 import { Engine } from './engine.ts'
+import { Indexer } from './indexer.ts'
 import { type LedgerOptions, startLedger } from './ledger/start.ts'
 import { PolicyUse } from './policy-use.ts'
 import { RecordBook } from './record-book.ts'
@@ -20,6 +21,9 @@ import type { Outcomes } from './services.ts'
 import { noTelemetry, type Telemetry } from './telemetry.ts'
 import { type DestinationsByTenant, ToolFlow } from './tool-flow.ts'
 import { startWebhooks, type WebhookOptions } from './webhook-delivery.ts'
+
+/** How often runs that go on are looked at for audit search. */
+const INDEX_MS = 30_000
 
 export interface WorkerOptions {
   redisUrl: string
@@ -96,6 +100,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   await journal.publishPolicies(policy.published)
   const book = new RecordBook(new Heads(journal), memory.records, clock)
   const policyUse = new PolicyUse(policy.published, { book, memory, worker: name, log, clock })
+  const indexer = new Indexer({ journal, memory, log })
   const controls = new Controls(journal, {
     onChange: () => engine.heedStops(),
     onError: (error) => log.warn({ err: error }, 'stops and budgets not read; those known before hold'),
@@ -108,6 +113,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     models,
     policy,
     policyUse,
+    indexer,
     toolFlow: new ToolFlow(app.manifest.tools, options.toolLock, options.destinations),
     telemetry: options.telemetry ?? noTelemetry,
     log,
@@ -185,6 +191,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const ledger =
     options.ledger &&
     startLedger({ journal, memory, book, worker: name, log, clock, runs: () => engine.runs(), ledger: options.ledger })
+  const indexing = setInterval(() => indexer.goOn(engine.runs()), INDEX_MS)
   return {
     name,
     held: () => engine.held,
@@ -210,6 +217,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       // One that does not answer is not waited for: what was sent to it is sent again.
       await Promise.race([delivered, grace])
       clearInterval(announcing)
+      clearInterval(indexing)
+      await Promise.race([indexer.close(), grace])
       await journal.leave(name).catch(() => {})
       await journal.close()
     },

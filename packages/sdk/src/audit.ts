@@ -1,7 +1,7 @@
 import type { AuditFilter, AuditPage, RecordFilter, RecordPage } from '@muster/protocol'
 import type { Muster } from './client.ts'
 
-/** What steps of ended runs came to, for who audits them. */
+/** What steps of runs came to, for who audits them. */
 export interface AuditClient {
   /** A page, newest hour first. One that is not full may have a cursor all the same: a page looks at so many steps at most. */
   search(filter?: AuditFilter & { limit?: number; cursor?: string }): Promise<AuditPage>
