@@ -201,6 +201,17 @@ ledger
     }, options.json),
   )
 ledger
+  .command('witness')
+  .description('compare it with every checkpoint that the folders and buckets in MUSTER_LEDGER_WITNESSES keep')
+  .option(...keyOption)
+  .option(...flag)
+  .action((options: { key: string[] } & Json) =>
+    action(async (config) => {
+      const { ledgerWitnessCommand } = await import('./ledger-command.ts')
+      return ledgerWitnessCommand(client(config), config, options)
+    }, options.json),
+  )
+ledger
   .command('vkeys <tenant>')
   .description("print the keys of a tenant's ledger, for who verifies it")
   .option(...flag)
