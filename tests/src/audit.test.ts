@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { type ExportVerification, verifyExport } from '@muster/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { actor, chain } from './fixtures/app.ts'
+import { KmsServer } from './fixtures/kms-server.ts'
 import { type Harness, type Ran, runCli, runNode, startHarness, until } from './harness.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'muster-audit-'))
@@ -27,8 +28,12 @@ let first: { before: number; after: number }
 const ledger = { MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_ORIGIN: 'log.example' }
 
 function cliOf(...args: string[]): Promise<Ran> {
+  return cliWith({}, ...args)
+}
+
+function cliWith(settings: Record<string, string>, ...args: string[]): Promise<Ran> {
   const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
-  return runCli(args, { MUSTER_HOME: home, ...ledger, ...server })
+  return runCli(args, { MUSTER_HOME: home, ...ledger, ...server, ...settings })
 }
 
 async function sealedAs(run: string, state: string): Promise<void> {
@@ -111,6 +116,50 @@ describe('an audit export', () => {
     expect(verifyExport(to)).toMatchObject({ ok: true, runs: 1 })
     const wrong = await cliOf('audit', 'export', '--to', at('never'), '--since', 'yesterday', '--json')
     expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('request.invalid') })
+  })
+
+  it('is signed by who exports, with keys of a file and of KMS', async () => {
+    const [to, exporter, kms] = [at('signed'), at('exporter.pem'), new KmsServer()]
+    expect((await cliOf('ledger', 'key', exporter)).code).toBe(0)
+    const settings = {
+      ...{ AWS_ACCESS_KEY_ID: 'AKIDTEST', AWS_SECRET_ACCESS_KEY: 'secret', AWS_REGION: 'eu-central-1' },
+      MUSTER_LEDGER_KMS_ENDPOINT: await kms.listen(),
+    }
+    try {
+      const keys = ['--sign-key', exporter, '--kms-key', 'alias/ledger']
+      const exported = await cliWith(settings, 'audit', 'export', '--to', to, ...keys, '--json')
+      expect(exported).toMatchObject({ code: 0 })
+      const { exporterKeys } = JSON.parse(exported.out)
+      expect(exporterKeys).toHaveLength(2)
+      for (const vkey of exporterKeys) {
+        const { code, out } = await cliOf('audit', 'verify', to, '--exporter-key', vkey, '--json')
+        expect({ code, exporters: JSON.parse(out).exporters }).toMatchObject({
+          code: 0,
+          exporters: [{ name: 'log.example/acme/exports' }],
+        })
+      }
+      const never = await cliWith(
+        settings,
+        'audit',
+        'export',
+        '--to',
+        at('unsigned'),
+        '--kms-key',
+        'alias/none',
+        '--json',
+      )
+      expect(never).toMatchObject({ code: 1, err: expect.stringContaining('ledger.key_invalid') })
+      expect(existsSync(at('unsigned'))).toBe(false)
+    } finally {
+      kms.close()
+    }
+    const { out: vkeys } = await cliOf('ledger', 'vkeys', 'acme')
+    const stranger = await cliOf('audit', 'verify', to, '--exporter-key', vkeys.trim())
+    expect(stranger).toMatchObject({ code: 1, out: expect.stringContaining('none of the keys that were given') })
+    expect(await cliOf('audit', 'verify', to)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('manifest.sig: the signature of log.example/acme/exports'),
+    })
   })
 
   it('goes nowhere where something is', async () => {
