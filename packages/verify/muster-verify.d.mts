@@ -27,11 +27,15 @@ export interface ExportVerification {
   redacted: Record<string, number>
   policies: number
   signers: { name: string; id: string; witness: boolean; at?: number }[]
+  /** Whose keys were given, and who signed the manifest. */
+  exporters: { name: string; id: string }[]
 }
 
 export interface VerifyOptions {
   /** Keys to trust, as vkeys; the export's own without them. */
   keys?: readonly string[]
+  /** Keys of which one must have signed the manifest. */
+  exporterKeys?: readonly string[]
   /** Files of checkpoints that were kept from earlier. */
   older?: readonly string[]
   /** Files of receipts that were kept (C2SP tlog-proof). */

@@ -2,7 +2,8 @@
 /**
  * Checks an audit export of Muster: offline, alone, with nothing but Node (20 or newer).
  *
- *     node muster-verify.mjs FOLDER [--key VKEY]… [--older CHECKPOINT]… [--receipt FILE]… [--fingerprint SHA256] [--json]
+ *     node muster-verify.mjs FOLDER [--key VKEY]… [--exporter-key VKEY]… [--older CHECKPOINT]… [--receipt FILE]…
+ *          [--fingerprint SHA256] [--json]
  *
  * Exits with 0 where all is right, 1 where something was found, 2 where there is nothing to check.
  *
@@ -84,6 +85,14 @@ function parseKey(vkey) {
   return { vkey, name, id, type: typed[0], key }
 }
 
+function parseKeys(vkeys, from, report) {
+  return vkeys.flatMap((vkey) => {
+    const key = parseKey(vkey)
+    if (!key) report.find('signature', from, `${vkey} is no key`)
+    return key ?? []
+  })
+}
+
 /** The text of a note and its signatures; undefined where it is not written as a note is. */
 function parseNote(note) {
   const end = note.lastIndexOf('\n\n')
@@ -107,6 +116,22 @@ function signedBy({ type, key }, text, bytes) {
   return verifySignature(null, signed, key, bytes.subarray(8)) ? Number(at) : undefined
 }
 
+/** Who signed a note, of those whose keys are known. */
+function readSigners({ text, signatures }, file, keys, report) {
+  const signers = []
+  for (const { name, id, bytes } of signatures) {
+    const key = keys.find((one) => one.name === name && one.id === id)
+    if (!key) {
+      report.note(`${file}: the signature of ${name} (${id}) was not checked: its key is not known`)
+      continue
+    }
+    const at = signedBy(key, text, bytes)
+    if (at === undefined) report.find('signature', file, `the signature of ${name} (${id}) is wrong`)
+    else signers.push({ name, id, witness: key.type === WITNESS_KEY, ...(at === true ? {} : { at }) })
+  }
+  return signers
+}
+
 /** Reads a checkpoint and checks who signed it. What is wrong with it is told; undefined where it cannot be read at all. */
 function readCheckpoint(note, file, keys, report) {
   const parsed = parseNote(note)
@@ -122,17 +147,7 @@ function readCheckpoint(note, file, keys, report) {
     report.find('checkpoint', file, 'is not a signed checkpoint')
     return undefined
   }
-  const signers = []
-  for (const { name, id, bytes } of parsed.signatures) {
-    const key = keys.find((one) => one.name === name && one.id === id)
-    if (!key) {
-      report.note(`${file}: the signature of ${name} (${id}) was not checked: its key is not known`)
-      continue
-    }
-    const at = signedBy(key, parsed.text, bytes)
-    if (at === undefined) report.find('signature', file, `the signature of ${name} (${id}) is wrong`)
-    else signers.push({ name, id, witness: key.type === WITNESS_KEY, ...(at === true ? {} : { at }) })
-  }
+  const signers = readSigners(parsed, file, keys, report)
   if (!signers.some(({ witness }) => !witness))
     report.find('signature', file, 'no known key of the ledger has signed this checkpoint')
   return { origin, size, root, note, signers }
@@ -259,8 +274,24 @@ function readManifest(folder, names, fingerprint, report) {
   return { ...manifest, fingerprint: found }
 }
 
+/** Who signed the manifest: a note of the ledger's name, the format and the manifest's hash. It is there only if somebody did. */
+function checkExporter(folder, names, { origin, fingerprint }, given, report) {
+  const file = 'manifest.sig'
+  const keys = parseKeys(given, '--exporter-key', report)
+  const note = names.includes(file) ? parseNote(readFileSync(join(folder, file), 'utf8')) : undefined
+  if (names.includes(file) && note?.text !== `${origin}/exports\n${FORMAT}\n${fingerprint}\n`) {
+    report.find('signature', file, 'is not a signature of this manifest')
+    return []
+  }
+  const signers = note ? readSigners(note, file, keys, report).filter(({ witness }) => !witness) : []
+  if (given.length > 0 && signers.length === 0)
+    report.find('signature', file, 'none of the keys that were given has signed the manifest (--exporter-key)')
+  return signers.map(({ name, id }) => ({ name, id }))
+}
+
 function checkFiles(folder, names, files, report) {
   const known = new Set(['manifest.json', 'manifest.sha256', ...Object.keys(files)])
+  if (names.includes('manifest.sig')) known.add('manifest.sig')
   for (const name of names) {
     if (!known.has(name)) report.find('file-added', name, 'is not in the manifest: it was added')
     else if (Object.hasOwn(files, name) && hashOfFile(join(folder, name)) !== files[name])
@@ -652,12 +683,9 @@ function readKeys(folder, names, given, report) {
         .split('\n')
         .filter((line) => line !== '')
     : []
-  const keys = (given.length > 0 ? given : lines).map((vkey) => [vkey, parseKey(vkey)])
-  for (const [vkey, key] of keys)
-    if (!key) report.find('signature', given.length > 0 ? '--key' : 'keys', `${vkey} is no key`)
-  if (given.length === 0)
-    report.note('keys: taken from the export itself; compare them with what you were given (--key)')
-  return keys.flatMap(([, key]) => key ?? [])
+  if (given.length > 0) return parseKeys(given, '--key', report)
+  report.note('keys: taken from the export itself; compare them with what you were given (--key)')
+  return parseKeys(lines, 'keys', report)
 }
 
 /** Checks what the auditor kept: older checkpoints and receipts. */
@@ -708,7 +736,8 @@ function checkRuns({ names, leaves, manifest }, report) {
 }
 
 /** Checks an export; throws `NotAnExport` where there is none. */
-export function verifyExport(folder, { keys: given = [], older = [], receipts = [], fingerprint } = {}) {
+export function verifyExport(folder, options = {}) {
+  const { keys: given = [], exporterKeys = [], older = [], receipts = [], fingerprint } = options
   if (!lstatSync(folder, { throwIfNoEntry: false })?.isDirectory()) throw new NotAnExport(`${folder} is no folder`)
   const report = new Report()
   const names = listFiles(folder, report)
@@ -716,6 +745,7 @@ export function verifyExport(folder, { keys: given = [], older = [], receipts = 
     throw new NotAnExport(`${folder} is no audit export: it has neither a manifest nor a checkpoint`)
   const manifest = readManifest(folder, names, fingerprint, report)
   if (manifest.files) checkFiles(folder, names, manifest.files, report)
+  const exporters = checkExporter(folder, names, manifest, exporterKeys, report)
   const whole = manifest.scope.kind !== 'run'
   const keys = readKeys(folder, names, given, report)
   const note = names.includes('checkpoint') ? readFileSync(join(folder, 'checkpoint'), 'utf8') : ''
@@ -762,6 +792,7 @@ export function verifyExport(folder, { keys: given = [], older = [], receipts = 
     ok: report.findings.length === 0,
     ...{ fingerprint: manifest.fingerprint, scope: manifest.scope, ...found, actions, policies },
     signers: checkpoint?.signers ?? [],
+    exporters,
     ...{ findings: report.findings, notes: report.notes },
   }
 }
@@ -783,7 +814,7 @@ function aboutScope({ kind, run, since, until }) {
 
 /** The result in words: what was checked, what was found, what that proves and what it does not. */
 export function summaryOf(result) {
-  const { ok, findings, notes, signers, erased, redacted, actions } = result
+  const { ok, findings, notes, signers, exporters, erased, redacted, actions } = result
   const taken = Object.entries(redacted).map(([kind, count]) => `${count} ${kind}`)
   const done = Object.entries(actions).map(([action, count]) => `${count} ${action}`)
   const by = signers.map(({ name, witness, at }) => (witness ? `witness ${name}, ${dateOf(at * 1000)}` : name))
@@ -795,6 +826,7 @@ export function summaryOf(result) {
     `  Content erased of ${erased} entries; redacted before it was written: ${taken.join(', ') || 'nothing'}.`,
     `  Signed by: ${by.join('; ') || 'nobody whose key is known'}.`,
     `  Fingerprint of the export: ${result.fingerprint}`,
+    `  Export signed by: ${exporters.map(({ name, id }) => `${name} (${id})`).join('; ') || 'nobody whose key was given'}.`,
     '',
     `RESULT: ${ok ? 'NOTHING IS WRONG' : `${findings.length} FINDINGS`}`,
     ...findings.slice(0, SHOWN_MAX).map(({ code, file, message }) => `  [${code}] ${file}: ${message}`),
@@ -831,11 +863,12 @@ const NOT_PROVEN = [
 ]
 
 const USAGE =
-  'usage: node muster-verify.mjs FOLDER [--key VKEY]... [--older CHECKPOINT]... [--receipt FILE]... [--fingerprint SHA256] [--json]'
+  'usage: node muster-verify.mjs FOLDER [--key VKEY]... [--exporter-key VKEY]... [--older CHECKPOINT]... [--receipt FILE]... [--fingerprint SHA256] [--json]'
 
 function parseArguments(args) {
-  const options = { keys: [], older: [], receipts: [], json: false, folder: undefined, fingerprint: undefined }
-  const lists = { '--key': options.keys, '--older': options.older, '--receipt': options.receipts }
+  const lists = { '--key': [], '--exporter-key': [], '--older': [], '--receipt': [] }
+  const { '--key': keys, '--exporter-key': exporterKeys, '--older': older, '--receipt': receipts } = lists
+  const options = { keys, exporterKeys, older, receipts, json: false, folder: undefined, fingerprint: undefined }
   for (let i = 0; i < args.length; i++) {
     const [name, value] = [args[i], args[i + 1]]
     if (name === '--json') options.json = true

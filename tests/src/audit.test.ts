@@ -10,9 +10,13 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { genesis, link, newVerifier } from '@muster/audit'
+import type { StoredEntry } from '@muster/protocol'
 import { type ExportVerification, verifyExport } from '@muster/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { actor, chain } from './fixtures/app.ts'
+import { newSigner, origin, readManifest, sealFolder, writeExport } from './export-fixture.ts'
+import { actor, chain, payment } from './fixtures/app.ts'
+import { KmsServer } from './fixtures/kms-server.ts'
 import { type Harness, type Ran, runCli, runNode, startHarness, until } from './harness.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'muster-audit-'))
@@ -27,8 +31,12 @@ let first: { before: number; after: number }
 const ledger = { MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_ORIGIN: 'log.example' }
 
 function cliOf(...args: string[]): Promise<Ran> {
+  return cliWith({}, ...args)
+}
+
+function cliWith(settings: Record<string, string>, ...args: string[]): Promise<Ran> {
   const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
-  return runCli(args, { MUSTER_HOME: home, ...ledger, ...server })
+  return runCli(args, { MUSTER_HOME: home, ...ledger, ...server, ...settings })
 }
 
 async function sealedAs(run: string, state: string): Promise<void> {
@@ -113,6 +121,50 @@ describe('an audit export', () => {
     expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('request.invalid') })
   })
 
+  it('is signed by who exports, with keys of a file and of KMS', async () => {
+    const [to, exporter, kms] = [at('signed'), at('exporter.pem'), new KmsServer()]
+    expect((await cliOf('ledger', 'key', exporter)).code).toBe(0)
+    const settings = {
+      ...{ AWS_ACCESS_KEY_ID: 'AKIDTEST', AWS_SECRET_ACCESS_KEY: 'secret', AWS_REGION: 'eu-central-1' },
+      MUSTER_LEDGER_KMS_ENDPOINT: await kms.listen(),
+    }
+    try {
+      const keys = ['--sign-key', exporter, '--kms-key', 'alias/ledger']
+      const exported = await cliWith(settings, 'audit', 'export', '--to', to, ...keys, '--json')
+      expect(exported).toMatchObject({ code: 0 })
+      const { exporterKeys } = JSON.parse(exported.out)
+      expect(exporterKeys).toHaveLength(2)
+      for (const vkey of exporterKeys) {
+        const { code, out } = await cliOf('audit', 'verify', to, '--exporter-key', vkey, '--json')
+        expect({ code, exporters: JSON.parse(out).exporters }).toMatchObject({
+          code: 0,
+          exporters: [{ name: 'log.example/acme/exports' }],
+        })
+      }
+      const never = await cliWith(
+        settings,
+        'audit',
+        'export',
+        '--to',
+        at('unsigned'),
+        '--kms-key',
+        'alias/none',
+        '--json',
+      )
+      expect(never).toMatchObject({ code: 1, err: expect.stringContaining('ledger.key_invalid') })
+      expect(existsSync(at('unsigned'))).toBe(false)
+    } finally {
+      kms.close()
+    }
+    const { out: vkeys } = await cliOf('ledger', 'vkeys', 'acme')
+    const stranger = await cliOf('audit', 'verify', to, '--exporter-key', vkeys.trim())
+    expect(stranger).toMatchObject({ code: 1, out: expect.stringContaining('none of the keys that were given') })
+    expect(await cliOf('audit', 'verify', to)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('manifest.sig: the signature of log.example/acme/exports'),
+    })
+  })
+
   it('goes nowhere where something is', async () => {
     writeFileSync(at('note'), '')
     expect(await cliOf('audit', 'export', '--to', home)).toMatchObject({
@@ -165,7 +217,7 @@ describe('what runs did', () => {
     same: number
     effects: number
     breaches: { code: string; run?: string; message: string }[]
-    notCheckable: { why: string }[]
+    notCheckable: { run: string; why: string }[]
   }
   const folder = at('conduct')
   const ids: Record<string, string> = {}
@@ -214,14 +266,28 @@ describe('what runs did', () => {
     const turns = [turn('world_look', { what: 'x' }), turn('world_pay', { amount: 1 }), { answer: 'done' }]
     const denied = await muster.runs.start(actor, { turns })
     await denied.result()
+    const taken = (step: string, path: string) => ({ $ref: `#/steps/${step}/output/${path}` })
+    const byReference = [
+      turn('world_look', { what: 'x' }),
+      turn('world_check', { text: taken('1.world.look', 'seen') }),
+      turn('world_pay', { amount: taken('2.world.check', 'amount') }),
+      { answer: 'done' },
+    ]
+    const refers = await muster.runs.start(actor, { turns: byReference })
+    await refers.result()
+    const named = await muster.runs.start(payment, { byReference: true })
+    await named.result()
     Object.assign(ids, { fanned: fanned.id, paid: paid.id, large: large.id, checked: checked.id, denied: denied.id })
+    Object.assign(ids, { refers: refers.id, named: named.id })
     for (const id of Object.values(ids)) await sealedAs(id, 'ended')
     expect((await cliOf('audit', 'export', '--to', folder)).code).toBe(0)
   })
 
   it('is found to be right by the export alone', async () => {
     const { code, conduct } = await conductOf(folder)
-    expect(conduct).toMatchObject({ breaches: [], notCheckable: [] })
+    expect(conduct.breaches).toEqual([])
+    // Its plan is code, and gave a step the outputs of another by reference.
+    expect(conduct.notCheckable.map(({ run }) => run)).toEqual([ids.named])
     expect(conduct.decisions).toBeGreaterThan(15)
     expect(conduct.same).toBe(conduct.decisions)
     expect(code).toBe(0)
@@ -269,6 +335,72 @@ describe('what runs did', () => {
         return entry.type === 'step.ended' ? { ...entry, costUsd: 0.4 } : entry
       })
     expect(await codesAfter(fanned, costly)).toContain('budget')
+  })
+
+  /** As who has the ledger's key would: every hash, leaf and signature of the changed journal is right. */
+  async function rewritten(run: string, change: (entry: Record<string, unknown>) => Record<string, unknown>) {
+    const to = at(`rewritten-${Math.random()}`)
+    const lines = readFileSync(join(folder, 'runs', `${run}.jsonl`), 'utf8')
+      .trimEnd()
+      .split('\n')
+    let hash = genesis(run)
+    const entries = lines.map((line): StoredEntry => {
+      const stored: StoredEntry = JSON.parse(line)
+      const bytes = JSON.stringify(change(JSON.parse(stored.bytes)))
+      hash = link(hash, bytes)
+      return { ...stored, bytes, hash }
+    })
+    await writeExport(to, [{ id: run, entries, sealedAt: [entries.length] }], { signer })
+    rmSync(join(to, 'policies'), { recursive: true })
+    cpSync(join(folder, 'policies'), join(to, 'policies'), { recursive: true })
+    sealFolder(to, { ...readManifest(to), erased: 0, redacted: {} })
+    const { out } = await cliOf('audit', 'verify', to, '--replay', '--json', '--key', vkey)
+    const { findings, conduct }: { findings: object[]; conduct: Conduct } = JSON.parse(out)
+    expect(findings).toEqual([])
+    return conduct
+  }
+  const signer = newSigner()
+  const vkey = newVerifier(origin, signer.publicKey).vkey
+
+  it('with labels that were lost between two steps is found, though all of it is signed again', async () => {
+    const { checked = '', denied = '', refers = '', named = '' } = ids
+    const unlabelled =
+      (...steps: string[]) =>
+      (entry: Record<string, unknown>) =>
+        steps.includes(String(entry.step)) ? { ...entry, labels: [], declassified: undefined } : entry
+    const labelsIn = async (...[run, change]: Parameters<typeof rewritten>) =>
+      (await rewritten(run, change)).breaches.flatMap(({ code, message }) => (code === 'labels' ? [message] : []))
+    // In a plan as data: what the step refers to.
+    expect(await labelsIn(checked, unlabelled('check'))).toEqual([
+      'step check has not the labels untrusted of what it was made of',
+    ])
+    // What an agent's model has been shown; also where all of its later steps agree with each other.
+    const later = (entry: Record<string, unknown>) =>
+      /^[23]\./.test(String(entry.step)) || entry.type === 'run.ended' ? { ...entry, labels: [] } : entry
+    const found = await labelsIn(denied, later)
+    expect(found).toContain('step 2.model has not the labels untrusted of what it was made of')
+    expect(found).toContain('the run has not the labels untrusted of what it was made of')
+    // By reference it has the labels of that alone, and not fewer.
+    expect(await labelsIn(refers, unlabelled('3.world.pay'))).toEqual([])
+    expect(await labelsIn(refers, unlabelled('2.world.check'))).toEqual([
+      'step 2.world.check has not the labels untrusted of what it was made of',
+    ])
+    // Whose plan is not recorded, it is not taken to be right.
+    const { breaches, notCheckable } = await rewritten(named, unlabelled('world.check'))
+    expect(breaches).toEqual([])
+    expect(notCheckable.map(({ why }) => why).join()).toContain('world.check may have lost labels')
+  })
+
+  it('and began after its time is found', async () => {
+    const late = (entry: Record<string, unknown>) => ({
+      ...entry,
+      ...(entry.type === 'run.created' ? { limits: { wallTimeMs: 1000 } } : {}),
+      ...(entry.type === 'step.intent' ? { at: Number(entry.at) + 60_000 } : {}),
+    })
+    const { breaches } = await rewritten(ids.paid ?? '', late)
+    expect(breaches.filter(({ code }) => code === 'budget')).toEqual([
+      expect.objectContaining({ message: expect.stringContaining('of 1000 ms') }),
+    ])
   })
 
   it('cannot be told where policies are missing, and is not taken to be right', async () => {

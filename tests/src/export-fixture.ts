@@ -77,6 +77,8 @@ interface Made {
   others?: number
   signer: Signer
   witness?: Signer
+  /** Signs the manifest. */
+  exporter?: Signer
   /** Where the export is of one run. */
   only?: string
   /** Runs that the ledger has, in place of `runs`: an export by someone who changed them later. */
@@ -138,6 +140,15 @@ export async function writeExport(folder: string, runs: readonly MadeRun[], made
   rmSync(folder, { recursive: true, force: true })
   for (const [name, bytes] of files) writeFile(folder, name, bytes)
   sealFolder(folder, { ...head, origin, size, scope, ...counts, unsealed, missing: [] })
+  if (made.exporter) await signExport(folder, made.exporter)
+}
+
+/** Signs the manifest as it is. */
+async function signExport(folder: string, exporter: Signer): Promise<void> {
+  const name = `${origin}/exports`
+  const hash = sha256(readFileSync(join(folder, 'manifest.json')))
+  const text = `${name}\nmuster-audit-export/1\n${hash}\n`
+  writeFile(folder, 'manifest.sig', formatNote({ text, signatures: [await signNote(text, name, exporter)] }))
 }
 
 function isOfTree(path: string, size: number): boolean {

@@ -3,11 +3,25 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { genesis, link, openCheckpoint, parseProof, parseVerifier, sameHash, TileLog, verifyProof } from '@muster/audit'
+import {
+  formatNote,
+  genesis,
+  link,
+  openCheckpoint,
+  parseNote,
+  parseProof,
+  parseVerifier,
+  sameHash,
+  signNote,
+  TileLog,
+  verifyProof,
+} from '@muster/audit'
 import type { LedgerLeaf } from '@muster/protocol'
+import { readLedgerKeys } from '@muster/runtime'
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { chain } from './fixtures/app.ts'
+import { ACCESS_KEY, S3Server, SECRET_KEY, type Version } from './fixtures/s3-server.ts'
 import { type Harness, type Ran, runCli, startHarness, stopProcess, until } from './harness.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'muster-ledger-'))
@@ -36,9 +50,13 @@ afterAll(async () => {
 })
 
 function cliOf(...args: string[]): Promise<Ran> {
+  return cliWith({}, ...args)
+}
+
+function cliWith(settings: Record<string, string>, ...args: string[]): Promise<Ran> {
   const server = harness ? { MUSTER_URL: harness.url, MUSTER_KEY: harness.key } : {}
   const ledger = { MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_ORIGIN: 'log.example' }
-  return runCli(args, { MUSTER_HOME: home, ...ledger, ...server })
+  return runCli(args, { MUSTER_HOME: home, ...ledger, ...server, ...settings })
 }
 
 /** The newest leaf of a run, once it is one of these. */
@@ -266,5 +284,48 @@ describe('the ledger', () => {
       (text) => text !== undefined,
     )
     expect(kept).toBe(String(checkpoint))
+  })
+
+  it('is shown to a bucket with object lock, and compared with what is there', async () => {
+    const s3 = new S3Server()
+    const versions = s3.bucket('checkpoints')
+    const endpoint = await s3.listen()
+    const aws = { AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: SECRET_KEY, AWS_REGION: 'eu-central-1' }
+    const witness = { bucket: 'checkpoints', endpoint, retainDays: 1 }
+    const settings = { ...aws, MUSTER_LEDGER_WITNESSES: JSON.stringify([witness]) }
+    const compared = async () => {
+      const { code, out } = await cliWith(settings, 'ledger', 'witness', '--json')
+      return { code, ...JSON.parse(out) }
+    }
+    try {
+      await harness.worker(settings)
+      await (await muster.runs.start(chain, { n: 1, ms: 0 })).result()
+      await until(
+        async () => versions.size,
+        (count) => count > 0,
+      )
+      expect(await compared()).toMatchObject({ code: 0, ok: true, witnesses: [{ wrong: [] }] })
+      // A ledger that was another when the witness saw it, with the keys of the same.
+      const [[key, [kept]] = ['', []]] = versions as Map<string, Version[]>
+      const { text } = parseNote(String(kept?.body)) ?? { text: '' }
+      const [origin = '', size] = text.split('\n')
+      const other = `${origin}\n${size}\n${Buffer.alloc(32).toString('base64')}\n`
+      const [signer] = readLedgerKeys(keyFile)
+      if (!signer) throw new Error('no key')
+      const body = formatNote({ text: other, signatures: [await signNote(other, origin, signer)] })
+      versions.get(key)?.push({ id: 'other', body: Buffer.from(body), deleted: false, lock: undefined })
+      const wrong = [{ file: key.split('/').at(-1), message: `the first ${size} leaves are not what they were` }]
+      expect(await compared()).toMatchObject({ code: 1, ok: false, witnesses: [{ wrong }] })
+      const human = await cliWith(settings, 'ledger', 'witness')
+      expect(human.out).toContain('ANOTHER LEDGER')
+      s3.bucket('checkpoints')
+      expect(await compared()).toMatchObject({ code: 1, ok: false, witnesses: [{ kept: 0 }] })
+      s3.bucket('checkpoints', false)
+      const refused = await cliWith(settings, 'ledger', 'witness')
+      expect(refused.code).toBe(1)
+      expect(refused.err).toContain('has no object lock')
+    } finally {
+      s3.close()
+    }
   })
 })

@@ -393,6 +393,67 @@ describe('a receipt', () => {
   })
 })
 
+describe('a manifest that its exporter signed', () => {
+  const exporter = newSigner()
+  const exporterKeys = [newVerifier(`${origin}/exports`, exporter.publicKey).vkey]
+  const signed = join(home, 'signed')
+  const [only] = exporterKeys
+  const wrong = (result: ExportVerification) => result.findings.map(({ code, file }) => `${code} ${file}`)
+
+  beforeAll(() => writeExport(signed, runs, { signer, witness, others, exporter }))
+
+  it('verifies with the key of its exporter, and without it is said to be by somebody unknown', () => {
+    const [name, id] = only?.split('+') ?? []
+    const known = verifyExport(signed, { ...trusted, exporterKeys })
+    expect(known).toMatchObject({ ok: true, notes: [], exporters: [{ name, id }] })
+    expect(summaryOf(known)).toContain(`Export signed by: ${name} (${id})`)
+    const unknown = verifyExport(signed, trusted)
+    expect(unknown).toMatchObject({ ok: true, exporters: [], notes: [expect.stringContaining(`${name} (${id})`)] })
+  })
+
+  it('was changed where policies, the scope or the time are not what was signed, though the manifest was made to fit', () => {
+    const changes: ((folder: string) => void)[] = [
+      (folder) => writeFile(folder, `policies/${'a'.repeat(64)}.json`, '{"changed":true}\n'),
+      (folder) => sealFolder(folder, { ...readManifest(folder), exportedAt: '2026-11-29T00:00:00.000Z' }),
+      (folder) => sealFolder(folder, { ...readManifest(folder), scope: { kind: 'range', since: 1 } }),
+    ]
+    for (const change of changes) {
+      const all = (folder: string) => {
+        change(folder)
+        unlinkSync(join(folder, 'manifest.sig'))
+        sealFolder(folder)
+      }
+      // Whether the old signature is taken out or stays there.
+      expect(wrong(after(all, { from: signed, exporterKeys }))).toContain('signature manifest.sig')
+      const kept = (folder: string) => {
+        all(folder)
+        writeFile(folder, 'manifest.sig', readFileSync(join(signed, 'manifest.sig')))
+      }
+      expect(wrong(after(kept, { from: signed, reseal: false }))).toContain('signature manifest.sig')
+    }
+  })
+
+  it('is not one that another key has signed, or of which a byte was changed', async () => {
+    const folder = join(home, 'stranger-signed')
+    await writeExport(folder, runs, { signer, witness, others, exporter: newSigner() })
+    expect(wrong(verifyExport(folder, { ...trusted, exporterKeys }))).toEqual(['signature manifest.sig'])
+    expect(wrong(verifyExport(whole, { ...trusted, exporterKeys }))).toEqual(['signature manifest.sig'])
+    // The ledger's own key, under its own name, is not the exporter's.
+    expect(wrong(verifyExport(signed, { ...trusted, exporterKeys: [vkey] }))).toEqual(['signature manifest.sig'])
+    expect(wrong(verifyExport(signed, { ...trusted, exporterKeys: ['none'] }))).toContain('signature --exporter-key')
+    const bytes = readFileSync(join(signed, 'manifest.sig'))
+    fc.assert(
+      fc.property(fc.nat({ max: bytes.length - 1 }), fc.integer({ min: 1, max: 255 }), (place, by) => {
+        const changed = Buffer.from(bytes)
+        changed[place] = (changed[place] ?? 0) ^ by
+        const write = (folder: string) => writeFileSync(join(folder, 'manifest.sig'), changed)
+        expect(wrong(after(write, { from: signed, reseal: false, exporterKeys }))).toContain('signature manifest.sig')
+      }),
+      { seed: 10, numRuns: 100 },
+    )
+  })
+})
+
 describe('what is no export', () => {
   it('is told apart from one that is broken', () => {
     expect(() => verifyExport(join(home, 'nowhere'))).toThrow(NotAnExport)

@@ -1,25 +1,40 @@
-import { MusterError } from '@muster/protocol'
+import { type Config, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import type { ExportVerification } from '@muster/verify'
 import pc from 'picocolors'
 import { exportAudit, type Scope } from './audit-export.ts'
 import type { Conduct } from './audit-replay.ts'
+import { readExporterKeys } from './audit-sign.ts'
 import { fail, plain, print } from './output.ts'
+
+export interface ExportFlags {
+  to: string
+  run?: string
+  since?: string
+  until?: string
+  key: string[]
+  older: string[]
+  signKey?: string
+  kmsKey?: string
+}
 
 /** `muster audit export`: writes a folder that proves what it holds, to be checked anywhere. */
 export async function auditExportCommand(
   muster: Muster,
-  options: { to: string; run?: string; since?: string; until?: string; key: string[]; older: string[]; json: boolean },
+  config: Config,
+  options: ExportFlags & { json: boolean },
 ): Promise<number> {
   const { to, key, older, json } = options
+  const signers = await readExporterKeys(config, options)
   const progress = (line: string) => process.stderr.write(`${line}\n`)
-  const exported = await exportAudit(muster, { to, scope: scopeOf(options), keys: key, older, progress })
-  const { runs, entries, files, fingerprint, verifier, missing } = exported
+  const exported = await exportAudit(muster, { to, scope: scopeOf(options), keys: key, older, signers, progress })
+  const { runs, entries, files, fingerprint, exporterKeys, verifier, missing } = exported
   if (json) print(exported)
   else {
-    console.log(`${pc.green('exported')} ${runs} runs with ${entries} entries into ${plain(to)}, ${files + 2} files`)
+    console.log(`${pc.green('exported')} ${runs} runs with ${entries} entries into ${plain(to)}, ${files} files`)
     console.log(`  fingerprint  ${fingerprint}`)
     console.log(`  verify.mjs   ${verifier}`)
+    for (const vkey of exporterKeys) console.log(`  signed       ${vkey}`)
     for (const run of missing)
       console.log(`${pc.red('MISSING')} run ${plain(run)} is in the ledger and not there any more`)
     console.log(pc.dim(`check it with \`muster audit verify ${plain(to)}\`; tell the fingerprint some other way`))
@@ -46,21 +61,21 @@ function timeOf(text: string, option: string): number {
   return ms
 }
 
-interface VerifyFlags {
+export interface VerifyFlags {
   key: string[]
+  exporterKey: string[]
   older: string[]
   receipt: string[]
   fingerprint?: string
   replay: boolean
-  json: boolean
 }
 
 /** `muster audit verify`: what lies in every export as `verify.mjs`, run from here; with `replay` also what runs did. */
-export async function auditVerifyCommand(folder: string, options: VerifyFlags): Promise<number> {
+export async function auditVerifyCommand(folder: string, options: VerifyFlags & { json: boolean }): Promise<number> {
   const { main, NotAnExport, summaryOf, verifyExport } = await import('@muster/verify')
   if (!options.replay) return main(argumentsOf(folder, options))
-  const { key: keys, older, receipt: receipts, fingerprint, json } = options
-  const given = { keys, older, receipts, ...(fingerprint === undefined ? {} : { fingerprint }) }
+  const { key: keys, exporterKey: exporterKeys, older, receipt: receipts, fingerprint, json } = options
+  const given = { keys, exporterKeys, older, receipts, ...(fingerprint === undefined ? {} : { fingerprint }) }
   let result: ExportVerification
   try {
     result = verifyExport(folder, given)
@@ -77,10 +92,12 @@ export async function auditVerifyCommand(folder: string, options: VerifyFlags): 
   return ok ? 0 : 1
 }
 
-function argumentsOf(folder: string, { key, older, receipt, fingerprint, json }: VerifyFlags): string[] {
+function argumentsOf(folder: string, options: VerifyFlags & { json: boolean }): string[] {
+  const { key, exporterKey, older, receipt, fingerprint, json } = options
   const each = (name: string, values: readonly string[]) => values.flatMap((value) => [name, value])
   return [
     ...each('--key', key),
+    ...each('--exporter-key', exporterKey),
     ...each('--older', older),
     ...each('--receipt', receipt),
     ...(fingerprint === undefined ? [] : ['--fingerprint', fingerprint]),

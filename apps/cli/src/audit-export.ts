@@ -11,6 +11,7 @@ import {
   parseCheckpoint,
   parseNote,
   parseVerifier,
+  type Signer,
   TILE_WIDTH,
   type Tile,
   TileLog,
@@ -28,6 +29,7 @@ import {
   type StoredEntry,
 } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
+import { signManifest } from './audit-sign.ts'
 import { overHttp } from './ledger-command.ts'
 import { entriesOf } from './stored-journal.ts'
 
@@ -50,6 +52,8 @@ export interface Exported {
   files: number
   /** Of the manifest, which has those of all other files. */
   fingerprint: string
+  /** Keys that the exporter's signature can be checked with; none where nobody signed. */
+  exporterKeys: string[]
   /** SHA-256 of the verifier that lies in the export. */
   verifier: string
   /** Runs that the ledger has and the server has not any more. */
@@ -137,13 +141,21 @@ export type Progress = (line: string) => void
  *
  * @param older checkpoints that are to be checked later: the tiles for that come along
  * @param keys of witnesses, which the server does not know
+ * @param signers sign the manifest
  * @throws MusterError `config.invalid`, `ledger.off`, `ledger.not_sealed`, `run.not_found`
  */
 export async function exportAudit(
   muster: Muster,
-  options: { to: string; scope: Scope; keys: readonly string[]; older: readonly string[]; progress: Progress },
+  options: {
+    to: string
+    scope: Scope
+    keys: readonly string[]
+    older: readonly string[]
+    signers: readonly Signer[]
+    progress: Progress
+  },
 ): Promise<Exported> {
-  const { scope, progress } = options
+  const { scope, signers, progress } = options
   const older = options.older.map(sizeOfCheckpoint)
   for (const vkey of options.keys)
     if (!parseVerifier(vkey)) throw new MusterError('ledger.key_invalid', `${vkey} is no vkey`)
@@ -205,11 +217,15 @@ export async function exportAudit(
     ...{ runs, entries, records, erased, redacted, unsealed: unsealed.sort(), missing: missing.sort() },
     files: Object.fromEntries([...folder.hashes].sort(([a], [b]) => (a < b ? -1 : 1))),
   }
-  const files = folder.hashes.size
+  const text = `${JSON.stringify(manifest, null, 2)}\n`
+  const fingerprint = createHash('sha256').update(text).digest('hex')
+  const signed = await signManifest({ format: FORMAT, origin, fingerprint }, signers)
   // Last, so that an export that broke off has none.
-  const fingerprint = await folder.write('manifest.json', [`${JSON.stringify(manifest, null, 2)}\n`])
+  await folder.write('manifest.json', [text])
   await folder.write('manifest.sha256', [`${fingerprint}  manifest.json\n`])
-  return { to: options.to, tenant, runs, entries, files, fingerprint, verifier, missing }
+  if (signers.length > 0) await folder.write('manifest.sig', [signed.note])
+  const files = folder.hashes.size
+  return { to: options.to, tenant, runs, entries, files, fingerprint, exporterKeys: signed.vkeys, verifier, missing }
 }
 
 function sizeOfCheckpoint(file: string): number {

@@ -11,6 +11,7 @@ import {
   storedEntry,
   type ToolManifest,
 } from '@muster/protocol'
+import { LabelFlow } from './label-flow.ts'
 
 /** Something that a run did, or that governance let through, and that it should not have. */
 interface Breach {
@@ -103,6 +104,9 @@ interface StepPast {
   answered: boolean
 }
 
+/** Between asking whether there is time left and an intent's place in the journal, ms. */
+const LATE_MS = 5000
+
 const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'memory'])
 
 class RunConduct {
@@ -110,6 +114,12 @@ class RunConduct {
   readonly #sets: ReadonlyMap<string, PolicySet>
   readonly #conduct: Conduct
   readonly #steps = new Map<string, StepPast>()
+  readonly #flow = new LabelFlow((entry) => this.#tool(entry, entry.decision?.set))
+  readonly #clock = {
+    startedAt: undefined as number | undefined,
+    parkedAt: undefined as number | undefined,
+    parkedMs: 0,
+  }
   #created: EntryOf<'run.created'> | undefined
   #usd = 0
   #tokens = 0
@@ -134,7 +144,13 @@ class RunConduct {
     return this.#sets.get(set ?? '')?.app.tools.find(({ name }) => name === entry.target)
   }
 
-  take({ entry }: RunEvent): void {
+  take(event: RunEvent): void {
+    const { entry } = event
+    for (const { seq, message, unknown } of this.#flow.take(event))
+      if (unknown === undefined) this.#breach('labels', seq, message)
+      else this.notCheckable(seq, `${message}: ${unknown}`)
+    if (entry.type === 'run.activated') this.#goOn(entry.at)
+    if (entry.type === 'run.parked') this.#clock.parkedAt = entry.at
     if (entry.type === 'run.created') this.#created = entry
     else if (entry.type === 'step.intent') this.#intend(entry)
     else if (entry.type === 'step.ended') this.#end(entry)
@@ -155,7 +171,7 @@ class RunConduct {
     if (decision.effect !== 'allow')
       this.#breach('effect-without-allow', seq, `step ${id} began, and its decision is ${decision.effect}`)
     if (effect === 'once' && step.intents > 0) this.#checkRepeated(seq, id, step)
-    if (!id.startsWith('undo(')) this.#checkLimits(seq, id)
+    if (!id.startsWith('undo(')) this.#checkLimits(entry)
     this.#steps.set(id, {
       intents: step.intents + 1,
       labels: entry.labels,
@@ -163,6 +179,12 @@ class RunConduct {
       ended: undefined,
       answered: false,
     })
+  }
+
+  /** Its time stands while it is parked. */
+  #goOn(at: number): void {
+    const { startedAt = at, parkedAt = at, parkedMs } = this.#clock
+    Object.assign(this.#clock, { startedAt, parkedAt: undefined, parkedMs: parkedMs + at - parkedAt })
   }
 
   #checkRepeated(seq: number, id: string, { ended, answered }: StepPast): void {
@@ -175,8 +197,12 @@ class RunConduct {
   }
 
   /** What was used before it began: its own cost is set aside then, so that the sum stays within the limit as well. */
-  #checkLimits(seq: number, id: string): void {
-    const { steps, tokens } = this.#created?.limits ?? {}
+  #checkLimits({ seq, step: id, at }: EntryOf<'step.intent'>): void {
+    const { steps, tokens, wallTimeMs } = this.#created?.limits ?? {}
+    const { startedAt = at, parkedMs } = this.#clock
+    const ranMs = at - startedAt - parkedMs
+    if (wallTimeMs !== undefined && ranMs > wallTimeMs + LATE_MS)
+      this.#breach('budget', seq, `step ${id} began when the run had run for ${ranMs} of ${wallTimeMs} ms`)
     if (steps !== undefined && this.#ended >= steps)
       this.#breach('budget', seq, `step ${id} began after the ${steps} steps that the run may take`)
     if (tokens !== undefined && this.#tokens >= tokens)

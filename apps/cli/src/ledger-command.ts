@@ -17,9 +17,9 @@ import {
   verifyConsistency,
   verifyProof,
 } from '@muster/audit'
-import { type Config, type LedgerLeaf, ledgerLeaf, MusterError } from '@muster/protocol'
+import { type Config, type LedgerHead, type LedgerLeaf, ledgerLeaf, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import { newLedgerKey, originOf, readLedgerKeys } from '@muster/worker'
+import { checkpointsOn, newLedgerKey, originOf, readLedgerKeys, readShelves, type Shelf } from '@muster/worker'
 import pc from 'picocolors'
 import { plain, print } from './output.ts'
 import { verifyRun } from './verify-command.ts'
@@ -155,6 +155,56 @@ async function* leavesOf(log: TileLog, size: number): AsyncGenerator<LedgerLeaf>
         throw new MusterError('ledger.corrupt', `leaf ${bundle * TILE_WIDTH + i} is not what was hashed`)
       yield readLeaf(Buffer.from(entry).toString())
     }
+  }
+}
+
+/** `muster ledger witness`: what witnesses keep of the ledger, against what it is now; exits 0 when it begins with all of it. */
+export async function ledgerWitnessCommand(
+  muster: Muster,
+  config: Config,
+  { json, key }: { json: boolean; key: string[] },
+): Promise<number> {
+  const shelves = await readShelves(config)
+  if (shelves.length === 0)
+    throw new MusterError('config.invalid', 'MUSTER_LEDGER_WITNESSES: no folder or bucket, which could be read')
+  const head = await muster.ledger.head()
+  const witnesses = await Promise.all(shelves.map((shelf) => compare(shelf, muster, head, keysOf(key, head.keys))))
+  const ok = witnesses.every(({ kept, wrong }) => kept > 0 && wrong.length === 0)
+  if (json) print({ ok, origin: head.origin, size: head.size, witnesses })
+  else
+    for (const { name, kept, wrong } of witnesses) {
+      const says = wrong.length > 0 ? pc.red('ANOTHER LEDGER') : kept > 0 ? pc.green('ok') : pc.red('NOTHING KEPT')
+      console.log(`${says} ${plain(name)}: ${kept} checkpoints of ${plain(head.origin)}, ${head.size} leaves by now`)
+      for (const { file, message } of wrong) console.log(`  ${plain(file)}: ${message}`)
+    }
+  return ok ? 0 : 1
+}
+
+async function compare(shelf: Shelf, muster: Muster, head: LedgerHead, keys: readonly Verifier[]) {
+  const log = new TileLog(readOnce(overHttp(muster)))
+  const wrong: { file: string; message: string }[] = []
+  let kept = 0
+  for await (const { file, note } of checkpointsOn(shelf, head.origin)) {
+    kept++
+    const checkpoint = openCheckpoint(note, head.origin, keys)
+    if (!checkpoint) wrong.push({ file, message: 'is not signed by any of the keys' })
+    else if (checkpoint.size > head.size) wrong.push({ file, message: `has ${checkpoint.size} leaves` })
+    else if (!sameHash(await log.root(checkpoint.size, head.size), checkpoint.root))
+      wrong.push({ file, message: `the first ${checkpoint.size} leaves are not what they were` })
+    if (kept % 1000 === 0) process.stderr.write(`${plain(shelf.name)}: ${kept} checkpoints\n`)
+  }
+  return { name: shelf.name, kept, wrong }
+}
+
+function readOnce(tiles: TileStorage): TileStorage {
+  const read = new Map<string, Promise<Uint8Array | undefined>>()
+  return {
+    ...tiles,
+    read(path) {
+      const known = read.get(path) ?? tiles.read(path)
+      read.set(path, known)
+      return known
+    },
   }
 }
 

@@ -14,6 +14,7 @@ import Table from 'cli-table3'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
 import { approvalsCommand, approveCommand, type Verdict } from './approve-command.ts'
+import type { ExportFlags, VerifyFlags } from './audit-command.ts'
 import type { EventFormat } from './audit-events-command.ts'
 import type { RecordsOptions } from './audit-records-command.ts'
 import type { SearchOptions } from './audit-search-command.ts'
@@ -203,6 +204,17 @@ ledger
     }, options.json),
   )
 ledger
+  .command('witness')
+  .description('compare it with every checkpoint that the folders and buckets in MUSTER_LEDGER_WITNESSES keep')
+  .option(...keyOption)
+  .option(...flag)
+  .action((options: { key: string[] } & Json) =>
+    action(async (config) => {
+      const { ledgerWitnessCommand } = await import('./ledger-command.ts')
+      return ledgerWitnessCommand(client(config), config, options)
+    }, options.json),
+  )
+ledger
   .command('vkeys <tenant>')
   .description("print the keys of a tenant's ledger, for who verifies it")
   .option(...flag)
@@ -236,32 +248,30 @@ audit
   .option('--until <time>', 'runs created before then')
   .option('--key <vkey>', 'a key of a witness, to lie in it; several may be given', collect, [])
   .option('--older <checkpoint>', 'a file; with --run, it can then be checked against it', collect, [])
+  .option('--sign-key <file>', 'sign the manifest with the keys in it (muster ledger key)')
+  .option('--kms-key <key>', 'sign the manifest with a key of AWS KMS: its id, ARN or alias')
   .option(...flag)
-  .action(
-    (options: { to: string; run?: string; since?: string; until?: string; key: string[]; older: string[] } & Json) =>
-      action(async (config) => {
-        const { auditExportCommand } = await import('./audit-command.ts')
-        return auditExportCommand(client(config), options)
-      }, options.json),
+  .action((options: ExportFlags & Json) =>
+    action(async (config) => {
+      const { auditExportCommand } = await import('./audit-command.ts')
+      return auditExportCommand(client(config), config, options)
+    }, options.json),
   )
 audit
   .command('verify <folder>')
   .description('check an export, with no server; exits 0 when all is right, 1 when not, 2 when it is none')
   .option('--key <vkey>', "a key that you trust, in place of the export's own; several may be given", collect, [])
+  .option('--exporter-key <vkey>', 'a key that must have signed the manifest; several may be given', collect, [])
   .option('--older <checkpoint>', 'a file that you kept: the ledger must begin with it', collect, [])
   .option('--receipt <file>', 'a receipt that you kept (muster receipt --out)', collect, [])
   .option('--fingerprint <sha256>', 'as it was told when it was exported')
   .option('--replay', 'also check what runs did: make each decision again, compare effects, money and labels', false)
   .option(...flag)
-  .action(
-    (
-      folder: string,
-      options: { key: string[]; older: string[]; receipt: string[]; fingerprint?: string; replay: boolean } & Json,
-    ) =>
-      action(async () => {
-        const { auditVerifyCommand } = await import('./audit-command.ts')
-        return auditVerifyCommand(folder, options)
-      }, options.json),
+  .action((folder: string, options: VerifyFlags & Json) =>
+    action(async () => {
+      const { auditVerifyCommand } = await import('./audit-command.ts')
+      return auditVerifyCommand(folder, options)
+    }, options.json),
   )
 
 audit

@@ -1,11 +1,14 @@
 import type { Config } from '@muster/protocol'
 import {
   folderLedgers,
-  folderWitness,
+  folderShelf,
   httpWitness,
   type LedgerOptions,
   openKmsKey,
+  openS3Shelf,
   readLedgerKeys,
+  type Shelf,
+  shelfWitness,
   type Witness,
 } from '@muster/runtime'
 
@@ -20,7 +23,7 @@ export async function readLedger(config: Config): Promise<LedgerOptions | undefi
   if (config.MUSTER_LEDGER === 'heads') return { headsMs, ...ledgers }
   const signers = await readSigners(config)
   if (signers.length === 0) return undefined
-  const witnesses = (config.MUSTER_LEDGER_WITNESSES ?? []).map(witnessOf)
+  const witnesses = await Promise.all((config.MUSTER_LEDGER_WITNESSES ?? []).map(witnessOf))
   return { headsMs, ...ledgers, seal: { signers, origin: config.MUSTER_LEDGER_ORIGIN, witnesses } }
 }
 
@@ -32,6 +35,21 @@ async function readSigners(config: Config) {
   return [...(file === undefined ? [] : readLedgerKeys(file)), ...kms]
 }
 
-function witnessOf(witness: NonNullable<Config['MUSTER_LEDGER_WITNESSES']>[number]): Witness {
-  return 'folder' in witness ? folderWitness(witness.folder) : httpWitness(witness.url, witness.key)
+type Configured = NonNullable<Config['MUSTER_LEDGER_WITNESSES']>[number]
+
+/**
+ * The witnesses that keep checkpoints as they came, of those that are configured.
+ *
+ * @throws MusterError `config.invalid`
+ */
+export function readShelves(config: Config): Promise<Shelf[]> {
+  return Promise.all((config.MUSTER_LEDGER_WITNESSES ?? []).flatMap((one) => ('url' in one ? [] : shelfOf(one))))
+}
+
+async function shelfOf(one: Exclude<Configured, { url: string }>): Promise<Shelf> {
+  return 'folder' in one ? folderShelf(one.folder) : await openS3Shelf(one)
+}
+
+async function witnessOf(one: Configured): Promise<Witness> {
+  return 'url' in one ? httpWitness(one.url, one.key) : shelfWitness(await shelfOf(one))
 }

@@ -62,7 +62,22 @@ function parseJson(text: string, context: z.RefinementCtx, example: string): unk
 const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
 const budgets = json('{"tenant:*":{"day":{"usd":100}}}').pipe(budgetsByName)
 const witnesses = json('[{"url":"https://witness.example/","key":"<vkey>"}]').pipe(
-  z.array(z.union([z.strictObject({ folder: z.string().min(1) }), z.strictObject({ url: z.url(), key: z.string() })])),
+  z.array(
+    z.union(
+      [
+        z.strictObject({ folder: z.string().min(1) }),
+        z.strictObject({ url: z.url(), key: z.string() }),
+        z.strictObject({
+          bucket: z.string().min(1).max(255),
+          prefix: z.string().max(512).optional(),
+          region: z.string().min(1).optional(),
+          endpoint: z.url().optional(),
+          retainDays: z.number().int().min(1).max(36_500),
+        }),
+      ],
+      'a `folder`, or a `url` and its `key`, or a `bucket` and its `retainDays` (1 to 36500)',
+    ),
+  ),
 )
 const destinations = json('{"acme":["*.acme.example"]}').pipe(z.record(z.string(), z.array(z.string().min(1))))
 
@@ -196,7 +211,7 @@ export const configSchema = z.object({
   MUSTER_LEDGER_WITNESSES: witnesses
     .optional()
     .describe(
-      'where checkpoints are shown, as JSON: `[{"folder":"/mnt/witness"},{"url":"https://witness.example/","key":"<vkey>"}]`',
+      'where checkpoints are shown, as JSON: `[{"folder":"/mnt/witness"},{"url":"https://witness.example/","key":"<vkey>"},{"bucket":"<bucket with object lock>","retainDays":365}]`',
     ),
   MUSTER_LOCK_MS: positive
     .min(500)

@@ -84,8 +84,9 @@ export class TileLog {
     await this.#storage.write(tilePath(tile), bytes)
   }
 
-  async root(size: number): Promise<Hash> {
-    return rangeHash({ start: 0, end: size }, this.#reader(size))
+  /** The root of the first `size` leaves, read as for `inclusion`. */
+  async root(size: number, stored = size): Promise<Hash> {
+    return rangeHash({ start: 0, end: size }, this.#reader(stored))
   }
 
   /** The proof that leaf `index` is in the tree of `size` leaves, read from the tiles of the tree of `stored` leaves. */

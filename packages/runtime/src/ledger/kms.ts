@@ -2,12 +2,11 @@ import { createPublicKey } from 'node:crypto'
 import { GetPublicKeyCommand, KMSClient, SignCommand } from '@aws-sdk/client-kms'
 import type { Signer } from '@muster/audit'
 import { MusterError } from '@muster/protocol'
+import { awsOptions } from './aws.ts'
 
 /** Its private key never leaves KMS. */
 const SPEC = 'ECC_NIST_EDWARDS25519'
 const ALGORITHM = 'ED25519_SHA_512'
-const CONNECT_MS = 3000
-const ANSWER_MS = 5000
 
 /**
  * A key of AWS KMS, by its id, ARN or alias. `endpoint` is for a server that speaks as KMS does.
@@ -15,11 +14,7 @@ const ANSWER_MS = 5000
  * @throws MusterError `ledger.key_invalid`
  */
 export async function openKmsKey(keyId: string, endpoint?: string): Promise<Signer> {
-  const client = new KMSClient({
-    ...(endpoint === undefined ? {} : { endpoint }),
-    maxAttempts: 4,
-    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS, throwOnRequestTimeout: true },
-  })
+  const client = new KMSClient(awsOptions(endpoint))
   try {
     const { KeySpec, PublicKey } = await client.send(new GetPublicKeyCommand({ KeyId: keyId }))
     if (KeySpec !== SPEC || !PublicKey) throw new Error(`it is of ${KeySpec}, not of ${SPEC}`)

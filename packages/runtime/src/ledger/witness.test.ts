@@ -27,7 +27,8 @@ import { type RedisService, startRedis } from '@muster/stack'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { folderLedgers } from './folder.ts'
-import { folderWitness, httpWitness, Witnesses } from './witness.ts'
+import { folderShelf, shelfWitness } from './shelf.ts'
+import { httpWitness, Witnesses } from './witness.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'muster-witness-'))
 const ledgers = folderLedgers(join(dir, 'ledgers'))
@@ -214,7 +215,7 @@ describe('a folder as witness', () => {
   it('keeps each checkpoint as it came first', async () => {
     const ledger = new TestLedger()
     const folder = join(dir, 'witness')
-    const shown = witnessesOf(folderWitness(folder))
+    const shown = witnessesOf(shelfWitness(folderShelf(folder)))
     await ledger.grow(2)
     await shown.show(ledger)
     const { state } = await ledger.store.state()
@@ -227,13 +228,16 @@ describe('a folder as witness', () => {
     expect(readFileSync(join(home, '0000000000000002'), 'utf8')).toBe(first)
   })
 
-  it('says where a ledger of this size was another', async () => {
-    const witness = folderWitness(join(dir, 'other'))
+  it('says where a ledger of this size was another, or a longer one was seen', async () => {
+    const witness = shelfWitness(folderShelf(join(dir, 'other')))
     const shown = { origin, size: 1, proofFrom: async () => [] }
     const note = (letter: string) => `${origin}\n1\n${letter.repeat(43)}=\n\n— a AAAAAAAA\n`
     await witness.show({ ...shown, checkpoint: note('A') })
     await witness.show({ ...shown, checkpoint: `${note('A')}— b AAAAAAAA\n` })
     await expect(witness.show({ ...shown, checkpoint: note('E') })).rejects.toMatchObject({ code: 'ledger.corrupt' })
+    const later = shelfWitness(folderShelf(join(dir, 'other')))
+    const none = { ...shown, size: 0, checkpoint: note('A').replace('\n1\n', '\n0\n') }
+    await expect(later.show(none)).rejects.toThrow('has seen 1 leaves, and here are 0')
   })
 })
 

@@ -1,6 +1,3 @@
-import { createHash } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import {
   formatNote,
   formatSignature,
@@ -18,6 +15,7 @@ import type { LedgerState, LedgerStore, Ledgers } from '@muster/memory'
 import { MusterError } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { request } from 'undici'
+import { textOf } from './text-of.ts'
 
 /** What is shown to a witness. */
 export interface Shown {
@@ -41,34 +39,8 @@ export interface Witness {
 const TIMEOUT_MS = 10_000
 /** After so long what was not shown is shown again. */
 const RETRY_MS = 30_000
-const ANSWER_MAX = 64 * 1024
 /** Another may have shown it a newer one in between. */
 const ATTEMPTS = 3
-
-function originHash(origin: string): string {
-  return createHash('sha256').update(origin).digest('hex')
-}
-
-/** A folder elsewhere, such as one that can only be added to: it keeps every checkpoint in a file of its own. */
-export function folderWitness(folder: string): Witness {
-  return {
-    name: folder,
-    async show({ origin, size, checkpoint }) {
-      const home = join(folder, originHash(origin))
-      await mkdir(home, { recursive: true })
-      const file = join(home, String(size).padStart(16, '0'))
-      try {
-        await writeFile(file, checkpoint, { flag: 'wx' })
-      } catch (error) {
-        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-        const text = parseNote(await readFile(file, 'utf8'))?.text
-        if (text !== parseNote(checkpoint)?.text)
-          throw new MusterError('ledger.corrupt', `${file} has another root of ${size} leaves`)
-      }
-      return []
-    },
-  }
-}
 
 /**
  * A witness as in C2SP tlog-witness: it checks that the ledger only grew, and cosigns.
@@ -97,7 +69,7 @@ export function httpWitness(url: string, vkey: string): Witness {
         const lines = [`old ${old}`, ...(await shown.proofFrom(old))]
         const body = `${lines.join('\n')}\n\n${shown.checkpoint}`
         const answer = await request(address, { method: 'POST', body, signal: AbortSignal.timeout(TIMEOUT_MS) })
-        const text = await textOf(answer.body)
+        const text = await textOf(answer.body, `witness ${key.name}`)
         if (answer.statusCode === 409 && /^\d+\n$/.test(text)) {
           sizes.set(shown.origin, Number(text))
           continue
@@ -109,17 +81,6 @@ export function httpWitness(url: string, vkey: string): Witness {
       throw new Error(`witness ${key.name} has seen another checkpoint each time`)
     },
   }
-}
-
-async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
-  const parts: Uint8Array[] = []
-  let length = 0
-  for await (const part of body) {
-    length += part.length
-    if (length > ANSWER_MAX) throw new Error('the answer of a witness is too long')
-    parts.push(part)
-  }
-  return Buffer.concat(parts).toString()
 }
 
 /** The signatures of an answer that hold and are of the witness; others say nothing. */
