@@ -16,7 +16,7 @@
  *   - the ledger is a Merkle tree over all leaves, and its checkpoint is signed: who changes a journal must change a leaf,
  *     who changes a leaf changes the root, and who changes the root needs the key and every copy of an older checkpoint
  */
-import { isUtf8 } from 'node:buffer'
+import { isAscii, isUtf8 } from 'node:buffer'
 import crypto, { createHash, createPublicKey, verify as verifySignature } from 'node:crypto'
 import { closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
@@ -173,12 +173,13 @@ function listFiles(folder, report, below = '') {
   return names.sort()
 }
 
-/** Pieces of a file, so that one of any length can be read. */
+const piece = Buffer.alloc(1 << 20)
+
+/** Pieces of a file, so that one of any length can be read. Each is gone when the next one comes, of this file or another. */
 function* piecesOf(path) {
   const file = openSync(path, 'r')
   try {
-    const buffer = Buffer.alloc(1 << 20)
-    for (let read = readSync(file, buffer); read > 0; read = readSync(file, buffer)) yield buffer.subarray(0, read)
+    for (let read = readSync(file, piece); read > 0; read = readSync(file, piece)) yield piece.subarray(0, read)
   } finally {
     closeSync(file)
   }
@@ -201,7 +202,7 @@ function* linesOf(path) {
     if (end >= 0) {
       const lines = Buffer.concat([...rest, piece.subarray(0, end)])
       if (length > LINE_MAX) yield undefined
-      else if (isUtf8(lines)) yield* lines.toString().split('\n')
+      else if (isAscii(lines)) yield* lines.toString('latin1').split('\n')
       else for (const line of lines.toString('latin1').split('\n')) yield textOf(Buffer.from(line, 'latin1'))
       ;[rest, length] = [[], 0]
     }
@@ -504,8 +505,8 @@ const createdAt = (id) => Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
 function parseLine(line) {
   const { seq, hash, bytes, content } = (line && parseJson(line)) || {}
   if (!Number.isSafeInteger(seq) || typeof hash !== 'string' || typeof bytes !== 'string') return undefined
-  const stored = { seq, hash, bytes, ...(content === undefined ? {} : { content }) }
-  return JSON.stringify(stored) === line && /^[0-9a-f]{64}$/.test(hash) ? stored : undefined
+  const stored = content === undefined ? { seq, hash, bytes } : { seq, hash, bytes, content }
+  return JSON.stringify(stored) === line ? stored : undefined
 }
 
 /** Where an entry stands: counts it, and tells of what was removed, added, moved or repeated. */

@@ -65,11 +65,11 @@ function newRun(number: number, steps: number): MadeRun {
 }
 
 /** Entries with a chain that holds, and content beside every other one. */
-export function chainOf(run: string, entries: readonly object[]): StoredEntry[] {
+export function chainOf(run: string, entries: readonly object[], text = 'ä\u{fffd}漢'): StoredEntry[] {
   let hash = genesis(run)
   return entries.map((one, i) => {
     const salt = sha256(`${run} ${i}`).slice(0, 22)
-    const content = i % 2 === 0 ? salt + JSON.stringify({ i, text: 'ä\u{fffd}漢' }) : undefined
+    const content = i % 2 === 0 ? salt + JSON.stringify({ i, text }) : undefined
     const digest = content === undefined ? {} : { content: contentDigest(content) }
     const bytes = JSON.stringify({ v: 1, seq: i + 1, at: 1_000 + i, ...one, ...digest })
     hash = link(hash, bytes)
