@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey, randomUUID, sign } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -12,7 +12,6 @@ import {
   link,
   newVerifier,
   type Signer,
-  saltContent,
   signNote,
   TileLog,
 } from '@muster/audit'
@@ -28,10 +27,15 @@ export interface MadeRun {
   sealedAt: number[]
 }
 
-export function newSigner(): Signer {
-  const { publicKey, privateKey }: { publicKey: KeyObject; privateKey: KeyObject } = generateKeyPairSync('ed25519')
+/** What precedes the 32 bytes of an Ed25519 key in PKCS #8. */
+const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')
+
+/** The same key for the same seed. */
+export function newSigner(seed: string = randomUUID()): Signer {
+  const secret = createHash('sha256').update(seed).digest()
+  const privateKey = createPrivateKey({ key: Buffer.concat([PKCS8, secret]), format: 'der', type: 'pkcs8' })
   return {
-    publicKey: Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url'),
+    publicKey: Buffer.from(createPublicKey(privateKey).export({ format: 'jwk' }).x ?? '', 'base64url'),
     sign: async (message) => sign(null, message, privateKey),
   }
 }
@@ -61,10 +65,11 @@ function newRun(number: number, steps: number): MadeRun {
 }
 
 /** Entries with a chain that holds, and content beside every other one. */
-export function chainOf(run: string, entries: readonly object[]): StoredEntry[] {
+export function chainOf(run: string, entries: readonly object[], text = 'ä\u{fffd}漢'): StoredEntry[] {
   let hash = genesis(run)
   return entries.map((one, i) => {
-    const content = i % 2 === 0 ? saltContent(JSON.stringify({ i })) : undefined
+    const salt = sha256(`${run} ${i}`).slice(0, 22)
+    const content = i % 2 === 0 ? salt + JSON.stringify({ i, text }) : undefined
     const digest = content === undefined ? {} : { content: contentDigest(content) }
     const bytes = JSON.stringify({ v: 1, seq: i + 1, at: 1_000 + i, ...one, ...digest })
     hash = link(hash, bytes)
@@ -72,26 +77,38 @@ export function chainOf(run: string, entries: readonly object[]): StoredEntry[] 
   })
 }
 
-interface Made {
+export interface Made {
   /** More leaves than those of the runs: of runs that are not exported, since they are older. */
-  others?: number
+  others?: number | undefined
   signer: Signer
   witness?: Signer
   /** Signs the manifest. */
   exporter?: Signer
   /** Where the export is of one run. */
-  only?: string
+  only?: string | undefined
   /** Runs that the ledger has, in place of `runs`: an export by someone who changed them later. */
-  sealed?: readonly MadeRun[]
+  sealed?: readonly MadeRun[] | undefined
 }
+
+/** The files of an export, by their names. */
+export type Files = Map<string, Uint8Array>
 
 /** Writes an export as `muster audit export` does, without a deployment. */
 export async function writeExport(folder: string, runs: readonly MadeRun[], made: Made): Promise<void> {
-  const files = new Map<string, Uint8Array>()
+  rmSync(folder, { recursive: true, force: true })
+  for (const [name, bytes] of await makeExport(runs, made)) writeFile(folder, name, bytes)
+}
+
+export async function makeExport(runs: readonly MadeRun[], made: Made): Promise<Files> {
+  const files: Files = new Map()
   const put = (name: string, text: string | Uint8Array) => files.set(name, Buffer.from(text))
   const tiles = new Map<string, Uint8Array>()
+  const read = new Set<string>()
   const log = new TileLog({
-    read: async (path) => tiles.get(path),
+    read: async (path) => {
+      read.add(path)
+      return tiles.get(path)
+    },
     write: async (path, bytes) => void tiles.set(path, bytes),
   })
   const sealed = made.sealed ?? runs
@@ -133,22 +150,28 @@ export async function writeExport(folder: string, runs: readonly MadeRun[], made
   }
   const range = made.others === undefined ? { kind: 'tenant' } : { kind: 'range', since: (made.others + 1) * 1000 }
   const scope = made.only === undefined ? range : { kind: 'run', run: made.only }
-  if (made.only !== undefined)
-    for (const name of [...files.keys()]) if (name.startsWith('tile/entries')) files.delete(name)
+  if (made.only !== undefined) {
+    read.clear()
+    await log.root(size)
+    await log.inclusion(
+      leaves.findLastIndex(({ run }) => run === made.only),
+      size,
+    )
+    for (const name of [...files.keys()]) if (name.startsWith('tile/') && !read.has(name)) files.delete(name)
+  }
   const unsealed = runs.flatMap(({ id }) => (leaves.some(({ run }) => run === id) ? [] : [id]))
   const head = { format: 'muster-audit-export/1', exportedAt: '2026-11-28T00:00:00.000Z', tenant: 'acme' }
-  rmSync(folder, { recursive: true, force: true })
-  for (const [name, bytes] of files) writeFile(folder, name, bytes)
-  sealFolder(folder, { ...head, origin, size, scope, ...counts, unsealed, missing: [] })
-  if (made.exporter) await signExport(folder, made.exporter)
+  sealFiles(files, { ...head, origin, size, scope, ...counts, unsealed, missing: [] })
+  if (made.exporter) files.set('manifest.sig', await signatureOf(files, made.exporter))
+  return files
 }
 
-/** Signs the manifest as it is. */
-async function signExport(folder: string, exporter: Signer): Promise<void> {
+/** A signature of the manifest as it is. */
+async function signatureOf(files: Files, exporter: Signer): Promise<Uint8Array> {
   const name = `${origin}/exports`
-  const hash = sha256(readFileSync(join(folder, 'manifest.json')))
+  const hash = sha256(files.get('manifest.json') ?? '')
   const text = `${name}\nmuster-audit-export/1\n${hash}\n`
-  writeFile(folder, 'manifest.sig', formatNote({ text, signatures: [await signNote(text, name, exporter)] }))
+  return Buffer.from(formatNote({ text, signatures: [await signNote(text, name, exporter)] }))
 }
 
 function isOfTree(path: string, size: number): boolean {
@@ -184,18 +207,24 @@ export function filesIn(folder: string): string[] {
 
 /** Writes a manifest for what the folder has: so does who changes an export and wants nobody to see it. */
 export function sealFolder(folder: string, manifest: object = readManifest(folder)): void {
-  const names = filesIn(folder).filter((name) => !name.startsWith('manifest.'))
-  const files = Object.fromEntries(names.map((name) => [name, sha256(readFileSync(join(folder, name)))]))
-  const text = `${JSON.stringify({ ...manifest, files }, null, 2)}\n`
-  writeFile(folder, 'manifest.json', text)
-  writeFile(folder, 'manifest.sha256', `${sha256(Buffer.from(text))}  manifest.json\n`)
+  const files: Files = new Map(filesIn(folder).map((name) => [name, readFileSync(join(folder, name))]))
+  sealFiles(files, manifest)
+  for (const name of ['manifest.json', 'manifest.sha256']) writeFile(folder, name, files.get(name) ?? '')
+}
+
+export function sealFiles(all: Files, manifest: object): void {
+  const names = [...all.keys()].filter((name) => !name.startsWith('manifest.')).sort()
+  const files = Object.fromEntries(names.map((name) => [name, sha256(all.get(name) ?? '')]))
+  const text = Buffer.from(`${JSON.stringify({ ...manifest, files }, null, 2)}\n`)
+  all.set('manifest.json', text)
+  all.set('manifest.sha256', Buffer.from(`${sha256(text)}  manifest.json\n`))
 }
 
 export function readManifest(folder: string): Record<string, unknown> {
   return JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'))
 }
 
-function sha256(bytes: Uint8Array): string {
+function sha256(bytes: Uint8Array | string): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
 

@@ -9,5 +9,17 @@ describe('a campaign of faults', () => {
     expect(report.runs).toBeGreaterThan(50)
     expect(report.faults).toBeGreaterThan(5)
     expect(report.effects).toBeGreaterThan(report.runs)
+    expect(report.checkpoints).toBeGreaterThan(2)
+  })
+
+  it('neither forks the ledger nor loses or doubles a head, however sealers die, and several at once', async () => {
+    const only = ['kill -9 a worker', 'kill -9 all workers', 'throttle DynamoDB', 'stop DynamoDB', 'let the right']
+    const report = await runCampaign({
+      ...{ seed: 4, forMs: 12_000, pauseMs: 300 },
+      faults: faults.filter(({ name }) => only.some((part) => name.startsWith(part))),
+    })
+    expect(report.violations).toEqual([])
+    expect(report.faults).toBeGreaterThan(5)
+    expect(report.checkpoints).toBeGreaterThan(2)
   })
 })

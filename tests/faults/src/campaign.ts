@@ -7,6 +7,7 @@ import type { Effect } from './effect.ts'
 import { CLOCK_SKEW_MS, type Fault } from './faults.ts'
 import { readJournal } from './journal.ts'
 import { countUnarchived, findLeaks } from './leaks.ts'
+import { checkLedger, Onlooker } from './ledger.ts'
 import { type Accepted, Load } from './load.ts'
 import { Random } from './random.ts'
 import type { Work } from './work.ts'
@@ -47,6 +48,8 @@ export interface Report {
   runs: number
   faults: number
   effects: number
+  /** Checkpoints of the ledger that were seen. */
+  checkpoints: number
   violations: string[]
   /** How often each fault happened, and how the runs ended. */
   byFault: Record<string, number>
@@ -59,6 +62,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
   const { graceMs = 30_000, archiveMs = 0, pauseMs = 1000, everyMs = 60 } = options
   const governed = seed % 2 === 1 ? { env: GOVERNED } : {}
   const deployment = await Deployment.start({ workers: 3, partitions: 2, ...governed, ...options })
+  const onlooker = new Onlooker(deployment.muster)
   try {
     const load = new Load(deployment.muster, new Random(seed), options.work)
     const loading = load.run(forMs, { everyMs, openMax: 200 })
@@ -70,6 +74,9 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
     const effects = readEffects(deployment.effectsFile)
     const violations = [...load.violations, ...deployment.deaths]
     violations.push(...(await account(deployment, load.accepted, runs, effects)))
+    await onlooker.close()
+    const { seen } = onlooker
+    violations.push(...(await checkLedger(deployment, { seen, runs: runs.keys(), withinMs: graceMs })))
     if (archiveMs > 0) violations.push(...(await archived(deployment, archiveMs)))
     await deployment.drainWorkers()
     violations.push(...(await findLeaks(deployment.redisUrl, deployment)))
@@ -78,11 +85,13 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
       runs: load.accepted.size,
       faults: Object.values(byFault).reduce((sum, count) => sum + count, 0),
       effects: effects.length,
+      checkpoints: seen.size,
       violations,
       byFault,
       byStatus: countBy([...runs.values()].map(({ status }) => status)),
     }
   } finally {
+    await onlooker.close()
     await deployment.close()
   }
 }

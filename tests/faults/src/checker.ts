@@ -108,15 +108,16 @@ function checkEffects(effects: readonly Effect[], entries: readonly Entry[], clo
     if (one.type !== 'step.intent' || one.decision.effect !== 'allow') continue
     if (!allowedAt.has(one.idempotencyKey)) allowedAt.set(one.idempotencyKey, one.at)
   }
-  const once = new Map<string, number>()
-  for (const { kind, key, at, intent } of effects) {
+  const once = new Map<string, string[]>()
+  for (const { kind, key, at, pid, intent } of effects) {
     const allowed = allowedAt.get(key)
     if (allowed === undefined) found.push(`effect ${key} has no intent that allows it`)
     else if (allowed > at + clockSkewMs) found.push(`effect ${key} came ${allowed - at} ms before it was allowed`)
     if (intent === 'no') found.push(`effect ${key} came before its intent was in the journal`)
-    if (kind === 'once') once.set(key, (once.get(key) ?? 0) + 1)
+    if (kind === 'once') once.set(key, [...(once.get(key) ?? []), `at ${at} by ${pid}, intent ${intent}`])
   }
-  for (const [key, count] of once)
-    if (count > 1) found.push(`effect ${key} must never repeat and happened ${count} times`)
+  for (const [key, times] of once)
+    if (times.length > 1)
+      found.push(`effect ${key} must never repeat and happened ${times.length} times: ${times.join('; ')}`)
   return found
 }

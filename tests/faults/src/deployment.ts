@@ -8,11 +8,14 @@ import { type DynamoService, freePort, type RedisService, startDynamo, startRedi
 import { Redis } from 'ioredis'
 import { Child } from './child.ts'
 import { DynamoProxy } from './dynamo-proxy.ts'
+import { newLedger } from './ledger.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 import { startModel } from './turns-model.ts'
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const cli = file('../../../apps/cli/src/main.ts')
+
+const TENANT = 'acme'
 
 export interface DeploymentOptions {
   seed: number
@@ -41,6 +44,10 @@ export class Deployment {
   readonly partitions: number
   readonly lockMs: number
   readonly effectsFile: string
+  /** The key of the tenant's ledger. */
+  readonly vkey: string
+  /** What the command line is told of the server. */
+  clientEnv: NodeJS.ProcessEnv = {}
   /** Ends of processes that nobody asked for: none may end by itself. */
   readonly deaths: string[] = []
   readonly #options: DeploymentOptions
@@ -48,6 +55,7 @@ export class Deployment {
   #redis: RedisService | undefined
   #dynamo: DynamoService | undefined
   #dynamoProxy: DynamoProxy | undefined
+  readonly #ledger: NodeJS.ProcessEnv
   #muster: Muster | undefined
   #server: Placed | undefined
   readonly workers: Placed[] = []
@@ -59,6 +67,9 @@ export class Deployment {
     this.dir = mkdtempSync(join(tmpdir(), 'muster-faults-'))
     this.effectsFile = join(this.dir, 'effects.jsonl')
     writeFileSync(this.effectsFile, '')
+    const { vkey, env } = newLedger(this.dir, TENANT)
+    this.vkey = vkey
+    this.#ledger = env
   }
 
   /** Starts everything; stops what there is when any of it fails. */
@@ -100,7 +111,7 @@ export class Deployment {
     })
     this.#closers.push(() => recorder.stop('SIGKILL'))
     const { port: recorderPort } = await recorder.start<{ port: number }>()
-    const { key, stored } = newApiKey({ id: 'campaign', tenant: 'acme', user: 'campaign', roles: ['*'] })
+    const { key, stored } = newApiKey({ id: 'campaign', tenant: TENANT, user: 'campaign', roles: ['*'] })
     const keysFile = join(dir, 'keys.json')
     writeFileSync(keysFile, JSON.stringify([stored]))
     const common = {
@@ -125,6 +136,7 @@ export class Deployment {
           MUSTER_MODEL_BASE_URL: `${model.url}/v1`,
           MUSTER_MODEL: 'scripted',
           RECORDER: `http://127.0.0.1:${recorderPort}`,
+          ...this.#ledger,
           ...env,
         },
         imports: [file('./clock.ts'), ...imports],
@@ -133,7 +145,9 @@ export class Deployment {
       this.workers.push(worker)
     }
     await Promise.all([this.#server, ...this.workers].map(({ child }) => child.start()))
-    this.#muster = createMuster({ url: `http://127.0.0.1:${port}`, key })
+    const url = `http://127.0.0.1:${port}`
+    this.#muster = createMuster({ url, key })
+    this.clientEnv = { ...process.env, MUSTER_HOME: dir, MUSTER_URL: url, MUSTER_KEY: key }
   }
 
   async #place(args: readonly string[], options: ConstructorParameters<typeof Child>[2]): Promise<Placed> {
@@ -175,11 +189,20 @@ export class Deployment {
     this.#redis = await startRedis({ dir: join(this.dir, 'redis'), port: Number(new URL(this.redisUrl).port) })
   }
 
+  /** Takes the right to seal from who has it, as time does from one that stands still. */
+  async forgetSealer(): Promise<void> {
+    await this.#ask((redis) => redis.del(`{${this.namespace}0}:sealer:${TENANT}`))
+  }
+
   /** Changes a setting of the Redis that runs. */
   async setRedis(name: string, value: string): Promise<void> {
+    await this.#ask((redis) => redis.config('SET', name, value))
+  }
+
+  async #ask(question: (redis: Redis) => Promise<unknown>): Promise<void> {
     const redis = new Redis(this.redisUrl, { maxRetriesPerRequest: 0 })
     try {
-      await redis.config('SET', name, value)
+      await question(redis)
     } finally {
       redis.disconnect()
     }

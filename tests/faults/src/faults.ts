@@ -9,7 +9,7 @@ import type { Random } from './random.ts'
 export interface Fault {
   readonly name: string
   /** The part that is broken meanwhile: not broken twice at a time. */
-  readonly of: 'worker' | 'server' | 'redis' | 'network' | 'dynamo' | 'loop' | 'clock' | 'stop'
+  readonly of: 'worker' | 'server' | 'redis' | 'network' | 'dynamo' | 'loop' | 'clock' | 'stop' | 'ledger'
   happen(deployment: Deployment, random: Random, load: Load): Promise<void>
 }
 
@@ -47,6 +47,28 @@ const killWorker: Fault = {
   async happen(deployment, random) {
     const worker = someone(deployment, random)
     if (worker) await killAndRestart(worker, random)
+  },
+}
+
+/** All that may be sealing. */
+const killWorkers: Fault = {
+  name: 'kill -9 all workers',
+  of: 'worker',
+  async happen({ workers }, random) {
+    await Promise.all(workers.map((worker) => killAndRestart(worker, random)))
+  },
+}
+
+/** Several take themselves for the only one. */
+const sealAtOnce: Fault = {
+  name: 'let the right to seal expire',
+  of: 'ledger',
+  async happen(deployment, random) {
+    for (let i = random.between(1, 8); i > 0; i--) {
+      // Redis may be away, which is another fault.
+      await deployment.forgetSealer().catch(() => {})
+      await sleep(random.between(0, 300))
+    }
   },
 }
 
@@ -205,6 +227,7 @@ async function untilDone(act: () => Promise<unknown>): Promise<void> {
 
 export const faults: readonly Fault[] = [
   killWorker,
+  killWorkers,
   killServer,
   pauseWorker,
   restartRedis,
@@ -217,4 +240,5 @@ export const faults: readonly Fault[] = [
   holdEventLoop,
   jumpClock,
   stopSomething,
+  sealAtOnce,
 ]

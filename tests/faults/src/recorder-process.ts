@@ -24,6 +24,8 @@ const redis = new Redis(REDIS_URL, {
 })
 redis.on('error', () => {})
 const done = new Set<string>()
+/** What was asked for and is not written down yet: until then nobody can be told whether it happened. */
+const underWay = new Map<string, Promise<unknown>>()
 
 /** Redis runs one command after the other: what this read does not show was not written when it began. */
 async function intentOf(key: string): Promise<Effect['intent']> {
@@ -50,9 +52,12 @@ async function act(incoming: IncomingMessage, response: ServerResponse): Promise
   const fate = random.next() * 100
   const at = Date.now()
   if (fate < 4 * unreliable) return answer(response, 503, 'refused')
-  const intent = await intentOf(key)
+  const asking = intentOf(key)
+  underWay.set(key, asking)
+  const intent = await asking
   appendFileSync(EFFECTS, `${JSON.stringify({ kind, key, at, pid, intent } satisfies Effect)}\n`)
   done.add(key)
+  if (underWay.get(key) === asking) underWay.delete(key)
   if (fate < 8 * unreliable) return answer(response, 500, 'done, but nobody is told')
   if (fate < 12 * unreliable) {
     response.destroy()
@@ -62,15 +67,24 @@ async function act(incoming: IncomingMessage, response: ServerResponse): Promise
   answer(response, 200, 'done')
 }
 
+async function tell(key: string, response: ServerResponse): Promise<void> {
+  await underWay.get(key)
+  // Whoever waits for it as well writes it down first.
+  await sleep(0)
+  answer(response, 200, done.has(key) ? 'yes' : 'no')
+}
+
 function answer(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ text }))
 }
 
 const server = createServer((incoming, response) => {
   const { pathname, searchParams } = new URL(incoming.url ?? '/', 'http://recorder')
-  if (incoming.method === 'GET' && pathname === '/done')
-    return answer(response, 200, done.has(searchParams.get('key') ?? '') ? 'yes' : 'no')
-  act(incoming, response).catch((error) => answer(response, 500, String(error)))
+  const handled =
+    incoming.method === 'GET' && pathname === '/done'
+      ? tell(searchParams.get('key') ?? '', response)
+      : act(incoming, response)
+  handled.catch((error) => answer(response, 500, String(error)))
 })
 // A worker that was stopped for long finds its connection as it left it.
 server.keepAliveTimeout = 60_000

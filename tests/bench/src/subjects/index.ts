@@ -3,6 +3,7 @@ import { restate } from '../peers/restate.ts'
 import { bullmqBacklog, bullmqEnqueue, musterBacklog, musterEnqueue } from './backlog.ts'
 import { bullmqChain, bullmqFlow, bullmqProgress } from './bullmq.ts'
 import { graph } from './graph.ts'
+import { ledgerExport, ledgerLeaves, ledgerProofs, ledgerSealer } from './ledger.ts'
 import { muster } from './muster.ts'
 import { policy } from './policy.ts'
 import { rawAppend } from './raw.ts'
@@ -20,6 +21,10 @@ export const subjects = {
   'raw-append': rawAppend,
   policy,
   graph,
+  'ledger-leaves': ledgerLeaves,
+  'ledger-sealer': ledgerSealer,
+  'ledger-proofs': ledgerProofs,
+  'ledger-export': ledgerExport,
   restate,
   dbos,
 }

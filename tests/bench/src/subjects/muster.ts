@@ -1,12 +1,14 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { loadPolicies } from '@muster/governance'
-import { Journal } from '@muster/journal'
+import { Heads, Journal } from '@muster/journal'
 import { type Memory, openMemory } from '@muster/memory'
 import { createModels } from '@muster/models'
 import { newId, redactRules } from '@muster/protocol'
 import { createRedaction } from '@muster/redaction'
-import { startWorker, type Worker, type WorkerOptions } from '@muster/runtime'
+import { type LedgerOptions, startWorker, type Worker, type WorkerOptions } from '@muster/runtime'
 import type { App } from '@muster/sdk'
 import { Redis } from 'ioredis'
+import { newSigner } from '../../../src/export-fixture.ts'
 import { Gaps } from '../gaps.ts'
 import { load, type System } from '../load.ts'
 import type { Place, Subject, Task } from '../subject.ts'
@@ -24,6 +26,8 @@ export interface MusterOptions extends Place {
   outcomes: Outcomes
   /** With 53 policies, labels, budgets of money, tokens and steps, and redaction of everything. */
   governed?: boolean
+  /** With a ledger: the heads of its runs are sealed by the same worker, into DynamoDB. */
+  sealed?: boolean
 }
 
 /** Puts runs into the backlog, durable when it resolves. */
@@ -63,9 +67,9 @@ export async function openMuster({ redisUrl, dynamo }: Place, namespace: string,
   return {
     journal,
     memory,
-    start(concurrency: number, outcomes: Outcomes): Promise<Worker> {
+    start(concurrency: number, outcomes: Outcomes, ledger?: LedgerOptions): Promise<Worker> {
       const options = { redisUrl, namespace, app, policy, models, memory, concurrency, outcomes, archive: false }
-      return startWorker({ ...options, ...governance, lockMs: 30_000, journalTtlS: 3600 })
+      return startWorker({ ...options, ...governance, lockMs: 30_000, journalTtlS: 3600, ledger })
     },
     async close() {
       await journal.close()
@@ -114,16 +118,18 @@ export async function checkRuns(journal: Journal, runs: readonly string[], steps
 
 /** Muster's worker on runs of one plan; the client that starts them and hears of their ends is in the same process. */
 export async function muster(options: MusterOptions): Promise<Subject> {
-  const { plan, inFlight, outcomes, governed } = options
+  const { plan, inFlight, outcomes, governed, sealed } = options
   const gaps = new Gaps<string>()
   const app = benchApp((run) => gaps.step(run))
   const { journal, memory, start, close } = await openMuster(
     options,
-    `bench-${plan}-${outcomes}${governed ? '-governed' : ''}`,
+    `bench-${plan}-${outcomes}${governed ? '-governed' : ''}${sealed ? '-sealed' : ''}`,
     app,
     governed,
   )
-  const worker = await start(Math.max(inFlight, 100), outcomes)
+  const seal = { signers: [newSigner()], origin: 'log.example' }
+  const worker = await start(Math.max(inFlight, 100), outcomes, sealed ? { headsMs: 30_000, seal } : undefined)
+  const heads = new Heads(journal)
   let runs: string[] = []
   const system: System = {
     onEnded: () => {},
@@ -140,6 +146,8 @@ export async function muster(options: MusterOptions): Promise<Subject> {
       runs = []
       gaps.reset(task)
       const { units, elapsedMs } = await load(system, inFlight, task)
+      // All that sealing costs is part of the sample's CPU time.
+      while (sealed && (await heads.tenants()).length > 0) await sleep(50)
       return { units: units * stepsOf[plan], elapsedMs, ...gaps.figures() }
     },
     check: () => checkRuns(journal, runs, stepsOf[plan]),

@@ -6,6 +6,7 @@ import { chain } from './chain.ts'
 import { effects } from './effects.ts'
 import { fanOut } from './fan-out.ts'
 import { graph } from './graph.ts'
+import { ledger, sealing } from './ledger.ts'
 import { policy } from './policy.ts'
 
 /** Every workload by its name. Each measures its subjects beside their references and gives the rows. */
@@ -16,5 +17,7 @@ export const workloads: Record<string, (bench: Bench) => Promise<Row[]>> = {
   W4: effects,
   W5: graph,
   W6: policy,
+  A1: ledger,
+  A2: sealing,
   MAKESPAN: async ({ options }) => makespan(options.quick ? 3 : 30),
 }
