@@ -181,7 +181,8 @@ function listFiles(folder, report, below = '') {
   const names = []
   for (const entry of readdirSync(join(folder, below), { withFileTypes: true })) {
     const name = below === '' ? entry.name : `${below}/${entry.name}`
-    if (entry.isDirectory()) for (const one of listFiles(folder, report, name)) names.push(one)
+    if (name.includes('\u{fffd}')) report.find('file-added', name, 'has a name that is not UTF-8')
+    else if (entry.isDirectory()) for (const one of listFiles(folder, report, name)) names.push(one)
     else if (entry.isFile()) names.push(name)
     else report.find('file-added', name, 'is a link or a device: an export has none')
   }
@@ -200,6 +201,17 @@ function* piecesOf(path) {
   }
 }
 
+/** No file that is read at once is longer: a manifest of millions of files has half of that. */
+const FILE_MAX = 1 << 28
+const TOO_LONG = 'is longer than any that an export has'
+
+/** A file as a whole; undefined where it is longer than any that an export has. */
+function readWhole(path, max = FILE_MAX) {
+  return lstatSync(path).size > max ? undefined : readFileSync(path)
+}
+
+const readText = (path) => readWhole(path, 1 << 20)?.toString() ?? ''
+
 function hashOfFile(path) {
   const hash = createHash('sha256')
   for (const piece of piecesOf(path)) hash.update(piece)
@@ -207,7 +219,7 @@ function hashOfFile(path) {
 }
 
 /** A longer line than any that an export has is not kept in memory. */
-const LINE_MAX = 1 << 28
+const LINE_MAX = 1 << 26
 
 /** The lines of a file; undefined for one that does not end, is too long, or is not UTF-8. */
 function* linesOf(path) {
@@ -243,15 +255,28 @@ const BOOK = 'records'
 /** Where a journal is, or the book. */
 const fileOf = (run) => (run === BOOK ? 'records.jsonl' : `runs/${run}.jsonl`)
 
-const isRun = (id) => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)
+const isRun = (id) =>
+  typeof id === 'string' && /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const areRuns = (list) => Array.isArray(list) && list.every((run) => isRun(run) || run === BOOK)
+
+/** Undefined for what is nested too deep to be written. */
+function toJson(value, indent) {
+  try {
+    return JSON.stringify(value, null, indent)
+  } catch {
+    return undefined
+  }
+}
 
 /** What an export can be about: all runs of a tenant, those created in a time, or one. */
 function isScope(scope) {
   const { kind, ...rest } = isObject(scope) ? scope : {}
   const names = Object.keys(rest)
   if (kind === 'run') return names.join() === 'run' && isRun(rest.run)
-  const isTime = (name) => ['since', 'until'].includes(name) && Math.abs(rest[name]) <= 8.64e15
+  const isTime = (name) =>
+    ['since', 'until'].includes(name) && Number.isFinite(rest[name]) && Math.abs(rest[name]) <= 8.64e15
   return (kind === 'tenant' && names.length === 0) || (kind === 'range' && names.every(isTime))
 }
 
@@ -262,20 +287,25 @@ function readManifest(folder, names, fingerprint, report) {
     report.find('file-removed', 'manifest.json', 'is missing: nothing says what belongs to the export')
     return empty
   }
-  const bytes = readFileSync(join(folder, 'manifest.json'))
+  const bytes = readWhole(join(folder, 'manifest.json'))
+  if (!bytes) {
+    report.find('manifest', 'manifest.json', TOO_LONG)
+    return empty
+  }
   const found = hex(bytes)
-  const said = names.includes('manifest.sha256') ? readFileSync(join(folder, 'manifest.sha256'), 'utf8') : ''
+  const said = names.includes('manifest.sha256') ? readText(join(folder, 'manifest.sha256')) : ''
   if (said !== `${found}  manifest.json\n`)
     report.find('file-changed', 'manifest.json', 'it, or manifest.sha256, was changed: they do not fit')
   if (fingerprint !== undefined && fingerprint !== found)
     report.find('fingerprint', 'manifest.json', `the export has the fingerprint ${found}, not ${fingerprint}`)
-  const manifest = parseJson(bytes.toString())
+  const text = bytes.toString()
+  const manifest = parseJson(text)
   const { format, files, scope, unsealed, missing } = isObject(manifest) ? manifest : {}
-  if (format !== FORMAT || !isObject(files) || !isScope(scope) || ![unsealed, missing].every(Array.isArray)) {
+  if (format !== FORMAT || !isObject(files) || !isScope(scope) || ![unsealed, missing].every(areRuns)) {
     report.find('manifest', 'manifest.json', `is not a manifest of the format ${FORMAT}`)
     return empty
   }
-  if (bytes.toString() !== `${JSON.stringify(manifest, null, 2)}\n`)
+  if (text !== `${toJson(manifest, 2)}\n`)
     report.find('manifest', 'manifest.json', 'is not written as an export writes it')
   return { ...manifest, fingerprint: found }
 }
@@ -284,7 +314,7 @@ function readManifest(folder, names, fingerprint, report) {
 function checkExporter(folder, names, { origin, fingerprint }, given, report) {
   const file = 'manifest.sig'
   const keys = parseKeys(given, '--exporter-key', report)
-  const note = names.includes(file) ? parseNote(readFileSync(join(folder, file), 'utf8')) : undefined
+  const note = names.includes(file) ? parseNote(readText(join(folder, file))) : undefined
   if (names.includes(file) && note?.text !== `${origin}/exports\n${FORMAT}\n${fingerprint}\n`) {
     report.find('signature', file, 'is not a signature of this manifest')
     return []
@@ -300,6 +330,8 @@ function checkFiles(folder, names, files, report) {
   if (names.includes('manifest.sig')) known.add('manifest.sig')
   for (const name of names) {
     if (!known.has(name)) report.find('file-added', name, 'is not in the manifest: it was added')
+    else if (!name.endsWith('.jsonl') && lstatSync(join(folder, name)).size > FILE_MAX)
+      report.find('file-changed', name, TOO_LONG)
     else if (Object.hasOwn(files, name) && hashOfFile(join(folder, name)) !== files[name])
       report.find('file-changed', name, 'does not have the hash that the manifest says: it was changed')
   }
@@ -339,7 +371,7 @@ class Tree {
     const known = this.read.get(name)
     if (known) return known
     const width = Math.min(256, countAt(level, this.size) - index * 256)
-    const bytes = this.names.has(name) ? readFileSync(join(this.folder, name)) : undefined
+    const bytes = this.names.has(name) ? readWhole(join(this.folder, name)) : undefined
     if (bytes?.length !== width * 32) throw new MissingTile(`${name} is missing, or has not ${width} hashes`)
     // A few at a time: a tree may be larger than memory.
     if (this.read.size >= 64) this.read.clear()
@@ -378,31 +410,43 @@ function leavesIn(bundle) {
   return leaves
 }
 
+/** Level and index of the tile that a file is, or of the bundle of leaves; undefined for any other name. */
+function placeOf(name) {
+  const [, level, place] = /^tile\/(entries|\d{1,2})\/((?:x\d{3}\/)*\d{3})(?:\.p\/\d+)?$/.exec(name) ?? []
+  return place && [level === 'entries' ? level : Number(level), Number(place.replaceAll(/\D/g, ''))]
+}
+
+/** Every tile that a tree of this size has. */
+function* placesOf(size) {
+  for (let level = 0; countAt(level, size) > 0; level++)
+    for (let index = 0; index * 256 < countAt(level, size); index++) yield [level, index]
+}
+
 /** Checks each tile against those below it, and the top against the checkpoint's root. With `whole` none may be missing. */
 function checkTree(tree, checkpoint, whole, report) {
-  const expected = new Set()
-  for (let level = 0; countAt(level, tree.size) > 0; level++) {
-    for (let index = 0; index * 256 < countAt(level, tree.size); index++) {
-      const name = tree.nameOf(level, index)
-      expected.add(name)
-      if (!whole && !tree.names.has(name)) continue
-      try {
-        const tile = tree.tile(level, index)
-        for (let i = 0; level > 0 && i < tile.length / 32; i++) {
-          if (!whole && !tree.names.has(tree.nameOf(level - 1, index * 256 + i))) continue
-          if (!fold(tree.tile(level - 1, index * 256 + i)).equals(tile.subarray(i * 32, i * 32 + 32)))
-            report.find('tree', name, `its hash ${i} is not that of the tile below: the ledger was changed`)
-        }
-      } catch (error) {
-        if (!(error instanceof MissingTile)) throw error
-        report.find('tree', name, error.message)
+  const there = [...tree.names].filter((name) => name.startsWith('tile/'))
+  for (const name of there) {
+    const place = placeOf(name)
+    if (!place || name !== tree.nameOf(...place))
+      report.find('tree', name, `is no tile of a ledger of ${tree.size} leaves`)
+  }
+  for (const [level, index] of whole
+    ? placesOf(tree.size)
+    : there.flatMap((name) => (placeOf(name) ? [placeOf(name)] : []))) {
+    const name = tree.nameOf(level, index)
+    if (level === 'entries' || (!whole && !tree.names.has(name))) continue
+    try {
+      const tile = tree.tile(level, index)
+      for (let i = 0; level > 0 && i < tile.length / 32; i++) {
+        if (!whole && !tree.names.has(tree.nameOf(level - 1, index * 256 + i))) continue
+        if (!fold(tree.tile(level - 1, index * 256 + i)).equals(tile.subarray(i * 32, i * 32 + 32)))
+          report.find('tree', name, `its hash ${i} is not that of the tile below: the ledger was changed`)
       }
+    } catch (error) {
+      if (!(error instanceof MissingTile)) throw error
+      report.find('tree', name, error.message)
     }
   }
-  for (let index = 0; index * 256 < tree.size; index++) expected.add(tree.nameOf('entries', index))
-  for (const name of tree.names)
-    if (name.startsWith('tile/') && !expected.has(name))
-      report.find('tree', name, `is no tile of a ledger of ${tree.size} leaves`)
   try {
     if (!tree.root(tree.size).equals(checkpoint.root))
       report.find('tree', 'checkpoint', 'its root is not that of the tiles: the ledger was changed, or the checkpoint')
@@ -412,12 +456,13 @@ function checkTree(tree, checkpoint, whole, report) {
   }
 }
 
+const isHash = (text) => typeof text === 'string' && /^[0-9a-f]{64}$/.test(text)
+
 /** What a leaf says; undefined where it says nothing of a run. */
 function parseLeaf(bytes) {
   const leaf = parseJson(bytes.toString())
   const { v, run, seq, head, state } = isObject(leaf) ? leaf : {}
-  const fits =
-    v === 1 && (isRun(run) || run === BOOK) && Number.isSafeInteger(seq) && seq > 0 && /^[0-9a-f]{64}$/.test(head)
+  const fits = v === 1 && (isRun(run) || run === BOOK) && Number.isSafeInteger(seq) && seq > 0 && isHash(head)
   return fits && ['running', 'parked', 'ended'].includes(state) ? leaf : undefined
 }
 
@@ -427,7 +472,7 @@ function readLeaves(tree, report) {
   for (let bundle = 0; bundle * 256 < tree.size; bundle++) {
     const file = tree.nameOf('entries', bundle)
     const width = Math.min(256, tree.size - bundle * 256)
-    const leaves = tree.names.has(file) ? leavesIn(readFileSync(join(tree.folder, file))) : undefined
+    const leaves = tree.names.has(file) ? leavesIn(readWhole(join(tree.folder, file)) ?? Buffer.of(0)) : undefined
     if (leaves?.length !== width) {
       report.find('tree', file, `is missing, or has not ${width} leaves`)
       continue
@@ -512,7 +557,7 @@ function checkProof(proof, file, checkpoint, report) {
 function checkReceipts({ folder, names, checkpoint, tree, leaves, whole }, report) {
   for (const file of names.filter((name) => name.startsWith('receipts/'))) {
     const run = file.slice('receipts/'.length)
-    const proof = parseProof(readFileSync(join(folder, file), 'utf8'))
+    const proof = parseProof(readText(join(folder, file)))
     if (proof && proof.checkpoint !== checkpoint.note)
       report.find('receipt', file, "is for another checkpoint than the export's", { run })
     const leaf = checkProof(proof, file, checkpoint, report)
@@ -542,7 +587,8 @@ const createdAt = (id) => Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
 /** A line as it is stored: place, hash, bytes, content, and nothing else. */
 function parseLine(line) {
   const { seq, hash, bytes, content } = (line && parseJson(line)) || {}
-  if (!Number.isSafeInteger(seq) || typeof hash !== 'string' || typeof bytes !== 'string') return undefined
+  if (!Number.isSafeInteger(seq) || ![hash, bytes, content ?? ''].every((one) => typeof one === 'string'))
+    return undefined
   const stored = content === undefined ? { seq, hash, bytes } : { seq, hash, bytes, content }
   return JSON.stringify(stored) === line ? stored : undefined
 }
@@ -567,8 +613,8 @@ class Places {
     if (this.gaps.delete(seq))
       this.find('entry-reordered', seq, `entry ${seq} stands after entry ${this.last}: it was moved`)
     for (let gap = this.last + 1; gap < seq; gap++) {
-      // One place that is far off is no list of all before it.
-      if (gap - this.last > 10_000) break
+      // Places that are far off are no list of all before them.
+      if (this.gaps.size >= 10_000) break
       this.gaps.add(gap)
     }
     this.hashes.set(seq, hash)
@@ -619,8 +665,8 @@ function checkJournal(path, file, run, { leaves, tenant }, counts, report) {
     if (ended !== undefined && seq > ended) find('run', seq, `entry ${seq} follows the end of the run`)
     if (entry.type === 'run.ended') ended = seq
     if (entry.type === 'step.intent' && entry.decision?.effect !== 'allow')
-      find('effect-without-allow', seq, `step ${entry.step} began without a decision that allows it`)
-    if (entry.decision?.set) counts.sets.add(entry.decision.set)
+      find('effect-without-allow', seq, `step ${toJson(entry.step)} began without a decision that allows it`)
+    if (isHash(entry.decision?.set)) counts.sets.add(entry.decision.set)
   }
   places.finish()
   for (const leaf of leaves) checkLeaf(leaf, places.hashes, ended, find)
@@ -680,7 +726,7 @@ function tenantOf(origin) {
 
 /** What the files say, where the manifest says something else. */
 function checkCounts(manifest, found, report) {
-  const sorted = (value) => JSON.stringify(isObject(value) ? Object.entries(value).sort() : value)
+  const sorted = (value) => toJson(isObject(value) ? Object.entries(value).sort() : value)
   for (const [name, value] of Object.entries(found))
     if (sorted(manifest[name]) !== sorted(value))
       report.find(
@@ -693,7 +739,7 @@ function checkCounts(manifest, found, report) {
 /** The keys to trust: those that were given, else the export's own, which prove only that it agrees with itself. */
 function readKeys(folder, names, given, report) {
   const lines = names.includes('keys')
-    ? readFileSync(join(folder, 'keys'), 'utf8')
+    ? readText(join(folder, 'keys'))
         .split('\n')
         .filter((line) => line !== '')
     : []
@@ -705,11 +751,11 @@ function readKeys(folder, names, given, report) {
 /** Checks what the auditor kept: older checkpoints and receipts. */
 function checkKept({ older, receipts }, keys, ledger, report) {
   for (const file of older) {
-    const kept = readCheckpoint(readFileSync(file, 'utf8'), file, keys, report)
+    const kept = readCheckpoint(readText(file), file, keys, report)
     if (kept) checkOlder(kept, file, ledger, report)
   }
   for (const file of receipts) {
-    const proof = parseProof(readFileSync(file, 'utf8'))
+    const proof = parseProof(readText(file))
     const kept = proof && readCheckpoint(proof.checkpoint, file, keys, report)
     if (kept) checkOlder(kept, file, ledger, report)
     const leaf = checkProof(proof, file, kept ?? ledger.checkpoint, report)
@@ -762,14 +808,18 @@ export function verifyExport(folder, options = {}) {
   const manifest = readManifest(folder, names, fingerprint, report)
   if (manifest.files) checkFiles(folder, names, manifest.files, report)
   const exporters = checkExporter(folder, names, manifest, exporterKeys, report)
-  const whole = manifest.scope.kind !== 'run'
+  const isWhole = manifest.scope.kind !== 'run'
   const keys = readKeys(folder, names, given, report)
-  const note = names.includes('checkpoint') ? readFileSync(join(folder, 'checkpoint'), 'utf8') : ''
+  const note = names.includes('checkpoint') ? readText(join(folder, 'checkpoint')) : ''
   const checkpoint = readCheckpoint(note, 'checkpoint', keys, report)
   let leaves = new Map()
   const kept = new Map()
   if (checkpoint) {
     const tree = new Tree(folder, names, checkpoint.size)
+    // There is a tile and a bundle for each 256 leaves: where there are not as many files, they are not looked for one by one.
+    const whole = isWhole && checkpoint.size / 256 <= names.length
+    if (isWhole && !whole)
+      report.find('tree', 'checkpoint', `is of ${checkpoint.size} leaves, and their tiles are missing`)
     checkTree(tree, checkpoint, whole, report)
     if (whole) leaves = readLeaves(tree, report)
     checkReceipts({ folder, names, checkpoint, tree, leaves, whole }, report)

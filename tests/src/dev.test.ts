@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import { readLedger } from '@muster/demo'
 import { freePort } from '@muster/stack'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { stopProcess, until } from './harness.ts'
+import { runNode, stopProcess, until } from './harness.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const cli = join(root, 'apps/cli/src/main.ts')
@@ -124,6 +124,58 @@ describe('muster dev', () => {
     expect(existsSync(join(elsewhere, 'redis'))).toBe(false)
     other.close()
     rmSync(elsewhere, { recursive: true })
+  })
+})
+
+describe('an auditor', () => {
+  it('finds the blocked payment in a folder that proves itself, with nothing but that folder and a key', async () => {
+    const blocked = ['audit', 'search', '--policy', 'untrusted-to-payment', '--decision', 'deny', '--json']
+    const { hits } = await until(
+      async () => JSON.parse((await muster(...blocked)).stdout),
+      (page) => page.hits.length > 0,
+    )
+    const [{ run, step }] = hits
+    const receipt = () => muster('receipt', run)
+    await until(receipt, ({ code }) => code === 0)
+    const exported = JSON.parse((await muster('audit', 'export', '--to', join(home, 'export'), '--json')).stdout)
+    const vkeys = await promisify(execFile)(process.execPath, [cli, 'ledger', 'vkeys', 'dev'], {
+      env: { ...environment(), MUSTER_LEDGER_KEY_FILE: join(home, 'ledger.pem') },
+    })
+    const handed = mkdtempSync(join(tmpdir(), 'muster-auditor-'))
+    cpSync(join(home, 'export'), handed, { recursive: true })
+
+    const trusted = [
+      join(handed, 'verify.mjs'),
+      handed,
+      '--key',
+      vkeys.stdout.trim(),
+      '--fingerprint',
+      exported.fingerprint,
+    ]
+    const checked = await runNode(trusted, {}, tmpdir())
+    expect(checked).toMatchObject({ code: 0, err: '' })
+    expect(checked.out).toContain('RESULT: NOTHING IS WRONG')
+    const journal = readFileSync(join(handed, `runs/${run}.jsonl`), 'utf8')
+    const entries = journal
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(JSON.parse(line).bytes))
+    expect(entries.find((entry) => entry.step === step && entry.decision?.effect === 'deny')).toMatchObject({
+      target: 'ledger.pay',
+      decision: { policies: ['untrusted-to-payment'], set: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    })
+    expect(entries.some(({ type, target }) => type === 'step.intent' && target === 'ledger.pay')).toBe(false)
+
+    // And who makes the denial an approval is found out.
+    writeFileSync(join(handed, `runs/${run}.jsonl`), journal.replaceAll('deny', 'allow'))
+    const forged = await runNode([...trusted, '--json'], {}, tmpdir())
+    expect(forged.code).toBe(1)
+    expect(JSON.parse(forged.out).findings).toContainEqual(expect.objectContaining({ code: 'entry-changed', run }))
+    rmSync(handed, { recursive: true })
+
+    const { code, stdout } = await muster('audit', 'report', run, '--to', '-')
+    expect(code).toBe(0)
+    expect(stdout).toContain('untrusted-to-payment')
   })
 })
 

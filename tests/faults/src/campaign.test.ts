@@ -13,9 +13,9 @@ describe('a campaign of faults', () => {
   })
 
   it('neither forks the ledger nor loses or doubles a head, however sealers die, and several at once', async () => {
-    const only = ['kill -9 a worker', 'kill -9 all workers', 'throttle DynamoDB', 'stop DynamoDB', 'let the right']
+    const only = ['kill -9', 'stop a worker', 'throttle DynamoDB', 'stop DynamoDB', 'let the right']
     const report = await runCampaign({
-      ...{ seed: 4, forMs: 12_000, pauseMs: 300 },
+      ...{ seed: 4, forMs: 15_000, pauseMs: 200 },
       faults: faults.filter(({ name }) => only.some((part) => name.startsWith(part))),
     })
     expect(report.violations).toEqual([])

@@ -21,7 +21,7 @@ export interface Tally {
 }
 
 /** A tampering that was not found, or that something else was found of. */
-export interface Miss {
+interface Miss {
   /** A campaign of one with this seed does the same again. */
   seed: number
   kind: string

@@ -12,7 +12,7 @@ import {
 } from '../export-fixture.ts'
 
 /** What an auditor has besides the folder. */
-export interface Kept {
+interface Kept {
   /** A checkpoint from earlier. */
   older: Uint8Array
   /** A receipt of the first run, of the whole ledger. */
@@ -28,7 +28,7 @@ export interface Genuine {
   kept: Kept
 }
 
-export const signer = newSigner('ledger')
+const signer = newSigner('ledger')
 const witness = newSigner('witness')
 /** The keys that the auditor was given some other way. */
 export const trusted = [
