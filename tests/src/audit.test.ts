@@ -278,7 +278,19 @@ describe('what runs did', () => {
     const named = await muster.runs.start(payment, { byReference: true })
     await named.result()
     Object.assign(ids, { fanned: fanned.id, paid: paid.id, large: large.id, checked: checked.id, denied: denied.id })
-    Object.assign(ids, { refers: refers.id, named: named.id })
+    const asks = await muster.runs.start(
+      {
+        steps: {
+          look: { tool: 'world.look', input: { what: 'x' } },
+          ask: { agent: 'actor', input: { turns: [{ answer: { $ref: '#/steps/look/output/seen' } }] } },
+        },
+      },
+      {},
+    )
+    await asks.result()
+    const { runs: all } = await muster.runs.list({ limit: 200 })
+    const child = all.find(({ parent }) => parent?.run === asks.id)?.id ?? ''
+    Object.assign(ids, { refers: refers.id, named: named.id, asks: asks.id, child })
     for (const id of Object.values(ids)) await sealedAs(id, 'ended')
     expect((await cliOf('audit', 'export', '--to', folder)).code).toBe(0)
   })
@@ -338,19 +350,26 @@ describe('what runs did', () => {
   })
 
   /** As who has the ledger's key would: every hash, leaf and signature of the changed journal is right. */
-  async function rewritten(run: string, change: (entry: Record<string, unknown>) => Record<string, unknown>) {
+  async function rewritten(
+    run: string,
+    change: (entry: Record<string, unknown>) => Record<string, unknown>,
+    besides: string[] = [],
+  ) {
     const to = at(`rewritten-${Math.random()}`)
-    const lines = readFileSync(join(folder, 'runs', `${run}.jsonl`), 'utf8')
-      .trimEnd()
-      .split('\n')
-    let hash = genesis(run)
-    const entries = lines.map((line): StoredEntry => {
-      const stored: StoredEntry = JSON.parse(line)
-      const bytes = JSON.stringify(change(JSON.parse(stored.bytes)))
-      hash = link(hash, bytes)
-      return { ...stored, bytes, hash }
+    const made = [run, ...besides].map((id) => {
+      const lines = readFileSync(join(folder, 'runs', `${id}.jsonl`), 'utf8')
+        .trimEnd()
+        .split('\n')
+      let hash = genesis(id)
+      const entries = lines.map((line): StoredEntry => {
+        const stored: StoredEntry = JSON.parse(line)
+        const bytes = id === run ? JSON.stringify(change(JSON.parse(stored.bytes))) : stored.bytes
+        hash = link(hash, bytes)
+        return { ...stored, bytes, hash }
+      })
+      return { id, entries, sealedAt: [entries.length] }
     })
-    await writeExport(to, [{ id: run, entries, sealedAt: [entries.length] }], { signer })
+    await writeExport(to, made, { signer })
     rmSync(join(to, 'policies'), { recursive: true })
     cpSync(join(folder, 'policies'), join(to, 'policies'), { recursive: true })
     sealFolder(to, { ...readManifest(to), erased: 0, redacted: {} })
@@ -389,6 +408,23 @@ describe('what runs did', () => {
     const { breaches, notCheckable } = await rewritten(named, unlabelled('world.check'))
     expect(breaches).toEqual([])
     expect(notCheckable.map(({ why }) => why).join()).toContain('world.check may have lost labels')
+  })
+
+  it('with labels that were lost on the way to a child run, or back, is found', async () => {
+    const { asks = '', child = '' } = ids
+    const labelsIn = async (...args: Parameters<typeof rewritten>) =>
+      (await rewritten(...args)).breaches.filter(({ code }) => code === 'labels')
+    const bare = (entry: Record<string, unknown>) => ('labels' in entry ? { ...entry, labels: [] } : entry)
+    expect(await labelsIn(child, bare, [asks])).toEqual([
+      expect.objectContaining({ run: child, message: expect.stringContaining('untrusted of step ask of run') }),
+    ])
+    const back = (entry: Record<string, unknown>) =>
+      (entry.type === 'step.ended' && entry.step === 'ask') || entry.type === 'run.ended' ? bare(entry) : entry
+    expect(await labelsIn(asks, back, [child])).toContainEqual(
+      expect.objectContaining({ run: asks, message: `step ask has not the labels untrusted of run ${child}` }),
+    )
+    const { notCheckable } = await rewritten(child, (entry) => entry)
+    expect(notCheckable.map(({ why }) => why).join()).toContain('is not in the export')
   })
 
   it('and began after its time is found', async () => {

@@ -1,10 +1,15 @@
-import { verifyJournal } from '@muster/audit'
-import { partitionOf } from '@muster/protocol'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { TileLog, verifyJournal } from '@muster/audit'
+import { type LedgerLeaf, partitionOf } from '@muster/protocol'
+import { newLedgerKey } from '@muster/runtime'
 import { startRedisCluster } from '@muster/stack'
 import { Cluster } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { actor, chain, fanOut, parent, slowPayment } from './fixtures/app.ts'
 import { ended, type Harness, startHarness, stopProcess, until } from './harness.ts'
+import { provenEnd, tilesOf } from './receipts.ts'
 
 /** Their hash tags lie on all three nodes. */
 const PARTITIONS = 5
@@ -12,9 +17,12 @@ let harness: Harness
 let muster: Harness['muster']
 let cluster: Cluster
 
+const keyFile = join(mkdtempSync(join(tmpdir(), 'muster-cluster-')), 'ledger.pem')
+
 beforeAll(async () => {
+  writeFileSync(keyFile, newLedgerKey())
   harness = await startHarness(
-    { MUSTER_PARTITIONS: String(PARTITIONS) },
+    { MUSTER_PARTITIONS: String(PARTITIONS), MUSTER_LEDGER_KEY_FILE: keyFile },
     { redis: ({ dir }) => startRedisCluster({ dir, primaries: 3 }) },
   )
   muster = harness.muster
@@ -23,6 +31,7 @@ beforeAll(async () => {
 afterAll(async () => {
   cluster.disconnect()
   await harness.close()
+  rmSync(dirname(keyFile), { recursive: true })
 })
 
 async function verified(run: string): Promise<boolean> {
@@ -57,6 +66,17 @@ describe('on a Redis Cluster', () => {
       ids.map((_, i) => '0123'.slice(0, 1 + (i % 4))),
     )
     for (const id of ids.slice(0, 10)) expect(await verified(id)).toBe(true)
+    // Heads of all partitions are in the ledger, each once.
+    for (const id of ids) await provenEnd(muster, id)
+    const log = new TileLog(tilesOf(muster))
+    const { size } = await muster.ledger.head()
+    const leaves = (await log.entries(0, size)).map((leaf): LedgerLeaf => JSON.parse(Buffer.from(leaf).toString()))
+    expect(
+      leaves
+        .filter(({ state }) => state === 'ended')
+        .map(({ run }) => run)
+        .sort(),
+    ).toEqual(ids.toSorted())
     const listed = await muster.runs.list({ name: 'chain', limit: 200 })
     expect(listed.runs.map(({ id }) => id)).toEqual(ids.toSorted().toReversed())
     // What was started with a key is not started again.

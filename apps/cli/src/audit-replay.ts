@@ -11,6 +11,7 @@ import {
   storedEntry,
   type ToolManifest,
 } from '@muster/protocol'
+import { FamilyLabels } from './family-labels.ts'
 import { LabelFlow } from './label-flow.ts'
 
 /** Something that a run did, or that governance let through, and that it should not have. */
@@ -38,13 +39,20 @@ export interface Conduct {
 export function replayExport(folder: string): Conduct {
   const conduct: Conduct = { decisions: 0, same: 0, effects: 0, breaches: [], notCheckable: [] }
   const sets = readSets(folder, conduct)
+  const family = new FamilyLabels()
   for (const name of namesIn(join(folder, 'runs')).filter((name) => name.endsWith('.jsonl'))) {
     const run = name.slice(0, -'.jsonl'.length)
     const about = new RunConduct(run, sets, conduct)
     const events = readEvents(join(folder, 'runs', name), about)
-    for (const event of events) about.take(event)
+    for (const event of events) {
+      about.take(event)
+      family.take(run, event)
+    }
     about.decideAgain(events)
   }
+  for (const { run, seq, message, unknown } of family.lost())
+    if (unknown === undefined) conduct.breaches.push({ code: 'labels', run, seq, message })
+    else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
   return conduct
 }
 

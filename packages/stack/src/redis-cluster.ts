@@ -11,19 +11,33 @@ const POLL_MS = 50
 export interface RedisCluster {
   /** Addresses of the nodes, separated by commas. */
   url: string
+  /** The primaries, and then a replica of each where there are any. */
   nodes: RedisService[]
   /** Stops all nodes. */
   stop(): Promise<void>
 }
 
-/** Starts a Redis Cluster of primaries without replicas on this machine, for tests. `dir`: folder of its data; created. */
-export async function startRedisCluster({ dir, primaries }: { dir: string; primaries: number }): Promise<RedisCluster> {
+/**
+ * Starts a Redis Cluster on this machine, for tests. `dir`: folder of its data; created.
+ *
+ * @param replicas of each primary one
+ */
+export async function startRedisCluster({
+  dir,
+  primaries,
+  replicas = false,
+}: {
+  dir: string
+  primaries: number
+  replicas?: boolean
+}): Promise<RedisCluster> {
   const nodes: RedisService[] = []
-  for (let i = 0; i < primaries; i++)
+  const count = replicas ? 2 * primaries : primaries
+  for (let i = 0; i < count; i++)
     nodes.push(await startRedis({ dir: join(dir, `node-${i}`), clusterPort: await freePort() }))
   const connections = nodes.map(({ url }) => new Redis(url))
   try {
-    for (const [i, redis] of connections.entries()) {
+    for (const [i, redis] of connections.slice(0, primaries).entries()) {
       const from = Math.floor((i * SLOTS) / primaries)
       await redis.cluster('ADDSLOTSRANGE', from, Math.floor(((i + 1) * SLOTS) / primaries) - 1)
       await redis.cluster('SET-CONFIG-EPOCH', i + 1)
@@ -36,8 +50,12 @@ export async function startRedisCluster({ dir, primaries }: { dir: string; prima
     for (const redis of connections) {
       const ready = async () =>
         (await redis.cluster('INFO')).includes('cluster_state:ok') &&
-        (await redis.cluster('INFO')).includes(`cluster_known_nodes:${primaries}`)
+        (await redis.cluster('INFO')).includes(`cluster_known_nodes:${count}`)
       while (!(await ready())) await sleep(POLL_MS)
+    }
+    for (const [i, replica] of connections.slice(primaries).entries()) {
+      await replica.call('CLUSTER', 'REPLICATE', String(await connections[i]?.cluster('MYID')))
+      while (!(await replica.info('replication')).includes('master_link_status:up')) await sleep(POLL_MS)
     }
   } finally {
     for (const redis of connections) redis.disconnect()
