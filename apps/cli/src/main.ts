@@ -87,6 +87,7 @@ program
   .description('start a run of an agent or plan and follow it')
   .option('--input <file>', 'a file, - for standard input, or JSON itself', '{}')
   .option('--session <name>', 'conversation that the run continues')
+  .option('--subject <name>', 'whom its content is about, as a pseudonym: `muster erase` erases by it')
   .option('--idempotency-key <key>', 'the same key and input give the same run; with --batch, and the same line')
   .addOption(
     new Option('--batch <file>', 'a run for each line of a file (or - for standard input): JSON as input').conflicts([
@@ -99,7 +100,14 @@ program
   .action(
     (
       name: string,
-      options: { input: string; session?: string; idempotencyKey?: string; detach?: boolean; batch?: string } & Json,
+      options: {
+        input: string
+        session?: string
+        subject?: string
+        idempotencyKey?: string
+        detach?: boolean
+        batch?: string
+      } & Json,
     ) =>
       action(async (config) => {
         if (options.batch !== undefined) {

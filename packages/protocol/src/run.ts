@@ -12,6 +12,9 @@ export function isEnded(status: RunStatus): boolean {
   return status === 'succeeded' || status === 'failed' || status === 'cancelled'
 }
 
+/** Whom content is about. */
+export const subjectName = z.string().min(1).max(128)
+
 /** Body of `POST /v1/runs`: an agent, a plan by name, or a plan as data. */
 export const startRun = z
   .strictObject({
@@ -22,6 +25,8 @@ export const startRun = z
     input: json.default({}),
     /** Runs of one session share its conversation. */
     session: z.string().min(1).max(128).optional(),
+    /** Whom its content is about: a pseudonym, such as a customer's number. It stays when the content is erased. */
+    subject: subjectName.optional(),
     /** Labels of the input, besides those that the definition declares. */
     labels: z.array(label).max(32).optional(),
     limits: limits.optional(),
@@ -89,6 +94,7 @@ export const run = z.object({
   name: z.string(),
   version: z.string(),
   session: z.string().optional(),
+  subject: z.string().optional(),
   parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked', 'started']) }).optional(),
   /** The run that it was begun from. */
   origin: z.object({ run: z.string(), seq: z.number(), hash: z.string(), step: z.string().optional() }).optional(),
@@ -129,6 +135,7 @@ export const runSummary = run.pick({
   name: true,
   version: true,
   session: true,
+  subject: true,
   parent: true,
   createdAt: true,
   endedAt: true,

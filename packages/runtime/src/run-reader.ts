@@ -198,7 +198,7 @@ function notFound(id: string): MusterError {
 }
 
 function summaryOf({ id, status, created, summary }: RunRecord): RunSummary {
-  const { definition, tenant, session, parent, at } = created
+  const { definition, tenant, session, subject, parent, at } = created
   // Written by the worker that parked or ended the run.
   const {
     costUsd = 0,
@@ -214,6 +214,7 @@ function summaryOf({ id, status, created, summary }: RunRecord): RunSummary {
     name: definition.name,
     version: definition.version,
     ...(session === undefined ? {} : { session }),
+    ...(subject === undefined ? {} : { subject }),
     ...(parent ? { parent } : {}),
     createdAt: at,
     ...(endedAt === undefined ? {} : { endedAt }),

@@ -44,6 +44,8 @@ export interface StartOptions {
   /** The same key and request give the same run, however often it is sent. A new one unless given, so that our own retries start one run. */
   idempotencyKey?: string
   session?: string
+  /** Whom its content is about: a pseudonym, by which it can be erased. */
+  subject?: string
   labels?: string[]
   /** Before what else that waits the run is taken up; `normal` unless given. */
   priority?: Priority
@@ -380,8 +382,8 @@ export function createMuster(options: ClientOptions = {}): Muster {
     },
     runs: {
       of,
-      async start(what, input, { idempotencyKey = crypto.randomUUID(), session, labels, priority } = {}) {
-        const body = { ...(await targetOf(what)), input, session, labels, priority }
+      async start(what, input, { idempotencyKey = crypto.randomUUID(), session, subject, labels, priority } = {}) {
+        const body = { ...(await targetOf(what)), input, session, subject, labels, priority }
         const run = await patiently(() => request<Run>('POST', '/v1/runs', body, { 'idempotency-key': idempotencyKey }))
         return of(run.id)
       },
