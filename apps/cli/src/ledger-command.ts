@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import {
   base64,
@@ -21,6 +21,7 @@ import { type Config, type LedgerLeaf, ledgerLeaf, MusterError } from '@muster/p
 import type { Muster } from '@muster/sdk'
 import { newLedgerKey, originOf, readLedgerKeys } from '@muster/worker'
 import pc from 'picocolors'
+import { addKey } from './key-file.ts'
 import { plain, print } from './output.ts'
 import { verifyRun } from './verify-command.ts'
 
@@ -210,13 +211,7 @@ function hashOf(text: string): Buffer[] {
 
 /** `muster ledger key`: makes a key; with `rotate` beside those that the file has, so that all sign for a time. */
 export function ledgerKeyCommand(file: string, { json, rotate }: { json: boolean; rotate: boolean }): undefined {
-  const there = existsSync(file)
-  if (there && !rotate)
-    throw new MusterError('config.invalid', `${file} is there already: --rotate adds a key to those that it has`)
-  const before = there ? readFileSync(file, 'utf8') : ''
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
-  writeFileSync(file, newLedgerKey() + before, { mode: 0o600 })
-  chmodSync(file, 0o600)
+  addKey(file, newLedgerKey(), rotate)
   const keys = readLedgerKeys(file).length
   if (json) print({ file, keys })
   else console.log(`made a key in ${file}, which has ${keys}; workers sign with all of them (MUSTER_LEDGER_KEY_FILE)`)

@@ -230,6 +230,19 @@ ledger
     }, options.json),
   )
 
+const erasure = program.command('erasure').description('keys of content, and what was erased by them')
+erasure
+  .command('key <file>')
+  .description('make a master key, which wraps the keys of tenants')
+  .option('--rotate', 'before the keys that the file has: they go on opening what they have wrapped', false)
+  .option(...flag)
+  .action((file: string, options: { rotate: boolean } & Json) =>
+    action(async () => {
+      const { erasureKeyCommand } = await import('./erasure-command.ts')
+      return erasureKeyCommand(file, options)
+    }, options.json),
+  )
+
 const audit = program
   .command('audit')
   .description('what auditors ask for: exports that prove themselves, reports, events for a SIEM, search')

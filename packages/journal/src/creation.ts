@@ -66,7 +66,7 @@ export class Creation {
     const digest = contentDigest(salted)
     const entry = firstEntry(run, at, digest)
     const large = salted.length > CONTENT_INLINE_MAX
-    if (large) await offload(run.tenant, digest, salted)
+    if (large) await offload(run, digest, salted)
     const requestHash =
       idempotencyKey === undefined
         ? ''

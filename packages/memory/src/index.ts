@@ -6,6 +6,8 @@ export type { Archive, ArchiveListOptions } from './archive.ts'
 export type { AuditIndex } from './audit-index.ts'
 /** Large content by its digest. */
 export type { Blobs } from './blobs.ts'
+/** Whose content it is; keys of content, and what wraps them. */
+export type { MasterKey, Owner, Shredded } from './content-keys.ts'
 /** What is known across runs; a fact before and after it is stored. */
 export type { Fact, Facts, NewFact } from './facts.ts'
 /** Tenants' ledgers: tiles, and the state that decides what is appended. */
@@ -16,5 +18,7 @@ export type { Memory, MemoryOptions } from './memory.ts'
 export { openMemory } from './memory.ts'
 /** What runs of a session have done. */
 export type { Deeds, Pasts } from './pasts.ts'
+/** What was done besides runs. */
+export type { NewRecord, Records } from './records.ts'
 /** Conversations that last across runs; what one run added to one. */
 export type { Sessions, Turn } from './sessions.ts'

@@ -3,10 +3,12 @@ import { type Archive, openArchive } from './archive.ts'
 import { type AuditIndex, openAuditIndex } from './audit-index.ts'
 import { type Blobs, openBlobs } from './blobs.ts'
 import { connect } from './connection.ts'
+import { ContentKeys, type MasterKey } from './content-keys.ts'
 import { type Facts, openFacts } from './facts.ts'
 import { failure } from './failure.ts'
 import { type Ledgers, openLedgers } from './ledger.ts'
 import { openPasts, type Pasts } from './pasts.ts'
+import { openRecords, type Records } from './records.ts'
 import { ensureTable } from './schema.ts'
 import { openSessions, type Sessions } from './sessions.ts'
 import { Table } from './table.ts'
@@ -17,6 +19,10 @@ export interface MemoryOptions {
   /** AWS region; by default that of the environment, or `local` with an endpoint. */
   region?: string
   table: string
+  /** Wraps the keys of tenants; without it they lie open in the table. */
+  master?: MasterKey | undefined
+  /** How long keys are remembered, ms; see `KEY_CACHE_MS`. */
+  keyCacheMs?: number | undefined
   /** Milliseconds since the Unix epoch. */
   clock?: () => number
 }
@@ -30,6 +36,8 @@ export interface Memory {
   readonly auditIndex: AuditIndex
   readonly blobs: Blobs
   readonly ledgers: Ledgers
+  readonly keys: ContentKeys
+  readonly records: Records
   /**
    * Reads from the table; answers within 5 s.
    *
@@ -50,7 +58,13 @@ const answerWithinMs = 4000
  * @throws MusterError `memory.unavailable` within 5 s where DynamoDB does not answer; `config.invalid` where `table` cannot
  *   be a table's name
  */
-export async function openMemory({ table, clock = Date.now, ...options }: MemoryOptions): Promise<Memory> {
+export async function openMemory({
+  table,
+  clock = Date.now,
+  master,
+  keyCacheMs: cacheMs,
+  ...options
+}: MemoryOptions): Promise<Memory> {
   const { client, documents, where } = connect(options)
   const inTime = <T>(work: Promise<T>) => within(answerWithinMs, work, where)
   try {
@@ -60,14 +74,18 @@ export async function openMemory({ table, clock = Date.now, ...options }: Memory
     throw failure(error, where)
   }
   const items = new Table(documents, table, where)
+  const records = openRecords(items)
+  const keys = new ContentKeys(items, records, { master, cacheMs, clock })
   return {
-    sessions: openSessions(items),
-    pasts: openPasts(items),
-    facts: openFacts(items, clock),
-    archive: openArchive(items),
+    sessions: openSessions(items, keys),
+    pasts: openPasts(items, keys),
+    facts: openFacts(items, keys, clock),
+    archive: openArchive(items, keys),
     auditIndex: openAuditIndex(items),
-    blobs: openBlobs(items),
+    blobs: openBlobs(items, keys),
     ledgers: openLedgers(items),
+    keys,
+    records,
     async health() {
       // A key that nothing is ever stored under.
       await inTime(items.get('T#', 'HEALTH'))

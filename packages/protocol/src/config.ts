@@ -194,6 +194,17 @@ export const configSchema = z.object({
     .describe(
       'where checkpoints are shown, as JSON: `[{"folder":"/mnt/witness"},{"url":"https://witness.example/","key":"<vkey>"}]`',
     ),
+  MUSTER_CONTENT_KEY_FILE: z
+    .string()
+    .optional()
+    .describe(
+      "master key of tenants' content, from `muster erasure key`; without it or a key of KMS, their keys lie open in the table, and its backups can be read",
+    ),
+  MUSTER_CONTENT_KMS_KEY: z
+    .string()
+    .optional()
+    .describe('symmetric key of AWS KMS in its place: id, ARN or alias; the same for all servers and workers'),
+  MUSTER_CONTENT_KMS_ENDPOINT: z.url().optional().describe('a server that speaks as AWS KMS does; AWS without it'),
   MUSTER_LOCK_MS: positive
     .min(500)
     .default(10_000)

@@ -168,6 +168,17 @@ export const errorCatalog = {
     'A key of the ledger cannot be used',
     'Make one with `muster ledger key`, or name a key of KMS for ECC_NIST_EDWARDS25519.',
   ],
+  'content.erased': [410, 'The content was erased', 'Its entries are there, and verify; the content is gone for good.'],
+  'content.corrupt': [
+    500,
+    'Stored content does not open',
+    'It was changed, or sealed by another key: restore the table, and see MUSTER_CONTENT_KEY_FILE.',
+  ],
+  'content.key_invalid': [
+    500,
+    'A key of content cannot be used',
+    'Give the master key that wrapped it: MUSTER_CONTENT_KEY_FILE or MUSTER_CONTENT_KMS_KEY.',
+  ],
   'memory.conflict': [409, 'The session changed meanwhile', 'Read it again and retry.'],
   'memory.too_large': [413, 'The item is too large', 'Split it, or store a reference.'],
   'memory.unavailable': [503, 'Memory cannot be reached', 'Check DYNAMODB_ENDPOINT and the AWS configuration.'],

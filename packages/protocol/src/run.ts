@@ -85,6 +85,18 @@ export function isEditable(reason: Waiting['for'], kind: string | undefined): bo
   return reason === 'approval' && kind === 'tool'
 }
 
+/**
+ * That a run's content was erased, or that it was removed: when (ms since the epoch), and by an `erasure` or a rule of
+ * `retention`, with the id of the one or the place of the other, and who asked.
+ */
+export const erased = z.object({
+  at: z.number(),
+  by: z.enum(['erasure', 'retention']),
+  id: z.string().optional(),
+  user: z.string().optional(),
+})
+export type Erased = z.infer<typeof erased>
+
 /** A run as clients see it. Times are milliseconds since the Unix epoch; money is US dollars. */
 export const run = z.object({
   id: z.string(),
@@ -107,6 +119,8 @@ export const run = z.object({
   plan: json.optional(),
   output: json.optional(),
   error: stepError.optional(),
+  /** Why its input and output are not there any more. */
+  erased: erased.optional(),
   /** Since when and by whom it is paused. */
   paused: z.object({ at: z.number(), by: actor }).optional(),
   /** What holds it back until that is lifted: see `GET /v1/stops`. */

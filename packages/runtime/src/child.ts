@@ -68,7 +68,7 @@ export async function readChild(services: Services, tenant: string, id: string):
   const { journal, memory } = services
   const view = new RunView()
   let labels: readonly Label[] = []
-  for await (const event of toEvents(withBlobs(journal.read(id), tenant, memory))) {
+  for await (const event of toEvents(withBlobs(journal.read(id), { tenant, run: id }, memory))) {
     view.add(event)
     if ('labels' in event.entry) labels = joinLabels(labels, event.entry.labels)
   }

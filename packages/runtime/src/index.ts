@@ -2,6 +2,7 @@
 export { archiveRun } from './archiver.ts'
 export { CallbackTokens } from './callback-token.ts'
 export { toEvents, withBlobs } from './content.ts'
+export { newContentKey, openContentKmsKey, readContentKeys } from './content-master.ts'
 export { INLINE } from './engine.ts'
 export { folderLedgers } from './ledger/folder.ts'
 export { newLedgerKey, readLedgerKeys } from './ledger/keys.ts'

@@ -47,7 +47,8 @@ export class RunReader {
   async run(tenant: string, id: string): Promise<Run> {
     if (await this.#live(tenant, id)) {
       const view = new RunView()
-      for await (const event of toEvents(withBlobs(this.#journal.read(id), tenant, this.#memory))) view.add(event)
+      for await (const event of toEvents(withBlobs(this.#journal.read(id), { tenant, run: id }, this.#memory)))
+        view.add(event)
       if (view.run) return view.run
     }
     return this.#archived(tenant, id)
@@ -60,7 +61,7 @@ export class RunReader {
       return {
         head: live.head,
         entries: live.seq,
-        read: (after) => withBlobs(this.#journal.read(id, after), tenant, this.#memory),
+        read: (after) => withBlobs(this.#journal.read(id, after), { tenant, run: id }, this.#memory),
       }
     const { head, entries } = await this.#archived(tenant, id)
     return { head, entries, read: (after) => this.#memory.archive.entries(tenant, id, { after }) }
@@ -138,7 +139,9 @@ export class RunReader {
 
   async *#follow(tenant: string, id: string, after: number, signal: AbortSignal): AsyncGenerator<RunEvent> {
     let seen = after
-    for await (const event of toEvents(withBlobs(this.#journal.follow(id, after, signal), tenant, this.#memory))) {
+    for await (const event of toEvents(
+      withBlobs(this.#journal.follow(id, after, signal), { tenant, run: id }, this.#memory),
+    )) {
       yield event
       seen = event.seq
       if (event.entry.type === 'run.ended') return
