@@ -19,10 +19,10 @@ export interface Context {
   controls: Controls
   budgets: Budgets
   /**
-   * Whether a run may begin: it is not stopped, and its tenant's quota has one left. What it gives is to be called where
+   * Whether a run may begin: it is not stopped, its content is not being erased, and its tenant's quota has one left. What it gives is to be called where
    * no run was created after all.
    *
-   * @throws MusterError `stop.active` or `quota.exceeded`
+   * @throws MusterError `stop.active`, `subject.erased` or `quota.exceeded`
    */
   enter(run: NewRun): Promise<() => Promise<void>>
   /** Takes personal data and secrets out of what comes, before it is written. */

@@ -22,6 +22,7 @@ import { Budgets, budgetRoutes } from './budgets.ts'
 import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
+import { erasureRoutes, Refusals } from './erasures.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { policyRoutes } from './policies.ts'
@@ -72,6 +73,7 @@ export async function createServer(
   })
   await controls.start()
   const budgets = new Budgets(journal, controls, options.budgets ?? {})
+  const refusals = new Refusals(memory)
   const findKey = keyFinder(options.keys)
   const keys = new WeakMap<FastifyRequest, ApiKey>()
   const context: Context = {
@@ -84,6 +86,7 @@ export async function createServer(
     budgets,
     async enter(run) {
       checkNotStopped(controls, run)
+      await refusals.check(run)
       return budgets.takeRun(run)
     },
     redact(tenant, value) {
@@ -167,6 +170,7 @@ function routes(server: Server, context: Context): void {
   policyRoutes(server, context)
   ledgerRoutes(server, context)
   auditRoutes(server, context)
+  erasureRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

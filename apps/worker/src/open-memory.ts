@@ -9,6 +9,7 @@ export async function openMemoryOf(config: Config): Promise<Memory> {
     throw new MusterError('config.invalid', 'give MUSTER_CONTENT_KEY_FILE or MUSTER_CONTENT_KMS_KEY, not both')
   return openMemory({
     table: config.MUSTER_TABLE,
+    keyCacheMs: config.MUSTER_CONTENT_KEY_CACHE_MS,
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(file === undefined ? {} : { master: readContentKeys(file) }),
     ...(kms === undefined ? {} : { master: openContentKmsKey(kms, config.MUSTER_CONTENT_KMS_ENDPOINT) }),

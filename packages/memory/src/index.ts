@@ -8,6 +8,8 @@ export type { AuditIndex } from './audit-index.ts'
 export type { Blobs } from './blobs.ts'
 /** Whose content it is; keys of content, and what wraps them. */
 export type { MasterKey, Owner, Shredded } from './content-keys.ts'
+/** What is to be erased, and what must not be. */
+export type { Erasures, Holds, OpenErasure } from './erasures.ts'
 /** What is known across runs; a fact before and after it is stored. */
 export type { Fact, Facts, NewFact } from './facts.ts'
 /** Tenants' ledgers: tiles, and the state that decides what is appended. */

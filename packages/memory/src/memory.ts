@@ -4,6 +4,7 @@ import { type AuditIndex, openAuditIndex } from './audit-index.ts'
 import { type Blobs, openBlobs } from './blobs.ts'
 import { connect } from './connection.ts'
 import { ContentKeys, type MasterKey } from './content-keys.ts'
+import { type Erasures, type Holds, openErasures, openHolds } from './erasures.ts'
 import { type Facts, openFacts } from './facts.ts'
 import { failure } from './failure.ts'
 import { type Ledgers, openLedgers } from './ledger.ts'
@@ -38,6 +39,8 @@ export interface Memory {
   readonly ledgers: Ledgers
   readonly keys: ContentKeys
   readonly records: Records
+  readonly erasures: Erasures
+  readonly holds: Holds
   /**
    * Reads from the table; answers within 5 s.
    *
@@ -86,6 +89,8 @@ export async function openMemory({
     ledgers: openLedgers(items),
     keys,
     records,
+    erasures: openErasures(items),
+    holds: openHolds(items),
     async health() {
       // A key that nothing is ever stored under.
       await inTime(items.get('T#', 'HEALTH'))

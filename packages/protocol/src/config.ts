@@ -204,6 +204,10 @@ export const configSchema = z.object({
     .string()
     .optional()
     .describe('symmetric key of AWS KMS in its place: id, ARN or alias; the same for all servers and workers'),
+  MUSTER_CONTENT_KEY_CACHE_MS: positive
+    .max(600_000)
+    .default(30_000)
+    .describe('how long a process goes on with a key that it has read; an erasure waits that long; the same for all'),
   MUSTER_CONTENT_KMS_ENDPOINT: z.url().optional().describe('a server that speaks as AWS KMS does; AWS without it'),
   MUSTER_LOCK_MS: positive
     .min(500)

@@ -168,6 +168,14 @@ export const errorCatalog = {
     'A key of the ledger cannot be used',
     'Make one with `muster ledger key`, or name a key of KMS for ECC_NIST_EDWARDS25519.',
   ],
+  'subject.erased': [
+    409,
+    'Content of this subject is being erased',
+    'Start it again once the erasure is done: see GET /v1/erasures.',
+  ],
+  'erasure.not_found': [404, 'No such erasure', 'List erasures with GET /v1/erasures.'],
+  'hold.not_found': [404, 'No such hold', 'List holds with GET /v1/holds.'],
+  'hold.too_late': [409, 'It is being erased already', 'Nothing holds it any more: see GET /v1/erasures.'],
   'content.erased': [410, 'The content was erased', 'Its entries are there, and verify; the content is gone for good.'],
   'content.corrupt': [
     500,

@@ -12,6 +12,7 @@ import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
 import type { CallbackTokens } from './callback-token.ts'
 import { Engine } from './engine.ts'
+import { Eraser } from './erasing.ts'
 import { type LedgerOptions, startLedger } from './ledger/start.ts'
 import { pollSchedules } from './schedule-poll.ts'
 import type { Outcomes } from './services.ts'
@@ -176,6 +177,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     options.archive === false
       ? undefined
       : startArchiver({ journal, memory, worker: name, ttlS: options.journalTtlS, log })
+  const eraser = options.archive === false ? undefined : new Eraser({ journal, memory, clock, log })
+  eraser?.start()
   const webhooks = options.webhooks && startWebhooks({ journal, worker: name, log, webhooks: options.webhooks })
   const ledger =
     options.ledger &&
@@ -199,6 +202,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await engine.close()
       await drained
       await archiver?.close()
+      await eraser?.close()
       // One that does not answer is not waited for: what is under way another goes on with.
       await Promise.race([ledger?.close(), grace])
       // One that does not answer is not waited for: what was sent to it is sent again.

@@ -22,6 +22,7 @@ import type { Agent } from './agent.ts'
 import { type ApprovalsClient, approvalsClient } from './approvals.ts'
 import { type AuditClient, auditClient } from './audit.ts'
 import { type BatchAnswer, batches } from './batches.ts'
+import { type ErasuresClient, erasuresClient, type HoldsClient, holdsClient } from './erasures.ts'
 import { type LedgerClient, ledgerClient } from './ledger.ts'
 import { type BudgetsClient, budgetsClient, type StopsClient, stopsClient } from './operations.ts'
 import type { Plan } from './plan.ts'
@@ -162,6 +163,8 @@ export interface Muster {
   policies: PoliciesClient
   ledger: LedgerClient
   audit: AuditClient
+  erasures: ErasuresClient
+  holds: HoldsClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
   callbacks: {
     /** The step ends with this output. */
@@ -376,6 +379,8 @@ export function createMuster(options: ClientOptions = {}): Muster {
     policies: policiesClient(request),
     ledger: ledgerClient(request),
     audit: auditClient(request),
+    erasures: erasuresClient(request),
+    holds: holdsClient(request),
     callbacks: {
       complete: (token, output) => callBack(token, { output }),
       fail: (token, message) => callBack(token, { error: { message } }),
