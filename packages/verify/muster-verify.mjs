@@ -230,7 +230,7 @@ function isScope(scope) {
 
 /** The manifest, where it is what its own hash says; empty where it cannot be read, and then the rest is checked without it. */
 function readManifest(folder, names, fingerprint, report) {
-  const empty = { files: undefined, scope: { kind: 'tenant' }, unsealed: [], missing: [] }
+  const empty = { files: undefined, scope: { kind: 'tenant' }, unsealed: [], missing: [], expired: [] }
   if (!names.includes('manifest.json')) {
     report.find('file-removed', 'manifest.json', 'is missing: nothing says what belongs to the export')
     return empty
@@ -243,14 +243,14 @@ function readManifest(folder, names, fingerprint, report) {
   if (fingerprint !== undefined && fingerprint !== found)
     report.find('fingerprint', 'manifest.json', `the export has the fingerprint ${found}, not ${fingerprint}`)
   const manifest = parseJson(bytes.toString())
-  const { format, files, scope, unsealed, missing } = isObject(manifest) ? manifest : {}
-  if (format !== FORMAT || !isObject(files) || !isScope(scope) || ![unsealed, missing].every(Array.isArray)) {
+  const { format, files, scope, unsealed, missing, expired = [] } = isObject(manifest) ? manifest : {}
+  if (format !== FORMAT || !isObject(files) || !isScope(scope) || ![unsealed, missing, expired].every(Array.isArray)) {
     report.find('manifest', 'manifest.json', `is not a manifest of the format ${FORMAT}`)
     return empty
   }
   if (bytes.toString() !== `${JSON.stringify(manifest, null, 2)}\n`)
     report.find('manifest', 'manifest.json', 'is not written as an export writes it')
-  return { ...manifest, fingerprint: found }
+  return { ...manifest, expired: expired.filter(isObject), fingerprint: found }
 }
 
 function checkFiles(folder, names, files, report) {
@@ -665,8 +665,9 @@ function checkKept({ older, receipts }, keys, ledger, report) {
 function checkRuns({ names, leaves, manifest }, report) {
   const runs = names.flatMap((name) => /^runs\/(.+)\.jsonl$/.exec(name)?.[1] ?? [])
   const [there, files, unsealed] = [new Set(runs), new Set(names), new Set(manifest.unsealed)]
+  const expired = new Set(manifest.expired.map(({ run }) => run))
   for (const [run, all] of leaves)
-    if (isInScope(manifest.scope, run) && !there.has(run))
+    if (isInScope(manifest.scope, run) && !there.has(run) && !expired.has(run))
       report.find(
         'run-missing',
         `runs/${run}.jsonl`,
@@ -739,6 +740,10 @@ export function verifyExport(folder, { keys: given = [], older = [], receipts = 
   if (manifest.files && checkpoint) checkCounts(manifest, found, report)
   for (const run of manifest.missing)
     report.note(`run ${run}: was in the ledger and not there any more when it was exported`)
+  for (const { run, at, rule } of manifest.expired)
+    report.note(
+      `run ${run}: expired at ${dateOf(at)} by rule ${rule}: on the word of who exported it; ask for the record`,
+    )
   return {
     ok: report.findings.length === 0,
     ...{ fingerprint: manifest.fingerprint, scope: manifest.scope, ...found, policies },

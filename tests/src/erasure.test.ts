@@ -91,7 +91,7 @@ const doneOf = (id: string) =>
   until(
     () => muster.erasures.get(id),
     ({ state }) => state === 'done',
-    60_000,
+    90_000,
   )
 
 async function sealed(run: string): Promise<void> {
@@ -237,12 +237,12 @@ describe('an erasure of a subject', () => {
     const subject = 'customer-6'
     const runs = await muster.runs.startMany(
       actor,
-      Array.from({ length: 25 }, (_, i) => ({ input: { turns: [save(`s6-${i}`), { answer: `s6-${i}` }] }, subject })),
+      Array.from({ length: 12 }, (_, i) => ({ input: { turns: [save(`s6-${i}`), { answer: `s6-${i}` }] }, subject })),
     )
     for (const { run } of runs) await run?.result()
     const made = await muster.erasures.request({ subject, reason: 'r' })
     const states = new Set<string>()
-    for (let kills = 0; kills < 5; kills++) {
+    for (let kills = 0; kills < 3; kills++) {
       const { erased, state } = await muster.erasures.get(made.id)
       states.add(state)
       if (state === 'done') break
@@ -254,11 +254,11 @@ describe('an erasure of a subject', () => {
       await harness.killWorkers()
       await harness.worker()
     }
-    expect(await doneOf(made.id)).toMatchObject({ erased: { runs: 25 } })
+    expect(await doneOf(made.id)).toMatchObject({ erased: { runs: 12 } })
     expect(states.size).toBeGreaterThan(1)
     expect((await stored()).table).not.toContain('s6-')
     for (const { run } of runs) expect((await cli('verify', run?.id ?? '')).code).toBe(0)
-  }, 120_000)
+  }, 240_000)
 })
 
 describe('a hold', () => {
@@ -290,12 +290,12 @@ describe('erasures', () => {
   it('are for who may, in their tenant, and named wholly', async () => {
     const { ann } = harness.people
     for (const refused of [
-      ann.erasures.request({ subject: 'x', reason: 'r' }),
-      ann.erasures.list(),
-      ann.holds.place({ subject: 'x', reason: 'r' }),
-      muster && harness.stranger.erasures.list(),
+      () => ann.erasures.request({ subject: 'x', reason: 'r' }),
+      () => ann.erasures.list(),
+      () => ann.holds.place({ subject: 'x', reason: 'r' }),
+      () => harness.stranger.erasures.list(),
     ])
-      await expect(refused).rejects.toMatchObject({ code: 'auth.forbidden' })
+      await expect(refused()).rejects.toMatchObject({ code: 'auth.forbidden' })
     const bad = (body: object) => muster.request('POST', '/v1/erasures', body)
     for (const body of [
       { subject: 'x' },

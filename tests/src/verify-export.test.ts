@@ -279,6 +279,21 @@ describe('a run', () => {
     expect(findings).toEqual([expect.objectContaining({ code: 'run-missing', run: idOf(2) })])
   })
 
+  it('that the manifest says has expired is told, and no other is excused by that', () => {
+    const dropped = (expired: object[]) =>
+      after((folder) => {
+        unlinkSync(join(folder, journal(2)))
+        unlinkSync(join(folder, `receipts/${idOf(2)}`))
+        sealFolder(folder, { ...readManifest(folder), runs: 2, entries: 16, redacted: { email: 4 }, expired })
+      })
+    const { findings, notes } = dropped([{ run: idOf(2), at: 0, rule: '1' }])
+    expect(findings).toEqual([])
+    expect(notes).toContainEqual(
+      expect.stringContaining(`run ${idOf(2)}: expired at 1970-01-01T00:00:00.000Z by rule 1`),
+    )
+    expect(dropped([{ run: idOf(1), at: 0, rule: '1' }]).findings).toMatchObject([{ code: 'run-missing' }])
+  })
+
   it('that was added is named, unless the manifest says that it is not in the ledger', async () => {
     const folder = join(home, 'added')
     const added = makeRun(1009)

@@ -149,3 +149,24 @@ export async function liftHoldCommand(muster: Muster, id: string, reason: string
   else console.log(`lifted ${id}`)
   return 0
 }
+
+const DAY_MS = 86_400_000
+
+/** `muster retention`: the rules, and what is due; nothing is done. */
+export async function retentionCommand(muster: Muster, json: boolean): Promise<number> {
+  const state = await muster.retention.get()
+  if (json) {
+    print(state)
+    return 0
+  }
+  const termOf = (ms: number | undefined) => (ms === undefined ? 'for ever' : `${ms / DAY_MS} days`)
+  for (const [i, { name, status, content, run }] of state.rules.entries())
+    console.log(
+      `${i}: ${plain(name ?? 'all')}${status === undefined ? '' : ` that ${plain(status)}`}: content ${termOf(content ?? run)}, runs ${termOf(run)}`,
+    )
+  if (state.rules.length === 0) console.log('everything is kept for ever')
+  const { content, runs, held, looked, more } = state.due
+  const of = `${more ? 'at least ' : ''}${looked} runs`
+  console.log(`due, of ${of}: content of ${content}, ${runs} runs whole; held back: ${held}`)
+  return 0
+}

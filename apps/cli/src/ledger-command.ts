@@ -128,17 +128,22 @@ export async function ledgerCheckCommand(
   const log = new TileLog(overHttp(muster))
   const signed = checkpoint !== undefined && sameHash(await log.root(checkpoint.size), checkpoint.root)
   const wrong: { index: number; run: string; message: string }[] = []
+  const expired = new Set<string>()
+  for await (const { run } of muster.audit.removed()) expired.add(run)
   let index = 0
   for await (const leaf of leavesOf(log, signed ? checkpoint.size : 0)) {
-    const message = await differenceOf(muster, leaf)
+    const message = expired.has(leaf.run) ? undefined : await differenceOf(muster, leaf)
     if (message !== undefined) wrong.push({ index, run: leaf.run, message })
     index++
   }
   const ok = signed && wrong.length === 0
-  if (json) print({ ok, signed, origin: head.origin, size: head.size, wrong })
+  if (json) print({ ok, signed, origin: head.origin, size: head.size, wrong, expired: expired.size })
   else if (!signed)
     console.log(`${pc.red('NOT SIGNED')} ${plain(head.origin)}: its tiles are not those of its checkpoint`)
-  else if (ok) console.log(`${pc.green('ok')} ${plain(head.origin)}: all ${head.size} leaves are as their runs are`)
+  else if (ok)
+    console.log(
+      `${pc.green('ok')} ${plain(head.origin)}: all ${head.size} leaves are as their runs are${expired.size === 0 ? '' : `; ${expired.size} runs have expired by rule`}`,
+    )
   else {
     console.log(`${pc.red('ALTERED')} ${plain(head.origin)}: ${wrong.length} of ${head.size} leaves`)
     for (const { index, run, message } of wrong) console.log(`  leaf ${index}, run ${plain(run)}: ${message}`)

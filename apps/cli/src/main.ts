@@ -273,6 +273,17 @@ program
     }, json),
   )
 
+program
+  .command('retention')
+  .description('how long what is kept (MUSTER_RETENTION), and what is due')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { retentionCommand } = await import('./erasure-command.ts')
+      return retentionCommand(client(config), json)
+    }, json),
+  )
+
 const hold = program.command('hold').description('legal hold: what is neither erased nor expires')
 hold
   .command('place')

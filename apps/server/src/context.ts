@@ -1,6 +1,6 @@
 import type { Controls, Journal, NewRun } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import type { Json, RedactCounts } from '@muster/protocol'
+import type { Json, RedactCounts, RetentionRule } from '@muster/protocol'
 import type { CallbackTokens, LedgerReader, RunReader } from '@muster/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
@@ -18,6 +18,7 @@ export interface Context {
   /** What operators have stopped and limited. */
   controls: Controls
   budgets: Budgets
+  retention: readonly RetentionRule[]
   /**
    * Whether a run may begin: it is not stopped, its content is not being erased, and its tenant's quota has one left. What it gives is to be called where
    * no run was created after all.

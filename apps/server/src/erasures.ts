@@ -12,8 +12,11 @@ import {
   newErasure,
   newHold,
   newId,
+  type RemovedRuns,
+  removedRuns,
+  retentionState,
 } from '@muster/protocol'
-import { planErasure, REFUSAL_SEEN_MS, targetOf } from '@muster/runtime'
+import { planErasure, REFUSAL_SEEN_MS, retentionDue, targetOf } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { actorOf, needRole } from './keys.ts'
@@ -57,7 +60,7 @@ export class Refusals {
 }
 
 /** Routes of what is erased, and of what must not be. */
-export function erasureRoutes(server: Server, { journal, memory, reader, redact, keyOf }: Context): void {
+export function erasureRoutes(server: Server, { journal, memory, reader, redact, keyOf, retention }: Context): void {
   const params = z.object({ id: z.string().max(64) })
   const record = (tenant: string, by: Erasure['by'], action: string, about: Record<string, string | number | true>) =>
     memory.records.append(tenant, [{ at: Date.now(), by, action, about }])
@@ -221,6 +224,49 @@ export function erasureRoutes(server: Server, { journal, memory, reader, redact,
       const by = actorOf(who)
       await record(tenant, by, 'hold.lifted', { hold: request.params.id, reason })
       return memory.holds.lift(tenant, request.params.id, { by, at: Date.now(), reason })
+    },
+  )
+
+  server.get(
+    '/v1/retention',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'How long what is kept, and what is due',
+        response: { 200: retentionState, ...problemsOf(401, 403, 503) },
+      },
+    },
+    async (request) => {
+      const { tenant } = needRole(keyOf(request), 'eraser', 'auditor', 'operator')
+      const rules = retention.filter((rule) => rule.tenant === undefined || rule.tenant === tenant)
+      const due = await retentionDue(memory, rules, tenant, Date.now())
+      return { rules: rules.map(({ tenant: _tenant, ...rule }) => rule), due }
+    },
+  )
+
+  server.get(
+    '/v1/audit/removed',
+    {
+      schema: {
+        tags: ['audit'],
+        security,
+        summary: 'Runs that were removed whole, by which rule',
+        querystring: z.object({
+          limit: z.coerce.number().int().min(1).max(1000).default(200),
+          cursor: z.string().max(64).optional().describe('`cursor` of the page before'),
+        }),
+        response: { 200: removedRuns, ...problemsOf(400, 401, 503) },
+      },
+    },
+    async (request) => {
+      const { limit, cursor } = request.query
+      const removed: RemovedRuns['removed'] = []
+      for await (const one of memory.archive.removed(keyOf(request).tenant, cursor)) {
+        removed.push(one)
+        if (removed.length >= limit) return { removed, cursor: one.run }
+      }
+      return { removed }
     },
   )
 }

@@ -6,6 +6,7 @@ import {
   type BudgetsByName,
   definitionManifest,
   MusterError,
+  type RetentionRule,
   toolManifest,
   workerInfo,
 } from '@muster/protocol'
@@ -47,6 +48,8 @@ export interface ServerOptions {
   replication?: ReplicationOptions | undefined
   /** What tenants, agents and plans may use in a day or month; the same as the workers'. */
   budgets?: BudgetsByName | undefined
+  /** How long what is kept of ended runs; the same as the workers'. */
+  retention?: readonly RetentionRule[] | undefined
   /** Signs callbacks and webhooks; without it there are none. */
   secret?: string | undefined
   /** Allows webhooks by http and to addresses that are not public; see `WebhookOptions`. */
@@ -84,6 +87,7 @@ export async function createServer(
     admission: new Admission(journal, options.redaction),
     controls,
     budgets,
+    retention: options.retention ?? [],
     async enter(run) {
       checkNotStopped(controls, run)
       await refusals.check(run)

@@ -53,6 +53,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     limits: config.MUSTER_LIMITS,
     budgets: config.MUSTER_BUDGETS,
+    retention: config.MUSTER_RETENTION,
     outcomes: config.MUSTER_OUTCOMES,
     archive: config.MUSTER_ARCHIVE === 'on',
     callbacks:

@@ -32,6 +32,9 @@ export interface ArchiveListOptions {
   error?: string | undefined
 }
 
+/** A run as the archive knows it without looking into it. */
+export type Archived = RunSummary & { entries: number; erased?: Erased }
+
 /** Ended runs with their journals. A run that is being archived is not there until all of it is. */
 export interface Archive {
   /**
@@ -59,7 +62,7 @@ export interface Archive {
    */
   list(tenant: string, options: ArchiveListOptions): Promise<RunSummary[]>
   /** All of a tenant's runs, the oldest first, after the run `after`. */
-  all(tenant: string, after?: string): AsyncIterable<RunSummary>
+  all(tenant: string, after?: string): AsyncIterable<Archived>
   /** The archived runs of a subject, the oldest first, after the run `after`. */
   ofSubject(tenant: string, subject: string, after?: string): AsyncIterable<string>
   /** Tenants that have archived anything, after `after`. */
@@ -251,7 +254,10 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
     },
 
     async *all(tenant, after) {
-      for await (const item of table.query({ pk: runs(tenant), ...laterThan(after) })) yield readSummary(item)
+      for await (const item of table.query({ pk: runs(tenant), ...laterThan(after) })) {
+        const why = erasedOf(item)
+        yield { ...readSummary(item), entries: numberOf(item, 'last'), ...(why ? { erased: why } : {}) }
+      }
     },
 
     async *ofSubject(tenant, subject, after) {

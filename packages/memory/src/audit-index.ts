@@ -11,6 +11,8 @@ export interface AuditIndex {
    * @throws MusterError `memory.unavailable`
    */
   put(tenant: string, hits: readonly AuditHit[]): Promise<void>
+  /** Takes all of a run out. */
+  remove(tenant: string, hits: readonly AuditHit[]): Promise<void>
   /**
    * A page, newest hour first. It looks at `SCAN_MAX` hits at most, and gives a cursor where it stopped.
    *
@@ -41,6 +43,10 @@ export function openAuditIndex(table: Table): AuditIndex {
         for (let item = items.next(); !item.done; item = items.next()) await table.put(item.value)
       })
       await Promise.all(writers)
+    },
+
+    async remove(tenant, hits) {
+      for (const { pk, sk } of itemsOf(tenant, hits)) await table.remove(pk, sk)
     },
 
     async search(tenant, filter, { limit, cursor }) {

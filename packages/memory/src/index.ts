@@ -1,7 +1,7 @@
 /** Sessions, facts, the run archive and blobs on one DynamoDB table. */
 
 /** Ended runs with their journals; options of its list. */
-export type { Archive, ArchiveListOptions } from './archive.ts'
+export type { Archive, Archived, ArchiveListOptions } from './archive.ts'
 /** What steps came to, found by who, what and when. */
 export type { AuditIndex } from './audit-index.ts'
 /** Large content by its digest. */
@@ -24,3 +24,5 @@ export type { Deeds, Pasts } from './pasts.ts'
 export type { NewRecord, Records } from './records.ts'
 /** Conversations that last across runs; what one run added to one. */
 export type { Sessions, Turn } from './sessions.ts'
+/** How far runs were looked through for what expires. */
+export type { Sweep, Sweeps } from './sweeps.ts'

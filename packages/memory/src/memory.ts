@@ -12,6 +12,7 @@ import { openPasts, type Pasts } from './pasts.ts'
 import { openRecords, type Records } from './records.ts'
 import { ensureTable } from './schema.ts'
 import { openSessions, type Sessions } from './sessions.ts'
+import { openSweeps, type Sweeps } from './sweeps.ts'
 import { Table } from './table.ts'
 
 export interface MemoryOptions {
@@ -41,6 +42,7 @@ export interface Memory {
   readonly records: Records
   readonly erasures: Erasures
   readonly holds: Holds
+  readonly sweeps: Sweeps
   /**
    * Reads from the table; answers within 5 s.
    *
@@ -91,6 +93,7 @@ export async function openMemory({
     records,
     erasures: openErasures(items),
     holds: openHolds(items),
+    sweeps: openSweeps(items),
     async health() {
       // A key that nothing is ever stored under.
       await inTime(items.get('T#', 'HEALTH'))

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { budgetsByName } from './budget.ts'
+import { retentionRules } from './erasure.ts'
 import { MusterError } from './errors.ts'
 import { PARTITIONS_MAX } from './ids.ts'
 import { limitsByName } from './limits.ts'
@@ -61,6 +62,7 @@ function parseJson(text: string, context: z.RefinementCtx, example: string): unk
 
 const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
 const budgets = json('{"tenant:*":{"day":{"usd":100}}}').pipe(budgetsByName)
+const retention = json('[{"status":"failed","content":"30d"}]').pipe(retentionRules)
 const witnesses = json('[{"url":"https://witness.example/","key":"<vkey>"}]').pipe(
   z.array(z.union([z.strictObject({ folder: z.string().min(1) }), z.strictObject({ url: z.url(), key: z.string() })])),
 )
@@ -194,6 +196,11 @@ export const configSchema = z.object({
     .describe(
       'where checkpoints are shown, as JSON: `[{"folder":"/mnt/witness"},{"url":"https://witness.example/","key":"<vkey>"}]`',
     ),
+  MUSTER_RETENTION: retention
+    .optional()
+    .describe(
+      'how long what is kept, as JSON, the first rule that matches a run: `[{"name":"support.*","content":"30d","run":"365d"}]`; for ever without it; the same for all servers and workers',
+    ),
   MUSTER_CONTENT_KEY_FILE: z
     .string()
     .optional()
@@ -255,6 +262,7 @@ const secret = new Set([
   'MUSTER_KEY',
   'MUSTER_SECRET',
   'MUSTER_REDACT_SECRET',
+  'MUSTER_CONTENT_KMS_KEY',
   'MUSTER_MODEL_API_KEY',
   'OPENAI_API_KEY',
 ])

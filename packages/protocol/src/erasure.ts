@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { actor } from './entry.ts'
-import { runStatus, subjectName } from './run.ts'
+import { erased, runStatus, subjectName } from './run.ts'
 
 /** Why something is done to data: told in records, so that it is never content. */
 const reason = z.string().trim().min(1).max(500)
@@ -159,6 +159,38 @@ export type RetentionRule = z.infer<typeof retentionRule>
 
 /** The first that matches a run holds; what none matches, or has no term, is kept for ever. */
 export const retentionRules = z.array(retentionRule).max(100)
+
+/** What of a tenant is past its time: content, whole runs, and what holds keep. */
+const retentionDue = z.object({
+  content: z.number(),
+  runs: z.number(),
+  held: z.number(),
+  /** Runs that were looked at; with `more` there are others. */
+  looked: z.number(),
+  more: z.literal(true).optional(),
+})
+export type RetentionDue = z.infer<typeof retentionDue>
+
+/** The rules that a tenant's runs are kept by, in their order, terms in ms, and what is due. */
+export const retentionState = z.object({
+  rules: z.array(
+    z.object({
+      name: z.string().optional(),
+      status: z.string().optional(),
+      content: z.number().optional(),
+      run: z.number().optional(),
+    }),
+  ),
+  due: retentionDue,
+})
+export type RetentionState = z.infer<typeof retentionState>
+
+/** Runs that were removed whole, the oldest first. */
+export const removedRuns = z.object({
+  removed: z.array(z.object({ run: z.string(), erased })),
+  cursor: z.string().optional(),
+})
+export type RemovedRuns = z.infer<typeof removedRuns>
 
 /** The place of the rule that holds for a run. */
 export function ruleFor(

@@ -22,7 +22,14 @@ import type { Agent } from './agent.ts'
 import { type ApprovalsClient, approvalsClient } from './approvals.ts'
 import { type AuditClient, auditClient } from './audit.ts'
 import { type BatchAnswer, batches } from './batches.ts'
-import { type ErasuresClient, erasuresClient, type HoldsClient, holdsClient } from './erasures.ts'
+import {
+  type ErasuresClient,
+  erasuresClient,
+  type HoldsClient,
+  holdsClient,
+  type RetentionClient,
+  retentionClient,
+} from './erasures.ts'
 import { type LedgerClient, ledgerClient } from './ledger.ts'
 import { type BudgetsClient, budgetsClient, type StopsClient, stopsClient } from './operations.ts'
 import type { Plan } from './plan.ts'
@@ -165,6 +172,7 @@ export interface Muster {
   audit: AuditClient
   erasures: ErasuresClient
   holds: HoldsClient
+  retention: RetentionClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
   callbacks: {
     /** The step ends with this output. */
@@ -381,6 +389,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     audit: auditClient(request),
     erasures: erasuresClient(request),
     holds: holdsClient(request),
+    retention: retentionClient(request),
     callbacks: {
       complete: (token, output) => callBack(token, { output }),
       fail: (token, message) => callBack(token, { error: { message } }),

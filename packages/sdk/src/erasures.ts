@@ -1,4 +1,4 @@
-import type { Erasure, ErasurePlan, Hold, NewErasure, NewHold } from '@muster/protocol'
+import type { Erasure, ErasurePlan, Hold, NewErasure, NewHold, RetentionState } from '@muster/protocol'
 import type { Muster } from './client.ts'
 
 /** What is erased, and what must not be. Needs the role "eraser"; to read, "auditor" is enough. */
@@ -33,4 +33,13 @@ export function holdsClient(request: Muster['request']): HoldsClient {
     list: async () => (await request<{ holds: Hold[] }>('GET', '/v1/holds')).holds,
     lift: (id, reason) => request('DELETE', `/v1/holds/${encodeURIComponent(id)}`, { reason }),
   }
+}
+
+/** How long what is kept, and what is due. */
+export interface RetentionClient {
+  get(): Promise<RetentionState>
+}
+
+export function retentionClient(request: Muster['request']): RetentionClient {
+  return { get: () => request('GET', '/v1/retention') }
 }
