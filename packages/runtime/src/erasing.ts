@@ -42,7 +42,7 @@ interface Stores {
 type Target = Pick<Erasure, 'subject' | 'run'>
 
 /** Takes out all content of an ended run: where it stands in Redis, in the archive, and what it has left behind. */
-export async function eraseRun(
+async function eraseRun(
   { journal, memory }: Stores,
   tenant: string,
   run: string,
