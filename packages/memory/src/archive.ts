@@ -281,6 +281,8 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       await keys.destroy(tenant, { run: runId })
       const { item, large } =
         summary.rest === undefined ? await rewrite(tenant, runId, summary) : { item: summary, large: [] }
+      // Before the summary is another: only the old one tells of them.
+      for (const digest of large) await removeOpenBlob(table, tenant, digest)
       // The first word stays: what it says was erased is not erased twice.
       if (summary.erased === undefined) await table.put({ ...item, erased: why })
       const pk = partition(tenant, 'RUN', runId)
@@ -292,7 +294,6 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
         if (sk.endsWith('#MANIFEST')) blobs++
         await table.remove(pk, sk)
       }
-      for (const digest of large) await removeOpenBlob(table, tenant, digest)
       return { entries: numberOf(item, 'last'), blobs: blobs + large.length }
     },
 

@@ -1,12 +1,15 @@
 import { ScanCommand } from '@aws-sdk/lib-dynamodb'
-import { newId, type StoredEntry } from '@muster/protocol'
+import { newId, runSummary, type StoredEntry } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { connect } from './connection.ts'
 import type { MasterKey } from './content-keys.ts'
+import { partition, sort } from './key.ts'
 import { type Memory, openMemory } from './memory.ts'
 import { pack } from './packed.ts'
+import { piecesOf, putAll } from './pieces.ts'
 import { seal, unseal } from './sealed.ts'
+import { Table } from './table.ts'
 import { collect, noise, says, testEntry, testRun } from './test-run.ts'
 import { startDynalite, type TestServer } from './test-server.ts'
 
@@ -153,6 +156,40 @@ describe('content', () => {
     await expect(memory.blobs.put({ tenant, run: run.id }, 'late', 'x')).rejects.toMatchObject({
       code: 'content.erased',
     })
+  })
+
+  it('of before there were keys is read as ever, and can be taken out too', async () => {
+    const tenant = newId()
+    const secret = noise(60, 6)
+    const run = testRun(tenant, { input: secret, output: secret })
+    const large = { ...testEntry(2, `${secret} ${noise(20_000)}`), bytes: '{"seq":2,"content":"digest"}' }
+    const entries = [testEntry(1, secret), large]
+    const { client, documents } = connect(options())
+    const table = new Table(documents, 'keys', 'test')
+    const pk = partition(tenant, 'RUN', run.id)
+    await putAll(table, [
+      ...piecesOf(pk, ['WHOLE', 'set'], await pack(run)),
+      ...piecesOf(pk, ['SEGMENT', 'set', 2], await pack(entries)),
+      { pk: partition(tenant, 'BLOB', 'digest'), sk: 'MANIFEST', content: await pack(secret) },
+      {
+        ...{ pk: partition(tenant, 'RUNS'), sk: sort('RUN', run.id), status: run.status, name: run.name },
+        ...{ summary: runSummary.parse(run), set: 'set', last: 2 },
+      },
+    ])
+    const read = async () => [
+      await memory.archive.get(tenant, run.id),
+      await collect(memory.archive.entries(tenant, run.id)),
+    ]
+    expect(await read()).toEqual([run, entries])
+    expect(await memory.blobs.get({ tenant, run: run.id }, 'digest')).toBe(secret)
+    expect(await memory.archive.eraseContent(tenant, run.id, why)).toEqual({ entries: 2, blobs: 1 })
+    const { input: _input, output: _output, ...rest } = run
+    for (let times = 0; times < 2; times++) {
+      expect(await read()).toEqual([{ ...rest, erased: why }, entries.map(bare)])
+      await memory.archive.eraseContent(tenant, run.id, why)
+    }
+    expect(await memory.blobs.get({ tenant, run: run.id }, 'digest')).toBeUndefined()
+    client.destroy()
   })
 
   it('comes back whatever it is', () =>
