@@ -767,12 +767,29 @@ function checkKept({ older, receipts }, keys, ledger, report) {
   }
 }
 
+/** Runs that were removed whole when their time had come, and the record that says so: the book's own chain is checked with it. */
+function readExpired(folder, names, leaves) {
+  const expired = new Map()
+  const sealed = leaves.get(BOOK)?.at(-1)?.seq ?? 0
+  if (!names.includes(fileOf(BOOK))) return expired
+  for (const line of linesOf(join(folder, fileOf(BOOK)))) {
+    const { seq, bytes } = parseLine(line) ?? {}
+    const { action, about } = parseJson(bytes ?? '') ?? {}
+    if (seq > sealed) break
+    if (action === 'retention.expired' && isObject(about) && about.what === 'run' && isObject(about.runs))
+      for (const run of Object.keys(about.runs)) expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
+  }
+  return expired
+}
+
 /** Every run of the ledger that belongs here must be here; and what is here must be in the ledger, or be named as not in it. */
-function checkRuns({ names, leaves, manifest }, report) {
+function checkRuns({ names, leaves, manifest, expired }, report) {
   const runs = names.flatMap((name) => (name === fileOf(BOOK) ? BOOK : (/^runs\/(.+)\.jsonl$/.exec(name)?.[1] ?? [])))
   const [there, files, unsealed] = [new Set(runs), new Set(names), new Set(manifest.unsealed)]
   for (const [run, all] of leaves)
-    if (isInScope(manifest.scope, run) && !there.has(run))
+    if (!isInScope(manifest.scope, run) || there.has(run)) continue
+    else if (expired.has(run)) report.note(`run ${run}: expired by a rule of retention, says ${expired.get(run)}`)
+    else
       report.find(
         'run-missing',
         fileOf(run),
@@ -825,7 +842,7 @@ export function verifyExport(folder, options = {}) {
     checkReceipts({ folder, names, checkpoint, tree, leaves, whole }, report)
     checkKept({ older, receipts }, keys, { checkpoint, tree, names, kept }, report)
   }
-  const runs = checkRuns({ names, leaves, manifest }, report)
+  const runs = checkRuns({ names, leaves, manifest, expired: readExpired(folder, names, leaves) }, report)
   const tenant = checkpoint && tenantOf(checkpoint.origin)
   const counts = { entries: 0, records: 0, erased: 0, redacted: {}, actions: {}, sets: new Set() }
   for (const run of runs) {

@@ -15,7 +15,7 @@ import {
   signNote,
   TileLog,
 } from '@muster/audit'
-import type { StoredEntry } from '@muster/protocol'
+import { RECORD_BOOK, type StoredEntry } from '@muster/protocol'
 
 export const origin = 'log.example/acme'
 
@@ -62,6 +62,18 @@ function newRun(number: number, steps: number): MadeRun {
   }
   entries.push({ type: 'run.ended', status: 'succeeded', labels: [], steps })
   return { id, entries: chainOf(id, entries), sealedAt: [2, entries.length] }
+}
+
+/** A record book in place of a run. */
+export function makeBook(records: readonly object[]): MadeRun {
+  let hash = genesis(RECORD_BOOK)
+  const by = { key: 'k', user: 'ann' }
+  const entries = records.map((record, i) => {
+    const bytes = JSON.stringify({ v: 1, seq: i + 1, tenant: 'acme', at: 1_000 + i, by, ...record })
+    hash = link(hash, bytes)
+    return { seq: i + 1, hash, bytes }
+  })
+  return { id: RECORD_BOOK, entries, sealedAt: [entries.length] }
 }
 
 /** Entries with a chain that holds, and content beside every other one. */
@@ -138,11 +150,18 @@ export async function makeExport(runs: readonly MadeRun[], made: Made): Promise<
   const counts = { runs: 0, entries: 0, records: 0, erased: 0, redacted: {} as { email?: number } }
   for (const { id, entries } of runs) {
     if (made.only !== undefined && made.only !== id) continue
-    counts.runs++
-    counts.entries += entries.length
-    counts.redacted.email = (counts.redacted.email ?? 0) + 2
-    counts.erased += entries.filter(({ bytes, content }) => bytes.includes('"content"') && content === undefined).length
-    put(`runs/${id}.jsonl`, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''))
+    if (id === RECORD_BOOK) counts.records += entries.length
+    else {
+      counts.runs++
+      counts.entries += entries.length
+      counts.redacted.email = (counts.redacted.email ?? 0) + 2
+      const withDigest = entries.filter(({ bytes }) => bytes.includes('"content"'))
+      counts.erased += withDigest.filter(({ content }) => content === undefined).length
+    }
+    put(
+      id === RECORD_BOOK ? 'records.jsonl' : `runs/${id}.jsonl`,
+      entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''),
+    )
     const index = leaves.findLastIndex(({ run }) => run === id)
     const entry = leaves[index]?.bytes
     if (entry)
@@ -189,7 +208,7 @@ function interleaved(runs: readonly MadeRun[]): { run: MadeRun; seq: number }[] 
 }
 
 function leafText({ id, entries }: MadeRun, seq: number): string {
-  const state = seq === entries.length ? 'ended' : 'running'
+  const state = seq === entries.length && id !== RECORD_BOOK ? 'ended' : 'running'
   return JSON.stringify({ v: 1, run: id, seq, head: entries[seq - 1]?.hash, at: 5_000 + seq, state })
 }
 

@@ -10,6 +10,7 @@ import { openRedaction } from '@muster/redaction'
 import { createMuster, type Muster } from '@muster/sdk'
 import { type ApiKey, createServer, newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
+import { readContentKeys } from '@muster/worker'
 import { startModel } from '../faults/src/turns-model.ts'
 
 const appFile = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))
@@ -63,7 +64,13 @@ export async function startHarness(
   let redis: { url: string; stop(): Promise<void> } = await (options.redis ?? startRedis)({ dir: join(dir, 'redis') })
   const dynamo = await startDynamo({})
   const model = await startModel()
-  const memory = await openMemory({ table: 'muster', endpoint: dynamo.endpoint ?? '' })
+  const config = readConfig(env)
+  const memory = await openMemory({
+    ...{ table: 'muster', endpoint: dynamo.endpoint ?? '', keyCacheMs: config.MUSTER_CONTENT_KEY_CACHE_MS },
+    ...(config.MUSTER_CONTENT_KEY_FILE === undefined
+      ? {}
+      : { master: readContentKeys(config.MUSTER_CONTENT_KEY_FILE) }),
+  })
   const namespace = 'test'
   const keys: { key: string; stored: ApiKey }[] = ['acme', 'other'].map((tenant) =>
     newApiKey({ id: `${tenant}-key`, tenant, user: `${tenant}-user`, roles: tenant === 'acme' ? ['*'] : [] }),
@@ -71,7 +78,6 @@ export async function startHarness(
   const others = people.map(({ user, roles, ...rest }) =>
     newApiKey({ id: `${user}-key`, tenant: 'acme', user, roles: [...roles], ...rest }),
   )
-  const config = readConfig(env)
   const server = await createServer({
     redisUrl: redis.url,
     namespace,
@@ -81,6 +87,7 @@ export async function startHarness(
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
     budgets: config.MUSTER_BUDGETS,
+    retention: config.MUSTER_RETENTION,
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',
   })

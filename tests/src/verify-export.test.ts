@@ -9,6 +9,7 @@ import {
   chainOf,
   filesIn,
   type MadeRun,
+  makeBook,
   makeRun,
   newFolder,
   newSigner,
@@ -277,6 +278,32 @@ describe('a run', () => {
       sealFolder(folder, { ...readManifest(folder), runs: 2, entries: 16, redacted: { email: 4 } })
     })
     expect(findings).toEqual([expect.objectContaining({ code: 'run-missing', run: idOf(2) })])
+  })
+
+  it('that a sealed record says has expired is told, and no other is excused by that', async () => {
+    const expired = { action: 'retention.expired', about: { rule: 1, what: 'run', runs: { [idOf(2)]: 8 } } }
+    const without = async (records: object[], sealedAt = records.length) => {
+      const folder = join(home, 'expired')
+      const book = { ...makeBook(records), sealedAt: [sealedAt] }
+      await writeExport(
+        folder,
+        [runs[0], runs[1], book].flatMap((run) => run ?? []),
+        {
+          ...{ signer, others, sealed: [...runs, book] },
+        },
+      )
+      return verifyExport(folder, { keys: [vkey] })
+    }
+    const { findings, notes, actions } = await without([expired])
+    expect(findings).toEqual([])
+    expect(actions).toEqual({ 'retention.expired': 1 })
+    expect(notes).toContainEqual(`run ${idOf(2)}: expired by a rule of retention, says record 1 of records.jsonl`)
+    const other = { ...expired, about: { ...expired.about, runs: { [idOf(1)]: 8 } } }
+    const bare = { ...expired, about: { ...expired.about, what: 'content' } }
+    for (const book of [[other], [bare]])
+      expect((await without(book)).findings).toMatchObject([{ code: 'run-missing', run: idOf(2) }])
+    // Written after the ledger's last leaf of the book: by whoever has the folder.
+    expect((await without([other, expired], 1)).findings).toMatchObject([{ code: 'run-missing', run: idOf(2) }])
   })
 
   it('that was added is named, unless the manifest says that it is not in the ledger', async () => {

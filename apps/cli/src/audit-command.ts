@@ -28,13 +28,14 @@ export async function auditExportCommand(
   const signers = await readExporterKeys(config, options)
   const progress = (line: string) => process.stderr.write(`${line}\n`)
   const exported = await exportAudit(muster, { to, scope: scopeOf(options), keys: key, older, signers, progress })
-  const { runs, entries, files, fingerprint, exporterKeys, verifier, missing } = exported
+  const { runs, entries, files, fingerprint, exporterKeys, verifier, missing, expired } = exported
   if (json) print(exported)
   else {
     console.log(`${pc.green('exported')} ${runs} runs with ${entries} entries into ${plain(to)}, ${files} files`)
     console.log(`  fingerprint  ${fingerprint}`)
     console.log(`  verify.mjs   ${verifier}`)
     for (const vkey of exporterKeys) console.log(`  signed       ${vkey}`)
+    if (expired.length > 0) console.log(`  ${expired.length} runs of the ledger have expired by rule`)
     for (const run of missing)
       console.log(`${pc.red('MISSING')} run ${plain(run)} is in the ledger and not there any more`)
     console.log(pc.dim(`check it with \`muster audit verify ${plain(to)}\`; tell the fingerprint some other way`))

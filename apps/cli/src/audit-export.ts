@@ -58,6 +58,15 @@ export interface Exported {
   verifier: string
   /** Runs that the ledger has and the server has not any more. */
   missing: string[]
+  /** Runs that were removed by a rule: so the server says, and its records. */
+  expired: Expired[]
+}
+
+interface Expired {
+  run: string
+  at: number
+  /** Place of the rule. */
+  rule: string
 }
 
 /** A folder that is written once, with the hash of each file. */
@@ -211,10 +220,11 @@ export async function exportAudit(
     await readFile(fileURLToPath(import.meta.resolve('@muster/verify'))),
   ])
   const tenant = decodeURIComponent(origin.slice(origin.lastIndexOf('/') + 1))
+  const { gone, expired } = await whyMissing(muster, missing)
   const { runs, entries, records, erased, redacted } = counts
   const manifest = {
     ...{ format: FORMAT, exportedAt: new Date().toISOString(), tenant, origin, size, scope },
-    ...{ runs, entries, records, erased, redacted, unsealed: unsealed.sort(), missing: missing.sort() },
+    ...{ runs, entries, records, erased, redacted, unsealed: unsealed.sort(), missing: gone.sort() },
     files: Object.fromEntries([...folder.hashes].sort(([a], [b]) => (a < b ? -1 : 1))),
   }
   const text = `${JSON.stringify(manifest, null, 2)}\n`
@@ -225,7 +235,20 @@ export async function exportAudit(
   await folder.write('manifest.sha256', [`${fingerprint}  manifest.json\n`])
   if (signers.length > 0) await folder.write('manifest.sig', [signed.note])
   const files = folder.hashes.size
-  return { to: options.to, tenant, runs, entries, files, fingerprint, exporterKeys: signed.vkeys, verifier, missing }
+  return {
+    ...{ to: options.to, tenant, runs, entries, files, fingerprint, exporterKeys: signed.vkeys, verifier },
+    ...{ missing: gone, expired },
+  }
+}
+
+/** Parts runs that expired from those of which nobody knows why they are not there. */
+async function whyMissing(muster: Muster, missing: readonly string[]): Promise<{ gone: string[]; expired: Expired[] }> {
+  const gone = new Set(missing)
+  const expired: Expired[] = []
+  if (gone.size > 0)
+    for await (const { run, erased } of muster.audit.removed())
+      if (gone.delete(run)) expired.push({ run, at: erased.at, rule: erased.id ?? '' })
+  return { gone: [...gone], expired }
 }
 
 function sizeOfCheckpoint(file: string): number {

@@ -8,19 +8,21 @@ import { describeError, print } from './output.ts'
 export interface BatchOptions {
   file: string
   session?: string
+  subject?: string
   idempotencyKey?: string
   json: boolean
 }
 
 /** `muster run --batch`: starts a run for each line of a file and prints its id. Gives the exit code. */
 export async function batchCommand(muster: Muster, name: string, options: BatchOptions): Promise<number> {
-  const { file, session, idempotencyKey, json } = options
+  const { file, session, subject, idempotencyKey, json } = options
   const inputs = readLines(file === '-' ? await readAll(process.stdin) : readFile(file))
   const started = await muster.runs.startMany(
     name,
     inputs.map(({ input, line }) => ({
       input,
       ...(session === undefined ? {} : { session }),
+      ...(subject === undefined ? {} : { subject }),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey: `${idempotencyKey}/${line}` }),
     })),
   )

@@ -7,7 +7,7 @@ import { type Config, MusterError } from '@muster/protocol'
 import { createMuster, type Muster } from '@muster/sdk'
 import { newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
-import { newLedgerKey } from '@muster/worker'
+import { newContentKey, newLedgerKey } from '@muster/worker'
 import pc from 'picocolors'
 import { Child } from './child-process.ts'
 import { DEV_KEY } from './connection.ts'
@@ -108,6 +108,9 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
     ...(config.MUSTER_LEDGER_KMS_KEYS === undefined
       ? { MUSTER_LEDGER_KEY_FILE: config.MUSTER_LEDGER_KEY_FILE ?? prepareLedgerKey(home) }
       : {}),
+    ...(config.MUSTER_CONTENT_KMS_KEY === undefined
+      ? { MUSTER_CONTENT_KEY_FILE: config.MUSTER_CONTENT_KEY_FILE ?? prepareContentKey(home) }
+      : {}),
     MUSTER_WEBHOOKS: 'anywhere',
     MUSTER_PUBLIC_URL: config.MUSTER_PUBLIC_URL ?? `http://${config.MUSTER_HOST}:${config.MUSTER_PORT}`,
     REDIS_URL: redis.url,
@@ -183,6 +186,12 @@ function prepareSecret(home: string): string {
 function prepareLedgerKey(home: string): string {
   const file = join(home, 'ledger.pem')
   if (!existsSync(file)) writeFileSync(file, newLedgerKey(), { mode: 0o600 })
+  return file
+}
+
+function prepareContentKey(home: string): string {
+  const file = join(home, 'content.key')
+  if (!existsSync(file)) writeFileSync(file, newContentKey(), { mode: 0o600 })
   return file
 }
 

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import {
   base64,
@@ -21,6 +21,7 @@ import { type Config, type LedgerHead, type LedgerLeaf, ledgerLeaf, MusterError 
 import type { Muster } from '@muster/sdk'
 import { checkpointsOn, newLedgerKey, originOf, readLedgerKeys, readShelves, type Shelf } from '@muster/worker'
 import pc from 'picocolors'
+import { addKey } from './key-file.ts'
 import { plain, print } from './output.ts'
 import { verifyRun } from './verify-command.ts'
 
@@ -127,17 +128,22 @@ export async function ledgerCheckCommand(
   const log = new TileLog(overHttp(muster))
   const signed = checkpoint !== undefined && sameHash(await log.root(checkpoint.size), checkpoint.root)
   const wrong: { index: number; run: string; message: string }[] = []
+  const expired = new Set<string>()
+  for await (const { run } of muster.audit.removed()) expired.add(run)
   let index = 0
   for await (const leaf of leavesOf(log, signed ? checkpoint.size : 0)) {
-    const message = await differenceOf(muster, leaf)
+    const message = expired.has(leaf.run) ? undefined : await differenceOf(muster, leaf)
     if (message !== undefined) wrong.push({ index, run: leaf.run, message })
     index++
   }
   const ok = signed && wrong.length === 0
-  if (json) print({ ok, signed, origin: head.origin, size: head.size, wrong })
+  if (json) print({ ok, signed, origin: head.origin, size: head.size, wrong, expired: expired.size })
   else if (!signed)
     console.log(`${pc.red('NOT SIGNED')} ${plain(head.origin)}: its tiles are not those of its checkpoint`)
-  else if (ok) console.log(`${pc.green('ok')} ${plain(head.origin)}: all ${head.size} leaves are as their runs are`)
+  else if (ok)
+    console.log(
+      `${pc.green('ok')} ${plain(head.origin)}: all ${head.size} leaves are as their runs are${expired.size === 0 ? '' : `; ${expired.size} runs have expired by rule`}`,
+    )
   else {
     console.log(`${pc.red('ALTERED')} ${plain(head.origin)}: ${wrong.length} of ${head.size} leaves`)
     for (const { index, run, message } of wrong) console.log(`  leaf ${index}, run ${plain(run)}: ${message}`)
@@ -260,13 +266,7 @@ function hashOf(text: string): Buffer[] {
 
 /** `muster ledger key`: makes a key; with `rotate` beside those that the file has, so that all sign for a time. */
 export function ledgerKeyCommand(file: string, { json, rotate }: { json: boolean; rotate: boolean }): undefined {
-  const there = existsSync(file)
-  if (there && !rotate)
-    throw new MusterError('config.invalid', `${file} is there already: --rotate adds a key to those that it has`)
-  const before = there ? readFileSync(file, 'utf8') : ''
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
-  writeFileSync(file, newLedgerKey() + before, { mode: 0o600 })
-  chmodSync(file, 0o600)
+  addKey(file, newLedgerKey(), rotate)
   const keys = readLedgerKeys(file).length
   if (json) print({ file, keys })
   else console.log(`made a key in ${file}, which has ${keys}; workers sign with all of them (MUSTER_LEDGER_KEY_FILE)`)

@@ -19,6 +19,7 @@ import type { EventFormat } from './audit-events-command.ts'
 import type { RecordsOptions } from './audit-records-command.ts'
 import type { SearchOptions } from './audit-search-command.ts'
 import { client } from './connection.ts'
+import type { EraseOptions } from './erasure-command.ts'
 import { fail, money, plain, print } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
 import { traceCommand } from './trace-command.ts'
@@ -90,6 +91,7 @@ program
   .description('start a run of an agent or plan and follow it')
   .option('--input <file>', 'a file, - for standard input, or JSON itself', '{}')
   .option('--session <name>', 'conversation that the run continues')
+  .option('--subject <name>', 'whom its content is about, as a pseudonym: `muster erase` erases by it')
   .option('--idempotency-key <key>', 'the same key and input give the same run; with --batch, and the same line')
   .addOption(
     new Option('--batch <file>', 'a run for each line of a file (or - for standard input): JSON as input').conflicts([
@@ -102,7 +104,14 @@ program
   .action(
     (
       name: string,
-      options: { input: string; session?: string; idempotencyKey?: string; detach?: boolean; batch?: string } & Json,
+      options: {
+        input: string
+        session?: string
+        subject?: string
+        idempotencyKey?: string
+        detach?: boolean
+        batch?: string
+      } & Json,
     ) =>
       action(async (config) => {
         if (options.batch !== undefined) {
@@ -234,6 +243,109 @@ ledger
       const { ledgerKeyCommand } = await import('./ledger-command.ts')
       return ledgerKeyCommand(file, options)
     }, options.json),
+  )
+
+const erasure = program.command('erasure').description('keys of content, and what was erased by them')
+erasure
+  .command('key <file>')
+  .description('make a master key, which wraps the keys of tenants')
+  .option('--rotate', 'before the keys that the file has: they go on opening what they have wrapped', false)
+  .option(...flag)
+  .action((file: string, options: { rotate: boolean } & Json) =>
+    action(async () => {
+      const { erasureKeyCommand } = await import('./erasure-command.ts')
+      return erasureKeyCommand(file, options)
+    }, options.json),
+  )
+
+program
+  .command('erase')
+  .description('erase the content of a subject, a run or the tenant for ever; entries stay, and verify')
+  .addOption(new Option('--subject <name>', 'all content about it').conflicts(['run', 'tenant']))
+  .addOption(new Option('--run <run>', 'content of this run').conflicts(['tenant']))
+  .option('--tenant <name>', 'all content of the tenant; its name, to be sure')
+  .requiredOption('--reason <text>', 'why: it is kept')
+  .option('--terminate', 'end runs that have not ended; otherwise they are waited for', false)
+  .option('--dry-run', 'tell what there is, and do nothing', false)
+  .option('--yes', 'do not ask', false)
+  .option('--no-wait', 'do not wait until it is done')
+  .option(...flag)
+  .action((options: EraseOptions) =>
+    action(async (config) => {
+      const { eraseCommand } = await import('./erasure-command.ts')
+      return eraseCommand(client(config), options)
+    }, options.json),
+  )
+program
+  .command('erasures')
+  .description('what was erased, by whom and why, and what is being erased')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { erasuresCommand } = await import('./erasure-command.ts')
+      return erasuresCommand(client(config), json)
+    }, json),
+  )
+
+program
+  .command('retention')
+  .description('how long what is kept (MUSTER_RETENTION), and what is due')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { retentionCommand } = await import('./erasure-command.ts')
+      return retentionCommand(client(config), json)
+    }, json),
+  )
+
+const hold = program.command('hold').description('legal hold: what is neither erased nor expires')
+hold
+  .command('place')
+  .description('hold runs: all that is given must hold of one')
+  .option('--subject <name>', 'about this subject')
+  .option('--run <run>', 'this run')
+  .option('--name <name>', 'of this agent or plan')
+  .option('--since <time>', 'created from then on')
+  .option('--until <time>', 'created before then')
+  .requiredOption('--reason <text>', 'why: it is kept')
+  .option(...flag)
+  .action(
+    ({
+      json,
+      since,
+      until,
+      ...of
+    }: Json & { subject?: string; run?: string; name?: string; since?: string; until?: string; reason: string }) =>
+      action(async (config) => {
+        const { placeHoldCommand } = await import('./erasure-command.ts')
+        const { readTime } = await import('./read-time.ts')
+        const times = {
+          ...(since === undefined ? {} : { since: readTime(since, Date.now()) }),
+          ...(until === undefined ? {} : { until: readTime(until, Date.now()) }),
+        }
+        return placeHoldCommand(client(config), { ...of, ...times }, json)
+      }, json),
+  )
+hold
+  .command('list')
+  .description('what is held and what was, by whom and why')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { holdsCommand } = await import('./erasure-command.ts')
+      return holdsCommand(client(config), json)
+    }, json),
+  )
+hold
+  .command('lift <id>')
+  .description('what it held may be erased and expires again')
+  .requiredOption('--reason <text>', 'why: it is kept')
+  .option(...flag)
+  .action((id: string, { reason, json }: { reason: string } & Json) =>
+    action(async (config) => {
+      const { liftHoldCommand } = await import('./erasure-command.ts')
+      return liftHoldCommand(client(config), id, reason, json)
+    }, json),
   )
 
 const audit = program

@@ -11,6 +11,7 @@ const WAITS = 3
 export interface RunOptions {
   input: string
   session?: string
+  subject?: string
   idempotencyKey?: string
   detach?: boolean
   json: boolean
@@ -23,6 +24,7 @@ export async function runCommand(muster: Muster, name: string, options: RunOptio
   const input = await readJson(options.input, '--input', definition?.input)
   const handle = await muster.runs.start(name, input, {
     ...(options.session === undefined ? {} : { session: options.session }),
+    ...(options.subject === undefined ? {} : { subject: options.subject }),
     ...(options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey }),
   })
   if (options.detach) {

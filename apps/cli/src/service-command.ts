@@ -1,8 +1,7 @@
-import { openMemory } from '@muster/memory'
 import { type Config, type ErrorCode, MusterError, toMusterError } from '@muster/protocol'
 import { openRedaction } from '@muster/redaction'
 import { createServer, readKeys } from '@muster/server'
-import { folderLedgers, runWorker } from '@muster/worker'
+import { folderLedgers, openMemoryOf, runWorker } from '@muster/worker'
 import { type Logger, pino } from 'pino'
 import { describeError } from './output.ts'
 
@@ -21,10 +20,7 @@ export async function serverCommand(config: Config): Promise<Service> {
   if (redisUrl === undefined) throw new MusterError('config.invalid', 'REDIS_URL: a server needs a Redis')
   if (keysFile === undefined) throw new MusterError('config.invalid', 'MUSTER_KEYS_FILE: a server needs API keys')
   const log = logger(config, 'server')
-  const memory = await openMemory({
-    table: config.MUSTER_TABLE,
-    ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }),
-  })
+  const memory = await openMemoryOf(config)
   const server = await createServer({
     redisUrl,
     namespace: config.MUSTER_NAMESPACE,
@@ -33,6 +29,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     keys: readKeys(keysFile),
     weights: config.MUSTER_WEIGHTS,
     budgets: config.MUSTER_BUDGETS,
+    retention: config.MUSTER_RETENTION,
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',

@@ -53,6 +53,7 @@ export class Admission {
       tenant,
       by,
       ...(request.session === undefined ? {} : { session: request.session }),
+      ...(request.subject === undefined ? {} : { subject: request.subject }),
       ...(request.priority === undefined ? {} : { priority: request.priority }),
     }
     if (typeof plan === 'object') {

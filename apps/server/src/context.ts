@@ -1,11 +1,12 @@
 import type { Controls, Journal, NewRun } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import type { Json, RedactCounts } from '@muster/protocol'
+import type { Json, RedactCounts, RetentionRule } from '@muster/protocol'
 import type { CallbackTokens, LedgerReader, RunReader } from '@muster/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
 import type { Budgets } from './budgets.ts'
+import type { Refusals } from './erasures.ts'
 import type { ApiKey } from './keys.ts'
 import type { ServerRecords } from './records.ts'
 
@@ -21,11 +22,13 @@ export interface Context {
   /** What operators have stopped and limited. */
   controls: Controls
   budgets: Budgets
+  retention: readonly RetentionRule[]
+  refusals: Refusals
   /**
-   * Whether a run may begin: it is not stopped, and its tenant's quota has one left. What it gives is to be called where
-   * no run was created after all.
+   * Whether a run may begin: it is not stopped, its content is not being erased, and its tenant's quota has one left. What
+   * it gives is to be called where no run was created after all.
    *
-   * @throws MusterError `stop.active` or `quota.exceeded`
+   * @throws MusterError `stop.active`, `subject.erased` or `quota.exceeded`
    */
   enter(run: NewRun): Promise<() => Promise<void>>
   /** Takes personal data and secrets out of what comes, before it is written. */

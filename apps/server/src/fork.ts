@@ -86,6 +86,7 @@ export function forks({ journal, memory, reader, admission, enter }: Context) {
       labels: created.labels,
       limits: created.limits,
       ...(created.session === undefined ? {} : { session: created.session }),
+      ...(created.subject === undefined ? {} : { subject: created.subject }),
       ...(created.priority === undefined ? {} : { priority: created.priority }),
     }
     const admitted = await admission.admit(request, tenant, actorOf(who))

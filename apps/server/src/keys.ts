@@ -27,10 +27,15 @@ export function hasRole({ roles }: ApiKey, role: string): boolean {
   return roles.includes(role) || roles.includes('*')
 }
 
+/** @throws MusterError `auth.forbidden` where it has none of the roles */
+export function needRole(key: ApiKey, ...roles: readonly string[]): ApiKey {
+  if (roles.some((role) => hasRole(key, role))) return key
+  throw new MusterError('auth.forbidden', `This needs the role "${roles.join('" or "')}"`)
+}
+
 /** Stops and limits its tenant. @throws MusterError `auth.forbidden` */
 export function needOperator(key: ApiKey): ApiKey {
-  if (hasRole(key, 'operator')) return key
-  throw new MusterError('auth.forbidden', 'This needs the role "operator"')
+  return needRole(key, 'operator')
 }
 
 export type FindKey = (authorization: string | undefined) => ApiKey

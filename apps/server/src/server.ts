@@ -6,6 +6,7 @@ import {
   type BudgetsByName,
   definitionManifest,
   MusterError,
+  type RetentionRule,
   toolManifest,
   workerInfo,
 } from '@muster/protocol'
@@ -22,6 +23,7 @@ import { Budgets, budgetRoutes } from './budgets.ts'
 import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
+import { erasureRoutes, Refusals } from './erasures.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { policyRoutes } from './policies.ts'
@@ -47,6 +49,8 @@ export interface ServerOptions {
   replication?: ReplicationOptions | undefined
   /** What tenants, agents and plans may use in a day or month; the same as the workers'. */
   budgets?: BudgetsByName | undefined
+  /** How long what is kept of ended runs; the same as the workers'. */
+  retention?: readonly RetentionRule[] | undefined
   /** Signs callbacks and webhooks; without it there are none. */
   secret?: string | undefined
   /** Allows webhooks by http and to addresses that are not public; see `WebhookOptions`. */
@@ -75,6 +79,7 @@ export async function createServer(
   })
   await controls.start()
   const budgets = new Budgets(journal, controls, options.budgets ?? {})
+  const refusals = new Refusals(memory)
   const findKey = keyFinder(options.keys)
   const keys = new WeakMap<FastifyRequest, ApiKey>()
   const context: Context = {
@@ -86,8 +91,11 @@ export async function createServer(
     admission: new Admission(journal, options.redaction),
     controls,
     budgets,
+    retention: options.retention ?? [],
+    refusals,
     async enter(run) {
       checkNotStopped(controls, run)
+      await refusals.check(run)
       return budgets.takeRun(run)
     },
     redact(tenant, value) {
@@ -172,6 +180,7 @@ function routes(server: Server, context: Context): void {
   ledgerRoutes(server, context)
   auditRoutes(server, context)
   recordRoutes(server, context)
+  erasureRoutes(server, context)
   registerConsole(server)
   server.get(
     '/v1/definitions',

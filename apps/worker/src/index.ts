@@ -2,14 +2,17 @@
 export {
   checkpointsOn,
   folderLedgers,
+  newContentKey,
   newLedgerKey,
   openKmsKey,
   originOf,
+  readContentKeys,
   readLedgerKeys,
   type Shelf,
 } from '@muster/runtime'
 export { ToolLock } from '@muster/tools'
 export { loadApp } from './load-app.ts'
+export { openMemoryOf } from './open-memory.ts'
 export { readShelves } from './read-ledger.ts'
 export { readPolicies, readToolLock, toolLockPath } from './read-policies.ts'
 export { runWorker } from './run-worker.ts'

@@ -1,11 +1,11 @@
 import { loadPolicies, type PolicySet } from '@muster/governance'
-import { openMemory } from '@muster/memory'
 import { createModels, type Models } from '@muster/models'
 import { type Config, MusterError } from '@muster/protocol'
 import { openRedaction } from '@muster/redaction'
 import { CallbackTokens, noTelemetry, openTelemetry, startWorker, type Worker } from '@muster/runtime'
 import type { Logger } from 'pino'
 import { loadApp } from './load-app.ts'
+import { openMemoryOf } from './open-memory.ts'
 import { readLedger } from './read-ledger.ts'
 import { readPolicies, readToolLock } from './read-policies.ts'
 import { watchPolicies } from './watch-policies.ts'
@@ -35,10 +35,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   const sources = readPolicies(config.MUSTER_POLICY)
   const policy = shadowed(loadPolicies(sources, app.manifest))
   if (config.MUSTER_POLICY === undefined) log.warn('MUSTER_POLICY is not set: every step will be denied')
-  const memory = await openMemory({
-    table: config.MUSTER_TABLE,
-    ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }),
-  })
+  const memory = await openMemoryOf(config)
   const worker = await startWorker({
     redisUrl: config.REDIS_URL,
     namespace: config.MUSTER_NAMESPACE,
@@ -56,6 +53,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     limits: config.MUSTER_LIMITS,
     budgets: config.MUSTER_BUDGETS,
+    retention: config.MUSTER_RETENTION,
     outcomes: config.MUSTER_OUTCOMES,
     archive: config.MUSTER_ARCHIVE === 'on',
     callbacks:

@@ -66,9 +66,14 @@ export class Creation {
     const digest = contentDigest(salted)
     const entry = firstEntry(run, at, digest)
     const large = salted.length > CONTENT_INLINE_MAX
-    if (large) await offload(run.tenant, digest, salted)
+    if (large) await offload(run, digest, salted)
     const requestHash =
-      idempotencyKey === undefined ? '' : shortDigest(JSON.stringify([run.definition.name, run.session, content]))
+      idempotencyKey === undefined
+        ? ''
+        : // Of what an earlier Muster knew, it made the same.
+          shortDigest(
+            JSON.stringify([run.definition.name, run.session, content, ...(run.subject ? [run.subject] : [])]),
+          )
     const [result, existing, usedFor] = await this.#calls.add({
       run,
       shape: entry.shape,

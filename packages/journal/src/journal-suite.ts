@@ -31,7 +31,7 @@ export function journalSuite({
     writer = new Writer({
       partitions: journal.partitions,
       clock: Date.now,
-      offload: async (_tenant, digest, salted) => {
+      offload: async (_owner, digest, salted) => {
         blobs.set(digest, salted)
       },
       onWake: (run) => woken.push(run),
@@ -63,7 +63,7 @@ export function journalSuite({
       { input: extra.input ?? 'x' },
       {
         idempotencyKey: extra.key,
-        offload: async (_tenant, digest, salted) => {
+        offload: async (_owner, digest, salted) => {
           blobs.set(digest, salted)
         },
       },

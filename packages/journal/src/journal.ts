@@ -265,6 +265,20 @@ export class Journal {
     return this.of(run).expire(run, tenant, ttlS)
   }
 
+  /**
+   * Has Redis write its append-only file anew, without what was deleted. False where it may not be asked, or has several
+   * nodes, of which each has its own.
+   */
+  async rewriteLog(): Promise<boolean> {
+    if (this.url.includes(',')) return false
+    try {
+      await this.redis.call('BGREWRITEAOF')
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /** Makes a worker's agents, plans and tools known to the servers. */
   publish(app: AppManifest): Promise<void> {
     const { keys, replication } = this.partitions[0]

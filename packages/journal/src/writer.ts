@@ -18,7 +18,11 @@ export interface ParentNotice {
 }
 
 /** Takes content out of the way that is too large for the journal; gives what to keep in its place. */
-export type Offload = (tenant: string, digest: string, salted: string) => Promise<void>
+export type Offload = (
+  owner: { tenant: string; run: string; subject?: string | undefined },
+  digest: string,
+  salted: string,
+) => Promise<void>
 
 /** Content longer than this is kept in the blob store under its digest; the journal holds OFFLOADED. */
 export const CONTENT_INLINE_MAX = 16_384
@@ -50,6 +54,7 @@ interface Close {
 export class RunWriter {
   readonly run: string
   readonly tenant: string
+  readonly subject: string | undefined
   readonly epoch: number
   /** Place and hash of the last entry written, durable or not. */
   seq: number
@@ -77,11 +82,12 @@ export class RunWriter {
   #waiting: [seq: number, then: () => void][] = []
 
   constructor(
-    hold: { run: string; tenant: string; epoch: number; seq: number; head: string },
+    hold: { run: string; tenant: string; subject?: string | undefined; epoch: number; seq: number; head: string },
     on: { mail: () => void; lost: (reason: LostReason) => void },
   ) {
     this.run = hold.run
     this.tenant = hold.tenant
+    this.subject = hold.subject
     this.epoch = hold.epoch
     this.seq = hold.seq
     this.sent = hold.seq
@@ -254,7 +260,7 @@ export class Writer {
 
   #offload(to: RunWriter, digest: string, salted: string): void {
     to.offloading++
-    this.#options.offload(to.tenant, digest, salted).then(
+    this.#options.offload(to, digest, salted).then(
       () => {
         to.offloading--
         this.#mark(to)

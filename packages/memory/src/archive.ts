@@ -1,4 +1,6 @@
 import {
+  type Erased,
+  erased,
   isEnded,
   MusterError,
   type Run,
@@ -7,12 +9,15 @@ import {
   runSummary,
   type StoredEntry,
 } from '@muster/protocol'
+import { removeOpenBlob } from './blobs.ts'
+import type { ContentKeys } from './content-keys.ts'
 import { digestOf } from './digest.ts'
 import { type Item, numberOf, textOf } from './item.ts'
 import { LAST, partition, sort } from './key.ts'
 import { pack, unpack } from './packed.ts'
 import { joined, piecesOf, putAll } from './pieces.ts'
-import { lastSeq, requireOrder, segmentsOf } from './segment.ts'
+import { seal, unseal } from './sealed.ts'
+import { type Bare, lastSeq, requireOrder, type Stored, segmentsOf } from './segment.ts'
 import type { Table } from './table.ts'
 
 export interface ArchiveListOptions {
@@ -26,6 +31,9 @@ export interface ArchiveListOptions {
   /** Code of the error with which it ended. */
   error?: string | undefined
 }
+
+/** A run as the archive knows it without looking into it. */
+export type Archived = RunSummary & { entries: number; erased?: Erased }
 
 /** Ended runs with their journals. A run that is being archived is not there until all of it is. */
 export interface Archive {
@@ -53,15 +61,111 @@ export interface Archive {
    * @throws MusterError `memory.unavailable`
    */
   list(tenant: string, options: ArchiveListOptions): Promise<RunSummary[]>
+  /** All of a tenant's runs, the oldest first, after the run `after`. */
+  all(tenant: string, after?: string): AsyncIterable<Archived>
+  /** The archived runs of a subject, the oldest first, after the run `after`. */
+  ofSubject(tenant: string, subject: string, after?: string): AsyncIterable<string>
+  /** Tenants that have archived anything, after `after`. */
+  tenants(after?: string): AsyncIterable<string>
+  /** What was erased of a run, or that it was removed whole. */
+  erased(tenant: string, runId: string): Promise<Erased | undefined>
+  /**
+   * Takes out the content of a run: its key first, then what was sealed by it. The entries stay as they are. Gives how many
+   * entries and blobs it has had; the same again does no harm.
+   */
+  eraseContent(tenant: string, runId: string, why: Erased): Promise<{ entries: number; blobs: number } | undefined>
+  /** Removes the run and its entries, and leaves a note that says why. Gives how many entries it has had. */
+  remove(tenant: string, runId: string, why: Erased): Promise<number | undefined>
+  /** Runs that were removed whole, the oldest first, after the run `after`. */
+  removed(tenant: string, after?: string): AsyncIterable<{ run: string; erased: Erased }>
 }
 
 /*
  * The contents go under a set name that is the digest of themselves, the summary comes last and names the set. Readers begin
- * at the summary. So a reader sees all or nothing, a repeat after a crash writes the same items again, and two archivers
- * whose versions of the code compress differently do not write into each other's set.
+ * at the summary. So a reader sees all or nothing, and of two archivers, or one that died and one that does it again, none
+ * writes into the other's set.
+ *
+ * Entries lie open, so that the chain can be followed for ever; what lies beside them, and the run's input, plan and output,
+ * is sealed by the run's key.
  */
-export function openArchive(table: Table): Archive {
-  const summaryOf = (tenant: string, runId: string) => table.get(partition(tenant, 'RUNS'), sort('RUN', runId))
+export function openArchive(table: Table, keys: ContentKeys): Archive {
+  const runs = (tenant: string) => partition(tenant, 'RUNS')
+  const summaryOf = (tenant: string, runId: string) => table.get(runs(tenant), sort('RUN', runId))
+  const known = new Set<string>()
+
+  /** Once for each process and tenant. */
+  async function note(tenant: string): Promise<void> {
+    if (known.has(tenant)) return
+    await table.put({ pk: TENANTS, sk: sort('TENANT', tenant), name: JSON.stringify(tenant) })
+    known.add(tenant)
+  }
+
+  /** What lies beside the entries of a segment; undefined where it was erased. */
+  async function contentsOf(of: { tenant: string; run: string; set: string }, last: number) {
+    const { tenant, run, set } = of
+    const key = await keys.findRun(tenant, run)
+    if (!key) return undefined
+    const prefix = `${sort('CONTENT', set, last)}#`
+    for await (const sealed of joined(table.query({ pk: partition(tenant, 'RUN', run), sk: { prefix } })))
+      return unpack<(string | null)[]>(unseal(key, [tenant, run, String(last)], sealed))
+    // It may have been erased since the summary was read.
+    const summary = await summaryOf(tenant, run)
+    if (summary && summary.erased === undefined) throw incomplete(run)
+    return undefined
+  }
+
+  /** The run's input, plan and output. */
+  async function wholeOf(tenant: string, run: string, summary: Item): Promise<Partial<Run>> {
+    const isOpen = summary.rest === undefined
+    const key = isOpen ? undefined : await keys.findRun(tenant, run)
+    if (summary.erased !== undefined || !(isOpen || key)) return {}
+    const prefix = `${sort('WHOLE', textOf(summary, 'set'))}#`
+    for await (const content of joined(table.query({ pk: partition(tenant, 'RUN', run), sk: { prefix } })))
+      return unpack<Partial<Run>>(key ? unseal(key, [tenant, run, 'run'], content) : content)
+    if ((await summaryOf(tenant, run))?.erased !== undefined) return {}
+    throw incomplete(run)
+  }
+
+  /** Takes what was archived before there were keys apart. Gives the digests of its large contents. */
+  async function rewrite(tenant: string, run: string, summary: Item): Promise<{ item: Item; large: string[] }> {
+    const entries: StoredEntry[] = []
+    for await (const entry of entriesOf(tenant, run, summary, 0)) entries.push(entry)
+    const bare = entries.map(({ seq, hash, bytes }) => ({ seq, hash, bytes }))
+    const segments = await segmentsOf(bare)
+    const set = digestOf(segments.map((segment) => segment.entries))
+    const pk = partition(tenant, 'RUN', run)
+    await putAll(
+      table,
+      segments.flatMap(({ last, entries }) => piecesOf(pk, ['SEGMENT', set, last], entries)),
+    )
+    const { input: _input, plan: _plan, output: _output, ...rest } = await wholeOf(tenant, run, summary)
+    const large = entries.filter(({ content }) => (content?.length ?? 0) > OPEN_BLOB_MIN).flatMap(digestIn)
+    return { item: { ...summary, set, rest: JSON.stringify(rest) }, large }
+  }
+
+  async function* entriesOf(tenant: string, run: string, summary: Item, after: number): AsyncGenerator<StoredEntry> {
+    if (numberOf(summary, 'last') <= after) return
+    const set = textOf(summary, 'set')
+    // A segment's key holds the seq of its last entry: the first segment at or above `after + 1` holds what comes next.
+    const range = { from: sort('SEGMENT', set, Math.max(0, after) + 1), to: `${sort('SEGMENT', set)}#${LAST}` }
+    const isErased = summary.erased !== undefined
+    let seen = after
+    for await (const packed of joined(table.query({ pk: partition(tenant, 'RUN', run), sk: range }))) {
+      const stored = await unpack<Stored | StoredEntry[]>(packed)
+      const isOpen = Array.isArray(stored)
+      const entries: Bare[] = isOpen ? stored : stored.entries
+      const contents =
+        isOpen || isErased || !stored.hasContents ? undefined : await contentsOf({ tenant, run, set }, lastSeq(entries))
+      for (const [i, entry] of entries.entries()) {
+        if (entry.seq <= after) continue
+        const content = contents?.[i] ?? undefined
+        yield content === undefined ? entry : { ...entry, content }
+        seen = entry.seq
+      }
+    }
+    if (seen !== numberOf(summary, 'last'))
+      throw new MusterError('journal.corrupt', `The archived journal of run ${run} ends at entry ${seen}`)
+  }
 
   return {
     async put(tenant, run, entries) {
@@ -69,61 +173,71 @@ export function openArchive(table: Table): Archive {
         throw new MusterError('internal', `The run ${run.id} is ${run.status}: not to be archived`)
       if (run.tenant !== tenant) throw new MusterError('internal', `The run ${run.id} belongs to another tenant`)
       requireOrder(entries)
-      if (await summaryOf(tenant, run.id)) return
-
       const pk = partition(tenant, 'RUN', run.id)
-      const whole = await pack(run)
-      const segments = await segmentsOf(entries)
-      const set = digestOf([whole, ...segments.map((segment) => segment.content)])
-      await putAll(table, [
-        ...piecesOf(pk, ['WHOLE', set], whole),
-        ...segments.flatMap(({ last, content }) => piecesOf(pk, ['SEGMENT', set, last], content)),
+      const { input, plan, output, ...bare } = run
+      const [there, whole, segments, key] = await Promise.all([
+        summaryOf(tenant, run.id),
+        pack({ input, plan, output }),
+        segmentsOf(entries),
+        keys.ofRun({ tenant, run: run.id, subject: run.subject }),
+        note(tenant),
       ])
+      if (there) return
+
+      const sealed = (what: string, content: Uint8Array | undefined) =>
+        key && content ? [seal(key, [tenant, run.id, what], content)] : []
+      const parts = [
+        ...sealed('run', whole).map((content) => ({ place: ['WHOLE'] as const, last: [], content })),
+        ...segments.flatMap(({ last, entries, contents }) => [
+          { place: ['SEGMENT'] as const, last: [last], content: entries },
+          ...sealed(String(last), contents).map((content) => ({ place: ['CONTENT'] as const, last: [last], content })),
+        ]),
+      ]
+      const set = digestOf(parts.map(({ content }) => content))
+      await putAll(
+        table,
+        parts.flatMap(({ place: [kind], last, content }) => piecesOf(pk, [kind, set, ...last], content)),
+      )
+      if (run.subject !== undefined)
+        await table.put({ pk: partition(tenant, 'SUBJECT', run.subject), sk: sort('RUN', run.id), run: run.id })
+      const summary = runSummary.parse(run)
+      const rest = Object.fromEntries(Object.entries(bare).filter(([name]) => !Object.hasOwn(summary, name)))
       await table.create({
-        pk: partition(tenant, 'RUNS'),
+        pk: runs(tenant),
         sk: sort('RUN', run.id),
         status: run.status,
         name: run.name,
-        summary: runSummary.parse(run),
+        summary,
+        // As text: it may have what DynamoDB's own types do not hold.
+        rest: JSON.stringify(rest),
         set,
         last: lastSeq(entries),
+        // Its key was destroyed before it came here.
+        ...(key ? {} : { erased: { at: run.endedAt ?? run.createdAt, by: 'erasure' } satisfies Erased }),
       })
     },
 
     async get(tenant, runId) {
       const summary = await summaryOf(tenant, runId)
       if (!summary) return undefined
-      const prefix = `${sort('WHOLE', textOf(summary, 'set'))}#`
-      const pieces = table.query({ pk: partition(tenant, 'RUN', runId), sk: { prefix } })
-      for await (const content of joined(pieces)) return unpack<Run>(content)
-      throw new MusterError('journal.corrupt', `The archive of run ${runId} is not complete`)
+      const whole = await wholeOf(tenant, runId, summary)
+      if (summary.rest === undefined) return whole as Run // as it was put whole
+      const rest: Partial<Run> = JSON.parse(textOf(summary, 'rest'))
+      const why = erasedOf(summary)
+      return { ...rest, ...whole, ...readSummary(summary), ...(why ? { erased: why } : {}) } as Run // what it was made of
     },
 
     async *entries(tenant, runId, { after = 0 } = {}) {
       const summary = await summaryOf(tenant, runId)
-      if (!summary || numberOf(summary, 'last') <= after) return
-      const set = textOf(summary, 'set')
-      // A segment's key holds the seq of its last entry: the first segment at or above `after + 1` holds what comes next.
-      const range = { from: sort('SEGMENT', set, Math.max(0, after) + 1), to: `${sort('SEGMENT', set)}#${LAST}` }
-      let seen = after
-      for await (const content of joined(table.query({ pk: partition(tenant, 'RUN', runId), sk: range }))) {
-        for (const entry of await unpack<StoredEntry[]>(content)) {
-          if (entry.seq <= after) continue
-          yield entry
-          seen = entry.seq
-        }
-      }
-      if (seen !== numberOf(summary, 'last')) {
-        throw new MusterError('journal.corrupt', `The archived journal of run ${runId} ends at entry ${seen}`)
-      }
+      if (summary) yield* entriesOf(tenant, runId, summary, after)
     },
 
     async list(tenant, { limit, before, status, name, error }) {
-      const runs: RunSummary[] = []
-      if (limit < 1) return runs
+      const found: RunSummary[] = []
+      if (limit < 1) return found
       const where = { ...(status === undefined ? {} : { status }), ...(name === undefined ? {} : { name }) }
       const items = table.query({
-        pk: partition(tenant, 'RUNS'),
+        pk: runs(tenant),
         ...(before === undefined ? {} : { sk: { below: sort('RUN', before) } }),
         descending: true,
         where,
@@ -133,12 +247,103 @@ export function openArchive(table: Table): Archive {
       for await (const item of items) {
         const summary = readSummary(item)
         if (error !== undefined && summary.error?.code !== error) continue
-        runs.push(summary)
-        if (runs.length >= limit) break
+        found.push(summary)
+        if (found.length >= limit) break
       }
-      return runs
+      return found
+    },
+
+    async *all(tenant, after) {
+      for await (const item of table.query({ pk: runs(tenant), ...laterThan(after) })) {
+        const why = erasedOf(item)
+        yield { ...readSummary(item), entries: numberOf(item, 'last'), ...(why ? { erased: why } : {}) }
+      }
+    },
+
+    async *ofSubject(tenant, subject, after) {
+      for await (const item of table.query({ pk: partition(tenant, 'SUBJECT', subject), ...laterThan(after) }))
+        yield textOf(item, 'run')
+    },
+
+    async *tenants(after) {
+      const sk = after === undefined ? {} : { sk: { from: `${sort('TENANT', after)}#`, to: `TENANT#${LAST}` } }
+      for await (const item of table.query({ pk: TENANTS, ...sk })) yield JSON.parse(textOf(item, 'name'))
+    },
+
+    async erased(tenant, runId) {
+      const item = (await summaryOf(tenant, runId)) ?? (await table.get(removed(tenant), sort('RUN', runId)))
+      return item && erasedOf(item)
+    },
+
+    async eraseContent(tenant, runId, why) {
+      const summary = await summaryOf(tenant, runId)
+      if (!summary) return undefined
+      await keys.destroy(tenant, { run: runId })
+      const { item, large } =
+        summary.rest === undefined ? await rewrite(tenant, runId, summary) : { item: summary, large: [] }
+      // Before the summary is another: only the old one tells of them.
+      for (const digest of large) await removeOpenBlob(table, tenant, digest)
+      // The first word stays: what it says was erased is not erased twice.
+      if (summary.erased === undefined) await table.put({ ...item, erased: why })
+      const pk = partition(tenant, 'RUN', runId)
+      const kept = `${sort('SEGMENT', textOf(item, 'set'))}#`
+      let blobs = 0
+      for await (const one of table.query({ pk })) {
+        const sk = textOf(one, 'sk')
+        if (sk === 'KEY' || sk.startsWith('SAVED#') || sk.startsWith(kept)) continue
+        if (sk.endsWith('#MANIFEST')) blobs++
+        await table.remove(pk, sk)
+      }
+      return { entries: numberOf(item, 'last'), blobs: blobs + large.length }
+    },
+
+    async remove(tenant, runId, why) {
+      const summary = await summaryOf(tenant, runId)
+      if (!summary) return undefined
+      const last = numberOf(summary, 'last')
+      const { subject } = readSummary(summary)
+      // The note first: there is no moment at which nothing says where the run is.
+      await table.put({ pk: removed(tenant), sk: sort('RUN', runId), run: runId, last, erased: why })
+      await this.eraseContent(tenant, runId, why)
+      const pk = partition(tenant, 'RUN', runId)
+      for await (const one of table.query({ pk, sk: { prefix: 'SEGMENT#' } })) await table.remove(pk, textOf(one, 'sk'))
+      if (subject !== undefined) await table.remove(partition(tenant, 'SUBJECT', subject), sort('RUN', runId))
+      // Last, so that what was broken off is found again.
+      await table.remove(runs(tenant), sort('RUN', runId))
+      return last
+    },
+
+    async *removed(tenant, after) {
+      for await (const item of table.query({ pk: removed(tenant), ...laterThan(after) }))
+        yield { run: textOf(item, 'run'), erased: erased.parse(item.erased) }
     },
   }
+}
+
+/** Contents longer than this lay in the blob store as well, before there were keys. */
+const OPEN_BLOB_MIN = 16_384
+/** A tenant has a name: this is of none. */
+const TENANTS = partition('', 'TENANTS')
+
+function removed(tenant: string): string {
+  return partition(tenant, 'REMOVED')
+}
+
+function laterThan(after: string | undefined) {
+  return after === undefined ? {} : { sk: { from: `${sort('RUN', after)}#`, to: `RUN#${LAST}` } }
+}
+
+function digestIn({ bytes }: StoredEntry): string[] {
+  const { content }: { content?: string } = JSON.parse(bytes)
+  return content === undefined ? [] : [content]
+}
+
+function incomplete(run: string): MusterError {
+  return new MusterError('journal.corrupt', `The archive of run ${run} is not complete`)
+}
+
+function erasedOf(item: Item): Erased | undefined {
+  return item.erased === undefined ? undefined : erased.parse(item.erased)
 }
 
 function readSummary(item: Item): RunSummary {

@@ -11,6 +11,10 @@ export interface AuditIndex {
    * @throws MusterError `memory.unavailable`
    */
   put(tenant: string, hits: readonly AuditHit[]): Promise<void>
+  /** Puts all of a run in place of what is there, such as without the numbers that were erased. */
+  replace(tenant: string, hits: readonly AuditHit[]): Promise<void>
+  /** Takes all of a run out. */
+  remove(tenant: string, hits: readonly AuditHit[]): Promise<void>
   /**
    * A page, newest hour first. It looks at `SCAN_MAX` hits at most, and gives a cursor where it stopped.
    *
@@ -36,14 +40,9 @@ const HOUR_MS = 3_600_000
  */
 export function openAuditIndex(table: Table): AuditIndex {
   return {
-    async put(tenant, hits) {
-      const items = itemsOf(tenant, hits)
-      const writers = Array.from({ length: WRITES }, async () => {
-        for (let item = items.next(); !item.done; item = items.next())
-          await table.raise(item.value, 'last', item.value.last)
-      })
-      await Promise.all(writers)
-    },
+    put: (tenant, hits) => each(itemsOf(tenant, hits), (item) => table.raise(item, 'last', item.last)),
+    replace: (tenant, hits) => each(itemsOf(tenant, hits), (item) => table.put(item)),
+    remove: (tenant, hits) => each(itemsOf(tenant, hits), ({ pk, sk }) => table.remove(pk, sk)),
 
     async search(tenant, filter, { limit, cursor }) {
       const after = cursor === undefined ? undefined : readCursor(cursor)
@@ -79,6 +78,14 @@ export function openAuditIndex(table: Table): AuditIndex {
       return page
     },
   }
+}
+
+/** Does it to all, some at a time. */
+async function each<T>(items: Iterator<T, void>, write: (item: T) => Promise<unknown>): Promise<void> {
+  const writers = Array.from({ length: WRITES }, async () => {
+    for (let item = items.next(); !item.done; item = items.next()) await write(item.value)
+  })
+  await Promise.all(writers)
 }
 
 type Term = readonly [kind: string, ...values: string[]]

@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { connect } from './connection.ts'
+import { ContentKeys } from './content-keys.ts'
 import { openFacts } from './facts.ts'
 import type { Item } from './item.ts'
 import type { Query } from './query.ts'
+import { openRecords } from './records.ts'
 import { Table } from './table.ts'
 
 /**
@@ -31,7 +33,11 @@ class SimulatedTable extends Table {
     return this.#request(() => !this.#items.has(sk) && Boolean(this.#items.set(sk, item)))
   }
 
-  override replace(item: Item, name: string, was: number): Promise<boolean> {
+  override put(item: Item): Promise<void> {
+    return this.#request(() => void this.#items.set(String(item.sk), item))
+  }
+
+  override replace(item: Item, name: string, was: number | string): Promise<boolean> {
     const sk = String(item.sk)
     return this.#request(() => this.#items.get(sk)?.[name] === was && Boolean(this.#items.set(sk, item)))
   }
@@ -55,6 +61,9 @@ function newestFirst(items: Map<string, Item>, prefix: string): Item[] {
   return keys.sort((a, b) => (a < b ? 1 : -1)).map((key) => items.get(key) ?? {})
 }
 
+const keysTable = new SimulatedTable(new Map(), async () => undefined, Number.POSITIVE_INFINITY)
+const keys = new ContentKeys(keysTable, openRecords(keysTable), { clock: () => 0 })
+
 const writer = fc.record({ step: fc.constantFrom('a', 'b', 'c'), answers: fc.oneof(fc.nat(6), fc.constant(1_000)) })
 
 test('however writers interleave and die, each step comes to stand once, in a chain without gaps', () =>
@@ -64,7 +73,7 @@ test('however writers interleave and die, each step comes to stand once, in a ch
       const wait = () => scheduler.schedule(Promise.resolve())
       let now = 0
       const puts = writers.map(async ({ step, answers }) => {
-        const facts = openFacts(new SimulatedTable(items, wait, answers), () => now++)
+        const facts = openFacts(new SimulatedTable(items, wait, answers), keys, () => now++)
         const fact = { kind: 'k', subject: 's', value: step, run: 'r', step, labels: [] }
         try {
           return (await facts.put('t', fact)).id
@@ -75,7 +84,7 @@ test('however writers interleave and die, each step comes to stand once, in a ch
       })
       await scheduler.waitFor(Promise.all(puts))
 
-      const facts = openFacts(new SimulatedTable(items, async () => undefined, 1_000), () => now++)
+      const facts = openFacts(new SimulatedTable(items, async () => undefined, 1_000), keys, () => now++)
       const history = await facts.history('t', 'k', 's')
       const ids = history.map(({ id }) => id)
       expect(new Set(ids).size).toBe(ids.length)

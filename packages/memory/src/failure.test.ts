@@ -61,10 +61,12 @@ describe('a server that', () => {
     })
     const memory = await openMemory({ endpoint: `http://127.0.0.1:${await listen(server)}`, table: 'muster' })
     refusals = 2
-    await memory.blobs.put('t', 'd', 'text')
-    expect(await memory.blobs.get('t', 'd')).toBe('text')
+    await memory.blobs.put({ tenant: 't', run: 'r' }, 'd', 'text')
+    expect(await memory.blobs.get({ tenant: 't', run: 'r' }, 'd')).toBe('text')
     refusals = 100
-    expect((await failureOf(memory.blobs.get('t', 'd'))).error).toMatchObject({ code: 'memory.unavailable' })
+    expect((await failureOf(memory.blobs.get({ tenant: 't', run: 'r' }, 'd'))).error).toMatchObject({
+      code: 'memory.unavailable',
+    })
     memory.close()
     server.closeAllConnections()
     server.close()
@@ -80,7 +82,7 @@ describe('a server that', () => {
     })
     const memory = await openMemory({ endpoint: `http://127.0.0.1:${await listen(server)}`, table: 'muster' })
     // 20 rounds of 300 ms: longer than any timeout of one request.
-    await Promise.all(Array.from({ length: 20 * 64 }, () => memory.blobs.get('t', 'd')))
+    await Promise.all(Array.from({ length: 20 * 64 }, () => memory.blobs.get({ tenant: 't', run: 'r' }, 'd')))
     memory.close()
     server.closeAllConnections()
     server.close()
@@ -98,7 +100,7 @@ describe('a server that', () => {
       memory.archive.get('t', 'r'),
       memory.archive.list('t', { limit: 1 }),
       memory.archive.entries('t', 'r')[Symbol.asyncIterator]().next(),
-      memory.blobs.put('t', 'd', 'b'),
+      memory.blobs.put({ tenant: 't', run: 'r' }, 'd', 'b'),
     ]
     for (const { error } of await Promise.all(calls.map(failureOf))) {
       expect(error).toMatchObject({ code: 'memory.unavailable' })

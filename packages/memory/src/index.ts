@@ -1,11 +1,15 @@
 /** Sessions, facts, the run archive and blobs on one DynamoDB table. */
 
 /** Ended runs with their journals; options of its list. */
-export type { Archive, ArchiveListOptions } from './archive.ts'
+export type { Archive, Archived, ArchiveListOptions } from './archive.ts'
 /** What steps came to, found by who, what and when. */
 export type { AuditIndex } from './audit-index.ts'
 /** Large content by its digest. */
 export type { Blobs } from './blobs.ts'
+/** Whose content it is; keys of content, and what wraps them. */
+export type { MasterKey, Owner, Shredded } from './content-keys.ts'
+/** What is to be erased, and what must not be. */
+export type { Erasures, Holds, OpenErasure } from './erasures.ts'
 /** What is known across runs; a fact before and after it is stored. */
 export type { Fact, Facts, NewFact } from './facts.ts'
 /** Tenants' ledgers: tiles, and the state that decides what is appended. */
@@ -20,3 +24,5 @@ export type { Deeds, Pasts } from './pasts.ts'
 export { type BookHead, RECORDS_MAX, type Records } from './records.ts'
 /** Conversations that last across runs; what one run added to one. */
 export type { Sessions, Turn } from './sessions.ts'
+/** How far runs were looked through for what expires. */
+export type { Sweep, Sweeps } from './sweeps.ts'

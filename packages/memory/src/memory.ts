@@ -3,6 +3,8 @@ import { type Archive, openArchive } from './archive.ts'
 import { type AuditIndex, openAuditIndex } from './audit-index.ts'
 import { type Blobs, openBlobs } from './blobs.ts'
 import { connect } from './connection.ts'
+import { ContentKeys, type MasterKey } from './content-keys.ts'
+import { type Erasures, type Holds, openErasures, openHolds } from './erasures.ts'
 import { type Facts, openFacts } from './facts.ts'
 import { failure } from './failure.ts'
 import { type Ledgers, openLedgers } from './ledger.ts'
@@ -10,7 +12,9 @@ import { openPasts, type Pasts } from './pasts.ts'
 import { openRecords, type Records } from './records.ts'
 import { ensureTable } from './schema.ts'
 import { openSessions, type Sessions } from './sessions.ts'
+import { openSweeps, type Sweeps } from './sweeps.ts'
 import { Table } from './table.ts'
+import { openTexts, type Texts } from './texts.ts'
 
 export interface MemoryOptions {
   /** A DynamoDB-compatible server; AWS without it. */
@@ -18,6 +22,10 @@ export interface MemoryOptions {
   /** AWS region; by default that of the environment, or `local` with an endpoint. */
   region?: string
   table: string
+  /** Wraps the keys of tenants; without it they lie open in the table. */
+  master?: MasterKey | undefined
+  /** How long keys are remembered, ms; see `KEY_CACHE_MS`. */
+  keyCacheMs?: number | undefined
   /** Milliseconds since the Unix epoch. */
   clock?: () => number
 }
@@ -31,9 +39,13 @@ export interface Memory {
   readonly auditIndex: AuditIndex
   readonly blobs: Blobs
   /** Policy sets as JSON, by their hash. */
-  readonly policies: Blobs
+  readonly policies: Texts
   readonly ledgers: Ledgers
+  readonly keys: ContentKeys
   readonly records: Records
+  readonly erasures: Erasures
+  readonly holds: Holds
+  readonly sweeps: Sweeps
   /**
    * Reads from the table; answers within 5 s.
    *
@@ -54,7 +66,13 @@ const answerWithinMs = 4000
  * @throws MusterError `memory.unavailable` within 5 s where DynamoDB does not answer; `config.invalid` where `table` cannot
  *   be a table's name
  */
-export async function openMemory({ table, clock = Date.now, ...options }: MemoryOptions): Promise<Memory> {
+export async function openMemory({
+  table,
+  clock = Date.now,
+  master,
+  keyCacheMs: cacheMs,
+  ...options
+}: MemoryOptions): Promise<Memory> {
   const { client, documents, where } = connect(options)
   const inTime = <T>(work: Promise<T>) => within(answerWithinMs, work, where)
   try {
@@ -64,16 +82,22 @@ export async function openMemory({ table, clock = Date.now, ...options }: Memory
     throw failure(error, where)
   }
   const items = new Table(documents, table, where)
+  const records = openRecords(items)
+  const keys = new ContentKeys(items, records, { master, cacheMs, clock })
   return {
-    sessions: openSessions(items),
-    pasts: openPasts(items),
-    facts: openFacts(items, clock),
-    archive: openArchive(items),
+    sessions: openSessions(items, keys),
+    pasts: openPasts(items, keys),
+    facts: openFacts(items, keys, clock),
+    archive: openArchive(items, keys),
     auditIndex: openAuditIndex(items),
-    blobs: openBlobs(items),
-    policies: openBlobs(items, 'POLICY'),
+    blobs: openBlobs(items, keys),
+    policies: openTexts(items, 'POLICY'),
     ledgers: openLedgers(items),
-    records: openRecords(items),
+    keys,
+    records,
+    erasures: openErasures(items),
+    holds: openHolds(items),
+    sweeps: openSweeps(items),
     async health() {
       // A key that nothing is ever stored under.
       await inTime(items.get('T#', 'HEALTH'))

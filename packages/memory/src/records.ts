@@ -136,8 +136,12 @@ function matches({ action, by, about, at }: AuditRecord, filter: RecordFilter): 
   return (
     (filter.action === undefined || action === filter.action) &&
     (filter.user === undefined || by.user === filter.user) &&
-    (run === undefined || about.run === run || (Array.isArray(about.runs) && about.runs.includes(run))) &&
+    (run === undefined || about.run === run || (isObject(about.runs) && run in about.runs)) &&
     (filter.since === undefined || at >= filter.since) &&
     (filter.until === undefined || at < filter.until)
   )
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }

@@ -1,11 +1,24 @@
 import { MusterError, type StoredEntry } from '@muster/protocol'
 import { pack } from './packed.ts'
 
-/** Consecutive entries of a journal, compressed together. */
+/** An entry without what lies beside it. */
+export type Bare = Omit<StoredEntry, 'content'>
+
+/** Consecutive entries of a journal, compressed together: what stays, and what lies beside it and can be erased. */
 export interface Segment {
   /** Seq of its last entry. */
   last: number
-  content: Uint8Array
+  /** A `Stored`. */
+  entries: Uint8Array
+  /** Content by entry, null where there is none: `(string | null)[]`. Undefined where none has any. */
+  contents: Uint8Array | undefined
+}
+
+/** A segment as it is stored. */
+export interface Stored {
+  entries: Bare[]
+  /** Contents were put beside it. */
+  hasContents: boolean
 }
 
 /**
@@ -15,7 +28,7 @@ export interface Segment {
 const segmentLength = 1_000_000
 
 /** Cuts a journal into segments. */
-export async function segmentsOf(entries: StoredEntry[]): Promise<Segment[]> {
+export async function segmentsOf(entries: readonly StoredEntry[]): Promise<Segment[]> {
   const segments: Segment[] = []
   let open: StoredEntry[] = []
   let length = 0
@@ -23,15 +36,25 @@ export async function segmentsOf(entries: StoredEntry[]): Promise<Segment[]> {
     open.push(entry)
     length += entry.bytes.length + (entry.content?.length ?? 0)
     if (length < segmentLength && i < entries.length - 1) continue
-    segments.push({ last: entry.seq, content: await pack(open) })
+    segments.push(await segmentOf(entry.seq, open))
     open = []
     length = 0
   }
   return segments
 }
 
+async function segmentOf(last: number, entries: readonly StoredEntry[]): Promise<Segment> {
+  const hasContents = entries.some(({ content }) => content !== undefined)
+  const stored: Stored = { entries: entries.map(({ seq, hash, bytes }) => ({ seq, hash, bytes })), hasContents }
+  const [bare, contents] = await Promise.all([
+    pack(stored),
+    hasContents ? pack(entries.map(({ content }) => content ?? null)) : undefined,
+  ])
+  return { last, entries: bare, contents }
+}
+
 /** The seq of the last entry; 0 of an empty journal. */
-export function lastSeq(entries: StoredEntry[]): number {
+export function lastSeq(entries: readonly StoredEntry[]): number {
   return entries.at(-1)?.seq ?? 0
 }
 
@@ -40,7 +63,7 @@ export function lastSeq(entries: StoredEntry[]): number {
  *
  * @throws MusterError `journal.corrupt`
  */
-export function requireOrder(entries: StoredEntry[]): void {
+export function requireOrder(entries: readonly StoredEntry[]): void {
   let before = 0
   for (const { seq } of entries) {
     if (seq <= before) throw new MusterError('journal.corrupt', `Entry ${seq} comes after entry ${before}`)

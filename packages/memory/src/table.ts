@@ -1,5 +1,11 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { type DynamoDBDocumentClient, GetCommand, PutCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
+import {
+  DeleteCommand,
+  type DynamoDBDocumentClient,
+  GetCommand,
+  PutCommand,
+  paginateQuery,
+} from '@aws-sdk/lib-dynamodb'
 import { failure } from './failure.ts'
 import type { Item } from './item.ts'
 import { expressionsOf, type Query } from './query.ts'
@@ -37,7 +43,7 @@ export class Table {
   }
 
   /** Writes the item over one whose attribute `name` has the value `was`; false where it has not. */
-  replace(item: Item, name: string, was: number): Promise<boolean> {
+  replace(item: Item, name: string, was: number | string): Promise<boolean> {
     const condition = {
       ConditionExpression: '#name = :was',
       ExpressionAttributeNames: { '#name': name },
@@ -54,6 +60,11 @@ export class Table {
       ExpressionAttributeValues: { ':value': value },
     }
     return this.#putIf(new PutCommand({ TableName: this.#name, Item: item, ...condition }))
+  }
+
+  /** Removes an item, where there is one. */
+  async remove(pk: string, sk: string): Promise<void> {
+    await this.#try(() => this.#client.send(new DeleteCommand({ TableName: this.#name, Key: { pk, sk } })))
   }
 
   /** Items in the order of their sort keys. Reads the next page only when it is asked for. */

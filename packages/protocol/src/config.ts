@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { budgetsByName } from './budget.ts'
+import { retentionRules } from './erasure.ts'
 import { MusterError } from './errors.ts'
 import { PARTITIONS_MAX } from './ids.ts'
 import { limitsByName } from './limits.ts'
@@ -61,6 +62,7 @@ function parseJson(text: string, context: z.RefinementCtx, example: string): unk
 
 const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
 const budgets = json('{"tenant:*":{"day":{"usd":100}}}').pipe(budgetsByName)
+const retention = json('[{"status":"failed","content":"30d"}]').pipe(retentionRules)
 const witnesses = json('[{"url":"https://witness.example/","key":"<vkey>"}]').pipe(
   z.array(
     z.union(
@@ -213,6 +215,26 @@ export const configSchema = z.object({
     .describe(
       'where checkpoints are shown, as JSON: `[{"folder":"/mnt/witness"},{"url":"https://witness.example/","key":"<vkey>"},{"bucket":"<bucket with object lock>","retainDays":365}]`',
     ),
+  MUSTER_RETENTION: retention
+    .optional()
+    .describe(
+      'how long what is kept, as JSON, the first rule that matches a run: `[{"name":"support.*","content":"30d","run":"365d"}]`; for ever without it; the same for all servers and workers',
+    ),
+  MUSTER_CONTENT_KEY_FILE: z
+    .string()
+    .optional()
+    .describe(
+      "master key of tenants' content, from `muster erasure key`; without it or a key of KMS, their keys lie open in the table, and its backups can be read",
+    ),
+  MUSTER_CONTENT_KMS_KEY: z
+    .string()
+    .optional()
+    .describe('symmetric key of AWS KMS in its place: id, ARN or alias; the same for all servers and workers'),
+  MUSTER_CONTENT_KEY_CACHE_MS: positive
+    .max(600_000)
+    .default(30_000)
+    .describe('how long a process goes on with a key that it has read; an erasure waits that long; the same for all'),
+  MUSTER_CONTENT_KMS_ENDPOINT: z.url().optional().describe('a server that speaks as AWS KMS does; AWS without it'),
   MUSTER_LOCK_MS: positive
     .min(500)
     .default(10_000)
@@ -259,6 +281,7 @@ const secret = new Set([
   'MUSTER_KEY',
   'MUSTER_SECRET',
   'MUSTER_REDACT_SECRET',
+  'MUSTER_CONTENT_KMS_KEY',
   'MUSTER_MODEL_API_KEY',
   'OPENAI_API_KEY',
 ])

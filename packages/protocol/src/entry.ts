@@ -66,7 +66,7 @@ export type Priority = z.infer<typeof priority>
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
  * above them may use; `run.stopped`, `run.lifted`; decisions by `history`, or with `trial`,
- * `unapproved` or `newDestination`.
+ * `unapproved` or `newDestination`; runs with a `subject`.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3
@@ -116,6 +116,8 @@ export const entry = z.discriminatedUnion('type', [
     /** Who started this run, and until when it waits: for its end, for that or a person, or not at all. */
     parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked', 'started']) }).optional(),
     session: z.string().optional(),
+    /** Whom its content is about, as a pseudonym: it stays when the content is erased. */
+    subject: z.string().optional(),
     /** The run that it was begun from: cut after an entry, which has this hash; `step` is done anew. */
     origin: z
       .object({ run: z.string(), seq: z.number().int().positive(), hash: digest, step: z.string().optional() })

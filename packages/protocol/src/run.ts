@@ -12,6 +12,9 @@ export function isEnded(status: RunStatus): boolean {
   return status === 'succeeded' || status === 'failed' || status === 'cancelled'
 }
 
+/** Whom content is about. */
+export const subjectName = z.string().min(1).max(128)
+
 /** Body of `POST /v1/runs`: an agent, a plan by name, or a plan as data. */
 export const startRun = z
   .strictObject({
@@ -22,6 +25,8 @@ export const startRun = z
     input: json.default({}),
     /** Runs of one session share its conversation. */
     session: z.string().min(1).max(128).optional(),
+    /** Whom its content is about: a pseudonym, such as a customer's number. It stays when the content is erased. */
+    subject: subjectName.optional(),
     /** Labels of the input, besides those that the definition declares. */
     labels: z.array(label).max(32).optional(),
     limits: limits.optional(),
@@ -80,6 +85,18 @@ export function isEditable(reason: Waiting['for'], kind: string | undefined): bo
   return reason === 'approval' && kind === 'tool'
 }
 
+/**
+ * That a run's content was erased, or that it was removed: when (ms since the epoch), and by an `erasure` or a rule of
+ * `retention`, with the id of the one or the place of the other, and who asked.
+ */
+export const erased = z.object({
+  at: z.number(),
+  by: z.enum(['erasure', 'retention']),
+  id: z.string().optional(),
+  user: z.string().optional(),
+})
+export type Erased = z.infer<typeof erased>
+
 /** A run as clients see it. Times are milliseconds since the Unix epoch; money is US dollars. */
 export const run = z.object({
   id: z.string(),
@@ -89,6 +106,7 @@ export const run = z.object({
   name: z.string(),
   version: z.string(),
   session: z.string().optional(),
+  subject: z.string().optional(),
   parent: z.object({ run: z.string(), step: z.string(), until: z.enum(['ended', 'parked', 'started']) }).optional(),
   /** The run that it was begun from. */
   origin: z.object({ run: z.string(), seq: z.number(), hash: z.string(), step: z.string().optional() }).optional(),
@@ -101,6 +119,8 @@ export const run = z.object({
   plan: json.optional(),
   output: json.optional(),
   error: stepError.optional(),
+  /** Why its input and output are not there any more. */
+  erased: erased.optional(),
   /** Since when and by whom it is paused. */
   paused: z.object({ at: z.number(), by: actor }).optional(),
   /** What holds it back until that is lifted: see `GET /v1/stops`. */
@@ -129,6 +149,7 @@ export const runSummary = run.pick({
   name: true,
   version: true,
   session: true,
+  subject: true,
   parent: true,
   createdAt: true,
   endedAt: true,

@@ -8,7 +8,7 @@ export class RunView {
 
   add({ seq, hash, entry, content }: RunEvent): void {
     if (entry.type === 'run.created') {
-      const { run: id, tenant, definition, by, parent, session, origin, labels, at } = entry
+      const { run: id, tenant, definition, by, parent, session, subject, origin, labels, at } = entry
       this.run = {
         id,
         tenant,
@@ -17,6 +17,7 @@ export class RunView {
         name: definition.name,
         version: definition.version,
         ...(session === undefined ? {} : { session }),
+        ...(subject === undefined ? {} : { subject }),
         ...(parent ? { parent } : {}),
         ...(origin ? { origin } : {}),
         by,

@@ -161,7 +161,10 @@ export class ActiveRun {
     this.startedAt = services.clock()
     this.#policy = services.policy
     this.#writer = new RunWriter(
-      { run: this.id, tenant: this.tenant, epoch: hold.epoch, seq: hold.seq, head: hold.head },
+      {
+        ...{ run: this.id, tenant: this.tenant, subject: hold.created.subject },
+        ...{ epoch: hold.epoch, seq: hold.seq, head: hold.head },
+      },
       { mail: () => this.mail(), lost: (reason) => this.#stop(reason) },
     )
     ;({ slot: this.slot, needs: this.needs } = services.kinds.open(hold.created))
@@ -232,7 +235,7 @@ export class ActiveRun {
         ? readRecordedNow(this.id, entries, head, asksPast)
         : await readRecorded(
             this.id,
-            withBlobs(entries ?? readFrom(journal, this.id, from), this.tenant, memory),
+            withBlobs(entries ?? readFrom(journal, this.id, from), { tenant: this.tenant, run: this.id }, memory),
             head,
             from,
             asksPast,

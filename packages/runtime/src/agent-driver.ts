@@ -242,9 +242,9 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
           'session.append',
           'session',
           { id: 'session.append', input: { session, turns: own.length }, labels: seen },
-          async ({ tenant, labels }) => {
+          async ({ labels }) => {
             const turn = { run: run.id, at: run.services.clock(), messages: own, labels: [...labels] }
-            return { output: { version: await appendTurn(memory, tenant, session, sessionVersion, turn) } }
+            return { output: { version: await appendTurn(memory, run.created, session, sessionVersion, turn) } }
           },
         ),
       )
@@ -305,14 +305,14 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
 /** Appends after what the run has read, or after what another run of the session has added meanwhile; once, whatever is repeated. */
 async function appendTurn(
   memory: Memory,
-  tenant: string,
+  { tenant, subject }: Pick<ActiveRun['created'], 'tenant' | 'subject'>,
   session: string,
   version: number,
   turn: Turn,
 ): Promise<number> {
   for (let at = version; ; ) {
     try {
-      return await memory.sessions.append(tenant, session, at, turn)
+      return await memory.sessions.append(tenant, session, at, turn, subject)
     } catch (error) {
       if (!(error instanceof MusterError) || error.code !== 'memory.conflict') throw error
       const now = await memory.sessions.read(tenant, session)

@@ -11,7 +11,7 @@ export async function archiveRun(journal: Journal, memory: Memory, id: string, t
   if (!record) return // archived before, by a worker that died before it could say so
   const { tenant } = record.created
   const entries: StoredEntry[] = []
-  for await (const entry of withBlobs(journal.read(id), tenant, memory)) entries.push(entry)
+  for await (const entry of withBlobs(journal.read(id), { tenant, run: id }, memory)) entries.push(entry)
   const view = new RunView()
   const events = await Array.fromAsync(toEvents(list(entries)))
   for (const event of events) view.add(event)

@@ -24,7 +24,7 @@ export function childId(run: string, step: string): string {
 /** Starts a step's child run, once however often it is called. */
 export async function startChild(
   services: Services,
-  parent: Run['by'],
+  { by, subject }: Pick<NewRun, 'by' | 'subject'>,
   spec: ChildSpec,
   call: Call,
   { limits, shares }: { limits: Limits; shares: NonNullable<NewRun['shares']> },
@@ -38,11 +38,12 @@ export async function startChild(
       run: id,
       tenant: call.tenant,
       definition: { kind: 'agent', name: manifest.name, version: manifest.version, hash: manifest.hash },
-      by: parent,
+      by,
       parent: { run: call.run, step: call.step, until: spec.until },
       labels: [...joinLabels(call.labels, manifest.inputLabels)],
       limits,
       ...(shares.length === 0 ? {} : { shares }),
+      ...(subject === undefined ? {} : { subject }),
     },
     { input: call.input, ...(spec.history ? { history: [...spec.history] } : {}) },
     { offload: services.memory.blobs.put },
@@ -67,7 +68,7 @@ export async function readChild(services: Services, tenant: string, id: string):
   const { journal, memory } = services
   const view = new RunView()
   let labels: readonly Label[] = []
-  for await (const event of toEvents(withBlobs(journal.read(id), tenant, memory))) {
+  for await (const event of toEvents(withBlobs(journal.read(id), { tenant, run: id }, memory))) {
     view.add(event)
     if ('labels' in event.entry) labels = joinLabels(labels, event.entry.labels)
   }

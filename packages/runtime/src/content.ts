@@ -10,7 +10,7 @@ export function isOffloaded({ content }: StoredEntry): boolean {
 /** Brings content that was too large for the journal back from the blob store, byte for byte. */
 export async function* withBlobs(
   entries: AsyncIterable<StoredEntry> | Iterable<StoredEntry>,
-  tenant: string,
+  owner: { tenant: string; run: string },
   memory: Memory,
 ): AsyncGenerator<StoredEntry> {
   for await (const stored of entries) {
@@ -19,7 +19,7 @@ export async function* withBlobs(
       continue
     }
     const { content } = parse(stored)
-    const text = content === undefined ? undefined : await memory.blobs.get(tenant, content)
+    const text = content === undefined ? undefined : await memory.blobs.get(owner, content)
     yield text === undefined
       ? { seq: stored.seq, hash: stored.hash, bytes: stored.bytes }
       : { ...stored, content: text }

@@ -53,7 +53,7 @@ export class Indexer {
     for (const [run, tenant] of this.#waiting) {
       this.#waiting.delete(run)
       try {
-        const events = await Array.fromAsync(toEvents(withBlobs(journal.read(run), tenant, memory)))
+        const events = await Array.fromAsync(toEvents(withBlobs(journal.read(run), { tenant, run }, memory)))
         await memory.auditIndex.put(tenant, auditHitsOf(events))
       } catch (error) {
         log.warn({ run, err: error }, 'not found by audit search yet; it is when the run has ended')

@@ -20,7 +20,12 @@ export async function openPast(run: ActiveRun, { past: state }: Pick<Recorded, '
   if (isOther) log.warn({ run: id }, 'policies ask another history now: what came before the checkpoint is not known')
   run.past = new History(terms, isOther ? undefined : state)
   if (!terms.ofSession || session === undefined) return
-  run.sessionPast = new SessionPast(run.past, memory.pasts, log, { tenant, session, run: id })
+  run.sessionPast = new SessionPast(run.past, memory.pasts, log, {
+    tenant,
+    session,
+    run: id,
+    subject: run.created.subject,
+  })
   await run.sessionPast.open()
 }
 

@@ -56,10 +56,10 @@ export class RecordBook {
     return batch.written
   }
 
-  /** Heads of books that have grown join those of runs on their way to the ledgers. */
-  async sendHeads(): Promise<void> {
+  /** Heads of books that have grown join those of runs on their way to the ledgers, of these tenants in any case. */
+  async sendHeads(tenants: readonly string[]): Promise<void> {
     const now = this.#clock()
-    for (const tenant of await this.#heads.recording()) {
+    for (const tenant of new Set([...tenants, ...(await this.#heads.recording())])) {
       const head = await this.#records.head(tenant)
       if (head) await this.#heads.record(tenant, head, now)
     }

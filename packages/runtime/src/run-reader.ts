@@ -50,7 +50,8 @@ export class RunReader {
   async run(tenant: string, id: string): Promise<Run> {
     if (await this.#live(tenant, id)) {
       const view = new RunView()
-      for await (const event of toEvents(withBlobs(this.#journal.read(id), tenant, this.#memory))) view.add(event)
+      for await (const event of toEvents(withBlobs(this.#journal.read(id), { tenant, run: id }, this.#memory)))
+        view.add(event)
       if (view.run) return view.run
     }
     return this.#archived(tenant, id)
@@ -64,7 +65,7 @@ export class RunReader {
         head: live.head,
         entries: live.seq,
         by: live.created.by,
-        read: (after) => withBlobs(this.#journal.read(id, after), tenant, this.#memory),
+        read: (after) => withBlobs(this.#journal.read(id, after), { tenant, run: id }, this.#memory),
       }
     const { head, entries, by } = await this.#archived(tenant, id)
     return { head, entries, by, read: (after) => this.#memory.archive.entries(tenant, id, { after }) }
@@ -147,7 +148,9 @@ export class RunReader {
 
   async *#follow(tenant: string, id: string, after: number, signal: AbortSignal): AsyncGenerator<RunEvent> {
     let seen = after
-    for await (const event of toEvents(withBlobs(this.#journal.follow(id, after, signal), tenant, this.#memory))) {
+    for await (const event of toEvents(
+      withBlobs(this.#journal.follow(id, after, signal), { tenant, run: id }, this.#memory),
+    )) {
       yield event
       seen = event.seq
       if (event.entry.type === 'run.ended') return
@@ -207,7 +210,7 @@ function notFound(id: string): MusterError {
 }
 
 function summaryOf({ id, status, created, summary }: RunRecord): RunSummary {
-  const { definition, tenant, session, parent, at } = created
+  const { definition, tenant, session, subject, parent, at } = created
   // Written by the worker that parked or ended the run.
   const {
     costUsd = 0,
@@ -223,6 +226,7 @@ function summaryOf({ id, status, created, summary }: RunRecord): RunSummary {
     name: definition.name,
     version: definition.version,
     ...(session === undefined ? {} : { session }),
+    ...(subject === undefined ? {} : { subject }),
     ...(parent ? { parent } : {}),
     createdAt: at,
     ...(endedAt === undefined ? {} : { endedAt }),

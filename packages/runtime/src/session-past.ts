@@ -40,14 +40,24 @@ export class SessionPast {
   #sending: Promise<void> | undefined
   #stopped = false
 
-  constructor(history: History, pasts: Pasts, log: Logger, of: { tenant: string; session: string; run: string }) {
+  constructor(
+    history: History,
+    pasts: Pasts,
+    log: Logger,
+    of: {
+      tenant: string
+      session: string
+      run: string
+      subject?: string | undefined
+    },
+  ) {
     this.#history = history
     this.#log = log
     this.#run = of.run
     this.#read = (version) => pasts.read(of.tenant, of.session, version)
     this.#append = (version, id, batch) => {
       const events = batch.map(({ event }) => event) as unknown as Json[] // plain JSON by construction
-      return pasts.append(of.tenant, of.session, version, id, { run: of.run, events })
+      return pasts.append(of.tenant, of.session, version, id, { run: of.run, events }, of.subject)
     }
   }
 

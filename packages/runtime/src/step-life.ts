@@ -275,7 +275,7 @@ function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: C
     return
   }
   shareFunds(run)
-    .then(() => startChild(run.services, run.created.by, child, call, { limits, shares: run.shares }))
+    .then(() => startChild(run.services, run.created, child, call, { limits, shares: run.shares }))
     .then(
       (id) => {
         // A quick child may have told of its end before this.

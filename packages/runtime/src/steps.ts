@@ -241,7 +241,8 @@ export function factStep(run: ActiveRun, agent: Agent, operation: 'find' | 'save
         return { output: { value: fact?.value ?? null }, labels: fact?.labels ?? [] }
       }
       if (value === undefined) throw new MusterError('input.invalid', 'value is missing')
-      await facts.put(tenant, { kind, subject, value, run: run.id, step, labels: [...labels] })
+      const fact = { kind, subject, value, run: run.id, step, labels: [...labels] }
+      await facts.put(tenant, fact, run.created.subject)
       return { output: { saved: true } }
     },
   )

@@ -4,7 +4,7 @@ import type { PolicySet } from '@muster/governance'
 import { ANNOUNCE_MS, Controls, Heads, Intake, Journal, Live, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
-import { type BudgetsByName, type LimitsByName, toMusterError } from '@muster/protocol'
+import { type BudgetsByName, type LimitsByName, type RetentionRule, toMusterError } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
 import type { App } from '@muster/sdk'
 import type { ToolLock } from '@muster/tools'
@@ -12,10 +12,12 @@ import { type Logger, pino } from 'pino'
 import { startArchiver } from './archiver.ts'
 import type { CallbackTokens } from './callback-token.ts'
 import { Engine } from './engine.ts'
+import { Eraser } from './erasing.ts'
 import { Indexer } from './indexer.ts'
 import { type LedgerOptions, startLedger } from './ledger/start.ts'
 import { PolicyUse } from './policy-use.ts'
 import { RecordBook } from './record-book.ts'
+import { Retention } from './retention.ts'
 import { pollSchedules } from './schedule-poll.ts'
 import type { Outcomes } from './services.ts'
 import { noTelemetry, type Telemetry } from './telemetry.ts'
@@ -59,6 +61,8 @@ export interface WorkerOptions {
   limits?: LimitsByName | undefined
   /** What tenants, agents and plans may use in a day or month, over all workers that are told the same. */
   budgets?: BudgetsByName | undefined
+  /** How long what is kept of ended runs; for ever without it. The same for all workers. */
+  retention?: readonly RetentionRule[] | undefined
   /** Signs the tokens of callbacks; without it no tool can ask for one. */
   callbacks?: CallbackTokens | undefined
   /** Takes personal data and secrets out of what is stored and sent to models. */
@@ -187,6 +191,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     options.archive === false
       ? undefined
       : startArchiver({ journal, memory, worker: name, ttlS: options.journalTtlS, log })
+  const eraser = options.archive === false ? undefined : new Eraser({ journal, memory, book, clock, log })
+  eraser?.start()
+  const retention =
+    options.archive === false
+      ? undefined
+      : new Retention({ journal, memory, book, rules: options.retention ?? [], clock, log })
+  retention?.start()
   const webhooks = options.webhooks && startWebhooks({ journal, worker: name, log, webhooks: options.webhooks })
   const ledger =
     options.ledger &&
@@ -212,6 +223,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await engine.close()
       await drained
       await archiver?.close()
+      await eraser?.close()
+      await retention?.close()
       // One that does not answer is not waited for: what is under way another goes on with.
       await Promise.race([ledger?.close(), grace])
       // One that does not answer is not waited for: what was sent to it is sent again.

@@ -1,4 +1,4 @@
-import type { AuditFilter, AuditPage, RecordFilter, RecordPage } from '@muster/protocol'
+import type { AuditFilter, AuditPage, RecordFilter, RecordPage, RemovedRuns } from '@muster/protocol'
 import type { Muster } from './client.ts'
 
 /** What steps of runs came to, for who audits them. */
@@ -7,12 +7,22 @@ export interface AuditClient {
   search(filter?: AuditFilter & { limit?: number; cursor?: string }): Promise<AuditPage>
   /** What was done besides runs, newest first, from the tenant's record book. */
   records(filter?: RecordFilter & { limit?: number; cursor?: number }): Promise<RecordPage>
+  /** Runs that were removed whole, the oldest first, page by page. */
+  removed(): AsyncGenerator<RemovedRuns['removed'][number]>
 }
 
 export function auditClient(request: Muster['request']): AuditClient {
   return {
     search: (filter = {}) => request('GET', `/v1/audit/search?${queryOf(filter)}`),
     records: (filter = {}) => request('GET', `/v1/audit/records?${queryOf(filter)}`),
+    async *removed() {
+      for (let cursor: string | undefined; ; ) {
+        const page = await request<RemovedRuns>('GET', `/v1/audit/removed?${queryOf({ cursor })}`)
+        yield* page.removed
+        cursor = page.cursor
+        if (cursor === undefined) return
+      }
+    },
   }
 }
 

@@ -22,6 +22,14 @@ import type { Agent } from './agent.ts'
 import { type ApprovalsClient, approvalsClient } from './approvals.ts'
 import { type AuditClient, auditClient } from './audit.ts'
 import { type BatchAnswer, batches } from './batches.ts'
+import {
+  type ErasuresClient,
+  erasuresClient,
+  type HoldsClient,
+  holdsClient,
+  type RetentionClient,
+  retentionClient,
+} from './erasures.ts'
 import { type LedgerClient, ledgerClient } from './ledger.ts'
 import { type BudgetsClient, budgetsClient, type StopsClient, stopsClient } from './operations.ts'
 import type { Plan } from './plan.ts'
@@ -44,6 +52,8 @@ export interface StartOptions {
   /** The same key and request give the same run, however often it is sent. A new one unless given, so that our own retries start one run. */
   idempotencyKey?: string
   session?: string
+  /** Whom its content is about: a pseudonym, by which it can be erased. */
+  subject?: string
   labels?: string[]
   /** Before what else that waits the run is taken up; `normal` unless given. */
   priority?: Priority
@@ -160,6 +170,9 @@ export interface Muster {
   policies: PoliciesClient
   ledger: LedgerClient
   audit: AuditClient
+  erasures: ErasuresClient
+  holds: HoldsClient
+  retention: RetentionClient
   /** For the outside: ends a step by the token that its tool was given. No API key is needed. */
   callbacks: {
     /** The step ends with this output. */
@@ -374,14 +387,17 @@ export function createMuster(options: ClientOptions = {}): Muster {
     policies: policiesClient(request),
     ledger: ledgerClient(request),
     audit: auditClient(request),
+    erasures: erasuresClient(request),
+    holds: holdsClient(request),
+    retention: retentionClient(request),
     callbacks: {
       complete: (token, output) => callBack(token, { output }),
       fail: (token, message) => callBack(token, { error: { message } }),
     },
     runs: {
       of,
-      async start(what, input, { idempotencyKey = crypto.randomUUID(), session, labels, priority } = {}) {
-        const body = { ...(await targetOf(what)), input, session, labels, priority }
+      async start(what, input, { idempotencyKey = crypto.randomUUID(), session, subject, labels, priority } = {}) {
+        const body = { ...(await targetOf(what)), input, session, subject, labels, priority }
         const run = await patiently(() => request<Run>('POST', '/v1/runs', body, { 'idempotency-key': idempotencyKey }))
         return of(run.id)
       },

@@ -29,6 +29,7 @@ export {
   type Started,
   type StartOptions,
 } from './client.ts'
+export type { ErasuresClient, HoldsClient, RetentionClient } from './erasures.ts'
 export type { LedgerClient } from './ledger.ts'
 export type { BudgetsClient, StopsClient } from './operations.ts'
 export {

@@ -94,7 +94,7 @@ function receiptOf(receipt: Evidence['receipt']): Html {
 }
 
 function requestOf({ created, run, events }: Evidence): Html {
-  const { by, definition, session, parent, origin, schedule, labels, limits, priority } = created
+  const { by, definition, session, subject, parent, origin, schedule, labels, limits, priority } = created
   const activations = events.flatMap(({ entry }) => (entry.type === 'run.activated' ? [entry] : []))
   return facts([
     ['Requested by', `${by.user}${by.service ? ' (a service)' : ''}, with the key ${by.key}`],
@@ -106,6 +106,7 @@ function requestOf({ created, run, events }: Evidence): Html {
       html`${definition.kind} ${definition.name}@${definition.version}${definition.hash === '' ? ', given with the request' : html`, <code>${definition.hash}</code>`}`,
     ],
     ['Session', session],
+    ['Subject', subject],
     ['Begun by run', parent && `${parent.run}, step ${parent.step}`],
     ['Forked from run', origin && `${origin.run}, after entry ${origin.seq} (${origin.hash})`],
     ['By schedule', schedule && `${schedule.id}, for ${time(schedule.at)}`],

@@ -72,6 +72,7 @@ function Header({ run, end, cut, children }: { run: Run; end: number; cut: boole
       <${Fact} name="Steps">${run.steps}<//>
       <${Fact} name="Activations"><span title="how often a worker took the run up">${run.epoch}</span><//>
       ${run.session !== undefined && html`<${Fact} name="Session">${visible(run.session)}<//>`}
+      ${run.subject !== undefined && html`<${Fact} name="Subject">${visible(run.subject)}<//>`}
       ${run.labels.length > 0 && html`<${Fact} name="Labels"><${Labels} labels=${run.labels} /><//>`}
     </dl>
   `

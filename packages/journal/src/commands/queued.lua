@@ -38,7 +38,8 @@ local function expand(tag, id, record)
   local at = string.match(text, '^%d+')
   local own = string.sub(text, #at + 1)
   -- In a text of the user's the quotes would be escaped.
-  local v = string.find(own, '"shares":[', 1, true) and 3 or string.find(own, '"redacted":{', 1, true) and 2 or 1
+  local v = (string.find(own, '"shares":[', 1, true) or string.find(own, '"subject":"', 1, true)) and 3
+    or string.find(own, '"redacted":{', 1, true) and 2 or 1
   local bytes = '{"v":' .. v .. ',"seq":1,"at":' .. at .. ',"type":"run.created","run":"' .. id .. '"'
     .. own .. ',' .. shapeOf(tag, record).text .. ',"content":"' .. hex32(record, 33) .. '"}'
   return hex32(record, 1), bytes, string.sub(record, line + 1)

@@ -14,7 +14,7 @@ const ALGORITHM = 'ED25519_SHA_512'
  * @throws MusterError `ledger.key_invalid`
  */
 export async function openKmsKey(keyId: string, endpoint?: string): Promise<Signer> {
-  const client = new KMSClient(awsOptions(endpoint))
+  const client = kmsClient(endpoint)
   try {
     const { KeySpec, PublicKey } = await client.send(new GetPublicKeyCommand({ KeyId: keyId }))
     if (KeySpec !== SPEC || !PublicKey) throw new Error(`it is of ${KeySpec}, not of ${SPEC}`)
@@ -35,4 +35,9 @@ export async function openKmsKey(keyId: string, endpoint?: string): Promise<Sign
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new MusterError('ledger.key_invalid', `the key ${keyId} of KMS cannot be used: ${why}`, { cause })
   }
+}
+
+/** A client with bounds on attempts, connecting and waiting. */
+export function kmsClient(endpoint: string | undefined): KMSClient {
+  return new KMSClient(awsOptions(endpoint))
 }

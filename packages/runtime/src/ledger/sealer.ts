@@ -91,7 +91,8 @@ export class Sealer {
   async #sealAll(): Promise<void> {
     const { heads, log } = this.#options
     try {
-      await this.#options.book.sendHeads()
+      // What was recorded with a run, such as a key of its content, goes with its head.
+      await this.#options.book.sendHeads(await heads.tenants())
       const tenants = (await heads.tenants()).values()
       // They share the iterator.
       const lane = async () => {

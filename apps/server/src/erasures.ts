@@ -1,0 +1,279 @@
+import { Schedules } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import {
+  type EntryOf,
+  type Erasure,
+  erasure,
+  erasurePlan,
+  hold,
+  isHeld,
+  liftHold,
+  MusterError,
+  newErasure,
+  newHold,
+  newId,
+  type RemovedRuns,
+  removedRuns,
+  retentionState,
+} from '@muster/protocol'
+import { planErasure, REFUSAL_SEEN_MS, retentionDue, targetOf } from '@muster/runtime'
+import { z } from 'zod'
+import type { Context, Server } from './context.ts'
+import { actorOf, needRole } from './keys.ts'
+import { problemsOf } from './problems.ts'
+
+const tags = ['erasure']
+const security = [{ key: [] }]
+const NOTHING = { runs: 0, entries: 0, turns: 0, facts: 0, blobs: 0 }
+
+/** Refuses runs of what is being erased. What it has read it trusts for as long as an erasure waits before it begins. */
+export class Refusals {
+  readonly #memory: Memory
+  readonly #known = new Map<string, { until: number; open: Promise<Erasure[]> }>()
+
+  constructor(memory: Memory) {
+    this.#memory = memory
+  }
+
+  /** @throws MusterError `subject.erased`; of a run with a subject, `memory.unavailable` where nobody can tell */
+  async check({ tenant, subject }: Pick<EntryOf<'run.created'>, 'tenant' | 'subject'>): Promise<void> {
+    const open = await this.#open(tenant).catch((error) => {
+      // Erasing a tenant begins with ending what it has: what begins now is seen then.
+      if (subject === undefined) return []
+      throw error
+    })
+    const found = open.find((one) => one.tenant !== undefined || (subject !== undefined && one.subject === subject))
+    if (!found) return
+    const whose = found.subject === undefined ? 'All content of this tenant' : 'Content of this subject'
+    throw new MusterError('subject.erased', `${whose} is being erased, by ${found.by.user}: erasure ${found.id}`)
+  }
+
+  /** Something begins to be erased: others hear of it when their time is over. */
+  begins(tenant: string): void {
+    this.#known.delete(tenant)
+  }
+
+  #open(tenant: string): Promise<Erasure[]> {
+    const now = performance.now()
+    const known = this.#known.get(tenant)
+    if (known && known.until > now) return known.open
+    const open = this.#memory.erasures.openOf(tenant).then((all) => all.map((one) => one.erasure))
+    this.#known.set(tenant, { until: now + REFUSAL_SEEN_MS, open })
+    open.catch(() => this.#known.delete(tenant))
+    return open
+  }
+}
+
+/** Routes of what is erased, and of what must not be. */
+export function erasureRoutes(
+  server: Server,
+  { journal, memory, reader, records, redact, refusals, keyOf, retention }: Context,
+): void {
+  const params = z.object({ id: z.string().max(64) })
+
+  server.post(
+    '/v1/erasures',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Erase the content of a subject, a run or the tenant, for ever',
+        description:
+          'Needs the role "eraser". It is carried on in the background: runs of the subject are refused until it is done, those that go on are waited for, and its keys are destroyed. Entries stay, and verify. The same again gives the one that is under way. With `dryRun` it tells what there is.',
+        body: newErasure,
+        response: { 200: erasurePlan, 202: erasure, ...problemsOf(400, 401, 403, 404, 503) },
+      },
+    },
+    async (request, reply) => {
+      const who = needRole(keyOf(request), 'eraser')
+      const { tenant } = who
+      const { dryRun, terminate, confirm, tenant: all, ...given } = redact(tenant, request.body).value
+      const { subject, run } = request.body
+      const target = { ...(subject === undefined ? {} : { subject }), ...(run === undefined ? {} : { run }) }
+      if (run !== undefined) await reader.run(tenant, run)
+      if (all) await checkWhole(tenant, confirm, dryRun)
+      if (dryRun) return reply.code(200).send(await planErasure({ journal, memory }, tenant, target))
+      const open = await memory.erasures.openOf(tenant)
+      const same = open.find(
+        ({ erasure: one }) =>
+          one.subject === subject && one.run === run && (one.tenant !== undefined) === (all === true),
+      )
+      if (same) return reply.code(202).send(same.erasure)
+      const by = actorOf(who)
+      const made: Erasure = {
+        ...{ id: newId(), ...target, ...(all ? { tenant } : {}), reason: given.reason, by, at: Date.now() },
+        ...{ state: 'requested', ...(terminate ? { terminate } : {}), erased: NOTHING },
+      }
+      await records.add(who, 'erasure.requested', { erasure: made.id, ...targetOf(target), reason: made.reason })
+      await memory.erasures.create(tenant, made)
+      refusals.begins(tenant)
+      return reply.code(202).send(made)
+    },
+  )
+
+  /** What begins by itself would be erased with the rest, or stand in its way. */
+  async function checkWhole(tenant: string, confirm: string | undefined, dryRun: boolean | undefined): Promise<void> {
+    if (!dryRun && confirm !== tenant)
+      throw new MusterError('request.invalid', 'To erase a whole tenant, give its name in confirm', {
+        issues: [{ path: '/confirm', message: 'the name of the tenant' }],
+      })
+    const { length } = await new Schedules(journal).list(tenant)
+    if (!dryRun && length > 0)
+      throw new MusterError('request.invalid', `The tenant has ${length} schedules: delete them first`, {
+        issues: [{ path: '/tenant', message: 'has schedules' }],
+      })
+  }
+
+  server.get(
+    '/v1/erasures',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'What was erased, by whom and why, and what is being erased',
+        response: { 200: z.object({ erasures: z.array(erasure) }), ...problemsOf(401, 403, 503) },
+      },
+    },
+    async (request) => ({
+      erasures: await memory.erasures.list(needRole(keyOf(request), 'eraser', 'auditor').tenant),
+    }),
+  )
+
+  server.get(
+    '/v1/erasures/:id',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Read an erasure',
+        params,
+        response: { 200: erasure, ...problemsOf(401, 403, 404, 503) },
+      },
+    },
+    (request) => memory.erasures.get(needRole(keyOf(request), 'eraser', 'auditor').tenant, request.params.id),
+  )
+
+  server.post(
+    '/v1/holds',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Hold content: it is neither erased nor does it expire',
+        description: 'Needs the role "eraser". All that is given must hold of a run.',
+        body: newHold,
+        response: { 201: hold, ...problemsOf(400, 401, 403, 409, 503) },
+      },
+    },
+    async (request, reply) => {
+      const who = needRole(keyOf(request), 'eraser')
+      const { tenant } = who
+      const { reason } = redact(tenant, { reason: request.body.reason }).value
+      const made = { id: newId(), ...request.body, reason, by: actorOf(who), at: Date.now() }
+      const { by, id, at: _at, ...of } = made
+      await records.add(who, 'hold.placed', { hold: id, ...of })
+      await memory.holds.place(tenant, made)
+      // One that begins meanwhile sees the hold, or is seen here.
+      for (const { erasure: one } of await memory.erasures.openOf(tenant)) {
+        if ((one.state !== 'erasing' && one.state !== 'settling') || !(await touches(tenant, made, one))) continue
+        await memory.holds.remove(tenant, id)
+        await records.add(who, 'hold.lifted', { hold: id, reason: `too late for erasure ${one.id}` })
+        throw new MusterError('hold.too_late', `Erasure ${one.id} has begun`)
+      }
+      return reply.code(201).send(made)
+    },
+  )
+
+  /** Whether what is being erased may be what is to be held. */
+  async function touches(tenant: string, made: z.infer<typeof hold>, of: Erasure): Promise<boolean> {
+    if (of.tenant !== undefined) return true
+    if (of.subject !== undefined && made.subject !== undefined) return of.subject === made.subject
+    if (of.run !== undefined) {
+      const run = await memory.archive.get(tenant, of.run)
+      return run !== undefined && isHeld(made, run)
+    }
+    for await (const id of memory.archive.ofSubject(tenant, of.subject ?? '')) {
+      const run = await memory.archive.get(tenant, id)
+      if (run && isHeld(made, run)) return true
+    }
+    return false
+  }
+
+  server.get(
+    '/v1/holds',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'What is held, by whom and why, and what was',
+        response: { 200: z.object({ holds: z.array(hold) }), ...problemsOf(401, 403, 503) },
+      },
+    },
+    async (request) => ({ holds: await memory.holds.list(needRole(keyOf(request), 'eraser', 'auditor').tenant) }),
+  )
+
+  server.delete(
+    '/v1/holds/:id',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Lift a hold, and say why',
+        params,
+        body: liftHold,
+        response: { 200: hold, ...problemsOf(400, 401, 403, 404, 503) },
+      },
+    },
+    async (request) => {
+      const who = needRole(keyOf(request), 'eraser')
+      const { tenant } = who
+      const { reason } = redact(tenant, request.body).value
+      const by = actorOf(who)
+      await records.add(who, 'hold.lifted', { hold: request.params.id, reason })
+      return memory.holds.lift(tenant, request.params.id, { by, at: Date.now(), reason })
+    },
+  )
+
+  server.get(
+    '/v1/retention',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'How long what is kept, and what is due',
+        response: { 200: retentionState, ...problemsOf(401, 403, 503) },
+      },
+    },
+    async (request) => {
+      const { tenant } = needRole(keyOf(request), 'eraser', 'auditor', 'operator')
+      const rules = retention.filter((rule) => rule.tenant === undefined || rule.tenant === tenant)
+      const due = await retentionDue(memory, rules, tenant, Date.now())
+      return { rules: rules.map(({ tenant: _tenant, ...rule }) => rule), due }
+    },
+  )
+
+  server.get(
+    '/v1/audit/removed',
+    {
+      schema: {
+        tags: ['audit'],
+        security,
+        summary: 'Runs that were removed whole, by which rule',
+        querystring: z.object({
+          limit: z.coerce.number().int().min(1).max(1000).default(200),
+          cursor: z.string().max(64).optional().describe('`cursor` of the page before'),
+        }),
+        response: { 200: removedRuns, ...problemsOf(400, 401, 503) },
+      },
+    },
+    async (request) => {
+      const { limit, cursor } = request.query
+      const removed: RemovedRuns['removed'] = []
+      for await (const one of memory.archive.removed(keyOf(request).tenant, cursor)) {
+        removed.push(one)
+        if (removed.length >= limit) return { removed, cursor: one.run }
+      }
+      return { removed }
+    },
+  )
+}
