@@ -13,7 +13,7 @@ export type { Erasures, Holds, OpenErasure } from './erasures.ts'
 /** What is known across runs; a fact before and after it is stored. */
 export type { Fact, Facts, NewFact } from './facts.ts'
 /** Tenants' ledgers: tiles, and the state that decides what is appended. */
-export type { LedgerState, LedgerStore, Ledgers } from './ledger.ts'
+export { type LedgerState, type LedgerStore, type Ledgers, placePart, placesByPart } from './ledger.ts'
 /** Everything above and below on one table; how to open it. */
 export type { Memory, MemoryOptions } from './memory.ts'
 /** Opens the table and creates it where it is absent. */

@@ -1,4 +1,5 @@
-import { bytesOf, numberOf } from './item.ts'
+import { hash } from 'node:crypto'
+import { bytesOf, numberOf, textOf } from './item.ts'
 import { partition, sort } from './key.ts'
 import { pack, unpack } from './packed.ts'
 import type { Table } from './table.ts'
@@ -28,10 +29,24 @@ export interface LedgerStore {
   state(): Promise<{ version: number; state: LedgerState | undefined }>
   /** Replaces the state of this version; false where another was first. */
   setState(version: number, state: LedgerState): Promise<boolean>
-  /** The place of a run's newest leaf. */
-  place(run: string): Promise<number | undefined>
-  /** Keeps the largest. */
-  setPlace(run: string, index: number): Promise<void>
+  /** The place of a run's newest leaf among the first `size`. */
+  place(run: string, size: number): Promise<number | undefined>
+  /** Of which runs the leaves from `from` on are, so that they are found. */
+  setPlaces(from: number, runs: readonly string[]): Promise<void>
+}
+
+/** Leaves are found by run in so many parts: few enough that a batch writes little, enough that a part is read at once. */
+export const PLACE_PARTS = 64
+
+/** The part that a run's leaves are found in. */
+export function placePart(run: string): number {
+  return Number.parseInt(hash('sha256', run).slice(0, 4), 16) % PLACE_PARTS
+}
+
+/** What is kept of leaves from `from` on, by part: each run with the place of its last. */
+export function placesByPart(from: number, runs: readonly string[]): Map<number, [run: string, index: number][]> {
+  const newest = new Map(runs.map((run, i) => [run, from + i]))
+  return Map.groupBy(newest, ([run]) => placePart(run))
 }
 
 /** Each tenant's ledger. */
@@ -48,7 +63,7 @@ export function openLedgers(table: Table): Ledgers {
   return (tenant) => {
     const stateKey = { pk: partition(tenant, 'LEDGER'), sk: sort('STATE') }
     const tileKey = (path: string) => ({ pk: partition(tenant, 'TILE', path.replace(PARTIAL, '')), sk: sort('TILE') })
-    const leafKey = (run: string) => ({ pk: partition(tenant, 'LEAF', run), sk: sort('LEAF') })
+    const partKey = (part: number) => partition(tenant, 'PLACES', String(part))
     return {
       async read(path) {
         const { pk, sk } = tileKey(path)
@@ -72,14 +87,22 @@ export function openLedgers(table: Table): Ledgers {
         return version === 0 ? table.create(item) : table.replace(item, 'version', version)
       },
 
-      async place(run) {
-        const { pk, sk } = leafKey(run)
-        const item = await table.get(pk, sk)
-        return item && numberOf(item, 'place')
+      async place(run, size) {
+        // The newest first: what is asked for is mostly young.
+        const sk = { below: sort('PLACE', size) }
+        for await (const item of table.query({ pk: partKey(placePart(run)), sk, descending: true })) {
+          const places: Record<string, number> = JSON.parse(textOf(item, 'places'))
+          const index = Object.hasOwn(places, run) ? places[run] : undefined
+          if (index !== undefined && index < size) return index
+        }
+        return undefined
       },
 
-      async setPlace(run, index) {
-        await table.raise({ ...leafKey(run), place: index }, 'place', index)
+      async setPlaces(from, runs) {
+        const writes = [...placesByPart(from, runs)].map(([part, places]) =>
+          table.put({ pk: partKey(part), sk: sort('PLACE', from), places: JSON.stringify(Object.fromEntries(places)) }),
+        )
+        await Promise.all(writes)
       },
     }
   }

@@ -527,9 +527,13 @@ export function memorySuite(start: () => Promise<TestServer>): void {
 
     test('the newest place of a run stays', async () => {
       const ledger = memory.ledgers(newId())
-      for (const place of [0, 5, 3]) await ledger.setPlace('run-1', place)
-      expect(await ledger.place('run-1')).toBe(5)
-      expect(await ledger.place('run-2')).toBeUndefined()
+      const runs = ['run-1', 'run-2', 'run-1', '__proto__']
+      for (const from of [0, 8, 4, 8]) await ledger.setPlaces(from, runs)
+      const found = (run: string) => Promise.all([0, 1, 2, 3, 7, 11, 99].map((size) => ledger.place(run, size)))
+      expect(await found('run-1')).toEqual([undefined, undefined, undefined, 2, 6, 10, 10])
+      expect(await ledger.place('run-2', 99)).toBe(9)
+      expect(await ledger.place('__proto__', 99)).toBe(11)
+      expect(await ledger.place('run-3', 99)).toBeUndefined()
     })
 
     test('no tenant or run reaches another', async () => {
@@ -537,9 +541,9 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         fc.asyncProperty(anyText, anyText, async (one, other) => {
           fc.pre(one !== other)
           const salt = newId()
-          await memory.ledgers(salt + one).setPlace(other, 1)
-          expect(await memory.ledgers(salt + other).place(one)).toBeUndefined()
-          expect(await memory.ledgers(salt + one).place(other)).toBe(1)
+          await memory.ledgers(salt + one).setPlaces(1, [other])
+          expect(await memory.ledgers(salt + other).place(one, 2)).toBeUndefined()
+          expect(await memory.ledgers(salt + one).place(other, 2)).toBe(1)
         }),
         { seed: 7, numRuns: 20 },
       )

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { appendFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { LedgerState, LedgerStore, Ledgers } from '@muster/memory'
+import { type LedgerState, type LedgerStore, type Ledgers, placePart, placesByPart } from '@muster/memory'
 
 /** How long a state is kept that is not the newest: its name must be taken for as long as a late writer may want it, ms. */
 const STATE_KEPT_MS = 10 * 60_000
@@ -21,7 +21,7 @@ function fileName(name: string): string {
 
 function folderLedger(home: string): LedgerStore {
   const states = join(home, '.state')
-  const places = (run: string) => join(home, '.leaf', fileName(run))
+  const part = (number: number) => join(home, '.leaf', String(number))
 
   const newest = async (): Promise<{ version: number; state: LedgerState | undefined }> => {
     for (;;) {
@@ -72,17 +72,21 @@ function folderLedger(home: string): LedgerStore {
       return true
     },
 
-    async place(run) {
-      const found = await numbersIn(places(run))
-      return found.length === 0 ? undefined : Math.max(...found)
+    async place(run, size) {
+      const lines = (await readIfThere(part(placePart(run))))?.toString().split('\n') ?? []
+      const places = lines
+        .filter((line) => line.startsWith(`${run} `))
+        .map((line) => Number(line.slice(run.length + 1)))
+      return places.filter((index) => index < size).reduce<number | undefined>((a, b) => Math.max(a ?? b, b), undefined)
     },
 
-    async setPlace(run, index) {
-      const folder = places(run)
-      await mkdir(folder, { recursive: true })
-      await (await open(join(folder, String(index)), 'a')).close()
-      const older = (await numbersIn(folder)).filter((one) => one < index)
-      await Promise.all(older.map((one) => rm(join(folder, String(one)), { force: true })))
+    async setPlaces(from, runs) {
+      await mkdir(join(home, '.leaf'), { recursive: true })
+      const writes = [...placesByPart(from, runs)].map(([number, places]) =>
+        // A line begins anew, since the one before may have broken off. What stands twice does no harm.
+        appendFile(part(number), `\n${places.map(([run, index]) => `${run} ${index}`).join('\n')}\n`, { flush: true }),
+      )
+      await Promise.all(writes)
     },
   }
 }

@@ -43,7 +43,7 @@ export class LedgerReader {
    */
   async receipt(tenant: string, run: string): Promise<LedgerReceipt> {
     const { head, log, store } = await this.#open(tenant)
-    const index = isId(run) || run === RECORD_BOOK ? await store.place(run) : undefined
+    const index = isId(run) || run === RECORD_BOOK ? await store.place(run, head.size) : undefined
     const leaf = index === undefined ? undefined : await log.entry(index, head.size)
     if (index === undefined || leaf === undefined)
       throw new MusterError('ledger.not_sealed', `The ledger does not have run ${run}`)

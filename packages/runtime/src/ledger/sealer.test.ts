@@ -108,7 +108,7 @@ const sealer = (ledgers: Ledgers, extra: { signers?: Signer[]; heads?: Heads } =
   })
 
 async function sealToEnd(one: Sealer, tenant: string): Promise<void> {
-  while ((await one.seal(tenant)) === 'more');
+  while ((await one.seal(tenant)) !== 'done');
 }
 
 async function leavesOf(store: LedgerStore): Promise<LedgerLeaf[]> {

@@ -47,6 +47,9 @@ export interface SealerOptions {
   witnesses?: { expect(tenant: string, size: number): Promise<void>; show(tenant: string): void } | undefined
 }
 
+/** Nothing is left to be done of what was taken; or something is; or a whole batch was taken, and there may be another. */
+type Sealed = 'done' | 'more' | 'full'
+
 const EMPTY: LedgerState = {
   size: 0,
   root: Buffer.from(emptyRoot).toString('base64'),
@@ -108,9 +111,11 @@ export class Sealer {
     const { heads, worker, log } = this.#options
     if (this.#closing) return
     try {
-      for (let round = 0; round < ROUNDS_MAX && !this.#closing; round++) {
+      // What comes meanwhile waits for the next time, unless it is a batch by itself: small ones cost as much.
+      let sealed: Sealed = 'full'
+      for (let round = 0; round < ROUNDS_MAX && !this.#closing && sealed !== 'done'; round++) {
         if (!(await heads.hold(tenant, worker, LEASE_MS))) return
-        if ((await this.seal(tenant)) === 'done') break
+        sealed = await this.seal(tenant, { take: sealed === 'full' })
       }
       await heads.hold(tenant, worker, 0)
     } catch (error) {
@@ -120,13 +125,13 @@ export class Sealer {
     }
   }
 
-  /** Takes a tenant's ledger one step on. */
-  async seal(tenant: string): Promise<'more' | 'done'> {
+  /** Takes a tenant's ledger one step on; unless `take` is false, with heads that wait. */
+  async seal(tenant: string, { take = true } = {}): Promise<Sealed> {
     const { heads, ledgers } = this.#options
     const store = ledgers(tenant)
     const { version, state = EMPTY } = await store.state()
     const tree = await append(store, state)
-    const taken = await heads.take(tenant, state.cursors, BATCH_MAX)
+    const taken = take ? await heads.take(tenant, state.cursors, BATCH_MAX) : { heads: [], cursors: state.cursors }
     const idle = taken.heads.length === 0
     const changed = state.pending.length > 0 || !idle
     const due = idle || this.#isDue(tenant)
@@ -151,7 +156,8 @@ export class Sealer {
     // What the state before has taken is in the tiles now.
     const over = idle && sizeOf(next.checkpoint) === next.size
     await heads.forget(tenant, state.cursors, over)
-    return over ? 'done' : 'more'
+    if (over) return 'done'
+    return taken.heads.length >= BATCH_MAX ? 'full' : 'more'
   }
 
   #isDue(tenant: string): boolean {
@@ -194,8 +200,7 @@ async function append(store: LedgerStore, state: LedgerState): Promise<Tree> {
     throw new MusterError('ledger.corrupt', `the tiles of ${before.size} leaves do not have the root that was stored`)
   const leaves = state.pending.map((text) => Buffer.from(text))
   const tree = await log.append(before.size, leaves)
-  const places = new Map(state.pending.map((text, i) => [runOf(text), before.size + i]))
-  await Promise.all([...places].map(([run, place]) => store.setPlace(run, place)))
+  await store.setPlaces(before.size, state.pending.map(runOf))
   return tree
 }
 

@@ -109,7 +109,7 @@ export async function ledgerSealer({
       }
       meter.begin()
       const began = performance.now()
-      while ((await sealer.seal(tenant)) === 'more');
+      while ((await sealer.seal(tenant)) !== 'done');
       const elapsedMs = performance.now() - began
       meter.end()
       const { state } = await ledgers(tenant).state()
