@@ -36,7 +36,7 @@ export interface LedgerStore {
 }
 
 /** Leaves are found by run in so many parts: few enough that a batch writes little, enough that a part is read at once. */
-export const PLACE_PARTS = 64
+const PLACE_PARTS = 16
 
 /** The part that a run's leaves are found in. */
 export function placePart(run: string): number {
