@@ -1,0 +1,39 @@
+import type { ErrorCode } from '@muster/protocol'
+import { MusterError } from '@muster/protocol'
+import OpenAI, { APIConnectionError, APIError, APIUserAbortError } from 'openai'
+import type { ModelRequest } from './message.ts'
+import { failure, retryAfterMs } from './provider.ts'
+import type { OpenAiTarget } from './target.ts'
+
+/** What both of OpenAI's ways of speaking share. */
+export function openAiClient({ apiKey, baseUrl }: OpenAiTarget, timeoutMs: number): OpenAI {
+  return new OpenAI({ apiKey, baseURL: baseUrl ?? null, timeout: timeoutMs, maxRetries: 0 })
+}
+
+export function optionsOf({ signal, idempotencyKey }: ModelRequest): OpenAI.RequestOptions {
+  return {
+    ...(signal ? { signal } : {}),
+    ...(idempotencyKey === undefined ? {} : { headers: { 'idempotency-key': idempotencyKey } }),
+  }
+}
+
+export function openAiError(of: { model: string; apiKey: string }, error: unknown): unknown {
+  if (error instanceof MusterError || error instanceof APIUserAbortError) return error
+  const headers = error instanceof APIError ? error.headers : undefined
+  return failure(
+    codeOf(error),
+    of,
+    error,
+    retryAfterMs((name) => headers?.get(name)),
+  )
+}
+
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof APIConnectionError) return 'model.unavailable'
+  if (!(error instanceof APIError)) return 'model.failed'
+  // Told in the middle of a stream.
+  if (error.status === undefined) return 'model.unavailable'
+  // A quota that is used up is a 429 too, but no waiting brings it back.
+  if (error.status === 429) return error.code === 'insufficient_quota' ? 'model.failed' : 'rate.limited'
+  return Number(error.status) >= 500 ? 'model.unavailable' : 'model.failed'
+}
