@@ -28,7 +28,7 @@ interface Converse {
 }
 
 /** Amazon Bedrock by Converse and ConverseStream: Claude, Llama, Nova, Mistral and others. */
-export function bedrock(target: BedrockTarget, timeoutMs: number): Provider {
+export function bedrock(target: BedrockTarget): Provider {
   const { region, endpoint } = target.bedrock
   const client = new BedrockRuntimeClient({
     region,
@@ -46,21 +46,17 @@ export function bedrock(target: BedrockTarget, timeoutMs: number): Provider {
       const by = `bedrock ${region} ${model}`
       const answerTool = answerToolOf(target, request)
       const input = inputOf(target, model, by, request, answerTool)
-      const late = AbortSignal.timeout(timeoutMs)
-      const abortSignal = request.signal ? AbortSignal.any([request.signal, late]) : late
+      const { onDelta, signal } = request
       try {
-        const { onDelta } = request
         const got = onDelta
-          ? await streamed(client, input, abortSignal, (text, tool) => {
+          ? await streamed(client, input, signal, (text, tool) => {
               // What is beside an answer that must match is no part of it.
               if (tool === (request.output ? answerTool?.name : undefined) && !answerTool?.wrapped) onDelta(text)
             })
-          : await plain(client, input, abortSignal)
+          : await plain(client, input, signal)
         return answerOf(model, by, got, answerTool)
       } catch (error) {
-        if (request.signal?.aborted || error instanceof MusterError) throw error
-        if (late.aborted)
-          throw failure('model.unavailable', { model }, new Error(`no whole answer within ${timeoutMs} ms`))
+        if (signal?.aborted || error instanceof MusterError) throw error
         const headers = (error as { $response?: { headers?: Record<string, string> } }).$response?.headers
         throw failure(
           codeOf(error),
@@ -76,20 +72,23 @@ export function bedrock(target: BedrockTarget, timeoutMs: number): Provider {
 async function plain(
   client: BedrockRuntimeClient,
   input: ConverseCommandInput,
-  abortSignal: AbortSignal,
+  abortSignal: AbortSignal | undefined,
 ): Promise<Converse> {
-  const { output, stopReason, usage } = await client.send(new ConverseCommand(input), { abortSignal })
+  const { output, stopReason, usage } = await client.send(
+    new ConverseCommand(input),
+    abortSignal ? { abortSignal } : {},
+  )
   return { blocks: output?.message?.content ?? [], inputs: new Map(), stopReason, usage }
 }
 
 async function streamed(
   client: BedrockRuntimeClient,
   input: ConverseCommandInput,
-  abortSignal: AbortSignal,
+  abortSignal: AbortSignal | undefined,
   /** `tool`: the text is a piece of what that tool is called with. */
   onText: (text: string, tool: string | undefined) => void,
 ): Promise<Converse> {
-  const { stream } = await client.send(new ConverseStreamCommand(input), { abortSignal })
+  const { stream } = await client.send(new ConverseStreamCommand(input), abortSignal ? { abortSignal } : {})
   const pieces = new Pieces(onText)
   try {
     for await (const event of stream ?? []) pieces.take(event)

@@ -2,8 +2,9 @@ import { type JsonSchema, MusterError } from '@muster/protocol'
 import { bedrock } from './bedrock.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
+import { openAiResponses } from './openai-responses.ts'
 import { costOf, type Price, priceOf } from './price.ts'
-import type { Provider } from './provider.ts'
+import { type Answer, failure, type Provider } from './provider.ts'
 import { modelOf, type Target } from './target.ts'
 
 export interface ModelsOptions {
@@ -47,11 +48,30 @@ export function createModels(options: ModelsOptions): Models {
   function provider(target: Target): Provider {
     let provider = providers.get(target)
     if (!provider) {
-      const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
-      provider = 'bedrock' in target ? bedrock(target, timeoutMs) : openAiChat(target, timeoutMs)
+      provider =
+        'bedrock' in target
+          ? bedrock(target)
+          : target.api === 'responses'
+            ? openAiResponses(target)
+            : openAiChat(target)
       providers.set(target, provider)
     }
     return provider
+  }
+
+  async function call(target: Target, model: string, request: ModelRequest): Promise<Answer> {
+    const timeoutMs = target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
+    const late = AbortSignal.timeout(timeoutMs)
+    const { signal } = request
+    try {
+      return await provider(target).complete(model, {
+        ...request,
+        signal: signal ? AbortSignal.any([signal, late]) : late,
+      })
+    } catch (error) {
+      if (error instanceof MusterError || signal?.aborted || !late.aborted) throw error
+      throw failure('model.unavailable', { model }, `no whole answer within ${timeoutMs} ms`)
+    }
   }
 
   function price(target: Target, model: string): Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'> | undefined {
@@ -62,7 +82,7 @@ export function createModels(options: ModelsOptions): Models {
   return {
     async invoke(route, request) {
       const { target, model } = find(route)
-      const answer = await provider(target).complete(model, request)
+      const answer = await call(target, model, request)
       const paid = priceOf(answer.model, options.prices) ?? price(target, model)
       return { ...answer, costUsd: paid ? costOf(paid, answer.usage) : 0 }
     },

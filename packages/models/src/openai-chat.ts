@@ -13,8 +13,8 @@ import { cutShort, type Provider } from './provider.ts'
 import type { OpenAiTarget } from './target.ts'
 
 /** OpenAI Chat Completions, and all that is compatible with it. */
-export function openAiChat(target: OpenAiTarget, timeoutMs: number): Provider {
-  const { completions } = openAiClient(target, timeoutMs).chat
+export function openAiChat(target: OpenAiTarget): Provider {
+  const { completions } = openAiClient(target).chat
   /** The server does not stream, or does not tell what a streamed answer cost. */
   let plain = false
 
@@ -54,6 +54,7 @@ export function openAiChat(target: OpenAiTarget, timeoutMs: number): Provider {
         ...(request.output
           ? { response_format: { type: 'json_schema' as const, json_schema: { ...request.output, strict: false } } }
           : {}),
+        ...(target.effort === undefined ? {} : { reasoning_effort: target.effort }),
       }
       try {
         const completion = await completed(body, request.onDelta, optionsOf(request))
@@ -63,6 +64,7 @@ export function openAiChat(target: OpenAiTarget, timeoutMs: number): Provider {
         if (message.refusal) throw new MusterError('model.failed', `${model} refused: ${message.refusal}`)
         if (choice.finish_reason === 'length') throw cutShort(model, 'length')
         if (choice.finish_reason === 'content_filter') throw cutShort(model, 'filter')
+        const reasoningTokens = completion.usage?.completion_tokens_details?.reasoning_tokens
         return {
           text: message.content,
           toolCalls: (message.tool_calls ?? []).flatMap((call) =>
@@ -74,6 +76,7 @@ export function openAiChat(target: OpenAiTarget, timeoutMs: number): Provider {
             inputTokens: completion.usage?.prompt_tokens ?? 0,
             outputTokens: completion.usage?.completion_tokens ?? 0,
             cachedTokens: completion.usage?.prompt_tokens_details?.cached_tokens ?? 0,
+            ...(reasoningTokens ? { reasoningTokens } : {}),
           },
           model: completion.model,
         }

@@ -6,8 +6,9 @@ import { failure, retryAfterMs } from './provider.ts'
 import type { OpenAiTarget } from './target.ts'
 
 /** What both of OpenAI's ways of speaking share. */
-export function openAiClient({ apiKey, baseUrl }: OpenAiTarget, timeoutMs: number): OpenAI {
-  return new OpenAI({ apiKey, baseURL: baseUrl ?? null, timeout: timeoutMs, maxRetries: 0 })
+export function openAiClient({ apiKey, baseUrl }: OpenAiTarget): OpenAI {
+  // It would log what it cannot read.
+  return new OpenAI({ apiKey, baseURL: baseUrl ?? null, maxRetries: 0, logLevel: 'off' })
 }
 
 export function optionsOf({ signal, idempotencyKey }: ModelRequest): OpenAI.RequestOptions {

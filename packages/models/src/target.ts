@@ -3,20 +3,26 @@ import type { Price } from './price.ts'
 /** Where a route leads: a vendor's or a compatible server, and the model there. */
 export type Target = OpenAiTarget | BedrockTarget
 
-interface Paid {
+interface Common {
+  /** How long one call may take, ms. */
+  timeoutMs?: number
   /** In place of the price table's. */
   price?: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'>
   /** Without a price, calls cost nothing (a model on one's own hardware) or are refused under a money limit. */
   free?: boolean
 }
 
-export interface OpenAiTarget extends Paid {
+export interface OpenAiTarget extends Common {
   model: string
   baseUrl?: string
   apiKey: string
+  /** Which of OpenAI's ways of speaking; `chat` is the one that others speak too, and the default. */
+  api?: 'chat' | 'responses'
+  /** How much a model that thinks is to think. */
+  effort?: 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh'
 }
 
-export interface BedrockTarget extends Paid {
+export interface BedrockTarget extends Common {
   bedrock: {
     /** Id, inference profile or ARN of a model that Converse knows. */
     model: string

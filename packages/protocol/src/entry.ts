@@ -45,7 +45,13 @@ export const decision = z.object({
 })
 export type Decision = z.infer<typeof decision>
 
-export const usage = z.object({ inputTokens: z.number(), outputTokens: z.number(), cachedTokens: z.number() })
+export const usage = z.object({
+  inputTokens: z.number(),
+  outputTokens: z.number(),
+  cachedTokens: z.number(),
+  /** Of the output tokens: what the model thought, where it says so. */
+  reasoningTokens: z.number().optional(),
+})
 export type Usage = z.infer<typeof usage>
 
 export const stepKind = z.enum(['model', 'tool', 'code', 'agent', 'memory', 'approval', 'signal', 'timer', 'map'])
@@ -66,7 +72,7 @@ export type Priority = z.infer<typeof priority>
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
  * above them may use; `run.stopped`, `run.lifted`; decisions by `history`, or with `trial`,
- * `unapproved` or `newDestination`.
+ * `unapproved` or `newDestination`; tokens of reasoning.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3

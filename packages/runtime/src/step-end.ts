@@ -46,7 +46,8 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   const declassified = removed.length > 0 ? removed : undefined
   const rest = { usage, costUsd, model, declassified, redacted }
   const outcome = new Outcome('ok', text, kept)
-  run.appendText(endedText(step, at, kept, 'ok', rest), text, endedVersion(step, redacted))
+  const version = usage?.reasoningTokens === undefined ? endedVersion(step, redacted) : 3
+  run.appendText(endedText(step, at, kept, 'ok', rest), text, version)
   noteEnded(run, step, at, outcome, { outcome })
   step.intended = false
   run.services.telemetry.step(run, step, 'ok', executed)
