@@ -1,4 +1,4 @@
-import type { Json, JsonSchema, Usage } from '@muster/protocol'
+import type { Json, JsonSchema, Usage, Via } from '@muster/protocol'
 
 /** A call that the model asks for; `arguments` is JSON text as the model wrote it. */
 export interface ToolCall {
@@ -39,4 +39,6 @@ export interface ModelReply {
   /** As the provider names the model that answered. */
   model: string
   costUsd: number
+  /** Where the route has several targets. */
+  via?: Via
 }

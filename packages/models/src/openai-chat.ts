@@ -58,6 +58,8 @@ export function openAiChat(target: OpenAiTarget): Provider {
       }
       try {
         const completion = await completed(body, request.onDelta, optionsOf(request))
+        // A server that is on its way down may answer with nothing at all.
+        if (!Array.isArray(completion.choices)) throw new APIConnectionError({ message: 'the answer is none' })
         const choice = completion.choices[0]
         const message = choice?.message
         if (!message) throw new MusterError('model.failed', `${model} gave no answer`)

@@ -2,7 +2,7 @@ import type { ErrorCode } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
 import OpenAI, { APIConnectionError, APIError, APIUserAbortError } from 'openai'
 import type { ModelRequest } from './message.ts'
-import { failure, retryAfterMs } from './provider.ts'
+import { failure, QuotaUsedUp, retryAfterMs } from './provider.ts'
 import type { OpenAiTarget } from './target.ts'
 
 /** What both of OpenAI's ways of speaking share. */
@@ -26,7 +26,12 @@ export function openAiError(of: { model: string; apiKey: string }, error: unknow
     of,
     error,
     retryAfterMs((name) => headers?.get(name)),
+    isUsedUp(error) ? QuotaUsedUp : MusterError,
   )
+}
+
+function isUsedUp(error: unknown): boolean {
+  return error instanceof APIError && error.status === 429 && error.code === 'insufficient_quota'
 }
 
 function codeOf(error: unknown): ErrorCode {
@@ -35,6 +40,6 @@ function codeOf(error: unknown): ErrorCode {
   // Told in the middle of a stream.
   if (error.status === undefined) return 'model.unavailable'
   // A quota that is used up is a 429 too, but no waiting brings it back.
-  if (error.status === 429) return error.code === 'insufficient_quota' ? 'model.failed' : 'rate.limited'
+  if (error.status === 429) return isUsedUp(error) ? 'model.failed' : 'rate.limited'
   return Number(error.status) >= 500 ? 'model.unavailable' : 'model.failed'
 }

@@ -13,16 +13,20 @@ export interface Provider {
   complete(model: string, request: ModelRequest): Promise<Answer>
 }
 
+/** What has been paid for is used up: no waiting brings it back, but another target may have more. */
+export class QuotaUsedUp extends MusterError {}
+
 /** A failure without the key: some servers repeat the one that they refuse, and the cause would carry it into a log. */
 export function failure(
   code: ErrorCode,
   { model, apiKey = '' }: { model: string; apiKey?: string | undefined },
   error: unknown,
   retryAfterMs?: number,
+  Kind: typeof MusterError = MusterError,
 ): MusterError {
   const text = error instanceof Error ? error.message : String(error)
   const repeatsKey = apiKey.length > 0 && text.includes(apiKey)
-  return new MusterError(code, `${model}: ${repeatsKey ? text.replaceAll(apiKey, '***') : text}`, {
+  return new Kind(code, `${model}: ${repeatsKey ? text.replaceAll(apiKey, '***') : text}`, {
     retryAfterMs: code === 'rate.limited' ? retryAfterMs : undefined,
     ...(repeatsKey ? {} : { cause: error }),
   })

@@ -39,3 +39,9 @@ export interface BedrockTarget extends Common {
 export function modelOf(target: Target): string {
   return 'bedrock' in target ? target.bedrock.model : target.model
 }
+
+/** A target as a journal names it. */
+export function nameOf(target: Target): string {
+  if ('bedrock' in target) return `bedrock ${target.bedrock.region} ${target.bedrock.model}`
+  return `${target.baseUrl === undefined ? 'api.openai.com' : new URL(target.baseUrl).host} ${target.model}`
+}

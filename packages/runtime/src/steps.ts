@@ -160,10 +160,10 @@ export function modelStep(
             ...(redactor ? {} : { onDelta: (text) => deltas.push(text) }),
           })
           .finally(() => deltas.end())
-        const { text, toolCalls, usage, costUsd, model } = reply
+        const { text, toolCalls, usage, costUsd, model, via } = reply
         // Sealed or signed, nothing can be taken out of it.
         const reasoning = redactor ? undefined : reply.reasoning
-        return { text: JSON.stringify({ text, toolCalls, reasoning }), usage, costUsd, model }
+        return { text: JSON.stringify({ text, toolCalls, reasoning }), usage, costUsd, model, via }
       },
     },
   }
