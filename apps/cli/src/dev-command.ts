@@ -151,6 +151,7 @@ function requirePort(host: string, port: number): Promise<void> {
 }
 
 async function chooseModel(config: Config): Promise<{ about: string; env: NodeJS.ProcessEnv; stop?: Stop }> {
+  if (config.MUSTER_MODELS !== undefined) return { about: 'as MUSTER_MODELS says', env: {} }
   if (config.MUSTER_MODEL_BASE_URL !== undefined)
     return { about: `${config.MUSTER_MODEL ?? 'default'} at ${new URL(config.MUSTER_MODEL_BASE_URL).host}`, env: {} }
   if (config.OPENAI_API_KEY !== undefined) return { about: `${config.MUSTER_MODEL ?? 'gpt-5-mini'} at OpenAI`, env: {} }

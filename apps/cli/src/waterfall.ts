@@ -6,6 +6,7 @@ import {
   type RedactCounts,
   type RunEvent,
   type StepStatus,
+  type Via,
   type Waiting,
 } from '@muster/protocol'
 import pc from 'picocolors'
@@ -25,6 +26,8 @@ export interface Span {
   labels: readonly Label[]
   declassified: readonly Label[]
   costUsd: number
+  /** Which of a route's targets answered, and why not those before it. */
+  via: Via | undefined
   /** What was taken out of its input and output. */
   redacted: RedactCounts
   error: string | undefined
@@ -61,7 +64,15 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
     const { step, kind, target, attempt } = entry
     const span: Span = {
       ...{ step, kind, target, attempt, status: 'running', startMs: at - began, durationMs: 0, decision: undefined },
-      ...{ labels: entry.labels, declassified: [], costUsd: 0, redacted: {}, error: undefined, waitsFor: undefined },
+      ...{
+        labels: entry.labels,
+        declassified: [],
+        costUsd: 0,
+        via: undefined,
+        redacted: {},
+        error: undefined,
+        waitsFor: undefined,
+      },
       answers: [],
     }
     spans.push(span)
@@ -99,6 +110,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         span.labels = entry.labels
         span.declassified = entry.declassified ?? []
         span.costUsd = entry.costUsd ?? 0
+        span.via = entry.via
         span.redacted = joinCounts(span.redacted, entry.redacted) ?? {}
         if (entry.error) span.error = `${entry.error.code}: ${entry.error.message}`
         break
@@ -161,6 +173,7 @@ export function waterfall(spans: readonly Span[], width: number): string {
     const notes = [
       decided(span),
       labelled(span),
+      span.via && viaText(span.via),
       redactedText(span.redacted),
       ...span.answers,
       span.waitsFor && `waits for ${span.waitsFor}`,
@@ -188,6 +201,12 @@ function decided({ decision }: Span): string {
   const past = Object.entries(decision.history ?? {}).map(([name, value]) => `${name}=${JSON.stringify(value)}`)
   const known = past.length === 0 ? '' : pc.dim(` (${plain(past.join(', '))})`)
   return (decision.effect === 'allow' ? pc.dim(text) : pc.yellow(text)) + known + tried
+}
+
+/** `via bedrock eu-central-1 m, not api.openai.com m (rate.limited)` */
+function viaText({ target, passed = [] }: Via): string {
+  const others = passed.map((other) => `${other.target} (${other.code})`)
+  return plain(`via ${target}${others.length === 0 ? '' : `, not ${others.join(', ')}`}`)
 }
 
 function labelled({ labels, declassified }: Span): string {

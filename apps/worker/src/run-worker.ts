@@ -1,5 +1,4 @@
 import { loadPolicies, type PolicySet } from '@muster/governance'
-import { createModels, type Models } from '@muster/models'
 import { type Config, MusterError } from '@muster/protocol'
 import { openRedaction } from '@muster/redaction'
 import { CallbackTokens, noTelemetry, openTelemetry, startWorker, type Worker } from '@muster/runtime'
@@ -7,10 +6,9 @@ import type { Logger } from 'pino'
 import { loadApp } from './load-app.ts'
 import { openMemoryOf } from './open-memory.ts'
 import { readLedger } from './read-ledger.ts'
+import { readModels } from './read-models.ts'
 import { readPolicies, readToolLock } from './read-policies.ts'
 import { watchPolicies } from './watch-policies.ts'
-
-const DEFAULT_MODEL = 'gpt-5-mini'
 
 /** Starts a worker as the configuration says. @throws MusterError naming what is missing or wrong */
 export async function runWorker(config: Config, log: Logger): Promise<Worker> {
@@ -44,7 +42,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
     policy,
     toolLock: readToolLock(config.MUSTER_TOOLS_LOCK),
     destinations: config.MUSTER_DESTINATIONS,
-    models: modelsOf(config),
+    models: readModels(config),
     memory,
     concurrency: config.MUSTER_CONCURRENCY,
     lockMs: config.MUSTER_LOCK_MS,
@@ -89,22 +87,6 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
       await exporter?.shutdown()
     },
   }
-}
-
-/** The route `default`: a compatible server where one is named, else OpenAI. */
-function modelsOf(config: Config): Models {
-  const baseUrl = config.MUSTER_MODEL_BASE_URL
-  if (baseUrl !== undefined) {
-    const model = config.MUSTER_MODEL ?? 'default'
-    return createModels({
-      routes: { default: { model, baseUrl, apiKey: config.MUSTER_MODEL_API_KEY ?? 'none', free: true } },
-    })
-  }
-  if (config.OPENAI_API_KEY === undefined)
-    throw new MusterError('config.invalid', 'OPENAI_API_KEY or MUSTER_MODEL_BASE_URL: a worker needs a model')
-  return createModels({
-    routes: { default: { model: config.MUSTER_MODEL ?? DEFAULT_MODEL, apiKey: config.OPENAI_API_KEY } },
-  })
 }
 
 /** The SDK reads the standard OTEL_* variables; it is loaded only when telemetry is on. */

@@ -1,4 +1,4 @@
-import type { JsonSchema, Usage } from '@muster/protocol'
+import type { Json, JsonSchema, Usage, Via } from '@muster/protocol'
 
 /** A call that the model asks for; `arguments` is JSON text as the model wrote it. */
 export interface ToolCall {
@@ -7,9 +7,15 @@ export interface ToolCall {
   arguments: string
 }
 
+/** What a model thought, in its vendor's own form: sealed or signed, and of use to nobody but the same model there. */
+export interface Reasoning {
+  by: string
+  items: Json[]
+}
+
 export type ModelMessage =
   | { role: 'system' | 'user'; content: string }
-  | { role: 'assistant'; content: string | null; toolCalls?: ToolCall[] }
+  | { role: 'assistant'; content: string | null; toolCalls?: ToolCall[]; reasoning?: Reasoning }
   | { role: 'tool'; callId: string; content: string }
 
 export interface ModelRequest {
@@ -27,8 +33,12 @@ export interface ModelRequest {
 export interface ModelReply {
   text: string | null
   toolCalls: ToolCall[]
+  /** To be given back with the answer as its message. */
+  reasoning?: Reasoning
   usage: Usage
   /** As the provider names the model that answered. */
   model: string
   costUsd: number
+  /** Where the route has several targets. */
+  via?: Via
 }

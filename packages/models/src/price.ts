@@ -20,7 +20,7 @@ export function priceOf(model: string, table: readonly Price[] = prices): Price 
 }
 
 /** What a call cost, in US dollars. Cached tokens are part of the input tokens. */
-export function costOf(price: Price, usage: Usage): number {
+export function costOf(price: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'>, usage: Usage): number {
   // A server that counts cached tokens beside the input must not make a call cheaper than free.
   const fresh = Math.max(0, usage.inputTokens - usage.cachedTokens)
   return (fresh * price.inputUsd + usage.cachedTokens * price.cachedUsd + usage.outputTokens * price.outputUsd) / 1e6

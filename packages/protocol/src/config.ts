@@ -4,6 +4,7 @@ import { retentionRules } from './erasure.ts'
 import { MusterError } from './errors.ts'
 import { PARTITIONS_MAX } from './ids.ts'
 import { limitsByName } from './limits.ts'
+import { type ModelRoutes, modelRoutes } from './model-routes.ts'
 import { type RedactRules, redactRules } from './redact.ts'
 
 /** The most that one tenant may have over another of weight 1. */
@@ -83,17 +84,21 @@ const witnesses = json('[{"url":"https://witness.example/","key":"<vkey>"}]').pi
 )
 const destinations = json('{"acme":["*.acme.example"]}').pipe(z.record(z.string(), z.array(z.string().min(1))))
 
-/** Rules as JSON, or the path of a file that has them: read where they are needed, since nothing here does I/O. */
-const redact = z.string().transform((text, context): RedactRules | string => {
-  if (!text.trimStart().startsWith('{')) return text
-  const value = parseJson(text, context, '{"kinds":{"email":"token"}}')
-  if (value === z.NEVER) return z.NEVER
-  const parsed = redactRules.safeParse(value)
-  if (parsed.success) return parsed.data
-  for (const { path, message } of parsed.error.issues)
-    context.addIssue({ code: 'custom', message: `/${path.map(String).join('/')} ${message}` })
-  return z.NEVER
-})
+/** JSON, or the path of a file that has it: read where it is needed, since nothing here does I/O. */
+const jsonOrFile = <T>(schema: z.ZodType<T>, example: string) =>
+  z.string().transform((text, context): T | string => {
+    if (!text.trimStart().startsWith('{')) return text
+    const value = parseJson(text, context, example)
+    if (value === z.NEVER) return z.NEVER
+    const parsed = schema.safeParse(value)
+    if (parsed.success) return parsed.data
+    for (const { path, message } of parsed.error.issues)
+      context.addIssue({ code: 'custom', message: `/${path.map(String).join('/')} ${message}` })
+    return z.NEVER
+  })
+
+const redact = jsonOrFile<RedactRules>(redactRules, '{"kinds":{"email":"token"}}')
+const models = jsonOrFile<ModelRoutes>(modelRoutes, '{"default":[{"openai":{"model":"gpt-5-mini"}}]}')
 
 /** Everything that can be configured: one environment variable each. `muster config` prints them. */
 export const configSchema = z.object({
@@ -261,6 +266,11 @@ export const configSchema = z.object({
     .default(1000)
     .describe('time that they have for it; after that it answers `journal.not_replicated`'),
   MUSTER_TABLE: z.string().default('muster').describe('DynamoDB table'),
+  MUSTER_MODELS: models
+    .optional()
+    .describe(
+      'routes to models, as a JSON file or JSON: `{"default":[{"openai":{"model":"gpt-5-mini"}},{"bedrock":{"model":"<id>","region":"eu-central-1"}}]}`',
+    ),
   MUSTER_MODEL: z.string().optional().describe('model of the route "default"'),
   MUSTER_MODEL_BASE_URL: z.url().optional().describe('any OpenAI-compatible server, such as Ollama or vLLM'),
   MUSTER_MODEL_API_KEY: z.string().optional().describe('key for MUSTER_MODEL_BASE_URL'),

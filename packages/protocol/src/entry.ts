@@ -10,6 +10,13 @@ export const digest = z.string().regex(/^[0-9a-f]{64}$/)
 export const actor = z.object({ key: z.string(), user: z.string(), service: z.literal(true).optional() })
 export type Actor = z.infer<typeof actor>
 
+/** Of a route with several targets: which one answered, and why those before it did not, by the codes of their errors. */
+export const via = z.object({
+  target: z.string(),
+  passed: z.array(z.object({ target: z.string(), code: z.string() })).optional(),
+})
+export type Via = z.infer<typeof via>
+
 export const stepError = z.object({ code: z.string(), message: z.string() })
 export type StepError = z.infer<typeof stepError>
 
@@ -45,7 +52,13 @@ export const decision = z.object({
 })
 export type Decision = z.infer<typeof decision>
 
-export const usage = z.object({ inputTokens: z.number(), outputTokens: z.number(), cachedTokens: z.number() })
+export const usage = z.object({
+  inputTokens: z.number(),
+  outputTokens: z.number(),
+  cachedTokens: z.number(),
+  /** Of the output tokens: what the model thought, where it says so. */
+  reasoningTokens: z.number().optional(),
+})
 export type Usage = z.infer<typeof usage>
 
 export const stepKind = z.enum(['model', 'tool', 'code', 'agent', 'memory', 'approval', 'signal', 'timer', 'map'])
@@ -66,7 +79,7 @@ export type Priority = z.infer<typeof priority>
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
  * above them may use; `run.stopped`, `run.lifted`; decisions by `history`, or with `trial`,
- * `unapproved` or `newDestination`; runs with a `subject`.
+ * `unapproved` or `newDestination`; runs with a `subject`; tokens of reasoning; answers `via` one of several targets.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3
@@ -167,6 +180,7 @@ export const entry = z.discriminatedUnion('type', [
     costUsd: z.number().optional(),
     /** Which model answered, as the provider names it. */
     model: z.string().optional(),
+    via: via.optional(),
     error: stepError.optional(),
     /** True where the failed attempt will be tried again. */
     retry: z.boolean().optional(),

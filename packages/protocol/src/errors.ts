@@ -124,7 +124,7 @@ export const errorCatalog = {
   'model.unavailable': [
     503,
     'The model cannot be reached',
-    'Check the provider, MUSTER_MODEL_BASE_URL and the network.',
+    'Check the provider, MUSTER_MODELS or MUSTER_MODEL_BASE_URL, and the network.',
   ],
   'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
   'journal.newer': [

@@ -1,6 +1,6 @@
 import { joinLabels } from '@muster/governance'
 import type { Memory, Turn } from '@muster/memory'
-import { type ModelMessage, type ModelRequest, type ToolCall, withReferences } from '@muster/models'
+import { type ModelMessage, type ModelReply, type ModelRequest, type ToolCall, withReferences } from '@muster/models'
 import { type Json, type Label, MusterError, parseReference, referenceOf } from '@muster/protocol'
 import { type Agent, askName, handoffName, wireName } from '@muster/sdk'
 import { checked, type Tool } from '@muster/tools'
@@ -105,8 +105,13 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
 
   function modelEnded(output: Json): void {
     // What a model step gives: see modelStep.
-    const { text, toolCalls } = output as unknown as { text: string | null; toolCalls: ToolCall[] }
-    messages.push({ role: 'assistant', content: text, ...(toolCalls.length > 0 ? { toolCalls } : {}) })
+    const { text, toolCalls, reasoning } = output as unknown as Pick<ModelReply, 'text' | 'toolCalls' | 'reasoning'>
+    messages.push({
+      role: 'assistant',
+      content: text,
+      ...(toolCalls.length > 0 ? { toolCalls } : {}),
+      ...(reasoning ? { reasoning } : {}),
+    })
     if (toolCalls.length === 0) {
       takeAnswer(text ?? '')
       return

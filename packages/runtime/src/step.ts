@@ -11,6 +11,7 @@ import {
   type StepKind,
   type StepStatus,
   type Usage,
+  type Via,
   WAIT_MS_MAX,
 } from '@muster/protocol'
 import type { Join, StepHandle } from '@muster/scheduler'
@@ -104,6 +105,7 @@ export interface Executed {
   usage?: Usage
   costUsd?: number
   model?: string
+  via?: Via | undefined
 }
 
 /** A child run to start instead of executing here. */

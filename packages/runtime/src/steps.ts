@@ -127,7 +127,7 @@ export function codeStep(
 const MODEL_ATTEMPTS = 6
 const MODEL_TIMEOUT_MS = 180_000
 
-/** A model call; its output is `{text, toolCalls}`. The request is made when it is sent, from the outcomes before it. */
+/** A model call; its output is `{text, toolCalls}`, with the model's `reasoning` where it is to be given back. The request is made when it is sent, from the outcomes before it. */
 export function modelStep(
   run: ActiveRun,
   route: string,
@@ -160,8 +160,10 @@ export function modelStep(
             ...(redactor ? {} : { onDelta: (text) => deltas.push(text) }),
           })
           .finally(() => deltas.end())
-        const { text, toolCalls, usage, costUsd, model } = reply
-        return { text: JSON.stringify({ text, toolCalls }), usage, costUsd, model }
+        const { text, toolCalls, usage, costUsd, model, via } = reply
+        // Sealed or signed, nothing can be taken out of it.
+        const reasoning = redactor ? undefined : reply.reasoning
+        return { text: JSON.stringify({ text, toolCalls, reasoning }), usage, costUsd, model, via }
       },
     },
   }

@@ -90,7 +90,7 @@ function Output({ span }: { span: Span }): VNode {
 
 function turnOf(output: Json | undefined): { text: string; calls: { name: string; args: string }[] } | undefined {
   if (output === undefined || output === null || typeof output !== 'object' || Array.isArray(output)) return undefined
-  const { text, toolCalls, ...rest } = output
+  const { text, toolCalls, reasoning: _, ...rest } = output
   if (!Array.isArray(toolCalls) || (text !== null && typeof text !== 'string') || Object.keys(rest).length > 0)
     return undefined
   const calls: { name: string; args: string }[] = []

@@ -1,0 +1,92 @@
+import { readFileSync } from 'node:fs'
+import { createModels, type Models, type Route, type Target } from '@muster/models'
+import { type Config, type ModelRoutes, type ModelTarget, MusterError, modelRoutes } from '@muster/protocol'
+
+const DEFAULT_MODEL = 'gpt-5-mini'
+
+/**
+ * The models that `MUSTER_MODELS` names, and the route `default` as the other variables have it where that names none.
+ *
+ * @throws MusterError `config.invalid`
+ */
+export function readModels(config: Config, env: NodeJS.ProcessEnv = process.env): Models {
+  const routes: Record<string, Route> = {}
+  for (const [name, [first, ...others]] of Object.entries(routesOf(config.MUSTER_MODELS))) {
+    const targetAt = (target: ModelTarget, at: number) => targetOf(target, env, `/MUSTER_MODELS/${name}/${at}/key`)
+    // Never empty, by its schema.
+    if (first) routes[name] = [targetAt(first, 0), ...others.map((target, i) => targetAt(target, i + 1))]
+  }
+  return createModels({ routes: { ...routes, default: routes.default ?? defaultOf(config) } })
+}
+
+function routesOf(given: Config['MUSTER_MODELS']): ModelRoutes {
+  if (typeof given !== 'string') return given ?? {}
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(given, 'utf8'))
+  } catch (cause) {
+    throw new MusterError('config.invalid', `MUSTER_MODELS: ${given} is no JSON that can be read`, { cause })
+  }
+  const parsed = modelRoutes.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issues = parsed.error.issues.map(({ path, message }) => ({ path: `/${path.map(String).join('/')}`, message }))
+  const detail = issues.map(({ path, message }) => `${path} ${message}`).join('; ')
+  throw new MusterError('config.invalid', `MUSTER_MODELS: ${given}: ${detail}`, { issues })
+}
+
+/** A compatible server where one is named, else OpenAI. */
+function defaultOf(config: Config): Target {
+  const baseUrl = config.MUSTER_MODEL_BASE_URL
+  if (baseUrl !== undefined) {
+    const model = config.MUSTER_MODEL ?? 'default'
+    return { model, baseUrl, apiKey: config.MUSTER_MODEL_API_KEY ?? 'none', free: true }
+  }
+  if (config.OPENAI_API_KEY === undefined) {
+    throw new MusterError(
+      'config.invalid',
+      'OPENAI_API_KEY, MUSTER_MODEL_BASE_URL or a route "default" in MUSTER_MODELS: a worker needs a model',
+    )
+  }
+  return { model: config.MUSTER_MODEL ?? DEFAULT_MODEL, apiKey: config.OPENAI_API_KEY }
+}
+
+function targetOf(
+  { openai, azure, bedrock, key, ...common }: ModelTarget,
+  env: NodeJS.ProcessEnv,
+  path: string,
+): Target {
+  const keyOf = (name: string): string => {
+    const value = env[name]
+    if (value) return value
+    const message = `there is no variable ${name} with the key`
+    throw new MusterError('config.invalid', `${path.slice(1)}: ${message}`, { issues: [{ path, message }] })
+  }
+  if (openai) {
+    // The key of OpenAI goes to nobody else unless it is named.
+    const name = key ?? (openai.baseUrl === undefined ? 'OPENAI_API_KEY' : undefined)
+    return { ...openai, ...common, apiKey: name === undefined ? 'none' : keyOf(name) }
+  }
+  if (azure) {
+    const { deployment: model, endpoint, ...rest } = azure
+    return { model, baseUrl: `${trimmed(endpoint)}/openai/v1`, ...rest, ...common, apiKey: keyOf(key ?? '') }
+  }
+  if (!bedrock) throw new MusterError('config.invalid', `${path.slice(1)}: no target`)
+  const { api, effort, ...converse } = bedrock
+  const apiKey = key === undefined ? undefined : keyOf(key)
+  if (api === 'converse') return { bedrock: converse, ...common, ...(apiKey === undefined ? {} : { apiKey }) }
+  return {
+    ...{ model: bedrock.model, baseUrl: openAiOf(bedrock), api, ...common, apiKey: apiKey ?? '' },
+    ...(effort === undefined ? {} : { effort }),
+  }
+}
+
+/** Bedrock speaks Chat Completions at one endpoint and Responses at another. */
+function openAiOf({ api, region, endpoint }: NonNullable<ModelTarget['bedrock']>): string {
+  return api === 'chat'
+    ? `${trimmed(endpoint ?? `https://bedrock-runtime.${region}.amazonaws.com`)}/openai/v1`
+    : `${trimmed(endpoint ?? `https://bedrock-mantle.${region}.api.aws`)}/v1`
+}
+
+function trimmed(url: string): string {
+  return url.replace(/\/+$/, '')
+}

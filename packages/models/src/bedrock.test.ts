@@ -1,0 +1,351 @@
+import type { ServerResponse } from 'node:http'
+import { MusterError } from '@muster/protocol'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ACCESS_KEY, API_KEY, bedrockServer, frame, refuse, SECRET_KEY, type Seen, stream } from './bedrock-server.ts'
+import type { ModelReply, ModelRequest } from './message.ts'
+import { createModels } from './models.ts'
+import type { BedrockTarget } from './target.ts'
+
+const model = 'eu.anthropic.claude-sonnet-4-20250514-v1:0'
+const usage = { inputTokens: 100, outputTokens: 20, totalTokens: 120 }
+const price = { inputUsd: 3, cachedUsd: 0.3, outputUsd: 15 }
+let server: Awaited<ReturnType<typeof bedrockServer>>
+let answer: (response: ServerResponse, seen: Seen) => void
+
+beforeEach(async () => {
+  vi.stubEnv('AWS_ACCESS_KEY_ID', ACCESS_KEY)
+  vi.stubEnv('AWS_SECRET_ACCESS_KEY', SECRET_KEY)
+  server = await bedrockServer((response, seen) => answer(response, seen))
+})
+afterEach(() => {
+  server.close()
+  vi.unstubAllEnvs()
+})
+
+const client = (own: Partial<BedrockTarget['bedrock']> = {}, apiKey?: string, timeoutMs = 20_000) =>
+  createModels({
+    routes: {
+      default: {
+        bedrock: { model, region: 'eu-central-1', endpoint: server.endpoint, ...own },
+        ...(apiKey === undefined ? {} : { apiKey }),
+        price,
+      },
+    },
+    timeoutMs,
+  })
+const ask = (more: Partial<ModelRequest> = {}): ModelRequest => ({
+  messages: [
+    { role: 'system', content: 'Be brief.' },
+    { role: 'user', content: 'hello' },
+  ],
+  ...more,
+})
+const body = () => server.seen.at(-1)?.body ?? {}
+const says = (content: object[], stopReason = 'end_turn', counted: object = usage) => {
+  answer = (response) => {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.end(JSON.stringify({ output: { message: { role: 'assistant', content } }, stopReason, usage: counted }))
+  }
+}
+const streams = (...frames: Buffer[]) => {
+  answer = (response) => stream(response, frames)
+}
+const text = (text: string, contentBlockIndex = 0) => frame('contentBlockDelta', { contentBlockIndex, delta: { text } })
+const use = (contentBlockIndex: number, toolUseId: string, name: string, ...inputs: string[]) => [
+  frame('contentBlockStart', { contentBlockIndex, start: { toolUse: { toolUseId, name } } }),
+  ...inputs.map((input) => frame('contentBlockDelta', { contentBlockIndex, delta: { toolUse: { input } } })),
+  frame('contentBlockStop', { contentBlockIndex }),
+]
+const end = (stopReason: string, counted: object = usage) => [
+  frame('messageStop', { stopReason }),
+  frame('metadata', { usage: counted, metrics: { latencyMs: 1 } }),
+]
+
+async function watched(request: ModelRequest, models = client()): Promise<{ reply: ModelReply; written: string }> {
+  let written = ''
+  const reply = await models.invoke('default', {
+    ...request,
+    onDelta: (text) => {
+      written += text
+    },
+  })
+  return { reply, written }
+}
+
+async function failure(promise: Promise<unknown>): Promise<MusterError> {
+  const error = await promise.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  if (error instanceof MusterError) return error
+  throw error ?? new Error('did not fail')
+}
+
+const tools = [
+  { name: 'pay', description: 'Pays.', parameters: { type: 'object', properties: { amount: { type: 'number' } } } },
+  { name: 'look', description: '', parameters: { type: 'object' } },
+]
+
+describe('Converse', () => {
+  it('is signed, and gives text, usage with what was cached, and what it cost', async () => {
+    const counted = { ...usage, cacheReadInputTokens: 1000, cacheWriteInputTokens: 50 }
+    says([{ text: 'Good ' }, { text: 'day.' }], 'end_turn', counted)
+    const reply = await client().invoke('default', ask())
+    expect(reply).toEqual({
+      text: 'Good day.',
+      toolCalls: [],
+      usage: { inputTokens: 1150, outputTokens: 20, cachedTokens: 1000 },
+      model,
+      costUsd: (150 * 3 + 1000 * 0.3 + 20 * 15) / 1e6,
+    })
+    expect(server.seen[0]?.path).toBe(`/model/${encodeURIComponent(model)}/converse`)
+    expect(body()).toEqual({
+      messages: [{ role: 'user', content: [{ text: 'hello' }] }],
+      system: [{ text: 'Be brief.' }],
+    })
+  })
+
+  it('refuses what is signed with another key, and takes an API key in its place', async () => {
+    says([{ text: 'x' }])
+    expect((await client({}, API_KEY).invoke('default', ask())).text).toBe('x')
+    expect(server.seen[0]?.headers.authorization).toBe(`Bearer ${API_KEY}`)
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'another')
+    expect(await failure(client().invoke('default', ask()))).toMatchObject({
+      code: 'model.failed',
+      message: `${model}: The request signature we calculated does not match`,
+    })
+  })
+
+  it('is shown a conversation as it wants it: turns that alternate, results as the user, nothing empty', async () => {
+    says([{ text: 'x' }])
+    const messages: ModelRequest['messages'] = [
+      { role: 'user', content: 'pay' },
+      {
+        role: 'assistant',
+        content: '',
+        toolCalls: [
+          { id: 'c1', name: 'pay', arguments: '{"amount":1}' },
+          { id: 'call of another vendor', name: 'look', arguments: 'no JSON' },
+        ],
+      },
+      { role: 'tool', callId: 'c1', content: '"paid"' },
+      { role: 'tool', callId: 'call of another vendor', content: '"seen"' },
+      { role: 'user', content: 'and now?' },
+    ]
+    await client().invoke('default', { messages, tools })
+    const other = expect.stringMatching(/^[0-9a-f]{64}$/)
+    expect(body().messages).toEqual([
+      { role: 'user', content: [{ text: 'pay' }] },
+      {
+        role: 'assistant',
+        content: [
+          { toolUse: { toolUseId: 'c1', name: 'pay', input: { amount: 1 } } },
+          { toolUse: { toolUseId: other, name: 'look', input: { arguments: 'no JSON' } } },
+        ],
+      },
+      {
+        role: 'user',
+        content: [
+          { toolResult: { toolUseId: 'c1', content: [{ text: '"paid"' }] } },
+          { toolResult: { toolUseId: other, content: [{ text: '"seen"' }] } },
+          { text: 'and now?' },
+        ],
+      },
+    ])
+    expect(body().toolConfig).toEqual({
+      tools: [
+        { toolSpec: { name: 'pay', description: 'Pays.', inputSchema: { json: tools[0]?.parameters } } },
+        { toolSpec: { name: 'look', inputSchema: { json: { type: 'object' } } } },
+      ],
+    })
+    // Without tools, it would be refused for the calls that it tells of.
+    await client().invoke('default', { messages })
+    const named = (body().toolConfig as { tools: { toolSpec: { name: string } }[] }).tools
+    expect(named.map((tool) => tool.toolSpec.name)).toEqual(['pay', 'look'])
+  })
+
+  it('gives an answer that matches by a tool that the model must call, or by its own schema', async () => {
+    const output = { name: 'answer', schema: { type: 'object', properties: { ok: { type: 'boolean' } } } }
+    says([{ text: 'Well,' }, { toolUse: { toolUseId: 't', name: 'answer', input: { ok: true } } }], 'tool_use')
+    expect(await client().invoke('default', ask({ output }))).toMatchObject({ text: '{"ok":true}', toolCalls: [] })
+    expect(body().toolConfig).toMatchObject({ toolChoice: { tool: { name: 'answer' } } })
+    await client().invoke('default', ask({ output, tools }))
+    expect(body().toolConfig).toMatchObject({ toolChoice: { any: {} } })
+    const list = { name: 'answer', schema: { type: 'array', items: { type: 'number' } } }
+    says([{ toolUse: { toolUseId: 't', name: 'answer', input: { value: [1, 2] } } }], 'tool_use')
+    expect((await client().invoke('default', ask({ output: list }))).text).toBe('[1,2]')
+    // A tool of that name stays what it is.
+    says([{ toolUse: { toolUseId: 't', name: 'answer', input: {} } }], 'tool_use')
+    const own = [{ name: 'answer', description: 'Answers a call.', parameters: { type: 'object' } }]
+    expect((await client().invoke('default', ask({ output, tools: own }))).toolCalls).toHaveLength(1)
+    says([{ text: '{"ok":false}' }])
+    const { text } = await client({ structured: 'schema' }).invoke('default', ask({ output }))
+    expect(text).toBe('{"ok":false}')
+    const jsonSchema = { name: 'answer', schema: JSON.stringify(output.schema) }
+    expect(body().outputConfig).toEqual({ textFormat: { type: 'json_schema', structure: { jsonSchema } } })
+  })
+
+  it('gives thoughts back as they were signed, and only to the model that had them', async () => {
+    const thoughts = [
+      { reasoningContent: { reasoningText: { text: 'Hm.', signature: 'c2ln' } } },
+      { reasoningContent: { redactedContent: Buffer.from('sealed').toString('base64') } },
+    ]
+    says([...thoughts, { text: 'Yes.' }])
+    const { reasoning } = await client().invoke('default', ask())
+    const messages: ModelRequest['messages'] = [
+      { role: 'user', content: 'Why?' },
+      { role: 'assistant', content: 'Yes.', ...(reasoning ? { reasoning } : {}) },
+      { role: 'user', content: 'Why?' },
+    ]
+    await client().invoke('default', { messages: JSON.parse(JSON.stringify(messages)) })
+    expect((body().messages as unknown[])[1]).toEqual({ role: 'assistant', content: [...thoughts, { text: 'Yes.' }] })
+    await client({ model: 'amazon.nova-pro-v1:0' }).invoke('default', { messages })
+    expect((body().messages as unknown[])[1]).toEqual({ role: 'assistant', content: [{ text: 'Yes.' }] })
+  })
+
+  it.each([
+    ['max_tokens', /limit of tokens/],
+    ['model_context_window_exceeded', /limit of tokens/],
+    ['content_filtered', /content filter/],
+    ['guardrail_intervened', /content filter/],
+    ['malformed_tool_use', /malformed_tool_use/],
+    ['what comes next', /what comes next/],
+  ])('takes no answer for whole that stopped by %s', async (reason, message) => {
+    says([{ text: 'half of' }], reason)
+    expect(await failure(client().invoke('default', ask()))).toMatchObject({
+      code: 'model.failed',
+      message: expect.stringMatching(message),
+    })
+    streams(text('half of'), ...end(reason))
+    expect((await failure(watched(ask()))).message).toMatch(message)
+  })
+
+  it('asks a guardrail where one is named', async () => {
+    says([{ text: 'x' }])
+    await client({ guardrail: { id: 'g1', version: '2' } }).invoke('default', ask())
+    expect(body().guardrailConfig).toEqual({ guardrailIdentifier: 'g1', guardrailVersion: '2' })
+  })
+})
+
+describe('ConverseStream', () => {
+  it('gives the same as Converse, with parallel calls whose arguments come in pieces', async () => {
+    const counted = { ...usage, cacheReadInputTokens: 7 }
+    streams(
+      frame('messageStart', { role: 'assistant' }),
+      frame('contentBlockDelta', { contentBlockIndex: 0, delta: { reasoningContent: { text: 'H' } } }),
+      frame('contentBlockDelta', { contentBlockIndex: 0, delta: { reasoningContent: { text: 'm.' } } }),
+      frame('contentBlockDelta', { contentBlockIndex: 0, delta: { reasoningContent: { signature: 'c2ln' } } }),
+      ...[text('Let me ', 1), text('see. ☕', 1)],
+      ...[...use(2, 'a', 'pay', '{"amo', 'unt":5}'), ...use(3, 'b', 'look'), ...end('tool_use', counted)],
+    )
+    const { reply, written } = await watched(ask({ tools }))
+    expect(written).toBe('Let me see. ☕')
+    expect(server.seen[0]?.path).toMatch(/converse-stream$/)
+    says(
+      [
+        { reasoningContent: { reasoningText: { text: 'Hm.', signature: 'c2ln' } } },
+        { text: 'Let me see. ☕' },
+        { toolUse: { toolUseId: 'a', name: 'pay', input: { amount: 5 } } },
+        { toolUse: { toolUseId: 'b', name: 'look', input: {} } },
+      ],
+      'tool_use',
+      counted,
+    )
+    expect(await client().invoke('default', ask({ tools }))).toEqual(reply)
+    expect(reply.toolCalls).toHaveLength(2)
+  })
+
+  it('shows an answer that must match while its tool is written', async () => {
+    streams(text('Well, '), ...use(1, 'a', 'answer', '{"ok":', 'true}'), ...end('tool_use'))
+    const { reply, written } = await watched(ask({ output: { name: 'answer', schema: { type: 'object' } } }))
+    expect([reply.text, written]).toEqual(['{"ok":true}', '{"ok":true}'])
+  })
+
+  it('takes no cut, bent or garbled stream for an answer, wherever it breaks', async () => {
+    const whole = Buffer.concat([text('Good '), ...use(1, 'a', 'pay', '{}'), ...end('tool_use')])
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(whole.length - 1),
+        fc.boolean(),
+        fc.integer({ min: 1, max: 255 }),
+        async (at, cut, bit) => {
+          const bytes = Buffer.from(cut ? whole.subarray(0, at) : whole)
+          if (!cut) bytes[at] = (bytes[at] ?? 0) ^ bit
+          streams(bytes)
+          expect((await failure(watched(ask({ tools })))).code).toBe('model.unavailable')
+        },
+      ),
+      { numRuns: 60 },
+    )
+    streams(whole)
+    expect((await watched(ask({ tools }))).reply.toolCalls).toHaveLength(1)
+  })
+
+  it('is cut with its connection', async () => {
+    answer = (response) => {
+      response.writeHead(200, { 'content-type': 'application/vnd.amazon.eventstream' })
+      response.write(text('Good '), () => response.destroy())
+    }
+    expect((await failure(watched(ask()))).code).toBe('model.unavailable')
+  })
+
+  it.each([
+    ['throttlingException', 'rate.limited'],
+    ['modelStreamErrorException', 'model.unavailable'],
+    ['internalServerException', 'model.unavailable'],
+    ['serviceUnavailableException', 'model.unavailable'],
+    ['validationException', 'model.failed'],
+  ])('that ends by %s is %s', async (type, code) => {
+    streams(text('Good '), frame(type, { message: 'no more' }, 'exception'))
+    expect(await failure(watched(ask()))).toMatchObject({ code, message: `${model}: no more` })
+  })
+})
+
+describe('errors of Bedrock', () => {
+  it.each([
+    [429, 'ThrottlingException', 'rate.limited'],
+    [429, 'ModelNotReadyException', 'model.unavailable'],
+    [408, 'ModelTimeoutException', 'model.unavailable'],
+    [424, 'ModelErrorException', 'model.unavailable'],
+    [500, 'InternalServerException', 'model.unavailable'],
+    [503, 'ServiceUnavailableException', 'model.unavailable'],
+    [400, 'ValidationException', 'model.failed'],
+    [400, 'ServiceQuotaExceededException', 'model.failed'],
+    [403, 'AccessDeniedException', 'model.failed'],
+    [404, 'ResourceNotFoundException', 'model.failed'],
+    [502, 'OfAProxy', 'model.unavailable'],
+  ])('HTTP %i %s is %s, after one try and without the key', async (status, type, code) => {
+    let calls = 0
+    answer = (response) => {
+      calls++
+      refuse(response, status, type, `no, ${API_KEY}`)
+    }
+    const error = await failure(client({}, API_KEY).invoke('default', ask()))
+    expect([error.code, error.message, calls]).toEqual([code, `${model}: no, ***`, 1])
+    expect(String(error.cause)).not.toContain(API_KEY)
+  })
+
+  it('say how long to wait', async () => {
+    answer = (response) => refuse(response, 429, 'ThrottlingException', 'slow down', { 'retry-after': '7' })
+    expect((await failure(client().invoke('default', ask()))).retryAfterMs).toBe(7000)
+  })
+
+  it('a server that is not there, and one that does not answer, are model.unavailable', async () => {
+    answer = () => {}
+    expect(await failure(client({}, API_KEY, 50).invoke('default', ask()))).toMatchObject({
+      code: 'model.unavailable',
+      message: `${model}: no whole answer within 50 ms`,
+    })
+    server.close()
+    expect((await failure(client().invoke('default', ask()))).code).toBe('model.unavailable')
+  })
+
+  it('an abort is no error of the model', async () => {
+    const abort = new AbortController()
+    answer = () => abort.abort()
+    await expect(client().invoke('default', ask({ signal: abort.signal }))).rejects.toMatchObject({
+      name: 'AbortError',
+    })
+  })
+})

@@ -1,0 +1,394 @@
+import { hash } from 'node:crypto'
+import {
+  BedrockRuntimeClient,
+  BedrockRuntimeServiceException,
+  type ContentBlock,
+  ConverseCommand,
+  type ConverseCommandInput,
+  ConverseStreamCommand,
+  type ConverseStreamOutput,
+  type Message,
+  type ReasoningContentBlock,
+  type TokenUsage,
+  type Tool,
+} from '@aws-sdk/client-bedrock-runtime'
+import { type ErrorCode, type Json, type JsonSchema, MusterError } from '@muster/protocol'
+import { NodeHttpHandler } from '@smithy/node-http-handler'
+import type { ModelMessage, ModelRequest } from './message.ts'
+import { type Answer, cutShort, failure, type Provider, retryAfterMs } from './provider.ts'
+import type { BedrockTarget } from './target.ts'
+
+/** What Converse gives, at once or piece by piece. */
+interface Converse {
+  blocks: ContentBlock[]
+  /** Inputs of tool uses as they were written, by their ids, where they came in pieces. */
+  inputs: Map<string, string>
+  stopReason: string | undefined
+  usage: TokenUsage | undefined
+}
+
+/** Amazon Bedrock by Converse and ConverseStream: Claude, Llama, Nova, Mistral and others. */
+export function bedrock(target: BedrockTarget): Provider {
+  const { region, endpoint } = target.bedrock
+  const client = new BedrockRuntimeClient({
+    region,
+    maxAttempts: 1,
+    // Of HTTP/2's one connection all calls would die together, and no gateway between may lack it.
+    requestHandler: new NodeHttpHandler({ connectionTimeout: 10_000 }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(target.apiKey === undefined
+      ? {}
+      : { token: { token: target.apiKey }, authSchemePreference: ['httpBearerAuth'] }),
+  })
+
+  return {
+    async complete(model, request) {
+      const by = `bedrock ${region} ${model}`
+      const answerTool = answerToolOf(target, request)
+      const input = inputOf(target, model, by, request, answerTool)
+      const { onDelta, signal } = request
+      try {
+        const got = onDelta
+          ? await streamed(client, input, signal, (text, tool) => {
+              // What is beside an answer that must match is no part of it.
+              if (tool === (request.output ? answerTool?.name : undefined) && !answerTool?.wrapped) onDelta(text)
+            })
+          : await plain(client, input, signal)
+        return answerOf(model, by, got, answerTool)
+      } catch (error) {
+        if (signal?.aborted || error instanceof MusterError) throw error
+        const headers = (error as { $response?: { headers?: Record<string, string> } }).$response?.headers
+        throw failure(
+          codeOf(error),
+          { model, apiKey: target.apiKey },
+          error,
+          retryAfterMs((name) => headers?.[name]),
+        )
+      }
+    },
+  }
+}
+
+async function plain(
+  client: BedrockRuntimeClient,
+  input: ConverseCommandInput,
+  abortSignal: AbortSignal | undefined,
+): Promise<Converse> {
+  const { output, stopReason, usage } = await client.send(
+    new ConverseCommand(input),
+    abortSignal ? { abortSignal } : {},
+  )
+  return { blocks: output?.message?.content ?? [], inputs: new Map(), stopReason, usage }
+}
+
+async function streamed(
+  client: BedrockRuntimeClient,
+  input: ConverseCommandInput,
+  abortSignal: AbortSignal | undefined,
+  /** `tool`: the text is a piece of what that tool is called with. */
+  onText: (text: string, tool: string | undefined) => void,
+): Promise<Converse> {
+  const { stream } = await client.send(new ConverseStreamCommand(input), abortSignal ? { abortSignal } : {})
+  const pieces = new Pieces(onText)
+  try {
+    for await (const event of stream ?? []) pieces.take(event)
+  } catch (error) {
+    if (error instanceof BedrockRuntimeServiceException) throw error
+    // A frame that is not one, or a connection that is gone.
+    throw new Cut(error instanceof Error ? error.message : String(error), { cause: error })
+  }
+  // Its usage comes last: without it the answer would look as if it had cost nothing.
+  if (pieces.stopReason === undefined || !pieces.usage) throw new Cut('the stream ended before the answer did')
+  return pieces
+}
+
+/** A stream that has not come to its end. */
+class Cut extends Error {}
+
+/** Puts the blocks of an answer together. */
+class Pieces implements Converse {
+  readonly inputs = new Map<string, string>()
+  stopReason: string | undefined
+  usage: TokenUsage | undefined
+  readonly #blocks = new Map<number, ContentBlock>()
+  readonly #onText: (text: string, tool: string | undefined) => void
+
+  constructor(onText: (text: string, tool: string | undefined) => void) {
+    this.#onText = onText
+  }
+
+  get blocks(): ContentBlock[] {
+    return [...this.#blocks].sort(([a], [b]) => a - b).map(([, block]) => block)
+  }
+
+  take({ contentBlockStart, contentBlockDelta, messageStop, metadata }: ConverseStreamOutput): void {
+    if (contentBlockStart?.start?.toolUse) {
+      const { toolUseId, name } = contentBlockStart.start.toolUse
+      this.#blocks.set(contentBlockStart.contentBlockIndex ?? 0, { toolUse: { toolUseId, name, input: {} } })
+    }
+    if (contentBlockDelta?.delta) this.#add(contentBlockDelta.contentBlockIndex ?? 0, contentBlockDelta.delta)
+    if (messageStop) this.stopReason = messageStop.stopReason
+    if (metadata) this.usage = metadata.usage
+  }
+
+  #add(
+    index: number,
+    {
+      text,
+      toolUse,
+      reasoningContent,
+    }: NonNullable<ConverseStreamOutput.ContentBlockDeltaMember['contentBlockDelta']['delta']>,
+  ): void {
+    const block = this.#blocks.get(index)
+    if (text !== undefined) {
+      this.#blocks.set(index, { text: (block?.text ?? '') + text })
+      this.#onText(text, undefined)
+    } else if (toolUse && block?.toolUse) {
+      const { toolUseId = '', name } = block.toolUse
+      this.inputs.set(toolUseId, (this.inputs.get(toolUseId) ?? '') + (toolUse.input ?? ''))
+      this.#onText(toolUse.input ?? '', name)
+    } else if (reasoningContent) {
+      const { text: thought = '', signature, redactedContent } = reasoningContent
+      const before = block?.reasoningContent?.reasoningText
+      const sealed = signature ?? before?.signature
+      this.#blocks.set(index, {
+        reasoningContent: redactedContent
+          ? { redactedContent }
+          : {
+              reasoningText: {
+                text: (before?.text ?? '') + thought,
+                ...(sealed === undefined ? {} : { signature: sealed }),
+              },
+            },
+      })
+    }
+  }
+}
+
+/** The tool that a model must call to give an answer that matches, and whether the answer is a field of its input. */
+interface AnswerTool {
+  name: string
+  schema: JsonSchema
+  wrapped: boolean
+}
+
+function answerToolOf({ bedrock }: BedrockTarget, { output, tools }: ModelRequest): AnswerTool | undefined {
+  if (!output || bedrock.structured === 'schema') return undefined
+  let { name } = output
+  while (tools?.some((tool) => tool.name === name)) name += '_'
+  const { schema } = output
+  if (schema.type === 'object') return { name, schema, wrapped: false }
+  const { $defs } = schema
+  return {
+    name,
+    wrapped: true,
+    schema: {
+      type: 'object',
+      properties: { value: schema },
+      required: ['value'],
+      ...($defs === undefined ? {} : { $defs }),
+    },
+  }
+}
+
+function inputOf(
+  { bedrock: { guardrail } }: BedrockTarget,
+  model: string,
+  by: string,
+  { messages, tools = [], output }: ModelRequest,
+  answerTool: AnswerTool | undefined,
+): ConverseCommandInput {
+  const system = messages.flatMap((message) =>
+    message.role === 'system' && message.content !== '' ? [{ text: message.content }] : [],
+  )
+  const offered = tools.map(({ name, description, parameters }) => toolSpec(name, description, parameters))
+  if (answerTool) offered.push(toolSpec(answerTool.name, 'Gives the answer.', answerTool.schema))
+  // A conversation that tells of calls is refused where no tool is offered, as after a handover.
+  if (offered.length === 0) {
+    for (const name of new Set(messages.flatMap(namesOfCalls)))
+      offered.push(toolSpec(name, 'Not to be called any more.', { type: 'object' }))
+  }
+  return {
+    modelId: model,
+    messages: toWire(messages, by),
+    ...(system.length > 0 ? { system } : {}),
+    ...(offered.length > 0
+      ? {
+          toolConfig: {
+            tools: offered,
+            ...(answerTool
+              ? { toolChoice: offered.length > 1 ? { any: {} } : { tool: { name: answerTool.name } } }
+              : {}),
+          },
+        }
+      : {}),
+    ...(output && !answerTool
+      ? {
+          outputConfig: {
+            textFormat: {
+              type: 'json_schema',
+              structure: { jsonSchema: { name: output.name, schema: JSON.stringify(output.schema) } },
+            },
+          },
+        }
+      : {}),
+    ...(guardrail
+      ? { guardrailConfig: { guardrailIdentifier: guardrail.id, guardrailVersion: guardrail.version } }
+      : {}),
+  }
+}
+
+function namesOfCalls(message: ModelMessage): string[] {
+  return message.role === 'assistant' ? (message.toolCalls ?? []).map((call) => call.name) : []
+}
+
+function toolSpec(name: string, description: string, schema: JsonSchema): Tool.ToolSpecMember {
+  // Plain JSON, as the SDK's own type of it says.
+  const json = schema as NonNullable<Tool.ToolSpecMember['toolSpec']['inputSchema']>['json']
+  return {
+    toolSpec: { name, inputSchema: { json }, ...(description === '' ? {} : { description }) },
+  } as Tool.ToolSpecMember
+}
+
+/** Turns alternate between user and assistant, results of tools are the user's, and nothing may be empty. */
+function toWire(messages: readonly ModelMessage[], by: string): Message[] {
+  const wire: (Message & { content: ContentBlock[] })[] = []
+  for (const message of messages) {
+    if (message.role === 'system') continue
+    const role = message.role === 'assistant' ? 'assistant' : 'user'
+    const content = blocksOf(message, by)
+    if (content.length === 0) continue
+    const last = wire.at(-1)
+    if (last?.role === role) last.content.push(...content)
+    else wire.push({ role, content })
+  }
+  return wire
+}
+
+function blocksOf(message: ModelMessage, by: string): ContentBlock[] {
+  if (message.role === 'tool')
+    return [{ toolResult: { toolUseId: wireId(message.callId), content: [{ text: message.content || '""' }] } }]
+  const text = message.content ? [{ text: message.content }] : []
+  if (message.role !== 'assistant') return text
+  const { reasoning, toolCalls = [] } = message
+  return [
+    // Another model would refuse what it has not signed.
+    ...(reasoning?.by === by ? reasoning.items.map((item) => ({ reasoningContent: reasoningBlock(item) })) : []),
+    ...text,
+    ...toolCalls.map((call) => ({
+      toolUse: { toolUseId: wireId(call.id), name: call.name, input: parsed(call.arguments) },
+    })),
+  ]
+}
+
+/** Ids that another vendor gave may hold what Converse refuses. */
+function wireId(id: string): string {
+  return /^[a-zA-Z0-9_-]{1,64}$/.test(id) ? id : hash('sha256', id, 'hex')
+}
+
+/** What a tool was called with, which must be an object here. */
+function parsed(text: string): Record<string, never> {
+  try {
+    const value = JSON.parse(text || '{}')
+    if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value
+  } catch {
+    // Told below as it was written.
+  }
+  return { arguments: text } as unknown as Record<string, never>
+}
+
+function reasoningBlock(item: Json): ReasoningContentBlock {
+  const { text, signature, redacted } = item as { text?: string; signature?: string; redacted?: string }
+  if (redacted !== undefined) return { redactedContent: Buffer.from(redacted, 'base64') }
+  return { reasoningText: { text, ...(signature === undefined ? {} : { signature }) } }
+}
+
+function reasoningItem({ reasoningText, redactedContent }: ReasoningContentBlock): Json {
+  if (redactedContent) return { redacted: Buffer.from(redactedContent).toString('base64') }
+  const { text = '', signature } = reasoningText ?? {}
+  return { text, ...(signature === undefined ? {} : { signature }) }
+}
+
+function answerOf(
+  model: string,
+  by: string,
+  { blocks, inputs, stopReason, usage }: Converse,
+  answerTool: AnswerTool | undefined,
+): Answer {
+  switch (stopReason) {
+    case 'end_turn':
+    case 'stop_sequence':
+    case 'tool_use':
+      break
+    case 'max_tokens':
+    case 'model_context_window_exceeded':
+      throw cutShort(model, 'length')
+    case 'content_filtered':
+    case 'guardrail_intervened':
+      throw cutShort(model, 'filter')
+    default:
+      throw new MusterError('model.failed', `${model} stopped: ${stopReason ?? 'without a reason'}`)
+  }
+  let text: string | null = null
+  let answer: string | undefined
+  const toolCalls: Answer['toolCalls'] = []
+  const reasoning: Json[] = []
+  for (const { text: part, toolUse, reasoningContent } of blocks) {
+    if (part !== undefined) text = (text ?? '') + part
+    if (reasoningContent) reasoning.push(reasoningItem(reasoningContent))
+    if (!toolUse) continue
+    const { toolUseId = '', name = '' } = toolUse
+    // Without parameters nothing is written at all.
+    const args = inputs.get(toolUseId) || JSON.stringify(toolUse.input ?? {})
+    if (name === answerTool?.name) answer = answerTool.wrapped ? wrappedValue(args) : args
+    else toolCalls.push({ id: toolUseId, name, arguments: args })
+  }
+  if (blocks.length === 0) throw new MusterError('model.failed', `${model} gave no answer`)
+  const { inputTokens = 0, outputTokens = 0, cacheReadInputTokens = 0, cacheWriteInputTokens = 0 } = usage ?? {}
+  return {
+    text: answer ?? text,
+    toolCalls,
+    ...(reasoning.length > 0 ? { reasoning: { by, items: reasoning } } : {}),
+    // Here cached tokens are counted beside the input.
+    usage: {
+      inputTokens: inputTokens + cacheReadInputTokens + cacheWriteInputTokens,
+      outputTokens,
+      cachedTokens: cacheReadInputTokens,
+    },
+    model,
+  }
+}
+
+function wrappedValue(args: string): string {
+  try {
+    return JSON.stringify(JSON.parse(args).value) ?? args
+  } catch {
+    return args
+  }
+}
+
+/** What may pass when it is tried again, whatever its status: some come in the middle of a stream and have none. */
+const PASSING = new Set([
+  'InternalServerException',
+  'ServiceUnavailableException',
+  'ModelErrorException',
+  'ModelNotReadyException',
+  'ModelStreamErrorException',
+  'ModelTimeoutException',
+])
+
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof BedrockRuntimeServiceException) {
+    if (PASSING.has(error.name)) return 'model.unavailable'
+    // Told in the middle of a stream, it has none.
+    const httpStatusCode = error.$metadata?.httpStatusCode ?? 0
+    if (error.name === 'ThrottlingException' || httpStatusCode === 429) return 'rate.limited'
+    return httpStatusCode >= 500 ? 'model.unavailable' : 'model.failed'
+  }
+  // A server has answered, but not as Bedrock does.
+  if (error instanceof Cut || '$response' in (error as object)) return 'model.unavailable'
+  const { name, code } = error as { name?: string; code?: unknown }
+  return name === 'TimeoutError' || (name !== 'CredentialsProviderError' && typeof code === 'string')
+    ? 'model.unavailable'
+    : 'model.failed'
+}

@@ -1,0 +1,128 @@
+import { MusterError } from '@muster/protocol'
+import type OpenAI from 'openai'
+import { APIConnectionError, APIError, APIUserAbortError, OpenAIError } from 'openai'
+import type {
+  ChatCompletion,
+  ChatCompletionCreateParamsNonStreaming,
+  ChatCompletionMessageParam,
+} from 'openai/resources/chat/completions'
+import type { CompletionUsage } from 'openai/resources/completions'
+import type { ModelMessage } from './message.ts'
+import { openAiClient, openAiError, optionsOf } from './openai-client.ts'
+import { cutShort, type Provider } from './provider.ts'
+import type { OpenAiTarget } from './target.ts'
+
+/** OpenAI Chat Completions, and all that is compatible with it. */
+export function openAiChat(target: OpenAiTarget): Provider {
+  const { completions } = openAiClient(target).chat
+  /** The server does not stream, or does not tell what a streamed answer cost. */
+  let plain = false
+
+  async function completed(
+    body: ChatCompletionCreateParamsNonStreaming,
+    onDelta: ((text: string) => void) | undefined,
+    options: OpenAI.RequestOptions,
+  ): Promise<ChatCompletion> {
+    if (!onDelta || plain) return completions.create(body, options)
+    try {
+      const stream = completions.stream({ ...body, stream: true, stream_options: { include_usage: true } }, options)
+      stream.on('content', onDelta)
+      const completion = await stream.finalChatCompletion()
+      if (completion.usage) return completion
+      // It must not look as if it had cost nothing; the next call will tell.
+      plain = true
+      return { ...completion, usage: estimated(body, completion) }
+    } catch (error) {
+      if (!cannotStream(error)) {
+        // It broke off: as when a connection does, another try may do better.
+        const isCut = error instanceof OpenAIError && !(error instanceof APIError)
+        throw isCut ? new APIConnectionError({ message: error.message, cause: error }) : error
+      }
+      plain = true
+      return completions.create(body, options)
+    }
+  }
+
+  return {
+    async complete(model, request) {
+      const body: ChatCompletionCreateParamsNonStreaming = {
+        model,
+        messages: request.messages.map(toWire),
+        ...(request.tools?.length
+          ? { tools: request.tools.map((tool) => ({ type: 'function' as const, function: tool })) }
+          : {}),
+        ...(request.output
+          ? { response_format: { type: 'json_schema' as const, json_schema: { ...request.output, strict: false } } }
+          : {}),
+        ...(target.effort === undefined ? {} : { reasoning_effort: target.effort }),
+      }
+      try {
+        const completion = await completed(body, request.onDelta, optionsOf(request))
+        // A server that is on its way down may answer with nothing at all.
+        if (!Array.isArray(completion.choices)) throw new APIConnectionError({ message: 'the answer is none' })
+        const choice = completion.choices[0]
+        const message = choice?.message
+        if (!message) throw new MusterError('model.failed', `${model} gave no answer`)
+        if (message.refusal) throw new MusterError('model.failed', `${model} refused: ${message.refusal}`)
+        if (choice.finish_reason === 'length') throw cutShort(model, 'length')
+        if (choice.finish_reason === 'content_filter') throw cutShort(model, 'filter')
+        const reasoningTokens = completion.usage?.completion_tokens_details?.reasoning_tokens
+        return {
+          text: message.content,
+          toolCalls: (message.tool_calls ?? []).flatMap((call) =>
+            call.type === 'function'
+              ? [{ id: call.id, name: call.function.name, arguments: call.function.arguments }]
+              : [],
+          ),
+          usage: {
+            inputTokens: completion.usage?.prompt_tokens ?? 0,
+            outputTokens: completion.usage?.completion_tokens ?? 0,
+            cachedTokens: completion.usage?.prompt_tokens_details?.cached_tokens ?? 0,
+            ...(reasoningTokens ? { reasoningTokens } : {}),
+          },
+          model: completion.model,
+        }
+      } catch (error) {
+        throw openAiError({ model, apiKey: target.apiKey }, error)
+      }
+    },
+  }
+}
+
+/** Whether a server has said, by an error or by answering with something else than a stream, that it does not stream. */
+function cannotStream(error: unknown): boolean {
+  if (error instanceof APIUserAbortError || error instanceof APIConnectionError) return false
+  if (error instanceof APIError) return error.status === 400 && /stream/i.test(error.message)
+  return error instanceof OpenAIError && /stream ended without|request ended without/.test(error.message)
+}
+
+/** What an answer may have cost whose server does not say: about three bytes to a token, as `reserveUsd` has it. */
+function estimated(body: object, { choices }: ChatCompletion): CompletionUsage {
+  const tokens = (value: unknown) => Math.ceil(Buffer.byteLength(JSON.stringify(value)) / 3)
+  const prompt_tokens = tokens(body)
+  const completion_tokens = tokens(choices[0]?.message)
+  return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+}
+
+function toWire(message: ModelMessage): ChatCompletionMessageParam {
+  switch (message.role) {
+    case 'tool':
+      return { role: 'tool', tool_call_id: message.callId, content: message.content }
+    case 'assistant':
+      return {
+        role: 'assistant',
+        content: message.content,
+        ...(message.toolCalls?.length
+          ? {
+              tool_calls: message.toolCalls.map(({ id, name, arguments: args }) => ({
+                id,
+                type: 'function' as const,
+                function: { name, arguments: args },
+              })),
+            }
+          : {}),
+      }
+    default:
+      return message
+  }
+}

@@ -1,0 +1,55 @@
+import { type ErrorCode, MusterError } from '@muster/protocol'
+import type { ModelReply, ModelRequest } from './message.ts'
+
+export type Answer = Omit<ModelReply, 'costUsd' | 'via'>
+
+/** One vendor's way of speaking: what it has no word for is refused or translated here, and nobody above knows of it. */
+export interface Provider {
+  /**
+   * One call, tried once: the step is tried again, so that its place is free meanwhile and the journal tells of each try.
+   *
+   * @throws MusterError as `Models.invoke` says; an abort as it is
+   */
+  complete(model: string, request: ModelRequest): Promise<Answer>
+}
+
+/** What has been paid for is used up: no waiting brings it back, but another target may have more. */
+export class QuotaUsedUp extends MusterError {}
+
+/** A failure without the key: some servers repeat the one that they refuse, and the cause would carry it into a log. */
+export function failure(
+  code: ErrorCode,
+  { model, apiKey = '' }: { model: string; apiKey?: string | undefined },
+  error: unknown,
+  retryAfterMs?: number,
+  Kind: typeof MusterError = MusterError,
+): MusterError {
+  const text = error instanceof Error ? error.message : String(error)
+  const repeatsKey = apiKey.length > 0 && text.includes(apiKey)
+  return new Kind(code, `${model}: ${repeatsKey ? text.replaceAll(apiKey, '***') : text}`, {
+    retryAfterMs: code === 'rate.limited' ? retryAfterMs : undefined,
+    ...(repeatsKey ? {} : { cause: error }),
+  })
+}
+
+/** An answer that is not whole is not taken for one. */
+export function cutShort(model: string, by: 'length' | 'filter'): MusterError {
+  const why = by === 'length' ? 'has come to its limit of tokens' : 'was stopped by a content filter'
+  return new MusterError('model.failed', `${model} ${why}`)
+}
+
+const RETRY_AFTER_MAX_MS = 3_600_000
+
+/** Retry-After (RFC 9110, section 10.2.3), or OpenAI's finer `retry-after-ms`; at most an hour, whatever a server says. */
+export function retryAfterMs(header: (name: string) => string | null | undefined): number | undefined {
+  const fine = header('retry-after-ms')
+  const coarse = header('retry-after')
+  const ms = fine
+    ? Number(fine)
+    : !coarse
+      ? Number.NaN
+      : /^\d/.test(coarse)
+        ? Number(coarse) * 1000
+        : Date.parse(coarse) - Date.now()
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS)
+}

@@ -1,0 +1,47 @@
+import type { Price } from './price.ts'
+
+/** Where a route leads: a vendor's or a compatible server, and the model there. */
+export type Target = OpenAiTarget | BedrockTarget
+
+interface Common {
+  /** How long one call may take, ms. */
+  timeoutMs?: number
+  /** In place of the price table's. */
+  price?: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'>
+  /** Without a price, calls cost nothing (a model on one's own hardware) or are refused under a money limit. */
+  free?: boolean
+}
+
+export interface OpenAiTarget extends Common {
+  model: string
+  baseUrl?: string
+  apiKey: string
+  /** Which of OpenAI's ways of speaking; `chat` is the one that others speak too, and the default. */
+  api?: 'chat' | 'responses'
+  /** How much a model that thinks is to think. */
+  effort?: 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh'
+}
+
+export interface BedrockTarget extends Common {
+  bedrock: {
+    /** Id, inference profile or ARN of a model that Converse knows. */
+    model: string
+    region: string
+    endpoint?: string
+    guardrail?: { id: string; version: string }
+    /** `schema`: the model takes the schema of an answer itself; by default it must call a tool that has it. */
+    structured?: 'tool' | 'schema'
+  }
+  /** An API key of Bedrock; without one, requests are signed with what the AWS SDK finds. */
+  apiKey?: string
+}
+
+export function modelOf(target: Target): string {
+  return 'bedrock' in target ? target.bedrock.model : target.model
+}
+
+/** A target as a journal names it. */
+export function nameOf(target: Target): string {
+  if ('bedrock' in target) return `bedrock ${target.bedrock.region} ${target.bedrock.model}`
+  return `${target.baseUrl === undefined ? 'api.openai.com' : new URL(target.baseUrl).host} ${target.model}`
+}
