@@ -16,7 +16,7 @@ interface Key {
 }
 
 /** A signature that holds. */
-export interface Signer {
+interface Signer {
   name: string
   keyId: string
   /** When a witness signed, in seconds. */
