@@ -1,6 +1,6 @@
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openBrowser } from './test-browser.ts'
+import { openBrowser, openPage } from './test-browser.ts'
 import { startTestStack, type TestStack } from './test-stack.ts'
 
 const browser = await openBrowser()
@@ -10,24 +10,12 @@ if (!browser)
 describe.skipIf(!browser)('the console in a browser', () => {
   let stack: TestStack
   let page: Page
-  /** Console errors, uncaught errors and violations of the Content-Security-Policy. */
-  const complaints: string[] = []
+  let complaints: string[]
 
   beforeAll(async () => {
     stack = await startTestStack()
-    const context = await browser?.newContext({ viewport: { width: 1280, height: 900 } })
-    if (!context) throw new Error('no browser')
-    context.setDefaultTimeout(10_000)
-    page = await context.newPage()
-    await page.addInitScript(() => {
-      document.addEventListener('securitypolicyviolation', (event) => {
-        console.error(`violates ${event.violatedDirective}: ${event.blockedURI} ${event.sample}`)
-      })
-    })
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) complaints.push(message.text())
-    })
-    page.on('pageerror', (error) => complaints.push(error.message))
+    if (!browser) throw new Error('no browser')
+    ;({ page, complaints } = await openPage(browser))
   }, 120_000)
 
   afterAll(async () => {

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
-import { type Browser, chromium } from 'playwright-core'
+import { type Browser, chromium, type Page } from 'playwright-core'
 
 const run = promisify(execFile)
 
@@ -30,4 +30,24 @@ export async function openBrowser(): Promise<Browser | undefined> {
     await run('sh', ['-c', install], { timeout: 300_000, env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
   }
   return chromium.launch({ executablePath, args })
+}
+
+/** A page, and its console errors, uncaught errors and violations of the Content-Security-Policy. */
+export async function openPage(browser: Browser): Promise<{ page: Page; complaints: string[] }> {
+  const complaints: string[] = []
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } })
+  context.setDefaultTimeout(10_000)
+  const page = await context.newPage()
+  await page.addInitScript(() => {
+    document.addEventListener('securitypolicyviolation', (event) => {
+      console.error(`violates ${event.violatedDirective}: ${event.blockedURI} ${event.sample}`)
+    })
+  })
+  page.on('console', (message) => {
+    // A run that is not in the ledger yet: the browser itself reports the 404.
+    if (message.location().url.endsWith('/receipt') && message.text().includes('404')) return
+    if (['error', 'warning'].includes(message.type())) complaints.push(message.text())
+  })
+  page.on('pageerror', (error) => complaints.push(error.message))
+  return { page, complaints }
 }

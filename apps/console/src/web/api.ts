@@ -7,11 +7,13 @@ const KEY = 'muster.key'
 export class ApiError extends Error {
   readonly status: number
   readonly hint: string
+  readonly code: string
 
-  constructor(status: number, detail: string, hint: string) {
+  constructor(status: number, detail: string, hint: string, code = '') {
     super(detail)
     this.status = status
     this.hint = hint
+    this.code = code
   }
 }
 
@@ -131,8 +133,8 @@ export async function* follow(
 async function problem(response: Response): Promise<ApiError> {
   const text = await response.text()
   try {
-    const { detail, title, hint }: Partial<Problem> = JSON.parse(text)
-    if (detail ?? title) return new ApiError(response.status, detail || title || '', hint ?? '')
+    const { detail, title, hint, code }: Partial<Problem> = JSON.parse(text)
+    if (detail ?? title) return new ApiError(response.status, detail || title || '', hint ?? '', code)
   } catch {
     // Not a problem document: a proxy's page, say.
   }

@@ -2,6 +2,7 @@ import { render, type VNode } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { session } from './api.ts'
 import { ApprovalsPage } from './approvals-page.ts'
+import { AuditPage } from './audit-page.ts'
 import { html } from './html.ts'
 import { replaceRoute, useRoute } from './route.ts'
 import { RunPage } from './run-page.ts'
@@ -15,6 +16,8 @@ function takeKey(): void {
   replaceRoute('#/runs')
   session.signIn(decodeURIComponent(key))
 }
+
+const titles: Record<string, string> = { approvals: 'Approvals', audit: 'Audit' }
 
 function App(): VNode {
   const [key, setKey] = useState(session.key)
@@ -30,7 +33,7 @@ function App(): VNode {
   }, [])
   const [page = 'runs', id, entry] = path
   useEffect(() => {
-    const what = id === undefined ? (page === 'approvals' ? 'Approvals' : 'Runs') : `Run ${id.slice(-12)}`
+    const what = id === undefined ? (titles[page] ?? 'Runs') : `Run ${id.slice(-12)}`
     document.title = `${key === null ? 'Sign in' : what} · Muster`
   }, [page, id, key])
   if (key === null) return html`<${SignIn} />`
@@ -41,6 +44,7 @@ function App(): VNode {
       <nav aria-label="Pages">
         <a class="nav-link" href="#/runs" aria-current=${page === 'runs' ? 'page' : undefined}>Runs</a>
         <a class="nav-link" href="#/approvals" aria-current=${page === 'approvals' ? 'page' : undefined}>Approvals</a>
+        <a class="nav-link" href="#/audit" aria-current=${page === 'audit' ? 'page' : undefined}>Audit</a>
         <a class="nav-link" href="/reference">API</a>
       </nav>
       <button type="button" class="quiet" onClick=${session.signOut}>Sign out</button>
@@ -49,9 +53,11 @@ function App(): VNode {
       ${
         page === 'approvals'
           ? html`<${ApprovalsPage} />`
-          : id === undefined
-            ? html`<${RunsPage} status=${query.get('status') ?? ''} name=${query.get('name') ?? ''} />`
-            : html`<${RunPage} key=${id} id=${id} entry=${Number(entry) || undefined} />`
+          : page === 'audit'
+            ? html`<${AuditPage} />`
+            : id === undefined
+              ? html`<${RunsPage} status=${query.get('status') ?? ''} name=${query.get('name') ?? ''} />`
+              : html`<${RunPage} key=${id} id=${id} entry=${Number(entry) || undefined} />`
       }
     </main>
   `

@@ -7,11 +7,17 @@ import { html } from './html.ts'
 import { visible } from './text.ts'
 
 /** What went wrong, and what to do; nothing when nothing did. */
-export function Problem({ error }: { error: unknown }): VNode | null {
+export function Problem({
+  error,
+  hint = 'Check that the server runs.',
+}: {
+  error: unknown
+  hint?: string
+}): VNode | null {
   if (error === undefined) return null
   const detail = error instanceof Error ? error.message : String(error)
-  const hint = error instanceof ApiError ? error.hint : 'Check that the server runs.'
-  return html`<div class="problem" role="alert"><strong>${visible(detail)}</strong> ${hint}</div>`
+  const advice = error instanceof ApiError ? error.hint : hint
+  return html`<div class="problem" role="alert"><strong>${visible(detail)}</strong> ${advice}</div>`
 }
 
 export function Status({ status }: { status: RunStatus | string }): VNode {

@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 
-/** Which page the address names: `#/runs?status=…`, `#/runs/<run>`, `#/runs/<run>/<entry>`, `#/approvals`. */
+/** Which page the address names: `#/runs?status=…`, `#/runs/<run>`, `#/runs/<run>/<entry>`, `#/approvals`, `#/audit`. */
 export interface Route {
   path: string[]
   query: URLSearchParams

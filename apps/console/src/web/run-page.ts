@@ -7,6 +7,7 @@ import { Content } from './content.ts'
 import { duration, money } from './format.ts'
 import { html } from './html.ts'
 import { JournalTable } from './journal-table.ts'
+import { LedgerState } from './ledger-state.ts'
 import { Copy, Fact, Labels, Problem, Status, Time } from './parts.ts'
 import { linkTo } from './route.ts'
 import { spansOf } from './spans.ts'
@@ -34,6 +35,7 @@ export function RunPage({ id, entry }: { id: string; entry: number | undefined }
     <${Header} run=${run} end=${end} cut=${cut && !ended}>
       <${Verify} id=${id} events=${events} onResult=${setVerification} />
     <//>
+    <${LedgerState} id=${id} events=${events} verification=${verification} />
     <${Problem} error=${error} />
     ${run.error && html`<div class="problem"><strong>${run.error.code}</strong> ${visible(run.error.message)}</div>`}
     ${run.stopped?.map(({ name, by, at, reason }) => html`<div class="problem"><strong>stopped</strong> ${visible(`${name}, by ${by}`)} since <${Time} at=${at} />${reason !== undefined && `: ${visible(reason)}`}</div>`)}

@@ -6,7 +6,7 @@ import { count } from './format.ts'
 import { html } from './html.ts'
 import { Problem } from './parts.ts'
 import { visible } from './text.ts'
-import { type Verification, verify } from './verify.ts'
+import { requireCrypto, type Verification, verify } from './verify.ts'
 
 interface Props {
   id: string
@@ -24,9 +24,7 @@ export function Verify({ id, events, onResult }: Props): VNode {
     setBusy(true)
     setError(undefined)
     try {
-      // Browsers give pages this only over a connection that nobody can have changed.
-      if (!globalThis.crypto.subtle)
-        throw new Error('This browser hashes only over HTTPS or on localhost. `muster verify` works everywhere.')
+      requireCrypto()
       const { read, ...end } = await journal(id)
       const verification = await verify(id, read, end, events)
       setResult(verification)

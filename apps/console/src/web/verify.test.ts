@@ -64,7 +64,7 @@ const changes: [string, StoredEntry[], number][] = [
 ]
 
 test('a whole journal verifies, with content erased too', async () => {
-  expect(await verify(run, journal, end)).toEqual({ entries: 5, erased: 0, head: end.head, findings: [] })
+  expect(await verify(run, journal, end)).toEqual({ entries: 5, erased: 0, head: end.head, shown: 0, findings: [] })
   const erased = journal.map(({ content: _, ...rest }) => rest)
   expect(await verify(run, erased, end)).toMatchObject({ erased: 3, findings: [] })
 })

@@ -1,4 +1,5 @@
 import type { RunEvent, StoredEntry } from '@muster/protocol'
+import { hex, sha256, utf8 } from './bytes.ts'
 
 /** The first thing that is wrong with a journal comes first. */
 export interface Finding {
@@ -11,6 +12,8 @@ export interface Verification {
   /** Entries whose content was erased; the chain holds without it. */
   erased: number
   head: string
+  /** Entries of the page that were compared with what is stored. */
+  shown: number
   findings: Finding[]
 }
 
@@ -31,7 +34,7 @@ export async function verify(
   shown: readonly RunEvent[] = [],
 ): Promise<Verification> {
   const findings: Finding[] = []
-  let head = await sha256(`muster/journal/v1\n${run}`)
+  let head = await sha256Of(`muster/journal/v1\n${run}`)
   let seq = 0
   let erased = 0
   for await (const { seq: place, hash, bytes, content } of journal) {
@@ -41,7 +44,7 @@ export async function verify(
       wrong(`missing or out of order: found entry ${place}`)
       seq = place
     }
-    if ((await sha256(head + bytes)) !== hash) {
+    if ((await sha256Of(head + bytes)) !== hash) {
       wrong('does not match its hash: it, or the order before it, was changed')
     }
     // Go on from the stored hash: the next entry is then judged by itself and not blamed for this one.
@@ -54,7 +57,7 @@ export async function verify(
     }
     if (entry.content !== undefined) {
       if (content === undefined) erased++
-      else if ((await sha256(content)) !== entry.content) {
+      else if ((await sha256Of(content)) !== entry.content) {
         wrong('the content beside it does not match its digest')
       }
     }
@@ -69,7 +72,7 @@ export async function verify(
   }
   const last = Math.max(end.entries, shown.length)
   if (seq < last) findings.push({ seq: seq + 1, message: `missing, and all up to entry ${last}` })
-  return { entries: seq, erased, head, findings }
+  return { entries: seq, erased, head, shown: shown.length, findings }
 }
 
 /** Salted content is 22 characters of salt, then JSON. */
@@ -91,7 +94,12 @@ function parse(bytes: string): RunEvent['entry'] | undefined {
   }
 }
 
-async function sha256(text: string): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('')
+async function sha256Of(text: string): Promise<string> {
+  return hex(await sha256(utf8(text)))
+}
+
+/** Browsers give pages cryptography only over a connection that nobody can have changed. */
+export function requireCrypto(): void {
+  if (!globalThis.crypto.subtle)
+    throw new Error('This browser hashes only over HTTPS or on localhost. `muster verify` works everywhere.')
 }

@@ -1,0 +1,100 @@
+import type { AuditHit, AuditPage } from '@muster/protocol'
+import type { VNode } from 'preact'
+import { useState } from 'preact/hooks'
+import { count } from './format.ts'
+import { html } from './html.ts'
+import { Labels, Problem, Time } from './parts.ts'
+import { linkTo } from './route.ts'
+import { visible } from './text.ts'
+import { usePages } from './use-pages.ts'
+
+/** Steps of all runs, newest hour first; all that is given must hold of one and the same step. */
+export function StepSearch(): VNode {
+  const [{ query, round }, setAsked] = useState({ query: '', round: 0 })
+  const { pages, error, more } = usePages<AuditPage>('/v1/audit/search', query, round)
+  const hits = pages?.flatMap((page) => page.hits)
+  const search = (event: SubmitEvent) => {
+    event.preventDefault()
+    setAsked({ query: queryOf(new FormData(event.target as HTMLFormElement)), round: round + 1 })
+  }
+  return html`
+    <form class="filters search" role="search" aria-label="Steps" onSubmit=${search}>
+      <label>Tool <input name="tool" maxlength="256" placeholder="any" /></label>
+      <label>Decision
+        <select name="decision">
+          <option value="">any</option>
+          ${['allow', 'ask', 'deny'].map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+        </select>
+      </label>
+      <label>Person <input name="person" maxlength="256" placeholder="asked or answered" /></label>
+      <label>Policy <input name="policy" maxlength="256" placeholder="any" /></label>
+      <label>Label <input name="label" maxlength="256" placeholder="any" /></label>
+      <label>Amount from <input name="min" type="number" step="any" /></label>
+      <label>Amount to <input name="max" type="number" step="any" /></label>
+      <label>After <input name="since" type="datetime-local" step="1" /></label>
+      <label>Before <input name="until" type="datetime-local" step="1" /></label>
+      <button type="submit" class="primary">Search</button>
+    </form>
+    <${Problem} error=${error} />
+    ${hits?.length === 0 && !more && html`<p class="empty">No step is like this.</p>`}
+    ${
+      hits !== undefined &&
+      hits.length > 0 &&
+      html`
+        <div class="scroll card" role="region" aria-label="Steps found" tabindex="0">
+          <table class="entries">
+            <thead><tr><th>Time</th><th>Step</th><th>Run</th><th>Asked by</th><th>Decisions</th><th>Answered by</th><th>Amounts</th><th>Labels</th><th>Status</th></tr></thead>
+            <tbody>${hits.map((hit) => html`<${Row} key=${`${hit.run} ${hit.seq}`} hit=${hit} />`)}</tbody>
+          </table>
+        </div>
+      `
+    }
+    ${more && html`<p class="more"><span class="note">${count(hits?.length ?? 0, 'step')} so far. </span><button type="button" onClick=${more}>Look further</button></p>`}
+  `
+}
+
+function Row({ hit }: { hit: AuditHit }): VNode {
+  const {
+    run,
+    seq,
+    at,
+    name,
+    step,
+    target,
+    by,
+    decisions,
+    policies,
+    approvers,
+    amounts = {},
+    labels,
+    status,
+    error,
+  } = hit
+  return html`
+    <tr>
+      <td><${Time} at=${at} /></td>
+      <td>${visible(step ?? 'the run itself')} <span class="dim">${visible(step === undefined || step.includes(target) ? '' : target)}</span></td>
+      <td class="id"><a href=${linkTo('runs', run)} title=${`entry ${seq}`}>${visible(name)} ${visible(run.slice(-12))}</a></td>
+      <td>${visible(by)}</td>
+      <td>${decisions.length > 0 && html`<span class="decision" data-effect=${decisions.at(-1)}><b>${decisions.join(', ')}</b> ${visible(policies.join(', '))}</span>`}</td>
+      <td>${visible(approvers.join(', '))}</td>
+      <td>${visible(
+        Object.entries(amounts)
+          .map(([field, amount]) => `${field} ${amount}`)
+          .join(', '),
+      )}</td>
+      <td><${Labels} labels=${labels} /></td>
+      <td>${status}${error !== undefined && html` <span class="dim">${visible(error)}</span>`}</td>
+    </tr>
+  `
+}
+
+/** What the form says, as the server takes it: times in milliseconds. */
+function queryOf(form: FormData): string {
+  const query = new URLSearchParams()
+  for (const [name, value] of form) {
+    const text = String(value).trim()
+    if (text !== '') query.set(name, name === 'since' || name === 'until' ? String(new Date(text).getTime()) : text)
+  }
+  return query.toString()
+}
