@@ -8,7 +8,7 @@ export interface ToolCall {
 }
 
 /** What a model thought, in its vendor's own form: sealed or signed, and of use to nobody but the same model there. */
-export interface Reasoning {
+interface Reasoning {
   by: string
   items: Json[]
 }
