@@ -1,0 +1,111 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { MusterError, readConfig } from '@muster/protocol'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readModels } from './read-models.ts'
+
+let asked: { path: string | undefined; key: string | undefined; model: string }[] = []
+const server = createServer(async (request, response) => {
+  let text = ''
+  for await (const part of request) text += part
+  asked.push({ path: request.url, key: request.headers.authorization, model: JSON.parse(text).model })
+  response.writeHead(400, { 'content-type': 'application/json' }).end('{"message":"heard","error":{"message":"heard"}}')
+})
+let at: string
+beforeAll(async () => {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  at = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+})
+afterAll(() => server.close())
+
+const keys = { AZURE_KEY: 'a-key', BEDROCK_KEY: 'b-key' }
+const read = (routes: unknown, env: Record<string, string> = {}) =>
+  readModels(readConfig({ ...env, MUSTER_MODELS: typeof routes === 'string' ? routes : JSON.stringify(routes) }), {
+    ...keys,
+    ...env,
+  })
+
+function refusal(make: () => unknown): { message: string; paths: string[] | undefined } {
+  try {
+    make()
+  } catch (error) {
+    if (error instanceof MusterError && error.code === 'config.invalid')
+      return { message: error.message, paths: error.issues?.map(({ path }) => path) }
+    throw error
+  }
+  throw new Error('was not refused')
+}
+
+describe('MUSTER_MODELS', () => {
+  it('leads each kind of target to its address, with its key', async () => {
+    asked = []
+    const region = 'eu-central-1'
+    const models = read({
+      default: [{ openai: { model: 'm', baseUrl: `${at}/v1` } }],
+      azure: [{ azure: { deployment: 'd', endpoint: `${at}/`, api: 'responses' }, key: 'AZURE_KEY' }],
+      chat: [{ bedrock: { model: 'openai.gpt-oss-120b-1:0', region, endpoint: at, api: 'chat' }, key: 'BEDROCK_KEY' }],
+      responses: [{ bedrock: { model: 'b', region, endpoint: at, api: 'responses' }, key: 'BEDROCK_KEY' }],
+      converse: [{ bedrock: { model: 'c', region, endpoint: at }, key: 'BEDROCK_KEY' }],
+    })
+    for (const route of ['default', 'azure', 'chat', 'responses', 'converse', 'other'])
+      await expect(models.invoke(route, { messages: [{ role: 'user', content: 'x' }] })).rejects.toThrow('heard')
+    expect(asked).toEqual([
+      { path: '/v1/chat/completions', key: 'Bearer none', model: 'm' },
+      { path: '/openai/v1/responses', key: 'Bearer a-key', model: 'd' },
+      { path: '/openai/v1/chat/completions', key: 'Bearer b-key', model: 'openai.gpt-oss-120b-1:0' },
+      { path: '/v1/responses', key: 'Bearer b-key', model: 'b' },
+      { path: '/model/c/converse', key: 'Bearer b-key', model: undefined },
+      // A route that is not named is a model at the first server of `default`.
+      { path: '/v1/chat/completions', key: 'Bearer none', model: 'other' },
+    ])
+  })
+
+  it('may be a file, and leaves `default` to the other variables where it names none', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'models-'))
+    try {
+      asked = []
+      const file = join(folder, 'models.json')
+      writeFileSync(file, '{"fast":[{"openai":{"model":"small"},"key":"AZURE_KEY"}]}')
+      const models = read(file, { MUSTER_MODEL_BASE_URL: `${at}/v1`, MUSTER_MODEL: 'own' })
+      await expect(models.invoke('default', { messages: [{ role: 'user', content: 'x' }] })).rejects.toThrow('heard')
+      expect(asked).toMatchObject([{ model: 'own' }])
+      expect(refusal(() => read(file)).message).toMatch(/OPENAI_API_KEY, MUSTER_MODEL_BASE_URL or a route "default"/)
+      writeFileSync(file, '{"fast":[]}')
+      expect(refusal(() => read(file))).toMatchObject({ paths: ['/fast'] })
+      expect(refusal(() => read(join(folder, 'none.json'))).message).toContain('is no JSON that can be read')
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
+  it.each([
+    [{ bedrock: { model: 'm' } }, '/default/0/bedrock/region'],
+    [{ bedrock: { model: 'm', region: 'eu/../x' } }, '/default/0/bedrock/region'],
+    [{ bedrock: { model: 'm', region: 'eu', api: 'chat' } }, '/default/0/key'],
+    [{ bedrock: { model: 'm', region: 'eu', effort: 'high' } }, '/default/0/bedrock/effort'],
+    [
+      { bedrock: { model: 'm', region: 'eu', api: 'chat', guardrail: { id: 'g', version: '1' } }, key: 'K' },
+      '/default/0/bedrock/guardrail',
+    ],
+    [{ azure: { deployment: 'd', endpoint: 'https://x.example' } }, '/default/0/key'],
+    [{ openai: { model: 'm', baseUrl: 'https://user:s3cret@x.example' } }, '/default/0/openai/baseUrl'],
+    [{ openai: { model: 'm' }, key: 'sk-s3cret' }, '/default/0/key'],
+    [{ openai: { model: 'm', temperature: 1 } }, 'temperature'],
+    [{ openai: { model: 'm' }, azure: { deployment: 'd', endpoint: 'https://x.example' }, key: 'K' }, '/default/0 '],
+    [{}, '/default/0 '],
+  ])('refuses %j, and names what is wrong', (target, path) => {
+    const { message } = refusal(() => read({ default: [target] }))
+    expect(message).toContain(path)
+    expect(message).not.toContain('s3cret')
+  })
+
+  it('names the variable with a key that is missing', () => {
+    expect(refusal(() => read({ default: [{ openai: { model: 'm' } }] }))).toEqual({
+      message: 'MUSTER_MODELS/default/0/key: there is no variable OPENAI_API_KEY with the key',
+      paths: ['/MUSTER_MODELS/default/0/key'],
+    })
+  })
+})
