@@ -439,6 +439,48 @@ describe('what runs did', () => {
     ])
   })
 
+  it('and spent more together than a budget allowed is found', async () => {
+    await muster.budgets.set('plan:fan-out', { day: { usd: 1, tokens: 1000, steps: 20 } })
+    const fanned = await muster.runs.start('fan-out', { n: 4 })
+    await fanned.result()
+    await sealedAs(fanned.id, 'ended')
+    const to = at('budgets')
+    expect((await cliOf('audit', 'export', '--to', to)).code).toBe(0)
+    const limits = { usd: 1, tokens: 1000, steps: 20 }
+    expect(readManifest(to).budgets).toEqual([{ name: 'plan:fan-out', period: 'day', limits }])
+    expect(verifyExport(to)).toMatchObject({ ok: true, findings: [] })
+    const right = await conductOf(to)
+    expect(right).toMatchObject({ code: 0, conduct: { breaches: [] } })
+    expect(right.conduct.notCheckable.map(({ why }) => why).join()).not.toContain('budget')
+    // As if it had begun thirty steps more, at noon, under a budget that was always there.
+    const noon = Date.parse(`${String(readManifest(to).exportedAt).slice(0, 10)}T12:00:00Z`)
+    const dated = (file: string, at: number) => {
+      const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+      return lines.map((line) => {
+        const { bytes, ...stored } = JSON.parse(line)
+        return JSON.stringify({ ...stored, bytes: JSON.stringify({ ...JSON.parse(bytes), at }) })
+      })
+    }
+    const [file, book] = [join(to, 'runs', `${fanned.id}.jsonl`), join(to, 'records.jsonl')]
+    const lines = dated(file, noon)
+    const intent = lines.find((line) => line.includes('step.intent')) ?? ''
+    writeFileSync(book, dated(book, 0).join('\n'))
+    writeFileSync(file, [...lines, ...Array(30).fill(intent), ''].join('\n'))
+    const { code, conduct } = await conductOf(to)
+    expect(code).toBe(1)
+    const over = conduct.breaches.filter(({ message }) => message.includes("the day's budget of plan:fan-out"))
+    expect(over).toEqual([expect.objectContaining({ code: 'budget', run: fanned.id })])
+    const shown = await cliOf('audit', 'verify', to, '--replay')
+    expect(shown.out).toContain(`[budget] run ${fanned.id}`)
+    // One run does not tell what the others spent.
+    const one = at('budgets-one')
+    expect((await cliOf('audit', 'export', '--to', one, '--run', fanned.id)).code).toBe(0)
+    const { conduct: alone } = await conductOf(one)
+    expect(alone.breaches).toEqual([])
+    expect(alone.notCheckable.map(({ why }) => why).join()).toContain('only an export of the whole tenant')
+    await muster.budgets.remove('plan:fan-out')
+  })
+
   it('cannot be told where policies are missing, and is not taken to be right', async () => {
     const to = at('without')
     cpSync(folder, to, { recursive: true })

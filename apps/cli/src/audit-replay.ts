@@ -7,12 +7,14 @@ import {
   entry as entrySchema,
   type Label,
   publishedPolicies,
+  RECORD_BOOK,
   type RunEvent,
   storedEntry,
   type ToolManifest,
 } from '@muster/protocol'
 import { FamilyLabels } from './family-labels.ts'
 import { LabelFlow } from './label-flow.ts'
+import { TenantBudgets } from './tenant-budgets.ts'
 
 /** Something that a run did, or that governance let through, and that it should not have. */
 interface Breach {
@@ -29,17 +31,18 @@ export interface Conduct {
   effects: number
   breaches: Breach[]
   /** What cannot be told from the export, and is not taken to be right. */
-  notCheckable: { run: string; seq: number; why: string }[]
+  notCheckable: { run?: string; seq?: number; why: string }[]
 }
 
 /**
  * Checks what runs did by an export alone: each decision is made again by cedar-wasm under the policies that are recorded,
- * effects are compared with what allowed them, money and labels are worked out anew. The bytes are for `verifyExport`.
+ * effects are compared with what allowed them, money, budgets and labels are worked out anew. The bytes are for `verifyExport`.
  */
 export function replayExport(folder: string): Conduct {
   const conduct: Conduct = { decisions: 0, same: 0, effects: 0, breaches: [], notCheckable: [] }
   const sets = readSets(folder, conduct)
   const family = new FamilyLabels()
+  const budgets = readBudgets(folder)
   for (const name of namesIn(join(folder, 'runs')).filter((name) => name.endsWith('.jsonl'))) {
     const run = name.slice(0, -'.jsonl'.length)
     const about = new RunConduct(run, sets, conduct)
@@ -47,17 +50,48 @@ export function replayExport(folder: string): Conduct {
     for (const event of events) {
       about.take(event)
       family.take(run, event)
+      budgets.take(run, event)
     }
     about.decideAgain(events)
   }
   for (const { run, seq, message, unknown } of family.lost())
     if (unknown === undefined) conduct.breaches.push({ code: 'labels', run, seq, message })
     else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
+  for (const { unknown, message, ...where } of budgets.findings())
+    if (unknown) conduct.notCheckable.push({ ...where, why: message })
+    else conduct.breaches.push({ code: 'budget', ...where, message })
   return conduct
 }
 
 function namesIn(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder).sort() : []
+}
+
+/** The budgets that the manifest and the record book tell of. */
+function readBudgets(folder: string): TenantBudgets {
+  const budgets = new TenantBudgets(jsonOf(join(folder, 'manifest.json')))
+  const book = join(folder, `${RECORD_BOOK}.jsonl`)
+  for (const line of existsSync(book) ? readFileSync(book, 'utf8').split('\n') : []) {
+    const bytes = line === '' ? undefined : bytesOf(line)
+    if (bytes !== undefined) budgets.record(bytes)
+  }
+  return budgets
+}
+
+function jsonOf(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+function bytesOf(line: string): string | undefined {
+  try {
+    return storedEntry.parse(JSON.parse(line)).bytes
+  } catch {
+    return undefined
+  }
 }
 
 /** The policy sets, each only where it is what its hash says. */

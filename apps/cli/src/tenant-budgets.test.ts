@@ -1,0 +1,143 @@
+import type { Budget, BudgetAmounts, RunEvent } from '@muster/protocol'
+import { describe, expect, it } from 'vitest'
+import { TenantBudgets } from './tenant-budgets.ts'
+
+const noon = Date.UTC(2026, 10, 28, 12)
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+
+interface Call {
+  at: number
+  tokens?: number
+  usd?: number
+  kind?: string
+  copied?: object
+  run?: string
+  worker?: string
+  plan?: string
+}
+
+/** What an auditor would read of these calls, each a run of its own unless it is said. */
+function judged(
+  calls: readonly Call[],
+  set: readonly { at: number; name?: string; budget?: Budget }[],
+  { stated, ...manifest }: { stated?: BudgetAmounts; scope?: object; missing?: string[]; exportedAt?: string } = {},
+) {
+  const budgets = stated ? [{ name: 'tenant', period: 'day', limits: stated }] : []
+  const about = { exportedAt: new Date(noon + HOUR).toISOString(), scope: { kind: 'tenant' }, missing: [] }
+  const found = new TenantBudgets({ ...about, budgets, ...manifest })
+  for (const [i, { at, name = 'tenant', budget }] of set.entries()) {
+    const by = { key: 'k', user: 'ann' }
+    const action = budget ? 'budget.set' : 'budget.removed'
+    const record = { v: 1, seq: i + 1, tenant: 'acme', at, by, action, about: { name, ...(budget ? { budget } : {}) } }
+    found.record(JSON.stringify(record))
+  }
+  for (const [i, { run = `r${i}`, plan = 'p', worker = 'w', at, kind = 'model', copied, ...used }] of calls.entries()) {
+    const subject = { step: `s${i}`, kind, target: 'm', attempt: 1, labels: [] }
+    const usage = { inputTokens: used.tokens ?? 0, outputTokens: 0, cachedTokens: 0 }
+    const ended = { type: 'step.ended', ...subject, status: 'ok', durationMs: 1, usage, costUsd: used.usd ?? 0 }
+    for (const entry of [
+      { type: 'run.created', definition: { kind: 'plan', name: plan } },
+      { type: 'run.activated', worker },
+      { type: 'step.intent', ...subject, at },
+      { ...ended, at: at + 10, ...(copied ? { copied } : {}) },
+    ])
+      found.take(run, { seq: 1, hash: '', entry: { seq: 1, at, ...entry } } as unknown as RunEvent)
+  }
+  return found.findings()
+}
+
+const day = (limits: BudgetAmounts): Budget => ({ day: limits })
+const calls = (count: number, call: Partial<Call> = {}, everyMs = 60_000): Call[] =>
+  Array.from({ length: count }, (_, i) => ({ at: noon + i * everyMs, tokens: 10, usd: 0.1, ...call }))
+const before = noon - DAY
+
+describe('budgets of a tenant, worked out anew', () => {
+  it('hold where they are used up, and one call in flight for each worker', () => {
+    expect(judged(calls(10), [{ at: before, budget: day({ tokens: 100, usd: 1, steps: 10 }) }])).toEqual([])
+    expect(judged(calls(11), [{ at: before, budget: day({ tokens: 100 }) }])).toEqual([])
+    const two = calls(12).map((call, i) => ({ ...call, worker: `w${i % 2}` }))
+    expect(judged(two, [{ at: before, budget: day({ tokens: 100 }) }])).toEqual([])
+  })
+
+  it.each<[string, BudgetAmounts, string]>([
+    ['tokens', { tokens: 100 }, '120 of 100 tokens'],
+    ['money', { usd: 1 }, '$1.2000 of $1 usd'],
+    ['steps', { steps: 10 }, '12 of 10 steps'],
+  ])('are broken by more: %s', (_, limits, said) => {
+    const found = judged(calls(12), [{ at: before, budget: day(limits) }])
+    expect(found).toEqual([{ run: 'r11', seq: 1, message: expect.stringContaining(said) }])
+    expect(found[0]?.message).toContain("the day's budget of tenant (2026-11-28)")
+  })
+
+  it('begin anew with each day and month of UTC', () => {
+    const days = [0, 1, 2].flatMap((n) => calls(5).map((call) => ({ ...call, at: call.at - n * DAY })))
+    expect(judged(days, [{ at: before - 9 * DAY, budget: day({ tokens: 50 }) }])).toEqual([])
+    const month = judged(days, [{ at: before - 9 * DAY, budget: { month: { tokens: 130 } } }])
+    expect(month).toEqual([
+      expect.objectContaining({ message: expect.stringContaining("month's budget of tenant (2026-11)") }),
+    ])
+    const border = Date.UTC(2026, 10, 28)
+    const atBorder = calls(12).map((call, i) => ({ ...call, at: border - 3000 + 500 * i }))
+    expect(judged(atBorder, [{ at: before - DAY, budget: day({ tokens: 10 }) }])).toEqual([])
+  })
+
+  it('hold from when they were set until they were removed', () => {
+    const budget = day({ tokens: 10 })
+    expect(judged(calls(12), [{ at: noon + DAY, budget }])).toEqual([])
+    expect(judged(calls(12), [{ at: before, budget }, { at: noon - HOUR }])).toEqual([])
+    expect(judged(calls(12), [{ at: noon + 6 * 60_000, budget }])).toMatchObject([{ run: 'r7' }])
+    const raised = [
+      { at: before, budget },
+      { at: noon - HOUR, budget: day({ tokens: 120 }) },
+    ]
+    expect(judged(calls(12), raised)).toEqual([])
+    expect(
+      judged(
+        calls(12),
+        [...raised].reverse().map(({ budget }, i) => ({ at: before + i, budget })),
+      ),
+    ).toHaveLength(1)
+  })
+
+  it('are those of the agent or plan that spends', () => {
+    const mixed = calls(24).map((call, i) => ({ ...call, plan: i % 2 ? 'p' : 'q' }))
+    const of = (name: string, tokens: number) => judged(mixed, [{ at: before, name, budget: day({ tokens }) }])
+    expect(of('plan:p', 120)).toEqual([])
+    expect(of('plan:p', 90)).toMatchObject([{ message: expect.stringContaining('plan:p') }])
+    expect(of('agent:p', 1)).toEqual([])
+  })
+
+  it('do not count twice what a child run cost, nor what a fork took over', () => {
+    const set = [{ at: before, budget: day({ tokens: 20, usd: 0.2 }) }]
+    expect(judged(calls(12, { kind: 'agent' }), set)).toEqual([])
+    expect(judged(calls(12, { copied: { run: 'r', seq: 1 } }), set)).toEqual([])
+  })
+
+  it('of the deployment hold in the period of the export, and cannot be told for earlier ones', () => {
+    expect(judged(calls(12), [], { stated: { tokens: 100 } })).toMatchObject([{ run: 'r11' }])
+    const earlier = calls(12).map((call) => ({ ...call, at: call.at - DAY }))
+    const found = judged(earlier, [], { stated: { tokens: 100 } })
+    expect(found).toEqual([{ unknown: true, message: expect.stringContaining('1 earlier days') }])
+    // Where an operator set them, the record book tells.
+    const set = [{ at: before - DAY, budget: day({ tokens: 100 }) }]
+    expect(judged(earlier, set, { stated: { tokens: 100 } })).toMatchObject([{ run: 'r11' }])
+  })
+
+  it('cannot be told from a part of the runs, nor without the manifest', () => {
+    const set = [{ at: before, budget: day({ tokens: 1 }) }]
+    expect(judged(calls(12), set, { scope: { kind: 'range' } })).toMatchObject([{ unknown: true }])
+    const missing = judged(calls(12), set, { missing: ['r'] })
+    expect(missing.map(({ unknown }) => unknown)).toEqual([true, undefined])
+    expect(new TenantBudgets(undefined).findings()).toMatchObject([{ unknown: true }])
+    expect(judged(calls(12), [])).toEqual([])
+  })
+
+  it('bear what no run can have written', () => {
+    const odd = [{ at: 8.6e15 }, { at: -1e300 }, { at: 1e300 }].map((call) => ({ tokens: 1, ...call }))
+    expect(judged(odd, [{ at: before, budget: day({ tokens: 1 }) }])).toEqual([])
+    const budgets = new TenantBudgets({})
+    for (const bytes of ['', '{', 'null', '{"action":"budget.set"}']) budgets.record(bytes)
+    expect(budgets.findings()).toMatchObject([{ unknown: true }])
+  })
+})

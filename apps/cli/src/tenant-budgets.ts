@@ -1,0 +1,242 @@
+import {
+  auditRecord,
+  BUDGET_AMOUNTS,
+  type Budget,
+  type BudgetAmounts,
+  budget,
+  budgetAmounts,
+  budgetName,
+  type EntryOf,
+  PERIODS,
+  type RunEvent,
+} from '@muster/protocol'
+import { z } from 'zod'
+
+/** What is worked out anew: runs that were begun, and time that is not in the journal to the millisecond, are not. */
+const CHECKED = ['usd', 'tokens', 'steps'] as const
+type Checked = (typeof CHECKED)[number]
+type Period = (typeof PERIODS)[number]
+type Used = Record<Checked, number>
+
+/** So late workers may learn of another budget, or differ in their clocks, ms. */
+const LATE_MS = 5000
+/** Times beyond are none that a run can have had. */
+const TIME_MAX = 8e15
+/** What adding up in another order may differ by, in US dollars. */
+const CRUMB_USD = 1e-6
+const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'memory'])
+
+/** What the manifest of an export says of budgets. */
+const manifestSchema = z.object({
+  exportedAt: z.iso.datetime(),
+  scope: z.object({ kind: z.string() }),
+  missing: z.array(z.string()),
+  budgets: z.array(z.object({ name: budgetName, period: z.enum(PERIODS), limits: budgetAmounts })).optional(),
+})
+type Manifest = z.infer<typeof manifestSchema>
+
+interface Step extends Used {
+  run: string
+  seq: number
+  begun: number
+  ended: number
+  worker: string
+  /** The agent or plan whose run it is of. */
+  definition: string
+}
+
+/** From a time on, what an operator allowed: nothing is limited where there is no budget. */
+interface Change {
+  at: number
+  budget: Budget | undefined
+}
+
+export interface BudgetFinding {
+  run?: string
+  seq?: number
+  message: string
+  /** It cannot be told. */
+  unknown?: true
+}
+
+/**
+ * Whether the runs of a tenant together stayed within the budgets of the tenant, its agents and its plans. What is worked
+ * out is the least that can have been spent, and what is held against it the most that can have been allowed.
+ */
+export class TenantBudgets {
+  readonly #manifest: Manifest | undefined
+  readonly #changes = new Map<string, Change[]>()
+  readonly #steps: Step[] = []
+  readonly #open = new Map<string, number>()
+  #run = { id: '', definition: '', worker: '' }
+  #records = 0
+
+  constructor(manifest: unknown) {
+    this.#manifest = manifestSchema.safeParse(manifest).data
+  }
+
+  /** A record of the tenant's record book, in its order. */
+  record(bytes: string): void {
+    const record = auditRecord.safeParse(parse(bytes)).data
+    if (record?.action !== 'budget.set' && record?.action !== 'budget.removed') return
+    const name = budgetName.safeParse(record.about.name).data
+    const set = record.action === 'budget.set' ? budget.safeParse(record.about.budget).data : undefined
+    if (name === undefined || (record.action === 'budget.set' && !set)) return
+    this.#records++
+    const changes = this.#changes.get(name) ?? []
+    changes.push({ at: record.at, budget: set })
+    this.#changes.set(name, changes)
+  }
+
+  /** An entry of a run's journal; the runs come one after the other. */
+  take(run: string, { entry }: RunEvent): void {
+    if (this.#run.id !== run) {
+      this.#run = { id: run, definition: '', worker: '' }
+      this.#open.clear()
+    }
+    if (entry.type === 'run.created') this.#run.definition = `${entry.definition.kind}:${entry.definition.name}`
+    else if (entry.type === 'run.activated') this.#run.worker = entry.worker
+    else if (entry.type === 'step.intent' && !isUndo(entry.step)) {
+      this.#open.set(entry.step, entry.at)
+      this.#add(entry, entry.at, { usd: 0, tokens: 0, steps: 1 })
+    } else if (entry.type === 'step.ended' && entry.copied === undefined && !isUndo(entry.step)) this.#end(entry)
+  }
+
+  #end(entry: EntryOf<'step.ended'>): void {
+    const { step, kind, at, durationMs, status, usage, costUsd = 0 } = entry
+    const intended = this.#open.get(step)
+    this.#open.delete(step)
+    // What is pure has no intent, and takes a step too.
+    const steps = intended === undefined && status === 'ok' && ASKED.has(kind) ? 1 : 0
+    // What a child run cost is in its own journal.
+    const isCall = kind === 'model'
+    const tokens = isCall ? (usage?.inputTokens ?? 0) + (usage?.outputTokens ?? 0) : 0
+    const used = { usd: isCall ? costUsd : 0, tokens, steps }
+    if (CHECKED.some((amount) => used[amount] > 0)) this.#add(entry, intended ?? at - durationMs, used)
+  }
+
+  #add({ seq, at }: { seq: number; at: number }, begun: number, used: Used): void {
+    const { id, definition, worker } = this.#run
+    if (Math.abs(begun) > TIME_MAX) return
+    this.#steps.push({ run: id, seq, begun, ended: at, worker, definition, ...used })
+  }
+
+  findings(): BudgetFinding[] {
+    const manifest = this.#manifest
+    const inForce = manifest?.budgets ?? []
+    if (inForce.length === 0 && this.#records === 0)
+      return manifest?.budgets ? [] : unknown('budgets of the tenant: the manifest does not say which were in force')
+    if (manifest?.scope.kind !== 'tenant')
+      return unknown('budgets of the tenant: only an export of the whole tenant has all that was spent')
+    const found: BudgetFinding[] = []
+    if (!manifest.budgets) found.push(...unknown('budgets of the deployment: the manifest does not say them'))
+    if (manifest.missing.length > 0)
+      found.push(...unknown(`budgets of the tenant: ${manifest.missing.length} runs that spent of them are missing`))
+    this.#steps.sort((a, b) => a.ended - b.ended)
+    const names = new Set([...inForce.map(({ name }) => name), ...this.#changes.keys()])
+    for (const name of [...names].sort()) {
+      const steps = this.#steps.filter(({ definition }) => name === 'tenant' || definition === name)
+      for (const period of PERIODS) found.push(...this.#check(name, period, steps, manifest))
+    }
+    return found
+  }
+
+  #check(name: string, period: Period, steps: readonly Step[], manifest: Manifest): BudgetFinding[] {
+    const now = Date.parse(manifest.exportedAt)
+    const stated = manifest.budgets?.find((one) => one.name === name && one.period === period)?.limits
+    const limits = new Limits(period, this.#changes.get(name) ?? [], stated, now)
+    const found: BudgetFinding[] = []
+    const windows = Map.groupBy(steps, ({ begun }) => windowOf(period, begun))
+    for (const [window, within] of windows) {
+      // Near the border nobody can tell to which side a step was counted.
+      const sure = within.filter(({ begun }) =>
+        [begun - LATE_MS, begun + LATE_MS].every((at) => windowOf(period, at) === window),
+      )
+      for (const amount of CHECKED) found.push(...overspent(name, period, window, amount, sure, limits))
+    }
+    const before = [...windows.keys()].filter((window) => window < windowOf(period, now)).length
+    if (stated && before > 0 && !limits.isOfOperator(stated))
+      found.push(...unknown(`the ${period}'s budget of ${name} in ${before} earlier ${period}s: it is not recorded`))
+    return found
+  }
+}
+
+/** What was allowed in a kind of period, at any time. */
+class Limits {
+  readonly #period: Period
+  readonly #changes: readonly Change[]
+  readonly #stated: BudgetAmounts | undefined
+  /** Since when what the manifest states is known to be in force. */
+  readonly #since: number
+
+  constructor(period: Period, changes: readonly Change[], stated: BudgetAmounts | undefined, now: number) {
+    this.#period = period
+    this.#changes = changes
+    this.#stated = stated
+    this.#since = Math.max(Date.parse(windowOf(period, now)), changes.at(-1)?.at ?? 0)
+  }
+
+  /** Whether an operator's budget says all of it, so that it is known for other periods too. */
+  isOfOperator(stated: BudgetAmounts): boolean {
+    const own = this.#changes.at(-1)?.budget?.[this.#period]
+    return BUDGET_AMOUNTS.every((amount) => stated[amount] === undefined || own?.[amount] === stated[amount])
+  }
+
+  /** The most that may have been allowed to what began then. */
+  most(amount: Checked, at: number): number {
+    const times = [at - LATE_MS, at, ...this.#changes.map((change) => change.at)]
+    const near = times.filter((time) => time >= at - LATE_MS && time <= at + LATE_MS)
+    return Math.max(...near.map((time) => this.#at(amount, time)))
+  }
+
+  #at(amount: Checked, at: number): number {
+    const own = this.#changes.findLast((change) => change.at <= at)?.budget?.[this.#period]?.[amount]
+    const stated = at >= this.#since ? this.#stated?.[amount] : undefined
+    return Math.min(own ?? Number.POSITIVE_INFINITY, stated ?? Number.POSITIVE_INFINITY)
+  }
+}
+
+/** The first step with which more was spent than was allowed, and one call in flight of each worker. */
+function overspent(
+  name: string,
+  period: Period,
+  window: string,
+  amount: Checked,
+  steps: readonly Step[],
+  limits: Limits,
+): BudgetFinding[] {
+  const workers = new Set(steps.map(({ worker }) => worker)).size
+  const inFlight = steps.reduce((most, step) => Math.max(most, step[amount]), 0) * workers
+  let sum = 0
+  for (const step of steps) {
+    sum += step[amount]
+    if (step[amount] === 0) continue
+    const limit = limits.most(amount, step.begun)
+    if (sum <= limit + inFlight + CRUMB_USD) continue
+    const [spent, of] = amount === 'usd' ? [`$${sum.toFixed(4)}`, `$${limit}`] : [sum, limit]
+    const message = `the ${period}'s budget of ${name} (${window}): ${spent} of ${of} ${amount} spent, with one call in flight for each of ${workers} workers allowed`
+    return [{ run: step.run, seq: step.seq, message }]
+  }
+  return []
+}
+
+/** The day or month of UTC, as its date says. */
+function windowOf(period: Period, at: number): string {
+  return new Date(at).toISOString().slice(0, period === 'day' ? 10 : 7)
+}
+
+function isUndo(step: string): boolean {
+  return step.startsWith('undo(')
+}
+
+function unknown(message: string): BudgetFinding[] {
+  return [{ message, unknown: true }]
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
