@@ -146,7 +146,7 @@ function readCheckpoint(note, file, keys, report) {
     return undefined
   }
   const signers = readSigners(parsed, file, keys, report)
-  if (!signers.some(({ witness }) => !witness))
+  if (!signers.some(({ witness, name }) => !witness && name === origin))
     report.find('signature', file, 'no known key of the ledger has signed this checkpoint')
   return { origin, size, root, note, signers }
 }

@@ -225,14 +225,7 @@ export async function exportAudit(
   const budgets = (await muster.budgets.list()).map(({ name, period, limits }) => ({ name, period, limits }))
   const manifest = {
     ...{ format: FORMAT, exportedAt: new Date().toISOString(), tenant, origin, size, scope },
-    ...runs,
-    entries,
-    records,
-    erased,
-    redacted,
-    unsealed: unsealed.sort(),
-    missing: gone.sort(),
-    budgets,
+    ...{ runs, entries, records, erased, redacted, unsealed: unsealed.sort(), missing: gone.sort(), budgets },
     files: Object.fromEntries([...folder.hashes].sort(([a], [b]) => (a < b ? -1 : 1))),
   }
   const text = `${JSON.stringify(manifest, null, 2)}\n`

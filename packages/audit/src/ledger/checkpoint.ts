@@ -40,7 +40,8 @@ export function openCheckpoint(text: string, origin: string, keys: readonly Veri
   const checkpoint = note && parseCheckpoint(note.text)
   if (!note || checkpoint?.origin !== origin) return undefined
   const verified = verifySignatures(note, keys)
-  const ofLog = new Set(keys.filter(({ type }) => type === 'ed25519').map(({ vkey }) => vkey))
+  // One physical key may sign for several ledgers, each under its own name.
+  const ofLog = new Set(keys.filter(({ type, name }) => type === 'ed25519' && name === origin).map(({ vkey }) => vkey))
   if (!verified?.some(({ vkey }) => ofLog.has(vkey))) return undefined
   return { ...checkpoint, note, verified }
 }
