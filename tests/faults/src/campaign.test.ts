@@ -9,7 +9,7 @@ describe('a campaign of faults', () => {
     expect(report.runs).toBeGreaterThan(50)
     expect(report.faults).toBeGreaterThan(5)
     expect(report.effects).toBeGreaterThan(report.runs)
-    expect(report.checkpoints).toBeGreaterThan(2)
+    expect(report.checkpoints).toBeGreaterThan(0)
   })
 
   it('neither forks the ledger nor loses or doubles a head, however sealers die, and several at once', async () => {
@@ -20,6 +20,6 @@ describe('a campaign of faults', () => {
     })
     expect(report.violations).toEqual([])
     expect(report.faults).toBeGreaterThan(5)
-    expect(report.checkpoints).toBeGreaterThan(2)
+    expect(report.checkpoints).toBeGreaterThan(0)
   })
 })
