@@ -1,12 +1,9 @@
-import type { AuditRecord, RecordFilter, RecordPage } from '@muster/protocol'
+import type { AuditRecord, RecordFilter } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import Table from 'cli-table3'
 import pc from 'picocolors'
+import { askOn, withTimes } from './ask-on.ts'
 import { plain, print } from './output.ts'
-import { readTime } from './read-time.ts'
-
-/** Pages that are asked for on end where few records match. */
-const PAGES_MAX = 20
 
 export type RecordsOptions = Omit<RecordFilter, 'since' | 'until'> & {
   since?: string
@@ -17,26 +14,16 @@ export type RecordsOptions = Omit<RecordFilter, 'since' | 'until'> & {
 
 /** `muster audit records`: what was done besides runs, newest first. */
 export async function auditRecordsCommand(muster: Muster, options: RecordsOptions, json: boolean): Promise<number> {
-  const now = Date.now()
-  const { since, until, limit, cursor, ...rest } = options
-  const filter = {
-    ...rest,
-    ...(since === undefined ? {} : { since: readTime(since, now) }),
-    ...(until === undefined ? {} : { until: readTime(until, now) }),
-  }
-  const found: RecordPage = { records: [], ...(cursor === undefined ? {} : { cursor }) }
-  for (let pages = 0; pages < PAGES_MAX && found.records.length < limit; pages++) {
-    const next = found.cursor === undefined ? {} : { cursor: found.cursor }
-    const page = await muster.audit.records({ ...filter, ...next, limit: Math.min(200, limit - found.records.length) })
-    found.records.push(...page.records)
-    delete found.cursor
-    if (page.cursor === undefined) break
-    found.cursor = page.cursor
-  }
-  if (json) print(found)
+  const { limit, cursor, ...rest } = options
+  const filter = withTimes(rest)
+  const { found: records, cursor: next } = await askOn(limit, cursor, async (page) => {
+    const { records, cursor } = await muster.audit.records({ ...filter, ...page })
+    return { found: records, cursor }
+  })
+  if (json) print({ records, ...(next === undefined ? {} : { cursor: next }) })
   else {
-    console.log(found.records.length === 0 ? 'no records' : recordsTable(found.records))
-    if (found.cursor !== undefined) console.log(pc.dim(`more: --cursor ${found.cursor}`))
+    console.log(records.length === 0 ? 'no records' : recordsTable(records))
+    if (next !== undefined) console.log(pc.dim(`more: --cursor ${next}`))
   }
   return 0
 }

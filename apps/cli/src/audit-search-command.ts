@@ -1,12 +1,9 @@
-import type { AuditFilter, AuditHit, AuditPage } from '@muster/protocol'
+import type { AuditFilter, AuditHit } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import Table from 'cli-table3'
 import pc from 'picocolors'
+import { askOn, withTimes } from './ask-on.ts'
 import { plain, print } from './output.ts'
-import { readTime } from './read-time.ts'
-
-/** Pages that are asked for on end where few steps match. */
-const PAGES_MAX = 20
 
 export type SearchOptions = Omit<AuditFilter, 'since' | 'until'> & {
   since?: string
@@ -17,27 +14,18 @@ export type SearchOptions = Omit<AuditFilter, 'since' | 'until'> & {
 
 /** `muster audit search`: what steps of runs came to, newest first. */
 export async function auditSearchCommand(muster: Muster, options: SearchOptions, json: boolean): Promise<number> {
-  const now = Date.now()
-  const { since, until, limit, cursor, ...rest } = options
-  const filter = {
-    ...rest,
-    ...(since === undefined ? {} : { since: readTime(since, now) }),
-    ...(until === undefined ? {} : { until: readTime(until, now) }),
-  }
-  const found: AuditPage = { hits: [], scanned: 0, ...(cursor === undefined ? {} : { cursor }) }
-  for (let pages = 0; pages < PAGES_MAX && found.hits.length < limit; pages++) {
-    const next = found.cursor === undefined ? {} : { cursor: found.cursor }
-    const page = await muster.audit.search({ ...filter, ...next, limit: limit - found.hits.length })
-    found.hits.push(...page.hits)
-    found.scanned += page.scanned
-    delete found.cursor
-    if (page.cursor === undefined) break
-    found.cursor = page.cursor
-  }
-  if (json) print(found)
+  const { limit, cursor, ...rest } = options
+  const filter = withTimes(rest)
+  let scanned = 0
+  const { found: hits, cursor: next } = await askOn(limit, cursor, async (page) => {
+    const { hits, cursor, scanned: looked } = await muster.audit.search({ ...filter, ...page })
+    scanned += looked
+    return { found: hits, cursor }
+  })
+  if (json) print({ hits, scanned, ...(next === undefined ? {} : { cursor: next }) })
   else {
-    console.log(found.hits.length === 0 ? `nothing found in ${found.scanned} steps` : hitsTable(found.hits))
-    if (found.cursor !== undefined) console.log(pc.dim(`more: --cursor '${found.cursor}'`))
+    console.log(hits.length === 0 ? `nothing found in ${scanned} steps` : hitsTable(hits))
+    if (next !== undefined) console.log(pc.dim(`more: --cursor '${next}'`))
   }
   return 0
 }

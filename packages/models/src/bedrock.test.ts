@@ -1,9 +1,9 @@
 import type { ServerResponse } from 'node:http'
-import { MusterError } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ACCESS_KEY, API_KEY, bedrockServer, frame, refuse, SECRET_KEY, type Seen, stream } from './bedrock-server.ts'
-import type { ModelReply, ModelRequest } from './message.ts'
+import { failure, watched } from './fixture.ts'
+import type { ModelRequest } from './message.ts'
 import { createModels } from './models.ts'
 import type { BedrockTarget } from './target.ts'
 
@@ -61,26 +61,6 @@ const end = (stopReason: string, counted: object = usage) => [
   frame('messageStop', { stopReason }),
   frame('metadata', { usage: counted, metrics: { latencyMs: 1 } }),
 ]
-
-async function watched(request: ModelRequest, models = client()): Promise<{ reply: ModelReply; written: string }> {
-  let written = ''
-  const reply = await models.invoke('default', {
-    ...request,
-    onDelta: (text) => {
-      written += text
-    },
-  })
-  return { reply, written }
-}
-
-async function failure(promise: Promise<unknown>): Promise<MusterError> {
-  const error = await promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  )
-  if (error instanceof MusterError) return error
-  throw error ?? new Error('did not fail')
-}
 
 const tools = [
   { name: 'pay', description: 'Pays.', parameters: { type: 'object', properties: { amount: { type: 'number' } } } },
@@ -218,7 +198,7 @@ describe('Converse', () => {
       message: expect.stringMatching(message),
     })
     streams(text('half of'), ...end(reason))
-    expect((await failure(watched(ask()))).message).toMatch(message)
+    expect((await failure(watched(client(), ask()))).message).toMatch(message)
   })
 
   it('asks a guardrail where one is named', async () => {
@@ -239,7 +219,7 @@ describe('ConverseStream', () => {
       ...[text('Let me ', 1), text('see. ☕', 1)],
       ...[...use(2, 'a', 'pay', '{"amo', 'unt":5}'), ...use(3, 'b', 'look'), ...end('tool_use', counted)],
     )
-    const { reply, written } = await watched(ask({ tools }))
+    const { reply, written } = await watched(client(), ask({ tools }))
     expect(written).toBe('Let me see. ☕')
     expect(server.seen[0]?.path).toMatch(/converse-stream$/)
     says(
@@ -258,7 +238,7 @@ describe('ConverseStream', () => {
 
   it('shows an answer that must match while its tool is written', async () => {
     streams(text('Well, '), ...use(1, 'a', 'answer', '{"ok":', 'true}'), ...end('tool_use'))
-    const { reply, written } = await watched(ask({ output: { name: 'answer', schema: { type: 'object' } } }))
+    const { reply, written } = await watched(client(), ask({ output: { name: 'answer', schema: { type: 'object' } } }))
     expect([reply.text, written]).toEqual(['{"ok":true}', '{"ok":true}'])
   })
 
@@ -273,13 +253,13 @@ describe('ConverseStream', () => {
           const bytes = Buffer.from(cut ? whole.subarray(0, at) : whole)
           if (!cut) bytes[at] = (bytes[at] ?? 0) ^ bit
           streams(bytes)
-          expect((await failure(watched(ask({ tools })))).code).toBe('model.unavailable')
+          expect((await failure(watched(client(), ask({ tools })))).code).toBe('model.unavailable')
         },
       ),
       { numRuns: 60 },
     )
     streams(whole)
-    expect((await watched(ask({ tools }))).reply.toolCalls).toHaveLength(1)
+    expect((await watched(client(), ask({ tools }))).reply.toolCalls).toHaveLength(1)
   })
 
   it('is cut with its connection', async () => {
@@ -287,7 +267,7 @@ describe('ConverseStream', () => {
       response.writeHead(200, { 'content-type': 'application/vnd.amazon.eventstream' })
       response.write(text('Good '), () => response.destroy())
     }
-    expect((await failure(watched(ask()))).code).toBe('model.unavailable')
+    expect((await failure(watched(client(), ask()))).code).toBe('model.unavailable')
   })
 
   it.each([
@@ -298,7 +278,7 @@ describe('ConverseStream', () => {
     ['validationException', 'model.failed'],
   ])('that ends by %s is %s', async (type, code) => {
     streams(text('Good '), frame(type, { message: 'no more' }, 'exception'))
-    expect(await failure(watched(ask()))).toMatchObject({ code, message: `${model}: no more` })
+    expect(await failure(watched(client(), ask()))).toMatchObject({ code, message: `${model}: no more` })
   })
 })
 

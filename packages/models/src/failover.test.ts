@@ -4,6 +4,7 @@ import { MusterError } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ACCESS_KEY, bedrockServer, frame, SECRET_KEY, stream } from './bedrock-server.ts'
+import { failure } from './fixture.ts'
 import type { ModelReply } from './message.ts'
 import { createModels, type Route } from './models.ts'
 import type { Target } from './target.ts'
@@ -51,15 +52,6 @@ const behave = (...answers: Answer[]) => {
   }
 }
 const messages = [{ role: 'user' as const, content: 'hello' }]
-
-async function failure(promise: Promise<unknown>): Promise<MusterError> {
-  const error = await promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  )
-  if (error instanceof MusterError) return error
-  throw error ?? new Error('did not fail')
-}
 
 const status =
   (code: number, headers: Record<string, string> = {}, error: object = { message: 'no' }): Answer =>

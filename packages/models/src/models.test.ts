@@ -1,9 +1,9 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { LLMock } from '@copilotkit/aimock'
-import { MusterError } from '@muster/protocol'
 import { APIUserAbortError } from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { failure } from './fixture.ts'
 import type { ModelRequest } from './message.ts'
 import { createModels, type ModelsOptions, withReferences } from './models.ts'
 import type { Price } from './price.ts'
@@ -28,15 +28,6 @@ const ask = (content: string, more: Partial<ModelRequest> = {}): ModelRequest =>
   ...more,
 })
 const lastBody = () => JSON.parse(JSON.stringify(server.getLastRequest()?.body)) as Record<string, unknown>
-
-async function failure(promise: Promise<unknown>): Promise<MusterError> {
-  const error = await promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  )
-  if (error instanceof MusterError) return error
-  throw error ?? new Error('did not fail')
-}
 
 /** A server that answers with exactly this, for what the mock does not send. */
 async function withAnswer<T>(

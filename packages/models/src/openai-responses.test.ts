@@ -1,8 +1,8 @@
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { MusterError } from '@muster/protocol'
 import { APIUserAbortError } from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { failure, watched } from './fixture.ts'
 import type { ModelRequest } from './message.ts'
 import { createModels } from './models.ts'
 import type { OpenAiTarget } from './target.ts'
@@ -106,26 +106,6 @@ function told(output: Record<string, unknown>[]): ({ type: string } & Record<str
   ]
 }
 
-async function watched(request: ModelRequest, client = models()) {
-  let written = ''
-  const reply = await client.invoke('default', {
-    ...request,
-    onDelta: (text) => {
-      written += text
-    },
-  })
-  return { reply, written }
-}
-
-async function failure(promise: Promise<unknown>): Promise<MusterError> {
-  const error = await promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  )
-  if (error instanceof MusterError) return error
-  throw error ?? new Error('did not fail')
-}
-
 describe('OpenAI Responses', () => {
   it('gives text, calls, sealed thoughts and usage, the same streamed and not', async () => {
     const output = [reasoning, message('Good day, ☕.'), call('c1', '{"amount":1}'), call('c2', '{"amount":2}')]
@@ -151,13 +131,13 @@ describe('OpenAI Responses', () => {
       tools: [{ type: 'function', name: 'pay', description: 'Pays.', parameters: { type: 'object' }, strict: false }],
       reasoning: { effort: 'high' },
     })
-    const { reply, written } = await watched(ask({ tools }))
+    const { reply, written } = await watched(models(), ask({ tools }))
     expect(reply).toEqual(plain)
     expect(written).toBe('Good day, ☕.')
     // Some leave the output out of what they say last.
     answer = (response) =>
       events(response, [...told(output).slice(0, -1), { type: 'response.completed', response: responseOf([]) }])
-    expect((await watched(ask({ tools }))).reply).toEqual(plain)
+    expect((await watched(models(), ask({ tools }))).reply).toEqual(plain)
   })
 
   it('gives the whole conversation back, with its thoughts to the model that had them', async () => {
@@ -222,26 +202,26 @@ describe('OpenAI Responses', () => {
       message: expect.stringMatching(text),
     })
     answer = (to) => events(to, [{ type: `response.${response.status}`, response }])
-    expect(await failure(watched(ask()))).toMatchObject({ code, message: expect.stringMatching(text) })
+    expect(await failure(watched(models(), ask()))).toMatchObject({ code, message: expect.stringMatching(text) })
   })
 
   it('takes no stream for an answer that is cut, is no JSON, or tells of an error', async () => {
     const whole = told([message('Good day.')])
     for (let length = 0; length < whole.length; length++) {
       answer = (response) => events(response, whole.slice(0, length))
-      expect((await failure(watched(ask()))).code).toBe('model.unavailable')
+      expect((await failure(watched(models(), ask()))).code).toBe('model.unavailable')
     }
     answer = (response) =>
       response.writeHead(200, { 'content-type': 'text/event-stream' }).end('event: response.created\ndata: {"ty\n\n')
-    expect((await failure(watched(ask()))).code).toBe('model.unavailable')
+    expect((await failure(watched(models(), ask()))).code).toBe('model.unavailable')
     answer = (response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' })
       response.write(`data: ${JSON.stringify(whole[0])}\n\n`, () => response.destroy())
     }
-    expect((await failure(watched(ask()))).code).toBe('model.unavailable')
+    expect((await failure(watched(models(), ask()))).code).toBe('model.unavailable')
     answer = (response) =>
       events(response, [{ type: 'error', code: 'server_error', message: 'overloaded', param: null }])
-    expect(await failure(watched(ask()))).toMatchObject({
+    expect(await failure(watched(models(), ask()))).toMatchObject({
       code: 'model.unavailable',
       message: expect.stringContaining('overloaded'),
     })
@@ -249,7 +229,7 @@ describe('OpenAI Responses', () => {
 
   it('tells errors as Chat Completions does, and how long to wait', async () => {
     answer = (response) => json(response, 429, { error: { message: 'slow down' } }, { 'retry-after': '7' })
-    expect(await failure(watched(ask()))).toMatchObject({ code: 'rate.limited', retryAfterMs: 7000 })
+    expect(await failure(watched(models(), ask()))).toMatchObject({ code: 'rate.limited', retryAfterMs: 7000 })
     answer = (response) => json(response, 500, { error: { message: 'no' } })
     expect((await failure(models().invoke('default', ask()))).code).toBe('model.unavailable')
   })
@@ -269,7 +249,7 @@ describe('OpenAI Responses', () => {
       response.writeHead(200, { 'content-type': 'text/event-stream' })
       response.write(`data: ${JSON.stringify(told([])[0])}\n\n`)
     }
-    expect(await failure(watched(ask(), models({ timeoutMs: 50 })))).toMatchObject({
+    expect(await failure(watched(models({ timeoutMs: 50 }), ask()))).toMatchObject({
       code: 'model.unavailable',
       message: 'm: no whole answer within 50 ms',
     })
