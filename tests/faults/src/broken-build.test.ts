@@ -15,15 +15,22 @@ describe('a build that is broken on purpose', () => {
   it('without fencing: the account does not add up', async () => {
     // Long runs, and more than two workers may hold: whichever is stopped has some half done, which others go on with.
     const long = { plan: 'errand', input: { n: 40, ms: 80 }, expected: { output: 40, writes: 40, onces: 1 } }
-    const { violations, faults: happened } = await runCampaign({
-      ...broken('fencing', { MUSTER_CONCURRENCY: '3' }),
-      ...{ seed: 2, forMs: 5000, graceMs: 10_000, pauseMs: 200, everyMs: 200, unreliable: 0 },
-      work: () => long,
-      faults: only('stop a worker past its lock'),
-    })
-    expect(happened).toBeGreaterThan(0)
-    expect(violations.join('\n')).toMatch(/journal|chain|entry/)
-  })
+    const sign = /journal|chain|entry/
+    const found: string[] = []
+    // On a machine that is busy with something else the stopped worker may have had nothing to write.
+    for (const seed of [2, 5, 8]) {
+      const { violations, faults: happened } = await runCampaign({
+        ...broken('fencing', { MUSTER_CONCURRENCY: '3' }),
+        ...{ seed, forMs: 5000, graceMs: 10_000, pauseMs: 200, everyMs: 200, unreliable: 0 },
+        work: () => long,
+        faults: only('stop a worker past its lock'),
+      })
+      expect(happened).toBeGreaterThan(0)
+      found.push(...violations)
+      if (found.some((one) => sign.test(one))) break
+    }
+    expect(found.join('\n')).toMatch(sign)
+  }, 180_000)
 
   it('without the barrier: effects come before their intents', async () => {
     const { violations } = await runCampaign({
