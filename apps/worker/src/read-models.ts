@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { createModels, type Models, type Route, type Target } from '@muster/models'
-import { type Config, type ModelRoutes, type ModelTarget, MusterError, modelRoutes } from '@muster/protocol'
+import { type Config, type ModelRoutes, type ModelTarget, MusterError, modelRoutes, settingIn } from '@muster/protocol'
 
 const DEFAULT_MODEL = 'gpt-5-mini'
 
@@ -21,17 +21,7 @@ export function readModels(config: Config, env: NodeJS.ProcessEnv = process.env)
 
 function routesOf(given: Config['MUSTER_MODELS']): ModelRoutes {
   if (typeof given !== 'string') return given ?? {}
-  let value: unknown
-  try {
-    value = JSON.parse(readFileSync(given, 'utf8'))
-  } catch (cause) {
-    throw new MusterError('config.invalid', `MUSTER_MODELS: ${given} is no JSON that can be read`, { cause })
-  }
-  const parsed = modelRoutes.safeParse(value)
-  if (parsed.success) return parsed.data
-  const issues = parsed.error.issues.map(({ path, message }) => ({ path: `/${path.map(String).join('/')}`, message }))
-  const detail = issues.map(({ path, message }) => `${path} ${message}`).join('; ')
-  throw new MusterError('config.invalid', `MUSTER_MODELS: ${given}: ${detail}`, { issues })
+  return settingIn('MUSTER_MODELS', given, () => readFileSync(given, 'utf8'), modelRoutes)
 }
 
 /** A compatible server where one is named, else OpenAI. */

@@ -32,8 +32,8 @@ export type Shredded = { subject: string } | { tenant: true } | { run: string }
 /** How long a process goes on with a key that it has read: so long after its destruction it is gone everywhere. */
 const KEY_CACHE_MS = 30_000
 const CACHED_MAX = 10_000
-/** Who makes keys, in records. */
-const ITSELF = { key: '', user: 'muster', service: true } as const
+/** Who does what nobody asked for, in records: makes keys, lets runs expire. */
+export const ITSELF = { key: '', user: 'muster', service: true } as const
 
 interface Cached {
   until: number

@@ -7,7 +7,7 @@ export type { AuditIndex } from './audit-index.ts'
 /** Large content by its digest. */
 export type { Blobs } from './blobs.ts'
 /** Whose content it is; keys of content, and what wraps them. */
-export type { MasterKey, Owner, Shredded } from './content-keys.ts'
+export { ITSELF, type MasterKey, type Owner, type Shredded } from './content-keys.ts'
 /** What is to be erased, and what must not be. */
 export type { Erasures, Holds, OpenErasure } from './erasures.ts'
 /** What is known across runs; a fact before and after it is stored. */

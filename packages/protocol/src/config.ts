@@ -312,6 +312,25 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   throw new MusterError('config.invalid', detail, { issues })
 }
 
+/**
+ * What the file says that a variable names; `read` gives its text.
+ *
+ * @throws MusterError `config.invalid`, with the paths of what is wrong in it
+ */
+export function settingIn<T>(variable: string, file: string, read: () => string, schema: z.ZodType<T>): T {
+  let value: unknown
+  try {
+    value = JSON.parse(read())
+  } catch (cause) {
+    throw new MusterError('config.invalid', `${variable}: ${file} is no JSON that can be read`, { cause })
+  }
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issues = parsed.error.issues.map(({ path, message }) => ({ path: `/${path.map(String).join('/')}`, message }))
+  const detail = issues.map(({ path, message }) => `${path} ${message}`).join('; ')
+  throw new MusterError('config.invalid', `${variable}: ${file}: ${detail}`, { issues })
+}
+
 /** Each variable with its value (secrets masked, credentials in addresses removed), whether it was set, and what it is for. */
 export function describeConfig(
   config: Config,

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { MusterError, type RedactRules, redactRules } from '@muster/protocol'
+import { type RedactRules, redactRules, settingIn } from '@muster/protocol'
 import { createRedaction, type Redaction } from './redactor.ts'
 
 /**
@@ -13,15 +13,5 @@ export function openRedaction(given: RedactRules | string | undefined, secret?: 
 }
 
 function readRules(path: string): RedactRules {
-  let value: unknown
-  try {
-    value = JSON.parse(readFileSync(path, 'utf8'))
-  } catch (cause) {
-    throw new MusterError('config.invalid', `MUSTER_REDACT: ${path} is no JSON that can be read`, { cause })
-  }
-  const parsed = redactRules.safeParse(value)
-  if (parsed.success) return parsed.data
-  const issues = parsed.error.issues.map(({ path, message }) => ({ path: `/${path.map(String).join('/')}`, message }))
-  const detail = issues.map((issue) => `${issue.path} ${issue.message}`).join('; ')
-  throw new MusterError('config.invalid', `MUSTER_REDACT: ${path}: ${detail}`, { issues })
+  return settingIn('MUSTER_REDACT', path, () => readFileSync(path, 'utf8'), redactRules)
 }

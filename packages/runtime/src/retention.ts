@@ -1,5 +1,5 @@
 import type { Journal } from '@muster/journal'
-import type { Archived, Memory, Sweep } from '@muster/memory'
+import { type Archived, ITSELF, type Memory, type Sweep } from '@muster/memory'
 import { type Erased, type Hold, isHeld, type RetentionDue, type RetentionRule, ruleFor } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { auditHitsOf } from './audit-hits.ts'
@@ -15,8 +15,6 @@ const LOOK_MAX = 500
 const RECORD_MAX = 200
 /** Runs that are looked at to tell what is due. */
 const DUE_LOOK_MAX = 20_000
-/** Who expires runs, in records. */
-const ITSELF = { key: '', user: 'muster', service: true } as const
 
 interface Stores {
   journal: Journal
