@@ -158,9 +158,15 @@ export class Partition {
     }
   }
 
-  /** Enqueues activations that were recorded before `olderThanMs` and whose enqueuer died. Gives how many. */
-  sweep(olderThanMs: number): Promise<number> {
-    return this.feeder.sweep(olderThanMs)
+  /**
+   * Enqueues activations that were recorded before `olderThanMs` and whose enqueuer died, and those of runs whose holder
+   * did. Gives how many.
+   */
+  async sweep(olderThanMs: number): Promise<number> {
+    const { keys } = this
+    const orphans = await this.redis.musterOrphans(keys.holders, keys.pending, keys.tag, this.clock(), WAKE_MAX)
+    await this.feeder.wake(orphans)
+    return orphans.length + (await this.feeder.sweep(olderThanMs))
   }
 
   /**

@@ -126,6 +126,11 @@ export const errorCatalog = {
     'The model cannot be reached',
     'Check the provider, MUSTER_MODELS or MUSTER_MODEL_BASE_URL, and the network.',
   ],
+  'model.unsupported': [
+    422,
+    'The model cannot be asked this',
+    'Leave out what errors lists, or lead the route to a target that takes it; docs/guides/models.md has a table.',
+  ],
   'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
   'journal.newer': [
     503,

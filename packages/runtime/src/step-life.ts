@@ -180,7 +180,7 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     newDestination,
     labels,
     approvals: step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)),
-    user: by.user,
+    ...{ user: by.user, key: by.key, team: by.team },
     spentUsd: run.totals.costUsd,
     input,
     history: run.past && {

@@ -1,0 +1,162 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { type Json, MusterError } from '@muster/protocol'
+import { type Dispatcher, Pool } from 'undici'
+import { failure, QuotaUsedUp, retryAfterMs } from '../provider.ts'
+import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
+import { isObject } from './wire.ts'
+
+/** The most that an answer, or one event of it, may have, bytes. */
+export const ANSWER_MAX = 32 << 20
+/** Of a stream all events together: each is far larger than the token that it tells of. */
+const STREAM_MAX = 8 * ANSWER_MAX
+/** Of an error's body as much is read. */
+const ERROR_MAX = 65_536
+const ANTHROPIC_URL = 'https://api.anthropic.com'
+const OPENAI_URL = 'https://api.openai.com/v1'
+
+export type HttpTarget = OpenAiTarget | AnthropicTarget
+
+export interface Call {
+  /** Below the target's address. */
+  path: string
+  body: string
+  signal: AbortSignal
+  headers: Record<string, string>
+}
+
+/** A vendor's server, as it is, over connections that are kept. */
+export interface Upstream {
+  /**
+   * Resolves to the answer once the server has begun to give one.
+   *
+   * @throws MusterError as `Models.relay` says; an abort as it is
+   */
+  post(call: Call): Promise<Answered>
+}
+
+export interface Answered {
+  isStream: boolean
+  /** Throws as `post` does, where it breaks off or is too large. */
+  bytes(max?: number): AsyncGenerator<Buffer>
+}
+
+/** What a vendor said when it refused: the cause of a `model.failed`. */
+export class VendorError extends Error {
+  readonly status: number
+  /** Its own error object. */
+  readonly error: Json
+
+  constructor(status: number, message: string, error: Json) {
+    super(message)
+    this.status = status
+    this.error = error
+  }
+}
+
+export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream {
+  const isAnthropic = 'anthropic' in target
+  const base = new URL(isAnthropic ? (target.anthropic.baseUrl ?? ANTHROPIC_URL) : (target.baseUrl ?? OPENAI_URL))
+  const root = base.pathname.replace(/\/+$/, '')
+  const model = isAnthropic ? target.anthropic.model : target.model
+  const { apiKey } = target
+  // Between two pieces as long as for the first: what is said of an answer whole cannot bound one that goes on.
+  const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs })
+  const auth: Record<string, string> = isAnthropic ? { 'x-api-key': apiKey } : { authorization: `Bearer ${apiKey}` }
+
+  function unreachable(error: unknown, signal: AbortSignal): unknown {
+    if (signal.aborted) return signal.reason
+    if (error instanceof MusterError) return error
+    const { code } = error as { code?: unknown }
+    const isLate = code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT'
+    const why = isLate ? `nothing came within ${timeoutMs} ms` : error
+    return failure(code === 'UND_ERR_INVALID_ARG' ? 'model.failed' : 'model.unavailable', { model, apiKey }, why)
+  }
+
+  async function* bytesOf(body: Dispatcher.ResponseData['body'], signal: AbortSignal, max: number) {
+    let size = 0
+    try {
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        size += chunk.length
+        if (size > max) throw failure('model.failed', { model, apiKey }, `gave more than ${max} bytes`)
+        yield chunk
+      }
+    } catch (error) {
+      throw unreachable(error, signal)
+    }
+  }
+
+  return {
+    async post({ path, body, signal, headers }) {
+      let response: Dispatcher.ResponseData
+      try {
+        response = await pool.request({
+          method: 'POST',
+          path: root + path,
+          body,
+          signal,
+          headers: { ...headers, 'content-type': 'application/json', ...auth },
+        })
+      } catch (error) {
+        throw unreachable(error, signal)
+      }
+      const { statusCode, headers: given } = response
+      if (statusCode < 200 || statusCode > 299) {
+        const text = await beginning(bytesOf(response.body, signal, STREAM_MAX), ERROR_MAX)
+        throw refusalOf({ model, apiKey }, statusCode, given, text)
+      }
+      const isStream = String(given['content-type']).startsWith('text/event-stream')
+      return { isStream, bytes: (max = isStream ? STREAM_MAX : ANSWER_MAX) => bytesOf(response.body, signal, max) }
+    },
+  }
+}
+
+/** What a server says of a failure, as much as matters; it may break off. */
+async function beginning(bytes: AsyncGenerator<Buffer>, max: number): Promise<string> {
+  const parts: Buffer[] = []
+  let size = 0
+  try {
+    for await (const part of bytes) {
+      parts.push(part)
+      size += part.length
+      if (size >= max) break
+    }
+  } catch (error) {
+    if (!(error instanceof MusterError)) throw error
+  }
+  return Buffer.concat(parts).toString()
+}
+
+function refusalOf(
+  { model, apiKey }: { model: string; apiKey: string },
+  status: number,
+  headers: IncomingHttpHeaders,
+  text: string,
+): MusterError {
+  // Some servers repeat the key that they refuse.
+  const error = errorIn(apiKey === '' ? text : text.replaceAll(apiKey, '***'))
+  const cause = new VendorError(status, `${status} ${messageOf(error)}`, error)
+  const isUsedUp = status === 429 && isObject(error) && error.code === 'insufficient_quota'
+  const code = status === 429 && !isUsedUp ? 'rate.limited' : status >= 500 ? 'model.unavailable' : 'model.failed'
+  return failure(
+    code,
+    { model, apiKey },
+    cause,
+    retryAfterMs((name) => headers[name]?.toString()),
+    isUsedUp ? QuotaUsedUp : MusterError,
+  )
+}
+
+/** The `error` of both vendors' bodies, or the body where there is none. */
+function errorIn(text: string): Json {
+  try {
+    const body: Json = JSON.parse(text)
+    return isObject(body) && body.error !== undefined ? body.error : body
+  } catch {
+    return text.slice(0, 1000)
+  }
+}
+
+export function messageOf(error: Json): string {
+  if (isObject(error) && typeof error.message === 'string') return error.message
+  return typeof error === 'string' && error !== '' ? error : 'refused without a reason'
+}
