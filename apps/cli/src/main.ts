@@ -18,6 +18,7 @@ import type { ExportFlags, VerifyFlags } from './audit-command.ts'
 import type { EventFormat } from './audit-events-command.ts'
 import type { RecordsOptions } from './audit-records-command.ts'
 import type { SearchOptions } from './audit-search-command.ts'
+import type { CodexFlags } from './codex-command.ts'
 import { client } from './connection.ts'
 import type { EraseOptions } from './erasure-command.ts'
 import { fail, money, plain, print } from './output.ts'
@@ -31,6 +32,7 @@ const program = new Command('muster')
   .description('A runtime for managed agents: durable, governed, provable.')
   .version(VERSION)
   .showHelpAfterError()
+  .enablePositionalOptions()
 
 /** Runs an action with the configuration; a failure is told as a person or a program can read it. */
 function action(run: (config: Config) => Promise<number | undefined>, json = false): Promise<void> {
@@ -890,6 +892,25 @@ withApp(policy.command('test <cases> [files...]'))
       const { testPoliciesCommand } = await import('./policy-test-command.ts')
       return testPoliciesCommand(appOf(config, app), cases, files, json)
     }, json),
+  )
+
+program
+  .command('codex [args...]')
+  .description('set Codex up to speak through the gateway; with arguments, run it so and change no file')
+  .usage(
+    '[options]\n       muster codex [--model <route>] exec "<task>"\n       muster codex [--model <route>] -- [arguments of codex]',
+  )
+  .option('--model <route>', 'a route of the gateway; `default`, or the only one, unless given')
+  .option('--print', 'show what would be written, and write nothing', false)
+  .option('--remove', 'take it out again', false)
+  .option(...flag)
+  .passThroughOptions()
+  .action((args: string[], flags: CodexFlags) =>
+    action(async (config) => {
+      const { codexRunCommand, codexSetupCommand } = await import('./codex-command.ts')
+      const isRun = args.length > 0 || process.argv.at(-1) === '--'
+      return isRun ? codexRunCommand(config, args, flags.model) : codexSetupCommand(config, flags)
+    }, flags.json),
   )
 
 program

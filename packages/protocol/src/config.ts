@@ -107,6 +107,10 @@ export const configSchema = z.object({
   MUSTER_PORT: port.default(7420).describe('port that the server listens on'),
   MUSTER_URL: z.url().optional().describe('address of the server that the CLI talks to'),
   MUSTER_KEY: z.string().optional().describe('API key of the CLI; by default the one in MUSTER_HOME/dev-key'),
+  MUSTER_API_KEY: z
+    .string()
+    .optional()
+    .describe('API key that Codex sends to the gateway, started by `muster codex`; that of the CLI unless given'),
   MUSTER_KEYS_FILE: z.string().optional().describe('JSON file of the hashed API keys that the server accepts'),
   MUSTER_SECRET: z
     .string()
@@ -289,6 +293,7 @@ export type Config = z.infer<typeof configSchema>
 
 const secret = new Set([
   'MUSTER_KEY',
+  'MUSTER_API_KEY',
   'MUSTER_SECRET',
   'MUSTER_REDACT_SECRET',
   'MUSTER_CONTENT_KMS_KEY',

@@ -132,6 +132,7 @@ export const errorCatalog = {
     'Leave out what errors lists, or lead the route to a target that takes it; docs/guides/models.md has a table.',
   ],
   'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
+  'model.not_found': [404, 'No such model', 'GET /v1/models lists those that there are.'],
   'journal.newer': [
     503,
     'The journal was written by a newer Muster',
@@ -203,6 +204,17 @@ export const errorCatalog = {
     'Pass tokens exactly as they came, within their tenant. MUSTER_REDACT_SECRET must be the one that made them.',
   ],
   'redaction.too_large': [413, 'Too much text to be redacted', 'Split it, or keep it elsewhere and pass a reference.'],
+  'codex.absent': [
+    500,
+    'Codex is not installed',
+    'Install it, `npm install -g @openai/codex`, or see that `codex` is on the PATH.',
+  ],
+  'codex.config': [
+    409,
+    "Codex's configuration cannot be changed",
+    'Correct the file, or put into it yourself what `muster codex --print` shows.',
+  ],
+  'codex.failed': [500, 'Codex did not do its task', 'See the message; it is what Codex ended with.'],
   'config.invalid': [
     500,
     'Invalid configuration',
