@@ -38,6 +38,9 @@ describe("Codex's config.toml", () => {
       shell_environment_policy: { exclude: ['MUSTER_API_KEY'] },
       mcp_servers: { docs: { command: 'npx' } },
     })
+    // As Codex adds to it: keys after those that it knows, tables at the end.
+    const added = set.replace(/^web_search.*$/m, '$&\npersonality = "pragmatic"').concat('[projects."/x"]\na = 1\n')
+    expect(withoutProvider(added)).toBe(`personality = "pragmatic"\n${own}[projects."/x"]\na = 1\n`)
     const moved = { baseUrl: 'https://muster.acme.example/v1', model: 'default' }
     expect(withProvider(set, moved)).toBe(withProvider(own, moved))
     expect(withoutProvider(withProvider('', provider))).toBe('')

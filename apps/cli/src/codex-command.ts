@@ -42,7 +42,7 @@ export async function codexSetupCommand(config: Config, flags: CodexFlags): Prom
     print({ file, changed: isChanged, saved: isChanged && !flags.print, ...provider, ...shown, codex, seesKey })
     return 0
   }
-  if (flags.print && provider) console.log(`${pc.dim(`# ${file}`)}\n${shown.written.trimEnd()}`)
+  if (flags.print && provider) console.log(`${pc.dim(`# ${file}`)}\n${shown.written.join('\n')}`)
   else
     console.log(`${isChanged && !flags.print ? 'wrote' : isChanged ? 'would change' : 'nothing to change in'} ${file}`)
   for (const line of shown.aside) console.log(`set aside until --remove: ${plain(line)}`)

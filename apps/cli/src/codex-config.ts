@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { MusterError } from '@muster/protocol'
-import { parse, stringify, type TomlTable } from 'smol-toml'
+import { parse, type TomlTable } from 'smol-toml'
 
 /** The variable that Codex takes its key from: the key itself is in no file. */
 export const CODEX_KEY = 'MUSTER_API_KEY'
@@ -12,48 +12,42 @@ export interface Provider {
   model: string
 }
 
-const BEGIN = '# >>> muster codex'
-const END = '# <<< muster codex'
+/** At the end of each line that is ours: Codex writes into the file too, and where it likes. */
+const MARK = ' # muster codex'
 /** Before a line of the user's that ours stands for until `--remove`. */
 const ASIDE = '#muster: '
-const block = /^# >>> muster codex\r?\n[\s\S]*?^# <<< muster codex\r?\n?/gm
 
-/** What Codex's config.toml needs: keys that stand before its first table, and tables. */
-export interface Parts {
-  keys: TomlTable
-  tables: TomlTable
+/** What Codex's config.toml needs: keys that stand before its first table, and a table. */
+interface Parts {
+  keys: Record<string, TomlTable[string]>
+  provider: Record<string, string>
 }
 
 /** What sets Codex up, where its configuration is `config` so far. */
-export function partsOf({ baseUrl, model }: Provider, config: TomlTable): Parts {
+function partsOf({ baseUrl, model }: Provider, config: TomlTable): Parts {
   return {
     keys: {
       model_provider: 'muster',
       model,
       // The vendor would search by itself: no policy sees it, and only OpenAI's own servers can.
       web_search: 'disabled',
-    },
-    tables: {
-      model_providers: {
-        muster: {
-          ...{ name: 'Muster', base_url: baseUrl, wire_api: 'responses', env_key: CODEX_KEY },
-          env_key_instructions: `Ask whoever runs Muster for a key, then: export ${CODEX_KEY}=<key>`,
-        },
-      },
       // Else what the model runs could read the key.
-      ...('shell_environment_policy' in config ? {} : { shell_environment_policy: { exclude: [CODEX_KEY] } }),
+      ...('shell_environment_policy' in config ? {} : { 'shell_environment_policy.exclude': [CODEX_KEY] }),
+    },
+    provider: {
+      ...{ name: 'Muster', base_url: baseUrl, wire_api: 'responses', env_key: CODEX_KEY },
+      env_key_instructions: `Ask whoever runs Muster for a key, then: export ${CODEX_KEY}=<key>`,
     },
   }
 }
 
 /** The same as arguments of `codex`, which change no file; what the user excludes stays excluded. */
 export function overridesOf(provider: Provider, config: TomlTable): string[] {
-  const { keys, tables } = partsOf(provider, config)
-  const { model_providers } = tables as { model_providers: TomlTable } // as it was made above
+  const parts = partsOf(provider, config)
+  const exclude = [...new Set([...excludedBy(config), CODEX_KEY])]
   const values = {
-    ...keys,
-    'model_providers.muster': model_providers.muster,
-    'shell_environment_policy.exclude': [...new Set([...excludedBy(config), CODEX_KEY])],
+    ...{ ...parts.keys, 'model_providers.muster': parts.provider },
+    'shell_environment_policy.exclude': exclude,
   }
   return Object.entries(values).flatMap(([key, value]) => ['-c', `${key}=${inline(value)}`])
 }
@@ -65,36 +59,59 @@ export function excludedBy({ shell_environment_policy: policy }: TomlTable): str
 }
 
 /**
- * The file with the provider in two marked blocks, everything else as it was. Lines of the user's that ours stand for
- * become comments.
+ * The file with the provider in marked lines, everything else as it was. Lines of the user's that ours stand for become
+ * comments.
  *
  * @throws MusterError `codex.config` where the file is no TOML, or has a provider of that name
  */
 export function withProvider(text: string, provider: Provider): string {
   const own = withoutProvider(text)
   const before = readToml(own)
-  if (isTable(before.model_providers) && 'muster' in before.model_providers)
+  const others = isTable(before.model_providers) ? before.model_providers : {}
+  if ('muster' in others)
     throw new MusterError('codex.config', 'it has a provider muster that is not ours: take that out first')
-  const { keys, tables } = partsOf(provider, before)
-  const after = [blockOf(keys), setAside(own, Object.keys(keys)), blockOf(tables)].filter((part) => part !== '')
-  const whole = after.map((part) => (part.endsWith('\n') ? part : `${part}\n`)).join('')
-  const providers = { ...(isTable(before.model_providers) ? before.model_providers : {}), ...muster(tables) }
-  const meant = { ...before, ...keys, ...tables, model_providers: providers }
+  const parts = partsOf(provider, before)
+  const rest = setAside(own, Object.keys(parts.keys))
+  const whole = [
+    marked(parts.keys),
+    rest === '' || rest.endsWith('\n') ? rest : `${rest}\n`,
+    `[model_providers.muster]${MARK}\n${marked(parts.provider)}`,
+  ].join('')
+  const { 'shell_environment_policy.exclude': exclude, ...keys } = parts.keys
+  const meant = {
+    ...{ ...before, ...keys, model_providers: { ...others, muster: parts.provider } },
+    ...(exclude === undefined ? {} : { shell_environment_policy: { exclude } }),
+  }
   if (!isDeepStrictEqual(structuredClone(readToml(whole)), structuredClone(meant)))
     throw new MusterError('codex.config', 'it is written in a way that cannot be added to without changing the rest')
   return whole
 }
 
-/** The file as it was before. */
+/**
+ * The file as it was before, with what Codex and the user wrote into it since.
+ *
+ * @throws MusterError `codex.config` where that needs a person
+ */
 export function withoutProvider(text: string): string {
-  return text.replace(block, '').replaceAll(new RegExp(`^${ASIDE}`, 'gm'), '')
+  const own = text
+    .split('\n')
+    .filter((line) => !isOurs(line))
+    .map((line) => (line.startsWith(ASIDE) ? line.slice(ASIDE.length) : line))
+    .join('\n')
+  if (own !== text) readToml(own)
+  return own
 }
 
 /** What was put into a file, and what of the user's it stands for. */
-export function shownOf(text: string): { written: string; aside: string[] } {
-  const lines = text.split('\n').filter((line) => line.startsWith(ASIDE))
-  return { written: (text.match(block) ?? []).join(''), aside: lines.map((line) => line.slice(ASIDE.length)) }
+export function shownOf(text: string): { written: string[]; aside: string[] } {
+  const lines = text.split('\n')
+  return {
+    written: lines.filter(isOurs).map((line) => line.slice(0, line.lastIndexOf(MARK))),
+    aside: lines.filter((line) => line.startsWith(ASIDE)).map((line) => line.slice(ASIDE.length)),
+  }
 }
+
+const isOurs = (line: string): boolean => line.trimEnd().endsWith(MARK)
 
 /** @throws MusterError `codex.config` */
 export function readToml(text: string): TomlTable {
@@ -106,8 +123,10 @@ export function readToml(text: string): TomlTable {
   }
 }
 
-function blockOf(table: TomlTable): string {
-  return `${BEGIN}\n${stringify(table).trimEnd()}\n${END}\n`
+function marked(values: Record<string, TomlTable[string]>): string {
+  return Object.entries(values)
+    .map(([key, value]) => `${key} = ${inline(value)}${MARK}\n`)
+    .join('')
 }
 
 /** Makes comments of the lines before the first table that set these keys; a key is named once. */
@@ -126,8 +145,6 @@ function inline(value: unknown): string {
     .map(([key, value]) => `${key} = ${inline(value)}`)
     .join(', ')}}`
 }
-
-const muster = ({ model_providers }: TomlTable): TomlTable => (isTable(model_providers) ? model_providers : {})
 
 const isTable = (value: unknown): value is TomlTable =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
