@@ -1,7 +1,7 @@
 import { type Config, type ErrorCode, MusterError, toMusterError } from '@muster/protocol'
 import { openRedaction } from '@muster/redaction'
 import { createServer, readKeys } from '@muster/server'
-import { folderLedgers, openMemoryOf, runWorker } from '@muster/worker'
+import { folderLedgers, openMemoryOf, readModels, readPolicies, runWorker } from '@muster/worker'
 import { type Logger, pino } from 'pino'
 import { describeError } from './output.ts'
 
@@ -36,6 +36,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
     recordReads: config.MUSTER_RECORD_READS === 'on',
     ledgers: config.MUSTER_LEDGER_DIR === undefined ? undefined : folderLedgers(config.MUSTER_LEDGER_DIR),
+    gateway: gatewayOf(config),
     log,
   })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)
@@ -46,6 +47,22 @@ export async function serverCommand(config: Config): Promise<Service> {
       await server.close()
       memory.close()
     },
+  }
+}
+
+function gatewayOf(config: Config): Parameters<typeof createServer>[0]['gateway'] {
+  if (config.MUSTER_GATEWAY === 'off') return undefined
+  if (config.MUSTER_POLICY === undefined)
+    throw new MusterError('config.invalid', 'MUSTER_POLICY: without policies a gateway would deny every request')
+  return {
+    models: readModels(config),
+    policies: () => readPolicies(config.MUSTER_POLICY),
+    limits: config.MUSTER_LIMITS,
+    lockMs: config.MUSTER_LOCK_MS,
+    ledger:
+      config.MUSTER_LEDGER === 'heads' ||
+      config.MUSTER_LEDGER_KEY_FILE !== undefined ||
+      config.MUSTER_LEDGER_KMS_KEYS !== undefined,
   }
 }
 

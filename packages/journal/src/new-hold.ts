@@ -15,7 +15,7 @@ export interface FirstRecord {
  *
  * @param content JSON
  */
-export function newHold(run: NewRun, content: string, at: number): Hold & { first: FirstRecord } {
+export function newHold(run: NewRun, content: string, at: number): Hold {
   const salted = saltContent(content)
   const digest = contentDigest(salted)
   const { bytes, hash } = firstEntry(run, at, digest)

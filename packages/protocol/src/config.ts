@@ -145,6 +145,10 @@ export const configSchema = z.object({
   MUSTER_DESTINATIONS: destinations
     .optional()
     .describe('where tenants\' data may go, as JSON: `{"acme":["*.acme.example"]}`; under `*` for all tenants'),
+  MUSTER_GATEWAY: z
+    .enum(['on', 'off'])
+    .default('off')
+    .describe('`on`: the server is a gateway to the models for clients that speak as OpenAI or Anthropic do'),
   MUSTER_NAMESPACE: z
     .string()
     .regex(/^[a-z0-9-]{1,32}$/)

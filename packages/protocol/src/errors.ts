@@ -133,6 +133,17 @@ export const errorCatalog = {
   ],
   'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
   'model.not_found': [404, 'No such model', 'GET /v1/models lists those that there are.'],
+  'model.not_allowed': [403, 'This key may not use the model', 'Ask for a key whose `gateway.routes` has it.'],
+  'gateway.off': [404, 'There is no gateway', 'Start the server with MUSTER_GATEWAY=on, MUSTER_POLICY and a model.'],
+  'gateway.not_ready': [503, 'The gateway is not ready', 'Try again in a moment; the message says what it waits for.'],
+  'gateway.closing': [503, 'The server is shutting down', 'Send the request again: another server takes it.'],
+  'gateway.interrupted': [
+    503,
+    'The server ended before the answer was whole',
+    'Send the request again. What was set aside for the call counts as used.',
+  ],
+  'gateway.stalled': [408, 'The client has stopped reading', 'Read the answer as it comes.'],
+  'response.not_found': [404, 'No such response', 'Only responses with `store` are kept, for the user who made them.'],
   'journal.newer': [
     503,
     'The journal was written by a newer Muster',

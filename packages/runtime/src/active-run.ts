@@ -167,6 +167,7 @@ export class ActiveRun {
       },
       { mail: () => this.mail(), lost: (reason) => this.#stop(reason) },
     )
+    if (hold.first) services.writer.create(this.#writer, hold.first)
     ;({ slot: this.slot, needs: this.needs } = services.kinds.open(hold.created))
     this.closed = new Promise((resolve) => {
       this.#close = resolve
@@ -403,7 +404,7 @@ export class ActiveRun {
     if (this.over) return
     // What may have happened must be known before it can be undone.
     if (this.#rollback && step.undoes === undefined && !step.inDoubt) this.#cancelStep(step)
-    else if (!step.waiting && (this.#paused || this.#unread || this.#draining || this.#stops.hold(step))) {
+    else if (!step.waiting && (this.#isHeldUp(step) || this.#stops.hold(step))) {
       this.#heldBack.add(step)
       if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
       this.considerPark()
@@ -411,6 +412,11 @@ export class ActiveRun {
       this.#leave(step, step.waiting)
       if (step.waiting.for === 'signal') awaitSignal(this, step)
     } else beginStep(this, step)
+  }
+
+  #isHeldUp({ spec }: StepState): boolean {
+    // A client's request is no other worker's to go on with.
+    return this.#paused || this.#unread || (this.#draining && !spec.operation.ofClient)
   }
 
   append(entry: NewEntry, content?: Json): number {
@@ -691,9 +697,10 @@ export class ActiveRun {
     })
   }
 
-  finish(output: Json, labels: readonly Label[]): void {
+  /** `isRedacted`: what it gives is what a step gave. */
+  finish(output: Json, labels: readonly Label[], isRedacted = false): void {
     if (this.#rollback) return
-    if (!this.redactor) {
+    if (!this.redactor || isRedacted) {
       this.#end('succeeded', labels, undefined, output)
       return
     }

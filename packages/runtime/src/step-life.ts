@@ -75,9 +75,10 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     const error = new MusterError(doubt ? 'step.in_doubt' : 'approval.denied', message)
     if (doubt) endFailed(run, step, error, labels)
     else endDenied(run, step, error, labels, input)
-  } else if (decision.effect === 'deny') {
+  } else if (decision.effect === 'deny' || (decision.effect === 'ask' && operation.ofClient)) {
     const by =
       decision.errors?.join('; ') ??
+      (decision.effect === 'ask' ? `without the approval of ${decision.role}` : undefined) ??
       (decision.policies.length > 0 ? `by ${decision.policies.join(', ')}` : 'no policy permits it')
     endDenied(
       run,

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { type Json, MusterError } from '@muster/protocol'
+import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { type Dispatcher, Pool } from 'undici'
 import { failure, QuotaUsedUp, retryAfterMs } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
@@ -11,6 +11,8 @@ export const ANSWER_MAX = 32 << 20
 const STREAM_MAX = 8 * ANSWER_MAX
 /** Of an error's body as much is read. */
 const ERROR_MAX = 65_536
+/** How long a server may take to end what is whole. */
+const END_MS = 1000
 const ANTHROPIC_URL = 'https://api.anthropic.com'
 const OPENAI_URL = 'https://api.openai.com/v1'
 
@@ -26,6 +28,12 @@ export interface Call {
 
 /** A vendor's server, as it is, over connections that are kept. */
 export interface Upstream {
+  /** What the server is not to be asked for, since it has refused to be: messages of its refusals. */
+  readonly refusals: Set<string>
+  /** The error as a user may see it. */
+  failure(code: ErrorCode, error: unknown): MusterError
+  /** Of what is delivered: without the key, where the server repeats it. */
+  masked(text: string): string
   /**
    * Resolves to the answer once the server has begun to give one.
    *
@@ -37,7 +45,9 @@ export interface Upstream {
 export interface Answered {
   isStream: boolean
   /** Throws as `post` does, where it breaks off or is too large. */
-  bytes(max?: number): AsyncGenerator<Buffer>
+  bytes: AsyncGenerator<Buffer>
+  /** Nothing more is to come: the connection is kept if it ends soon. */
+  endSoon(): void
 }
 
 /** What a vendor said when it refused: the cause of a `model.failed`. */
@@ -63,6 +73,8 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs })
   const auth: Record<string, string> = isAnthropic ? { 'x-api-key': apiKey } : { authorization: `Bearer ${apiKey}` }
 
+  const masked = (text: string) => (apiKey !== '' && text.includes(apiKey) ? text.replaceAll(apiKey, '***') : text)
+
   function unreachable(error: unknown, signal: AbortSignal): unknown {
     if (signal.aborted) return signal.reason
     if (error instanceof MusterError) return error
@@ -86,6 +98,9 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   }
 
   return {
+    refusals: new Set(),
+    failure: (code, error) => failure(code, { model, apiKey }, error),
+    masked,
     async post({ path, body, signal, headers }) {
       let response: Dispatcher.ResponseData
       try {
@@ -102,10 +117,17 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
       const { statusCode, headers: given } = response
       if (statusCode < 200 || statusCode > 299) {
         const text = await beginning(bytesOf(response.body, signal, STREAM_MAX), ERROR_MAX)
-        throw refusalOf({ model, apiKey }, statusCode, given, text)
+        throw refusalOf(model, statusCode, given, masked(text))
       }
       const isStream = String(given['content-type']).startsWith('text/event-stream')
-      return { isStream, bytes: (max = isStream ? STREAM_MAX : ANSWER_MAX) => bytesOf(response.body, signal, max) }
+      return {
+        isStream,
+        bytes: bytesOf(response.body, signal, isStream ? STREAM_MAX : ANSWER_MAX),
+        endSoon() {
+          const timer = setTimeout(() => response.body.destroy(), END_MS).unref()
+          response.body.once('close', () => clearTimeout(timer))
+        },
+      }
     },
   }
 }
@@ -126,20 +148,14 @@ async function beginning(bytes: AsyncGenerator<Buffer>, max: number): Promise<st
   return Buffer.concat(parts).toString()
 }
 
-function refusalOf(
-  { model, apiKey }: { model: string; apiKey: string },
-  status: number,
-  headers: IncomingHttpHeaders,
-  text: string,
-): MusterError {
-  // Some servers repeat the key that they refuse.
-  const error = errorIn(apiKey === '' ? text : text.replaceAll(apiKey, '***'))
+function refusalOf(model: string, status: number, headers: IncomingHttpHeaders, text: string): MusterError {
+  const error = errorIn(text)
   const cause = new VendorError(status, `${status} ${messageOf(error)}`, error)
   const isUsedUp = status === 429 && isObject(error) && error.code === 'insufficient_quota'
   const code = status === 429 && !isUsedUp ? 'rate.limited' : status >= 500 ? 'model.unavailable' : 'model.failed'
   return failure(
     code,
-    { model, apiKey },
+    { model },
     cause,
     retryAfterMs((name) => headers[name]?.toString()),
     isUsedUp ? QuotaUsedUp : MusterError,

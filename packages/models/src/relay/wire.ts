@@ -9,6 +9,8 @@ export interface Wire {
   path: string
   /** What the server is asked: what the client asks, but for what is ours to say. */
   bodyOf(body: JsonObject, model: string): JsonObject
+  /** What is asked where the server has refused what we have put to it; `undefined`: we have put nothing of that. */
+  lesser(body: JsonObject, message: string): JsonObject | undefined
   usageOf(whole: JsonObject): Usage | undefined
   /** Puts the calls of a whole answer before the gate, and its message in the place of those that are refused. */
   judge(whole: JsonObject, gate: Gatekeeper): Promise<void>
@@ -27,7 +29,7 @@ export interface Reader {
   /**
    * What is delivered for an event: nothing while a call is not whole yet.
    *
-   * @throws MusterError where the event tells of a failure
+   * @throws Told where the event tells of a failure
    */
   take(event: SseEvent): string | Promise<string>
   /** The stream has come to its own end. */
@@ -35,6 +37,23 @@ export interface Reader {
   whole(): JsonObject
   /** The dialect's own event for a failure. */
   broken(message: string): string
+}
+
+/** A failure that is told in an answer that had begun well. */
+export class Told extends Error {
+  readonly error: Json
+  /** The event as it is delivered. */
+  readonly raw: string
+
+  constructor(error: Json, raw: string) {
+    super('told in the stream')
+    this.error = error
+    this.raw = raw
+  }
+}
+
+export function told(error: Json, raw: string): Told {
+  return new Told(error, raw)
 }
 
 /** Asks the gate about each call, and remembers what it said. */
