@@ -56,13 +56,9 @@ const output = z.object({
 /**
  * A tool that lets Codex do a task in a folder. It is decided, approved, journaled and cancelled as any tool is; each of
  * Codex's calls of the model is a run at the gateway, where policy sees the commands that the model asks for.
- *
- * @throws MusterError `definition.invalid` where there is no gateway or no such folder
  */
 export function codexTool(options: CodexToolOptions): Tool<string, typeof input, typeof output> {
   const { sandbox = 'workspace-write', network = false } = options
-  const gateway = options.gateway ?? gatewayOf(process.env)
-  const workspace = folderOf(options.workspace)
   return tool({
     name: options.name ?? 'codex.work',
     description:
@@ -71,11 +67,13 @@ export function codexTool(options: CodexToolOptions): Tool<string, typeof input,
     labels: options.labels ?? ['untrusted'],
     timeoutMs: options.timeoutMs ?? 1_800_000,
     // What Codex gives up on, it would give up on again; a worker that dies is another matter.
-    retries: { 'codex.failed': false, 'step.timeout': false },
+    retries: { 'codex.failed': false, 'config.invalid': false, 'step.timeout': false },
     input,
     output,
     run: async ({ task, folder }, context) => {
-      const place = inside(workspace, folder ?? '.')
+      // Here, and not where it is defined: policies are checked against an app on machines that have neither.
+      const gateway = options.gateway ?? gatewayOf(process.env)
+      const place = inside(folderOf(options.workspace), folder ?? '.')
       const before = filesIn(place)
       const home = mkdtempSync(join(tmpdir(), 'muster-codex-'))
       try {
@@ -160,11 +158,11 @@ function inside(workspace: string, folder: string): string {
 
 function folderOf(workspace: string): string {
   if (statSync(workspace, { throwIfNoEntry: false })?.isDirectory()) return realpathSync(workspace)
-  throw new MusterError('definition.invalid', `codexTool: workspace: "${workspace}" is no folder`)
+  throw new MusterError('config.invalid', `codexTool: workspace: "${workspace}" is no folder`)
 }
 
 function gatewayOf(env: NodeJS.ProcessEnv): { url: string; key: string } {
   const { MUSTER_URL: url, MUSTER_API_KEY: key } = env
   if (url && key) return { url, key }
-  throw new MusterError('definition.invalid', `codexTool: give gateway, or set MUSTER_URL and ${KEY}`)
+  throw new MusterError('config.invalid', `codexTool: give gateway, or set MUSTER_URL and ${KEY}`)
 }
