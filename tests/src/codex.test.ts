@@ -200,18 +200,20 @@ describe('the tool codex.work', () => {
   })
 
   it('ends with its run, and what it has started with it', async () => {
-    mkdirSync(join(dir, 'workspace', 'two'))
-    model.script = plays({ calls: [{ name: 'exec_command', arguments: { cmd: 'echo $$ > pid; exec sleep 600' } }] })
+    const at = join(dir, 'workspace', 'two')
+    mkdirSync(at)
+    // Codex itself would go on without it after ten seconds.
+    const slow = { cmd: 'touch begun; exec sleep 600', yield_time_ms: 30_000 }
+    model.script = plays({ calls: [{ name: 'exec_command', arguments: slow }] })
     const run = await harness.muster.runs.start('fix', { task: 'sleep', folder: 'two' })
-    const file = join(dir, 'workspace', 'two', 'pid')
-    await until(() => existsSync(file) && readFileSync(file, 'utf8') !== '', Boolean)
+    await until(() => existsSync(join(at, 'begun')), Boolean)
     await run.cancel()
-    await until(() => run.get(), ended)
-    // In the sandbox it has another number: no process of this machine works in the folder any more.
-    await until(
-      () => processesIn(join(dir, 'workspace', 'two')),
+    const count = await until(
+      () => processesIn(at),
       (count) => count === 0,
     )
+    expect(count).toBe(0)
+    expect(await until(() => run.get(), ended)).toMatchObject({ status: 'cancelled' })
   })
 })
 
