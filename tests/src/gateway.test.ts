@@ -1,46 +1,441 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { createModels } from '@muster/models'
-import OpenAI from 'openai'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ScriptedModel } from './fixtures/scripted-model.ts'
-import { type Harness, startHarness } from './harness.ts'
+import type { EntryOf, Run, RunEvent } from '@muster/protocol'
+import { createMuster, type Muster } from '@muster/sdk'
+import { freePort } from '@muster/stack'
+import OpenAI, {
+  APIError,
+  AuthenticationError,
+  BadRequestError,
+  NotFoundError,
+  PermissionDeniedError,
+  RateLimitError,
+} from 'openai'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Asked, type Said, ScriptedModel, tokens } from './fixtures/scripted-model.ts'
+import { ended, type Harness, runCli, startHarness, stopProcess, until } from './harness.ts'
+
+const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
+const costUsd =
+  ((tokens.input - tokens.cached) * price.inputUsd +
+    tokens.cached * price.cachedUsd +
+    tokens.output * price.outputUsd) /
+  1e6
+
+const policy = `
+@id("anybody") permit (principal == Plan::"gateway", action, resource);
+@id("not-secret") @message("The model \\"secret\\" is for the board.") @contact("it@acme.example")
+forbid (principal, action == Action::"model:invoke", resource == Model::"secret") unless { context has team && context.team == "board" };
+@id("asked") @ask("finance")
+forbid (principal, action == Action::"model:invoke", resource == Model::"asked") unless { context.approvals.contains("finance") };
+@id("no-rm") @message("Nothing is deleted.") @contact("sec@acme.example")
+forbid (principal, action == Action::"gateway:tool", resource)
+when { (context.input has cmd && context.input.cmd like "*rm -rf*") || context.input.arguments like "*Delete File*" };
+`
 
 const model = new ScriptedModel()
+const hi = [{ role: 'user' as const, content: 'hi' }]
+let modelUrl: string
 let harness: Harness
 
 beforeAll(async () => {
-  const baseUrl = await model.listen()
-  const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
-  const target = (api: 'chat' | 'responses') => ({ model: 'scripted', baseUrl, apiKey: 'sk-upstream', api, price })
-  const models = createModels({
-    routes: { default: target('chat'), chat: target('chat'), responses: target('responses') },
+  modelUrl = await model.listen()
+  const target = (api: 'chat' | 'responses') => ({
+    ...{ model: 'scripted', baseUrl: modelUrl, apiKey: 'sk-upstream', api, price },
   })
-  const policies = [{ file: 'gateway.cedar', text: 'permit (principal, action, resource);' }]
-  harness = await startHarness({}, { gateway: { models, policies: () => policies, lockMs: 1000 } })
+  const chat = target('chat')
+  const models = createModels({
+    routes: { default: chat, chat, 'gpt-r': target('responses'), secret: chat, asked: chat, priceless: chat },
+  })
+  const policies = [{ file: 'gateway.cedar', text: policy }]
+  harness = await startHarness(
+    { MUSTER_BUDGETS: JSON.stringify({ 'user:spender': { day: { usd: 4.5 * costUsd } } }) },
+    {
+      gateway: { models, policies: () => policies, lockMs: 1000 },
+      keys: [
+        { id: 'one', tenant: 'acme', user: 'spender', roles: [] },
+        { id: 'two', tenant: 'acme', user: 'spender', roles: [] },
+        { id: 'board', tenant: 'acme', user: 'chair', roles: [], team: 'board', gateway: { routes: ['se*'] } },
+        { id: 'teamed', tenant: 'acme', user: 'mate', roles: [], team: 'blue' },
+      ],
+    },
+  )
   await harness.worker()
 })
 afterAll(async () => {
   await harness.close()
   model.close()
 })
+beforeEach(() => {
+  model.script = () => ({ text: 'a plain answer' })
+})
 
-describe('the gateway', () => {
-  it('answers a chat', async () => {
-    const openai = new OpenAI({ apiKey: harness.key, baseURL: `${harness.url}/v1` })
-    const { data, response } = await openai.chat.completions
-      .create({ model: 'chat', messages: [{ role: 'user', content: 'hi' }] })
-      .withResponse()
-    expect(data.choices[0]?.message.content).toBe('a plain answer')
-    const run = response.headers.get('x-muster-run') ?? ''
-    console.log(JSON.stringify(await harness.muster.runs.get(run), null, 1))
-    const stream = await openai.chat.completions.create({
-      model: 'chat',
-      stream: true,
-      messages: [{ role: 'user', content: 'hi' }],
+function clientOf(key: string, headers: Record<string, string> = {}): OpenAI {
+  return new OpenAI({ apiKey: key, baseURL: `${harness.url}/v1`, defaultHeaders: headers, timeout: 20_000 })
+}
+
+async function eventsOf(run: string, muster: Muster = harness.muster): Promise<RunEvent[]> {
+  const events: RunEvent[] = []
+  for await (const event of muster.runs.stream(run)) events.push(event)
+  return events
+}
+
+function stepsOf(events: readonly RunEvent[]): EntryOf<'step.ended'>[] {
+  return events.flatMap(({ entry }) => (entry.type === 'step.ended' ? [entry] : []))
+}
+
+async function failure(work: PromiseLike<unknown>): Promise<APIError> {
+  const error = await work.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  if (error instanceof APIError) return error
+  throw new Error(`no error of the API: ${error}`)
+}
+
+describe('a request', () => {
+  it('is a run with decision, cost and proof; whole and streamed answers are the same to client and journal', async () => {
+    const openai = clientOf(harness.key)
+    const { data, response } = await openai.chat.completions.create({ model: 'chat', messages: hi }).withResponse()
+    const id = response.headers.get('x-muster-run') ?? ''
+    expect(data).toMatchObject({ id: `chatcmpl-${id}`, choices: [{ message: { content: 'a plain answer' } }] })
+    const run = await harness.muster.runs.get(id)
+    expect(run).toMatchObject({ status: 'succeeded', name: 'gateway', by: { user: 'acme-user' }, output: data })
+    expect(run.costUsd).toBeCloseTo(costUsd, 12)
+    expect(run.input).toEqual({ dialect: 'chat', client: 'openai-sdk', body: { model: 'chat', messages: hi } })
+    const events = await eventsOf(id)
+    expect(events.map(({ entry }) => entry.type)).toEqual([
+      ...['run.created', 'run.activated', 'step.intent', 'step.ended', 'run.ended'],
+    ])
+    expect(events[2]?.entry).toMatchObject({ decision: { effect: 'allow', policies: ['anybody'] } })
+    expect(JSON.stringify(events)).not.toContain('sk-upstream')
+    const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
+    expect(await runCli(['verify', id], cli)).toMatchObject({ code: 0 })
+
+    const chat = await openai.chat.completions.create({
+      ...{ model: 'chat', messages: hi, stream: true, stream_options: { include_usage: true } },
     })
-    let text = ''
-    for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? ''
-    expect(text).toBe('a plain answer')
-    const r = await openai.responses.create({ model: 'responses', input: 'hi' })
-    expect(r.output_text).toBe('a plain answer')
+    const chunks = await Array.fromAsync(chat)
+    expect(chunks.map(({ choices }) => choices[0]?.delta.content ?? '').join('')).toBe('a plain answer')
+    const streamed = await wholeRun(chunks[0]?.id.slice('chatcmpl-'.length) ?? '')
+    expect(streamed).toMatchObject({
+      status: 'succeeded',
+      output: { choices: [{ message: { content: 'a plain answer' } }] },
+    })
+    expect(streamed.costUsd).toBeCloseTo(costUsd, 12)
+
+    const whole = await openai.responses.create({ model: 'gpt-r', input: 'hi' })
+    const told = await Array.fromAsync(await openai.responses.create({ model: 'gpt-r', input: 'hi', stream: true }))
+    const last = told.at(-1)
+    if (last?.type !== 'response.completed') throw new Error(`the last event is ${last?.type}`)
+    expect(whole.output_text).toBe('a plain answer')
+    const journaled = await wholeRun(last.response.id.slice('resp_'.length))
+    expect(journaled.output).toMatchObject({ id: last.response.id, output: last.response.output })
+    expect(journaled.usage).toEqual({ inputTokens: 100, outputTokens: 30, cachedTokens: 40 })
+  })
+
+  it('lists models as its key may use them', async () => {
+    const all = await Array.fromAsync(clientOf(harness.key).models.list())
+    expect(all.map(({ id }) => id)).toContain('gpt-r')
+    const { board = '' } = harness.keys
+    expect((await Array.fromAsync(clientOf(board).models.list())).map(({ id }) => id)).toEqual(['secret'])
+    expect((await clientOf(board).models.retrieve('secret')).id).toBe('secret')
+    expect(await failure(clientOf(board).models.retrieve('chat'))).toBeInstanceOf(NotFoundError)
+  })
+
+  it('of one conversation is of one session, which is its user’s alone', async () => {
+    const { response } = await clientOf(harness.key, { 'session-id': 'conversation' })
+      .responses.create({ model: 'gpt-r', input: 'hi' })
+      .withResponse()
+    const run = await harness.muster.runs.get(response.headers.get('x-muster-run') ?? '')
+    expect(run.session).toBe('acme-user/conversation')
   })
 })
+
+describe('a refusal', () => {
+  const ask = (key: string, name = 'chat', body: object = {}, headers: Record<string, string> = {}) =>
+    failure(clientOf(key, headers).chat.completions.create({ model: name, messages: hi, ...body }))
+
+  it('is the typed error of the official client, and says what to do', async () => {
+    const asked = model.asked.length
+    const { key } = harness
+    expect(await ask('mk_wrong')).toMatchObject({ constructor: AuthenticationError, code: 'invalid_api_key' })
+    expect(await ask(key, 'nothing')).toMatchObject({
+      constructor: NotFoundError,
+      code: 'model_not_found',
+      param: 'model',
+    })
+    expect(await ask(harness.keys.board ?? '')).toMatchObject({
+      constructor: PermissionDeniedError,
+      code: 'model_not_allowed',
+    })
+    expect(await ask(key, 'chat', { messages: 'hi' })).toMatchObject({
+      constructor: BadRequestError,
+      param: 'messages',
+    })
+    const large = [{ role: 'user', content: 'x'.repeat(33 * 1024 * 1024) }]
+    expect(await ask(key, 'chat', { messages: large })).toMatchObject({ status: 413, code: 'request_too_large' })
+    const unsupported = await failure(
+      clientOf(key).responses.create({ model: 'gpt-r', input: 'hi', conversation: 'c' }),
+    )
+    expect(unsupported).toMatchObject({
+      constructor: BadRequestError,
+      code: 'unsupported_parameter',
+      param: 'conversation',
+    })
+    expect(model.asked.length).toBe(asked)
+  })
+
+  it('names the policy, what it says of itself, and whom to ask; for Codex it is one that Codex shows', async () => {
+    const denied = await ask(harness.key, 'secret')
+    expect(denied).toMatchObject({ constructor: PermissionDeniedError, code: 'policy_denied' })
+    const run = denied.headers?.get('x-muster-run') ?? ''
+    expect(denied.message).toContain(
+      `Policy "not-secret" denies secret. The model "secret" is for the board. Ask it@acme.example, and name run ${run}.`,
+    )
+    const events = await eventsOf(run)
+    expect(stepsOf(events)).toMatchObject([
+      { status: 'denied', decision: { effect: 'deny', policies: ['not-secret'] } },
+    ])
+    expect(await ask(harness.key, 'asked')).toMatchObject({
+      status: 403,
+      message: expect.stringContaining('"finance"'),
+    })
+    const { data } = await clientOf(harness.keys.board ?? '')
+      .chat.completions.create({ model: 'secret', messages: hi })
+      .withResponse()
+    expect(data.choices[0]?.message.content).toBe('a plain answer')
+    const told = await ask(harness.key, 'secret', {}, { originator: 'codex_exec' })
+    expect(told).toMatchObject({ status: 400, code: 'invalid_prompt', type: 'policy_denied' })
+    expect(told.message).toContain('Ask it@acme.example')
+  })
+
+  it('of the vendor is passed on: its words, how long to wait', async () => {
+    const once = (said: Said) => {
+      model.script = () => said
+      return failure(
+        new OpenAI({ apiKey: harness.key, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create({
+          ...{ model: 'chat', messages: hi },
+        }),
+      )
+    }
+    const theirs = { message: 'no such thing', type: 'invalid_request_error', param: 'top_p', code: 'invalid_value' }
+    expect(await once({ status: 400, error: theirs })).toMatchObject({ constructor: BadRequestError, param: 'top_p' })
+    expect(await once({ status: 500, error: { message: 'broken' } })).toMatchObject({ status: 503 })
+    const limited = await once({ status: 429, error: { message: 'slowly' }, headers: { 'retry-after-ms': '20' } })
+    expect(limited).toMatchObject({ constructor: RateLimitError, code: 'rate_limit_exceeded' })
+    expect(limited.headers?.get('retry-after-ms')).toBe('20')
+  })
+
+  it('is a stop, with its reason', async () => {
+    await harness.muster.stops.set('model:chat', { reason: 'too dear' })
+    try {
+      const stopped = await ask(harness.key)
+      expect(stopped).toMatchObject({ status: 403, code: 'stopped', message: expect.stringContaining('too dear') })
+    } finally {
+      await harness.muster.stops.lift('model:chat')
+    }
+  })
+
+  it('is a budget: of a user over all their keys, and of a team that an operator sets one for', async () => {
+    const spent = async (key: string) => {
+      for (let n = 0; n < 20; n++) {
+        const error = await clientOf(key)
+          .chat.completions.create({ model: 'chat', messages: hi, max_completion_tokens: 10 })
+          .then(
+            () => undefined,
+            (error: unknown) => error,
+          )
+        if (error) return { n, error }
+      }
+      throw new Error('nothing was refused')
+    }
+    const { one = '', two = '', teamed = '' } = harness.keys
+    await clientOf(one).chat.completions.create({ model: 'chat', messages: hi, max_completion_tokens: 10 })
+    const { n, error } = await spent(two)
+    // The one that was under way when it was used up is the last.
+    expect(n).toBe(4)
+    expect(error).toMatchObject({ constructor: RateLimitError, code: 'insufficient_quota' })
+    expect((error as APIError).message).toContain('user:spender')
+    expect((error as APIError).headers?.get('x-should-retry')).toBe('false')
+    expect(await ask(one, 'chat', { max_completion_tokens: 10 })).toMatchObject({ code: 'insufficient_quota' })
+    await harness.muster.budgets.set('team:blue', { day: { tokens: 1 } })
+    await clientOf(teamed).chat.completions.create({ model: 'chat', messages: hi })
+    expect(await ask(teamed)).toMatchObject({
+      code: 'insufficient_quota',
+      message: expect.stringContaining('team:blue'),
+    })
+  })
+})
+
+describe('a call that the model wants the client to make', () => {
+  it('is decided before it is delivered, and journaled; in place of one that is denied stands why', async () => {
+    model.script = () => ({
+      calls: [
+        { name: 'exec_command', arguments: { cmd: 'ls' } },
+        { name: 'exec_command', arguments: { cmd: 'rm -rf /' } },
+        { name: 'apply_patch', text: '*** Delete File: a.txt' },
+      ],
+    })
+    const openai = clientOf(harness.key)
+    for (const stream of [false, true]) {
+      const response = stream
+        ? await openai.responses.stream({ model: 'gpt-r', input: 'hi' }).finalResponse()
+        : await openai.responses.create({ model: 'gpt-r', input: 'hi' })
+      const text = JSON.stringify(response)
+      expect(text).not.toContain('rm -rf')
+      expect(text).not.toContain('Delete File')
+      expect(response.output.filter(({ type }) => type === 'function_call')).toMatchObject([
+        { arguments: '{"cmd":"ls"}' },
+      ])
+      expect(text).toContain('no-rm')
+      expect(text).toContain('Ask sec@acme.example')
+      const run = await wholeRun(response.id.slice('resp_'.length))
+      const steps = stepsOf(await eventsOf(run.id)).filter(({ kind }) => kind === 'tool')
+      expect(steps).toMatchObject([
+        { target: 'exec_command', status: 'ok', decision: { effect: 'allow', policies: ['anybody'] } },
+        { target: 'exec_command', status: 'denied', decision: { effect: 'deny', policies: ['no-rm'] } },
+        { target: 'apply_patch', status: 'denied', decision: { policies: ['no-rm'] } },
+      ])
+    }
+  })
+})
+
+describe('responses', () => {
+  it('are gone on from by their ids, by the same user alone, and not where they are not to be stored', async () => {
+    const openai = clientOf(harness.key)
+    model.script = ({ body }) => ({ text: `heard ${JSON.stringify(body.input)}` })
+    const first = await openai.responses.create({ model: 'gpt-r', input: 'one' })
+    const second = await openai.responses.create({
+      ...{ model: 'gpt-r', input: [{ role: 'user', content: 'two' }], previous_response_id: first.id },
+    })
+    const input = model.asked.at(-1)?.body.input as { role?: string; content: unknown }[]
+    expect(input).toMatchObject([
+      { role: 'user', content: 'one' },
+      { type: 'message' },
+      { role: 'user', content: 'two' },
+    ])
+    expect(await openai.responses.retrieve(second.id)).toMatchObject({ id: second.id, output: second.output })
+    const third = await openai.responses.create({ model: 'gpt-r', input: 'three', previous_response_id: second.id })
+    expect(model.asked.at(-1)?.body.input).toHaveLength(5)
+    const others = clientOf(harness.people.ann.key)
+    expect(await failure(others.responses.retrieve(third.id))).toBeInstanceOf(NotFoundError)
+    expect(
+      await failure(others.responses.create({ model: 'gpt-r', input: 'x', previous_response_id: third.id })),
+    ).toMatchObject({ status: 404, code: 'response_not_found' })
+    const kept = await openai.responses.create({ model: 'gpt-r', input: 'one', store: false })
+    expect(await failure(openai.responses.retrieve(kept.id))).toBeInstanceOf(NotFoundError)
+    expect((await harness.muster.runs.get(kept.id.slice('resp_'.length))).output).toMatchObject({ id: kept.id })
+  })
+
+  it('in the background are answered at once, read when they are whole, and cancelled', async () => {
+    const openai = clientOf(harness.key)
+    let go = () => {}
+    model.script = () =>
+      new Promise((resolve) => {
+        go = () => resolve({ text: 'later' })
+      })
+    const queued = await openai.responses.create({ model: 'gpt-r', input: 'hi', background: true })
+    expect(queued).toMatchObject({ status: 'queued', background: true })
+    await until(
+      () => openai.responses.retrieve(queued.id),
+      ({ status }) => status === 'in_progress',
+    )
+    go()
+    const done = await until(
+      () => openai.responses.retrieve(queued.id),
+      ({ status }) => status === 'completed',
+    )
+    expect(done.output_text).toBe('later')
+    const other = await openai.responses.create({ model: 'gpt-r', input: 'hi', background: true })
+    expect(await openai.responses.cancel(other.id)).toMatchObject({ status: 'cancelled' })
+    go()
+  })
+})
+
+describe('what goes wrong', () => {
+  it('a client that vanishes ends its run, and the call to the vendor', async () => {
+    const gone = Promise.withResolvers<void>()
+    let come: (asked: Asked) => void = () => {}
+    const asked = new Promise<Asked>((resolve) => {
+      come = resolve
+    })
+    model.script = (one) => {
+      come(one)
+      return new Promise(() => {})
+    }
+    const left = new AbortController()
+    const call = clientOf(harness.people.bob.key)
+      .chat.completions.create({ model: 'chat', messages: hi }, { signal: left.signal })
+      .catch(() => gone.resolve())
+    await asked
+    left.abort()
+    await call
+    const runs = await until(
+      async () => (await harness.muster.runs.list({ name: 'gateway', status: 'cancelled' })).runs,
+      (runs) => runs.length > 0,
+    )
+    const events = await eventsOf(runs[0]?.id ?? '')
+    expect(events.at(-1)?.entry).toMatchObject({ status: 'cancelled', error: { code: 'run.cancelled' } })
+  })
+
+  it('a server that is killed: its requests end as interrupted, and no model is asked again', async () => {
+    const folder = harness.dir
+    const file = join(folder, 'gateway.cedar')
+    writeFileSync(file, policy)
+    const server = await startServer({
+      ...harness.env,
+      ...{
+        MUSTER_GATEWAY: 'on',
+        MUSTER_POLICY: file,
+        MUSTER_LOCK_MS: '1000',
+        MUSTER_PORT: String(await freePort()),
+        MUSTER_LOG: 'error',
+      },
+      MUSTER_MODELS: JSON.stringify({ chat: [{ openai: { model: 'scripted', baseUrl: modelUrl }, price }] }),
+      MUSTER_MODEL_BASE_URL: modelUrl,
+    })
+    const before = model.asked.length
+    model.script = () => new Promise(() => {})
+    const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
+    const cut = failure(openai.chat.completions.create({ model: 'chat', messages: hi }))
+    await until(
+      () => model.asked.length,
+      (count) => count > before,
+    )
+    await stopProcess(server.child, 'SIGKILL')
+    await cut
+    const cid = createMuster({ url: harness.url, key: harness.people.cid.key })
+    const isOf = ({ name }: { name: string }) => name === 'gateway'
+    const of = async (): Promise<Run | undefined> => {
+      const { runs } = await cid.runs.list({ error: 'gateway.interrupted' })
+      const found = runs.find(isOf)
+      return found && cid.runs.get(found.id)
+    }
+    const run = await until(of, (run) => run !== undefined && ended(run), 40_000)
+    expect(run).toMatchObject({ status: 'failed', by: { user: 'cid' }, epoch: 2 })
+    expect(model.asked.length).toBe(before + 1)
+    expect(stepsOf(await eventsOf(run?.id ?? ''))).toMatchObject([{ kind: 'model', status: 'cancelled' }])
+  })
+})
+
+async function wholeRun(id: string): Promise<Run> {
+  return until(() => harness.muster.runs.get(id), ended)
+}
+
+async function startServer(env: NodeJS.ProcessEnv): Promise<{ child: ChildProcess; url: string }> {
+  const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
+  const child = fork(cli, ['server'], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
+  return new Promise((resolve, reject) => {
+    child.once('message', (message: { ready?: boolean; url?: string; detail?: string }) =>
+      message.ready ? resolve({ child, url: message.url ?? '' }) : reject(new Error(message.detail)),
+    )
+    child.once('exit', (code) => reject(new Error(`server ended: ${code}`)))
+  })
+}

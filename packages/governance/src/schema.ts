@@ -37,7 +37,9 @@ export function cedarSchema(
   inputs.delete('__proto__')
   for (const [field, type] of inputs) if (type) inputTypes.set(field, type)
   const attributes = Object.fromEntries([...inputTypes].map(([field, type]) => [field, { ...type, required: false }]))
-  const clientInput = Object.fromEntries(CLIENT_FIELDS.map((field) => [field, { type: 'String', required: false }]))
+  const clientInput = Object.fromEntries(
+    CLIENT_FIELDS.map((field) => [field, { type: 'String', required: field === 'arguments' }]),
+  )
   const context = (extra: Record<string, TypeOfAttribute<string>>): Type<string> => ({
     type: 'Record',
     attributes: {

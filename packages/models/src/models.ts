@@ -1,4 +1,5 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
+import { anthropic } from './anthropic.ts'
 import { bedrock } from './bedrock.ts'
 import { createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
@@ -75,7 +76,14 @@ export function createModels(options: ModelsOptions): Models {
   function provider(target: Target): Provider {
     let provider = providers.get(target)
     if (!provider) {
-      provider = providerOf(target)
+      provider =
+        'bedrock' in target
+          ? bedrock(target)
+          : 'anthropic' in target
+            ? anthropic(target, upstreamOf(target))
+            : target.api === 'responses'
+              ? openAiResponses(target)
+              : openAiChat(target)
       providers.set(target, provider)
     }
     return provider
@@ -147,7 +155,8 @@ export function createModels(options: ModelsOptions): Models {
       )
       return { ...answer, costUsd: costAt(place, answer), ...(via ? { via } : {}) }
     },
-    relay: (route, request) => relay(request, { places: find(route), failover, upstreamOf, costAt }),
+    relay: (route, request) =>
+      relay(request, { places: find(route), failover, upstreamOf, providerOf: provider, callAt: call, costAt }),
     relayReserve(route, dialect, body) {
       const inputTokens = Buffer.byteLength(JSON.stringify(body)) / 3
       const outputTokens = outputTokensOf(dialect, body)
@@ -167,12 +176,6 @@ export function createModels(options: ModelsOptions): Models {
       }),
     reserveTokens: (request) => Math.ceil(inputTokensOf(request)) + RESERVE_OUTPUT_TOKENS,
   }
-}
-
-function providerOf(target: Target): Provider {
-  if ('bedrock' in target) return bedrock(target)
-  if ('anthropic' in target) throw new MusterError('model.unsupported', `${modelOf(target)} can only be relayed to yet`)
-  return target.api === 'responses' ? openAiResponses(target) : openAiChat(target)
 }
 
 /** As many as a client allows, and none of an embedding. */

@@ -27,7 +27,9 @@ export const messages: Wire = {
     const cachedTokens = numberOf(usage.cache_read_input_tokens)
     // Here cached tokens are counted beside the input.
     const inputTokens = numberOf(usage.input_tokens) + cachedTokens + numberOf(usage.cache_creation_input_tokens)
-    return { inputTokens, outputTokens: numberOf(usage.output_tokens), cachedTokens }
+    const reasoningTokens = numberOf(objectOf(usage.output_tokens_details).thinking_tokens)
+    const outputTokens = numberOf(usage.output_tokens)
+    return { inputTokens, outputTokens, cachedTokens, ...(reasoningTokens ? { reasoningTokens } : {}) }
   },
 
   async judge(whole, gate) {
@@ -121,6 +123,7 @@ class MessagesReader implements Reader {
     // A piece of what has not begun might be one of a call that was not asked about.
     if (!open) throw told('a piece of a block that has not begun', '')
     const { block } = open
+    if (type === 'text_delta') this.#options.onText?.(textOf(delta.text))
     if (type === 'input_json_delta') open.input += textOf(delta.partial_json)
     else if (type === 'citations_delta')
       block.citations = [...objectsOf(block.citations), ...(delta.citation ? [delta.citation] : [])]

@@ -1,16 +1,23 @@
-import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
+import { type ErrorCode, type Json, MusterError, type Usage } from '@muster/protocol'
 import type { JsonObject, RelayRequest } from './request.ts'
 import { SseSplitter } from './sse.ts'
 import { type Answered, messageOf, type Upstream, VendorError } from './upstream.ts'
 import { Gatekeeper, isObject, type Reader, Told, textOf, type Wire } from './wire.ts'
+
+/** A whole answer, in the client's dialect. */
+export interface Ended {
+  whole: JsonObject
+  usage: Usage
+  model: string
+}
 
 /** An answer that has begun. */
 export interface Begun {
   gate: Gatekeeper
   /** Of a stream what is delivered at first, and then. */
   stream?: { first: string; rest: AsyncGenerator<string>; broken(message: string): string }
-  /** The whole answer, once all of the stream was delivered. */
-  whole(): Promise<JsonObject>
+  /** What it has come to, once all of the stream was delivered. */
+  end(): Promise<Ended>
 }
 
 /** Asks a server that speaks as the client does, and passes on what it says. */
@@ -19,8 +26,14 @@ export async function passThrough(
   upstream: Upstream,
   model: string,
   request: RelayRequest,
+  onText?: (text: string) => void,
 ): Promise<Begun> {
   const gate = new Gatekeeper(request.gate)
+  const ended = (whole: JsonObject): Ended => ({
+    whole,
+    usage: wire.usageOf(whole) ?? estimated(request.body, whole),
+    model: textOf(whole.model) || model,
+  })
   const answered = await asked(wire, upstream, model, request)
   if (!request.body.stream) {
     const whole = await wholeOf(answered, upstream)
@@ -30,24 +43,31 @@ export async function passThrough(
       throw failureOf(error, upstream)
     }
     if (request.responseId !== undefined) whole.id = request.responseId
-    return { gate, whole: async () => whole }
+    return { gate, end: async () => ended(whole) }
   }
   if (!answered.isStream) throw upstream.failure('model.failed', 'was asked for a stream, and gave none')
   const { body, responseId } = request
-  const reader = wire.reader({ gate, body, responseId })
+  const reader = wire.reader({ gate, body, responseId, onText })
   const rest = delivered(reader, answered, upstream)
   const { value: first, done } = await rest.next()
   if (done) throw upstream.failure('model.unavailable', 'the stream ended before it began')
   return {
     gate,
     stream: { first, rest, broken: (message) => reader.broken(message) },
-    async whole() {
+    async end() {
       const whole = reader.whole()
       // Without a gate nobody has looked for calls yet.
       if (!gate.gate) await wire.judge(whole, gate)
-      return whole
+      return ended(whole)
     },
   }
+}
+
+/** What an answer may have cost whose server does not say: about three bytes to a token, as `reserveUsd` has it. */
+function estimated(body: JsonObject, whole: JsonObject): Usage {
+  const tokens = (value: unknown) => Math.ceil(Buffer.byteLength(JSON.stringify(value ?? '')) / 3)
+  const outputTokens = tokens(whole.choices ?? whole.output ?? whole.content)
+  return { inputTokens: tokens(body), outputTokens, cachedTokens: 0 }
 }
 
 /** What the server has refused once because of what we add is not asked for again. */

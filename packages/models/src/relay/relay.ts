@@ -1,14 +1,16 @@
 import { MusterError, type Usage, type Via } from '@muster/protocol'
 import type { Failover, Place } from '../failover.ts'
+import type { ModelRequest } from '../message.ts'
+import type { Answer, Provider } from '../provider.ts'
 import { dialectOf, type Target } from '../target.ts'
 import { chat } from './chat.ts'
 import { embeddings } from './embeddings.ts'
 import { messages } from './messages.ts'
 import { type Begun, passThrough, ToldFailure } from './passthrough.ts'
-import type { JsonObject, RelayEnd, Relayed, RelayRequest } from './request.ts'
+import type { RelayEnd, Relayed, RelayRequest } from './request.ts'
 import { responses } from './responses.ts'
+import { translate } from './translate.ts'
 import type { HttpTarget, Upstream } from './upstream.ts'
-import { textOf } from './wire.ts'
 
 const wires = { chat, responses, messages, embeddings }
 
@@ -16,23 +18,28 @@ interface Where {
   places: readonly Place[]
   failover: Failover
   upstreamOf(target: HttpTarget): Upstream
+  providerOf(target: Target): Provider
+  callAt(target: Target, model: string, request: ModelRequest): Promise<Answer>
   costAt(place: Place, answer: { model: string; usage: Usage }): number
 }
 
 /** One call of a client that speaks as a vendor does. */
-export async function relay(request: RelayRequest, { places, failover, upstreamOf, costAt }: Where): Promise<Relayed> {
+export async function relay(
+  request: RelayRequest,
+  { places, failover, upstreamOf, providerOf, callAt, costAt }: Where,
+): Promise<Relayed> {
   const wire = wires[request.dialect]
 
   async function begin({ target, model }: Place): Promise<Begun> {
     if (!('bedrock' in target) && isSpoken(request, target))
       return passThrough(wire, upstreamOf(target), model, request)
-    throw new MusterError('model.unsupported', `${model} cannot be asked this way yet`)
+    const call = (asked: ModelRequest) => callAt(target, model, asked)
+    return translate(request, { target, model, provider: providerOf(target), call })
   }
 
-  async function end(whole: JsonObject, { gate }: Begun, place: Place, via: Via | undefined): Promise<RelayEnd> {
-    const model = textOf(whole.model) || place.model
-    const usage = wire.usageOf(whole) ?? estimated(request.body, whole)
-    const { toolCalls, refused } = gate
+  async function end(begun: Begun, place: Place, via: Via | undefined): Promise<RelayEnd> {
+    const { whole, usage, model } = await begun.end()
+    const { toolCalls, refused } = begun.gate
     return {
       usage,
       costUsd: costAt(place, { model, usage }),
@@ -46,15 +53,15 @@ export async function relay(request: RelayRequest, { places, failover, upstreamO
 
   const { answer: begun, place, via } = await failover(places, begin)
   if (!begun.stream) {
-    const whole = await begun.whole()
-    return { answer: { whole }, done: end(whole, begun, place, via) }
+    const ended = await end(begun, place, via)
+    return { answer: { whole: ended.whole }, done: Promise.resolve(ended) }
   }
   const { promise: done, resolve, reject } = Promise.withResolvers<RelayEnd>()
   // Who only reads the stream is told there.
   done.catch(() => {})
   const stream = streamed(begun.stream, request.signal, {
     reject,
-    whole: async () => resolve(await end(await begun.whole(), begun, place, via)),
+    end: async () => resolve(await end(begun, place, via)),
   })
   return { answer: { stream }, done }
 }
@@ -66,13 +73,13 @@ function isSpoken({ dialect }: RelayRequest, target: Target): boolean {
 async function* streamed(
   { first, rest, broken }: NonNullable<Begun['stream']>,
   signal: AbortSignal,
-  done: { whole(): Promise<void>; reject(error: unknown): void },
+  done: { end(): Promise<void>; reject(error: unknown): void },
 ): AsyncGenerator<string> {
   let isSettled = false
   try {
     yield first
     yield* rest
-    await done.whole()
+    await done.end()
     isSettled = true
   } catch (error) {
     isSettled = true
@@ -87,11 +94,4 @@ async function* streamed(
       await rest.return(undefined)
     }
   }
-}
-
-/** What an answer may have cost whose server does not say: about three bytes to a token, as `reserveUsd` has it. */
-function estimated(body: JsonObject, whole: JsonObject): Usage {
-  const tokens = (value: unknown) => Math.ceil(Buffer.byteLength(JSON.stringify(value ?? '')) / 3)
-  const outputTokens = tokens(whole.choices ?? whole.output ?? whole.content)
-  return { inputTokens: tokens(body), outputTokens, cachedTokens: 0 }
 }

@@ -17,19 +17,14 @@ export class SseSplitter {
   readonly #decoder = new TextDecoder()
   /** What has come of the next event. */
   #rest = ''
-  /** A line end at the end of a piece may be half of one. */
-  #return = ''
+  /** The last piece ended with a carriage return: a line feed that follows belongs to it. */
+  #isReturned = false
 
   push(bytes: Uint8Array): SseEvent[] {
-    let piece = this.#return + this.#decoder.decode(bytes, { stream: true })
-    this.#return = ''
-    if (piece.includes('\r')) {
-      if (piece.endsWith('\r')) {
-        this.#return = '\r'
-        piece = piece.slice(0, -1)
-      }
-      piece = piece.replace(/\r\n?/g, '\n')
-    }
+    let piece = this.#decoder.decode(bytes, { stream: true })
+    if (this.#isReturned && piece.startsWith('\n')) piece = piece.slice(1)
+    if (piece !== '') this.#isReturned = piece.endsWith('\r')
+    if (piece.includes('\r')) piece = piece.replace(/\r\n?/g, '\n')
     let from = Math.max(0, this.#rest.length - 1)
     const text = this.#rest + piece
     const events: SseEvent[] = []

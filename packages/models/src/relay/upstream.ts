@@ -73,6 +73,8 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs })
   const auth: Record<string, string> = isAnthropic ? { 'x-api-key': apiKey } : { authorization: `Bearer ${apiKey}` }
 
+  // A client may know a later one.
+  const version: Record<string, string> = isAnthropic ? { 'anthropic-version': '2023-06-01' } : {}
   const masked = (text: string) => (apiKey !== '' && text.includes(apiKey) ? text.replaceAll(apiKey, '***') : text)
 
   function unreachable(error: unknown, signal: AbortSignal): unknown {
@@ -109,7 +111,7 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
           path: root + path,
           body,
           signal,
-          headers: { ...headers, 'content-type': 'application/json', ...auth },
+          headers: { ...version, ...headers, 'content-type': 'application/json', ...auth },
         })
       } catch (error) {
         throw unreachable(error, signal)

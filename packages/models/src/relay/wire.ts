@@ -22,6 +22,8 @@ export interface ReaderOptions {
   /** What the client has asked. */
   body: JsonObject
   responseId: string | undefined
+  /** Is given the text as it comes, by those that are asked so. */
+  onText?: ((text: string) => void) | undefined
 }
 
 /** Follows a stream: what of it is delivered, and what it comes to. */
