@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parse } from 'smol-toml'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { overridesOf, withoutProvider, withProvider } from './codex-config.ts'
+import { missingIn, overridesOf, withoutProvider, withProvider } from './codex-config.ts'
 
 const provider = { baseUrl: 'http://127.0.0.1:7420/v1', model: 'gpt-5.5' }
 const own = `# mine
@@ -57,11 +57,16 @@ describe("Codex's config.toml", () => {
     )
   })
 
-  it('as arguments keeps what the user excludes', () => {
+  it('keeps what the user excludes, and says what it cannot add to it', () => {
     const args = overridesOf(provider, { shell_environment_policy: { exclude: ['AWS_*'] } })
     const read = args.filter((arg) => arg !== '-c').map((arg) => parse(arg))
     expect(read).toContainEqual({ shell_environment_policy: { exclude: ['AWS_*', 'MUSTER_API_KEY'] } })
     expect(read).toContainEqual({ model: 'gpt-5.5' })
+    const own = '[shell_environment_policy]\nexclude = ["AWS_*"]\n'
+    const set = withProvider(own, { ...provider, functionsOnly: true })
+    expect(parse(set)).toMatchObject({ shell_environment_policy: { exclude: ['AWS_*'] }, agents: { enabled: false } })
+    expect(missingIn(set, provider)).toEqual(['shell_environment_policy.exclude = ["AWS_*", "MUSTER_API_KEY"]'])
+    expect(missingIn(withProvider('', provider), provider)).toEqual([])
   })
 })
 
@@ -103,7 +108,7 @@ describe('muster codex', () => {
     expect(readFileSync(file, 'utf8')).toBe(own)
     const first = await muster(['--json'])
     expect(JSON.parse(first.out)).toMatchObject({
-      ...{ file, saved: true, model: 'default', baseUrl: `${url}/v1`, codex: null, seesKey: false },
+      ...{ file, saved: true, model: 'default', baseUrl: `${url}/v1`, codex: null, missing: [] },
       aside: ['model = "o3" # the one I like'],
     })
     const written = readFileSync(real, 'utf8')

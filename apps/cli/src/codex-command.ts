@@ -8,7 +8,7 @@ import { createMuster } from '@muster/sdk'
 import pc from 'picocolors'
 import {
   CODEX_KEY,
-  excludedBy,
+  missingIn,
   overridesOf,
   type Provider,
   readToml,
@@ -22,6 +22,7 @@ import { plain, print } from './output.ts'
 export interface CodexFlags {
   /** A route; `default`, or the only one there is, unless given. */
   model?: string
+  functionsOnly: boolean
   print: boolean
   remove: boolean
   json: boolean
@@ -37,9 +38,9 @@ export async function codexSetupCommand(config: Config, flags: CodexFlags): Prom
   if (isChanged && !flags.print) write(file, after)
   const shown = shownOf(after)
   const codex = await codexVersion()
-  const seesKey = provider !== undefined && !excludedBy(readToml(after)).includes(CODEX_KEY)
+  const missing = provider ? missingIn(after, provider) : []
   if (flags.json) {
-    print({ file, changed: isChanged, saved: isChanged && !flags.print, ...provider, ...shown, codex, seesKey })
+    print({ file, changed: isChanged, saved: isChanged && !flags.print, ...provider, ...shown, codex, missing })
     return 0
   }
   if (flags.print && provider) console.log(`${pc.dim(`# ${file}`)}\n${shown.written.join('\n')}`)
@@ -50,15 +51,15 @@ export async function codexSetupCommand(config: Config, flags: CodexFlags): Prom
   const hints = [
     `export ${CODEX_KEY}=<key>, then: codex`,
     ...(codex === null ? ['Codex is not installed: npm install -g @openai/codex'] : []),
-    ...(seesKey ? [`add "${CODEX_KEY}" to shell_environment_policy.exclude, so that no command can read the key`] : []),
+    ...missing.map((line) => `put into it yourself, since it has such a table: ${line}`),
   ]
   for (const hint of hints) console.log(pc.dim(hint))
   return 0
 }
 
 /** `muster codex exec …`: runs Codex on the gateway and changes no file. Gives its exit code. */
-export async function codexRunCommand(config: Config, args: readonly string[], model?: string): Promise<number> {
-  const provider = await providerOf(config, { ...(model === undefined ? {} : { model }), print: false })
+export async function codexRunCommand(config: Config, args: readonly string[], flags: CodexFlags): Promise<number> {
+  const provider = await providerOf(config, flags)
   const file = codexFile()
   const own = about(file, () => readToml(existsSync(file) ? readFileSync(file, 'utf8') : ''))
   const env = { ...process.env, [CODEX_KEY]: keyOf(config).key }
@@ -77,14 +78,15 @@ export async function codexRunCommand(config: Config, args: readonly string[], m
 }
 
 /** @throws MusterError `model.not_found`, `request.not_found`, `auth.invalid_key` and what else a server says */
-async function providerOf(config: Config, { model, print }: { model?: string; print: boolean }): Promise<Provider> {
+async function providerOf(config: Config, { model, functionsOnly, print }: CodexFlags): Promise<Provider> {
+  const about = { baseUrl: baseUrlOf(config), functionsOnly }
   // What is only shown needs no server.
-  if (print && model !== undefined) return { baseUrl: baseUrlOf(config), model }
+  if (print && model !== undefined) return { ...about, model }
   const { data } = await createMuster(keyOf(config)).request<{ data: { id: string }[] }>('GET', '/v1/models')
   const names = data.map(({ id }) => id)
   const [only] = names.length === 1 ? names : []
   const chosen = model ?? only ?? 'default'
-  if (names.includes(chosen)) return { baseUrl: baseUrlOf(config), model: chosen }
+  if (names.includes(chosen)) return { ...about, model: chosen }
   const there = names.length > 0 ? names.map(plain).join(', ') : 'none that this key may use'
   throw new MusterError('model.not_found', `--model ${chosen}: the gateway has no such route; there is ${there}`)
 }

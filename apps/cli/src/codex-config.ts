@@ -10,6 +10,8 @@ export interface Provider {
   baseUrl: string
   /** A route of it. */
   model: string
+  /** The model is offered functions alone: what is not OpenAI's Responses behind the gateway takes nothing else. */
+  functionsOnly?: boolean
 }
 
 /** At the end of each line that is ours: Codex writes into the file too, and where it likes. */
@@ -17,23 +19,28 @@ const MARK = ' # muster codex'
 /** Before a line of the user's that ours stands for until `--remove`. */
 const ASIDE = '#muster: '
 
-/** What Codex's config.toml needs: keys that stand before its first table, and a table. */
+type Value = TomlTable[string]
+
+/** What Codex's config.toml needs. */
 interface Parts {
-  keys: Record<string, TomlTable[string]>
+  /** Before its first table. */
+  keys: Record<string, Value>
+  /** Fields of tables that the user may have written: such a table is left as it is. */
+  fields: { table: string; field: string; value: Value }[]
   provider: Record<string, string>
 }
 
 /** What sets Codex up, where its configuration is `config` so far. */
-function partsOf({ baseUrl, model }: Provider, config: TomlTable): Parts {
+function partsOf({ baseUrl, model, functionsOnly }: Provider, config: TomlTable): Parts {
+  const exclude = [...new Set([...excludedBy(config), CODEX_KEY])]
   return {
-    keys: {
-      model_provider: 'muster',
-      model,
-      // The vendor would search by itself: no policy sees it, and only OpenAI's own servers can.
-      web_search: 'disabled',
+    // The vendor would search by itself: no policy sees it, and only OpenAI's own servers can.
+    keys: { model_provider: 'muster', model, web_search: 'disabled' },
+    fields: [
       // Else what the model runs could read the key.
-      ...('shell_environment_policy' in config ? {} : { 'shell_environment_policy.exclude': [CODEX_KEY] }),
-    },
+      { table: 'shell_environment_policy', field: 'exclude', value: exclude },
+      ...(functionsOnly ? [{ table: 'agents', field: 'enabled', value: false }] : []),
+    ],
     provider: {
       ...{ name: 'Muster', base_url: baseUrl, wire_api: 'responses', env_key: CODEX_KEY },
       env_key_instructions: `Ask whoever runs Muster for a key, then: export ${CODEX_KEY}=<key>`,
@@ -44,16 +51,25 @@ function partsOf({ baseUrl, model }: Provider, config: TomlTable): Parts {
 /** The same as arguments of `codex`, which change no file; what the user excludes stays excluded. */
 export function overridesOf(provider: Provider, config: TomlTable): string[] {
   const parts = partsOf(provider, config)
-  const exclude = [...new Set([...excludedBy(config), CODEX_KEY])]
-  const values = {
-    ...{ ...parts.keys, 'model_providers.muster': parts.provider },
-    'shell_environment_policy.exclude': exclude,
-  }
+  const values = { ...parts.keys, ...named(parts.fields), 'model_providers.muster': parts.provider }
   return Object.entries(values).flatMap(([key, value]) => ['-c', `${key}=${inline(value)}`])
 }
 
+/** Lines that the user has to put into a table of their own. */
+export function missingIn(text: string, provider: Provider): string[] {
+  const config = readToml(text)
+  return partsOf(provider, config).fields.flatMap(({ table, field, value }) => {
+    const own = config[table]
+    const isThere = isTable(own) && isDeepStrictEqual(own[field], value)
+    return isThere ? [] : [`${table}.${field} = ${inline(value)}`]
+  })
+}
+
+const named = (fields: Parts['fields']): Record<string, Value> =>
+  Object.fromEntries(fields.map(({ table, field, value }) => [`${table}.${field}`, value]))
+
 /** Names of variables that commands are not given. */
-export function excludedBy({ shell_environment_policy: policy }: TomlTable): string[] {
+function excludedBy({ shell_environment_policy: policy }: TomlTable): string[] {
   const exclude = isTable(policy) ? policy.exclude : undefined
   return Array.isArray(exclude) ? exclude.filter((name) => typeof name === 'string') : []
 }
@@ -71,16 +87,16 @@ export function withProvider(text: string, provider: Provider): string {
   if ('muster' in others)
     throw new MusterError('codex.config', 'it has a provider muster that is not ours: take that out first')
   const parts = partsOf(provider, before)
+  const fields = parts.fields.filter(({ table }) => !(table in before))
   const rest = setAside(own, Object.keys(parts.keys))
   const whole = [
-    marked(parts.keys),
+    marked({ ...parts.keys, ...named(fields) }),
     rest === '' || rest.endsWith('\n') ? rest : `${rest}\n`,
     `[model_providers.muster]${MARK}\n${marked(parts.provider)}`,
   ].join('')
-  const { 'shell_environment_policy.exclude': exclude, ...keys } = parts.keys
   const meant = {
-    ...{ ...before, ...keys, model_providers: { ...others, muster: parts.provider } },
-    ...(exclude === undefined ? {} : { shell_environment_policy: { exclude } }),
+    ...{ ...before, ...parts.keys, model_providers: { ...others, muster: parts.provider } },
+    ...Object.fromEntries(fields.map(({ table, field, value }) => [table, { [field]: value }])),
   }
   if (!isDeepStrictEqual(structuredClone(readToml(whole)), structuredClone(meant)))
     throw new MusterError('codex.config', 'it is written in a way that cannot be added to without changing the rest')
@@ -123,7 +139,7 @@ export function readToml(text: string): TomlTable {
   }
 }
 
-function marked(values: Record<string, TomlTable[string]>): string {
+function marked(values: Record<string, Value>): string {
   return Object.entries(values)
     .map(([key, value]) => `${key} = ${inline(value)}${MARK}\n`)
     .join('')

@@ -901,6 +901,7 @@ program
     '[options]\n       muster codex [--model <route>] exec "<task>"\n       muster codex [--model <route>] -- [arguments of codex]',
   )
   .option('--model <route>', 'a route of the gateway; `default`, or the only one, unless given')
+  .option('--functions-only', 'offer the model functions alone: for targets that do not speak OpenAI Responses', false)
   .option('--print', 'show what would be written, and write nothing', false)
   .option('--remove', 'take it out again', false)
   .option(...flag)
@@ -909,7 +910,7 @@ program
     action(async (config) => {
       const { codexRunCommand, codexSetupCommand } = await import('./codex-command.ts')
       const isRun = args.length > 0 || process.argv.at(-1) === '--'
-      return isRun ? codexRunCommand(config, args, flags.model) : codexSetupCommand(config, flags)
+      return isRun ? codexRunCommand(config, args, flags) : codexSetupCommand(config, flags)
     }, flags.json),
   )
 

@@ -108,7 +108,8 @@ function configOf(url: string) {
     ...{ model_provider: 'muster', model_providers: { muster: provider }, web_search: 'disabled' },
     shell_environment_policy: { exclude: [KEY] },
     analytics: { enabled: false },
-    features: { plugins: false, apps: false, multi_agent: false },
+    agents: { enabled: false },
+    features: { plugins: false, apps: false },
     check_for_update_on_startup: false,
   }
 }
