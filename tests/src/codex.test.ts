@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url'
 import { createModels } from '@muster/models'
 import type { Run } from '@muster/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { fix, work } from './fixtures/codex-app.ts'
 import { type Said, ScriptedModel, tokens } from './fixtures/scripted-model.ts'
 import { ended, type Harness, type Ran, runCli, startHarness, until } from './harness.ts'
 
@@ -174,6 +175,8 @@ describe('the real Codex, by muster codex', () => {
 
 describe('the tool codex.work', () => {
   it('does a task as a step of a plan, told by what changed', async () => {
+    // In a sandbox without network it can be done again.
+    expect(work.effect).toBe('write')
     mkdirSync(join(dir, 'workspace', 'one'))
     writeFileSync(join(dir, 'workspace', 'one', 'old.txt'), 'x')
     model.script = plays(
@@ -181,7 +184,7 @@ describe('the tool codex.work', () => {
       { calls: [{ name: 'exec_command', arguments: { cmd: 'rm old.txt' } }] },
       { text: 'Done.' },
     )
-    const run = await harness.muster.runs.start('fix', { task: 'tidy up', folder: 'one' })
+    const run = await harness.muster.runs.start(fix, { task: 'tidy up', folder: 'one' })
     const output = await run.result()
     expect(output).toMatchObject({
       answer: 'Done.',
@@ -191,7 +194,7 @@ describe('the tool codex.work', () => {
       ],
       commands: [{ command: expect.stringContaining('rm old.txt'), exitCode: 0 }],
     })
-    const { thread } = output as { thread: string }
+    const { thread } = output
     const runs = await until(
       () => runsOf('builder'),
       (runs) => runs.length === 3 && runs.every(ended),
@@ -205,7 +208,7 @@ describe('the tool codex.work', () => {
     // Codex itself would go on without it after ten seconds.
     const slow = { cmd: 'touch begun; exec sleep 600', yield_time_ms: 30_000 }
     model.script = plays({ calls: [{ name: 'exec_command', arguments: slow }] })
-    const run = await harness.muster.runs.start('fix', { task: 'sleep', folder: 'two' })
+    const run = await harness.muster.runs.start(fix, { task: 'sleep', folder: 'two' })
     await until(() => existsSync(join(at, 'begun')), Boolean)
     await run.cancel()
     const count = await until(
