@@ -1,11 +1,13 @@
 import { type ChildProcess, fork } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createModels } from '@muster/models'
 import type { EntryOf, Run, RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { freePort } from '@muster/stack'
+import { newLedgerKey } from '@muster/worker'
 import OpenAI, {
   APIError,
   AuthenticationError,
@@ -17,6 +19,7 @@ import OpenAI, {
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Asked, type Said, ScriptedModel, tokens } from './fixtures/scripted-model.ts'
 import { ended, type Harness, runCli, startHarness, stopProcess, until } from './harness.ts'
+import { provenEnd } from './receipts.ts'
 
 const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
 const costUsd =
@@ -38,6 +41,7 @@ when { (context.input has cmd && context.input.cmd like "*rm -rf*") || context.i
 
 const model = new ScriptedModel()
 const hi = [{ role: 'user' as const, content: 'hi' }]
+const home = mkdtempSync(join(tmpdir(), 'muster-gateway-'))
 let modelUrl: string
 let harness: Harness
 
@@ -51,10 +55,15 @@ beforeAll(async () => {
     routes: { default: chat, chat, 'gpt-r': target('responses'), secret: chat, asked: chat, priceless: chat },
   })
   const policies = [{ file: 'gateway.cedar', text: policy }]
+  const keyFile = join(home, 'ledger.pem')
+  writeFileSync(keyFile, newLedgerKey())
   harness = await startHarness(
-    { MUSTER_BUDGETS: JSON.stringify({ 'user:spender': { day: { usd: 4.5 * costUsd } } }) },
     {
-      gateway: { models, policies: () => policies, lockMs: 1000 },
+      MUSTER_BUDGETS: JSON.stringify({ 'user:spender': { day: { usd: 4.5 * costUsd } } }),
+      ...{ MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_HEADS_MS: '200', MUSTER_PARTITIONS: '2' },
+    },
+    {
+      gateway: { models, policies: () => policies, lockMs: 1000, ledger: true },
       keys: [
         { id: 'one', tenant: 'acme', user: 'spender', roles: [] },
         { id: 'two', tenant: 'acme', user: 'spender', roles: [] },
@@ -68,6 +77,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await harness.close()
   model.close()
+  rmSync(home, { recursive: true })
 })
 beforeEach(() => {
   model.script = () => ({ text: 'a plain answer' })
@@ -114,6 +124,8 @@ describe('a request', () => {
     expect(JSON.stringify(events)).not.toContain('sk-upstream')
     const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
     expect(await runCli(['verify', id], cli)).toMatchObject({ code: 0 })
+
+    expect(await provenEnd(harness.muster, id)).toMatchObject({ run: id, state: 'ended' })
 
     const chat = await openai.chat.completions.create({
       ...{ model: 'chat', messages: hi, stream: true, stream_options: { include_usage: true } },
