@@ -1,11 +1,13 @@
 import { type ChildProcess, fork } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createModels } from '@muster/models'
 import type { EntryOf, Run, RunEvent } from '@muster/protocol'
-import { createMuster, type Muster } from '@muster/sdk'
+import type { Muster } from '@muster/sdk'
 import { freePort } from '@muster/stack'
+import { newLedgerKey } from '@muster/worker'
 import OpenAI, {
   APIError,
   AuthenticationError,
@@ -17,6 +19,7 @@ import OpenAI, {
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Asked, type Said, ScriptedModel, tokens } from './fixtures/scripted-model.ts'
 import { ended, type Harness, runCli, startHarness, stopProcess, until } from './harness.ts'
+import { provenEnd } from './receipts.ts'
 
 const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
 const costUsd =
@@ -38,6 +41,7 @@ when { (context.input has cmd && context.input.cmd like "*rm -rf*") || context.i
 
 const model = new ScriptedModel()
 const hi = [{ role: 'user' as const, content: 'hi' }]
+const home = mkdtempSync(join(tmpdir(), 'muster-gateway-'))
 let modelUrl: string
 let harness: Harness
 
@@ -51,10 +55,15 @@ beforeAll(async () => {
     routes: { default: chat, chat, 'gpt-r': target('responses'), secret: chat, asked: chat, priceless: chat },
   })
   const policies = [{ file: 'gateway.cedar', text: policy }]
+  const keyFile = join(home, 'ledger.pem')
+  writeFileSync(keyFile, newLedgerKey())
   harness = await startHarness(
-    { MUSTER_BUDGETS: JSON.stringify({ 'user:spender': { day: { usd: 4.5 * costUsd } } }) },
     {
-      gateway: { models, policies: () => policies, lockMs: 1000 },
+      MUSTER_BUDGETS: JSON.stringify({ 'user:spender': { day: { usd: 4.5 * costUsd } } }),
+      ...{ MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_HEADS_MS: '200', MUSTER_PARTITIONS: '2' },
+    },
+    {
+      gateway: { models, policies: () => policies, lockMs: 1000, ledger: true },
       keys: [
         { id: 'one', tenant: 'acme', user: 'spender', roles: [] },
         { id: 'two', tenant: 'acme', user: 'spender', roles: [] },
@@ -68,6 +77,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await harness.close()
   model.close()
+  rmSync(home, { recursive: true })
 })
 beforeEach(() => {
   model.script = () => ({ text: 'a plain answer' })
@@ -115,6 +125,8 @@ describe('a request', () => {
     const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
     expect(await runCli(['verify', id], cli)).toMatchObject({ code: 0 })
 
+    expect(await provenEnd(harness.muster, id)).toMatchObject({ run: id, state: 'ended' })
+
     const chat = await openai.chat.completions.create({
       ...{ model: 'chat', messages: hi, stream: true, stream_options: { include_usage: true } },
     })
@@ -144,6 +156,38 @@ describe('a request', () => {
     expect((await Array.fromAsync(clientOf(board).models.list())).map(({ id }) => id)).toEqual(['secret'])
     expect((await clientOf(board).models.retrieve('secret')).id).toBe('secret')
     expect(await failure(clientOf(board).models.retrieve('chat'))).toBeInstanceOf(NotFoundError)
+  })
+
+  it('comes in Anthropic’s words too, with its key where Anthropic’s clients have it, and is refused in them', async () => {
+    const post = async (body: object, key = harness.key) => {
+      const response = await fetch(`${harness.url}/v1/messages`, {
+        method: 'POST',
+        headers: { 'x-api-key': key, 'content-type': 'application/json', 'anthropic-version': '2023-06-01' },
+        body: JSON.stringify({ model: 'chat', max_tokens: 100, messages: hi, ...body }),
+      })
+      return { status: response.status, body: (await response.json()) as unknown, headers: response.headers }
+    }
+    const { status, body, headers } = await post({ system: 'Be kind.' })
+    expect(body).toMatchObject({ role: 'assistant', content: [{ type: 'text', text: 'a plain answer' }] })
+    expect(status).toBe(200)
+    expect(model.asked.at(-1)?.body.messages).toMatchObject([{ role: 'system', content: 'Be kind.' }, hi[0] ?? {}])
+    const run = await wholeRun(headers.get('x-muster-run') ?? '')
+    expect(run).toMatchObject({ status: 'succeeded', output: { id: `msg_${run.id}` } })
+    const error = (type: string) => ({ type: 'error', error: { type } })
+    expect(await post({}, 'mk_wrong')).toMatchObject({ status: 401, body: error('authentication_error') })
+    expect(await post({ model: 'nothing' })).toMatchObject({ status: 404, body: error('not_found_error') })
+    expect(await post({ model: 'secret' })).toMatchObject({ status: 403, body: error('permission_error') })
+  })
+
+  it('for embeddings is one too', async () => {
+    const data = [{ object: 'embedding', index: 0, embedding: [0.5, -1] }]
+    model.other = () => ({ object: 'list', data, model: 'e', usage: { prompt_tokens: 7, total_tokens: 7 } })
+    const { data: answer, response } = await clientOf(harness.key)
+      .embeddings.create({ model: 'chat', input: 'hi', encoding_format: 'float' })
+      .withResponse()
+    expect(answer.data).toEqual(data)
+    const run = await wholeRun(response.headers.get('x-muster-run') ?? '')
+    expect(run).toMatchObject({ status: 'succeeded', usage: { inputTokens: 7, outputTokens: 0 } })
   })
 
   it('of one conversation is of one session, which is its user’s alone', async () => {
@@ -382,22 +426,51 @@ describe('what goes wrong', () => {
     expect(events.at(-1)?.entry).toMatchObject({ status: 'cancelled', error: { code: 'run.cancelled' } })
   })
 
+  it('a stream that breaks off at the vendor is told as such, and its run fails', async () => {
+    model.script = () => ({ cut: true })
+    const openai = clientOf(harness.people.bob.key)
+    const stream = await openai.responses.create({ model: 'gpt-r', input: 'hi', stream: true })
+    const told: string[] = []
+    const failed = await (async () => {
+      for await (const event of stream) told.push(event.type)
+    })().catch((error: unknown) => error)
+    expect(told).not.toContain('response.completed')
+    expect(failed instanceof Error || told.at(-1) === 'response.failed' || told.at(-1) === 'error').toBe(true)
+    const { runs } = await until(
+      () => harness.muster.runs.list({ name: 'gateway', error: 'model.unavailable' }),
+      ({ runs }) => runs.length > 0,
+    )
+    expect(runs[0]).toMatchObject({ status: 'failed' })
+  })
+
+  it('a server that closes takes nothing new and lets end what is under way', async () => {
+    const server = await startServer()
+    let go = () => {}
+    model.script = () =>
+      new Promise((resolve) => {
+        go = () => resolve({ text: 'just in time' })
+      })
+    const before = model.asked.length
+    const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
+    const last = openai.chat.completions.create({ model: 'chat', messages: hi })
+    await until(
+      () => model.asked.length,
+      (count) => count > before,
+    )
+    const exit = new Promise((resolve) => server.child.once('exit', resolve))
+    server.child.kill('SIGTERM')
+    const late = await until(
+      () => failure(openai.chat.completions.create({ model: 'nothing', messages: hi })),
+      ({ status }) => status !== 404,
+    )
+    expect(late).toMatchObject({ status: 503, code: 'gateway_closing' })
+    go()
+    expect((await last).choices[0]?.message.content).toBe('just in time')
+    expect(await exit).toBe(0)
+  })
+
   it('a server that is killed: its requests end as interrupted, and no model is asked again', async () => {
-    const folder = harness.dir
-    const file = join(folder, 'gateway.cedar')
-    writeFileSync(file, policy)
-    const server = await startServer({
-      ...harness.env,
-      ...{
-        MUSTER_GATEWAY: 'on',
-        MUSTER_POLICY: file,
-        MUSTER_LOCK_MS: '1000',
-        MUSTER_PORT: String(await freePort()),
-        MUSTER_LOG: 'error',
-      },
-      MUSTER_MODELS: JSON.stringify({ chat: [{ openai: { model: 'scripted', baseUrl: modelUrl }, price }] }),
-      MUSTER_MODEL_BASE_URL: modelUrl,
-    })
+    const server = await startServer()
     const before = model.asked.length
     model.script = () => new Promise(() => {})
     const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
@@ -408,17 +481,18 @@ describe('what goes wrong', () => {
     )
     await stopProcess(server.child, 'SIGKILL')
     await cut
-    const cid = createMuster({ url: harness.url, key: harness.people.cid.key })
-    const isOf = ({ name }: { name: string }) => name === 'gateway'
-    const of = async (): Promise<Run | undefined> => {
-      const { runs } = await cid.runs.list({ error: 'gateway.interrupted' })
-      const found = runs.find(isOf)
-      return found && cid.runs.get(found.id)
-    }
-    const run = await until(of, (run) => run !== undefined && ended(run), 40_000)
+    const [found] = await until(
+      async () => (await harness.muster.runs.list({ error: 'gateway.interrupted' })).runs,
+      (runs) => runs.length > 0,
+      40_000,
+    )
+    const run = await harness.muster.runs.get(found?.id ?? '')
     expect(run).toMatchObject({ status: 'failed', by: { user: 'cid' }, epoch: 2 })
     expect(model.asked.length).toBe(before + 1)
-    expect(stepsOf(await eventsOf(run?.id ?? ''))).toMatchObject([{ kind: 'model', status: 'cancelled' }])
+    expect(stepsOf(await eventsOf(run.id))).toMatchObject([{ kind: 'model', status: 'cancelled' }])
+    expect(await runCli(['verify', run.id], { MUSTER_URL: harness.url, MUSTER_KEY: harness.key })).toMatchObject({
+      code: 0,
+    })
   })
 })
 
@@ -426,12 +500,17 @@ async function wholeRun(id: string): Promise<Run> {
   return until(() => harness.muster.runs.get(id), ended)
 }
 
-async function startServer(env: NodeJS.ProcessEnv): Promise<{ child: ChildProcess; url: string }> {
+/** A server with a gateway in a process of its own. */
+async function startServer(): Promise<{ child: ChildProcess; url: string }> {
   const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
-  const child = fork(cli, ['server'], {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  })
+  const file = join(harness.dir, 'gateway.cedar')
+  writeFileSync(file, policy)
+  const env = {
+    ...{ ...process.env, ...harness.env, MUSTER_GATEWAY: 'on', MUSTER_POLICY: file, MUSTER_LOCK_MS: '1000' },
+    ...{ MUSTER_PORT: String(await freePort()), MUSTER_LOG: 'error', MUSTER_MODEL_BASE_URL: modelUrl },
+    MUSTER_MODELS: JSON.stringify({ chat: [{ openai: { model: 'scripted', baseUrl: modelUrl }, price }] }),
+  }
+  const child = fork(cli, ['server'], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   return new Promise((resolve, reject) => {
     child.once('message', (message: { ready?: boolean; url?: string; detail?: string }) =>
       message.ready ? resolve({ child, url: message.url ?? '' }) : reject(new Error(message.detail)),

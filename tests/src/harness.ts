@@ -117,6 +117,7 @@ export async function startHarness(
     key,
     keys: Object.fromEntries(asked.map(({ key, stored }) => [stored.id, key])),
     env: {
+      ...env,
       ...{ MUSTER_NAMESPACE: namespace, MUSTER_KEYS_FILE: keysFile, REDIS_URL: redis.url },
       DYNAMODB_ENDPOINT: dynamo.endpoint,
     },
