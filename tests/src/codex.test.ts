@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { createModels } from '@muster/models'
 import type { Run } from '@muster/protocol'
@@ -66,44 +67,44 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
 })
 
-/** `muster codex exec` with this developer's key, in a folder of its own, as a script of the model is played. */
-async function codex(user: string, script: ScriptedModel['script']): Promise<Ran & { at: string; runs: Run[] }> {
-  model.script = script
+/** A developer's folder, with a home of Codex in it and their key in the environment. */
+function desk(user: string): { at: string; run: (program: string, args: string[]) => Promise<Ran> } {
   const at = mkdtempSync(join(dir, `${user}-`))
   const home = join(at, '.codex')
   mkdirSync(home)
   writeFileSync(join(home, 'config.toml'), quiet)
-  const child = spawn(
-    process.execPath,
-    [main, 'codex', '--model', 'gpt-5.5', 'exec', '--skip-git-repo-check', '-s', 'workspace-write', 'do it'],
-    {
-      cwd: at,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: {
-        ...{ PATH: `${bin}:${process.env.PATH}`, HOME: at, CODEX_HOME: home, NO_COLOR: '1' },
-        ...{ MUSTER_URL: harness.url, MUSTER_API_KEY: harness.keys[`${user}-laptop`] },
-        ...{ HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: '127.0.0.1' },
-      },
-    },
-  )
-  let [out, err] = ['', '']
-  child.stdout.on('data', (part) => {
-    out += part
-  })
-  child.stderr.on('data', (part) => {
-    err += part
-  })
-  const code = await new Promise<number>((resolve) => child.once('close', (code) => resolve(code ?? -1)))
-  return {
-    code,
-    out,
-    err,
-    at,
-    runs: await until(
-      () => runsOf(user),
-      (runs) => runs.every(ended),
-    ),
+  const env = {
+    ...{ PATH: `${bin}:${process.env.PATH}`, HOME: at, CODEX_HOME: home, NO_COLOR: '1' },
+    ...{ MUSTER_URL: harness.url, MUSTER_API_KEY: harness.keys[`${user}-laptop`] },
+    ...{ HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: '127.0.0.1' },
   }
+  const run = async (program: string, args: string[]) => {
+    const child = spawn(program, args, { cwd: at, stdio: ['ignore', 'pipe', 'pipe'], env })
+    const [code, out, err] = await Promise.all([
+      new Promise<number>((resolve) => child.once('close', (code) => resolve(code ?? -1))),
+      text(child.stdout),
+      text(child.stderr),
+    ])
+    return { code, out, err }
+  }
+  return { at, run }
+}
+
+const exec = ['exec', '--skip-git-repo-check', '-s', 'workspace-write', 'do it']
+
+/** `muster codex exec`, as a script of the model is played. */
+async function codex(user: string, script: ScriptedModel['script']): Promise<Ran & { at: string; runs: Run[] }> {
+  model.script = script
+  const { at, run } = desk(user)
+  const ran = await run(process.execPath, [main, 'codex', '--model', 'gpt-5.5', ...exec])
+  return { ...ran, at, runs: await endedOf(user) }
+}
+
+function endedOf(user: string): Promise<Run[]> {
+  return until(
+    () => runsOf(user),
+    (runs) => runs.every(ended),
+  )
 }
 
 async function runsOf(user: string): Promise<Run[]> {
@@ -142,10 +143,13 @@ describe('the real Codex, by muster codex', () => {
       expect(run).toMatchObject({ status: 'succeeded', by: { key: 'dora-laptop' } })
       expect(run.costUsd).toBeCloseTo(callUsd, 12)
     }
-    const { out: trace } = await runCli(['trace', runs.at(-1)?.id ?? '', '--json'], {
-      MUSTER_URL: harness.url,
-      MUSTER_KEY: harness.key,
-    })
+    const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
+    const { out: trace } = await runCli(['trace', '--session', runs[0]?.session ?? '', '--json'], cli)
+    const { runs: traced, ...sum } = JSON.parse(trace)
+    expect(sum).toEqual({ session: runs[0]?.session, costUsd: expect.closeTo(3 * callUsd, 12), ok: true })
+    expect(traced.map(({ run, spans }: { run: Run; spans: { target: string }[] }) => [run.id, spans.length])).toEqual(
+      [...runs].reverse().map(({ id, steps }) => [id, steps]),
+    )
     expect(trace).toContain('"apply_patch"')
   })
 
@@ -163,13 +167,15 @@ describe('the real Codex, by muster codex', () => {
     expect(out).toContain(runs[0]?.id)
   })
 
-  it('stops at once over budget, and says so', async () => {
+  it('once set up, stops at once over budget, and says so', async () => {
     const asked = model.asked.length
-    const { code, err, runs } = await codex('pia', plays({ text: 'never said' }))
+    const { run } = desk('pia')
+    expect(await run(process.execPath, [main, 'codex', '--model', 'gpt-5.5'])).toMatchObject({ code: 0 })
+    const { code, err } = await run('codex', ['--strict-config', ...exec])
     expect({ code, err }).toMatchObject({ code: 1, err: expect.stringMatching(/ERROR: .*budget.*user:pia/i) })
     expect(err).not.toContain('Reconnecting')
     expect(model.asked).toHaveLength(asked)
-    expect(runs.length).toBeLessThanOrEqual(1)
+    expect(await endedOf('pia')).toHaveLength(1)
   })
 })
 

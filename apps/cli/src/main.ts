@@ -23,7 +23,7 @@ import { client } from './connection.ts'
 import type { EraseOptions } from './erasure-command.ts'
 import { fail, money, plain, print } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
-import { traceCommand } from './trace-command.ts'
+import { traceCommand, traceSessionCommand } from './trace-command.ts'
 import { verifyCommand } from './verify-command.ts'
 import { VERSION } from './version.ts'
 
@@ -131,17 +131,30 @@ program
   .option('--status <status>', 'queued, running, waiting, succeeded, failed or cancelled')
   .option('--name <name>', 'of an agent or plan')
   .option('--error <code>', 'that ended with this error')
+  .option('--session <name>', 'of this conversation')
   .option('--limit <n>', 'how many', positive, 20)
   .option('--cursor <cursor>', 'where to go on')
   .option(...flag)
-  .action((options: { status?: RunStatus; name?: string; error?: string; limit: number; cursor?: string } & Json) =>
-    action(async (config) => {
-      const { json, ...filter } = options
-      const page = await client(config).runs.list(filter)
-      if (json) print(page)
-      else
-        console.log(runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)))
-    }, options.json),
+  .action(
+    (
+      options: {
+        status?: RunStatus
+        name?: string
+        error?: string
+        session?: string
+        limit: number
+        cursor?: string
+      } & Json,
+    ) =>
+      action(async (config) => {
+        const { json, ...filter } = options
+        const page = await client(config).runs.list(filter)
+        if (json) print(page)
+        else
+          console.log(
+            runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)),
+          )
+      }, options.json),
   )
 
 program
@@ -159,10 +172,17 @@ program
   )
 
 program
-  .command('trace <run>')
-  .description('show what a run did, step by step')
+  .command('trace [run]')
+  .description('show what a run did, step by step; or the runs of a session, one after the other')
+  .option('--session <name>', 'of this conversation, such as `dora/<session>` of Codex')
   .option(...flag)
-  .action((id: string, { json }: Json) => action((config) => traceCommand(client(config), id, json), json))
+  .action((id: string | undefined, { session, json }: { session?: string } & Json) =>
+    action(async (config) => {
+      if (session !== undefined && id === undefined) return traceSessionCommand(client(config), session, json)
+      if (session === undefined && id !== undefined) return traceCommand(client(config), id, json)
+      throw new MusterError('request.invalid', 'give a run, or --session with its name')
+    }, json),
+  )
 
 program
   .command('verify <run>')

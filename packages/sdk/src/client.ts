@@ -151,6 +151,7 @@ export interface Muster {
       status?: RunStatus
       name?: string
       error?: string
+      session?: string
       limit?: number
       cursor?: string
     }): Promise<{ runs: RunSummary[]; cursor?: string }>
