@@ -52,8 +52,9 @@ beforeAll(async () => {
   })
   const chat = target('chat')
   const models = createModels({
-    routes: { default: chat, chat, 'gpt-r': target('responses'), secret: chat, asked: chat, priceless: chat },
+    routes: { default: chat, chat, 'gpt-r': target('responses'), secret: chat, asked: chat, narrow: chat },
   })
+  const limits = { 'model:narrow': { concurrency: 1 } }
   const policies = [{ file: 'gateway.cedar', text: policy }]
   const keyFile = join(home, 'ledger.pem')
   writeFileSync(keyFile, newLedgerKey())
@@ -63,7 +64,7 @@ beforeAll(async () => {
       ...{ MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_HEADS_MS: '200', MUSTER_PARTITIONS: '2' },
     },
     {
-      gateway: { models, policies: () => policies, lockMs: 1000, ledger: true },
+      gateway: { models, policies: () => policies, lockMs: 1000, ledger: true, limits },
       keys: [
         { id: 'one', tenant: 'acme', user: 'spender', roles: [] },
         { id: 'two', tenant: 'acme', user: 'spender', roles: [] },
@@ -272,6 +273,29 @@ describe('a refusal', () => {
     const limited = await once({ status: 429, error: { message: 'slowly' }, headers: { 'retry-after-ms': '20' } })
     expect(limited).toMatchObject({ constructor: RateLimitError, code: 'rate_limit_exceeded' })
     expect(limited.headers?.get('retry-after-ms')).toBe('20')
+  })
+
+  it('is told how long to wait where its turn does not come, and goes on where it does', async () => {
+    let go = () => {}
+    model.script = () =>
+      new Promise((resolve) => {
+        go = () => resolve({ text: 'first' })
+      })
+    const before = model.asked.length
+    const once = () =>
+      new OpenAI({ apiKey: harness.key, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create({
+        ...{ model: 'narrow', messages: hi },
+      })
+    const first = once()
+    await until(
+      () => model.asked.length,
+      (count) => count > before,
+    )
+    const late = await failure(once())
+    expect(late).toMatchObject({ constructor: RateLimitError, code: 'rate_limit_exceeded' })
+    expect(Number(late.headers?.get('retry-after'))).toBeGreaterThan(0)
+    go()
+    expect((await first).choices[0]?.message.content).toBe('first')
   })
 
   it('is a stop, with its reason', async () => {

@@ -29,12 +29,14 @@ export class Budgets {
   readonly #journal: Journal
   readonly #controls: Controls
   readonly #configured: BudgetsByName
+  readonly #isConfigured: boolean
   readonly #spend: Spend
 
   constructor(journal: Journal, controls: Controls, configured: BudgetsByName) {
     this.#journal = journal
     this.#controls = controls
     this.#configured = configured
+    this.#isConfigured = Object.keys(configured).length > 0
     this.#spend = new Spend(journal)
   }
 
@@ -45,6 +47,7 @@ export class Budgets {
    */
   async takeRun(run: Pick<EntryOf<'run.created'>, 'tenant' | 'definition' | 'by'>) {
     const { tenant } = run
+    if (!this.#isConfigured && !this.#controls.budgets(tenant)) return () => Promise.resolve()
     const now = Date.now()
     const budgets = this.#of(tenant, ['tenant', ...budgetNames(run)], now)
     if (!budgets.some(({ limits }) => limits.runs !== undefined)) return () => Promise.resolve()

@@ -420,8 +420,11 @@ export class ActiveRun {
   }
 
   append(entry: NewEntry, content?: Json): number {
-    const fields = JSON.stringify(entry).slice(1, -1)
-    return this.appendText(fields, content === undefined ? undefined : JSON.stringify(content), versionOf(entry))
+    return this.#append(entry, content === undefined ? undefined : JSON.stringify(content))
+  }
+
+  #append(entry: NewEntry, content: string | undefined): number {
+    return this.appendText(JSON.stringify(entry).slice(1, -1), content, versionOf(entry))
   }
 
   /** Appends an entry that is JSON text already: its fields without the braces, and its content. */
@@ -697,17 +700,21 @@ export class ActiveRun {
     })
   }
 
-  /** `isRedacted`: what it gives is what a step gave. */
-  finish(output: Json, labels: readonly Label[], isRedacted = false): void {
+  /** It gives what a step gave. */
+  finishWith({ text, labels }: Outcome): void {
+    if (!this.#rollback) this.#end('succeeded', labels, undefined, text)
+  }
+
+  finish(output: Json, labels: readonly Label[]): void {
     if (this.#rollback) return
-    if (!this.redactor || isRedacted) {
-      this.#end('succeeded', labels, undefined, output)
+    if (!this.redactor) {
+      this.#end('succeeded', labels, undefined, JSON.stringify(output))
       return
     }
     try {
       // A plan's code may have put together what was in no step.
       const { value, found } = this.redactor.redact(output)
-      this.#end('succeeded', labels, undefined, value, found)
+      this.#end('succeeded', labels, undefined, JSON.stringify(value), found)
     } catch (error) {
       this.#fail(toMusterError(error))
     }
@@ -801,7 +808,7 @@ export class ActiveRun {
     status: 'succeeded' | 'failed' | 'cancelled',
     labels: readonly Label[],
     error?: StepError,
-    output?: Json,
+    output?: string,
     redacted?: RedactCounts,
   ): void {
     if (this.over) return
@@ -813,7 +820,7 @@ export class ActiveRun {
     status: 'succeeded' | 'failed' | 'cancelled',
     labels: readonly Label[],
     error?: StepError,
-    output?: Json,
+    output?: string,
     redacted?: RedactCounts,
   ): void {
     const { clock, writer, journal } = this.services
@@ -829,7 +836,7 @@ export class ActiveRun {
     }
     const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
     const usage = { inputTokens, outputTokens, cachedTokens }
-    const seq = this.append(
+    const seq = this.#append(
       {
         type: 'run.ended',
         at: clock(),

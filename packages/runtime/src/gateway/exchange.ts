@@ -14,6 +14,8 @@ export class Exchange {
   /** What the client is given, once the model has begun to answer. Rejects with why there is nothing. */
   readonly answer: Promise<Relayed['answer']>
   hasBegun = false
+  /** The client was given nothing yet. */
+  isOpen = true
   #text: string | undefined
   readonly #begin: () => void
   readonly #answered: (answer: Relayed['answer']) => void
@@ -49,11 +51,13 @@ export class Exchange {
   }
 
   answered(answer: Relayed['answer']): void {
+    this.isOpen = false
     this.#answered(answer)
   }
 
   /** Counts where nothing was answered yet. */
   failed(error: unknown): void {
+    this.isOpen = false
     this.#failed(
       error instanceof MusterError ? error : new MusterError('internal', 'the call failed', { cause: error }),
     )

@@ -56,7 +56,7 @@ export function gatewayDriver(run: ActiveRun, exchange: Exchange | undefined): D
     ended(step) {
       const tell = asked.get(step.spec.id)
       if (tell) callEnded(step, tell)
-      else if (step.outcome?.status === 'ok') run.finish(step.outcome.output, step.outcome.labels, true)
+      else if (step.outcome?.status === 'ok') run.finishWith(step.outcome)
       else {
         const { code, message } = told(step)
         run.fail({ code, message })

@@ -184,7 +184,7 @@ export class Gateway {
     this.#held.delete(run)
     if (how === 'ended') {
       this.#holder.over(run)
-      exchange.failed(new MusterError('run.cancelled', `Run ${run} was cancelled`))
+      if (exchange.isOpen) exchange.failed(new MusterError('run.cancelled', `Run ${run} was cancelled`))
     } else if (how === 'parked') {
       // Nobody waits for it any more: whoever takes it up ends it.
       this.#holder.over(run)
