@@ -42,17 +42,23 @@ let harness: Harness
 beforeAll(async () => {
   const baseUrl = await model.listen()
   const target = { model: 'gpt-5.5', baseUrl, apiKey: 'sk-upstream', api: 'responses' as const, price }
+  const routes = { default: { ...target, api: 'chat' as const }, 'gpt-5.5': target }
   const policies = [{ file: 'codex.cedar', text: readFileSync(fixture('codex.cedar'), 'utf8') }]
   harness = await startHarness(
     { MUSTER_BUDGETS: JSON.stringify({ 'user:pia': { day: { usd: 0.0001 } } }) },
     {
       // Named as the model is, so that Codex knows what it can do.
       gateway: {
-        models: createModels({ routes: { default: target, 'gpt-5.5': target } }),
+        models: createModels({ routes }),
         policies: () => policies,
         lockMs: 1000,
       },
-      keys: ['dora', 'pia', 'builder'].map((user) => ({ id: `${user}-laptop`, tenant: 'acme', user, roles: [] })),
+      keys: ['dora', 'finn', 'pia', 'builder'].map((user) => ({
+        id: `${user}-laptop`,
+        tenant: 'acme',
+        user,
+        roles: [],
+      })),
     },
   )
   mkdirSync(join(dir, 'workspace'))
@@ -93,10 +99,14 @@ function desk(user: string): { at: string; run: (program: string, args: string[]
 const exec = ['exec', '--skip-git-repo-check', '-s', 'workspace-write', 'do it']
 
 /** `muster codex exec`, as a script of the model is played. */
-async function codex(user: string, script: ScriptedModel['script']): Promise<Ran & { at: string; runs: Run[] }> {
+async function codex(
+  user: string,
+  script: ScriptedModel['script'],
+  options = ['--model', 'gpt-5.5'],
+): Promise<Ran & { at: string; runs: Run[] }> {
   model.script = script
   const { at, run } = desk(user)
-  const ran = await run(process.execPath, [main, 'codex', '--model', 'gpt-5.5', ...exec])
+  const ran = await run(process.execPath, [main, 'codex', ...options, ...exec])
   return { ...ran, at, runs: await endedOf(user) }
 }
 
@@ -165,6 +175,17 @@ describe('the real Codex, by muster codex', () => {
     expect(existsSync(join(at, 'pushed.txt'))).toBe(false)
     expect(model.asked).toHaveLength(asked + 1)
     expect(out).toContain(runs[0]?.id)
+  })
+
+  it('works with a model that speaks otherwise, offered functions alone', async () => {
+    const turns = plays(
+      { text: 'I write it.', calls: [{ name: 'exec_command', arguments: { cmd: 'echo hello > hello.txt' } }] },
+      { text: 'hello.txt is there.' },
+    )
+    const { code, out, at } = await codex('finn', turns, ['--functions-only'])
+    expect({ code, out }).toMatchObject({ code: 0, out: expect.stringContaining('hello.txt is there.') })
+    expect(readFileSync(join(at, 'hello.txt'), 'utf8')).toBe('hello\n')
+    expect(model.asked.at(-1)?.path).toBe('/v1/chat/completions')
   })
 
   it('once set up, stops at once over budget, and says so', async () => {

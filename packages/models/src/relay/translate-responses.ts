@@ -31,6 +31,8 @@ const KNOWN = new Set([
   ...BESIDE,
   ...['input', 'instructions', 'tools', 'tool_choice', 'parallel_tool_calls', 'text', 'max_output_tokens'],
   ...['temperature', 'top_p', 'reasoning', 'include', 'truncation'],
+  // Codex tells who it is.
+  'client_metadata',
   // Who relays has put the conversation into the input.
   ...['previous_response_id', 'conversation', 'background'],
 ])
