@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import {
   existsSync,
   mkdirSync,
@@ -37,6 +37,11 @@ const quiet =
 
 const model = new ScriptedModel()
 const dir = realpathSync(mkdtempSync(join(tmpdir(), 'muster-codex-')))
+/** Some containers let nobody make one. */
+const isSandboxed =
+  spawnSync(join(bin, 'codex'), ['sandbox', '--', 'true'], { env: { HOME: dir, PATH: process.env.PATH } }).status === 0
+const sandbox = isSandboxed ? 'workspace-write' : 'danger-full-access'
+const exec = ['exec', '--skip-git-repo-check', '-s', sandbox, 'do it']
 let harness: Harness
 
 beforeAll(async () => {
@@ -64,6 +69,7 @@ beforeAll(async () => {
   mkdirSync(join(dir, 'workspace'))
   await harness.worker({
     ...{ MUSTER_APP: fixture('codex-app.ts'), MUSTER_POLICY: fixture('codex.cedar') },
+    ...(isSandboxed ? {} : { CODEX_SANDBOX: 'none' }),
     ...{ WORKSPACE: join(dir, 'workspace'), CODEX_TOOL_KEY: harness.keys['builder-laptop'] },
   })
 })
@@ -95,8 +101,6 @@ function desk(user: string): { at: string; run: (program: string, args: string[]
   }
   return { at, run }
 }
-
-const exec = ['exec', '--skip-git-repo-check', '-s', 'workspace-write', 'do it']
 
 /** `muster codex exec`, as a script of the model is played. */
 async function codex(
