@@ -45,7 +45,10 @@ export async function passThrough(
     if (request.responseId !== undefined) whole.id = request.responseId
     return { gate, end: async () => ended(whole) }
   }
-  if (!answered.isStream) throw upstream.failure('model.failed', 'was asked for a stream, and gave none')
+  if (!answered.isStream) {
+    answered.leave()
+    throw upstream.failure('model.failed', 'was asked for a stream, and gave none')
+  }
   const { body, responseId } = request
   const reader = wire.reader({ gate, body, responseId, onText })
   const rest = delivered(reader, answered, upstream)
@@ -81,7 +84,8 @@ async function asked(wire: Wire, upstream: Upstream, model: string, request: Rel
       signal,
       headers: { ...headers, 'idempotency-key': idempotencyKey },
     })
-  for (const refusal of upstream.refusals) body = wire.lesser(body, refusal) ?? body
+  const refusal = upstream.refusals.get(model)
+  if (refusal !== undefined) body = wire.lesser(body, refusal) ?? body
   try {
     return await post()
   } catch (error) {
@@ -89,7 +93,7 @@ async function asked(wire: Wire, upstream: Upstream, model: string, request: Rel
     if (!(cause instanceof VendorError && cause.status === 400)) throw error
     const lesser = wire.lesser(body, cause.message)
     if (!lesser) throw error
-    upstream.refusals.add(cause.message)
+    upstream.refusals.set(model, cause.message)
     body = lesser
     return post()
   }

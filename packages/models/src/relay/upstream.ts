@@ -1,8 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
-import { type Dispatcher, Pool } from 'undici'
+import { Pool } from 'undici'
 import { failure, QuotaUsedUp, retryAfterMs } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
+import { Incoming } from './incoming.ts'
 import { isObject } from './wire.ts'
 
 /** The most that an answer, or one event of it, may have, bytes. */
@@ -28,8 +29,8 @@ export interface Call {
 
 /** A vendor's server, as it is, over connections that are kept. */
 export interface Upstream {
-  /** What the server is not to be asked for, since it has refused to be: messages of its refusals. */
-  readonly refusals: Set<string>
+  /** What the server is not to be asked for, since it has refused to be: what it said, by model. */
+  readonly refusals: Map<string, string>
   /** The error as a user may see it. */
   failure(code: ErrorCode, error: unknown): MusterError
   /** Of what is delivered: without the key, where the server repeats it. */
@@ -46,6 +47,8 @@ export interface Answered {
   isStream: boolean
   /** Throws as `post` does, where it breaks off or is too large. */
   bytes: AsyncGenerator<Buffer>
+  /** Nobody reads it. */
+  leave(): void
   /** Nothing more is to come: the connection is kept if it ends soon. */
   endSoon(): void
 }
@@ -86,13 +89,13 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
     return failure(code === 'UND_ERR_INVALID_ARG' ? 'model.failed' : 'model.unavailable', { model, apiKey }, why)
   }
 
-  async function* bytesOf(body: Dispatcher.ResponseData['body'], signal: AbortSignal, max: number) {
+  async function* bytesOf(incoming: Incoming, signal: AbortSignal, max: number) {
     let size = 0
     try {
-      for await (const chunk of body as AsyncIterable<Buffer>) {
-        size += chunk.length
+      for await (const bytes of incoming.bytes()) {
+        size += bytes.length
         if (size > max) throw failure('model.failed', { model, apiKey }, `gave more than ${max} bytes`)
-        yield chunk
+        yield bytes
       }
     } catch (error) {
       throw unreachable(error, signal)
@@ -100,34 +103,30 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   }
 
   return {
-    refusals: new Set(),
+    refusals: new Map(),
     failure: (code, error) => failure(code, { model, apiKey }, error),
     masked,
     async post({ path, body, signal, headers }) {
-      let response: Dispatcher.ResponseData
+      signal.throwIfAborted()
+      const given = { ...version, ...headers, 'content-type': 'application/json', ...auth }
+      let incoming: Incoming
       try {
-        response = await pool.request({
-          method: 'POST',
-          path: root + path,
-          body,
-          signal,
-          headers: { ...version, ...headers, 'content-type': 'application/json', ...auth },
-        })
+        incoming = new Incoming(pool, { method: 'POST', path: root + path, body, headers: given }, signal)
+        await incoming.started
       } catch (error) {
         throw unreachable(error, signal)
       }
-      const { statusCode, headers: given } = response
-      if (statusCode < 200 || statusCode > 299) {
-        const text = await beginning(bytesOf(response.body, signal, STREAM_MAX), ERROR_MAX)
-        throw refusalOf(model, statusCode, given, masked(text))
+      if (incoming.status > 299) {
+        const text = await beginning(bytesOf(incoming, signal, STREAM_MAX), ERROR_MAX)
+        throw refusalOf(model, incoming.status, incoming.headers, masked(text))
       }
-      const isStream = String(given['content-type']).startsWith('text/event-stream')
+      const isStream = String(incoming.headers['content-type']).startsWith('text/event-stream')
       return {
         isStream,
-        bytes: bytesOf(response.body, signal, isStream ? STREAM_MAX : ANSWER_MAX),
+        bytes: bytesOf(incoming, signal, isStream ? STREAM_MAX : ANSWER_MAX),
+        leave: () => incoming.leave(),
         endSoon() {
-          const timer = setTimeout(() => response.body.destroy(), END_MS).unref()
-          response.body.once('close', () => clearTimeout(timer))
+          if (!incoming.isOver) setTimeout(() => incoming.leave(), END_MS).unref()
         },
       }
     },
