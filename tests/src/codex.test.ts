@@ -164,7 +164,7 @@ describe('the real Codex, by muster codex', () => {
     expect(traced.map(({ run, spans }: { run: Run; spans: { target: string }[] }) => [run.id, spans.length])).toEqual(
       [...runs].reverse().map(({ id, steps }) => [id, steps]),
     )
-    expect(trace).toContain('"apply_patch"')
+    expect(trace).toContain('"1.apply_patch"')
   })
 
   it('does not get a command that policy denies, and the developer reads which and whom to ask', async () => {

@@ -7,6 +7,8 @@ import type { Exchange } from './exchange.ts'
 import { clientToolStep, relayStep, unansweredStep, type Verdict } from './gateway-steps.ts'
 
 const MODEL = 'model'
+/** Characters of a name that a model has made up, in the name of a step. */
+const NAME_MAX = 64
 
 /**
  * Drives a client's request: one model call, and beside it a step for each call that the model wants the client to make,
@@ -17,7 +19,7 @@ export function gatewayDriver(run: ActiveRun, exchange: Exchange | undefined): D
 
   function gate({ name, arguments: args }: ToolCall, signal: AbortSignal): Promise<Verdict> {
     return new Promise((resolve) => {
-      const id = `call.${asked.size + 1}`
+      const id = `${asked.size + 1}.${name.slice(0, NAME_MAX)}`
       asked.set(id, resolve)
       // Nobody waits for it any more, and no step ends.
       signal.addEventListener('abort', () => resolve({ allow: false, message: 'The request was cancelled.' }))
