@@ -74,9 +74,12 @@ describe('muster codex', () => {
   const secret = 'mk-s3cret'
   const home = mkdtempSync(join(tmpdir(), 'muster-codex-'))
   const server = createServer((request, response) => {
-    const isKnown = request.headers.authorization === `Bearer ${secret}`
-    response.writeHead(isKnown ? 200 : 401, { 'content-type': 'application/json' })
-    response.end(JSON.stringify(isKnown ? { data: [{ id: 'default' }, { id: 'gpt-5.5' }] } : { error: {} }))
+    const [status, body] = {
+      [`Bearer ${secret}`]: [200, { data: [{ id: 'default' }, { id: 'gpt-5.5' }] }] as const,
+      'Bearer elsewhere': [404, { error: { code: 'gateway_off', message: 'This server has no gateway.' } }] as const,
+    }[request.headers.authorization ?? ''] ?? [401, { error: { code: 'invalid_api_key', message: 'Unknown API key.' } }]
+    response.writeHead(status, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(body))
   })
   let url: string
   beforeAll(async () => {
@@ -122,6 +125,8 @@ describe('muster codex', () => {
   it.each([
     [['--model', 'none'], {}, 'no such route; there is default, gpt-5.5'],
     [[], { MUSTER_URL: 'http://127.0.0.1:9' }, 'No Muster server answers at http://127.0.0.1:9'],
+    [[], { MUSTER_API_KEY: 'wrong' }, 'auth.invalid_key: Unknown API key.'],
+    [[], { MUSTER_API_KEY: 'elsewhere' }, 'gateway.off: This server has no gateway.'],
     [[], { MUSTER_API_KEY: '', MUSTER_HOME: '/none' }, 'auth.missing_key'],
     [['exec', '--json', 'x'], {}, 'npm install -g @openai/codex'],
   ])('%j with %j says what to do', async (args, env, message) => {
