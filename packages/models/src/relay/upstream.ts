@@ -19,7 +19,7 @@ const OPENAI_URL = 'https://api.openai.com/v1'
 
 export type HttpTarget = OpenAiTarget | AnthropicTarget
 
-export interface Call {
+interface Call {
   /** Below the target's address. */
   path: string
   body: string
