@@ -354,6 +354,18 @@ describe('messages', () => {
     await expect(anthropic.messages.create(asked)).rejects.toMatchObject({ status: 404 })
   })
 
+  it('passes on a call that was cut, and asks about it as it was written', async () => {
+    const cut = messageEvents(blocks, 'max_tokens').filter((event) => !event.includes('"partial_json":"}"'))
+    upstream.behave = streams(...cut)
+    gate.gate = async ({ arguments: args }) =>
+      args === '{"amount":12' ? { allow: true } : { allow: false, message: args }
+    const response = await fetch(`${gate.url}/v1/messages`, {
+      method: 'POST',
+      body: JSON.stringify({ ...asked, stream: true }),
+    })
+    expect(await response.text()).toContain(cut.slice(0, -5).join(''))
+  })
+
   it.each([
     ['all', async () => ({ allow: true as const }), ['text', 'tool_use', 'tool_use'], 'tool_use'],
     ['one', only('look'), ['text', 'text', 'tool_use'], 'tool_use'],
@@ -447,6 +459,23 @@ describe('what goes wrong', () => {
     }
     await expect(iterate()).rejects.toThrow('the stream ended before the answer did')
     await expect(end()).rejects.toMatchObject({ code: 'model.unavailable' })
+  })
+
+  it('is told under whatever status', async () => {
+    upstream.behave = says({ error: { message: 'overloaded', type: 'server_error' } })
+    await expect(ask('default')).rejects.toMatchObject({ status: 503 })
+  })
+
+  it('bends no answer of a server that is given a word in place of a key', async () => {
+    const models = createModels({
+      routes: { default: { model: 'm', baseUrl: `${upstream.url}/v1`, apiKey: 'none', free: true } },
+    })
+    upstream.behave = streams(chunk({ content: 'there is none' }, 'stop'), DONE)
+    const { signal } = new AbortController()
+    const body = { model: 'default', stream: true }
+    const { answer } = await models.relay('default', { dialect: 'chat', body, signal, idempotencyKey: 'i' })
+    if (!('stream' in answer)) throw new Error('no stream')
+    expect((await all(answer.stream)).join('')).toContain('there is none')
   })
 
   it('ends the call when the client has gone', async () => {

@@ -2,7 +2,7 @@ import { type ErrorCode, type Json, MusterError, type Usage } from '@muster/prot
 import type { JsonObject, RelayRequest } from './request.ts'
 import { SseSplitter } from './sse.ts'
 import { type Answered, messageOf, type Upstream, VendorError } from './upstream.ts'
-import { Gatekeeper, isObject, type Reader, Told, textOf, type Wire } from './wire.ts'
+import { Gatekeeper, isObject, type Reader, Told, textOf, told, type Wire } from './wire.ts'
 
 /** A whole answer, in the client's dialect. */
 export interface Ended {
@@ -35,14 +35,16 @@ export async function passThrough(
     model: textOf(whole.model) || model,
   })
   const answered = await asked(wire, upstream, model, request)
-  if (!request.body.stream) {
+  if (!request.body.stream || !wire.reader) {
     const whole = await wholeOf(answered, upstream)
     try {
+      // Some tell of a failure under a status that says that all is well.
+      if (isObject(whole.error)) throw told(whole.error, '')
       await wire.judge(whole, gate)
     } catch (error) {
       throw failureOf(error, upstream)
     }
-    if (request.responseId !== undefined) whole.id = request.responseId
+    if (request.responseId !== undefined && whole.id !== undefined) whole.id = request.responseId
     return { gate, end: async () => ended(whole) }
   }
   if (!answered.isStream) {
@@ -90,7 +92,7 @@ async function asked(wire: Wire, upstream: Upstream, model: string, request: Rel
     return await post()
   } catch (error) {
     const { cause } = error as { cause?: unknown }
-    if (!(cause instanceof VendorError && cause.status === 400)) throw error
+    if (!(cause instanceof VendorError && (cause.status === 400 || cause.status === 422))) throw error
     const lesser = wire.lesser(body, cause.message)
     if (!lesser) throw error
     upstream.refusals.set(model, cause.message)
@@ -125,14 +127,14 @@ async function* delivered(reader: Reader, answered: Answered, upstream: Upstream
         if (typeof given === 'string') text += given
         else {
           // Nothing that is decided on holds back what came before.
-          if (text !== '') yield upstream.masked(text)
+          if (text !== '') yield text
           text = ''
           text = await given
         }
         begun ||= text !== ''
       }
       if (text !== '') {
-        const now = upstream.masked(text)
+        const now = text
         text = ''
         yield now
       }
@@ -142,7 +144,7 @@ async function* delivered(reader: Reader, answered: Answered, upstream: Upstream
     // What comes after the end is none of the answer.
     if (reader.isWhole && !(error instanceof Told) && text === '') return
     if (error instanceof Told && !begun) throw failureOf(error, upstream)
-    if (text !== '') yield upstream.masked(text)
+    if (text !== '') yield text
     if (error instanceof Told && error.raw !== '') yield upstream.masked(error.raw)
     throw failureOf(error, upstream)
   }
