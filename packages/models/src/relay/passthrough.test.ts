@@ -521,6 +521,25 @@ describe('what goes wrong', () => {
     expect(JSON.stringify(whole).length).toBeGreaterThan(total * 20_000)
   })
 
+  it.each(['chat', 'responses'] as const)('ends the call when a stream of %s is left', async (dialect) => {
+    let isLeft = false
+    upstream.behave = (response) => {
+      response.on('close', () => {
+        isLeft = true
+      })
+      response
+        .writeHead(200, { 'content-type': 'text/event-stream' })
+        .write(chunk({ role: 'assistant', content: 'I ' }))
+    }
+    const { signal } = new AbortController()
+    const body = { model: 'default', stream: true, ...(dialect === 'chat' ? {} : { input: 'x' }) }
+    const { answer, done } = await models.relay('default', { dialect, body, signal, idempotencyKey: 'i' })
+    if (!('stream' in answer)) throw new Error('no stream')
+    for await (const _ of answer.stream) break
+    await expect.poll(() => isLeft).toBe(true)
+    await expect(done).rejects.toMatchObject({ name: 'AbortError' })
+  })
+
   it('ends the call when the client has gone', async () => {
     let isLeft = false
     upstream.behave = (response) => {

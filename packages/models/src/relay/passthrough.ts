@@ -15,7 +15,14 @@ export interface Ended {
 export interface Begun {
   gate: Gatekeeper
   /** Of a stream what is delivered at first, and then. */
-  stream?: { first: string; rest: AsyncGenerator<string>; broken(message: string): string }
+  stream?: {
+    first: string
+    rest: AsyncGenerator<string>
+    /** The dialect's own event for a failure. */
+    broken(message: string): string
+    /** Nobody reads on. */
+    leave(): void
+  }
   /** What it has come to, once all of the stream was delivered. */
   end(): Promise<Ended>
 }
@@ -58,7 +65,7 @@ export async function passThrough(
   if (done) throw upstream.failure('model.unavailable', 'the stream ended before it began')
   return {
     gate,
-    stream: { first, rest, broken: (message) => reader.broken(message) },
+    stream: { first, rest, broken: (message) => reader.broken(message), leave: () => answered.leave() },
     async end() {
       const whole = reader.whole()
       // Without a gate nobody has looked for calls yet.

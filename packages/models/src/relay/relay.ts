@@ -92,7 +92,7 @@ function isSpoken({ dialect }: RelayRequest, target: Target): boolean {
 }
 
 async function* streamed(
-  { first, rest, broken }: NonNullable<Begun['stream']>,
+  { first, rest, broken, leave }: NonNullable<Begun['stream']>,
   signal: AbortSignal,
   done: { end(): Promise<void>; reject(error: unknown): void },
 ): AsyncGenerator<string> {
@@ -112,7 +112,7 @@ async function* streamed(
     // Nobody reads on.
     if (!isSettled) {
       done.reject(new DOMException('The stream was left before its end', 'AbortError'))
-      await rest.return(undefined)
+      leave()
     }
   }
 }
