@@ -106,7 +106,7 @@ class ChatReader implements Reader {
     }
     const value = objectIn(event)
     if (value.error) throw told(value.error, event.raw)
-    const { choices, usage, ...meta } = value
+    const { choices, usage, obfuscation: _, ...meta } = value
     // Some begin with a chunk that has no name yet.
     for (const [name, is] of Object.entries(meta)) this.#meta[name] ||= is
     if (usage) this.#meta.usage = usage

@@ -1,7 +1,8 @@
 import Anthropic from '@anthropic-ai/sdk'
+import { MusterError } from '@muster/protocol'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { createModels } from '../models.ts'
+import { createModels, type Models } from '../models.ts'
 import {
   type Behave,
   chunk,
@@ -25,6 +26,7 @@ const COST = (60 * 10 + 40 * 1 + 20 * 100) / 1e6
 
 let upstream: Awaited<ReturnType<typeof vendor>>
 let second: Awaited<ReturnType<typeof vendor>>
+let models: Models
 let gate: Awaited<ReturnType<typeof gateway>>
 let openai: OpenAI
 let anthropic: Anthropic
@@ -34,11 +36,12 @@ beforeAll(async () => {
   second = await vendor()
   const common = { apiKey: KEY, price }
   const chat = { model: 'gpt', baseUrl: `${upstream.url}/v1`, ...common }
-  const models = createModels({
+  models = createModels({
     routes: {
       default: chat,
       responses: { ...chat, api: 'responses' },
       messages: { anthropic: { model: 'claude', baseUrl: upstream.url }, ...common },
+      gated: [chat, { ...chat, baseUrl: `${second.url}/v1` }],
       late: { ...chat, timeoutMs: 100 },
       both: [
         { ...chat, timeoutMs: 100 },
@@ -354,6 +357,18 @@ describe('messages', () => {
     await expect(anthropic.messages.create(asked)).rejects.toMatchObject({ status: 404 })
   })
 
+  it('passes on a call that was cut, and asks about it as it was written', async () => {
+    const cut = messageEvents(blocks, 'max_tokens').filter((event) => !event.includes('"partial_json":"}"'))
+    upstream.behave = streams(...cut)
+    gate.gate = async ({ arguments: args }) =>
+      args === '{"amount":12' ? { allow: true } : { allow: false, message: args }
+    const response = await fetch(`${gate.url}/v1/messages`, {
+      method: 'POST',
+      body: JSON.stringify({ ...asked, stream: true }),
+    })
+    expect(await response.text()).toContain(cut.slice(0, -5).join(''))
+  })
+
   it.each([
     ['all', async () => ({ allow: true as const }), ['text', 'tool_use', 'tool_use'], 'tool_use'],
     ['one', only('look'), ['text', 'text', 'tool_use'], 'tool_use'],
@@ -447,6 +462,82 @@ describe('what goes wrong', () => {
     }
     await expect(iterate()).rejects.toThrow('the stream ended before the answer did')
     await expect(end()).rejects.toMatchObject({ code: 'model.unavailable' })
+  })
+
+  it('is told under whatever status', async () => {
+    upstream.behave = says({ error: { message: 'overloaded', type: 'server_error' } })
+    await expect(ask('default')).rejects.toMatchObject({ status: 503 })
+  })
+
+  it('bends no answer of a server that is given a word in place of a key', async () => {
+    const keyless = createModels({
+      routes: { default: { model: 'm', baseUrl: `${upstream.url}/v1`, apiKey: 'none', free: true } },
+    })
+    upstream.behave = streams(chunk({ content: 'there is none' }, 'stop'), DONE)
+    const { signal } = new AbortController()
+    const body = { model: 'default', stream: true }
+    const { answer } = await keyless.relay('default', { dialect: 'chat', body, signal, idempotencyKey: 'i' })
+    if (!('stream' in answer)) throw new Error('no stream')
+    expect((await all(answer.stream)).join('')).toContain('there is none')
+  })
+
+  it('at the gate is the same at every target, so that no other is asked', async () => {
+    upstream.behave = streams(
+      chunk({ tool_calls: [{ index: 0, id: 'c', function: { name: 'f' } }] }, 'tool_calls'),
+      DONE,
+    )
+    gate.gate = async () => {
+      throw new MusterError('rate.limited', 'the gate is shut')
+    }
+    await expect(ask('gated', true)).rejects.toMatchObject({ status: 429, code: 'rate.limited' })
+    expect([upstream.asked.length, second.asked.length]).toEqual([1, 0])
+  })
+
+  it('makes a vendor wait whose client reads slowly, and loses nothing of it', async () => {
+    const total = 3000
+    let sent = 0
+    upstream.behave = async (response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      const event = chunk({ content: 'x'.repeat(20_000) })
+      for (; sent < total; sent++)
+        if (!response.write(event)) await new Promise<void>((resolve) => response.once('drain', resolve))
+      response.end(chunk({}, 'stop') + DONE)
+    }
+    const { signal } = new AbortController()
+    const body = { model: 'default', stream: true }
+    const { answer, done } = await models.relay('default', { dialect: 'chat', body, signal, idempotencyKey: 'i' })
+    if (!('stream' in answer)) throw new Error('no stream')
+    let before = -1
+    const isStill = () => {
+      const now = sent
+      const isSame = now === before
+      before = now
+      return isSame
+    }
+    await expect.poll(isStill, { interval: 100, timeout: 20_000 }).toBe(true)
+    expect(sent).toBeLessThan(total)
+    for await (const _ of answer.stream);
+    const { whole } = await done
+    expect(JSON.stringify(whole).length).toBeGreaterThan(total * 20_000)
+  })
+
+  it.each(['chat', 'responses'] as const)('ends the call when a stream of %s is left', async (dialect) => {
+    let isLeft = false
+    upstream.behave = (response) => {
+      response.on('close', () => {
+        isLeft = true
+      })
+      response
+        .writeHead(200, { 'content-type': 'text/event-stream' })
+        .write(chunk({ role: 'assistant', content: 'I ' }))
+    }
+    const { signal } = new AbortController()
+    const body = { model: 'default', stream: true, ...(dialect === 'chat' ? {} : { input: 'x' }) }
+    const { answer, done } = await models.relay('default', { dialect, body, signal, idempotencyKey: 'i' })
+    if (!('stream' in answer)) throw new Error('no stream')
+    for await (const _ of answer.stream) break
+    await expect.poll(() => isLeft).toBe(true)
+    await expect(done).rejects.toMatchObject({ name: 'AbortError' })
   })
 
   it('ends the call when the client has gone', async () => {

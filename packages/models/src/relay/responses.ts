@@ -74,7 +74,7 @@ function toolCallOf(item: JsonObject): ToolCall {
   return {
     id: textOf(call_id) || textOf(id),
     name: typeof namespace === 'string' ? `${namespace}.${own}` : own,
-    arguments: textOf(given) || JSON.stringify(action ?? operation ?? item.arguments ?? {}),
+    arguments: typeof given === 'string' ? given : JSON.stringify(action ?? operation ?? item.arguments ?? {}),
   }
 }
 

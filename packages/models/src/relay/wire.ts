@@ -14,7 +14,8 @@ export interface Wire {
   usageOf(whole: JsonObject): Usage | undefined
   /** Puts the calls of a whole answer before the gate, and its message in the place of those that are refused. */
   judge(whole: JsonObject, gate: Gatekeeper): Promise<void>
-  reader(options: ReaderOptions): Reader
+  /** None: it is never streamed. */
+  reader?(options: ReaderOptions): Reader
 }
 
 export interface ReaderOptions {
