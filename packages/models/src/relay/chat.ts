@@ -24,10 +24,9 @@ export const chat: Wire = {
     return { ...body, model, stream_options: { ...objectOf(body.stream_options), include_usage: true } }
   },
 
-  lesser(body, message) {
-    if (!body.stream_options || !/stream_options|include_usage/.test(message)) return undefined
-    const { stream_options: _, ...rest } = body
-    return rest
+  lesser({ stream_options: _, ...body }, message, { stream_options: given }) {
+    if (!body.stream || objectOf(given).include_usage || !/stream_options|include_usage/.test(message)) return undefined
+    return given === undefined ? body : { ...body, stream_options: given }
   },
 
   usageOf: ({ usage }) => usageIn(usage),

@@ -201,6 +201,10 @@ describe('chat', () => {
     expect(upstream.asked.map(({ body }) => body.stream_options !== undefined)).toEqual([true, false, false])
     // It must not look as if it had cost nothing.
     expect((await end()).costUsd).toBeGreaterThan(0)
+    // What the client asks itself is not left out.
+    const stream_options = { include_usage: true }
+    const refused = openai.chat.completions.create({ model: 'default', messages: asks, stream: true, stream_options })
+    await expect(refused).rejects.toMatchObject({ status: 400 })
   })
 })
 
@@ -319,12 +323,13 @@ describe('responses', () => {
 
   it('does not ask a model for sealed thoughts that has none, and passes on an answer that came to its limit', async () => {
     upstream.behave = (response, asked) =>
-      JSON.stringify(asked.body.include).includes('encrypted')
+      JSON.stringify(asked.body.include ?? []).includes('encrypted')
         ? says({ error: { message: 'Encrypted content is not supported with this model.' } }, 400)(response, asked)
         : streams(...responseEvents([message('cut')], 'incomplete'))(response, asked)
     expect(await post()).toContain('event: response.incomplete')
-    expect(upstream.asked).toHaveLength(2)
+    expect(upstream.asked.map(({ body }) => body.include)).toEqual([['reasoning.encrypted_content'], undefined])
     expect(await end()).toMatchObject({ whole: { status: 'incomplete' } })
+    expect(await post({ include: ['reasoning.encrypted_content'] })).toContain('Encrypted content is not supported')
   })
 })
 
@@ -493,8 +498,17 @@ describe('what goes wrong', () => {
     expect([upstream.asked.length, second.asked.length]).toEqual([1, 0])
   })
 
+  it('is a call that the gate cannot be asked about', async () => {
+    gate.gate = async () => ({ allow: true })
+    const function_call = { name: 'pay', arguments: '{}' }
+    upstream.behave = says({ choices: [{ index: 0, finish_reason: 'function_call', message: { function_call } }] })
+    await expect(ask('default')).rejects.toThrow('a call of `functions`')
+    upstream.behave = streams(chunk({ function_call }), chunk({}, 'function_call'), DONE)
+    await expect(ask('default', true)).rejects.toThrow('a call of `functions`')
+  })
+
   it('makes a vendor wait whose client reads slowly, and loses nothing of it', async () => {
-    const total = 3000
+    const total = 1500
     let sent = 0
     upstream.behave = async (response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' })

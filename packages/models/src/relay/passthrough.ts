@@ -94,13 +94,13 @@ async function asked(wire: Wire, upstream: Upstream, model: string, request: Rel
       headers: { ...headers, 'idempotency-key': idempotencyKey },
     })
   const refusal = upstream.refusals.get(model)
-  if (refusal !== undefined) body = wire.lesser(body, refusal) ?? body
+  if (refusal !== undefined) body = wire.lesser(body, refusal, request.body) ?? body
   try {
     return await post()
   } catch (error) {
     const { cause } = error as { cause?: unknown }
     if (!(cause instanceof VendorError && (cause.status === 400 || cause.status === 422))) throw error
-    const lesser = wire.lesser(body, cause.message)
+    const lesser = wire.lesser(body, cause.message, request.body)
     if (!lesser) throw error
     upstream.refusals.set(model, cause.message)
     body = lesser
