@@ -11,10 +11,12 @@ const DEFAULT_MODEL = 'gpt-5-mini'
  */
 export function readModels(config: Config, env: NodeJS.ProcessEnv = process.env): Models {
   const routes: Record<string, Route> = {}
-  for (const [name, [first, ...others]] of Object.entries(routesOf(config.MUSTER_MODELS))) {
-    const targetAt = (target: ModelTarget, at: number) => targetOf(target, env, `/MUSTER_MODELS/${name}/${at}/key`)
+  for (const [name, given] of Object.entries(routesOf(config.MUSTER_MODELS))) {
+    const { targets, ...rule } = Array.isArray(given) ? { targets: given } : given
+    const path = `/MUSTER_MODELS/${name}${Array.isArray(given) ? '' : '/targets'}`
+    const [first, ...others] = targets.map((target, at) => targetOf(target, env, `${path}/${at}/key`))
     // Never empty, by its schema.
-    if (first) routes[name] = [targetAt(first, 0), ...others.map((target, i) => targetAt(target, i + 1))]
+    if (first) routes[name] = { targets: [first, ...others], ...rule }
   }
   return createModels({ routes: { ...routes, default: routes.default ?? defaultOf(config) } })
 }

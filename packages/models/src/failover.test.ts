@@ -6,7 +6,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vites
 import { ACCESS_KEY, bedrockServer, frame, SECRET_KEY, stream } from './bedrock-server.ts'
 import { failure } from './fixture.ts'
 import type { ModelReply } from './message.ts'
-import { createModels, type Route } from './models.ts'
+import { createModels } from './models.ts'
+import type { Route } from './route/rule.ts'
 import type { Target } from './target.ts'
 
 type Answer = (response: ServerResponse, request: IncomingMessage) => void

@@ -25,3 +25,14 @@ export function costOf(price: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'
   const fresh = Math.max(0, usage.inputTokens - usage.cachedTokens)
   return (fresh * price.inputUsd + usage.cachedTokens * price.cachedUsd + usage.outputTokens * price.outputUsd) / 1e6
 }
+
+/** What two calls have used together. */
+export function joinUsage(one: Usage, other: Usage): Usage {
+  const reasoningTokens = (one.reasoningTokens ?? 0) + (other.reasoningTokens ?? 0)
+  return {
+    inputTokens: one.inputTokens + other.inputTokens,
+    outputTokens: one.outputTokens + other.outputTokens,
+    cachedTokens: one.cachedTokens + other.cachedTokens,
+    ...(reasoningTokens > 0 ? { reasoningTokens } : {}),
+  }
+}

@@ -1,4 +1,5 @@
 import type { Price } from './price.ts'
+import type { Conditions } from './route/conditions.ts'
 
 /** Where a route leads: a vendor's or a compatible server, and the model there. */
 export type Target = OpenAiTarget | AnthropicTarget | BedrockTarget
@@ -10,6 +11,12 @@ interface Common {
   price?: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'>
   /** Without a price, calls cost nothing (a model on one's own hardware) or are refused under a money limit. */
   free?: boolean
+  /** How much it is chosen beside the other targets of a route that is ordered by weight; 1 unless given. */
+  weight?: number
+  /** Requests that it may have; all unless given. */
+  when?: Conditions
+  /** Where it is, as a journal names it; the name of a target of Bedrock has that anyway. */
+  region?: string
 }
 
 export interface OpenAiTarget extends Common {

@@ -1,3 +1,4 @@
+import type { Models } from '@muster/models'
 import type { StepError, StepKind } from '@muster/protocol'
 import { type Attributes, context, metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { ActiveRun } from './active-run.ts'
@@ -7,13 +8,17 @@ import type { Executed, StepState } from './step.ts'
 export interface Telemetry {
   step(run: ActiveRun, step: StepState, status: string, executed?: Executed, error?: StepError): void
   run(run: ActiveRun, status: string, error?: StepError): void
+  /** Tells of their breakers from now on. */
+  models(models: Models): void
   /** cedar-wasm would have decided otherwise: see `MUSTER_POLICY_SHADOW`. */
   policyDifference(action: string): void
 }
 
-export const noTelemetry: Telemetry = { step() {}, run() {}, policyDifference() {} }
+export const noTelemetry: Telemetry = { step() {}, run() {}, models() {}, policyDifference() {} }
 
 const operation: Partial<Record<StepKind, string>> = { model: 'chat', tool: 'execute_tool', agent: 'invoke_agent' }
+
+const BREAKER = { closed: 0, probing: 1, open: 2 }
 
 /**
  * Names follow OpenTelemetry's semantic conventions for generative AI (`gen_ai.*`); ours begin with
@@ -41,6 +46,10 @@ export function openTelemetry(): Telemetry {
     description: 'Step attempts that log-only policies would have decided otherwise',
   })
 
+  const breakers = meter.createObservableGauge('muster.model.breaker', {
+    description: 'Whether a target of a route is passed over: 0 no, 1 it is being tried again, 2 yes',
+  })
+
   /** A run's spans hang under one remote parent derived from the run id, whichever worker makes them. */
   const parent = (run: ActiveRun) => {
     const hex = run.id.replaceAll('-', '')
@@ -63,6 +72,11 @@ export function openTelemetry(): Telemetry {
   }
 
   return {
+    models: (models) =>
+      breakers.addCallback((result) => {
+        for (const { route, target, state } of models.breakers())
+          result.observe(BREAKER[state], { 'muster.route': route, 'muster.target': target })
+      }),
     policyDifference: (action) => differences.add(1, { 'muster.action': action }),
     step(run, step, status, executed, error) {
       const { id, operation: about } = step.spec
