@@ -1,6 +1,15 @@
 import { readFileSync } from 'node:fs'
-import { createModels, type Models, type Route, type Target } from '@muster/models'
-import { type Config, type ModelRoutes, type ModelTarget, MusterError, modelRoutes, settingIn } from '@muster/protocol'
+import { createModels, type Models, pricesWith, type Route, type Target } from '@muster/models'
+import {
+  type Config,
+  type ModelPrices,
+  type ModelRoutes,
+  type ModelTarget,
+  MusterError,
+  modelPrices,
+  modelRoutes,
+  settingIn,
+} from '@muster/protocol'
 
 const DEFAULT_MODEL = 'gpt-5-mini'
 
@@ -18,7 +27,15 @@ export function readModels(config: Config, env: NodeJS.ProcessEnv = process.env)
     // Never empty, by its schema.
     if (first) routes[name] = { targets: [first, ...others], ...rule }
   }
-  return createModels({ routes: { ...routes, default: routes.default ?? defaultOf(config) } })
+  return createModels({
+    routes: { ...routes, default: routes.default ?? defaultOf(config) },
+    prices: pricesWith(pricesOf(config.MUSTER_PRICES)),
+  })
+}
+
+function pricesOf(given: Config['MUSTER_PRICES'] = []): ModelPrices {
+  if (typeof given !== 'string') return given
+  return settingIn('MUSTER_PRICES', given, () => readFileSync(given, 'utf8'), modelPrices)
 }
 
 function routesOf(given: Config['MUSTER_MODELS']): ModelRoutes {

@@ -1,7 +1,7 @@
 /** One interface to every model. */
 export type { ModelMessage, ModelReply, ModelRequest, ToolCall } from './message.ts'
 export { createModels, type Models, type ModelsOptions, withReferences } from './models.ts'
-export { costOf, type Price, priceOf } from './price.ts'
+export { costOf, type Price, priceOf, pricesWith } from './price.ts'
 export type { Dialect, RelayEnd, Relayed, RelayRequest } from './relay/request.ts'
 export { VendorError } from './relay/upstream.ts'
 export type { Route, RouteRule } from './route/rule.ts'

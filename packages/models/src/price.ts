@@ -11,12 +11,31 @@ export interface Price {
   source: string
 }
 
-/** The price of a model; a dated snapshot (`gpt-5-2025-08-07`) has its family's price. */
-export function priceOf(model: string, table: readonly Price[] = prices): Price | undefined {
-  return (
-    table.find((price) => price.model === model) ??
-    table.find((price) => model.replace(/-\d{4}-\d{2}-\d{2}$/, '') === price.model)
-  )
+/**
+ * The price of a model at a time (ms since the epoch): that with the latest day by then. A dated snapshot
+ * (`gpt-5-2025-08-07`) has its family's price.
+ */
+export function priceOf(
+  model: string,
+  table: readonly Price[] = prices,
+  at: number = Date.now(),
+): Price | undefined {
+  return priceAt(model, table, at) ?? priceAt(model.replace(/-\d{4}-\d{2}-\d{2}$/, ''), table, at)
+}
+
+function priceAt(model: string, table: readonly Price[], at: number): Price | undefined {
+  let latest: Price | undefined
+  for (const price of table) {
+    if (price.model !== model || Date.parse(price.since) > at) continue
+    if (!latest || price.since > latest.since) latest = price
+  }
+  return latest
+}
+
+/** The table that comes with Muster; all of a model that `own` names is replaced by what that says. */
+export function pricesWith(own: readonly Price[]): Price[] {
+  const named = new Set(own.map(({ model }) => model))
+  return [...prices.filter(({ model }) => !named.has(model)), ...own]
 }
 
 /** What a call cost, in US dollars. Cached tokens are part of the input tokens. */

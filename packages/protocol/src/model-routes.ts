@@ -83,6 +83,30 @@ export type ModelTarget = z.infer<typeof target>
 
 const targets = z.array(target).min(1).max(10)
 
+/** Prices in US dollars per million tokens, of a model from a day on (UTC). */
+export const modelPrices = z
+  .array(
+    z.strictObject({
+      model: text,
+      inputUsd: usd,
+      cachedUsd: usd,
+      outputUsd: usd,
+      since: z.iso.date().default('1970-01-01'),
+      /** Where the figures come from. */
+      source: text.default('MUSTER_PRICES'),
+    }),
+  )
+  .max(1000)
+  .superRefine((prices, context) => {
+    const known = new Set<string>()
+    for (const [i, { model, since }] of prices.entries()) {
+      const key = `${since} ${model}`
+      if (known.has(key)) context.addIssue({ code: 'custom', path: [i], message: 'this model has another price since that day' })
+      known.add(key)
+    }
+  })
+export type ModelPrices = z.infer<typeof modelPrices>
+
 /** How a target is chosen. */
 const rule = z
   .strictObject({
