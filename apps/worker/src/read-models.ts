@@ -77,7 +77,10 @@ function targetOf(
   }
   if (azure) {
     const { deployment: model, endpoint, ...rest } = azure
-    return { model, baseUrl: `${trimmed(endpoint)}/openai/v1`, ...rest, ...common, apiKey: keyOf(key ?? '') }
+    return {
+      ...{ model, baseUrl: `${trimmed(endpoint)}/openai/v1`, provider: 'azure', ...rest, ...common },
+      apiKey: keyOf(key ?? ''),
+    }
   }
   if (anthropic) return { anthropic, ...common, apiKey: keyOf(key ?? '') }
   if (!bedrock) throw new MusterError('config.invalid', `${path.slice(1)}: no target`)
@@ -85,7 +88,7 @@ function targetOf(
   const apiKey = key === undefined ? undefined : keyOf(key)
   if (api === 'converse') return { bedrock: converse, ...common, ...(apiKey === undefined ? {} : { apiKey }) }
   return {
-    ...{ model: bedrock.model, baseUrl: openAiOf(bedrock), api, ...common, apiKey: apiKey ?? '' },
+    ...{ model: bedrock.model, baseUrl: openAiOf(bedrock), api, provider: 'bedrock', ...common, apiKey: apiKey ?? '' },
     ...(effort === undefined ? {} : { effort }),
   }
 }

@@ -13,7 +13,7 @@ import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream
 import type { BreakerState } from './route/breaker.ts'
 import { type Asked, courseOf } from './route/course.ts'
 import { type Route, type RouteRule, ruleOf } from './route/rule.ts'
-import { dialectOf, modelOf, nameOf, type Target } from './target.ts'
+import { dialectOf, modelOf, nameOf, providerOf, type Target } from './target.ts'
 
 export interface ModelsOptions {
   /** By route name; one that is not named here leads to the model of that name at the first server of `default`. */
@@ -50,6 +50,8 @@ export interface Models {
   routes(): { name: string; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
   /** Of routes with several targets: which of them are passed over because they have failed often. */
   breakers(): { route: string; target: string; state: BreakerState }[]
+  /** Who is paid for a call, by its route and the target that answered where it is of several. */
+  providerOf(route: string, target: string | undefined): string
   /** About how many tokens a call may use. */
   reserveTokens(request: ModelRequest): number
 }
@@ -214,6 +216,11 @@ export function createModels(options: ModelsOptions): Models {
         name,
         targets: targets.map((target) => ({ name: nameOf(target), dialect: dialectOf(target) })),
       })),
+    providerOf(route, name) {
+      const targets = find(route).places.map(({ target }) => target)
+      const target = name === undefined ? targets[0] : targets.find((target) => nameOf(target) === name)
+      return target ? providerOf(target) : 'unknown'
+    },
     breakers: () =>
       [...rules].flatMap(([route, { targets }]) =>
         targets.length < 2

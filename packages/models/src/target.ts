@@ -15,6 +15,8 @@ interface Common {
   weight?: number
   /** Requests that it may have; all unless given. */
   when?: Conditions
+  /** Who is paid, as costs name them; what its kind or address says unless given. */
+  provider?: string
   /** Where it is, as a journal names it; the name of a target of Bedrock has that anyway. */
   region?: string
 }
@@ -69,4 +71,12 @@ export function nameOf(target: Target): string {
   const [baseUrl, vendor] =
     'anthropic' in target ? [target.anthropic.baseUrl, 'api.anthropic.com'] : [target.baseUrl, 'api.openai.com']
   return `${baseUrl === undefined ? vendor : new URL(baseUrl).host} ${modelOf(target)}`
+}
+
+export function providerOf(target: Target): string {
+  if (target.provider !== undefined) return target.provider
+  if ('bedrock' in target) return 'bedrock'
+  const [baseUrl, vendor] =
+    'anthropic' in target ? [target.anthropic.baseUrl, 'anthropic'] : [target.baseUrl, 'openai']
+  return baseUrl === undefined ? vendor : new URL(baseUrl).host
 }

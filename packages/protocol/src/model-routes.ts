@@ -61,6 +61,8 @@ const target = z
     timeoutMs: z.number().int().min(1000).max(600_000).optional(),
     weight: z.number().positive().max(1e6).optional(),
     when: conditions.optional(),
+    /** Who is paid, as costs and commitments name them. */
+    provider: text.max(256).optional(),
     /** Where it is, as traces name it. */
     region: z.string().min(1).max(100).optional(),
   })

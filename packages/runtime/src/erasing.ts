@@ -14,6 +14,7 @@ import {
 } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { archiveRun } from './archiver.ts'
+import type { ProviderOf } from './run-costs.ts'
 import { auditHitsOf } from './audit-hits.ts'
 import { toEvents } from './content.ts'
 import type { RecordBook } from './record-book.ts'
@@ -134,14 +135,14 @@ function waiting(live: readonly RunRecord[]): { waitsFor: string[] } {
  * it to the next, which goes on from what was saved.
  */
 export class Eraser {
-  readonly #stores: Stores & { book: RecordBook }
+  readonly #stores: Stores & { book: RecordBook; providerOf: ProviderOf }
   readonly #clock: () => number
   readonly #log: Logger
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #working: Promise<void> = Promise.resolve()
 
-  constructor(options: Stores & { book: RecordBook; clock: () => number; log: Logger }) {
+  constructor(options: Stores & { book: RecordBook; clock: () => number; log: Logger; providerOf: ProviderOf }) {
     this.#stores = options
     this.#clock = options.clock
     this.#log = options.log
@@ -206,7 +207,7 @@ export class Eraser {
     const { heldBy: _held, waitsFor: _waits, ...rest } = erasure
     if (held.length > 0) return this.#save(open, { state: 'held', heldBy: held, waitsFor: undefined })
     for (const { id, status } of live) {
-      if (isEnded(status)) await archiveRun(journal, memory, id, 0)
+      if (isEnded(status)) await archiveRun(this.#stores, id, 0)
       else if (erasure.terminate)
         await journal.post(id, { type: 'cancel', by: erasure.by, now: true }).catch(unlessOver)
     }
