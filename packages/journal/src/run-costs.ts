@@ -48,9 +48,9 @@ export class RunCosts {
 
   /** The run is archived, and its journal stays for `ttlS` at most: after that it is not told of any more. */
   async forget(tenant: string, run: string, ttlS: number): Promise<void> {
-    for (const of of [tenant, ALL]) {
-      const { keys, redis } = this.#partitionOf(of)
-      await redis.expire(keys.counted(of, run), ttlS + GRACE_S)
+    for (const name of [tenant, ALL]) {
+      const { keys, redis } = this.#partitionOf(name)
+      await redis.expire(keys.counted(name, run), ttlS + GRACE_S)
     }
   }
 

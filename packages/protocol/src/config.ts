@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { budgetsByName } from './budget.ts'
+import { commitments } from './costs.ts'
 import { retentionRules } from './erasure.ts'
 import { MusterError } from './errors.ts'
 import { PARTITIONS_MAX } from './ids.ts'
@@ -63,6 +64,9 @@ function parseJson(text: string, context: z.RefinementCtx, example: string): unk
 
 const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
 const budgets = json('{"tenant:*":{"day":{"usd":100}}}').pipe(budgetsByName)
+const committed = json(
+  '{"aws-2026":{"provider":"bedrock","usd":50000,"from":"2026-01-01","until":"2026-12-31"}}',
+).pipe(commitments)
 const retention = json('[{"status":"failed","content":"30d"}]').pipe(retentionRules)
 const witnesses = json('[{"url":"https://witness.example/","key":"<vkey>"}]').pipe(
   z.array(
@@ -284,6 +288,11 @@ export const configSchema = z.object({
     .optional()
     .describe(
       'prices of models, in place of those that come with Muster, as a JSON file or JSON: `[{"model":"m","inputUsd":1,"cachedUsd":0.1,"outputUsd":4,"since":"2026-01-01"}]`',
+    ),
+  MUSTER_COMMITMENTS: committed
+    .optional()
+    .describe(
+      'amounts that are promised to providers, as JSON: `{"aws-2026":{"provider":"bedrock","usd":50000,"from":"2026-01-01","until":"2026-12-31"}}`',
     ),
   MUSTER_MODEL: z.string().optional().describe('model of the route "default"'),
   MUSTER_MODEL_BASE_URL: z.url().optional().describe('any OpenAI-compatible server, such as Ollama or vLLM'),
