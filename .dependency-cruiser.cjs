@@ -6,6 +6,7 @@ const packages = {
   governance: ['protocol'],
   models: ['protocol'],
   tools: ['protocol'],
+  codex: ['tools', 'protocol'],
   audit: ['protocol'],
   redaction: ['protocol'],
   stack: ['protocol'],

@@ -129,6 +129,7 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
     expect(await get('/v1/ledger')).toMatchObject({ status: 404, code: 'ledger.off' })
     expect(await get('/v1/ledger/tile/..%2f0/000')).toMatchObject({ status: 404 })
     expect(await get('/v1/ledger/consistency?from=-1')).toMatchObject({ status: 400, code: 'request.invalid' })
+    expect(await get('/v1/models')).toMatchObject({ status: 404, error: { code: 'gateway_off' } })
     expect(await get('/v1/approvals?limit=101')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await post({ answers: [] }, {}, '/v1/approvals')).toMatchObject({
       status: 400,
@@ -178,8 +179,11 @@ describe('the API describes itself', () => {
       'get /v1/ledger/checkpoint',
       'get /v1/ledger/consistency',
       'get /v1/ledger/tile/{*}',
+      'get /v1/models',
+      'get /v1/models/{id}',
       'get /v1/policies',
       'get /v1/policies/{hash}',
+      'get /v1/responses/{id}',
       'get /v1/retention',
       'get /v1/runs',
       'get /v1/runs/{id}',
@@ -195,8 +199,13 @@ describe('the API describes itself', () => {
       'get /v1/workers',
       'post /v1/approvals',
       'post /v1/callbacks',
+      'post /v1/chat/completions',
+      'post /v1/embeddings',
       'post /v1/erasures',
       'post /v1/holds',
+      'post /v1/messages',
+      'post /v1/responses',
+      'post /v1/responses/{id}/cancel',
       'post /v1/runs',
       'post /v1/runs/actions',
       'post /v1/runs/batch',

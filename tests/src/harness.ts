@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, fork } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -38,6 +38,10 @@ export interface Harness {
   dir: string
   url: string
   key: string
+  /** Keys that were asked for, by their ids. */
+  keys: Readonly<Record<string, string>>
+  /** What a server in a process of its own is configured by. */
+  env: NodeJS.ProcessEnv
   /** Of the model server. */
   modelUrl: string
   muster: Muster
@@ -58,7 +62,11 @@ export interface Harness {
 /** Everything real on free ports: Redis, DynamoDB, a model server and the HTTP API; workers as asked for. */
 export async function startHarness(
   env: NodeJS.ProcessEnv = {},
-  options: { redis?: (options: { dir: string }) => Promise<{ url: string; stop(): Promise<void> }> } = {},
+  options: {
+    redis?: (options: { dir: string }) => Promise<{ url: string; stop(): Promise<void> }>
+    gateway?: Parameters<typeof createServer>[0]['gateway']
+    keys?: readonly Omit<ApiKey, 'sha256'>[]
+  } = {},
 ): Promise<Harness> {
   const dir = mkdtempSync(join(tmpdir(), 'muster-test-'))
   let redis: { url: string; stop(): Promise<void> } = await (options.redis ?? startRedis)({ dir: join(dir, 'redis') })
@@ -78,12 +86,17 @@ export async function startHarness(
   const others = people.map(({ user, roles, ...rest }) =>
     newApiKey({ id: `${user}-key`, tenant: 'acme', user, roles: [...roles], ...rest }),
   )
+  const asked = (options.keys ?? []).map(newApiKey)
+  const keysFile = join(dir, 'keys.json')
+  const stored = [...keys, ...others, ...asked].map((one) => one.stored)
+  writeFileSync(keysFile, JSON.stringify(stored))
   const server = await createServer({
     redisUrl: redis.url,
     namespace,
     partitions: config.MUSTER_PARTITIONS,
     memory,
-    keys: [...keys, ...others].map(({ stored }) => stored),
+    keys: stored,
+    gateway: options.gateway,
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
     budgets: config.MUSTER_BUDGETS,
@@ -102,6 +115,12 @@ export async function startHarness(
     dir,
     url,
     key,
+    keys: Object.fromEntries(asked.map(({ key, stored }) => [stored.id, key])),
+    env: {
+      ...env,
+      ...{ MUSTER_NAMESPACE: namespace, MUSTER_KEYS_FILE: keysFile, REDIS_URL: redis.url },
+      DYNAMODB_ENDPOINT: dynamo.endpoint,
+    },
     modelUrl: model.url,
     muster: createMuster({ url, key }),
     stranger: createMuster({ url, key: strangersKey }),

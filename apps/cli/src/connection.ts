@@ -7,7 +7,7 @@ import { createMuster, type Muster } from '@muster/sdk'
 export const DEV_KEY = 'dev-key'
 
 /** Where the CLI finds the server, and the key that it sends. */
-function connection(config: Config): { url: string; key: string } {
+export function connection(config: Config): { url: string; key: string } {
   const url = config.MUSTER_URL ?? `http://${config.MUSTER_HOST}:${config.MUSTER_PORT}`
   if (config.MUSTER_KEY !== undefined) return { url, key: config.MUSTER_KEY }
   try {

@@ -111,6 +111,7 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
     ...(config.MUSTER_CONTENT_KMS_KEY === undefined
       ? { MUSTER_CONTENT_KEY_FILE: config.MUSTER_CONTENT_KEY_FILE ?? prepareContentKey(home) }
       : {}),
+    MUSTER_GATEWAY: env.MUSTER_GATEWAY || 'on',
     MUSTER_WEBHOOKS: 'anywhere',
     MUSTER_PUBLIC_URL: config.MUSTER_PUBLIC_URL ?? `http://${config.MUSTER_HOST}:${config.MUSTER_PORT}`,
     REDIS_URL: redis.url,
@@ -244,6 +245,7 @@ function printUrls(config: Config, url: string, key: string): void {
   const rows: [string, string][] = [
     ['console', process.stdout.isTTY ? `${url}/#key=${key}` : `${url}/ (sign in with the key in ${keyFile})`],
     ['API', `${url}/v1/runs (key in ${keyFile})`],
+    ['models', `${url}/v1 for clients of OpenAI and Anthropic, with the same key`],
     ['reference', `${url}/reference`],
     ['runs', 'pnpm muster runs'],
     ['a trace', 'pnpm muster trace <run>'],

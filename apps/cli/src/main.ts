@@ -18,11 +18,12 @@ import type { ExportFlags, VerifyFlags } from './audit-command.ts'
 import type { EventFormat } from './audit-events-command.ts'
 import type { RecordsOptions } from './audit-records-command.ts'
 import type { SearchOptions } from './audit-search-command.ts'
+import type { CodexFlags } from './codex-command.ts'
 import { client } from './connection.ts'
 import type { EraseOptions } from './erasure-command.ts'
 import { fail, money, plain, print } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
-import { traceCommand } from './trace-command.ts'
+import { traceCommand, traceSessionCommand } from './trace-command.ts'
 import { verifyCommand } from './verify-command.ts'
 import { VERSION } from './version.ts'
 
@@ -31,6 +32,7 @@ const program = new Command('muster')
   .description('A runtime for managed agents: durable, governed, provable.')
   .version(VERSION)
   .showHelpAfterError()
+  .enablePositionalOptions()
 
 /** Runs an action with the configuration; a failure is told as a person or a program can read it. */
 function action(run: (config: Config) => Promise<number | undefined>, json = false): Promise<void> {
@@ -129,17 +131,30 @@ program
   .option('--status <status>', 'queued, running, waiting, succeeded, failed or cancelled')
   .option('--name <name>', 'of an agent or plan')
   .option('--error <code>', 'that ended with this error')
+  .option('--session <name>', 'of this conversation')
   .option('--limit <n>', 'how many', positive, 20)
   .option('--cursor <cursor>', 'where to go on')
   .option(...flag)
-  .action((options: { status?: RunStatus; name?: string; error?: string; limit: number; cursor?: string } & Json) =>
-    action(async (config) => {
-      const { json, ...filter } = options
-      const page = await client(config).runs.list(filter)
-      if (json) print(page)
-      else
-        console.log(runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)))
-    }, options.json),
+  .action(
+    (
+      options: {
+        status?: RunStatus
+        name?: string
+        error?: string
+        session?: string
+        limit: number
+        cursor?: string
+      } & Json,
+    ) =>
+      action(async (config) => {
+        const { json, ...filter } = options
+        const page = await client(config).runs.list(filter)
+        if (json) print(page)
+        else
+          console.log(
+            runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)),
+          )
+      }, options.json),
   )
 
 program
@@ -157,10 +172,17 @@ program
   )
 
 program
-  .command('trace <run>')
-  .description('show what a run did, step by step')
+  .command('trace [run]')
+  .description('show what a run did, step by step; or the runs of a session, one after the other')
+  .option('--session <name>', 'of this conversation, such as `dora/<session>` of Codex')
   .option(...flag)
-  .action((id: string, { json }: Json) => action((config) => traceCommand(client(config), id, json), json))
+  .action((id: string | undefined, { session, json }: { session?: string } & Json) =>
+    action(async (config) => {
+      if (session !== undefined && id === undefined) return traceSessionCommand(client(config), session, json)
+      if (session === undefined && id !== undefined) return traceCommand(client(config), id, json)
+      throw new MusterError('request.invalid', 'give a run, or --session with its name')
+    }, json),
+  )
 
 program
   .command('verify <run>')
@@ -890,6 +912,26 @@ withApp(policy.command('test <cases> [files...]'))
       const { testPoliciesCommand } = await import('./policy-test-command.ts')
       return testPoliciesCommand(appOf(config, app), cases, files, json)
     }, json),
+  )
+
+program
+  .command('codex [args...]')
+  .description('set Codex up to speak through the gateway; with arguments, run it so and change no file')
+  .usage(
+    '[options]\n       muster codex [--model <route>] exec "<task>"\n       muster codex [--model <route>] -- [arguments of codex]',
+  )
+  .option('--model <route>', 'a route of the gateway; `default`, or the only one, unless given')
+  .option('--functions-only', 'offer the model functions alone: for targets that do not speak OpenAI Responses', false)
+  .option('--print', 'show what would be written, and write nothing', false)
+  .option('--remove', 'take it out again', false)
+  .option(...flag)
+  .passThroughOptions()
+  .action((args: string[], flags: CodexFlags) =>
+    action(async (config) => {
+      const { codexRunCommand, codexSetupCommand } = await import('./codex-command.ts')
+      const isRun = args.length > 0 || process.argv.at(-1) === '--'
+      return isRun ? codexRunCommand(config, args, flags) : codexSetupCommand(config, flags)
+    }, flags.json),
   )
 
 program

@@ -1,7 +1,7 @@
 import { type Config, type ErrorCode, MusterError, toMusterError } from '@muster/protocol'
 import { openRedaction } from '@muster/redaction'
 import { createServer, readKeys } from '@muster/server'
-import { folderLedgers, openMemoryOf, runWorker } from '@muster/worker'
+import { folderLedgers, openMemoryOf, readModels, readPolicies, runWorker, startTelemetry } from '@muster/worker'
 import { type Logger, pino } from 'pino'
 import { describeError } from './output.ts'
 
@@ -20,6 +20,7 @@ export async function serverCommand(config: Config): Promise<Service> {
   if (redisUrl === undefined) throw new MusterError('config.invalid', 'REDIS_URL: a server needs a Redis')
   if (keysFile === undefined) throw new MusterError('config.invalid', 'MUSTER_KEYS_FILE: a server needs API keys')
   const log = logger(config, 'server')
+  const exported = config.MUSTER_GATEWAY === 'on' ? await startTelemetry(config, 'muster-server') : undefined
   const memory = await openMemoryOf(config)
   const server = await createServer({
     redisUrl,
@@ -36,6 +37,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
     recordReads: config.MUSTER_RECORD_READS === 'on',
     ledgers: config.MUSTER_LEDGER_DIR === undefined ? undefined : folderLedgers(config.MUSTER_LEDGER_DIR),
+    gateway: gatewayOf(config, exported?.telemetry),
     log,
   })
   const url = await server.listen(config.MUSTER_HOST, config.MUSTER_PORT)
@@ -45,7 +47,27 @@ export async function serverCommand(config: Config): Promise<Service> {
     async close() {
       await server.close()
       memory.close()
+      await exported?.close()
     },
+  }
+}
+
+type GatewayOptions = NonNullable<Parameters<typeof createServer>[0]['gateway']>
+
+function gatewayOf(config: Config, telemetry: GatewayOptions['telemetry']): GatewayOptions | undefined {
+  if (config.MUSTER_GATEWAY === 'off') return undefined
+  if (config.MUSTER_POLICY === undefined)
+    throw new MusterError('config.invalid', 'MUSTER_POLICY: without policies a gateway would deny every request')
+  return {
+    models: readModels(config),
+    policies: () => readPolicies(config.MUSTER_POLICY),
+    limits: config.MUSTER_LIMITS,
+    telemetry,
+    lockMs: config.MUSTER_LOCK_MS,
+    ledger:
+      config.MUSTER_LEDGER === 'heads' ||
+      config.MUSTER_LEDGER_KEY_FILE !== undefined ||
+      config.MUSTER_LEDGER_KMS_KEYS !== undefined,
   }
 }
 

@@ -6,6 +6,7 @@ import {
   budget,
   budgetAmounts,
   budgetName,
+  budgetNames,
   type EntryOf,
   PERIODS,
   type RunEvent,
@@ -41,8 +42,8 @@ interface Step extends Used {
   begun: number
   ended: number
   worker: string
-  /** The agent or plan whose run it is of. */
-  definition: string
+  /** What budgets its run is under, but the tenant's: of its agent or plan, and of who began it. */
+  names: readonly string[]
 }
 
 /** From a time on, what an operator allowed: nothing is limited where there is no budget. */
@@ -68,7 +69,7 @@ export class TenantBudgets {
   readonly #changes = new Map<string, Change[]>()
   readonly #steps: Step[] = []
   readonly #open = new Map<string, number>()
-  #run = { id: '', definition: '', worker: '' }
+  #run: { id: string; names: readonly string[]; worker: string } = { id: '', names: [], worker: '' }
   #records = 0
 
   constructor(manifest: unknown) {
@@ -91,10 +92,10 @@ export class TenantBudgets {
   /** An entry of a run's journal; the runs come one after the other. */
   take(run: string, { entry }: RunEvent): void {
     if (this.#run.id !== run) {
-      this.#run = { id: run, definition: '', worker: '' }
+      this.#run = { id: run, names: [], worker: '' }
       this.#open.clear()
     }
-    if (entry.type === 'run.created') this.#run.definition = `${entry.definition.kind}:${entry.definition.name}`
+    if (entry.type === 'run.created') this.#run.names = budgetNames(entry)
     else if (entry.type === 'run.activated') this.#run.worker = entry.worker
     else if (entry.type === 'step.intent' && !isUndo(entry.step)) {
       this.#open.set(entry.step, entry.at)
@@ -116,9 +117,9 @@ export class TenantBudgets {
   }
 
   #add({ seq, at }: { seq: number; at: number }, begun: number, used: Used): void {
-    const { id, definition, worker } = this.#run
+    const { id, names, worker } = this.#run
     if (Math.abs(begun) > TIME_MAX) return
-    this.#steps.push({ run: id, seq, begun, ended: at, worker, definition, ...used })
+    this.#steps.push({ run: id, seq, begun, ended: at, worker, names, ...used })
   }
 
   findings(): BudgetFinding[] {
@@ -135,7 +136,7 @@ export class TenantBudgets {
     this.#steps.sort((a, b) => a.ended - b.ended)
     const names = new Set([...inForce.map(({ name }) => name), ...this.#changes.keys()])
     for (const name of [...names].sort()) {
-      const steps = this.#steps.filter(({ definition }) => name === 'tenant' || definition === name)
+      const steps = this.#steps.filter(({ names }) => name === 'tenant' || names.includes(name))
       for (const period of PERIODS) found.push(...this.#check(name, period, steps, manifest))
     }
     return found

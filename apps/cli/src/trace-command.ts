@@ -1,4 +1,4 @@
-import type { Run, RunEvent } from '@muster/protocol'
+import { MusterError, type Run, type RunEvent, type RunSummary } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
@@ -6,18 +6,61 @@ import { readRun } from './run-events.ts'
 import { verifyRun } from './verify-command.ts'
 import { redactedOf, redactedText, spansOf, waterfall } from './waterfall.ts'
 
+/** Runs of a session that are shown. */
+const RUNS_MAX = 1000
+
 /** `muster trace`: what a run did, step by step, and whether its journal is whole. */
 export async function traceCommand(muster: Muster, id: string, json: boolean): Promise<number> {
-  const { run, events } = await readRun(muster, id)
-  const verification = await verifyRun(muster, id)
-  const spans = spansOf(events)
-  if (json) print({ run, spans, verification })
-  else {
-    console.log(title(run, events, verification.ok))
-    console.log(waterfall(spans, process.stdout.columns ?? 120))
-    for (const finding of verification.findings) console.log(pc.red(`entry ${finding.seq}: ${finding.message}`))
+  const trace = await read(muster, id)
+  if (json) print(shownOf(trace))
+  else show(trace)
+  return trace.verification.ok ? 0 : 1
+}
+
+/** `muster trace --session`: the same of all its runs, the first of them first. */
+export async function traceSessionCommand(muster: Muster, session: string, json: boolean): Promise<number> {
+  const runs: RunSummary[] = []
+  for (let cursor: string | undefined; runs.length < RUNS_MAX; ) {
+    const page = await muster.runs.list({ session, limit: 200, ...(cursor === undefined ? {} : { cursor }) })
+    runs.push(...page.runs)
+    cursor = page.cursor
+    if (cursor === undefined) break
   }
-  return verification.ok ? 0 : 1
+  if (runs.length === 0) throw new MusterError('run.not_found', `no run is of the session "${session}"`)
+  const traces: Trace[] = []
+  for (const { id } of runs.reverse()) {
+    const trace = await read(muster, id)
+    if (!json) show(trace)
+    traces.push(trace)
+  }
+  const costUsd = traces.reduce((sum, { run }) => sum + run.costUsd, 0)
+  const ok = traces.every(({ verification }) => verification.ok)
+  if (json) print({ session, costUsd, ok, runs: traces.map(shownOf) })
+  else {
+    const more = runs.length < RUNS_MAX ? '' : ', and those before them'
+    console.log(
+      `\n${pc.bold(plain(session))}: ${runs.length} run${runs.length === 1 ? '' : 's'}${more}, ${money(costUsd) || '$0'}`,
+    )
+  }
+  return ok ? 0 : 1
+}
+
+interface Trace {
+  run: Run
+  events: RunEvent[]
+  verification: Awaited<ReturnType<typeof verifyRun>>
+}
+
+async function read(muster: Muster, id: string): Promise<Trace> {
+  return { ...(await readRun(muster, id)), verification: await verifyRun(muster, id) }
+}
+
+const shownOf = ({ run, events, verification }: Trace) => ({ run, spans: spansOf(events), verification })
+
+function show({ run, events, verification }: Trace): void {
+  console.log(title(run, events, verification.ok))
+  console.log(waterfall(spansOf(events), process.stdout.columns ?? 120))
+  for (const finding of verification.findings) console.log(pc.red(`entry ${finding.seq}: ${finding.message}`))
 }
 
 /** What held the run back, and for how long. */

@@ -18,9 +18,11 @@ const schema = `
   entity Model { name: String };
   entity Memory { name: String };
   entity Tool { name: String, effect: String };
+  entity ClientTool { name: String };
   action "model:invoke" appliesTo { principal: [Agent, Plan], resource: [Model], context: Seen };
   action "memory:read", "memory:write" appliesTo { principal: [Agent, Plan], resource: [Memory], context: Seen };
   action "agent:delegate" appliesTo { principal: [Agent, Plan], resource: [Agent], context: Seen };
+  action "gateway:tool" appliesTo { principal: [Agent, Plan], resource: [ClientTool], context: Seen };
   action "tool:call" appliesTo { principal: [Agent, Plan], resource: [Tool], context: {
     labels: Set<String>, approvals: Set<String>, user: String, spent: decimal,
     input: {

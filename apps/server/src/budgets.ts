@@ -5,6 +5,7 @@ import {
   type BudgetsByName,
   budget,
   budgetName,
+  budgetNames,
   budgetState,
   type EntryOf,
   MusterError,
@@ -28,12 +29,14 @@ export class Budgets {
   readonly #journal: Journal
   readonly #controls: Controls
   readonly #configured: BudgetsByName
+  readonly #isConfigured: boolean
   readonly #spend: Spend
 
   constructor(journal: Journal, controls: Controls, configured: BudgetsByName) {
     this.#journal = journal
     this.#controls = controls
     this.#configured = configured
+    this.#isConfigured = Object.keys(configured).length > 0
     this.#spend = new Spend(journal)
   }
 
@@ -42,9 +45,11 @@ export class Budgets {
    *
    * @throws MusterError `quota.exceeded` with how long to wait
    */
-  async takeRun({ tenant, definition: { kind, name } }: Pick<EntryOf<'run.created'>, 'tenant' | 'definition'>) {
+  async takeRun(run: Pick<EntryOf<'run.created'>, 'tenant' | 'definition' | 'by'>) {
+    const { tenant } = run
+    if (!this.#isConfigured && !this.#controls.budgets(tenant)) return () => Promise.resolve()
     const now = Date.now()
-    const budgets = this.#of(tenant, ['tenant', `${kind}:${name}`], now)
+    const budgets = this.#of(tenant, ['tenant', ...budgetNames(run)], now)
     if (!budgets.some(({ limits }) => limits.runs !== undefined)) return () => Promise.resolve()
     const accounts = budgets.map((one) => budgetAccount(tenant, one))
     const id = newId()
@@ -83,7 +88,8 @@ export class Budgets {
   async #names(tenant: string): Promise<string[]> {
     const { definitions } = await this.#journal.manifest()
     const set = this.#controls.budgets(tenant)?.keys() ?? []
-    return [...new Set(['tenant', ...definitions.map(({ kind, name }) => `${kind}:${name}`), ...set])].sort()
+    const ofWho = Object.keys(this.#configured).filter((name) => /^(key|user|team):/.test(name) && !name.endsWith(':*'))
+    return [...new Set(['tenant', ...definitions.map(({ kind, name }) => `${kind}:${name}`), ...ofWho, ...set])].sort()
   }
 
   #of(tenant: string, names: readonly string[], now: number): PeriodBudget[] {
@@ -97,7 +103,9 @@ function shown([nanoUsd, tokens, steps, wallTimeMs, runs]: Amounts): BudgetState
 
 /** Routes of what a tenant may use in a day or month. */
 export function budgetRoutes(server: Server, { controls, budgets, records, keyOf }: Context): void {
-  const params = z.object({ name: budgetName.describe('`tenant`, `agent:<name>` or `plan:<name>`') })
+  const params = z.object({
+    name: budgetName.describe('`tenant`, or `agent:`, `plan:`, `key:`, `user:` or `team:` and a name'),
+  })
   const states = z.object({ budgets: z.array(budgetState) })
   server.get(
     '/v1/budgets',

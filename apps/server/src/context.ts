@@ -1,7 +1,8 @@
 import type { Controls, Journal, NewRun } from '@muster/journal'
 import type { Memory } from '@muster/memory'
+import type { Dialect } from '@muster/models'
 import type { Json, RedactCounts, RetentionRule } from '@muster/protocol'
-import type { CallbackTokens, LedgerReader, RunReader } from '@muster/runtime'
+import type { CallbackTokens, Gateway, LedgerReader, RunReader } from '@muster/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
@@ -10,12 +11,21 @@ import type { Refusals } from './erasures.ts'
 import type { ApiKey } from './keys.ts'
 import type { ServerRecords } from './records.ts'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** As whom a route speaks: it answers errors in their words too. */
+    dialect?: Dialect
+  }
+}
+
 /** What the routes share. */
 export interface Context {
   journal: Journal
   memory: Memory
   reader: RunReader
   ledger: LedgerReader
+  /** Undefined where this server has none. */
+  gateway: Gateway | undefined
   /** What people do besides runs. */
   records: ServerRecords
   admission: Admission

@@ -2,6 +2,7 @@ import {
   type Entry,
   type EntryOf,
   isEnded,
+  isGateway,
   type Json,
   MusterError,
   type PlanData,
@@ -73,6 +74,8 @@ export function forks({ journal, memory, reader, admission, enter }: Context) {
     const { tenant } = who
     const run = await reader.run(tenant, id)
     const { created } = cut
+    if (isGateway(created.definition))
+      throw new MusterError('run.not_forkable', `Run ${id} is a request to the gateway: its client sends it again`)
     const { kind, name, version: before } = created.definition
     const inline = before === INLINE
     if (inline && version !== undefined)

@@ -13,14 +13,18 @@ const apiKey = z.object({
   service: z.boolean().optional(),
   /** Roles for approvals; `*` is every role. */
   roles: z.array(z.string()),
+  /** Of those who share a budget. */
+  team: z.string().min(1).max(128).optional(),
+  /** What it may use of the gateway: routes, `*` at the end for any rest; all without it. */
+  gateway: z.object({ routes: z.array(z.string().min(1).max(200)).optional() }).optional(),
   /** SHA-256 of the key, hexadecimal. A key has 256 random bits, so a plain hash is enough. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 })
 export type ApiKey = z.infer<typeof apiKey>
 
 /** Who asks, as the journal has it. */
-export function actorOf({ id, user, service }: ApiKey): Actor {
-  return { key: id, user, ...(service ? { service } : {}) }
+export function actorOf({ id, user, service, team }: ApiKey): Actor {
+  return { key: id, user, ...(service ? { service } : {}), ...(team === undefined ? {} : { team }) }
 }
 
 export function hasRole({ roles }: ApiKey, role: string): boolean {

@@ -71,6 +71,7 @@ export function runRoutes(server: Server, context: Context): void {
           status: runStatus.optional(),
           name: z.string().max(128).optional().describe('agent or plan'),
           error: z.string().max(64).optional().describe('code of the error with which it ended'),
+          session: z.string().max(128).optional().describe('the conversation that it is of'),
           limit: z.coerce.number().int().min(1).max(200).default(50),
           cursor: z.string().max(64).optional().describe('`cursor` of the page before'),
         }),

@@ -11,10 +11,11 @@ import {
   workerInfo,
 } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
-import { CallbackTokens, LedgerReader, RecordBook, RunReader } from '@muster/runtime'
+import { CallbackTokens, Gateway, type GatewayOptions, LedgerReader, RecordBook, RunReader } from '@muster/runtime'
 import reference from '@scalar/fastify-api-reference'
 import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import type { Logger } from 'pino'
 import { z } from 'zod'
 import { Admission } from './admission.ts'
 import { approvalRoutes } from './approvals.ts'
@@ -24,6 +25,7 @@ import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
 import { erasureRoutes, Refusals } from './erasures.ts'
+import { gatewayRoutes } from './gateway/gateway-routes.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { policyRoutes } from './policies.ts'
@@ -61,8 +63,13 @@ export interface ServerOptions {
   ledgers?: Ledgers | undefined
   /** Whether reads of content are recorded; true unless given. */
   recordReads?: boolean | undefined
-  log?: FastifyBaseLogger
+  /** Serves clients that speak as OpenAI or Anthropic do; there is no gateway without it. */
+  gateway?: Pick<GatewayOptions, 'models' | 'policies' | 'limits' | 'ledger' | 'lockMs' | 'telemetry'> | undefined
+  log?: Logger | undefined
 }
+
+/** How long requests of the gateway have to end when the server closes, ms. */
+const GRACE_MS = 10_000
 
 /** Builds the HTTP API; `listen` opens it. Throws `redis.unavailable` when Redis does not answer. */
 export async function createServer(
@@ -80,6 +87,12 @@ export async function createServer(
   await controls.start()
   const budgets = new Budgets(journal, controls, options.budgets ?? {})
   const refusals = new Refusals(memory)
+  const gateway =
+    options.gateway &&
+    (await Gateway.open({
+      ...{ journal, memory, controls, log, redaction: options.redaction, budgets: options.budgets },
+      ...options.gateway,
+    }))
   const findKey = keyFinder(options.keys)
   const keys = new WeakMap<FastifyRequest, ApiKey>()
   const context: Context = {
@@ -93,6 +106,7 @@ export async function createServer(
     budgets,
     retention: options.retention ?? [],
     refusals,
+    gateway,
     async enter(run) {
       checkNotStopped(controls, run)
       await refusals.check(run)
@@ -112,9 +126,11 @@ export async function createServer(
       return key
     },
   }
+  // What fastify logs by need be no more than it asks for.
+  const logger: FastifyBaseLogger | undefined = log
   const app = fastify({
     bodyLimit: BODY_BYTES_MAX,
-    ...(log ? { loggerInstance: log } : { logger: false }),
+    ...(logger ? { loggerInstance: logger } : { logger: false }),
     forceCloseConnections: true,
     // A line for every poll of every client tells nobody anything; failures are logged where they are answered.
     logController: new LogController({ disableRequestLogging: true }),
@@ -143,8 +159,9 @@ export async function createServer(
   app.addHook('onRequest', async (request) => {
     // A callback has a token in place of a key.
     if (request.url.startsWith('/v1/') && request.routeOptions.url !== CALLBACKS)
-      keys.set(request, findKey(request.headers.authorization))
+      keys.set(request, findKey(authorizationOf(request)))
   })
+  await app.register(async (scope) => gatewayRoutes(scope as unknown as Server, context)) // as below
   await app.register(async (scope) => routes(scope as unknown as Server, context)) // the zod type provider is a matter of types only
   await app.register(reference, { routePrefix: '/reference', configuration: { url: '/openapi.json' } })
   return {
@@ -159,11 +176,21 @@ export async function createServer(
       }
     },
     async close() {
+      await gateway?.close(GRACE_MS)
       controls.close()
       await app.close()
       await journal.close()
     },
   }
+}
+
+/** Anthropic's clients send their key in a header of its own. */
+function authorizationOf({ headers, routeOptions }: FastifyRequest): string | undefined {
+  const key = headers['x-api-key']
+  return (
+    headers.authorization ??
+    (routeOptions.config.dialect !== undefined && typeof key === 'string' ? `Bearer ${key}` : undefined)
+  )
 }
 
 function routes(server: Server, context: Context): void {

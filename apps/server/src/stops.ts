@@ -8,13 +8,15 @@ import { problemsOf } from './problems.ts'
 const tags = ['stops']
 const security = [{ key: [] }]
 
-/** @throws MusterError `stop.active` where runs of this definition are stopped */
+/** @throws MusterError `stop.active` where runs of this definition are stopped, or what is `called` */
 export function checkNotStopped(
   controls: Controls,
   { tenant, definition: { kind, name } }: Pick<EntryOf<'run.created'>, 'tenant' | 'definition'>,
+  called?: string,
 ): void {
   const stops = controls.stops(tenant)
-  const found = stops?.get('tenant') ?? stops?.get(`${kind}:${name}`)
+  if (!stops) return
+  const found = stops.get('tenant') ?? stops.get(`${kind}:${name}`) ?? stops.get(called ?? '')
   if (!found) return
   const why = found.reason === undefined ? '' : `: ${found.reason}`
   throw new MusterError('stop.active', `"${found.name}" was stopped by ${found.by}${why}`)

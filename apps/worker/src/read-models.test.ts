@@ -7,11 +7,15 @@ import { MusterError, readConfig } from '@muster/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readModels } from './read-models.ts'
 
-let asked: { path: string | undefined; key: string | undefined; model: string }[] = []
+let asked: { path: string | undefined; key: string | string[] | undefined; model: string }[] = []
 const server = createServer(async (request, response) => {
   let text = ''
   for await (const part of request) text += part
-  asked.push({ path: request.url, key: request.headers.authorization, model: JSON.parse(text).model })
+  asked.push({
+    path: request.url,
+    key: request.headers.authorization ?? request.headers['x-api-key'],
+    model: JSON.parse(text).model,
+  })
   response.writeHead(400, { 'content-type': 'application/json' }).end('{"message":"heard","error":{"message":"heard"}}')
 })
 let at: string
@@ -46,15 +50,17 @@ describe('MUSTER_MODELS', () => {
     const models = read({
       default: [{ openai: { model: 'm', baseUrl: `${at}/v1` } }],
       azure: [{ azure: { deployment: 'd', endpoint: `${at}/`, api: 'responses' }, key: 'AZURE_KEY' }],
+      claude: [{ anthropic: { model: 'a', baseUrl: at }, key: 'AZURE_KEY' }],
       chat: [{ bedrock: { model: 'openai.gpt-oss-120b-1:0', region, endpoint: at, api: 'chat' }, key: 'BEDROCK_KEY' }],
       responses: [{ bedrock: { model: 'b', region, endpoint: at, api: 'responses' }, key: 'BEDROCK_KEY' }],
       converse: [{ bedrock: { model: 'c', region, endpoint: at }, key: 'BEDROCK_KEY' }],
     })
-    for (const route of ['default', 'azure', 'chat', 'responses', 'converse', 'other'])
+    for (const route of ['default', 'azure', 'claude', 'chat', 'responses', 'converse', 'other'])
       await expect(models.invoke(route, { messages: [{ role: 'user', content: 'x' }] })).rejects.toThrow('heard')
     expect(asked).toEqual([
       { path: '/v1/chat/completions', key: 'Bearer none', model: 'm' },
       { path: '/openai/v1/responses', key: 'Bearer a-key', model: 'd' },
+      { path: '/v1/messages', key: 'a-key', model: 'a' },
       { path: '/openai/v1/chat/completions', key: 'Bearer b-key', model: 'openai.gpt-oss-120b-1:0' },
       { path: '/v1/responses', key: 'Bearer b-key', model: 'b' },
       { path: '/model/c/converse', key: 'Bearer b-key', model: undefined },
@@ -91,6 +97,7 @@ describe('MUSTER_MODELS', () => {
       '/default/0/bedrock/guardrail',
     ],
     [{ azure: { deployment: 'd', endpoint: 'https://x.example' } }, '/default/0/key'],
+    [{ anthropic: { model: 'm' } }, '/default/0/key'],
     [{ openai: { model: 'm', baseUrl: 'https://user:s3cret@x.example' } }, '/default/0/openai/baseUrl'],
     [{ openai: { model: 'm' }, key: 'sk-s3cret' }, '/default/0/key'],
     [{ openai: { model: 'm', temperature: 1 } }, 'temperature'],

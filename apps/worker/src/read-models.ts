@@ -41,7 +41,7 @@ function defaultOf(config: Config): Target {
 }
 
 function targetOf(
-  { openai, azure, bedrock, key, ...common }: ModelTarget,
+  { openai, azure, anthropic, bedrock, key, ...common }: ModelTarget,
   env: NodeJS.ProcessEnv,
   path: string,
 ): Target {
@@ -60,6 +60,7 @@ function targetOf(
     const { deployment: model, endpoint, ...rest } = azure
     return { model, baseUrl: `${trimmed(endpoint)}/openai/v1`, ...rest, ...common, apiKey: keyOf(key ?? '') }
   }
+  if (anthropic) return { anthropic, ...common, apiKey: keyOf(key ?? '') }
   if (!bedrock) throw new MusterError('config.invalid', `${path.slice(1)}: no target`)
   const { api, effort, ...converse } = bedrock
   const apiKey = key === undefined ? undefined : keyOf(key)

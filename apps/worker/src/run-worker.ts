@@ -1,13 +1,14 @@
 import { loadPolicies, type PolicySet } from '@muster/governance'
 import { type Config, MusterError } from '@muster/protocol'
 import { openRedaction } from '@muster/redaction'
-import { CallbackTokens, noTelemetry, openTelemetry, startWorker, type Worker } from '@muster/runtime'
+import { CallbackTokens, noTelemetry, startWorker, type Worker } from '@muster/runtime'
 import type { Logger } from 'pino'
 import { loadApp } from './load-app.ts'
 import { openMemoryOf } from './open-memory.ts'
 import { readLedger } from './read-ledger.ts'
 import { readModels } from './read-models.ts'
 import { readPolicies, readToolLock } from './read-policies.ts'
+import { startTelemetry } from './start-telemetry.ts'
 import { watchPolicies } from './watch-policies.ts'
 
 /** Starts a worker as the configuration says. @throws MusterError naming what is missing or wrong */
@@ -15,8 +16,8 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   if (config.REDIS_URL === undefined)
     throw new MusterError('config.invalid', 'REDIS_URL: a worker needs the Redis of its server')
   const app = await loadApp(config.MUSTER_APP)
-  const exporter = config.OTEL_EXPORTER_OTLP_ENDPOINT === undefined ? undefined : await startTelemetry()
-  const telemetry = exporter ? openTelemetry() : noTelemetry
+  const exported = await startTelemetry(config, 'muster-worker')
+  const telemetry = exported?.telemetry ?? noTelemetry
   const shadowed = (set: PolicySet) => {
     if (config.MUSTER_POLICY_SHADOW > 0) {
       set.shadow({
@@ -84,15 +85,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
       watched.close()
       await worker.close(graceMs)
       memory.close()
-      await exporter?.shutdown()
+      await exported?.close()
     },
   }
-}
-
-/** The SDK reads the standard OTEL_* variables; it is loaded only when telemetry is on. */
-async function startTelemetry(): Promise<{ shutdown(): Promise<void> }> {
-  const { NodeSDK } = await import('@opentelemetry/sdk-node')
-  const sdk = new NodeSDK({ serviceName: process.env.OTEL_SERVICE_NAME ?? 'muster-worker' })
-  sdk.start()
-  return sdk
 }

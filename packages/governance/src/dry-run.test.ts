@@ -1,4 +1,4 @@
-import type { Entry, Json, RunEvent } from '@muster/protocol'
+import { type Entry, GATEWAY, type Json, type RunEvent } from '@muster/protocol'
 import { describe, expect, it } from 'vitest'
 import { type Replayed, replay } from './dry-run.ts'
 import { appOf } from './fixture.ts'
@@ -56,6 +56,19 @@ function replayed(text: string, events: RunEvent[], before = allowed): Omit<Repl
 }
 
 describe('replay', () => {
+  it('decides anew on what clients of the gateway were to call, let through or not', () => {
+    const gateway = { ...created, definition: GATEWAY, by: { key: 'k', user: 'ann', team: 'blue' } } as Entry
+    const call = { ...subject, kind: 'tool', target: 'exec_command', type: 'step.ended', durationMs: 0 } as const
+    const [, ...rest] = eventsOf(
+      { entry: { ...call, step: 'call.1', status: 'ok', decision: allow }, content: { cmd: 'ls' } },
+      { entry: { ...call, step: 'call.2', status: 'ok', decision: allow }, content: { cmd: 'rm -rf /' } },
+    )
+    const events = [{ seq: 1, hash, entry: gateway }, ...rest]
+    const next = `${all} @id("no-rm") forbid (principal, action == Action::"gateway:tool", resource)
+      when { context.input.arguments like "*rm -rf*" && context has team && context.team == "blue" };`
+    expect(replayed(next, events).map(({ outcome }) => outcome)).toEqual(['same', 'changed'])
+  })
+
   it('decides by input, labels and cost as they were', () => {
     const events = eventsOf(
       { entry: { ...intent, labels: ['pii'] }, content: { amount: 5 } },

@@ -123,7 +123,11 @@ function parse(sources: readonly PolicySource[]): Parsed {
       if (annotations.ask !== undefined && parsed.json.effect !== 'forbid') reject('@ask belongs to a forbid')
       const { effect } = parsed.json
       const { mode = 'enforced' } = source
-      policies.set(id, { ask: readAsk(annotations, reject), text, effect, mode, at: place(source, offset) })
+      policies.set(id, {
+        ...{ ask: readAsk(annotations, reject), text, effect, mode, at: place(source, offset) },
+        ...(annotations.message ? { message: annotations.message } : {}),
+        ...(annotations.contact ? { contact: annotations.contact } : {}),
+      })
       origins.set(id, { source, offset })
       declared.push({ text, declared: annotations.history, source, offset })
     }

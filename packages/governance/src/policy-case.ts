@@ -11,6 +11,7 @@ import type { Action, PolicyRequest, PolicySet } from './policy.ts'
 
 const RESOURCES: Record<Action, PolicyRequest['resource']['type']> = {
   'tool:call': 'Tool',
+  'gateway:tool': 'ClientTool',
   'model:invoke': 'Model',
   'code:run': 'Code',
   'memory:read': 'Memory',
@@ -25,7 +26,7 @@ const RESOURCES: Record<Action, PolicyRequest['resource']['type']> = {
  * @throws MusterError `request.invalid` naming what is missing
  */
 export function requestOfQuestion(question: PolicyQuestion, app: AppManifest, path = ''): PolicyRequest {
-  const { tenant, principal, action, resource: name, input, labels, user, spent, approved } = question
+  const { tenant, principal, action, resource: name, input, labels, user, key, team, spent, approved } = question
   const type = RESOURCES[action]
   const tool = type === 'Tool' ? app.tools.find((one) => one.name === name) : undefined
   const effect = question.effect ?? tool?.effect
@@ -45,6 +46,8 @@ export function requestOfQuestion(question: PolicyQuestion, app: AppManifest, pa
     // Each role that is named alone is another person.
     approvals: question.approvals.map((one, i) => (typeof one === 'string' ? { role: one, by: `${i}:${user}` } : one)),
     user,
+    ...(key === undefined ? {} : { key }),
+    ...(team === undefined ? {} : { team }),
     spentUsd: spent,
     ...(input === undefined ? {} : { input }),
   }

@@ -341,6 +341,31 @@ describe('PolicySet', () => {
     expect(exact.decide(toolCall({ ...change, resource: { ...resource, name: 'another' } })).effect).toBe('deny')
   })
 
+  it('looks into calls that a client is to make: known fields as texts, and all of it', () => {
+    const ask = (input: Json, text: string) =>
+      load(
+        `permit (principal, action, resource); forbid (principal, action == Action::"gateway:tool", resource) when { ${text} };`,
+      ).decide(toolCall({ action: 'gateway:tool', resource: { type: 'ClientTool', name: 'exec_command' }, input }))
+        .effect
+    const is = (condition: string) => (input: Json) => ask(input, condition)
+    const command = 'context.input has command && context.input.command like "*rm -rf*"'
+    expect(is(command)({ command: ['rm', '-rf', '/'] })).toBe('deny')
+    expect(is(command)({ command: 'ls' })).toBe('allow')
+    expect(is(command)({ text: 'rm -rf /' })).toBe('allow')
+    expect(is('context.input.arguments like "*rm -rf*"')({ other: { deep: 'rm -rf /' } })).toBe('deny')
+    expect(is('context.input has path && context.input.path == "{\\"a\\":1}"')({ path: { a: 1 } })).toBe('deny')
+    expect(is('context.input.arguments like "*x*"')(null)).toBe('allow')
+  })
+
+  it('knows who asks by their key and their team, where they have one', () => {
+    const set = load('permit (principal, action, resource) when { context has team && context.team == "blue" };')
+    expect(set.decide(toolCall({ team: 'blue' })).effect).toBe('allow')
+    expect(set.decide(toolCall({ team: 'red' })).effect).toBe('deny')
+    expect(set.decide(toolCall()).effect).toBe('deny')
+    const byKey = load('permit (principal, action, resource) when { context has key && context.key == "k1" };')
+    expect(byKey.decide(toolCall({ key: 'k1' })).effect).toBe('allow')
+  })
+
   it('knows an agent by its tenant', () => {
     const set = load('permit (principal in Tenant::"acme", action, resource);')
     expect(set.decide(toolCall()).effect).toBe('allow')

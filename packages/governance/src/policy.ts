@@ -21,22 +21,36 @@ import { Reference } from './reference.ts'
 import type { InputType } from './schema.ts'
 import { Shadow, type ShadowOptions } from './shadow.ts'
 
-export type Action = 'model:invoke' | 'tool:call' | 'code:run' | 'memory:read' | 'memory:write' | 'agent:delegate'
+export type Action =
+  | 'model:invoke'
+  | 'tool:call'
+  | 'gateway:tool'
+  | 'code:run'
+  | 'memory:read'
+  | 'memory:write'
+  | 'agent:delegate'
 
 /** One question: may this agent or plan do that, with this data? */
 export interface PolicyRequest {
   tenant: string
   principal: { type: 'Agent' | 'Plan'; name: string }
   action: Action
-  resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string; approved?: boolean }
+  resource: {
+    type: 'Tool' | 'ClientTool' | 'Model' | 'Memory' | 'Agent' | 'Code'
+    name: string
+    effect?: string
+    approved?: boolean
+  }
   /** Of `tool:call`: data goes where none is known to go. */
   newDestination?: boolean
   /** Labels of everything that goes into the step. */
   labels: readonly string[]
   /** Who has approved this very step, as it is. */
   approvals: readonly Approval[]
-  /** Who began the run. */
+  /** Who began the run: the user, by which key, of which team. */
   user: string
+  key?: string | undefined
+  team?: string | undefined
   /** US dollars that the run has cost so far. */
   spentUsd: number
   input?: Json
@@ -54,6 +68,9 @@ export interface Policy {
   text: string
   effect: 'permit' | 'forbid'
   mode: PolicyMode
+  /** What whoever is denied is told, by `@message`, and whom to ask, by `@contact`. */
+  message?: string | undefined
+  contact?: string | undefined
   /** Where it stands: file, line and column. */
   at: string
 }

@@ -3,7 +3,7 @@ import type { Request } from './cedar/compiled.ts'
 import type { Entity } from './cedar/operators.ts'
 import { type CedarRecord, Decimal, fail, Uid, type Value } from './cedar/value.ts'
 import type { PolicyRequest } from './policy.ts'
-import type { InputType } from './schema.ts'
+import { clientInput, type InputType } from './schema.ts'
 
 /** Tenants, and entities of one, that are kept before all are made anew. */
 const TENANTS_MAX = 1_000
@@ -80,13 +80,12 @@ export class Questions {
 
   /** The question, or why Cedar cannot be asked: something that it would have to round, or does not know. */
   read(request: PolicyRequest, history?: CedarRecord): Request | string {
-    const { tenant, principal, action, resource, labels, user } = request
+    const { tenant, principal, action, resource, labels } = request
     const spent = decimal(request.spentUsd)
     if (spent === undefined) return 'spent cannot be represented in Cedar'
     if (resource.effect === undefined && (resource.type === 'Tool' || resource.type === 'Code'))
       return `the effect of ${resource.name} is not known`
-    const input =
-      action !== 'tool:call' ? undefined : request.unrecorded === true ? UNRECORDED : this.#input(request.input)
+    const input = this.#inputOf(request)
     if (typeof input === 'string') return input
     const entities = this.#entitiesOf(tenant)
     return {
@@ -98,9 +97,15 @@ export class Questions {
         resource.effect,
         resource.type === 'Tool' ? (resource.approved ?? true) : undefined,
       ),
-      context: contextOf({ labels, user, spent }, input, request.newDestination ?? false, history),
+      context: contextOf(request, { labels, spent }, input, history),
       entities: entities.byKey,
     }
+  }
+
+  #inputOf({ action, input, unrecorded }: PolicyRequest): { [field: string]: Value } | string | undefined {
+    if (action !== 'tool:call' && action !== 'gateway:tool') return undefined
+    if (unrecorded === true) return UNRECORDED
+    return action === 'gateway:tool' ? clientInput(input ?? null) : this.#input(input)
   }
 
   #entitiesOf(tenant: string): TenantEntities {
@@ -130,19 +135,22 @@ export class Questions {
 
 /** Written out: copying an object's fields into another would take longer than the decision. */
 function contextOf(
-  { labels, user, spent }: { labels: readonly string[]; user: string; spent: Decimal },
+  { action, user, key, team, newDestination = false }: PolicyRequest,
+  { labels, spent }: { labels: readonly string[]; spent: Decimal },
   input: CedarRecord | undefined,
-  newDestination: boolean,
   history: CedarRecord | undefined,
 ): CedarRecord {
   const approvals = NOBODY
-  if (history === undefined)
-    return input === undefined
+  const context: { [name: string]: Value } =
+    input === undefined
       ? { labels, approvals, user, spent }
-      : { labels, approvals, user, spent, input, newDestination }
-  return input === undefined
-    ? { labels, approvals, user, spent, history }
-    : { labels, approvals, user, spent, input, newDestination, history }
+      : action === 'gateway:tool'
+        ? { labels, approvals, user, spent, input }
+        : { labels, approvals, user, spent, input, newDestination }
+  if (key !== undefined) context.key = key
+  if (team !== undefined) context.team = team
+  if (history !== undefined) context.history = history
+  return context
 }
 
 function cedarValue(value: Json, type: InputType): Value | undefined {

@@ -2,6 +2,7 @@ import {
   type Approval,
   type Decision,
   type EntryOf,
+  isGateway,
   type Json,
   nameOf,
   type RunEvent,
@@ -137,12 +138,19 @@ function requestsOf(
 ): PolicyRequest[] | string {
   const { kind, target, decision, step } = entry
   const ran = entry.type === 'step.ended' && entry.status !== 'denied'
-  const tool = kind === 'tool' ? tools.find(({ name }) => name === target) : undefined
-  if (kind === 'tool' && !tool && entry.type !== 'step.intent') return `no app is known that has the tool ${target}`
+  const ofClient = isGateway(definition)
+  const tool = kind === 'tool' && !ofClient ? tools.find(({ name }) => name === target) : undefined
+  if (kind === 'tool' && !ofClient && !tool && entry.type !== 'step.intent')
+    return `no app is known that has the tool ${target}`
   const shown = entry.type === 'step.waiting' ? shownIn(content) : past.shown(step)
   // The content of what ran is its output, and that of what waits is what was shown.
-  const input = ran || entry.type === 'step.waiting' || content === undefined ? shown?.input : content
-  const resources = resourcesOf(entry, definition.name, input, tool)
+  // And the output of a client's call is what it is called with.
+  const isShown = (ran && !(ofClient && kind === 'tool')) || entry.type === 'step.waiting' || content === undefined
+  const input = isShown ? shown?.input : content
+  const resources: Asked[] | string =
+    ofClient && kind === 'tool'
+      ? [{ action: 'gateway:tool', resource: { type: 'ClientTool', name: target } }]
+      : resourcesOf(entry, definition.name, input, tool)
   if (typeof resources === 'string') return resources
   const labelled = ran ? labelsBefore(entry, tool?.labels ?? []) : [entry.labels]
   if (labelled.length === 0) return 'too many labels may or may not have been on its input'
@@ -156,10 +164,14 @@ function requestsOf(
         newDestination: decision.newDestination ?? false,
         labels,
         approvals: input === undefined ? [] : past.approvals(step, { input, labels }),
-        user: by.user,
+        ...{ user: by.user, key: by.key, team: by.team },
         history: { step, now: entry.at, recorded: decision.history, unrecorded: true },
         spentUsd: past.spent(ran ? entry.at - entry.durationMs : entry.at),
-        ...(input !== undefined ? { input } : action === 'tool:call' ? { unrecorded: true as const } : {}),
+        ...(input !== undefined
+          ? { input }
+          : action === 'tool:call' || action === 'gateway:tool'
+            ? { unrecorded: true as const }
+            : {}),
       }),
     ),
   )

@@ -56,11 +56,11 @@ describe('cedarSchema', () => {
     expect(types({ b: { amount: { type: 'object' } }, c: number, d: number })).toEqual({})
   })
 
-  it('gives no input to actions other than tool:call', () => {
+  it('gives no input to actions other than calls of tools', () => {
     const { schema } = cedarSchema(appOf({ t: { amount: { type: 'number' } } }))
     const actions = Object.entries(schema['']?.actions ?? {})
     const withInput = actions.filter(([, action]) => JSON.stringify(action.appliesTo?.context).includes('"input"'))
-    expect(withInput.map(([name]) => name)).toEqual(['tool:call'])
-    expect(actions).toHaveLength(6)
+    expect(withInput.map(([name]) => name)).toEqual(['tool:call', 'gateway:tool'])
+    expect(actions).toHaveLength(7)
   })
 })

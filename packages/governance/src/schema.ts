@@ -1,5 +1,5 @@
 import type { SchemaJson, Type, TypeOfAttribute } from '@cedar-policy/cedar-wasm/nodejs'
-import type { AppManifest, JsonSchema } from '@muster/protocol'
+import type { AppManifest, Json, JsonSchema } from '@muster/protocol'
 import type { Operator, Term } from './history-term.ts'
 
 /** Type of an input's field in Cedar: JSON string, boolean, integer, number, or an array of one of them. */
@@ -11,8 +11,8 @@ export type InputType =
   | { type: 'Set'; element: InputType }
 
 /**
- * The Cedar schema of an app: entity types Tenant, Agent, Plan, Tool, Model, Memory and Code, and the
- * actions that the runtime asks about. `context.input` of `tool:call` has every top-level field of
+ * The Cedar schema of an app: entity types Tenant, Agent, Plan, Tool, ClientTool, Model, Memory and Code,
+ * and the actions that the runtime asks about. `context.input` of `tool:call` has every top-level field of
  * every tool's input, each optional; a field whose type differs between tools is left out, because
  * Cedar has one context type per action. `context.history`, where there are terms of it, has each by its name.
  */
@@ -37,26 +37,26 @@ export function cedarSchema(
   inputs.delete('__proto__')
   for (const [field, type] of inputs) if (type) inputTypes.set(field, type)
   const attributes = Object.fromEntries([...inputTypes].map(([field, type]) => [field, { ...type, required: false }]))
-  const context = (input: boolean): Type<string> => ({
+  const clientInput = Object.fromEntries(
+    CLIENT_FIELDS.map((field) => [field, { type: 'String', required: field === 'arguments' }]),
+  )
+  const context = (extra: Record<string, TypeOfAttribute<string>>): Type<string> => ({
     type: 'Record',
     attributes: {
       labels: { type: 'Set', element: { type: 'String' }, required: true },
       approvals: { type: 'Set', element: { type: 'String' }, required: true },
       user: { type: 'String', required: true },
+      key: { type: 'String', required: false },
+      team: { type: 'String', required: false },
       spent: { type: 'Extension', name: 'decimal', required: true },
-      ...(input
-        ? {
-            input: { type: 'Record', attributes, required: true },
-            newDestination: { type: 'Boolean', required: true },
-          }
-        : {}),
+      ...extra,
       ...(terms.length > 0 ? { history: historyType(terms) } : {}),
     },
   })
   const actors = ['Agent', 'Plan']
   const named = { name: { type: 'String', required: true } } as const
-  const action = (resource: string, input = false) => ({
-    appliesTo: { principalTypes: actors, resourceTypes: [resource], context: context(input) },
+  const action = (resource: string, extra: Record<string, TypeOfAttribute<string>> = {}) => ({
+    appliesTo: { principalTypes: actors, resourceTypes: [resource], context: context(extra) },
   })
   const schema: SchemaJson<string> = {
     '': {
@@ -65,6 +65,7 @@ export function cedarSchema(
         Agent: { memberOfTypes: ['Tenant'], shape: { type: 'Record', attributes: named } },
         Plan: { memberOfTypes: ['Tenant'], shape: { type: 'Record', attributes: named } },
         Model: { shape: { type: 'Record', attributes: named } },
+        ClientTool: { shape: { type: 'Record', attributes: named } },
         Memory: { shape: { type: 'Record', attributes: named } },
         Code: {
           shape: { type: 'Record', attributes: { ...named, effect: { type: 'String', required: true } } },
@@ -82,7 +83,11 @@ export function cedarSchema(
       },
       actions: {
         'model:invoke': action('Model'),
-        'tool:call': action('Tool', true),
+        'tool:call': action('Tool', {
+          input: { type: 'Record', attributes, required: true },
+          newDestination: { type: 'Boolean', required: true },
+        }),
+        'gateway:tool': action('ClientTool', { input: { type: 'Record', attributes: clientInput, required: true } }),
         'code:run': action('Code'),
         'memory:read': action('Memory'),
         'memory:write': action('Memory'),
@@ -91,6 +96,49 @@ export function cedarSchema(
     },
   }
   return { schema, inputTypes }
+}
+
+/**
+ * What policies can read of a call that a client of the gateway makes itself: nobody has told us its tools' schemas, so
+ * these fields, where the call has them, as texts; and all of it as `arguments`.
+ */
+const CLIENT_FIELDS = [
+  'arguments',
+  'text',
+  'cmd',
+  'command',
+  'input',
+  'code',
+  'name',
+  'workdir',
+  'path',
+  'file_path',
+  'content',
+  'old_string',
+  'new_string',
+  'pattern',
+  'query',
+  'url',
+  'prompt',
+  'description',
+  'justification',
+] as const
+
+/** The arguments of such a call as policies read them; what is no text is as JSON, a list of texts with blanks between. */
+export function clientInput(input: Json): { [field: string]: string } {
+  const values: { [field: string]: string } = { arguments: JSON.stringify(input) }
+  if (input === null || typeof input !== 'object' || Array.isArray(input)) return values
+  for (const field of CLIENT_FIELDS) {
+    const value = Object.hasOwn(input, field) ? input[field] : undefined
+    if (field !== 'arguments' && value != null) values[field] = textOf(value)
+  }
+  return values
+}
+
+function textOf(value: Json): string {
+  if (typeof value === 'string') return value
+  const isWords = Array.isArray(value) && value.every((item) => typeof item === 'string')
+  return isWords ? value.join(' ') : JSON.stringify(value)
 }
 
 const TERM_TYPES: { readonly [operator in Operator]: Type<string> } = {

@@ -25,6 +25,8 @@ export class Keys {
   /** Policy sets that workers have decided by; in the first partition only. */
   readonly policies: string
   readonly mail: string
+  /** Processes that hold runs which no queue knows of, by when they count as dead. */
+  readonly holders: string
   /** Workers that live, by name; in the first partition only. */
   readonly workers: string
   /** Schedules by their next firing; in the first partition only. */
@@ -51,6 +53,7 @@ export class Keys {
     this.recorded = `${this.tag}:recorded`
     this.manifest = `${this.tag}:manifest`
     this.policies = `${this.tag}:policies`
+    this.holders = `${this.tag}:holders`
     this.mail = `${this.tag}:mail`
     this.workers = `${this.tag}:workers`
     this.firings = `${this.tag}:firings`
@@ -67,6 +70,11 @@ export class Keys {
   /** All there is of a run that nobody has taken yet. */
   queued(id: string): string {
     return `${this.tag}:new:${id}`
+  }
+
+  /** The runs that such a process holds. */
+  holding(holder: string): string {
+    return `${this.tag}:hold:${holder}`
   }
 
   log(id: string): string {

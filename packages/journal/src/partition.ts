@@ -14,6 +14,7 @@ import { type Created, type CreateOptions, Creation, IDEMPOTENCY_TTL_S } from '.
 import { type Activation, Feeder, QUEUE } from './feeder.ts'
 import { type NewRun, shortDigest } from './first-entry.ts'
 import { Keys } from './keys.ts'
+import type { FirstRecord } from './new-hold.ts'
 import { decodeRecord } from './record.ts'
 import { Replication, type ReplicationOptions } from './replication.ts'
 import { timeOf } from './run-id.ts'
@@ -79,6 +80,8 @@ export interface Hold {
   entries?: StoredEntry[]
   /** Messages that waited in its inbox when it was taken. */
   mail: number
+  /** What creates it, where nobody has created it before. */
+  first?: FirstRecord
 }
 
 /** The place of a run's last checkpoint, and the hash of the entry before it. */
@@ -158,9 +161,15 @@ export class Partition {
     }
   }
 
-  /** Enqueues activations that were recorded before `olderThanMs` and whose enqueuer died. Gives how many. */
-  sweep(olderThanMs: number): Promise<number> {
-    return this.feeder.sweep(olderThanMs)
+  /**
+   * Enqueues activations that were recorded before `olderThanMs` and whose enqueuer died, and those of runs whose holder
+   * did. Gives how many.
+   */
+  async sweep(olderThanMs: number): Promise<number> {
+    const { keys } = this
+    const orphans = await this.redis.musterOrphans(keys.holders, keys.pending, keys.tag, this.clock(), WAKE_MAX)
+    await this.feeder.wake(orphans)
+    return orphans.length + (await this.feeder.sweep(olderThanMs))
   }
 
   /**

@@ -9,7 +9,9 @@ import {
 } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
+import type { FirstRecord } from './new-hold.ts'
 import type { Replication } from './replication.ts'
+import { timeOf } from './run-id.ts'
 
 /** What is told to the parent of a child run when it ends or parks. */
 export interface ParentNotice {
@@ -64,6 +66,8 @@ export class RunWriter {
   digest: string | undefined
   lost: LostReason | undefined
 
+  /** It is created with its next batch. */
+  first: FirstRecord | undefined
   // What the next batch takes.
   sent: number
   entries = ''
@@ -143,6 +147,8 @@ export interface WriterOptions {
   onError: (error: Error) => void
   /** Heads of runs that end or park are left for the ledger; somebody must take them there. */
   ledger?: boolean | undefined
+  /** Who holds the runs that are created here. */
+  holder?: string | undefined
   /** Characters that may wait for Redis before `full` says so: a slow disk must not fill the memory. 32 million unless given. */
   unwrittenMax?: number
   /** It was full and is not any more. */
@@ -206,6 +212,18 @@ export class Writer {
     if (this.#unwritten > this.#unwrittenMax) this.#full = true
     this.#mark(to)
     return seq
+  }
+
+  /** The run is new: its next batch creates it. */
+  create(to: RunWriter, first: FirstRecord): void {
+    to.first = first
+    if (first.salted.length > CONTENT_INLINE_MAX) {
+      this.#offload(to, first.digest, first.salted)
+      to.first = { ...first, salted: OFFLOADED }
+    }
+    const size = first.bytes.length + to.first.salted.length
+    to.unsent += size
+    this.#unwritten += size
   }
 
   /** So much waits for Redis that nothing should be added which can wait; `onDrain` tells when it can. */
@@ -299,7 +317,24 @@ export class Writer {
     }
   }
 
-  #send(batch: RunWriter[], { keys, redis, replication }: Target): void {
+  /** Goes ahead of the batch on the same connection: what is refused here is refused there, since there is no such run. */
+  #create(batch: readonly RunWriter[], { keys, redis }: Target): void {
+    const { holder = '', onError } = this.#options
+    const names = [keys.holding(holder)]
+    const args: (string | number)[] = []
+    for (const run of batch) {
+      if (!run.first) continue
+      const { hash, bytes, salted } = run.first
+      run.first = undefined
+      names.push(keys.run(run.run), keys.log(run.run), keys.index(run.tenant))
+      args.push(run.run, timeOf(run.run), hash, bytes, salted)
+    }
+    if (args.length > 0) redis.musterHold(names.length, ...names, ...args).catch(onError)
+  }
+
+  #send(batch: RunWriter[], target: Target): void {
+    const { keys, redis, replication } = target
+    this.#create(batch, target)
     const { clock, ledger = false } = this.#options
     const names: string[] = [keys.pending, keys.ended, keys.wake, keys.hooked, keys.events, keys.asking]
     const args: (string | number)[] = [clock(), ledger ? keys.tag : '']

@@ -30,6 +30,7 @@ export interface ArchiveListOptions {
   name?: string | undefined
   /** Code of the error with which it ended. */
   error?: string | undefined
+  session?: string | undefined
 }
 
 /** A run as the archive knows it without looking into it. */
@@ -232,7 +233,7 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       if (summary) yield* entriesOf(tenant, runId, summary, after)
     },
 
-    async list(tenant, { limit, before, status, name, error }) {
+    async list(tenant, { limit, before, status, name, error, session }) {
       const found: RunSummary[] = []
       if (limit < 1) return found
       const where = { ...(status === undefined ? {} : { status }), ...(name === undefined ? {} : { name }) }
@@ -242,11 +243,12 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
         descending: true,
         where,
         // With a filter the answer may need many more items than it has runs.
-        ...(Object.keys(where).length === 0 && error === undefined ? { page: limit } : {}),
+        ...(Object.keys(where).length === 0 && error === undefined && session === undefined ? { page: limit } : {}),
       })
       for await (const item of items) {
         const summary = readSummary(item)
         if (error !== undefined && summary.error?.code !== error) continue
+        if (session !== undefined && summary.session !== session) continue
         found.push(summary)
         if (found.length >= limit) break
       }

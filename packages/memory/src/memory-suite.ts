@@ -416,6 +416,13 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const { id, status, kind, name, version, session, createdAt, endedAt, costUsd, steps } = runs[4] ?? testRun('')
       const expected = { id, tenant, status, kind, name, version, session, createdAt, endedAt, costUsd, steps }
       expect(summary).toEqual(expected)
+      expect(await memory.archive.list(tenant, { limit: 9, session: session ?? '' })).toEqual(
+        runs
+          .filter((run) => run.session === session)
+          .slice(0, 9)
+          .map(({ id }) => expect.objectContaining({ id })),
+      )
+      expect(await memory.archive.list(tenant, { limit: 9, session: 'nobody had it' })).toEqual([])
       expect(await memory.archive.list(tenant, { limit: 0 })).toEqual([])
       expect(await memory.archive.list(newId(), { limit: 5 })).toEqual([])
     })

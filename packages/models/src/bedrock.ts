@@ -11,11 +11,12 @@ import {
   type ReasoningContentBlock,
   type TokenUsage,
   type Tool,
+  type ToolConfiguration,
 } from '@aws-sdk/client-bedrock-runtime'
 import { type ErrorCode, type Json, type JsonSchema, MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import type { ModelMessage, ModelRequest } from './message.ts'
-import { type Answer, cutShort, failure, type Provider, retryAfterMs } from './provider.ts'
+import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
+import { type Answer, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
 import type { BedrockTarget } from './target.ts'
 
 /** What Converse gives, at once or piece by piece. */
@@ -42,6 +43,7 @@ export function bedrock(target: BedrockTarget): Provider {
   })
 
   return {
+    settings: ['maxTokens', 'temperature', 'topP', 'stop', 'toolChoice'],
     async complete(model, request) {
       const by = `bedrock ${region} ${model}`
       const answerTool = answerToolOf(target, request)
@@ -54,7 +56,7 @@ export function bedrock(target: BedrockTarget): Provider {
               if (tool === (request.output ? answerTool?.name : undefined) && !answerTool?.wrapped) onDelta(text)
             })
           : await plain(client, input, signal)
-        return answerOf(model, by, got, answerTool)
+        return answerOf(model, by, request, got, answerTool)
       } catch (error) {
         if (signal?.aborted || error instanceof MusterError) throw error
         const headers = (error as { $response?: { headers?: Record<string, string> } }).$response?.headers
@@ -195,13 +197,17 @@ function inputOf(
   { bedrock: { guardrail } }: BedrockTarget,
   model: string,
   by: string,
-  { messages, tools = [], output }: ModelRequest,
+  { messages, tools = [], output, settings = {} }: ModelRequest,
   answerTool: AnswerTool | undefined,
 ): ConverseCommandInput {
   const system = messages.flatMap((message) =>
     message.role === 'system' && message.content !== '' ? [{ text: message.content }] : [],
   )
-  const offered = tools.map(({ name, description, parameters }) => toolSpec(name, description, parameters))
+  const { toolChoice } = settings
+  // There is no word for `none`: then no tool is offered.
+  const offered = (toolChoice === 'none' ? [] : tools).map(({ name, description, parameters }) =>
+    toolSpec(name, description, parameters),
+  )
   if (answerTool) offered.push(toolSpec(answerTool.name, 'Gives the answer.', answerTool.schema))
   // A conversation that tells of calls is refused where no tool is offered, as after a handover.
   if (offered.length === 0) {
@@ -212,13 +218,14 @@ function inputOf(
     modelId: model,
     messages: toWire(messages, by),
     ...(system.length > 0 ? { system } : {}),
+    ...inferenceOf(settings),
     ...(offered.length > 0
       ? {
           toolConfig: {
             tools: offered,
             ...(answerTool
               ? { toolChoice: offered.length > 1 ? { any: {} } : { tool: { name: answerTool.name } } }
-              : {}),
+              : choiceOf(toolChoice)),
           },
         }
       : {}),
@@ -236,6 +243,27 @@ function inputOf(
       ? { guardrailConfig: { guardrailIdentifier: guardrail.id, guardrailVersion: guardrail.version } }
       : {}),
   }
+}
+
+function choiceOf(toolChoice: ModelSettings['toolChoice']): Pick<ToolConfiguration, 'toolChoice'> {
+  if (toolChoice === undefined || toolChoice === 'none') return {}
+  if (typeof toolChoice !== 'string') return { toolChoice: { tool: toolChoice } }
+  return { toolChoice: toolChoice === 'required' ? { any: {} } : { auto: {} } }
+}
+
+function inferenceOf({
+  maxTokens,
+  temperature,
+  topP,
+  stop,
+}: ModelSettings): Pick<ConverseCommandInput, 'inferenceConfig'> {
+  const inferenceConfig = {
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(topP === undefined ? {} : { topP }),
+    ...(stop === undefined ? {} : { stopSequences: stop }),
+  }
+  return Object.keys(inferenceConfig).length > 0 ? { inferenceConfig } : {}
 }
 
 function namesOfCalls(message: ModelMessage): string[] {
@@ -312,9 +340,11 @@ function reasoningItem({ reasoningText, redactedContent }: ReasoningContentBlock
 function answerOf(
   model: string,
   by: string,
+  request: ModelRequest,
   { blocks, inputs, stopReason, usage }: Converse,
   answerTool: AnswerTool | undefined,
 ): Answer {
+  let cut: Pick<Answer, 'cut'> = {}
   switch (stopReason) {
     case 'end_turn':
     case 'stop_sequence':
@@ -322,10 +352,12 @@ function answerOf(
       break
     case 'max_tokens':
     case 'model_context_window_exceeded':
-      throw cutShort(model, 'length')
+      cut = cutAt(model, 'length', request)
+      break
     case 'content_filtered':
     case 'guardrail_intervened':
-      throw cutShort(model, 'filter')
+      cut = cutAt(model, 'filter', request)
+      break
     default:
       throw new MusterError('model.failed', `${model} stopped: ${stopReason ?? 'without a reason'}`)
   }
@@ -343,9 +375,10 @@ function answerOf(
     if (name === answerTool?.name) answer = answerTool.wrapped ? wrappedValue(args) : args
     else toolCalls.push({ id: toolUseId, name, arguments: args })
   }
-  if (blocks.length === 0) throw new MusterError('model.failed', `${model} gave no answer`)
+  if (blocks.length === 0 && !cut.cut) throw new MusterError('model.failed', `${model} gave no answer`)
   const { inputTokens = 0, outputTokens = 0, cacheReadInputTokens = 0, cacheWriteInputTokens = 0 } = usage ?? {}
   return {
+    ...cut,
     text: answer ?? text,
     toolCalls,
     ...(reasoning.length > 0 ? { reasoning: { by, items: reasoning } } : {}),

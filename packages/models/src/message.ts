@@ -18,11 +18,29 @@ export type ModelMessage =
   | { role: 'assistant'; content: string | null; toolCalls?: ToolCall[]; reasoning?: Reasoning }
   | { role: 'tool'; callId: string; content: string }
 
+/** How a model is to go about an answer. Not every provider has a word for each: see `Provider.settings`. */
+export interface ModelSettings {
+  maxTokens?: number
+  temperature?: number
+  topP?: number
+  /** Texts at which it ends. */
+  stop?: string[]
+  seed?: number
+  toolChoice?: 'auto' | 'none' | 'required' | { name: string }
+  parallelToolCalls?: boolean
+  /** How much a model that thinks is to think, in place of the target's. */
+  effort?: 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh'
+}
+
 export interface ModelRequest {
   messages: ModelMessage[]
-  tools?: { name: string; description: string; parameters: JsonSchema }[]
+  /** `strict`: arguments match to the letter, where the model can be held to that. */
+  tools?: { name: string; description: string; parameters: JsonSchema; strict?: boolean }[]
   /** The answer must be JSON that matches. */
-  output?: { name: string; schema: JsonSchema }
+  output?: { name: string; schema: JsonSchema; strict?: boolean }
+  settings?: ModelSettings
+  /** An answer that is cut short is given as it is, and says so by `cut`, in place of an error. */
+  mayBeCut?: boolean
   signal?: AbortSignal
   /** Recognised by providers that support it, so that a repeated call is not billed twice. */
   idempotencyKey?: string
@@ -33,6 +51,8 @@ export interface ModelRequest {
 export interface ModelReply {
   text: string | null
   toolCalls: ToolCall[]
+  /** Where it may be: it has come to its limit of tokens, or was stopped by a filter. */
+  cut?: 'length' | 'filter'
   /** To be given back with the answer as its message. */
   reasoning?: Reasoning
   usage: Usage

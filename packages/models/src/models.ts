@@ -1,11 +1,16 @@
-import { type ErrorCode, type JsonSchema, MusterError, type Via } from '@muster/protocol'
+import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
+import { anthropic } from './anthropic.ts'
 import { bedrock } from './bedrock.ts'
+import { createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
 import { costOf, type Price, priceOf } from './price.ts'
-import { type Answer, failure, type Provider, QuotaUsedUp } from './provider.ts'
-import { modelOf, nameOf, type Target } from './target.ts'
+import { type Answer, failure, type Provider } from './provider.ts'
+import { relay } from './relay/relay.ts'
+import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
+import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
+import { dialectOf, modelOf, nameOf, type Target } from './target.ts'
 
 /** A target, or several in the order in which they are asked. */
 export type Route = Target | readonly [Target, ...Target[]]
@@ -27,8 +32,20 @@ export interface Models {
    * when it cannot be reached or is overloaded, `model.failed` when it refuses
    */
   invoke(route: string, request: ModelRequest): Promise<ModelReply>
+  /**
+   * One call of a client that speaks as a vendor does, told in the same words. Resolves once a target has begun to answer,
+   * until when the next is asked as `invoke` does.
+   *
+   * @throws MusterError as `invoke` does, with the vendor's refusal (`VendorError`) as the cause of `model.failed`, and
+   * `model.unsupported` for what no target can be asked
+   */
+  relay(route: string, request: RelayRequest): Promise<Relayed>
   /** The most that a call may cost, for a budget to reserve; throws `model.no_price` when nobody can tell. */
   reserveUsd(route: string, request: ModelRequest): number
+  /** The same of a call that is relayed, in money and tokens. */
+  relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
+  /** The routes that are configured, and where they lead. */
+  routes(): { name: string; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
   /** About how many tokens a call may use. */
   reserveTokens(request: ModelRequest): number
 }
@@ -41,9 +58,10 @@ const TIMEOUT_MS = 120_000
 /** One interface to every model. */
 export function createModels(options: ModelsOptions): Models {
   const providers = new Map<Target, Provider>()
+  const upstreams = new Map<Target, Upstream>()
 
   /** Where a route leads, and the model there. */
-  function find(route: string): { target: Target; model: string }[] {
+  function find(route: string): Place[] {
     // A route may be named by a client: only our own routes count, not what every object has.
     const named = Object.hasOwn(options.routes, route) ? options.routes[route] : undefined
     if (named) return [named].flat().map((target) => ({ target, model: modelOf(target) }))
@@ -53,8 +71,7 @@ export function createModels(options: ModelsOptions): Models {
       .map((target) => ({ target, model: route }))
   }
 
-  /** Until when a target has asked not to be called, ms since the epoch. */
-  const closed = new Map<Target, number>()
+  const failover = createFailover()
 
   function provider(target: Target): Provider {
     let provider = providers.get(target)
@@ -62,9 +79,11 @@ export function createModels(options: ModelsOptions): Models {
       provider =
         'bedrock' in target
           ? bedrock(target)
-          : target.api === 'responses'
-            ? openAiResponses(target)
-            : openAiChat(target)
+          : 'anthropic' in target
+            ? anthropic(target, upstreamOf(target))
+            : target.api === 'responses'
+              ? openAiResponses(target)
+              : openAiChat(target)
       providers.set(target, provider)
     }
     return provider
@@ -85,15 +104,38 @@ export function createModels(options: ModelsOptions): Models {
     }
   }
 
+  function upstreamOf(target: HttpTarget): Upstream {
+    let upstream = upstreams.get(target)
+    if (!upstream) {
+      upstream = createUpstream(target, target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS)
+      upstreams.set(target, upstream)
+    }
+    return upstream
+  }
+
   function ownPrice(target: Target, model: string): Target['price'] {
     // The price of a target is that of its own model.
     return model === modelOf(target) ? target.price : undefined
   }
 
+  function costAt({ target, model }: Place, { model: answered, usage }: { model: string; usage: Usage }): number {
+    const paid = ownPrice(target, model) ?? priceOf(answered, options.prices) ?? priceOf(model, options.prices)
+    return paid ? costOf(paid, usage) : 0
+  }
+
+  /** What the dearest target of a route would cost. */
+  function dearest(route: string, usage: Usage): number {
+    const costs = find(route).map(({ target, model }) => {
+      const paid = ownPrice(target, model) ?? priceOf(model, options.prices)
+      if (paid) return costOf(paid, usage)
+      if (target.free) return 0
+      throw new MusterError('model.no_price', `there is a money limit, but no price for ${model}`)
+    })
+    return Math.max(...costs)
+  }
+
   return {
     async invoke(route, request) {
-      const targets = find(route)
-      const passed: { target: Target; error: MusterError }[] = []
       const { onDelta } = request
       let begun = false
       const watched: ModelRequest = onDelta
@@ -106,78 +148,42 @@ export function createModels(options: ModelsOptions): Models {
             },
           }
         : request
-      for (const { target, model } of targets) {
-        const waitMs = (closed.get(target) ?? 0) - Date.now()
-        if (waitMs > 0 && targets.length > 1) {
-          const error = new MusterError('rate.limited', `${model}: has asked to wait`, { retryAfterMs: waitMs })
-          passed.push({ target, error })
-          continue
-        }
-        try {
-          const answer = await call(target, model, watched)
-          const paid =
-            ownPrice(target, model) ?? priceOf(answer.model, options.prices) ?? priceOf(model, options.prices)
-          return {
-            ...answer,
-            costUsd: paid ? costOf(paid, answer.usage) : 0,
-            ...(targets.length > 1 ? { via: viaOf(target, passed) } : {}),
-          }
-        } catch (error) {
-          // An abort is nobody's failure.
-          if (!(error instanceof MusterError)) throw error
-          if (error.retryAfterMs !== undefined) closed.set(target, Date.now() + error.retryAfterMs)
-          passed.push({ target, error })
-          if (begun || !mayDoElsewhere(error)) throw failureOf(passed, error.code)
-        }
-      }
-      throw failureOf(passed)
+      const { answer, place, via } = await failover(
+        find(route),
+        ({ target, model }) => call(target, model, watched),
+        () => begun,
+      )
+      return { ...answer, costUsd: costAt(place, answer), ...(via ? { via } : {}) }
     },
-    reserveUsd(route, request) {
-      const usage = {
+    relay: (route, request) =>
+      relay(request, { places: find(route), failover, upstreamOf, providerOf: provider, callAt: call, costAt }),
+    relayReserve(route, dialect, body) {
+      const inputTokens = Buffer.byteLength(JSON.stringify(body)) / 3
+      const outputTokens = outputTokensOf(dialect, body)
+      const usage = { inputTokens, outputTokens, cachedTokens: 0 }
+      return { usd: dearest(route, usage), tokens: Math.ceil(inputTokens) + outputTokens }
+    },
+    routes: () =>
+      Object.entries(options.routes).map(([name, route]) => ({
+        name,
+        targets: [route].flat().map((target) => ({ name: nameOf(target), dialect: dialectOf(target) })),
+      })),
+    reserveUsd: (route, request) =>
+      dearest(route, {
         inputTokens: inputTokensOf(request),
         outputTokens: RESERVE_OUTPUT_TOKENS,
         cachedTokens: 0,
-      }
-      const costs = find(route).map(({ target, model }) => {
-        const paid = ownPrice(target, model) ?? priceOf(model, options.prices)
-        if (paid) return costOf(paid, usage)
-        if (target.free) return 0
-        throw new MusterError('model.no_price', `there is a money limit, but no price for ${model}`)
-      })
-      return Math.max(...costs)
-    },
+      }),
     reserveTokens: (request) => Math.ceil(inputTokensOf(request)) + RESERVE_OUTPUT_TOKENS,
   }
 }
 
-function mayDoElsewhere(error: MusterError): boolean {
-  return error.code === 'model.unavailable' || error.code === 'rate.limited' || error instanceof QuotaUsedUp
-}
-
-function viaOf(target: Target, passed: readonly { target: Target; error: MusterError }[]): Via {
-  const others = passed.map((other) => ({ target: nameOf(other.target), code: other.error.code }))
-  return { target: nameOf(target), ...(others.length > 0 ? { passed: others } : {}) }
-}
-
-/** What a call has come to that no target answered: waiting helps where one may be there again, after the shortest time. */
-function failureOf(passed: readonly { target: Target; error: MusterError }[], told?: ErrorCode): MusterError {
-  const errors = passed.map(({ error }) => error)
-  const [first] = errors
-  if (first && errors.length === 1) return first
-  const codes = errors.map((error) => error.code)
-  const code =
-    told ??
-    (['model.unavailable', 'rate.limited'] as const).find((passing) => codes.includes(passing)) ??
-    'model.failed'
-  const waits = errors.flatMap(({ retryAfterMs }) => (retryAfterMs === undefined ? [] : [retryAfterMs]))
-  return new MusterError(
-    code,
-    passed.map(({ target, error }) => `${nameOf(target)}: ${error.message}`).join('; then '),
-    {
-      retryAfterMs: code === 'rate.limited' && waits.length > 0 ? Math.min(...waits) : undefined,
-      cause: errors.at(-1)?.cause,
-    },
-  )
+/** As many as a client allows, and none of an embedding. */
+function outputTokensOf(dialect: Dialect, body: JsonObject): number {
+  if (dialect === 'embeddings') return 0
+  const { max_completion_tokens, max_output_tokens, max_tokens } = body
+  const given = [max_completion_tokens, max_output_tokens, max_tokens].find((max) => typeof max === 'number')
+  return typeof given === 'number' && given >= 0 ? Math.min(given, RESERVE_OUTPUT_TOKENS) : RESERVE_OUTPUT_TOKENS
 }
 
 /** About three bytes to a token: high for prose, and right for scripts of three bytes to a character. */

@@ -7,9 +7,9 @@ import type {
   ChatCompletionMessageParam,
 } from 'openai/resources/chat/completions'
 import type { CompletionUsage } from 'openai/resources/completions'
-import type { ModelMessage } from './message.ts'
+import type { ModelMessage, ModelSettings } from './message.ts'
 import { openAiClient, openAiError, optionsOf } from './openai-client.ts'
-import { cutShort, type Provider } from './provider.ts'
+import { cutAt, type Provider } from './provider.ts'
 import type { OpenAiTarget } from './target.ts'
 
 /** OpenAI Chat Completions, and all that is compatible with it. */
@@ -44,7 +44,10 @@ export function openAiChat(target: OpenAiTarget): Provider {
   }
 
   return {
+    settings: ['maxTokens', 'temperature', 'topP', 'stop', 'seed', 'toolChoice', 'parallelToolCalls', 'effort'],
     async complete(model, request) {
+      const { settings = {} } = request
+      const effort = settings.effort ?? target.effort
       const body: ChatCompletionCreateParamsNonStreaming = {
         model,
         messages: request.messages.map(toWire),
@@ -52,9 +55,10 @@ export function openAiChat(target: OpenAiTarget): Provider {
           ? { tools: request.tools.map((tool) => ({ type: 'function' as const, function: tool })) }
           : {}),
         ...(request.output
-          ? { response_format: { type: 'json_schema' as const, json_schema: { ...request.output, strict: false } } }
+          ? { response_format: { type: 'json_schema' as const, json_schema: { strict: false, ...request.output } } }
           : {}),
-        ...(target.effort === undefined ? {} : { reasoning_effort: target.effort }),
+        ...(effort === undefined ? {} : { reasoning_effort: effort }),
+        ...settingsOf(target, settings),
       }
       try {
         const completion = await completed(body, request.onDelta, optionsOf(request))
@@ -64,10 +68,11 @@ export function openAiChat(target: OpenAiTarget): Provider {
         const message = choice?.message
         if (!message) throw new MusterError('model.failed', `${model} gave no answer`)
         if (message.refusal) throw new MusterError('model.failed', `${model} refused: ${message.refusal}`)
-        if (choice.finish_reason === 'length') throw cutShort(model, 'length')
-        if (choice.finish_reason === 'content_filter') throw cutShort(model, 'filter')
+        const by = choice.finish_reason === 'length' ? 'length' : choice.finish_reason === 'content_filter' && 'filter'
+        const cut = by ? cutAt(model, by, request) : {}
         const reasoningTokens = completion.usage?.completion_tokens_details?.reasoning_tokens
         return {
+          ...cut,
           text: message.content,
           toolCalls: (message.tool_calls ?? []).flatMap((call) =>
             call.type === 'function'
@@ -102,6 +107,25 @@ function estimated(body: object, { choices }: ChatCompletion): CompletionUsage {
   const prompt_tokens = tokens(body)
   const completion_tokens = tokens(choices[0]?.message)
   return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+}
+
+function settingsOf(
+  { baseUrl }: OpenAiTarget,
+  { maxTokens, temperature, topP, stop, seed, toolChoice, parallelToolCalls }: ModelSettings,
+): Partial<ChatCompletionCreateParamsNonStreaming> {
+  // OpenAI's newer models refuse the old name, and other servers do not know the new one.
+  const isVendor = baseUrl === undefined || /\.(azure|amazonaws)\.com$/.test(new URL(baseUrl).hostname)
+  return {
+    ...(maxTokens === undefined ? {} : { [isVendor ? 'max_completion_tokens' : 'max_tokens']: maxTokens }),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(topP === undefined ? {} : { top_p: topP }),
+    ...(stop === undefined ? {} : { stop }),
+    ...(seed === undefined ? {} : { seed }),
+    ...(toolChoice === undefined
+      ? {}
+      : { tool_choice: typeof toolChoice === 'string' ? toolChoice : { type: 'function', function: toolChoice } }),
+    ...(parallelToolCalls === undefined ? {} : { parallel_tool_calls: parallelToolCalls }),
+  }
 }
 
 function toWire(message: ModelMessage): ChatCompletionMessageParam {

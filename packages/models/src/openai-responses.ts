@@ -6,9 +6,9 @@ import type {
   ResponseInputItem,
   ResponseOutputItem,
 } from 'openai/resources/responses/responses'
-import type { ModelMessage, ModelRequest } from './message.ts'
+import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
 import { openAiClient, openAiError, optionsOf } from './openai-client.ts'
-import { type Answer, cutShort, failure, type Provider } from './provider.ts'
+import { type Answer, cutAt, failure, type Provider } from './provider.ts'
 import type { OpenAiTarget } from './target.ts'
 
 /** OpenAI Responses, where nothing is kept at OpenAI: each request has the whole conversation, with the sealed thoughts. */
@@ -41,33 +41,54 @@ export function openAiResponses(target: OpenAiTarget): Provider {
   }
 
   return {
+    settings: ['maxTokens', 'temperature', 'topP', 'toolChoice', 'parallelToolCalls', 'effort'],
     async complete(model, request) {
       const by = `openai ${target.baseUrl ?? ''} ${model}`
-      const { tools = [], output } = request
+      const { tools = [], output, settings = {} } = request
+      const effort = settings.effort ?? target.effort
       const body: ResponseCreateParamsNonStreaming = {
         model,
         store: false,
         input: request.messages.flatMap((message) => toWire(message, by)),
         ...(tools.length > 0
-          ? { tools: tools.map((tool) => ({ type: 'function' as const, ...tool, strict: false })) }
+          ? { tools: tools.map((tool) => ({ type: 'function' as const, strict: false, ...tool })) }
           : {}),
-        ...(output ? { text: { format: { type: 'json_schema' as const, ...output, strict: false } } } : {}),
-        ...(target.effort === undefined ? {} : { reasoning: { effort: target.effort } }),
+        ...(output ? { text: { format: { type: 'json_schema' as const, strict: false, ...output } } } : {}),
+        ...(effort === undefined ? {} : { reasoning: { effort } }),
+        ...settingsOf(settings),
       }
       try {
-        if (thoughtless.has(model)) return answerOf(target, model, by, await respond(body, request))
+        if (thoughtless.has(model)) return answerOf(target, model, by, request, await respond(body, request))
         const sealed = { ...body, include: ['reasoning.encrypted_content' as const] }
         try {
-          return answerOf(target, model, by, await respond(sealed, request))
+          return answerOf(target, model, by, request, await respond(sealed, request))
         } catch (error) {
           if (!(error instanceof APIError && error.status === 400 && /encrypted/i.test(error.message))) throw error
           thoughtless.add(model)
-          return answerOf(target, model, by, await respond(body, request))
+          return answerOf(target, model, by, request, await respond(body, request))
         }
       } catch (error) {
         throw openAiError({ model, apiKey: target.apiKey }, error)
       }
     },
+  }
+}
+
+function settingsOf({
+  maxTokens,
+  temperature,
+  topP,
+  toolChoice,
+  parallelToolCalls,
+}: ModelSettings): Partial<ResponseCreateParamsNonStreaming> {
+  return {
+    ...(maxTokens === undefined ? {} : { max_output_tokens: maxTokens }),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(topP === undefined ? {} : { top_p: topP }),
+    ...(toolChoice === undefined
+      ? {}
+      : { tool_choice: typeof toolChoice === 'string' ? toolChoice : { type: 'function', ...toolChoice } }),
+    ...(parallelToolCalls === undefined ? {} : { parallel_tool_calls: parallelToolCalls }),
   }
 }
 
@@ -89,12 +110,11 @@ function toWire(message: ModelMessage, by: string): ResponseInputItem[] {
   ]
 }
 
-function answerOf(target: OpenAiTarget, model: string, by: string, response: Response): Answer {
+function answerOf(target: OpenAiTarget, model: string, by: string, request: ModelRequest, response: Response): Answer {
   const { status, error, incomplete_details, output = [], usage } = response
-  if (status === 'incomplete') {
-    throw cutShort(model, incomplete_details?.reason === 'content_filter' ? 'filter' : 'length')
-  }
-  if (error || status !== 'completed')
+  const isCut = status === 'incomplete'
+  const cut = isCut ? cutAt(model, incomplete_details?.reason === 'content_filter' ? 'filter' : 'length', request) : {}
+  if (error || (status !== 'completed' && !isCut))
     throw refused(target, model, error ?? { code: null, message: `ended as ${status ?? 'nothing'}` })
   let text: string | null = null
   const toolCalls: Answer['toolCalls'] = []
@@ -113,9 +133,11 @@ function answerOf(target: OpenAiTarget, model: string, by: string, response: Res
         items.push({ type: 'reasoning', id, summary: summary.map((part) => ({ ...part })), encrypted_content })
     } else throw new MusterError('model.failed', `${model} gave what was not asked for: ${item.type}`)
   }
-  if (text === null && toolCalls.length === 0) throw new MusterError('model.failed', `${model} gave no answer`)
+  if (text === null && toolCalls.length === 0 && !isCut)
+    throw new MusterError('model.failed', `${model} gave no answer`)
   const reasoningTokens = usage?.output_tokens_details?.reasoning_tokens
   return {
+    ...cut,
     text,
     toolCalls,
     ...(items.length > 0 ? { reasoning: { by, items } } : {}),

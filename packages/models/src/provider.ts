@@ -1,10 +1,12 @@
 import { type ErrorCode, MusterError } from '@muster/protocol'
-import type { ModelReply, ModelRequest } from './message.ts'
+import type { ModelReply, ModelRequest, ModelSettings } from './message.ts'
 
 export type Answer = Omit<ModelReply, 'costUsd' | 'via'>
 
 /** One vendor's way of speaking: what it has no word for is refused or translated here, and nobody above knows of it. */
 export interface Provider {
+  /** Settings that it has a word for. */
+  readonly settings: readonly (keyof ModelSettings)[]
   /**
    * One call, tried once: the step is tried again, so that its place is free meanwhile and the journal tells of each try.
    *
@@ -32,10 +34,11 @@ export function failure(
   })
 }
 
-/** An answer that is not whole is not taken for one. */
-export function cutShort(model: string, by: 'length' | 'filter'): MusterError {
+/** An answer that is not whole is not taken for one, unless it may be cut. */
+export function cutAt(model: string, by: 'length' | 'filter', { mayBeCut }: ModelRequest): Pick<Answer, 'cut'> {
+  if (mayBeCut) return { cut: by }
   const why = by === 'length' ? 'has come to its limit of tokens' : 'was stopped by a content filter'
-  return new MusterError('model.failed', `${model} ${why}`)
+  throw new MusterError('model.failed', `${model} ${why}`)
 }
 
 const RETRY_AFTER_MAX_MS = 3_600_000

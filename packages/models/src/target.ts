@@ -1,10 +1,10 @@
 import type { Price } from './price.ts'
 
 /** Where a route leads: a vendor's or a compatible server, and the model there. */
-export type Target = OpenAiTarget | BedrockTarget
+export type Target = OpenAiTarget | AnthropicTarget | BedrockTarget
 
 interface Common {
-  /** How long one call may take, ms. */
+  /** How long one call may take, ms; of a call that is relayed as a stream, how long each piece may. */
   timeoutMs?: number
   /** In place of the price table's. */
   price?: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'>
@@ -22,6 +22,15 @@ export interface OpenAiTarget extends Common {
   effort?: 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh'
 }
 
+export interface AnthropicTarget extends Common {
+  anthropic: {
+    model: string
+    /** Without `/v1`, as Anthropic's SDKs have it. */
+    baseUrl?: string
+  }
+  apiKey: string
+}
+
 export interface BedrockTarget extends Common {
   bedrock: {
     /** Id, inference profile or ARN of a model that Converse knows. */
@@ -36,12 +45,21 @@ export interface BedrockTarget extends Common {
   apiKey?: string
 }
 
+/** Which way a target is spoken to. */
+export function dialectOf(target: Target): 'chat' | 'responses' | 'converse' | 'messages' {
+  if ('bedrock' in target) return 'converse'
+  return 'anthropic' in target ? 'messages' : (target.api ?? 'chat')
+}
+
 export function modelOf(target: Target): string {
-  return 'bedrock' in target ? target.bedrock.model : target.model
+  if ('bedrock' in target) return target.bedrock.model
+  return 'anthropic' in target ? target.anthropic.model : target.model
 }
 
 /** A target as a journal names it. */
 export function nameOf(target: Target): string {
   if ('bedrock' in target) return `bedrock ${target.bedrock.region} ${target.bedrock.model}`
-  return `${target.baseUrl === undefined ? 'api.openai.com' : new URL(target.baseUrl).host} ${target.model}`
+  const [baseUrl, vendor] =
+    'anthropic' in target ? [target.anthropic.baseUrl, 'api.anthropic.com'] : [target.baseUrl, 'api.openai.com']
+  return `${baseUrl === undefined ? vendor : new URL(baseUrl).host} ${modelOf(target)}`
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { EntryOf } from './entry.ts'
 
 /** What can be used up. Money in US dollars, tokens of models in and out, steps, time that steps take (ms), runs begun. */
 export const budgetAmounts = z.strictObject({
@@ -18,28 +19,40 @@ export const budget = z
 export type Budget = z.infer<typeof budget>
 export const PERIODS = ['day', 'month'] as const
 
-/** Of what in a tenant a budget or a stop is: the tenant itself, or the agent, plan, tool or model of that name. */
+/**
+ * Of what in a tenant a budget or a stop is: the tenant itself, or the agent, plan, tool or model of that name; a budget
+ * also of all runs that a key, a user or a team has begun.
+ */
 export const budgetName = z
   .string()
   .max(256)
-  .regex(/^(tenant|(agent|plan):.+)$/s, 'is "tenant", or agent: or plan: and a name')
+  .regex(/^(tenant|(agent|plan|key|user|team):.+)$/s, 'is "tenant", or agent:, plan:, key:, user: or team: and a name')
 export const stopName = z
   .string()
   .max(256)
   .regex(/^(tenant|(agent|plan|tool|model):.+)$/s, 'is "tenant", or agent:, plan:, tool: or model: and a name')
 
 /**
- * Budgets of a deployment: `tenant:<name>`, `agent:<name>` or `plan:<name>`, `*` for every other one. That of an agent or
- * a plan holds for each tenant by itself.
+ * Budgets of a deployment: `tenant:`, `agent:`, `plan:`, `key:`, `user:` or `team:` and a name, `*` for every other one.
+ * Those but of tenants hold for each tenant by itself.
  */
 export const budgetsByName = z.record(
   z
     .string()
     .max(256)
-    .regex(/^(tenant|agent|plan):.+$/s, 'a name is tenant:, agent: or plan: and then which one, or *'),
+    .regex(
+      /^(tenant|agent|plan|key|user|team):.+$/s,
+      'a name is tenant:, agent:, plan:, key:, user: or team: and then which one, or *',
+    ),
   budget,
 )
 export type BudgetsByName = Readonly<z.infer<typeof budgetsByName>>
+
+/** What budgets a run's steps are under, besides its tenant's. */
+export function budgetNames({ definition, by }: Pick<EntryOf<'run.created'>, 'definition' | 'by'>): string[] {
+  const names = [`${definition.kind}:${definition.name}`, `key:${by.key}`, `user:${by.user}`]
+  return by.team === undefined ? names : [...names, `team:${by.team}`]
+}
 
 /** A budget as it stands. */
 export const budgetState = z.object({

@@ -107,6 +107,10 @@ export const configSchema = z.object({
   MUSTER_PORT: port.default(7420).describe('port that the server listens on'),
   MUSTER_URL: z.url().optional().describe('address of the server that the CLI talks to'),
   MUSTER_KEY: z.string().optional().describe('API key of the CLI; by default the one in MUSTER_HOME/dev-key'),
+  MUSTER_API_KEY: z
+    .string()
+    .optional()
+    .describe('API key that Codex sends to the gateway, started by `muster codex`; that of the CLI unless given'),
   MUSTER_KEYS_FILE: z.string().optional().describe('JSON file of the hashed API keys that the server accepts'),
   MUSTER_SECRET: z
     .string()
@@ -141,6 +145,10 @@ export const configSchema = z.object({
   MUSTER_DESTINATIONS: destinations
     .optional()
     .describe('where tenants\' data may go, as JSON: `{"acme":["*.acme.example"]}`; under `*` for all tenants'),
+  MUSTER_GATEWAY: z
+    .enum(['on', 'off'])
+    .default('off')
+    .describe('`on`: the server is a gateway to the models for clients that speak as OpenAI or Anthropic do'),
   MUSTER_NAMESPACE: z
     .string()
     .regex(/^[a-z0-9-]{1,32}$/)
@@ -289,6 +297,7 @@ export type Config = z.infer<typeof configSchema>
 
 const secret = new Set([
   'MUSTER_KEY',
+  'MUSTER_API_KEY',
   'MUSTER_SECRET',
   'MUSTER_REDACT_SECRET',
   'MUSTER_CONTENT_KMS_KEY',

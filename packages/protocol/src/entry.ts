@@ -6,8 +6,13 @@ import { redactCounts } from './redact.ts'
 /** SHA-256 as 64 lowercase hexadecimal digits. */
 export const digest = z.string().regex(/^[0-9a-f]{64}$/)
 
-/** Who asked: the API key's id and the person it belongs to, or the service where it says so. */
-export const actor = z.object({ key: z.string(), user: z.string(), service: z.literal(true).optional() })
+/** Who asked: the API key's id, and the person it belongs to, or the service where it says so; and of which team. */
+export const actor = z.object({
+  key: z.string(),
+  user: z.string(),
+  service: z.literal(true).optional(),
+  team: z.string().optional(),
+})
 export type Actor = z.infer<typeof actor>
 
 /** Of a route with several targets: which one answered, and why those before it did not, by the codes of their errors. */
@@ -79,7 +84,7 @@ export type Priority = z.infer<typeof priority>
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
  * above them may use; `run.stopped`, `run.lifted`; decisions by `history`, or with `trial`,
- * `unapproved` or `newDestination`; runs with a `subject`; tokens of reasoning; answers `via` one of several targets.
+ * `unapproved` or `newDestination`; runs with a `subject`, or begun by somebody of a `team`; tokens of reasoning; answers `via` one of several targets.
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3

@@ -126,7 +126,24 @@ export const errorCatalog = {
     'The model cannot be reached',
     'Check the provider, MUSTER_MODELS or MUSTER_MODEL_BASE_URL, and the network.',
   ],
+  'model.unsupported': [
+    422,
+    'The model cannot be asked this',
+    'Leave out what errors lists, or lead the route to a target that takes it; docs/guides/models.md has a table.',
+  ],
   'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
+  'model.not_found': [404, 'No such model', 'GET /v1/models lists those that there are.'],
+  'model.not_allowed': [403, 'This key may not use the model', 'Ask for a key whose `gateway.routes` has it.'],
+  'gateway.off': [404, 'There is no gateway', 'Start the server with MUSTER_GATEWAY=on, MUSTER_POLICY and a model.'],
+  'gateway.not_ready': [503, 'The gateway is not ready', 'Try again in a moment; the message says what it waits for.'],
+  'gateway.closing': [503, 'The server is shutting down', 'Send the request again: another server takes it.'],
+  'gateway.interrupted': [
+    503,
+    'The server ended before the answer was whole',
+    'Send the request again. What was set aside for the call counts as used.',
+  ],
+  'gateway.stalled': [408, 'The client has stopped reading', 'Read the answer as it comes.'],
+  'response.not_found': [404, 'No such response', 'Only responses with `store` are kept, for the user who made them.'],
   'journal.newer': [
     503,
     'The journal was written by a newer Muster',
@@ -198,6 +215,17 @@ export const errorCatalog = {
     'Pass tokens exactly as they came, within their tenant. MUSTER_REDACT_SECRET must be the one that made them.',
   ],
   'redaction.too_large': [413, 'Too much text to be redacted', 'Split it, or keep it elsewhere and pass a reference.'],
+  'codex.absent': [
+    500,
+    'Codex is not installed',
+    'Install it, `npm install -g @openai/codex`, or see that `codex` is on the PATH.',
+  ],
+  'codex.config': [
+    409,
+    "Codex's configuration cannot be changed",
+    'Correct the file, or put into it yourself what `muster codex --print` shows.',
+  ],
+  'codex.failed': [500, 'Codex did not do its task', 'See the message; it is what Codex ended with.'],
   'config.invalid': [
     500,
     'Invalid configuration',

@@ -18,6 +18,8 @@ const target = z
     azure: z
       .strictObject({ deployment: text, endpoint: address, api: api.optional(), effort: effort.optional() })
       .optional(),
+    /** `baseUrl` without `/v1`, as Anthropic's SDKs have it. */
+    anthropic: z.strictObject({ model: text, baseUrl: address.optional() }).optional(),
     bedrock: z
       .strictObject({
         model: text,
@@ -39,10 +41,12 @@ const target = z
     free: z.boolean().optional(),
     timeoutMs: z.number().int().min(1000).max(600_000).optional(),
   })
-  .superRefine(({ openai, azure, bedrock, key }, context) => {
+  .superRefine(({ openai, azure, anthropic, bedrock, key }, context) => {
     const refuse = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message })
-    if ([openai, azure, bedrock].filter(Boolean).length !== 1) refuse([], 'one of `openai`, `azure` and `bedrock`')
+    if ([openai, azure, anthropic, bedrock].filter(Boolean).length !== 1)
+      refuse([], 'one of `openai`, `azure`, `anthropic` and `bedrock`')
     if (azure && key === undefined) refuse(['key'], 'Azure OpenAI needs a key')
+    if (anthropic && key === undefined) refuse(['key'], 'Anthropic needs a key')
     if (!bedrock) return
     if (bedrock.api === 'converse') {
       if (bedrock.effort) refuse(['bedrock', 'effort'], 'Converse has no effort; use `api` chat or responses')

@@ -8,9 +8,9 @@ export const policyQuestion = z.strictObject({
   tenant: z.string().min(1).default('test'),
   principal: z.string().regex(/^(agent|plan):.+$/, '"agent:" or "plan:" and a name'),
   action: z
-    .enum(['tool:call', 'model:invoke', 'code:run', 'memory:read', 'memory:write', 'agent:delegate'])
+    .enum(['tool:call', 'gateway:tool', 'model:invoke', 'code:run', 'memory:read', 'memory:write', 'agent:delegate'])
     .default('tool:call'),
-  /** A tool, a model's route, a kind of memory, an agent, or `plan/name` of code. */
+  /** A tool, ours or one of a client of the gateway, a model's route, a kind of memory, an agent, or `plan/name` of code. */
   resource: z.string().min(1),
   /** Of code; a tool has its own unless given. */
   effect: effect.optional(),
@@ -18,8 +18,10 @@ export const policyQuestion = z.strictObject({
   labels: z.array(label).default([]),
   /** A role for each person who has approved, or the role and the person. */
   approvals: z.array(z.union([role, z.strictObject({ role, by: z.string().min(1) })])).default([]),
-  /** Who began the run. */
+  /** Who began the run: the user, by which key, of which team. */
   user: z.string().default('user'),
+  key: z.string().optional(),
+  team: z.string().optional(),
   /** US dollars. */
   spent: z.number().nonnegative().default(0),
   /** `false`: the tool is not as it was approved. */

@@ -167,6 +167,7 @@ export class ActiveRun {
       },
       { mail: () => this.mail(), lost: (reason) => this.#stop(reason) },
     )
+    if (hold.first) services.writer.create(this.#writer, hold.first)
     ;({ slot: this.slot, needs: this.needs } = services.kinds.open(hold.created))
     this.closed = new Promise((resolve) => {
       this.#close = resolve
@@ -403,7 +404,7 @@ export class ActiveRun {
     if (this.over) return
     // What may have happened must be known before it can be undone.
     if (this.#rollback && step.undoes === undefined && !step.inDoubt) this.#cancelStep(step)
-    else if (!step.waiting && (this.#paused || this.#unread || this.#draining || this.#stops.hold(step))) {
+    else if (!step.waiting && (this.#isHeldUp(step) || this.#stops.hold(step))) {
       this.#heldBack.add(step)
       if (step.handle !== undefined) this.services.scheduler.wait(step.handle)
       this.considerPark()
@@ -413,9 +414,17 @@ export class ActiveRun {
     } else beginStep(this, step)
   }
 
+  #isHeldUp({ spec }: StepState): boolean {
+    // A client's request is no other worker's to go on with.
+    return this.#paused || this.#unread || (this.#draining && !spec.operation.ofClient)
+  }
+
   append(entry: NewEntry, content?: Json): number {
-    const fields = JSON.stringify(entry).slice(1, -1)
-    return this.appendText(fields, content === undefined ? undefined : JSON.stringify(content), versionOf(entry))
+    return this.#append(entry, content === undefined ? undefined : JSON.stringify(content))
+  }
+
+  #append(entry: NewEntry, content: string | undefined): number {
+    return this.appendText(JSON.stringify(entry).slice(1, -1), content, versionOf(entry))
   }
 
   /** Appends an entry that is JSON text already: its fields without the braces, and its content. */
@@ -691,16 +700,21 @@ export class ActiveRun {
     })
   }
 
+  /** It gives what a step gave. */
+  finishWith({ text, labels }: Outcome): void {
+    if (!this.#rollback) this.#end('succeeded', labels, undefined, text)
+  }
+
   finish(output: Json, labels: readonly Label[]): void {
     if (this.#rollback) return
     if (!this.redactor) {
-      this.#end('succeeded', labels, undefined, output)
+      this.#end('succeeded', labels, undefined, JSON.stringify(output))
       return
     }
     try {
       // A plan's code may have put together what was in no step.
       const { value, found } = this.redactor.redact(output)
-      this.#end('succeeded', labels, undefined, value, found)
+      this.#end('succeeded', labels, undefined, JSON.stringify(value), found)
     } catch (error) {
       this.#fail(toMusterError(error))
     }
@@ -794,7 +808,7 @@ export class ActiveRun {
     status: 'succeeded' | 'failed' | 'cancelled',
     labels: readonly Label[],
     error?: StepError,
-    output?: Json,
+    output?: string,
     redacted?: RedactCounts,
   ): void {
     if (this.over) return
@@ -806,7 +820,7 @@ export class ActiveRun {
     status: 'succeeded' | 'failed' | 'cancelled',
     labels: readonly Label[],
     error?: StepError,
-    output?: Json,
+    output?: string,
     redacted?: RedactCounts,
   ): void {
     const { clock, writer, journal } = this.services
@@ -822,7 +836,7 @@ export class ActiveRun {
     }
     const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
     const usage = { inputTokens, outputTokens, cachedTokens }
-    const seq = this.append(
+    const seq = this.#append(
       {
         type: 'run.ended',
         at: clock(),

@@ -1,11 +1,20 @@
 import type { PolicySet } from '@muster/governance'
-import { type Hold, type Journal, lostError, Spend, Writer } from '@muster/journal'
-import { type BudgetsByName, carriedPin, isCarried, type LimitsByName, MusterError, planData } from '@muster/protocol'
+import { type Hold, type Journal, lostError, type NewRun, newHold, Spend, Writer } from '@muster/journal'
+import {
+  type BudgetsByName,
+  carriedPin,
+  isCarried,
+  isGateway,
+  type LimitsByName,
+  MusterError,
+  planData,
+} from '@muster/protocol'
 import { type Join, Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
 import { zodIssues } from '@muster/tools'
 import { ActiveRun, type Closed, type Driver } from './active-run.ts'
 import { agentDriver } from './agent-driver.ts'
+import { gatewayDriver } from './gateway/gateway-driver.ts'
 import { Kinds } from './kinds.ts'
 import { planCodeDriver } from './plan-code-driver.ts'
 import { planDataDriver } from './plan-data-driver.ts'
@@ -38,6 +47,8 @@ export type EngineOptions = Omit<
   budgets: BudgetsByName
   /** Heads of runs that end or park are left for the ledger. */
   ledger: boolean
+  /** Under which name it holds runs that it creates itself; none unless given. */
+  holder?: string
 }
 
 /** A worker's engine: every run that it holds, one scheduler over all their steps, one group commit. */
@@ -90,6 +101,7 @@ export class Engine {
       onError: (error) => log.error({ err: error }, 'journal not written'),
       onDrain: () => this.#pump(),
       ledger: options.ledger,
+      holder: options.holder,
     })
     this.#slices = new Slices({
       journal,
@@ -174,10 +186,7 @@ export class Engine {
     for (;;) {
       const hold = await this.#journal.activate(id, job)
       if (!hold) return
-      const run = new ActiveRun(this.#services, hold)
-      this.#services.policyUse.seen(run.tenant)
-      this.#runs.set(id, run)
-      if (this.#draining) run.drain()
+      const run = this.#take(hold)
       let how: Closed
       try {
         how = await this.#drive(run, hold)
@@ -191,6 +200,26 @@ export class Engine {
       if (how === 'fenced' || how === 'missing') this.#fenced++
       throw lostError(id, how)
     }
+  }
+
+  /**
+   * Creates a run and drives it: nobody else is told of it while its holder lives.
+   *
+   * @param content JSON
+   */
+  begin(created: NewRun, content: string): { run: ActiveRun; closed: Promise<Closed> } {
+    const hold = newHold(created, content, this.#services.clock())
+    const run = this.#take(hold)
+    const closed = this.#drive(run, hold).finally(() => this.#forget(run))
+    return { run, closed }
+  }
+
+  #take(hold: Hold): ActiveRun {
+    const run = new ActiveRun(this.#services, hold)
+    this.#services.policyUse.seen(run.tenant)
+    this.#runs.set(run.id, run)
+    if (this.#draining) run.drain()
+    return run
   }
 
   /** Nothing of a run stays here once it is over; a slot may be another step's already. */
@@ -358,6 +387,7 @@ function driverOf(run: ActiveRun): Driver {
     if (!agent) throw new MusterError('definition.absent', `this worker does not carry ${key}`)
     return agentDriver(run, agent)
   }
+  if (isGateway(definition)) return gatewayDriver(run, run.services.exchanges.get(run.id))
   if (definition.version === INLINE) {
     const parsed = planData.safeParse(run.plan)
     if (!parsed.success)

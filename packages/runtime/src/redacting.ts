@@ -1,6 +1,7 @@
 import type { ModelMessage, ModelReply, ModelRequest } from '@muster/models'
-import type { Json, RedactCounts, StepError, StepKind } from '@muster/protocol'
+import type { Json, RedactCounts, StepError } from '@muster/protocol'
 import type { Redactor } from '@muster/redaction'
+import type { Operation } from './step.ts'
 
 /** What a run stores and sends, with what its tenant's redactor finds taken out. */
 
@@ -10,8 +11,9 @@ export interface RedactedText {
 }
 
 /** A step's output as JSON text. Of what a model gives, names and ids of calls are left, since others go by them. */
-export function redactOutput(redactor: Redactor, kind: StepKind, text: string): RedactedText {
+export function redactOutput(redactor: Redactor, { kind, ofClient }: Operation, text: string): RedactedText {
   const output: Json = JSON.parse(text)
+  if (ofClient) return encoded(redactWords(redactor, output), text)
   if (kind !== 'model') return encoded(redactor.redact(output), text)
   const { toolCalls, ...rest } = output as unknown as Pick<ModelReply, 'text' | 'toolCalls'> // see modelStep
   const { value, found } = redactor.redact([rest, toolCalls.map((call) => call.arguments)])
@@ -19,6 +21,36 @@ export function redactOutput(redactor: Redactor, kind: StepKind, text: string): 
   const [reply, args] = value as [typeof rest, string[]] // the shape stays
   const calls = toolCalls.map((call, i) => ({ ...call, arguments: args[i] ?? '' }))
   return { text: JSON.stringify({ ...reply, toolCalls: calls }), redacted: found }
+}
+
+/** Fields of a vendor's request or answer that are no text of anybody's, and by which others go: ids, sealed reasoning, images. */
+const OPAQUE = new Set([
+  ...['id', 'call_id', 'tool_call_id', 'tool_use_id', 'item_id', 'previous_response_id', 'response_id', 'file_id'],
+  ...['encrypted_content', 'signature', 'data', 'image_url', 'file_data', 'embedding', 'system_fingerprint'],
+  ...['model', 'type', 'role', 'name', 'object', 'status'],
+])
+
+/** A vendor's request or answer: what is opaque in it stays. */
+export function redactWords(redactor: Redactor, words: Json): ReturnType<Redactor['redact']> {
+  const kept: Json[] = []
+  const hollow = mapOpaque(words, (value) => {
+    kept.push(value)
+    return null
+  })
+  const { value, found } = redactor.redact(hollow)
+  if (!found) return { value: words, found }
+  // The shape stays, and with it their order.
+  let next = 0
+  return { value: mapOpaque(value, () => kept[next++] ?? null), found }
+}
+
+function mapOpaque(value: Json, opaque: (value: Json) => Json): Json {
+  if (Array.isArray(value)) return value.map((item) => mapOpaque(item, opaque))
+  if (value === null || typeof value !== 'object') return value
+  const copy: { [name: string]: Json } = {}
+  for (const [name, field] of Object.entries(value))
+    copy[name] = OPAQUE.has(name) ? opaque(field) : mapOpaque(field, opaque)
+  return copy
 }
 
 export function redactText(redactor: Redactor, text: string): RedactedText {

@@ -34,6 +34,7 @@ export interface ListFilter {
   name?: string | undefined
   /** Code of the error with which it ended. */
   error?: string | undefined
+  session?: string | undefined
 }
 
 /** Reads runs for one tenant at a time, from Redis while they are there and from the archive afterwards: the same bytes. */
@@ -181,6 +182,7 @@ export class RunReader {
       for (const record of records) {
         if (filter.status !== undefined && record.status !== filter.status) continue
         if (filter.name !== undefined && record.created.definition.name !== filter.name) continue
+        if (filter.session !== undefined && record.created.session !== filter.session) continue
         const summary = summaryOf(record)
         if (filter.error === undefined || summary.error?.code === filter.error) found.push(summary)
       }

@@ -8,6 +8,7 @@ import type { App } from '@muster/sdk'
 import type { Logger } from 'pino'
 import type { ActiveRun } from './active-run.ts'
 import type { CallbackTokens } from './callback-token.ts'
+import type { Exchange } from './gateway/exchange.ts'
 import type { Indexer } from './indexer.ts'
 import type { Kinds } from './kinds.ts'
 import type { PolicyUse } from './policy-use.ts'
@@ -45,6 +46,8 @@ export interface Services {
   redaction: Redaction | undefined
   /** Where what models write goes while they write. */
   live: Live
+  /** Requests of clients that this process holds, by their runs. */
+  exchanges: ReadonlyMap<string, Exchange>
   clock: () => number
   random: () => number
   outcomes: Outcomes

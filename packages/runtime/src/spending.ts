@@ -1,6 +1,6 @@
 import { budgetsOf, type PeriodBudget } from '@muster/governance'
 import type { Amounts, Controls, Spend, SpendAccount, SpendAnswer } from '@muster/journal'
-import { type BudgetAmounts, type BudgetsByName, MusterError, type Usage } from '@muster/protocol'
+import { type BudgetAmounts, type BudgetsByName, budgetNames, MusterError, type Usage } from '@muster/protocol'
 import type { Logger } from 'pino'
 import type { ActiveRun } from './active-run.ts'
 import type { Used } from './afford.ts'
@@ -84,11 +84,10 @@ export class Spending {
       this.#version = controls.version
       this.#lists = new Map()
     }
-    const { kind, name } = created.definition
-    const key = JSON.stringify([tenant, kind, name, ...shares.map(({ run }) => run)])
+    const names = ['tenant', ...budgetNames(created)]
+    const key = JSON.stringify([tenant, names, ...shares.map(({ run }) => run)])
     const known = this.#lists.get(key)
     if (known && now < known.until) return known
-    const names = ['tenant', `${kind}:${name}`]
     const budgets = budgetsOf(this.#options.budgets, controls.budgets(tenant), tenant, names, now)
     const all = [
       ...budgets.map((budget) => budgetAccount(tenant, budget)),

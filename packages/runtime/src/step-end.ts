@@ -26,7 +26,7 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   let redacted: RedactCounts | undefined
   if (run.redactor) {
     try {
-      ;({ text, redacted } = redactOutput(run.redactor, step.spec.operation.kind, text))
+      ;({ text, redacted } = redactOutput(run.redactor, step.spec.operation, text))
     } catch (error) {
       // It has happened, so trying it again would not help; what is not redacted is not stored.
       endFailed(run, step, toMusterError(error), inputLabels, true)

@@ -22,7 +22,9 @@ export interface StepInput {
 /** The input with references replaced, and the labels of what it is made of and what its condition was read from. */
 export function resolveInput(run: ActiveRun, step: StepState): StepInput {
   const { spec } = step
-  const { value: own, labels } = resolve(run, step, spec.input, isAllReferences(spec) ? [] : spec.labels)
+  const { value: own, labels } = spec.operation.ofClient
+    ? { value: spec.input, labels: spec.labels }
+    : resolve(run, step, spec.input, isAllReferences(spec) ? [] : spec.labels)
   // What a person has put in its place goes by the labels of what they were shown.
   const value: Json = step.edited === undefined ? own : JSON.parse(step.edited)
   const { value: input, found: redacted } = run.redactor?.redact(value) ?? { value, found: undefined }

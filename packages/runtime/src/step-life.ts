@@ -75,9 +75,10 @@ export function beginStep(run: ActiveRun, step: StepState): void {
     const error = new MusterError(doubt ? 'step.in_doubt' : 'approval.denied', message)
     if (doubt) endFailed(run, step, error, labels)
     else endDenied(run, step, error, labels, input)
-  } else if (decision.effect === 'deny') {
+  } else if (decision.effect === 'deny' || (decision.effect === 'ask' && operation.ofClient)) {
     const by =
       decision.errors?.join('; ') ??
+      (decision.effect === 'ask' ? `without the approval of ${decision.role}` : undefined) ??
       (decision.policies.length > 0 ? `by ${decision.policies.join(', ')}` : 'no policy permits it')
     endDenied(
       run,
@@ -180,7 +181,7 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     newDestination,
     labels,
     approvals: step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)),
-    user: by.user,
+    ...{ user: by.user, key: by.key, team: by.team },
     spentUsd: run.totals.costUsd,
     input,
     history: run.past && {

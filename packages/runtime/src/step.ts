@@ -140,10 +140,15 @@ export interface Operation {
   /** What is asked of the policy; nothing is of a step that only waits. */
   policy?: {
     action: Action
-    resource: { type: 'Tool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string }
+    resource: { type: 'Tool' | 'ClientTool' | 'Model' | 'Memory' | 'Agent' | 'Code'; name: string; effect?: string }
   }
   /** How what it did is undone; `prepare` checks the input for it too. */
   undo?: Undo | undefined
+  /**
+   * It is of a client of the gateway, which waits for it: never for a person, or a stop to be lifted. What it takes and gives
+   * is in the client's words, and holds no references.
+   */
+  ofClient?: true
   /** Whether the journal keeps the input beside the intent; a model's messages are in the entries before it. */
   keepInput: boolean
   /** Checks the input and gives what `execute` takes; throws when it is not what the step takes. Before the policy is asked. */

@@ -31,8 +31,12 @@ export class HeldByStops {
     const run = this.#run
     const stop = stopOf(run, step)
     if (!stop) return false
-    if (this.#held.has(stop.name)) return true
     const { name, by, reason } = stop
+    if (step.spec.operation.ofClient) {
+      run.fail({ code: 'stop.active', message: stoppedText(stop) })
+      return true
+    }
+    if (this.#held.has(name)) return true
     const why = reason === undefined ? {} : { reason }
     run.append({ type: 'run.stopped', at: run.services.clock(), stop: name, by, ...why })
     this.#await(name)
@@ -69,7 +73,7 @@ export class HeldByStops {
     const run = this.#run
     for (const step of run.steps.values()) {
       const stop = step.pending && step.spec.operation.effect !== 'once' ? stopOf(run, step) : undefined
-      if (stop) cutStep(step, new MusterError('stop.active', `"${stop.name}" was stopped by ${stop.by}`))
+      if (stop) cutStep(step, new MusterError('stop.active', stoppedText(stop)))
     }
     const stops = run.services.controls.stops(run.tenant)
     for (const name of [...this.#held.keys()]) {
@@ -85,6 +89,10 @@ export class HeldByStops {
     this.heed()
     for (const name of this.#held.keys()) this.#await(name)
   }
+}
+
+function stoppedText({ name, by, reason }: Stop): string {
+  return `"${name}" was stopped by ${by}${reason === undefined ? '' : `: ${reason}`}`
 }
 
 /** What stops a step. */

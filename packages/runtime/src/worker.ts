@@ -124,6 +124,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     callbacks: options.callbacks,
     redaction: options.redaction,
     live: new Live(journal),
+    exchanges: new Map(),
     clock,
     random: Math.random,
     outcomes: options.outcomes ?? 'ahead',

@@ -151,6 +151,7 @@ export interface Muster {
       status?: RunStatus
       name?: string
       error?: string
+      session?: string
       limit?: number
       cursor?: string
     }): Promise<{ runs: RunSummary[]; cursor?: string }>
@@ -483,8 +484,12 @@ function errorOf({ code, detail, errors }: Partial<Problem> & { code: ErrorCode 
 async function problem(response: Response): Promise<MusterError> {
   const text = await response.text()
   try {
-    const body: Partial<Problem> = JSON.parse(text)
+    const body: Partial<Problem> & { error?: { code?: unknown; message?: unknown } } = JSON.parse(text)
     if (body.code !== undefined && Object.hasOwn(errorCatalog, body.code)) return errorOf({ ...body, code: body.code })
+    // The gateway's routes say it as OpenAI does, with our code where there is none of theirs.
+    const { code, message } = body.error ?? {}
+    const own = code === 'invalid_api_key' ? 'auth.invalid_key' : String(code).replace('_', '.')
+    if (Object.hasOwn(errorCatalog, own)) return new MusterError(own as ErrorCode, String(message)) // as it has it
   } catch {
     // Not a problem document: a proxy's page, say.
   }

@@ -5,7 +5,7 @@ export const usage = `pnpm bench [options]: measures Muster beside its reference
   --only W1,W3     only these workloads
   --quick          short samples: at most 20 s for each workload
   --json FILE      write the rows as JSON too
-  --peers          measure Restate and DBOS as well, in W1 and W2; installs them first
+  --peers          measure Restate and DBOS as well, in W1 and W2, and Portkey in W7; installs them first
   --size FACTOR    factor on the length of samples and of backlogs (default 1)
   --prof FOLDER    write a CPU profile of the worker in W1
   --help`

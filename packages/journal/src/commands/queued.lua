@@ -37,10 +37,11 @@ local function expand(tag, id, record)
   local text = string.sub(record, 81, line - 1)
   local at = string.match(text, '^%d+')
   local own = string.sub(text, #at + 1)
+  local shape = shapeOf(tag, record).text
   -- In a text of the user's the quotes would be escaped.
-  local v = (string.find(own, '"shares":[', 1, true) or string.find(own, '"subject":"', 1, true)) and 3
-    or string.find(own, '"redacted":{', 1, true) and 2 or 1
+  local v = (string.find(own, '"shares":[', 1, true) or string.find(own, '"subject":"', 1, true)
+    or string.find(shape, '"team":"', 1, true)) and 3 or string.find(own, '"redacted":{', 1, true) and 2 or 1
   local bytes = '{"v":' .. v .. ',"seq":1,"at":' .. at .. ',"type":"run.created","run":"' .. id .. '"'
-    .. own .. ',' .. shapeOf(tag, record).text .. ',"content":"' .. hex32(record, 33) .. '"}'
+    .. own .. ',' .. shape .. ',"content":"' .. hex32(record, 33) .. '"}'
   return hex32(record, 1), bytes, string.sub(record, line + 1)
 end

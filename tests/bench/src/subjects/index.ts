@@ -2,6 +2,7 @@ import { dbos } from '../peers/dbos.ts'
 import { restate } from '../peers/restate.ts'
 import { bullmqBacklog, bullmqEnqueue, musterBacklog, musterEnqueue } from './backlog.ts'
 import { bullmqChain, bullmqFlow, bullmqProgress } from './bullmq.ts'
+import { gateway } from './gateway.ts'
 import { graph } from './graph.ts'
 import { ledgerExport, ledgerLeaves, ledgerProofs, ledgerSealer } from './ledger.ts'
 import { muster } from './muster.ts'
@@ -21,6 +22,7 @@ export const subjects = {
   'raw-append': rawAppend,
   policy,
   graph,
+  gateway,
   'ledger-leaves': ledgerLeaves,
   'ledger-sealer': ledgerSealer,
   'ledger-proofs': ledgerProofs,

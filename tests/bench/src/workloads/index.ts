@@ -5,6 +5,7 @@ import { backlog } from './backlog.ts'
 import { chain } from './chain.ts'
 import { effects } from './effects.ts'
 import { fanOut } from './fan-out.ts'
+import { gateway } from './gateway.ts'
 import { graph } from './graph.ts'
 import { ledger, sealing } from './ledger.ts'
 import { policy } from './policy.ts'
@@ -17,6 +18,7 @@ export const workloads: Record<string, (bench: Bench) => Promise<Row[]>> = {
   W4: effects,
   W5: graph,
   W6: policy,
+  W7: gateway,
   A1: ledger,
   A2: sealing,
   MAKESPAN: async ({ options }) => makespan(options.quick ? 3 : 30),

@@ -1,0 +1,46 @@
+import { hash } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Dialect } from '@muster/models'
+
+/** Who speaks, as far as headers tell: refusals are put so that each can show them. */
+export type ClientName = 'codex' | 'claude-code' | 'openai-sdk' | 'anthropic-sdk' | 'other'
+
+const SESSION_MAX = 128
+
+export function clientOf(headers: IncomingHttpHeaders): ClientName {
+  const agent = headers['user-agent'] ?? ''
+  const isCodex = /^codex/.test(String(headers.originator ?? '')) || agent.startsWith('codex')
+  if (isCodex || headers['x-codex-turn-metadata'] !== undefined) return 'codex'
+  if (agent.startsWith('claude-cli')) return 'claude-code'
+  if (/^(Async)?OpenAI\//.test(agent)) return 'openai-sdk'
+  if (/^(Async)?Anthropic\//.test(agent)) return 'anthropic-sdk'
+  return 'other'
+}
+
+/** The conversation that a client says a request is of: of this user, so that nobody joins another's. */
+export function sessionOf(headers: IncomingHttpHeaders, user: string): string | undefined {
+  const given = headers['session-id'] ?? headers.session_id ?? headers['x-session-id']
+  if (typeof given !== 'string' || given === '') return undefined
+  const session = `${user}/${given}`
+  return session.length <= SESSION_MAX ? session : `${user.slice(0, 64)}/${hash('sha256', session, 'hex').slice(0, 32)}`
+}
+
+/** What of a client's headers its vendor is to see. */
+const PASSED = ['openai-beta', 'anthropic-beta', 'anthropic-version'] as const
+
+export function passedOn(headers: IncomingHttpHeaders): Record<string, string> {
+  const passed: Record<string, string> = {}
+  for (const name of PASSED) {
+    const value = headers[name]
+    if (typeof value === 'string') passed[name] = value
+  }
+  return passed
+}
+
+/** What ids of answers begin with. */
+export const PREFIXES: Record<Dialect, string> = {
+  chat: 'chatcmpl-',
+  responses: 'resp_',
+  messages: 'msg_',
+  embeddings: 'emb_',
+}

@@ -1,0 +1,88 @@
+import type { Dialect } from '@muster/models'
+import { MusterError } from '@muster/protocol'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import type { Context, Server } from '../context.ts'
+import { actorOf } from '../keys.ts'
+import { knownError } from '../problems.ts'
+import { clientOf } from './client.ts'
+import { give } from './give.ts'
+import { modelRoutes } from './models.ts'
+import { refusalFor } from './refusal.ts'
+import { type Body, GATEWAY_BYTES_MAX, Requests } from './requests.ts'
+import { responseRoutes } from './responses.ts'
+
+const model = z.string().min(1).max(200).describe('a route of MUSTER_MODELS')
+const stream = z.boolean().nullish()
+const chat = z.looseObject({ model, stream, messages: z.array(z.unknown()).min(1) })
+const messages = chat
+const embeddings = z.looseObject({ model, input: z.union([z.string(), z.array(z.unknown())]) })
+
+const shared = { tags: ['gateway'], security: [{ key: [] }] }
+
+/** Routes that speak as OpenAI and Anthropic do. Each request is a run. */
+export function gatewayRoutes(server: Server, context: Context): void {
+  const { gateway, keyOf } = context
+  const requests = gateway && new Requests(gateway, context)
+  const need = (): Requests => {
+    if (requests) return requests
+    throw new MusterError('gateway.off', 'This server has no gateway')
+  }
+  sendRefusals(server)
+
+  const answer =
+    (dialect: Dialect) =>
+    async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+      const held = await need().begin(request, dialect, request.body as Body) // by the route's schema, and JSON
+      return give(held, reply, actorOf(keyOf(request)))
+    }
+
+  server.post(
+    '/v1/chat/completions',
+    {
+      bodyLimit: GATEWAY_BYTES_MAX,
+      config: { dialect: 'chat' },
+      schema: {
+        ...shared,
+        summary: 'Chat Completions, as OpenAI has them',
+        description: 'Streamed where `stream` is true. `x-muster-run` names the run that the request is.',
+        body: chat,
+      },
+    },
+    answer('chat'),
+  )
+  server.post(
+    '/v1/messages',
+    {
+      bodyLimit: GATEWAY_BYTES_MAX,
+      config: { dialect: 'messages' },
+      schema: { ...shared, summary: 'Messages, as Anthropic has them', body: messages },
+    },
+    answer('messages'),
+  )
+  server.post(
+    '/v1/embeddings',
+    {
+      bodyLimit: GATEWAY_BYTES_MAX,
+      config: { dialect: 'embeddings' },
+      schema: { ...shared, summary: 'Embeddings, as OpenAI has them', body: embeddings },
+    },
+    answer('embeddings'),
+  )
+  responseRoutes(server, context, need)
+  modelRoutes(server, context, need)
+}
+
+/** Every error leaves in the words of the vendor as whom the route speaks. */
+function sendRefusals(server: Server): void {
+  server.setErrorHandler((error: FastifyError, request, reply) => {
+    const { dialect = 'chat' } = request.routeOptions.config
+    const known =
+      error.code === 'FST_ERR_CTP_BODY_TOO_LARGE'
+        ? new MusterError('request.too_large', `The body is larger than ${GATEWAY_BYTES_MAX >> 20} MB`)
+        : knownError(error)
+    if (known.status >= 500) request.log.warn({ err: error }, known.message)
+    const { status, headers, body } = refusalFor({ name: clientOf(request.headers), dialect }, known)
+    return reply.code(status).headers(headers).header('content-type', 'application/json').send(JSON.stringify(body))
+  })
+}

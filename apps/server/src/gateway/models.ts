@@ -1,0 +1,66 @@
+import { MusterError } from '@muster/protocol'
+import { z } from 'zod'
+import type { Context, Server } from '../context.ts'
+import type { Requests } from './requests.ts'
+
+const listed = z.object({
+  id: z.string(),
+  object: z.literal('model'),
+  created: z.number(),
+  owned_by: z.string(),
+  /** As Anthropic names them. */
+  type: z.literal('model'),
+  display_name: z.string(),
+  created_at: z.string(),
+})
+type Listed = z.infer<typeof listed>
+
+const shared = { tags: ['gateway'], security: [{ key: [] }] }
+
+/** Routes of the models that there are. */
+export function modelRoutes(server: Server, { keyOf }: Context, need: () => Requests): void {
+  server.get(
+    '/v1/models',
+    {
+      config: { dialect: 'chat' },
+      schema: {
+        ...shared,
+        summary: 'The models that the key may use',
+        response: { 200: z.object({ object: z.literal('list'), data: z.array(listed), has_more: z.boolean() }) },
+      },
+    },
+    async (request) => ({
+      object: 'list' as const,
+      data: need().routesOf(keyOf(request)).map(shown),
+      has_more: false,
+    }),
+  )
+  server.get(
+    '/v1/models/:id',
+    {
+      config: { dialect: 'chat' },
+      schema: {
+        ...shared,
+        summary: 'One of them',
+        params: z.object({ id: z.string().max(200) }),
+        response: { 200: listed },
+      },
+    },
+    async (request) => {
+      const { id } = request.params
+      if (!need().routesOf(keyOf(request)).includes(id))
+        throw new MusterError('model.not_found', `There is no model "${id}"`)
+      return shown(id)
+    },
+  )
+}
+
+/** When a route was made nobody knows. */
+const SINCE = 1_700_000_000
+
+function shown(id: string): Listed {
+  return {
+    ...{ id, object: 'model', created: SINCE, owned_by: 'muster' },
+    ...{ type: 'model', display_name: id, created_at: new Date(SINCE * 1000).toISOString() },
+  }
+}

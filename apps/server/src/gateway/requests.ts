@@ -1,0 +1,78 @@
+import type { Dialect } from '@muster/models'
+import { GATEWAY, type Json, MusterError, newId } from '@muster/protocol'
+import type { Gateway, HeldRequest } from '@muster/runtime'
+import type { FastifyRequest } from 'fastify'
+import type { Context } from '../context.ts'
+import { type ApiKey, actorOf } from '../keys.ts'
+import { checkNotStopped } from '../stops.ts'
+import { clientOf, PREFIXES, passedOn, sessionOf } from './client.ts'
+
+/** Pictures and files come in the body. */
+export const GATEWAY_BYTES_MAX = 32 * 1024 * 1024
+
+export type Body = { [name: string]: Json } & { model: string; stream?: boolean }
+
+/** What the run of a request has as its input. */
+export interface StoredRequest {
+  dialect: Dialect
+  client: string
+  body: Body
+}
+
+/** Takes clients' requests: each becomes a run that this process holds. */
+export class Requests {
+  readonly gateway: Gateway
+  readonly #context: Context
+  readonly #routes: ReadonlySet<string>
+
+  constructor(gateway: Gateway, context: Context) {
+    this.gateway = gateway
+    this.#context = context
+    this.#routes = new Set(gateway.models.routes().map(({ name }) => name))
+  }
+
+  /** The routes that a key may use, in order. */
+  routesOf(who: ApiKey): string[] {
+    return [...this.#routes].filter((route) => mayUse(who, route))
+  }
+
+  /**
+   * @param sent what the model is asked, where that is more than the client has sent
+   * @throws MusterError why it is not taken
+   */
+  async begin(request: FastifyRequest, dialect: Dialect, body: Body, sent: Body = body): Promise<HeldRequest> {
+    const { gateway } = this
+    const { keyOf, enter, controls } = this.#context
+    const who = keyOf(request)
+    const { tenant, user } = who
+    const route = body.model
+    gateway.check()
+    if (!this.#routes.has(route)) throw new MusterError('model.not_found', `There is no model "${route}"`)
+    if (!mayUse(who, route))
+      throw new MusterError('model.not_allowed', `The key "${who.id}" may not use the model "${route}"`)
+    const run = newId()
+    const session = sessionOf(request.headers, user)
+    const stored: StoredRequest = { dialect, client: clientOf(request.headers), body }
+    const { value: input, redacted } = gateway.redact(tenant, stored as unknown as Json) // JSON by its parts
+    const created = {
+      ...{ run, tenant, by: actorOf(who), definition: GATEWAY, labels: [], limits: {} },
+      ...(session === undefined ? {} : { session }),
+      ...(redacted ? { redacted } : {}),
+    }
+    checkNotStopped(controls, created, `model:${route}`)
+    await enter(created)
+    return gateway.begin(created, input, {
+      ...{ route, dialect, responseId: PREFIXES[dialect] + run, headers: passedOn(request.headers) },
+      body: gateway.redact(tenant, sent).value as Body, // the shape stays
+    })
+  }
+}
+
+/** `*` at the end stands for any rest. */
+function mayUse({ gateway }: ApiKey, route: string): boolean {
+  const routes = gateway?.routes
+  return (
+    routes === undefined ||
+    routes.some((one) => (one.endsWith('*') ? route.startsWith(one.slice(0, -1)) : one === route))
+  )
+}

@@ -1,0 +1,193 @@
+import { isEnded, isGateway, isId, type Json, MusterError, type Run } from '@muster/protocol'
+import { z } from 'zod'
+import type { Context, Server } from '../context.ts'
+import { controls } from '../control.ts'
+import { type ApiKey, actorOf } from '../keys.ts'
+import { PREFIXES } from './client.ts'
+import { give } from './give.ts'
+import { type Body, GATEWAY_BYTES_MAX, type Requests, type StoredRequest } from './requests.ts'
+
+/** Responses that one goes on from, at most. */
+const CHAIN_MAX = 200
+/** A response that is about to be whole is waited for so long, ms. */
+const WHOLE_MS = 5000
+const PAUSE_MS = 50
+
+const nullable = { stream: z.boolean().nullish(), store: z.boolean().nullish(), background: z.boolean().nullish() }
+const body = z.looseObject({
+  model: z.string().min(1).max(200).describe('a route of MUSTER_MODELS'),
+  input: z.union([z.string(), z.array(z.unknown())]).nullish(),
+  previous_response_id: z.string().max(128).nullish(),
+  ...nullable,
+})
+const shared = { tags: ['gateway'], security: [{ key: [] }] }
+const params = z.object({ id: z.string().max(128).describe('`resp_…`') })
+
+/** A response that is stored: its run, and what was asked. */
+interface Stored {
+  run: Run
+  request: StoredRequest
+}
+
+/** Routes of OpenAI's Responses. What of them a vendor would have to remember, the journal does. */
+export function responseRoutes(server: Server, context: Context, need: () => Requests): void {
+  const { keyOf, reader, gateway } = context
+  const control = controls(context)
+
+  /** @throws MusterError `response.not_found`, for another user's as well */
+  const find = async (who: ApiKey, id: string): Promise<Stored> => {
+    const unknown = new MusterError('response.not_found', `There is no response "${id}"`)
+    const run = id.startsWith(PREFIXES.responses) ? id.slice(PREFIXES.responses.length) : ''
+    if (!isId(run)) throw unknown
+    const found = await whole(who.tenant, run).catch((error) => {
+      if (error instanceof MusterError && error.code === 'run.not_found') throw unknown
+      throw error
+    })
+    const request = found.input as unknown as StoredRequest | undefined // as `Requests` stores it
+    const isOne = isGateway({ ...found, hash: '' }) && request?.dialect === 'responses'
+    if (!isOne || found.by.user !== who.user || request.body.store === false) throw unknown
+    return { run: found, request }
+  }
+
+  /** The run as it is, or as it ends where that is at hand: who has an answer may ask for it before it is written. */
+  const whole = async (tenant: string, run: string): Promise<Run> => {
+    const until = Date.now() + WHOLE_MS
+    for (;;) {
+      const found = await reader.run(tenant, run)
+      const request = found.input as unknown as StoredRequest | undefined // of no other shape where it has a dialect
+      const isLater = request?.body?.background === true || Date.now() > until
+      if (isEnded(found.status) || request?.dialect !== 'responses' || isLater) return found
+      await Promise.race([gateway?.settled(run), pause(WHOLE_MS)])
+      await pause(PAUSE_MS)
+    }
+  }
+
+  /** What a model is asked that remembers nothing: all that was said before, and this. */
+  const expanded = async (who: ApiKey, asked: Body): Promise<Body> => {
+    const said: Json[][] = [itemsOf(asked.input)]
+    let size = 0
+    let previous = asked.previous_response_id
+    for (let i = 0; typeof previous === 'string'; i++) {
+      const { run, request } = await find(who, previous)
+      const output = outputOf(run)
+      const issues = [{ path: '/previous_response_id', message: 'cannot be gone on from' }]
+      if (!output) throw new MusterError('request.invalid', `Response "${previous}" has no answer`, { issues })
+      said.unshift(itemsOf(request.body.input), output)
+      size += JSON.stringify(said[0]).length + JSON.stringify(output).length
+      if (i >= CHAIN_MAX || size > GATEWAY_BYTES_MAX)
+        throw new MusterError('request.invalid', 'The conversation has become too long', { issues })
+      previous = request.body.previous_response_id
+    }
+    const { previous_response_id: _, ...rest } = asked
+    return { ...rest, model: asked.model, input: said.flat() }
+  }
+
+  server.post(
+    '/v1/responses',
+    {
+      bodyLimit: GATEWAY_BYTES_MAX,
+      config: { dialect: 'responses' },
+      schema: {
+        ...shared,
+        summary: 'Responses, as OpenAI has them',
+        description:
+          'Streamed where `stream` is true. `previous_response_id` goes on from a stored response of the same user; with `background` it is answered at once and read later.',
+        body,
+      },
+    },
+    async (request, reply) => {
+      const requests = need()
+      const who = keyOf(request)
+      const asked = request.body as Body // by the schema, and JSON
+      const unsupported = asked.conversation != null ? 'conversation' : asked.background && asked.stream ? 'stream' : ''
+      if (unsupported !== '')
+        throw new MusterError('model.unsupported', `"${unsupported}" cannot be used here`, {
+          issues: [{ path: `/${unsupported}`, message: 'is not supported' }],
+        })
+      const sent = typeof asked.previous_response_id === 'string' ? await expanded(who, asked) : asked
+      const held = await requests.begin(
+        request,
+        'responses',
+        asked,
+        asked.background ? { ...sent, stream: false } : sent,
+      )
+      if (!asked.background) return give(held, reply, actorOf(who))
+      await held.exchange.begun
+      const { run } = held
+      return reply
+        .headers({ 'x-muster-run': run, 'x-request-id': run })
+        .send(skeleton(PREFIXES.responses + run, asked, 'queued'))
+    },
+  )
+  server.get(
+    '/v1/responses/:id',
+    {
+      config: { dialect: 'responses' },
+      schema: { ...shared, summary: 'Read a response that is stored', params },
+    },
+    async (request) => {
+      need()
+      return shown(await find(keyOf(request), request.params.id))
+    },
+  )
+  server.post(
+    '/v1/responses/:id/cancel',
+    {
+      config: { dialect: 'responses' },
+      schema: { ...shared, summary: 'Cancel a response in the background', params },
+    },
+    async (request) => {
+      need()
+      const who = keyOf(request)
+      const { id } = request.params
+      const { run, request: stored } = await find(who, id)
+      if (stored.body.background !== true)
+        throw new MusterError('request.invalid', 'Only a response in the background can be cancelled')
+      if (isEnded(run.status)) return shown({ run, request: stored })
+      await control(who, run.id, 'cancel').catch((error) => {
+        if (!(error instanceof MusterError && error.code === 'run.ended')) throw error
+      })
+      const until = Date.now() + WHOLE_MS
+      for (;;) {
+        const now = await find(who, id)
+        if (isEnded(now.run.status) || Date.now() > until) return shown(now)
+        await pause(PAUSE_MS)
+      }
+    },
+  )
+}
+
+/** What was asked, as items. */
+function itemsOf(input: Json | undefined): Json[] {
+  if (typeof input === 'string') return [{ type: 'message', role: 'user', content: input }]
+  return Array.isArray(input) ? input : []
+}
+
+function outputOf({ status, output }: Run): Json[] | undefined {
+  if (status !== 'succeeded' || output === null || typeof output !== 'object' || Array.isArray(output)) return undefined
+  return Array.isArray(output?.output) ? output.output : undefined
+}
+
+function shown({ run, request: { body } }: Stored): Json {
+  const { status, output, error, id } = run
+  if (status === 'succeeded') return output ?? null
+  const name = PREFIXES.responses + id
+  if (status === 'cancelled') return skeleton(name, body, 'cancelled')
+  if (status !== 'failed') return skeleton(name, body, 'in_progress')
+  return skeleton(name, body, 'failed', { code: 'server_error', message: error?.message ?? 'the run has failed' })
+}
+
+function skeleton(id: string, body: Body, status: string, error: Json = null): { [name: string]: Json } {
+  const { input: _, model, background = false, instructions = null, metadata = {}, ...rest } = body
+  return {
+    ...{ id, object: 'response', created_at: Math.floor(Date.now() / 1000), status, background, error },
+    ...{ incomplete_details: null, instructions, metadata, model, output: [], output_text: '' },
+    ...{ parallel_tool_calls: rest.parallel_tool_calls ?? true, temperature: rest.temperature ?? null },
+    ...{ tool_choice: rest.tool_choice ?? 'auto', tools: rest.tools ?? [], top_p: rest.top_p ?? null },
+    ...{ previous_response_id: rest.previous_response_id ?? null, store: rest.store ?? true, usage: null },
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

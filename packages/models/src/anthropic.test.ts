@@ -1,0 +1,103 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { failure, watched } from './fixture.ts'
+import { createModels, type Models } from './models.ts'
+import { events, messageEvents, says, streams, vendor } from './relay/fixture.ts'
+
+const KEY = 'sk-ant-of-the-vendor'
+let upstream: Awaited<ReturnType<typeof vendor>>
+let models: Models
+beforeAll(async () => {
+  upstream = await vendor()
+  const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 100 }
+  const target = { anthropic: { model: 'claude', baseUrl: upstream.url }, apiKey: KEY, price, timeoutMs: 500 }
+  models = createModels({ routes: { default: target } })
+})
+afterAll(() => upstream.close())
+
+const messages = [
+  { role: 'system' as const, content: 'Be brief.' },
+  { role: 'user' as const, content: 'Good day.' },
+]
+const thinking = { type: 'thinking', thinking: 'Hm.', signature: 's1' }
+const whole = {
+  ...{ id: 'msg_1', type: 'message', role: 'assistant', model: 'claude-of-vendor', stop_reason: 'tool_use' },
+  content: [thinking, { type: 'text', text: 'I pay.' }, { type: 'tool_use', id: 'c1', name: 'pay', input: { a: 1 } }],
+  usage: { input_tokens: 60, cache_read_input_tokens: 40, output_tokens: 20 },
+}
+
+describe('Anthropic Messages', () => {
+  it('gives text, calls, usage and cost, and is given back what the model thought', async () => {
+    upstream.behave = says(whole)
+    const tools = [{ name: 'pay', description: 'Pays.', parameters: { type: 'object' } }]
+    const reply = await models.invoke('default', { messages, tools, idempotencyKey: 'i' })
+    const by = `anthropic ${upstream.url} claude`
+    expect(reply).toEqual({
+      ...{ text: 'I pay.', toolCalls: [{ id: 'c1', name: 'pay', arguments: '{"a":1}' }], model: 'claude-of-vendor' },
+      ...{ usage: { inputTokens: 100, outputTokens: 20, cachedTokens: 40 }, costUsd: (600 + 40 + 2000) / 1e6 },
+      reasoning: { by, items: [thinking] },
+    })
+    const { text: content, toolCalls, reasoning } = reply
+    const turn = [
+      { role: 'assistant' as const, content, toolCalls, ...(reasoning ? { reasoning } : {}) },
+      // Ids that another vendor gave may hold what Anthropic refuses.
+      ...[
+        { role: 'tool' as const, callId: 'c1', content: 'Paid.' },
+        { role: 'tool' as const, callId: 'c.2', content: '' },
+      ],
+    ]
+    await models.invoke('default', { messages: [...messages, ...turn] })
+    expect(upstream.asked[0]).toMatchObject({
+      path: '/v1/messages',
+      headers: { 'x-api-key': KEY, 'idempotency-key': 'i' },
+    })
+    expect(upstream.asked[0]?.body).toEqual({
+      ...{ model: 'claude', max_tokens: 8192, system: [{ type: 'text', text: 'Be brief.' }] },
+      messages: [{ role: 'user', content: [{ type: 'text', text: 'Good day.' }] }],
+      tools: [{ name: 'pay', description: 'Pays.', input_schema: { type: 'object' } }],
+    })
+    expect(upstream.asked[1]?.body.messages).toEqual([
+      { role: 'user', content: [{ type: 'text', text: 'Good day.' }] },
+      { role: 'assistant', content: whole.content },
+      {
+        role: 'user',
+        content: [
+          { type: 'tool_result', tool_use_id: 'c1', content: 'Paid.' },
+          { type: 'tool_result', tool_use_id: expect.stringMatching(/^[0-9a-f]{64}$/), content: '' },
+        ],
+      },
+    ])
+  })
+
+  it('shows what is written as it comes', async () => {
+    upstream.behave = streams(...messageEvents([{ type: 'text', text: 'Good morning.' }], 'end_turn'))
+    const { reply, written } = await watched(models, { messages })
+    expect([written, reply.text, reply.usage.outputTokens]).toEqual(['Good morning.', 'Good morning.', 20])
+  })
+
+  it.each([
+    ['overloaded', says({ error: { message: 'later' } }, 529), 'model.unavailable'],
+    ['asked to wait', says({}, 429, { 'retry-after': '2' }), 'rate.limited'],
+    ['refused', says({ error: { message: `no, ${KEY}` } }, 401), 'model.failed'],
+    ['cut short', says({ ...whole, stop_reason: 'max_tokens' }), 'model.failed'],
+    ['stopped for a reason that is not known', says({ ...whole, stop_reason: 'pause_turn' }), 'model.failed'],
+    ['without an answer', says({ ...whole, content: [], stop_reason: 'end_turn' }), 'model.failed'],
+    [
+      'broken',
+      streams(...messageEvents([{ type: 'text', text: 'Good' }], 'end_turn').slice(0, 4)),
+      'model.unavailable',
+    ],
+    [
+      'told to be overloaded',
+      streams(...events({ type: 'error', error: { type: 'overloaded_error' } })),
+      'model.unavailable',
+    ],
+    ['hanging', () => {}, 'model.unavailable'],
+  ] as const)('is no answer when it is %s', async (name, behave, code) => {
+    upstream.behave = behave
+    const isStream = name === 'broken' || name === 'told to be overloaded'
+    const error = await failure(models.invoke('default', { messages, ...(isStream ? { onDelta: () => {} } : {}) }))
+    expect(error.code).toBe(code)
+    expect(error.retryAfterMs).toBe(code === 'rate.limited' ? 2000 : undefined)
+    expect(JSON.stringify([error.message, error.cause])).not.toContain(KEY)
+  })
+})

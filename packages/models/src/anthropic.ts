@@ -1,0 +1,155 @@
+import { hash } from 'node:crypto'
+import { type Json, MusterError } from '@muster/protocol'
+import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
+import { type Answer, cutAt, type Provider } from './provider.ts'
+import { messages } from './relay/messages.ts'
+import { type Ended, passThrough } from './relay/passthrough.ts'
+import type { JsonObject } from './relay/request.ts'
+import type { Upstream } from './relay/upstream.ts'
+import { objectsOf, textOf } from './relay/wire.ts'
+import type { AnthropicTarget } from './target.ts'
+
+/** Anthropic must be told a limit; every model of theirs that is offered today takes this one. */
+const MAX_TOKENS = 8192
+
+/** Anthropic's Messages. */
+export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider {
+  return {
+    settings: ['maxTokens', 'temperature', 'topP', 'stop', 'toolChoice', 'parallelToolCalls', 'effort'],
+    async complete(model, request) {
+      const by = `anthropic ${target.anthropic.baseUrl ?? ''} ${model}`
+      const { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID() } = request
+      const body = { ...bodyOf(by, request), ...(onDelta ? { stream: true } : {}) }
+      const asked = { dialect: 'messages' as const, body, signal, idempotencyKey }
+      const begun = await passThrough(messages, upstream, model, asked, onDelta)
+      if (begun.stream) {
+        // Read to its end: what is in it was shown by `onDelta`.
+        for await (const _ of begun.stream.rest);
+      }
+      return answerOf(model, by, request, await begun.end())
+    },
+  }
+}
+
+function bodyOf(by: string, request: ModelRequest): JsonObject {
+  const { tools = [], output, settings = {} } = request
+  const { maxTokens = MAX_TOKENS, temperature, topP, stop, effort } = settings
+  const system = request.messages.flatMap(({ role, content }) => (role === 'system' && content ? [content] : []))
+  const config: JsonObject = {
+    // A schema is JSON.
+    ...(output ? { format: { type: 'json_schema', schema: output.schema as Json } } : {}),
+    ...(effort ? { effort } : {}),
+  }
+  return {
+    max_tokens: maxTokens,
+    messages: toWire(request.messages, by),
+    ...(system.length > 0 ? { system: system.map((text) => ({ type: 'text', text })) } : {}),
+    ...(tools.length > 0
+      ? {
+          // A schema is JSON.
+          tools: tools.map(({ name, description, parameters, strict }) => ({
+            ...{ name, description, input_schema: parameters as Json },
+            ...(strict ? { strict } : {}),
+          })),
+        }
+      : {}),
+    ...choiceOf(settings),
+    ...(Object.keys(config).length > 0 ? { output_config: config } : {}),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(topP === undefined ? {} : { top_p: topP }),
+    ...(stop === undefined ? {} : { stop_sequences: stop }),
+  }
+}
+
+function choiceOf({ toolChoice, parallelToolCalls }: ModelSettings): JsonObject {
+  if (toolChoice === undefined && parallelToolCalls !== false) return {}
+  const choice =
+    typeof toolChoice === 'object'
+      ? { type: 'tool', ...toolChoice }
+      : { type: toolChoice === 'required' ? 'any' : (toolChoice ?? 'auto') }
+  const isSingle = parallelToolCalls === false && toolChoice !== 'none'
+  return { tool_choice: { ...choice, ...(isSingle ? { disable_parallel_tool_use: true } : {}) } }
+}
+
+/** Results of tools are the user's, those of one turn stand together, and nothing may be empty. */
+function toWire(conversation: readonly ModelMessage[], by: string): JsonObject[] {
+  const wire: { role: string; content: JsonObject[] }[] = []
+  for (const message of conversation) {
+    if (message.role === 'system') continue
+    const role = message.role === 'assistant' ? 'assistant' : 'user'
+    const content = blocksOf(message, by)
+    const last = wire.at(-1)
+    if (last?.role === role) last.content.push(...content)
+    else if (content.length > 0) wire.push({ role, content })
+  }
+  return wire
+}
+
+function blocksOf(message: ModelMessage, by: string): JsonObject[] {
+  if (message.role === 'tool')
+    return [{ type: 'tool_result', tool_use_id: wireId(message.callId), content: message.content }]
+  const text = message.content ? [{ type: 'text', text: message.content }] : []
+  if (message.role !== 'assistant') return text
+  const { reasoning, toolCalls = [] } = message
+  return [
+    // Another model would refuse what it has not signed. They are as `answerOf` took them.
+    ...(reasoning?.by === by ? objectsOf(reasoning.items) : []),
+    ...text,
+    ...toolCalls.map(({ id, name, arguments: args }) => ({
+      ...{ type: 'tool_use', id: wireId(id), name },
+      input: inputOf(args),
+    })),
+  ]
+}
+
+/** Ids that another vendor gave may hold what Anthropic refuses. */
+function wireId(id: string): string {
+  return /^[a-zA-Z0-9_-]{1,64}$/.test(id) ? id : hash('sha256', id, 'hex')
+}
+
+/** What a tool was called with, which must be an object here. */
+function inputOf(args: string): Json {
+  try {
+    const value: Json = JSON.parse(args || '{}')
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value
+  } catch {
+    // Told below as it was written.
+  }
+  return { arguments: args }
+}
+
+function answerOf(model: string, by: string, request: ModelRequest, { whole, usage, model: answered }: Ended): Answer {
+  const cut = cutOf(model, textOf(whole.stop_reason), request)
+  const blocks = objectsOf(whole.content)
+  const texts = blocks.flatMap(({ type, text }) => (type === 'text' ? [textOf(text)] : []))
+  const items = blocks.filter(({ type }) => type === 'thinking' || type === 'redacted_thinking')
+  const toolCalls = blocks.flatMap(({ type, id, name, input }) =>
+    type === 'tool_use' ? [{ id: textOf(id), name: textOf(name), arguments: JSON.stringify(input ?? {}) }] : [],
+  )
+  if (texts.length === 0 && toolCalls.length === 0 && !cut.cut)
+    throw new MusterError('model.failed', `${model} gave no answer`)
+  return {
+    ...cut,
+    text: texts.length > 0 ? texts.join('') : null,
+    toolCalls,
+    ...(items.length > 0 ? { reasoning: { by, items } } : {}),
+    usage,
+    model: answered,
+  }
+}
+
+function cutOf(model: string, reason: string, request: ModelRequest): Pick<Answer, 'cut'> {
+  switch (reason) {
+    case 'end_turn':
+    case 'stop_sequence':
+    case 'tool_use':
+      return {}
+    case 'max_tokens':
+    case 'model_context_window_exceeded':
+      return cutAt(model, 'length', request)
+    case 'refusal':
+      return cutAt(model, 'filter', request)
+    default:
+      throw new MusterError('model.failed', `${model} stopped: ${reason || 'without a reason'}`)
+  }
+}

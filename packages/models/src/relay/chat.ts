@@ -1,0 +1,283 @@
+import type { Json, Usage } from '@muster/protocol'
+import type { ToolCall } from '../message.ts'
+import type { JsonObject } from './request.ts'
+import { eventText, objectIn, type SseEvent } from './sse.ts'
+import {
+  isObject,
+  numberOf,
+  objectOf,
+  objectsOf,
+  type Reader,
+  type ReaderOptions,
+  textOf,
+  told,
+  type Wire,
+} from './wire.ts'
+
+/** OpenAI Chat Completions. */
+export const chat: Wire = {
+  path: '/chat/completions',
+
+  bodyOf(body, model) {
+    if (!body.stream) return { ...body, model }
+    // Else nobody would know what a stream cost.
+    return { ...body, model, stream_options: { ...objectOf(body.stream_options), include_usage: true } }
+  },
+
+  lesser(body, message) {
+    if (!body.stream_options || !/stream_options|include_usage/.test(message)) return undefined
+    const { stream_options: _, ...rest } = body
+    return rest
+  },
+
+  usageOf: ({ usage }) => usageIn(usage),
+
+  async judge({ choices }, gate) {
+    for (const choice of objectsOf(choices)) {
+      const message = objectOf(choice.message)
+      if (message.function_call && gate.gate) throw told(LEGACY, '')
+      if (!Array.isArray(message.tool_calls) || message.tool_calls.length === 0) continue
+      const kept: Json[] = []
+      for (const call of objectsOf(message.tool_calls)) {
+        const said = await gate.ask(toolCallOf(call))
+        if (said === undefined) kept.push(call)
+        else message.content = message.content ? `${textOf(message.content)}\n\n${said}` : said
+      }
+      if (kept.length > 0) message.tool_calls = kept
+      else {
+        delete message.tool_calls
+        choice.finish_reason = endOf(choice)
+      }
+    }
+  },
+
+  reader: (options) => new ChatReader(options),
+}
+
+const LEGACY = 'a call of `functions`, which nobody can decide on; offer `tools`'
+
+/** How a choice ends of which no call is left. */
+function endOf({ finish_reason = null }: JsonObject): Json {
+  return finish_reason === 'tool_calls' ? 'stop' : finish_reason
+}
+
+function usageIn(usage: Json | undefined): Usage | undefined {
+  if (!isObject(usage)) return undefined
+  const reasoningTokens = numberOf(objectOf(usage.completion_tokens_details).reasoning_tokens)
+  return {
+    inputTokens: numberOf(usage.prompt_tokens),
+    outputTokens: numberOf(usage.completion_tokens),
+    cachedTokens: numberOf(objectOf(usage.prompt_tokens_details).cached_tokens),
+    ...(reasoningTokens ? { reasoningTokens } : {}),
+  }
+}
+
+/** Of a function, or of a custom tool, whose input is free text. */
+function toolCallOf({ id, function: called, custom }: JsonObject): ToolCall {
+  const { name, arguments: args } = objectOf(called)
+  const own = objectOf(custom)
+  return { id: textOf(id), name: textOf(name ?? own.name), arguments: textOf(args ?? own.input) }
+}
+
+interface Chunk {
+  raw: string
+  value: JsonObject
+}
+
+class ChatReader implements Reader {
+  isWhole = false
+  readonly #options: ReaderOptions
+  readonly #isUsageAsked: boolean
+  /** Of the completion all but its choices. */
+  #meta: JsonObject = {}
+  readonly #choices = new Map<number, JsonObject>()
+  /** Of each choice the chunks with its calls, until they are whole. */
+  readonly #held = new Map<number, Chunk[]>()
+
+  constructor(options: ReaderOptions) {
+    this.#options = options
+    this.#isUsageAsked = objectOf(options.body.stream_options).include_usage === true
+  }
+
+  take(event: SseEvent): string | Promise<string> {
+    if (event.data === '[DONE]') {
+      this.isWhole = true
+      return this.#held.size === 0 ? event.raw : this.#releaseAll(event.raw)
+    }
+    const value = objectIn(event)
+    if (value.error) throw told(value.error, event.raw)
+    const { choices, usage, ...meta } = value
+    // Some begin with a chunk that has no name yet.
+    for (const [name, is] of Object.entries(meta)) this.#meta[name] ||= is
+    if (usage) this.#meta.usage = usage
+    if (usage && !this.#isUsageAsked && objectsOf(choices).length === 0) return ''
+    const chunk = { raw: event.raw, value }
+    return this.#options.gate.gate ? this.#gated(chunk) : this.#delivered(chunk)
+  }
+
+  #gated(chunk: Chunk): string | Promise<string> {
+    const choices = objectsOf(chunk.value.choices)
+    if (choices.some((choice) => objectOf(choice.delta).function_call)) throw told(LEGACY, '')
+    if (!choices.some((choice) => hasCalls(choice) || this.#held.has(numberOf(choice.index))))
+      return this.#delivered(chunk)
+    if (choices.length === 1) return this.#one(chunk, choices[0] ?? {})
+    const { usage: _, ...rest } = chunk.value
+    const parts = choices.map((choice) => {
+      const value = { ...rest, choices: [choice] }
+      return this.#one({ raw: eventText('', value), value }, choice)
+    })
+    return Promise.all(parts).then((texts) => texts.join(''))
+  }
+
+  /** A chunk of one choice, which has calls or had some before. */
+  #one(chunk: Chunk, choice: JsonObject): string | Promise<string> {
+    const index = numberOf(choice.index)
+    let held = this.#held.get(index)
+    let text = ''
+    let last: Chunk | undefined = chunk
+    if (hasCalls(choice)) {
+      const { tool_calls, ...delta } = objectOf(choice.delta)
+      let kept = chunk
+      if (delta.content) {
+        // Text is never held back.
+        text = this.#delivered(rewritten(chunk, choice, { delta, finish_reason: null }))
+        kept = rewritten(chunk, choice, { delta: { tool_calls: tool_calls ?? null } })
+      }
+      held ??= []
+      held.push(kept)
+      this.#held.set(index, held)
+      last = undefined
+    }
+    if (!held || choice.finish_reason == null) return last ? text + this.#delivered(last) : text
+    this.#held.delete(index)
+    return this.#release(held, last).then((released) => text + released)
+  }
+
+  async #releaseAll(after: string): Promise<string> {
+    let text = ''
+    for (const held of this.#held.values()) text += await this.#release(held, undefined)
+    this.#held.clear()
+    return text + after
+  }
+
+  /** `last`: the chunk that ends the choice, where it is not the last that was held. */
+  async #release(held: Chunk[], last: Chunk | undefined): Promise<string> {
+    const delta: JsonObject = {}
+    for (const { value } of held) merge(delta, objectOf(objectsOf(value.choices)[0]?.delta))
+    /** Where the calls that are delivered stand among those. */
+    const places = new Map<number, number>()
+    const said: string[] = []
+    for (const call of objectsOf(delta.tool_calls)) {
+      const message = await this.#options.gate.ask(toolCallOf(call))
+      if (message === undefined) places.set(numberOf(call.index), places.size)
+      else said.push(message)
+    }
+    const chunks = last ? [...held, last] : held
+    if (said.length === 0) return chunks.map((chunk) => this.#delivered(chunk)).join('')
+    let text = ''
+    const [first] = chunks
+    for (const chunk of chunks) {
+      const choice = objectsOf(chunk.value.choices)[0] ?? {}
+      const { tool_calls, ...rest } = objectOf(choice.delta)
+      const kept = objectsOf(tool_calls).flatMap((call) => {
+        const index = places.get(numberOf(call.index))
+        return index === undefined ? [] : [{ ...call, index }]
+      })
+      const ends = choice.finish_reason != null
+      if (ends) text += this.#saying(chunk, choice, said)
+      const finish_reason = ends && places.size === 0 ? endOf(choice) : (choice.finish_reason ?? null)
+      const isEmpty = kept.length === 0 && !ends && chunk !== first
+      if (!isEmpty) {
+        const delta = { ...rest, ...(kept.length > 0 ? { tool_calls: kept } : {}) }
+        text += this.#delivered(rewritten(chunk, choice, { delta, finish_reason }))
+      }
+    }
+    // A stream that ends without a reason for it.
+    if (first && objectsOf(chunks.at(-1)?.value.choices)[0]?.finish_reason == null)
+      text += this.#saying(first, objectsOf(first.value.choices)[0] ?? {}, said)
+    return text
+  }
+
+  #saying(chunk: Chunk, choice: JsonObject, said: string[]): string {
+    const before = this.#choices.get(numberOf(choice.index))
+    const content = (objectOf(before?.message).content ? '\n\n' : '') + said.join('\n\n')
+    return this.#delivered(rewritten(chunk, choice, { delta: { content }, finish_reason: null }))
+  }
+
+  #delivered({ raw, value }: Chunk): string {
+    for (const { index, delta, ...rest } of objectsOf(value.choices)) {
+      const at = numberOf(index)
+      let choice = this.#choices.get(at)
+      if (!choice) {
+        choice = { index: at, message: {} }
+        this.#choices.set(at, choice)
+      }
+      merge(objectOf(choice.message), objectOf(delta))
+      merge(choice, rest)
+    }
+    const { responseId } = this.#options
+    if (responseId === undefined) return raw
+    const before = `data: {"id":${JSON.stringify(value.id)}`
+    return raw.startsWith(before)
+      ? `data: {"id":${JSON.stringify(responseId)}${raw.slice(before.length)}`
+      : eventText('', { ...value, id: responseId })
+  }
+
+  whole(): JsonObject {
+    const choices = [...this.#choices.values()].sort((a, b) => numberOf(a.index) - numberOf(b.index))
+    for (const { message } of choices) {
+      const said = objectOf(message)
+      said.content ??= null
+      if (Array.isArray(said.tool_calls))
+        said.tool_calls = objectsOf(said.tool_calls).map(({ index: _, ...call }) => call)
+    }
+    const { responseId } = this.#options
+    return {
+      ...this.#meta,
+      ...(responseId === undefined ? {} : { id: responseId }),
+      object: 'chat.completion',
+      choices,
+    }
+  }
+
+  broken(message: string): string {
+    return eventText('', { error: { message, type: 'server_error', param: null, code: null } })
+  }
+}
+
+function hasCalls({ delta }: JsonObject): boolean {
+  return objectsOf(objectOf(delta).tool_calls).length > 0
+}
+
+function rewritten({ value }: Chunk, choice: JsonObject, change: JsonObject): Chunk {
+  const { usage: _, ...rest } = value
+  const changed = { ...rest, choices: [{ ...choice, ...change }] }
+  return { raw: eventText('', changed), value: changed }
+}
+
+/** What comes whole, and is not a piece to be put behind the one before. */
+const WHOLE = new Set(['id', 'type', 'name', 'role', 'finish_reason'])
+
+/** Puts a piece to what has come before: texts and lists grow, and what has an index goes to its place. */
+function merge(into: JsonObject, piece: JsonObject): void {
+  for (const [name, value] of Object.entries(piece)) {
+    const before = into[name]
+    if (value === null) into[name] ??= null
+    else if (typeof value === 'string' && typeof before === 'string' && !WHOLE.has(name)) into[name] = before + value
+    else if (isObject(value) && isObject(before)) merge(before, value)
+    else if (Array.isArray(value)) into[name] = mergedList(Array.isArray(before) ? before : [], value)
+    else if (value !== '' || before === undefined || before === null)
+      // What is delivered is not to grow with what is put together.
+      into[name] = isObject(value) ? structuredClone(value) : value
+  }
+}
+
+function mergedList(before: Json[], pieces: Json[]): Json[] {
+  for (const piece of pieces) {
+    const at = isObject(piece) && typeof piece.index === 'number' ? piece.index : undefined
+    const place = before.find((one) => isObject(one) && at !== undefined && one.index === at)
+    if (isObject(place) && isObject(piece)) merge(place, piece)
+    else before.push(structuredClone(piece))
+  }
+  return before
+}

@@ -1,0 +1,14 @@
+import { numberOf, objectOf, told, type Wire } from './wire.ts'
+
+/** OpenAI's embeddings, which are given whole and call nothing. */
+export const embeddings: Wire = {
+  path: '/embeddings',
+  bodyOf: (body, model) => ({ ...body, model }),
+  lesser: () => undefined,
+  usageOf: ({ usage }) =>
+    usage ? { inputTokens: numberOf(objectOf(usage).prompt_tokens), outputTokens: 0, cachedTokens: 0 } : undefined,
+  judge: async () => {},
+  reader: () => {
+    throw told('embeddings are not streamed', '')
+  },
+}

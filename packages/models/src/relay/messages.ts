@@ -1,0 +1,180 @@
+import type { Json } from '@muster/protocol'
+import type { ToolCall } from '../message.ts'
+import type { JsonObject } from './request.ts'
+import { eventText, objectIn, type SseEvent } from './sse.ts'
+import {
+  isObject,
+  numberOf,
+  objectOf,
+  objectsOf,
+  type Reader,
+  type ReaderOptions,
+  textOf,
+  told,
+  type Wire,
+} from './wire.ts'
+
+/** Anthropic's Messages. */
+export const messages: Wire = {
+  path: '/v1/messages',
+
+  bodyOf: (body, model) => ({ ...body, model }),
+
+  lesser: () => undefined,
+
+  usageOf({ usage }) {
+    if (!isObject(usage)) return undefined
+    const cachedTokens = numberOf(usage.cache_read_input_tokens)
+    // Here cached tokens are counted beside the input.
+    const inputTokens = numberOf(usage.input_tokens) + cachedTokens + numberOf(usage.cache_creation_input_tokens)
+    const reasoningTokens = numberOf(objectOf(usage.output_tokens_details).thinking_tokens)
+    const outputTokens = numberOf(usage.output_tokens)
+    return { inputTokens, outputTokens, cachedTokens, ...(reasoningTokens ? { reasoningTokens } : {}) }
+  },
+
+  async judge(whole, gate) {
+    if (!Array.isArray(whole.content)) return
+    let isKept = false
+    let isRefused = false
+    const content: Json[] = []
+    for (const block of whole.content) {
+      const said = isObject(block) && isCall(block) ? await gate.ask(toolCallOf(block)) : undefined
+      if (said === undefined) isKept ||= isObject(block) && isCall(block)
+      else isRefused = true
+      content.push(said === undefined ? block : { type: 'text', text: said, citations: null })
+    }
+    if (!isRefused) return
+    whole.content = content
+    if (!isKept && whole.stop_reason === 'tool_use') whole.stop_reason = 'end_turn'
+  },
+
+  reader: (options) => new MessagesReader(options),
+}
+
+/** `server_tool_use` and `mcp_tool_use` are made by the vendor. */
+function isCall({ type }: JsonObject): boolean {
+  return typeof type === 'string' && type.endsWith('tool_use') && type !== 'server_tool_use' && type !== 'mcp_tool_use'
+}
+
+function toolCallOf({ id, name, input }: JsonObject): ToolCall {
+  return { id: textOf(id), name: textOf(name), arguments: JSON.stringify(input ?? {}) }
+}
+
+class MessagesReader implements Reader {
+  isWhole = false
+  readonly #options: ReaderOptions
+  #message: JsonObject = {}
+  /** Blocks by their index, and their inputs as they were written. */
+  readonly #blocks = new Map<number, { block: JsonObject; input: string }>()
+  readonly #held = new Map<number, string>()
+
+  constructor(options: ReaderOptions) {
+    this.#options = options
+  }
+
+  take(event: SseEvent): string | Promise<string> {
+    const { raw } = event
+    const value = objectIn(event)
+    const at = numberOf(value.index)
+    switch (value.type ?? event.name) {
+      case 'error':
+        throw told(value.error ?? null, raw)
+      case 'message_start':
+        return this.#start(event, value)
+      case 'content_block_start': {
+        const block = objectOf(value.content_block)
+        this.#blocks.set(at, { block: { ...block }, input: '' })
+        if (!this.#options.gate.gate || !isCall(block)) return raw
+        this.#held.set(at, raw)
+        return ''
+      }
+      case 'content_block_delta': {
+        this.#add(at, objectOf(value.delta))
+        const held = this.#held.get(at)
+        if (held === undefined) return raw
+        this.#held.set(at, held + raw)
+        return ''
+      }
+      case 'content_block_stop': {
+        const held = this.#held.get(at)
+        this.#close(at)
+        return held === undefined ? raw : this.#release(at, held + raw)
+      }
+      case 'message_delta':
+        return this.#end(event, value)
+      case 'message_stop':
+        this.isWhole = true
+        return raw
+      default:
+        return raw
+    }
+  }
+
+  #start({ raw, name }: SseEvent, value: JsonObject): string {
+    this.#message = objectOf(value.message)
+    const { responseId } = this.#options
+    if (responseId === undefined) return raw
+    this.#message.id = responseId
+    return eventText(name, value)
+  }
+
+  #add(at: number, { type, ...delta }: JsonObject): void {
+    const open = this.#blocks.get(at)
+    // A piece of what has not begun might be one of a call that was not asked about.
+    if (!open) throw told('a piece of a block that has not begun', '')
+    const { block } = open
+    if (type === 'text_delta') this.#options.onText?.(textOf(delta.text))
+    if (type === 'input_json_delta') open.input += textOf(delta.partial_json)
+    else if (type === 'citations_delta')
+      block.citations = [...objectsOf(block.citations), ...(delta.citation ? [delta.citation] : [])]
+    else
+      for (const [name, piece] of Object.entries(delta))
+        block[name] = typeof piece === 'string' ? textOf(block[name]) + piece : piece
+  }
+
+  #close(at: number): void {
+    const open = this.#blocks.get(at)
+    if (!open || open.input === '') return
+    try {
+      open.block.input = JSON.parse(open.input)
+    } catch {
+      throw told('the input of a tool is no JSON', '')
+    }
+  }
+
+  async #release(index: number, held: string): Promise<string> {
+    const open = this.#blocks.get(index)
+    const said = open ? await this.#options.gate.ask(toolCallOf(open.block)) : undefined
+    this.#held.delete(index)
+    if (said === undefined) return held
+    this.#blocks.set(index, { block: { type: 'text', text: said, citations: null }, input: '' })
+    const content_block = { type: 'text', text: '', citations: null }
+    const events: JsonObject[] = [
+      { type: 'content_block_start', index, content_block },
+      { type: 'content_block_delta', index, delta: { type: 'text_delta', text: said } },
+      { type: 'content_block_stop', index },
+    ]
+    return events.map((value) => eventText(textOf(value.type), value)).join('')
+  }
+
+  #end({ raw, name }: SseEvent, value: JsonObject): string {
+    const delta = objectOf(value.delta)
+    const { gate } = this.#options
+    const isRewritten = delta.stop_reason === 'tool_use' && gate.refused.length > 0 && gate.toolCalls.length === 0
+    if (isRewritten) delta.stop_reason = 'end_turn'
+    // Counts that are told here are of the whole; those that are not were told at the start.
+    const counts = Object.entries(objectOf(value.usage)).filter(([, count]) => count !== null)
+    const usage = { ...objectOf(this.#message.usage), ...Object.fromEntries(counts) }
+    this.#message = { ...this.#message, ...delta, usage }
+    return isRewritten ? eventText(name, value) : raw
+  }
+
+  whole(): JsonObject {
+    const blocks = [...this.#blocks].sort(([a], [b]) => a - b)
+    return { ...this.#message, content: blocks.map(([, { block }]) => block) }
+  }
+
+  broken(message: string): string {
+    return eventText('error', { type: 'error', error: { type: 'api_error', message } })
+  }
+}

@@ -1,0 +1,479 @@
+import Anthropic from '@anthropic-ai/sdk'
+import OpenAI from 'openai'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { createModels } from '../models.ts'
+import {
+  type Behave,
+  chunk,
+  chunkOfUsage,
+  DONE,
+  events,
+  functionCall,
+  gateway,
+  message,
+  messageEvents,
+  responseEvents,
+  says,
+  streams,
+  vendor,
+} from './fixture.ts'
+
+const KEY = 'sk-of-the-vendor'
+const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 100 }
+/** 100 tokens of input, of which 40 were cached, and 20 of output. */
+const COST = (60 * 10 + 40 * 1 + 20 * 100) / 1e6
+
+let upstream: Awaited<ReturnType<typeof vendor>>
+let second: Awaited<ReturnType<typeof vendor>>
+let gate: Awaited<ReturnType<typeof gateway>>
+let openai: OpenAI
+let anthropic: Anthropic
+
+beforeAll(async () => {
+  upstream = await vendor()
+  second = await vendor()
+  const common = { apiKey: KEY, price }
+  const chat = { model: 'gpt', baseUrl: `${upstream.url}/v1`, ...common }
+  const models = createModels({
+    routes: {
+      default: chat,
+      responses: { ...chat, api: 'responses' },
+      messages: { anthropic: { model: 'claude', baseUrl: upstream.url }, ...common },
+      late: { ...chat, timeoutMs: 100 },
+      both: [
+        { ...chat, timeoutMs: 100 },
+        { ...chat, model: 'second', baseUrl: `${second.url}/v1` },
+      ],
+    },
+  })
+  gate = await gateway(models)
+  openai = new OpenAI({ baseURL: `${gate.url}/v1`, apiKey: 'of-the-client', maxRetries: 0 })
+  anthropic = new Anthropic({ baseURL: gate.url, apiKey: 'of-the-client', maxRetries: 0 })
+})
+afterAll(() => {
+  for (const server of [upstream, second, gate]) server.close()
+})
+beforeEach(() => {
+  upstream.asked.length = 0
+  second.asked.length = 0
+  gate.ends.length = 0
+  gate.gate = undefined
+  gate.responseId = undefined
+})
+
+const asks = [{ role: 'user' as const, content: 'Good day.' }]
+const end = () => gate.ends[0] ?? Promise.reject(new Error('nothing was relayed'))
+const usage = { inputTokens: 100, outputTokens: 20, cachedTokens: 40 }
+const toolOf = (name: string) => ({ type: 'function' as const, function: { name, parameters: { type: 'object' } } })
+async function all<T>(stream: AsyncIterable<T>): Promise<T[]> {
+  const events: T[] = []
+  for await (const event of stream) events.push(event)
+  return events
+}
+const only = (allowed: string) => async (call: { name: string }) =>
+  call.name === allowed ? { allow: true as const } : { allow: false as const, message: `not ${call.name}` }
+
+describe('chat', () => {
+  const calls = [
+    { id: 'c1', type: 'function', function: { name: 'pay', arguments: '{"a":1}' } },
+    { id: 'c2', type: 'custom', custom: { name: 'patch', input: '*** Begin' } },
+  ]
+  const answer = (message: object, finish_reason: string) => ({
+    ...{
+      id: 'chatcmpl-of-vendor',
+      object: 'chat.completion',
+      created: 1,
+      model: 'gpt-of-vendor',
+      of_vendor: { kept: 1 },
+    },
+    choices: [{ index: 0, finish_reason, message: { role: 'assistant', ...message } }],
+    usage: { prompt_tokens: 100, completion_tokens: 20, prompt_tokens_details: { cached_tokens: 40 } },
+  })
+  const pieces = [
+    chunk({ role: 'assistant', content: 'I ' }),
+    chunk({ content: 'pay.' }),
+    chunk({ tool_calls: [{ index: 0, id: 'c1', type: 'function', function: { name: 'pay', arguments: '' } }] }),
+    chunk({ tool_calls: [{ index: 0, function: { arguments: '{"a"' } }] }),
+    chunk({ tool_calls: [{ index: 0, function: { arguments: ':1}' } }] }),
+    chunk({ tool_calls: [{ index: 1, id: 'c2', type: 'function', function: { name: 'look', arguments: '{}' } }] }),
+    chunk({}, 'tool_calls'),
+    chunkOfUsage,
+    DONE,
+  ]
+
+  it('passes a whole answer on, and what was asked as it is but for the model', async () => {
+    upstream.behave = says(answer({ content: null, tool_calls: calls }, 'tool_calls'))
+    const asked = { model: 'default', messages: asks, tools: [toolOf('pay')], n: 1, of_client: { kept: true } }
+    expect(await openai.chat.completions.create(asked)).toEqual(
+      answer({ content: null, tool_calls: calls }, 'tool_calls'),
+    )
+    expect(upstream.asked).toMatchObject([
+      { path: '/v1/chat/completions', headers: { authorization: `Bearer ${KEY}`, 'idempotency-key': 'run-1/1' } },
+    ])
+    expect(upstream.asked[0]?.body).toEqual({ ...asked, model: 'gpt' })
+    const toolCalls = [
+      { id: 'c1', name: 'pay', arguments: '{"a":1}' },
+      { id: 'c2', name: 'patch', arguments: '*** Begin' },
+    ]
+    expect(await end()).toMatchObject({ usage, costUsd: COST, model: 'gpt-of-vendor', toolCalls, refused: [] })
+  })
+
+  it('puts what the gate says in the place of calls, in a whole answer', async () => {
+    upstream.behave = says(answer({ content: 'I pay.', tool_calls: calls }, 'tool_calls'))
+    gate.gate = only('patch')
+    gate.responseId = 'chatcmpl-ours'
+    const one = await openai.chat.completions.create({ model: 'default', messages: asks })
+    expect(one).toMatchObject({
+      id: 'chatcmpl-ours',
+      choices: [{ finish_reason: 'tool_calls', message: { content: 'I pay.\n\nnot pay', tool_calls: [{ id: 'c2' }] } }],
+    })
+    expect(await end()).toMatchObject({ whole: one, toolCalls: [{ id: 'c2' }], refused: [{ id: 'c1' }] })
+    gate.gate = only('nothing')
+    const none = await openai.chat.completions.create({ model: 'default', messages: asks })
+    expect(none.choices[0]).toMatchObject({
+      finish_reason: 'stop',
+      message: { content: 'I pay.\n\nnot pay\n\nnot patch' },
+    })
+    expect(none.choices[0]?.message).not.toHaveProperty('tool_calls')
+  })
+
+  it('streams to the byte, and counts what the client has not asked to be told', async () => {
+    upstream.behave = streams(...pieces)
+    const raw = async (more: object) => {
+      const body = JSON.stringify({ model: 'default', messages: asks, stream: true, ...more })
+      return (await fetch(`${gate.url}/v1/chat/completions`, { method: 'POST', body })).text()
+    }
+    const without = pieces.filter((piece) => piece !== chunkOfUsage)
+    expect(await raw({})).toBe(without.join(''))
+    expect(await raw({ stream_options: { include_usage: true, include_obfuscation: false } })).toBe(pieces.join(''))
+    expect(upstream.asked.map(({ body }) => body.stream_options)).toEqual([
+      { include_usage: true },
+      { include_usage: true, include_obfuscation: false },
+    ])
+    gate.responseId = 'chatcmpl-ours'
+    expect(await raw({})).toBe(without.join('').replaceAll('chatcmpl-of-vendor', 'chatcmpl-ours'))
+    expect(await end()).toMatchObject({ usage, costUsd: COST })
+  })
+
+  it.each([
+    ['all', async () => ({ allow: true as const }), ['pay', 'look'], ''],
+    ['one', only('look'), ['look'], '\n\nnot pay'],
+    ['none', only('nothing'), [], '\n\nnot pay\n\nnot look'],
+  ])('holds calls of a stream back until the gate has decided: it allows %s', async (_, decides, allowed, said) => {
+    let isAsked = false
+    let read = ''
+    upstream.behave = streams(...pieces)
+    gate.gate = async (call) => {
+      // What was written before has been delivered by now.
+      if (!isAsked) await expect.poll(() => read).toBe('I pay.')
+      isAsked = true
+      return decides(call)
+    }
+    const stream = openai.chat.completions.stream({ model: 'default', messages: asks })
+    stream.on('content', (text) => {
+      read += text
+    })
+    stream.on('chunk', ({ choices }) => {
+      if (choices[0]?.delta.tool_calls) expect(isAsked).toBe(true)
+    })
+    const { choices } = await stream.finalChatCompletion()
+    const { toolCalls, refused, whole } = await end()
+    expect(choices[0]?.message.content).toBe(`I pay.${said}`)
+    const names = (choices[0]?.message.tool_calls ?? []).map((call) => call.type === 'function' && call.function.name)
+    expect([names, toolCalls.map(({ name }) => name), refused.length]).toEqual([allowed, allowed, 2 - allowed.length])
+    expect(choices[0]?.finish_reason).toBe(allowed.length > 0 ? 'tool_calls' : 'stop')
+    const { tool_calls = [], content } = choices[0]?.message ?? {}
+    expect(whole).toMatchObject({ choices: [{ message: { content, ...(allowed.length > 0 ? { tool_calls } : {}) } }] })
+  })
+
+  it('asks a server that has no word for it without what was added, once', async () => {
+    upstream.behave = (response, asked) =>
+      asked.body.stream_options
+        ? says({ error: { message: 'unknown field stream_options' } }, 400)(response, asked)
+        : streams(chunk({ content: 'hi' }, 'stop'), DONE)(response, asked)
+    for (let i = 0; i < 2; i++) {
+      const stream = await openai.chat.completions.create({ model: 'default', messages: asks, stream: true })
+      expect(await all(stream)).toHaveLength(1)
+    }
+    expect(upstream.asked.map(({ body }) => body.stream_options !== undefined)).toEqual([true, false, false])
+    // It must not look as if it had cost nothing.
+    expect((await end()).costUsd).toBeGreaterThan(0)
+  })
+})
+
+describe('responses', () => {
+  const reasoning = { id: 'rs_1', type: 'reasoning', summary: [], encrypted_content: 'c2VhbGVk' }
+  const patch = {
+    id: 'ctc_1',
+    type: 'custom_tool_call',
+    status: 'completed',
+    call_id: 'c2',
+    name: 'apply_patch',
+    input: '*** Begin',
+  }
+  const search = { id: 'ws_1', type: 'web_search_call', status: 'completed', action: { type: 'search', query: 'x' } }
+  const unknown = { id: 'x_1', type: 'of_next_year', value: [1, { a: null }] }
+  const items = [reasoning, search, message('I will pay.'), functionCall('c1', 'pay', '{"amount":12}'), patch, unknown]
+  const shell = {
+    id: 'sh_1',
+    type: 'local_shell_call',
+    status: 'completed',
+    call_id: 'c3',
+    action: { type: 'exec', command: ['ls'] },
+  }
+  const post = async (more: object = {}) => {
+    const body = JSON.stringify({ model: 'responses', input: 'Good day.', stream: true, ...more })
+    return (await fetch(`${gate.url}/v1/responses`, { method: 'POST', body })).text()
+  }
+
+  it('streams every event as it came, known or not, and keeps nothing at the vendor', async () => {
+    upstream.behave = streams(...responseEvents(items))
+    expect(
+      await post({ previous_response_id: 'resp_1', background: false, store: true, tools: [{ type: 'custom' }] }),
+    ).toBe(responseEvents(items).join(''))
+    expect(upstream.asked[0]?.body).toEqual({
+      ...{ model: 'gpt', input: 'Good day.', stream: true, store: false, tools: [{ type: 'custom' }] },
+      include: ['reasoning.encrypted_content'],
+    })
+    const toolCalls = [
+      { id: 'c1', name: 'pay', arguments: '{"amount":12}' },
+      { id: 'c2', name: 'apply_patch', arguments: '*** Begin' },
+    ]
+    expect(await end()).toMatchObject({ usage: { ...usage, reasoningTokens: 5 }, costUsd: COST, toolCalls })
+    gate.gate = async () => ({ allow: true })
+    expect(await post()).toBe(responseEvents(items).join(''))
+    gate.responseId = 'resp_ours'
+    expect(await post()).toBe(responseEvents(items).join('').replaceAll('resp_of_vendor', 'resp_ours'))
+  })
+
+  it('puts a message in the place of each call that is refused, as a valid stream', async () => {
+    upstream.behave = streams(...responseEvents([...items, shell]))
+    gate.gate = only('pay')
+    const stream = openai.responses.stream({ model: 'responses', input: 'Good day.' })
+    const seen = await all(stream)
+    const { output } = await stream.finalResponse()
+    expect(output.map(({ type }) => type)).toEqual([
+      'reasoning',
+      'web_search_call',
+      'message',
+      'function_call',
+      'message',
+      'of_next_year',
+      'message',
+    ])
+    expect(output[4]).toMatchObject({ content: [{ type: 'output_text', text: 'not apply_patch' }] })
+    expect(output[6]).toMatchObject({ content: [{ text: 'not local_shell' }] })
+    expect(seen.map(({ sequence_number }) => sequence_number)).toEqual(seen.map((_, at) => at))
+    const at4 = seen.filter((event) => 'output_index' in event && event.output_index === 4)
+    expect(at4.map(({ type }) => type.replace('response.', ''))).toEqual([
+      ...['output_item.added', 'content_part.added', 'output_text.delta'],
+      ...['output_text.done', 'content_part.done', 'output_item.done'],
+    ])
+    expect(JSON.stringify(seen)).not.toContain('*** Begin')
+    const last = seen.at(-1)
+    expect(await end()).toMatchObject({
+      whole: last?.type === 'response.completed' && last.response,
+      toolCalls: [{ name: 'pay' }],
+      refused: [{ name: 'apply_patch' }, { name: 'local_shell', arguments: '{"type":"exec","command":["ls"]}' }],
+    })
+  })
+
+  it('asks about calls that only the end tells of, and about each item of a whole answer', async () => {
+    const whole = {
+      id: 'r',
+      object: 'response',
+      model: 'm',
+      status: 'completed',
+      output: [functionCall('c1', 'pay', '{}')],
+    }
+    gate.gate = only('nothing')
+    upstream.behave = streams(...events({ type: 'response.completed', sequence_number: 0, response: whole }))
+    expect(await post()).toContain('not pay')
+    upstream.behave = says(whole)
+    const { output } = await openai.responses.create({ model: 'responses', input: 'x' })
+    expect(output).toMatchObject([{ type: 'message', content: [{ text: 'not pay' }] }])
+    expect(await Promise.all(gate.ends)).toMatchObject([{ refused: [{ id: 'c1' }] }, { refused: [{ id: 'c1' }] }])
+  })
+
+  it('delivers text while another item is held back, and numbers the events anew', async () => {
+    const [created = '', , ...rest] = responseEvents([functionCall('c1', 'pay', '{}'), message('Meanwhile.')])
+    const ofCall = rest.filter((event) => event.includes('"output_index":0'))
+    const ofText = rest.filter((event) => event.includes('"output_index":1'))
+    upstream.behave = streams(created, ...ofCall.slice(0, 2), ...ofText, ...ofCall.slice(2), ...rest.slice(-1))
+    let read = ''
+    gate.gate = async () => {
+      await expect.poll(() => read).toBe('Meanwhile.')
+      return { allow: true }
+    }
+    const stream = openai.responses.stream({ model: 'responses', input: 'x' })
+    stream.on('response.output_text.delta', ({ delta }) => {
+      read += delta
+    })
+    const seen = await all(stream)
+    expect(seen.map(({ sequence_number }) => sequence_number)).toEqual(seen.map((_, at) => at))
+    expect((await end()).toolCalls).toMatchObject([{ id: 'c1' }])
+  })
+
+  it('does not ask a model for sealed thoughts that has none, and passes on an answer that came to its limit', async () => {
+    upstream.behave = (response, asked) =>
+      JSON.stringify(asked.body.include).includes('encrypted')
+        ? says({ error: { message: 'Encrypted content is not supported with this model.' } }, 400)(response, asked)
+        : streams(...responseEvents([message('cut')], 'incomplete'))(response, asked)
+    expect(await post()).toContain('event: response.incomplete')
+    expect(upstream.asked).toHaveLength(2)
+    expect(await end()).toMatchObject({ whole: { status: 'incomplete' } })
+  })
+})
+
+describe('messages', () => {
+  const blocks: Parameters<typeof messageEvents>[0] = [
+    { type: 'text', text: 'I will pay.' },
+    { type: 'tool_use', id: 'c1', name: 'pay', input: { amount: 12 } },
+    { type: 'tool_use', id: 'c2', name: 'look', input: {} },
+  ]
+  const asked = { model: 'messages', max_tokens: 100, messages: asks }
+
+  it('streams to the byte, with the key where Anthropic has it', async () => {
+    upstream.behave = streams(...messageEvents(blocks, 'tool_use'))
+    const body = JSON.stringify({ ...asked, stream: true })
+    const response = await fetch(`${gate.url}/v1/messages`, { method: 'POST', body })
+    expect(await response.text()).toBe(messageEvents(blocks, 'tool_use').join(''))
+    expect(upstream.asked).toMatchObject([
+      {
+        path: '/v1/messages',
+        headers: { 'x-api-key': KEY, 'anthropic-version': '2023-06-01' },
+        body: { model: 'claude' },
+      },
+    ])
+    const toolCalls = [
+      { id: 'c1', name: 'pay', arguments: '{"amount":12}' },
+      { id: 'c2', name: 'look', arguments: '{}' },
+    ]
+    expect(await end()).toMatchObject({ usage, costUsd: COST, model: 'claude-of-vendor', toolCalls })
+    upstream.behave = says({ error: { type: 'not_found_error', message: 'no such model' } }, 404)
+    await expect(anthropic.messages.create(asked)).rejects.toMatchObject({ status: 404 })
+  })
+
+  it.each([
+    ['all', async () => ({ allow: true as const }), ['text', 'tool_use', 'tool_use'], 'tool_use'],
+    ['one', only('look'), ['text', 'text', 'tool_use'], 'tool_use'],
+    ['none', only('nothing'), ['text', 'text', 'text'], 'end_turn'],
+  ])(
+    'holds calls back until the gate has decided: it allows %s, in a stream and whole',
+    async (_, decides, types, stop) => {
+      gate.gate = decides
+      gate.responseId = 'msg_ours'
+      upstream.behave = streams(...messageEvents(blocks, 'tool_use'))
+      const streamed = await anthropic.messages.stream(asked).finalMessage()
+      const { usage: _usage, ...whole } = streamed
+      upstream.behave = says({ ...whole, id: 'msg_of_vendor', content: blocks, stop_reason: 'tool_use', usage: {} })
+      const created = await anthropic.messages.create(asked)
+      for (const { id, content, stop_reason } of [streamed, created])
+        expect([id, content.map(({ type }) => type), stop_reason]).toEqual(['msg_ours', types, stop])
+      const [first, other] = await Promise.all(gate.ends)
+      expect(first?.whole).toMatchObject(JSON.parse(JSON.stringify({ content: streamed.content, stop_reason: stop })))
+      expect(other?.toolCalls).toEqual(first?.toolCalls)
+      if (stop === 'end_turn') expect(JSON.stringify([streamed, created])).not.toContain('amount')
+    },
+  )
+})
+
+describe('embeddings', () => {
+  it('are passed on, and cost their input', async () => {
+    const data = [{ object: 'embedding', index: 0, embedding: [0.25, -1] }]
+    upstream.behave = says({ object: 'list', data, model: 'e', usage: { prompt_tokens: 100, total_tokens: 100 } })
+    const asked = { model: 'default', input: 'x', encoding_format: 'float' as const }
+    expect((await openai.embeddings.create(asked)).data).toEqual(data)
+    expect(upstream.asked).toMatchObject([{ path: '/v1/embeddings', body: { ...asked, model: 'gpt' } }])
+    expect(await end()).toMatchObject({ usage: { inputTokens: 100, outputTokens: 0 }, costUsd: 0.001 })
+    await expect(openai.embeddings.create({ ...asked, model: 'messages' })).rejects.toMatchObject({ status: 422 })
+  })
+})
+
+describe('what goes wrong', () => {
+  const ask = (model: string, stream = false) => openai.chat.completions.create({ model, messages: asks, stream })
+
+  it('is told with the status of the vendor and its words, without the key', async () => {
+    upstream.behave = says({ error: { message: `no, ${KEY}`, param: 'n' } }, 403)
+    await expect(ask('default')).rejects.toMatchObject({ status: 403, message: '403 gpt: 403 no, ***' })
+    upstream.behave = streams(
+      `data: ${JSON.stringify({ error: { message: `at once, ${KEY}`, code: 'server_error' } })}\n\n`,
+    )
+    await expect(ask('default', true)).rejects.toMatchObject({ status: 503, message: '503 gpt: at once, ***' })
+    upstream.behave = streams(
+      chunk({ content: 'hi' }),
+      `data: ${JSON.stringify({ error: { message: `late, ${KEY}` } })}\n\n`,
+    )
+    const stream = await openai.chat.completions.create({ model: 'default', messages: asks, stream: true })
+    await expect(all(stream)).rejects.toThrow('late, ***')
+    await expect(end()).rejects.toMatchObject({ code: 'model.failed', message: 'gpt: late, ***' })
+  })
+
+  it.each<[string, Behave, string]>([
+    ['500', says({}, 500), 'model.unavailable'],
+    ['a hang', () => {}, 'model.unavailable'],
+    ['a reset', (response) => response.socket?.resetAndDestroy(), 'model.unavailable'],
+    ['an error as its first event', streams('data: {"error":{"code":"server_error"}}\n\n'), 'model.unavailable'],
+    ['comments and no more', streams(': wait\n\n', ': wait\n\n'), 'model.unavailable'],
+    // It is not asked again for an hour.
+    ['429', says({}, 429, { 'retry-after': '3600' }), 'rate.limited'],
+  ])('leads to the next target after %s', async (_, behave, code) => {
+    upstream.behave = behave
+    second.behave = streams(chunk({ content: 'hi' }, 'stop'), chunkOfUsage, DONE)
+    const stream = await openai.chat.completions.create({ model: 'both', messages: asks, stream: true })
+    expect(await all(stream)).toHaveLength(1)
+    expect([upstream.asked.length, second.asked.length]).toEqual([1, 1])
+    const name = (url: string, model: string) => `${new URL(url).host} ${model}`
+    const passed = [{ target: name(upstream.url, 'gpt'), code }]
+    expect((await end()).via).toEqual({ target: name(second.url, 'second'), passed })
+  })
+
+  it.each([
+    ['chat', 'default', [chunk({ role: 'assistant', content: 'I ' })]],
+    ['responses', 'responses', responseEvents([message('I will pay.')]).slice(0, 6)],
+    ['messages', 'messages', messageEvents([{ type: 'text', text: 'I will pay.' }], 'end_turn').slice(0, 4)],
+  ])('ends a stream of %s that is cut with an error', async (dialect, model, begun) => {
+    upstream.behave = streams(...begun)
+    const iterate = async () => {
+      if (dialect === 'chat') await all(await openai.chat.completions.create({ model, messages: asks, stream: true }))
+      else if (dialect === 'messages')
+        await all(await anthropic.messages.create({ model, max_tokens: 9, messages: asks, stream: true }))
+      else {
+        const seen = await all(await openai.responses.create({ model, input: 'x', stream: true }))
+        const last = seen.at(-1)
+        expect(last).toMatchObject({ type: 'response.failed', sequence_number: 6 })
+        if (last?.type === 'response.failed') throw new Error(last.response.error?.message)
+      }
+    }
+    await expect(iterate()).rejects.toThrow('the stream ended before the answer did')
+    await expect(end()).rejects.toMatchObject({ code: 'model.unavailable' })
+  })
+
+  it('ends the call when the client has gone', async () => {
+    let isLeft = false
+    upstream.behave = (response) => {
+      response.on('close', () => {
+        isLeft = true
+      })
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write(chunk({ content: 'I ' }))
+    }
+    const stream = await openai.chat.completions.create({ model: 'default', messages: asks, stream: true })
+    for await (const _ of stream) break
+    await expect.poll(() => isLeft).toBe(true)
+    await expect(end()).rejects.toMatchObject({ name: 'AbortError' })
+  })
+
+  it('takes no answer that is too large, hangs, or is no stream where one was asked for', async () => {
+    upstream.behave = (response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      const piece = Buffer.alloc(1 << 20, 32)
+      const write = () => void (response.writable && response.write(piece, write))
+      write()
+    }
+    await expect(ask('default')).rejects.toThrow('more than 33554432 bytes')
+    upstream.behave = (response) => response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+    await expect(ask('late', true)).rejects.toThrow('nothing came within 100 ms')
+    upstream.behave = says({ choices: [] })
+    await expect(ask('default', true)).rejects.toThrow('was asked for a stream, and gave none')
+  })
+})

@@ -1,0 +1,170 @@
+import { type ErrorCode, type Json, MusterError, type Usage } from '@muster/protocol'
+import type { JsonObject, RelayRequest } from './request.ts'
+import { SseSplitter } from './sse.ts'
+import { type Answered, messageOf, type Upstream, VendorError } from './upstream.ts'
+import { Gatekeeper, isObject, type Reader, Told, textOf, type Wire } from './wire.ts'
+
+/** A whole answer, in the client's dialect. */
+export interface Ended {
+  whole: JsonObject
+  usage: Usage
+  model: string
+}
+
+/** An answer that has begun. */
+export interface Begun {
+  gate: Gatekeeper
+  /** Of a stream what is delivered at first, and then. */
+  stream?: { first: string; rest: AsyncGenerator<string>; broken(message: string): string }
+  /** What it has come to, once all of the stream was delivered. */
+  end(): Promise<Ended>
+}
+
+/** Asks a server that speaks as the client does, and passes on what it says. */
+export async function passThrough(
+  wire: Wire,
+  upstream: Upstream,
+  model: string,
+  request: RelayRequest,
+  onText?: (text: string) => void,
+): Promise<Begun> {
+  const gate = new Gatekeeper(request.gate)
+  const ended = (whole: JsonObject): Ended => ({
+    whole,
+    usage: wire.usageOf(whole) ?? estimated(request.body, whole),
+    model: textOf(whole.model) || model,
+  })
+  const answered = await asked(wire, upstream, model, request)
+  if (!request.body.stream) {
+    const whole = await wholeOf(answered, upstream)
+    try {
+      await wire.judge(whole, gate)
+    } catch (error) {
+      throw failureOf(error, upstream)
+    }
+    if (request.responseId !== undefined) whole.id = request.responseId
+    return { gate, end: async () => ended(whole) }
+  }
+  if (!answered.isStream) {
+    answered.leave()
+    throw upstream.failure('model.failed', 'was asked for a stream, and gave none')
+  }
+  const { body, responseId } = request
+  const reader = wire.reader({ gate, body, responseId, onText })
+  const rest = delivered(reader, answered, upstream)
+  const { value: first, done } = await rest.next()
+  if (done) throw upstream.failure('model.unavailable', 'the stream ended before it began')
+  return {
+    gate,
+    stream: { first, rest, broken: (message) => reader.broken(message) },
+    async end() {
+      const whole = reader.whole()
+      // Without a gate nobody has looked for calls yet.
+      if (!gate.gate) await wire.judge(whole, gate)
+      return ended(whole)
+    },
+  }
+}
+
+/** What an answer may have cost whose server does not say: about three bytes to a token, as `reserveUsd` has it. */
+function estimated(body: JsonObject, whole: JsonObject): Usage {
+  const tokens = (value: unknown) => Math.ceil(Buffer.byteLength(JSON.stringify(value ?? '')) / 3)
+  const outputTokens = tokens(whole.choices ?? whole.output ?? whole.content)
+  return { inputTokens: tokens(body), outputTokens, cachedTokens: 0 }
+}
+
+/** What the server has refused once because of what we add is not asked for again. */
+async function asked(wire: Wire, upstream: Upstream, model: string, request: RelayRequest): Promise<Answered> {
+  const { signal, headers, idempotencyKey } = request
+  let body = wire.bodyOf(request.body, model)
+  const post = () =>
+    upstream.post({
+      path: wire.path,
+      body: JSON.stringify(body),
+      signal,
+      headers: { ...headers, 'idempotency-key': idempotencyKey },
+    })
+  const refusal = upstream.refusals.get(model)
+  if (refusal !== undefined) body = wire.lesser(body, refusal) ?? body
+  try {
+    return await post()
+  } catch (error) {
+    const { cause } = error as { cause?: unknown }
+    if (!(cause instanceof VendorError && cause.status === 400)) throw error
+    const lesser = wire.lesser(body, cause.message)
+    if (!lesser) throw error
+    upstream.refusals.set(model, cause.message)
+    body = lesser
+    return post()
+  }
+}
+
+async function wholeOf({ bytes }: Answered, upstream: Upstream): Promise<JsonObject> {
+  const parts: Buffer[] = []
+  for await (const part of bytes) parts.push(part)
+  const [first = Buffer.alloc(0)] = parts
+  try {
+    const whole: Json = JSON.parse((parts.length > 1 ? Buffer.concat(parts) : first).toString())
+    if (isObject(whole)) return whole
+  } catch {
+    // A server that is on its way down may answer with nothing at all.
+  }
+  throw upstream.failure('model.unavailable', 'the answer is none')
+}
+
+/** What is delivered of a stream, as much at a time as came at a time. */
+async function* delivered(reader: Reader, answered: Answered, upstream: Upstream): AsyncGenerator<string> {
+  const splitter = new SseSplitter()
+  let begun = false
+  let text = ''
+  try {
+    for await (const bytes of answered.bytes) {
+      for (const event of reader.isWhole ? [] : splitter.push(bytes)) {
+        // A comment keeps the connection open; before the first event it is none of the answer.
+        const given = event.data === '' ? (begun ? event.raw : '') : reader.take(event)
+        if (typeof given === 'string') text += given
+        else {
+          // Nothing that is decided on holds back what came before.
+          if (text !== '') yield upstream.masked(text)
+          text = ''
+          text = await given
+        }
+        begun ||= text !== ''
+      }
+      if (text !== '') {
+        const now = upstream.masked(text)
+        text = ''
+        yield now
+      }
+      if (reader.isWhole) answered.endSoon()
+    }
+  } catch (error) {
+    // What comes after the end is none of the answer.
+    if (reader.isWhole && !(error instanceof Told) && text === '') return
+    if (error instanceof Told && !begun) throw failureOf(error, upstream)
+    if (text !== '') yield upstream.masked(text)
+    if (error instanceof Told && error.raw !== '') yield upstream.masked(error.raw)
+    throw failureOf(error, upstream)
+  }
+  if (!reader.isWhole) throw upstream.failure('model.unavailable', 'the stream ended before the answer did')
+}
+
+const CODES: Record<string, ErrorCode> = {
+  rate_limit_exceeded: 'rate.limited',
+  rate_limit_error: 'rate.limited',
+  server_error: 'model.unavailable',
+  api_error: 'model.unavailable',
+  overloaded_error: 'model.unavailable',
+}
+
+/** A failure that the client has been told of already. */
+export class ToldFailure extends MusterError {}
+
+function failureOf(error: unknown, upstream: Upstream): unknown {
+  if (!(error instanceof Told)) return error
+  const { error: said, raw } = error
+  const names = isObject(said) ? [textOf(said.code), textOf(said.type)] : []
+  const code = names.map((name) => CODES[name]).find((code) => code !== undefined) ?? 'model.failed'
+  const failure = upstream.failure(code, messageOf(said))
+  return raw === '' ? failure : new ToldFailure(failure.code, failure.message)
+}

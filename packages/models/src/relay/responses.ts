@@ -1,0 +1,248 @@
+import { randomUUID } from 'node:crypto'
+import type { Json } from '@muster/protocol'
+import type { ToolCall } from '../message.ts'
+import type { JsonObject } from './request.ts'
+import { eventText, objectIn, type SseEvent } from './sse.ts'
+import {
+  type Gatekeeper,
+  isObject,
+  numberOf,
+  objectOf,
+  objectsOf,
+  type Reader,
+  type ReaderOptions,
+  textOf,
+  told,
+  type Wire,
+} from './wire.ts'
+
+const SEALED = 'reasoning.encrypted_content'
+
+/** OpenAI Responses, where nothing is kept at the vendor. */
+export const responses: Wire = {
+  path: '/responses',
+
+  bodyOf({ previous_response_id: _, background: __, conversation: ___, ...body }, model) {
+    const include = Array.isArray(body.include) ? body.include : []
+    return { ...body, model, store: false, include: include.includes(SEALED) ? include : [...include, SEALED] }
+  },
+
+  lesser(body, message) {
+    // Models that do not think have nothing to seal.
+    if (!Array.isArray(body.include) || !/encrypted/i.test(message)) return undefined
+    return { ...body, include: body.include.filter((name) => name !== SEALED) }
+  },
+
+  usageOf({ usage }) {
+    if (!isObject(usage)) return undefined
+    const reasoningTokens = numberOf(objectOf(usage.output_tokens_details).reasoning_tokens)
+    return {
+      inputTokens: numberOf(usage.input_tokens),
+      outputTokens: numberOf(usage.output_tokens),
+      cachedTokens: numberOf(objectOf(usage.input_tokens_details).cached_tokens),
+      ...(reasoningTokens ? { reasoningTokens } : {}),
+    }
+  },
+
+  async judge(whole, gate) {
+    if (Array.isArray(whole.output)) whole.output = await judged(whole.output, gate, new Map())
+  },
+
+  reader: (options) => new ResponsesReader(options),
+}
+
+/** Calls that the vendor makes itself. */
+const HOSTED = new Set([
+  'web_search_call',
+  'file_search_call',
+  'code_interpreter_call',
+  'image_generation_call',
+  'mcp_call',
+])
+/** Events that tell of a piece of a call that the client is to make. */
+const OF_CALL = /^response\.(function_call|custom_tool_call|local_shell_call|shell_call|apply_patch_call|computer_call)/
+
+/** Whatever it is named: a call that is not known to be made by the vendor is made by the client. */
+function isCall({ type, execution }: JsonObject): boolean {
+  return typeof type === 'string' && type.endsWith('_call') && !HOSTED.has(type) && execution !== 'server'
+}
+
+function toolCallOf(item: JsonObject): ToolCall {
+  const { type, call_id, id, namespace, name, action, operation } = item
+  const given = [item.arguments, item.input].find((text) => typeof text === 'string')
+  const own = textOf(name) || textOf(type).replace(/_call$/, '')
+  return {
+    id: textOf(call_id) || textOf(id),
+    name: typeof namespace === 'string' ? `${namespace}.${own}` : own,
+    arguments: textOf(given) || JSON.stringify(action ?? operation ?? item.arguments ?? {}),
+  }
+}
+
+async function judged(output: Json[], gate: Gatekeeper, known: Map<string, JsonObject>): Promise<Json[]> {
+  const items: Json[] = []
+  for (const item of output) items.push(isObject(item) && isCall(item) ? await judgedCall(item, gate, known) : item)
+  return items
+}
+
+/** The call, or the message in its place; each is asked about once. */
+async function judgedCall(item: JsonObject, gate: Gatekeeper, known: Map<string, JsonObject>): Promise<JsonObject> {
+  const call = toolCallOf(item)
+  const before = known.get(call.id)
+  // What it says at the end must be what was decided on.
+  if (before && (before.type === 'message' || JSON.stringify(toolCallOf(before)) === JSON.stringify(call)))
+    return before.type === 'message' ? before : item
+  const said = await gate.ask(call)
+  const is = said === undefined ? item : messageItem(said)
+  known.set(call.id, is)
+  return is
+}
+
+function messageItem(text: string): JsonObject {
+  const content = [{ type: 'output_text', text, annotations: [], logprobs: [] }]
+  return {
+    id: `msg_${randomUUID().replaceAll('-', '')}`,
+    type: 'message',
+    status: 'completed',
+    role: 'assistant',
+    content,
+  }
+}
+
+interface Held {
+  event: SseEvent
+  value: JsonObject
+}
+
+class ResponsesReader implements Reader {
+  isWhole = false
+  readonly #options: ReaderOptions
+  #response: JsonObject = {}
+  readonly #items = new Map<number, JsonObject>()
+  readonly #held = new Map<number, Held[]>()
+  /** What came of the calls, by their ids. */
+  readonly #known = new Map<string, JsonObject>()
+  /** The number of the next event that is delivered, where events are numbered. */
+  #next: number | undefined
+  /** Delivered without a look into it. */
+  #unread: SseEvent | undefined
+  /** Events are no longer delivered under the numbers that they came with. */
+  #isShifted = false
+
+  constructor(options: ReaderOptions) {
+    this.#options = options
+  }
+
+  take(event: SseEvent): string | Promise<string> {
+    const isGated = this.#options.gate.gate !== undefined
+    // Most events are pieces of a text, of which nothing needs to be known.
+    if (!isGated && event.name.endsWith('.delta')) {
+      this.#unread = event
+      return event.raw
+    }
+    this.#unread = undefined
+    const value = objectIn(event)
+    const type = textOf(value.type) || event.name
+    if (type === 'error') throw told(isObject(value.error) ? value.error : value, event.raw)
+    if (isObject(value.response)) return this.#ofResponse({ event, value }, type, value.response)
+    const at = numberOf(value.output_index)
+    const item = objectOf(value.item)
+    if (isGated && (this.#held.has(at) || isCall(item) || OF_CALL.test(type))) {
+      const held = this.#held.get(at) ?? []
+      held.push({ event, value })
+      this.#held.set(at, held)
+      return type === 'response.output_item.done' ? this.#release(held, at, item) : ''
+    }
+    if (type === 'response.output_item.done') this.#items.set(at, item)
+    return this.#delivered({ event, value })
+  }
+
+  #ofResponse(held: Held, type: string, response: JsonObject): string | Promise<string> {
+    this.#response = response
+    const { responseId } = this.#options
+    if (responseId !== undefined) response.id = responseId
+    if (type === 'response.failed') throw told(response.error ?? null, this.#rewritten(held))
+    if (type !== 'response.completed' && type !== 'response.incomplete')
+      return responseId === undefined ? this.#delivered(held) : this.#rewritten(held)
+    this.isWhole = true
+    if (!this.#options.gate.gate) {
+      this.#complete(response)
+      return responseId === undefined ? this.#delivered(held) : this.#rewritten(held)
+    }
+    return this.#last(held, response)
+  }
+
+  /** Calls may be told of here alone. */
+  async #last(held: Held, response: JsonObject): Promise<string> {
+    this.#held.clear()
+    const output = Array.isArray(response.output) ? response.output : []
+    const items = await judged(output, this.#options.gate, this.#known)
+    const isSame = items.every((item, at) => item === output[at])
+    if (!isSame) response.output = items
+    const text = isSame && this.#options.responseId === undefined ? this.#delivered(held) : this.#rewritten(held)
+    this.#complete(response)
+    return text
+  }
+
+  /** Some servers leave the items out at the end. */
+  #complete(response: JsonObject): void {
+    if (objectsOf(response.output).length > 0) return
+    this.#response = { ...response, output: [...this.#items].sort(([a], [b]) => a - b).map(([, item]) => item) }
+  }
+
+  async #release(held: Held[], at: number, item: JsonObject): Promise<string> {
+    const is = isCall(item) ? await judgedCall(item, this.#options.gate, this.#known) : item
+    this.#held.delete(at)
+    this.#items.set(at, is)
+    if (is === item) return held.map((one) => this.#delivered(one)).join('')
+    this.#isShifted = true
+    return eventsOf(is, at)
+      .map((value) => this.#rewritten({ event: { raw: '', name: textOf(value.type), data: '' }, value }))
+      .join('')
+  }
+
+  #delivered(held: Held): string {
+    const { sequence_number } = held.value
+    if (typeof sequence_number !== 'number') return held.event.raw
+    if (this.#held.size > 0) this.#isShifted = true
+    if (this.#isShifted) return this.#rewritten(held)
+    this.#next = sequence_number + 1
+    return held.event.raw
+  }
+
+  #rewritten({ event, value }: Held): string {
+    const own = typeof value.sequence_number === 'number' ? value.sequence_number : undefined
+    const number = this.#isShifted ? this.#next : own
+    if (number === undefined) return eventText(event.name, value)
+    this.#next = number + 1
+    return eventText(event.name, { ...value, sequence_number: number })
+  }
+
+  whole(): JsonObject {
+    return this.#response
+  }
+
+  broken(message: string): string {
+    const error = { code: 'server_error', message }
+    const sequence_number = this.#unread ? numberOf(objectIn(this.#unread).sequence_number) + 1 : (this.#next ?? 0)
+    if (typeof this.#response.id !== 'string')
+      return eventText('error', { type: 'error', ...error, param: null, sequence_number })
+    const response = { ...this.#response, status: 'failed', error }
+    return eventText('response.failed', { type: 'response.failed', sequence_number, response })
+  }
+}
+
+/** A message as it would have been streamed. */
+function eventsOf(item: JsonObject, output_index: number): JsonObject[] {
+  const [part] = objectsOf(item.content)
+  const text = textOf(part?.text)
+  const where = { item_id: textOf(item.id), output_index, content_index: 0 }
+  const empty = { type: 'output_text', text: '', annotations: [], logprobs: [] }
+  return [
+    { type: 'response.output_item.added', output_index, item: { ...item, status: 'in_progress', content: [] } },
+    { type: 'response.content_part.added', ...where, part: empty },
+    { type: 'response.output_text.delta', ...where, delta: text, logprobs: [] },
+    { type: 'response.output_text.done', ...where, text, logprobs: [] },
+    { type: 'response.content_part.done', ...where, part: part ?? empty },
+    { type: 'response.output_item.done', output_index, item },
+  ]
+}

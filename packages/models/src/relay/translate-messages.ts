@@ -1,0 +1,237 @@
+import type { Json } from '@muster/protocol'
+import type { ModelMessage, ModelRequest, ModelSettings } from '../message.ts'
+import type { JsonObject } from './request.ts'
+import { eventText } from './sse.ts'
+import { schemaOf } from './translate-chat.ts'
+import {
+  effortOf,
+  newId,
+  type Said,
+  sealed,
+  settingsOf,
+  type Teller,
+  type TellerOptions,
+  type Translation,
+  type Unsaid,
+  unsealed,
+} from './translation.ts'
+import { isObject, objectOf, textOf } from './wire.ts'
+
+/** Anthropic's Messages, spoken by a client whose model is asked otherwise. */
+export const messagesTranslation: Translation = {
+  paths: {
+    ...{ maxTokens: '/max_tokens', temperature: '/temperature', topP: '/top_p', stop: '/stop_sequences' },
+    ...{ seed: '/seed', toolChoice: '/tool_choice', effort: '/output_config/effort' },
+    parallelToolCalls: '/tool_choice/disable_parallel_tool_use',
+  },
+  read,
+  teller: (options) => new MessagesTeller(options),
+}
+
+const KNOWN = new Set([
+  ...['model', 'stream', 'metadata', 'service_tier', 'cache_control', 'system', 'messages', 'max_tokens'],
+  ...['stop_sequences', 'temperature', 'top_p', 'tools', 'tool_choice', 'thinking', 'output_config'],
+])
+const OF_TOOL = new Set([
+  'type',
+  'name',
+  'description',
+  'input_schema',
+  'cache_control',
+  'strict',
+  'eager_input_streaming',
+])
+
+function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
+  unsaid.only(body, '', KNOWN)
+  const { type: thinks = 'disabled' } = objectOf(body.thinking)
+  // How much it thinks by itself is left to it as well elsewhere.
+  if (thinks !== 'disabled' && thinks !== 'adaptive') unsaid.refuse('/thinking', 'must be disabled or adaptive')
+  const { format, effort, ...config } = objectOf(body.output_config)
+  unsaid.only(config, '/output_config', new Set())
+  const tools = unsaid.list(body.tools, '/tools').flatMap((tool, at) => toolOf(tool, `/tools/${at}`, unsaid))
+  const system = unsaid.text(body.system, '/system', ['text'])
+  const given = unsaid.list(body.messages, '/messages')
+  if (objectOf(given.at(-1)).role === 'assistant')
+    unsaid.refuse(`/messages/${given.length - 1}`, 'an answer that is begun cannot be continued by this target')
+  const stop = unsaid.list(body.stop_sequences, '/stop_sequences').map(textOf)
+  const choice = objectOf(body.tool_choice)
+  return {
+    messages: [
+      ...(system === '' ? [] : [{ role: 'system' as const, content: system }]),
+      ...given.flatMap((message, at) => messagesOf(objectOf(message), `/messages/${at}`, unsaid)),
+    ],
+    ...(tools.length > 0 ? { tools } : {}),
+    ...outputOf(format, unsaid),
+    ...settingsOf(
+      {
+        maxTokens: unsaid.number(body, 'max_tokens'),
+        temperature: unsaid.number(body, 'temperature'),
+        topP: unsaid.number(body, 'top_p'),
+        stop: stop.length > 0 ? stop : undefined,
+        toolChoice: choiceOf(choice, unsaid),
+        parallelToolCalls: choice.disable_parallel_tool_use === true ? false : undefined,
+        ...effortOf(effort, '/output_config/effort', unsaid),
+      },
+      tools,
+    ),
+  }
+}
+
+function toolOf(given: Json, path: string, unsaid: Unsaid): NonNullable<ModelRequest['tools']> {
+  const tool = objectOf(given)
+  const { type = 'custom', name, description, input_schema, strict } = tool
+  const parameters = schemaOf(input_schema)
+  if ((type !== 'custom' && type !== null) || !parameters) {
+    unsaid.refuse(path, 'only tools with an input_schema can be offered to this target')
+    return []
+  }
+  unsaid.only(tool, path, OF_TOOL)
+  const held = typeof strict === 'boolean' ? { strict } : {}
+  return [{ name: textOf(name), description: textOf(description), parameters, ...held }]
+}
+
+function outputOf(format: Json | undefined, unsaid: Unsaid): Pick<ModelRequest, 'output'> {
+  if (format === undefined || format === null) return {}
+  const { type, schema } = objectOf(format)
+  const given = schemaOf(schema)
+  if (type === 'json_schema' && given) return { output: { name: 'answer', schema: given } }
+  unsaid.refuse('/output_config/format', 'must be json_schema with its schema')
+  return {}
+}
+
+function choiceOf({ type, name }: JsonObject, unsaid: Unsaid): ModelSettings['toolChoice'] {
+  if (type === undefined) return undefined
+  if (type === 'auto' || type === 'none') return type
+  if (type === 'any') return 'required'
+  if (type === 'tool' && typeof name === 'string') return { name }
+  unsaid.refuse('/tool_choice', 'must be auto, any, none or a tool')
+  return undefined
+}
+
+function messagesOf({ role, content }: JsonObject, path: string, unsaid: Unsaid): ModelMessage[] {
+  const blocks: Json[] =
+    typeof content === 'string' ? [{ type: 'text', text: content }] : unsaid.list(content, `${path}/content`)
+  const at = (i: number) => `${path}/content/${i}`
+  if (role === 'assistant') return [assistantOf(blocks, at, unsaid)]
+  if (role === 'system') return [{ role, content: unsaid.text(content, `${path}/content`, ['text']) }]
+  if (role !== 'user') unsaid.refuse(`${path}/role`, 'must be user or assistant')
+  const messages: ModelMessage[] = []
+  for (const [i, one] of blocks.entries()) {
+    const block = objectOf(one)
+    const last = messages.at(-1)
+    if (block.type === 'tool_result') {
+      const text = unsaid.text(block.content, `${at(i)}/content`, ['text'])
+      // Others have no mark for a result that is an error.
+      const told = block.is_error === true ? `Error: ${text}` : text
+      messages.push({ role: 'tool', callId: textOf(block.tool_use_id), content: told })
+    } else if (block.type !== 'text') unsaid.refuse(at(i), 'only text can be said to this target')
+    else if (last?.role === 'user') last.content += textOf(block.text)
+    else messages.push({ role: 'user', content: textOf(block.text) })
+  }
+  return messages
+}
+
+function assistantOf(blocks: Json[], at: (i: number) => string, unsaid: Unsaid): ModelMessage {
+  const message: Extract<ModelMessage, { role: 'assistant' }> = { role: 'assistant', content: null }
+  for (const [i, one] of blocks.entries()) {
+    const { type, text, id, name, input, data } = objectOf(one)
+    if (type === 'text') message.content = (message.content ?? '') + textOf(text)
+    else if (type === 'tool_use') {
+      const call = { id: textOf(id), name: textOf(name), arguments: JSON.stringify(input ?? {}) }
+      message.toolCalls = [...(message.toolCalls ?? []), call]
+    } else if (type === 'redacted_thinking') {
+      const reasoning = unsealed(data)
+      if (reasoning) message.reasoning = reasoning
+    } else if (type !== 'thinking') unsaid.refuse(at(i), `a block ${textOf(type)} cannot be said to this target`)
+    // What another model thought, nobody but that can open.
+  }
+  return message
+}
+
+class MessagesTeller implements Teller {
+  readonly #base: JsonObject
+  #text: string | undefined
+
+  constructor({ model, responseId }: TellerOptions) {
+    this.#base = { id: responseId ?? newId('msg_'), type: 'message', role: 'assistant', model }
+  }
+
+  begins(): string {
+    const usage = { input_tokens: 0, output_tokens: 0, cache_creation_input_tokens: 0, cache_read_input_tokens: 0 }
+    const message = { ...this.#base, content: [], stop_reason: null, stop_sequence: null, usage }
+    return eventOf({ type: 'message_start', message })
+  }
+
+  delta(text: string): string {
+    const content_block = { type: 'text', text: '', citations: null }
+    const begun = this.#text === undefined ? eventOf({ type: 'content_block_start', index: 0, content_block }) : ''
+    this.#text = (this.#text ?? '') + text
+    return begun + eventOf({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } })
+  }
+
+  ends(said: Said): string {
+    let events = ''
+    for (const [index, block] of blocksOf({ ...said, text: this.#text ?? null }).entries()) {
+      const { input, ...begun } = block
+      if (block.type !== 'text') {
+        const content_block = block.type === 'tool_use' ? { ...begun, input: {} } : block
+        events += eventOf({ type: 'content_block_start', index, content_block })
+      }
+      if (block.type === 'tool_use') {
+        const delta = { type: 'input_json_delta', partial_json: JSON.stringify(input) }
+        events += eventOf({ type: 'content_block_delta', index, delta })
+      }
+      events += eventOf({ type: 'content_block_stop', index })
+    }
+    const delta = { stop_reason: stopOf(said), stop_sequence: null }
+    return events + eventOf({ type: 'message_delta', delta, usage: usageOf(said) }) + eventOf({ type: 'message_stop' })
+  }
+
+  whole(said: Said): JsonObject {
+    const content = blocksOf(said)
+    return { ...this.#base, content, stop_reason: stopOf(said), stop_sequence: null, usage: usageOf(said) }
+  }
+
+  broken(message: string): string {
+    return eventOf({ type: 'error', error: { type: 'api_error', message } })
+  }
+}
+
+function eventOf(value: { type: string } & JsonObject): string {
+  return eventText(value.type, value)
+}
+
+function blocksOf({ text, reasoning, toolCalls }: Said): JsonObject[] {
+  return [
+    ...(text ? [{ type: 'text', text, citations: null }] : []),
+    ...(reasoning ? [{ type: 'redacted_thinking', data: sealed(reasoning) }] : []),
+    ...toolCalls.map(({ id, name, arguments: args }) => ({ type: 'tool_use', id, name, input: inputOf(args) })),
+  ]
+}
+
+/** What a tool is called with, which must be an object here. */
+function inputOf(args: string): JsonObject {
+  try {
+    const value: Json = JSON.parse(args || '{}')
+    if (isObject(value)) return value
+  } catch {
+    // Told below as it was written.
+  }
+  return { arguments: args }
+}
+
+function stopOf({ toolCalls, cut }: Said): string {
+  if (cut) return cut === 'length' ? 'max_tokens' : 'refusal'
+  return toolCalls.length > 0 ? 'tool_use' : 'end_turn'
+}
+
+function usageOf({ usage: { inputTokens, outputTokens, cachedTokens } }: Said): JsonObject {
+  return {
+    // Here cached tokens are counted beside the input.
+    input_tokens: Math.max(0, inputTokens - cachedTokens),
+    cache_creation_input_tokens: 0,
+    cache_read_input_tokens: cachedTokens,
+    output_tokens: outputTokens,
+  }
+}

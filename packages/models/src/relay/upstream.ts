@@ -1,0 +1,179 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
+import { Pool } from 'undici'
+import { failure, QuotaUsedUp, retryAfterMs } from '../provider.ts'
+import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
+import { Incoming } from './incoming.ts'
+import { isObject } from './wire.ts'
+
+/** The most that an answer, or one event of it, may have, bytes. */
+export const ANSWER_MAX = 32 << 20
+/** Of a stream all events together: each is far larger than the token that it tells of. */
+const STREAM_MAX = 8 * ANSWER_MAX
+/** Of an error's body as much is read. */
+const ERROR_MAX = 65_536
+/** How long a server may take to end what is whole. */
+const END_MS = 1000
+const ANTHROPIC_URL = 'https://api.anthropic.com'
+const OPENAI_URL = 'https://api.openai.com/v1'
+
+export type HttpTarget = OpenAiTarget | AnthropicTarget
+
+export interface Call {
+  /** Below the target's address. */
+  path: string
+  body: string
+  signal: AbortSignal
+  headers: Record<string, string>
+}
+
+/** A vendor's server, as it is, over connections that are kept. */
+export interface Upstream {
+  /** What the server is not to be asked for, since it has refused to be: what it said, by model. */
+  readonly refusals: Map<string, string>
+  /** The error as a user may see it. */
+  failure(code: ErrorCode, error: unknown): MusterError
+  /** Of what is delivered: without the key, where the server repeats it. */
+  masked(text: string): string
+  /**
+   * Resolves to the answer once the server has begun to give one.
+   *
+   * @throws MusterError as `Models.relay` says; an abort as it is
+   */
+  post(call: Call): Promise<Answered>
+}
+
+export interface Answered {
+  isStream: boolean
+  /** Throws as `post` does, where it breaks off or is too large. */
+  bytes: AsyncGenerator<Buffer>
+  /** Nobody reads it. */
+  leave(): void
+  /** Nothing more is to come: the connection is kept if it ends soon. */
+  endSoon(): void
+}
+
+/** What a vendor said when it refused: the cause of a `model.failed`. */
+export class VendorError extends Error {
+  readonly status: number
+  /** Its own error object. */
+  readonly error: Json
+
+  constructor(status: number, message: string, error: Json) {
+    super(message)
+    this.status = status
+    this.error = error
+  }
+}
+
+export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream {
+  const isAnthropic = 'anthropic' in target
+  const base = new URL(isAnthropic ? (target.anthropic.baseUrl ?? ANTHROPIC_URL) : (target.baseUrl ?? OPENAI_URL))
+  const root = base.pathname.replace(/\/+$/, '')
+  const model = isAnthropic ? target.anthropic.model : target.model
+  const { apiKey } = target
+  // Between two pieces as long as for the first: what is said of an answer whole cannot bound one that goes on.
+  const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs })
+  const auth: Record<string, string> = isAnthropic ? { 'x-api-key': apiKey } : { authorization: `Bearer ${apiKey}` }
+
+  // A client may know a later one.
+  const version: Record<string, string> = isAnthropic ? { 'anthropic-version': '2023-06-01' } : {}
+  const masked = (text: string) => (apiKey !== '' && text.includes(apiKey) ? text.replaceAll(apiKey, '***') : text)
+
+  function unreachable(error: unknown, signal: AbortSignal): unknown {
+    if (signal.aborted) return signal.reason
+    if (error instanceof MusterError) return error
+    const { code } = error as { code?: unknown }
+    const isLate = code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT'
+    const why = isLate ? `nothing came within ${timeoutMs} ms` : error
+    return failure(code === 'UND_ERR_INVALID_ARG' ? 'model.failed' : 'model.unavailable', { model, apiKey }, why)
+  }
+
+  async function* bytesOf(incoming: Incoming, signal: AbortSignal, max: number) {
+    let size = 0
+    try {
+      for await (const bytes of incoming.bytes()) {
+        size += bytes.length
+        if (size > max) throw failure('model.failed', { model, apiKey }, `gave more than ${max} bytes`)
+        yield bytes
+      }
+    } catch (error) {
+      throw unreachable(error, signal)
+    }
+  }
+
+  return {
+    refusals: new Map(),
+    failure: (code, error) => failure(code, { model, apiKey }, error),
+    masked,
+    async post({ path, body, signal, headers }) {
+      signal.throwIfAborted()
+      const given = { ...version, ...headers, 'content-type': 'application/json', ...auth }
+      let incoming: Incoming
+      try {
+        incoming = new Incoming(pool, { method: 'POST', path: root + path, body, headers: given }, signal)
+        await incoming.started
+      } catch (error) {
+        throw unreachable(error, signal)
+      }
+      if (incoming.status > 299) {
+        const text = await beginning(bytesOf(incoming, signal, STREAM_MAX), ERROR_MAX)
+        throw refusalOf(model, incoming.status, incoming.headers, masked(text))
+      }
+      const isStream = String(incoming.headers['content-type']).startsWith('text/event-stream')
+      return {
+        isStream,
+        bytes: bytesOf(incoming, signal, isStream ? STREAM_MAX : ANSWER_MAX),
+        leave: () => incoming.leave(),
+        endSoon() {
+          if (!incoming.isOver) setTimeout(() => incoming.leave(), END_MS).unref()
+        },
+      }
+    },
+  }
+}
+
+/** What a server says of a failure, as much as matters; it may break off. */
+async function beginning(bytes: AsyncGenerator<Buffer>, max: number): Promise<string> {
+  const parts: Buffer[] = []
+  let size = 0
+  try {
+    for await (const part of bytes) {
+      parts.push(part)
+      size += part.length
+      if (size >= max) break
+    }
+  } catch (error) {
+    if (!(error instanceof MusterError)) throw error
+  }
+  return Buffer.concat(parts).toString()
+}
+
+function refusalOf(model: string, status: number, headers: IncomingHttpHeaders, text: string): MusterError {
+  const error = errorIn(text)
+  const cause = new VendorError(status, `${status} ${messageOf(error)}`, error)
+  const isUsedUp = status === 429 && isObject(error) && error.code === 'insufficient_quota'
+  const code = status === 429 && !isUsedUp ? 'rate.limited' : status >= 500 ? 'model.unavailable' : 'model.failed'
+  return failure(
+    code,
+    { model },
+    cause,
+    retryAfterMs((name) => headers[name]?.toString()),
+    isUsedUp ? QuotaUsedUp : MusterError,
+  )
+}
+
+/** The `error` of both vendors' bodies, or the body where there is none. */
+function errorIn(text: string): Json {
+  try {
+    const body: Json = JSON.parse(text)
+    return isObject(body) && body.error !== undefined ? body.error : body
+  } catch {
+    return text.slice(0, 1000)
+  }
+}
+
+export function messageOf(error: Json): string {
+  if (isObject(error) && typeof error.message === 'string') return error.message
+  return typeof error === 'string' && error !== '' ? error : 'refused without a reason'
+}

@@ -1,0 +1,102 @@
+import type { Json, Usage } from '@muster/protocol'
+import type { ToolCall } from '../message.ts'
+import type { Gate, JsonObject } from './request.ts'
+import type { SseEvent } from './sse.ts'
+
+/** One vendor's way of speaking, between a server and a client that both have it. */
+export interface Wire {
+  /** Below the server's address. */
+  path: string
+  /** What the server is asked: what the client asks, but for what is ours to say. */
+  bodyOf(body: JsonObject, model: string): JsonObject
+  /** What is asked where the server has refused what we have put to it; `undefined`: we have put nothing of that. */
+  lesser(body: JsonObject, message: string): JsonObject | undefined
+  usageOf(whole: JsonObject): Usage | undefined
+  /** Puts the calls of a whole answer before the gate, and its message in the place of those that are refused. */
+  judge(whole: JsonObject, gate: Gatekeeper): Promise<void>
+  reader(options: ReaderOptions): Reader
+}
+
+export interface ReaderOptions {
+  gate: Gatekeeper
+  /** What the client has asked. */
+  body: JsonObject
+  responseId: string | undefined
+  /** Is given the text as it comes, by those that are asked so. */
+  onText?: ((text: string) => void) | undefined
+}
+
+/** Follows a stream: what of it is delivered, and what it comes to. */
+export interface Reader {
+  /**
+   * What is delivered for an event: nothing while a call is not whole yet.
+   *
+   * @throws Told where the event tells of a failure
+   */
+  take(event: SseEvent): string | Promise<string>
+  /** The stream has come to its own end. */
+  readonly isWhole: boolean
+  whole(): JsonObject
+  /** The dialect's own event for a failure. */
+  broken(message: string): string
+}
+
+/** A failure that is told in an answer that had begun well. */
+export class Told extends Error {
+  readonly error: Json
+  /** The event as it is delivered. */
+  readonly raw: string
+
+  constructor(error: Json, raw: string) {
+    super('told in the stream')
+    this.error = error
+    this.raw = raw
+  }
+}
+
+export function told(error: Json, raw: string): Told {
+  return new Told(error, raw)
+}
+
+/** Asks the gate about each call, and remembers what it said. */
+export class Gatekeeper {
+  readonly toolCalls: ToolCall[] = []
+  readonly refused: ToolCall[] = []
+  readonly gate: Gate | undefined
+
+  constructor(gate: Gate | undefined) {
+    this.gate = gate
+  }
+
+  /** What is said in place of a call that is refused. */
+  async ask(call: ToolCall): Promise<string | undefined> {
+    const decision = this.gate ? await this.gate(call) : { allow: true as const }
+    if (decision.allow) {
+      this.toolCalls.push(call)
+      return undefined
+    }
+    this.refused.push(call)
+    return decision.message
+  }
+}
+
+export function objectsOf(value: Json | undefined): JsonObject[] {
+  return Array.isArray(value) ? value.filter(isObject) : []
+}
+
+export function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export function textOf(value: Json | undefined): string {
+  return typeof value === 'string' ? value : ''
+}
+
+export function numberOf(value: Json | undefined): number {
+  return typeof value === 'number' ? value : 0
+}
+
+/** A field of an object, where both are there. */
+export function objectOf(value: Json | undefined): JsonObject {
+  return isObject(value) ? value : {}
+}

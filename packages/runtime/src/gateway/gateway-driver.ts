@@ -1,0 +1,85 @@
+import type { ToolCall } from '@muster/models'
+import { type ErrorCode, errorCatalog, type Json, MusterError, type StepError } from '@muster/protocol'
+import type { ActiveRun, Driver } from '../active-run.ts'
+import type { StepState } from '../step.ts'
+import { denialOf } from './denial.ts'
+import type { Exchange } from './exchange.ts'
+import { clientToolStep, relayStep, unansweredStep, type Verdict } from './gateway-steps.ts'
+
+const MODEL = 'model'
+/** Characters of a name that a model has made up, in the name of a step. */
+const NAME_MAX = 64
+
+/**
+ * Drives a client's request: one model call, and beside it a step for each call that the model wants the client to make,
+ * decided before the client sees it. Only the process that holds the request can go on with it.
+ */
+export function gatewayDriver(run: ActiveRun, exchange: Exchange | undefined): Driver {
+  const asked = new Map<string, (verdict: Verdict) => void>()
+
+  function gate({ name, arguments: args }: ToolCall, signal: AbortSignal): Promise<Verdict> {
+    return new Promise((resolve) => {
+      const id = `${asked.size + 1}.${name.slice(0, NAME_MAX)}`
+      asked.set(id, resolve)
+      // Nobody waits for it any more, and no step ends.
+      signal.addEventListener('abort', () => resolve({ allow: false, message: 'The request was cancelled.' }))
+      run.step(clientToolStep(id, name, inputOf(args)))
+    })
+  }
+
+  /** Why a step has not ended well, in words for the client. */
+  function told(step: StepState): StepError {
+    const { decision, outcome, spec } = step
+    const error = outcome?.error ?? { code: 'internal', message: 'the step has no outcome' }
+    if (error.code !== 'policy.denied' || !decision) return error
+    return { code: error.code, message: denialOf(spec.operation.target, decision, run.policy, run.id) }
+  }
+
+  function callEnded(step: StepState, tell: (verdict: Verdict) => void): void {
+    if (step.outcome?.status !== 'ok') tell({ allow: false, message: told(step).message })
+    // What the client does with it is an effect: what allows it comes first.
+    else run.whenDurable(run.seq, () => tell({ allow: true }))
+  }
+
+  return {
+    asynchronous: false,
+    rollback: false,
+    start() {
+      if (exchange) {
+        run.step(relayStep(run, MODEL, exchange, gate))
+        return
+      }
+      run.step(unansweredStep(MODEL, run.input))
+      run.fail({
+        code: 'gateway.interrupted',
+        message: 'the server that held the request ended before the answer was whole; the model is not asked again',
+      })
+    },
+    ended(step) {
+      const tell = asked.get(step.spec.id)
+      if (tell) callEnded(step, tell)
+      else if (step.outcome?.status === 'ok') run.finishWith(step.outcome)
+      else {
+        const { code, message } = told(step)
+        run.fail({ code, message })
+        // Where the model was asked, the exchange has its own error already.
+        exchange?.failed(toError(code, message))
+      }
+    },
+  }
+}
+
+/** What policies look into: the arguments where they are an object, else the text that they are. */
+function inputOf(args: string): Json {
+  try {
+    const value: Json = JSON.parse(args)
+    if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value
+  } catch {
+    // A custom tool takes a text.
+  }
+  return { text: args }
+}
+
+function toError(code: string, message: string): MusterError {
+  return new MusterError(Object.hasOwn(errorCatalog, code) ? (code as ErrorCode) : 'internal', message)
+}

@@ -1,0 +1,95 @@
+import type { ToolCall } from '@muster/models'
+import { type Json, MusterError } from '@muster/protocol'
+import type { ActiveRun } from '../active-run.ts'
+import type { Operation, StepSpec } from '../step.ts'
+import type { Exchange } from './exchange.ts'
+
+/** A client may listen to an answer for this long, ms. */
+const ANSWER_MS = 3_600_000
+const DECISION_MS = 60_000
+
+export type Verdict = { allow: true } | { allow: false; message: string }
+
+/** What all steps of a client's request have in common: nobody is waited for, and nothing is tried again but by the client. */
+const common = { attempts: 1, keepInput: false, ofClient: true } as const
+
+/** The model call: asked once, in the client's words, and answered to the client as it comes. */
+export function relayStep(
+  run: ActiveRun,
+  id: string,
+  exchange: Exchange,
+  gate: (call: ToolCall, signal: AbortSignal) => Promise<Verdict>,
+): StepSpec {
+  const { models } = run.services
+  const { route, dialect, body, headers = {}, responseId } = exchange.request
+  let reserve: { usd: number; tokens: number } | undefined
+  const reserved = () => {
+    reserve ??= models.relayReserve(route, dialect, body)
+    return reserve
+  }
+  const operation: Operation = {
+    ...common,
+    ...{ kind: 'model', target: route, effect: 'read', timeoutMs: ANSWER_MS, retries: { 'rate.limited': false } },
+    policy: { action: 'model:invoke', resource: { type: 'Model', name: route } },
+    reserveUsd: () => reserved().usd,
+    reserveTokens: () => reserved().tokens,
+    request: () => exchange.text,
+    action: {
+      execute: async ({ signal, idempotencyKey }) => {
+        exchange.begin()
+        try {
+          const { answer, done } = await models.relay(route, {
+            ...{ dialect, body, headers, signal, idempotencyKey },
+            ...(responseId === undefined ? {} : { responseId }),
+            gate: (call) => gate(call, signal),
+          })
+          // Whoever reads the answer may see it break off before this does.
+          done.catch(() => {})
+          exchange.answered(answer)
+          const { whole, usage, costUsd, model, via } = await done
+          return { text: JSON.stringify(whole), usage, costUsd, model, via }
+        } catch (error) {
+          exchange.failed(error)
+          throw error
+        }
+      },
+    },
+  }
+  return { id, operation, input: null, labels: [] }
+}
+
+/** The same where nobody is there any more to be answered. */
+export function unansweredStep(id: string, input: Json): StepSpec {
+  const operation: Operation = {
+    ...common,
+    ...{ kind: 'model', target: routeIn(input), effect: 'read', timeoutMs: ANSWER_MS },
+    action: {
+      execute: () => {
+        throw new MusterError('gateway.interrupted', 'the client is gone')
+      },
+    },
+  }
+  return { id, operation, input: null, labels: [] }
+}
+
+/** A call that the model wants the client to make. Its output says what is called, for there is nothing else to know of it here. */
+export function clientToolStep(id: string, name: string, input: Json): StepSpec {
+  const operation: Operation = {
+    ...common,
+    ...{ kind: 'tool', target: name, effect: 'pure', timeoutMs: DECISION_MS, keepInput: true },
+    policy: { action: 'gateway:tool', resource: { type: 'ClientTool', name } },
+    action: { execute: ({ input }) => ({ text: JSON.stringify(input) }) },
+  }
+  return { id, operation, input, labels: [] }
+}
+
+/** The route that a request names, as its run was given it. */
+function routeIn(input: Json): string {
+  const body = fieldOf(input, 'body')
+  const model = fieldOf(body, 'model')
+  return typeof model === 'string' ? model : ''
+}
+
+function fieldOf(value: Json | undefined, name: string): Json | undefined {
+  return value !== null && typeof value === 'object' && !Array.isArray(value) ? value[name] : undefined
+}

@@ -1,0 +1,233 @@
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { loadPolicies } from '@muster/governance'
+import { type Controls, Heads, Holder, type Journal, Live, MailBell, type NewRun } from '@muster/journal'
+import type { Memory } from '@muster/memory'
+import type { Models } from '@muster/models'
+import {
+  type Actor,
+  type BudgetsByName,
+  type Json,
+  type LimitsByName,
+  MusterError,
+  type PolicySource,
+  type RedactCounts,
+} from '@muster/protocol'
+import type { Redaction } from '@muster/redaction'
+import { collect } from '@muster/sdk'
+import { type Logger, pino } from 'pino'
+import type { ActiveRun, Closed } from '../active-run.ts'
+import { Engine } from '../engine.ts'
+import { Indexer } from '../indexer.ts'
+import { PolicyUse } from '../policy-use.ts'
+import { RecordBook } from '../record-book.ts'
+import { redactWords } from '../redacting.ts'
+import { noTelemetry, type Telemetry } from '../telemetry.ts'
+import { ToolFlow } from '../tool-flow.ts'
+import { type ClientRequest, Exchange } from './exchange.ts'
+import { GatewayPolicies } from './gateway-policies.ts'
+
+/** Requests that are under way at once; more are told to come again. */
+const HELD_MAX = 10_000
+/** A request whose turn has not come by then is told to come again: clients wait better than a connection does, ms. */
+const TURN_MS = 5000
+const LOOK_MS = 500
+/** What is cut off has this long to be written down, ms. */
+const LAST_MS = 5000
+
+export interface GatewayOptions {
+  /** The server's own; they outlive the gateway. */
+  journal: Journal
+  memory: Memory
+  controls: Controls
+  models: Models
+  /** The policies as they are now. */
+  policies: () => readonly PolicySource[]
+  redaction?: Redaction | undefined
+  limits?: LimitsByName | undefined
+  budgets?: BudgetsByName | undefined
+  /** Heads of runs enter the ledger of their tenant; some worker must take them there. */
+  ledger?: boolean | undefined
+  /** A process that has not said for this long that it lives has lost its requests, ms. */
+  lockMs: number
+  telemetry?: Telemetry | undefined
+  log?: Logger | undefined
+}
+
+/** A client's request, and the run that it is. */
+export interface HeldRequest {
+  run: string
+  exchange: Exchange
+  /** How it ended here: durable, when it is `ended`. */
+  closed: Promise<Closed>
+  /** The client, or somebody for it, wants it no more. */
+  cancel(by: Actor): void
+}
+
+/**
+ * Requests of clients, each a run of its own that does not queue: this process creates it, holds it and executes its one
+ * step, with the same decisions, budgets and journal as a worker's.
+ */
+export class Gateway {
+  readonly models: Models
+  readonly #options: GatewayOptions
+  readonly #engine: Engine
+  readonly #holder: Holder
+  readonly #bell: MailBell
+  readonly #policies: GatewayPolicies
+  readonly #indexer: Indexer
+  readonly #exchanges = new Map<string, Exchange>()
+  readonly #held = new Map<string, { active: ActiveRun; closed: Promise<Closed> }>()
+  readonly #looking: NodeJS.Timeout
+  #closing = false
+
+  private constructor(options: GatewayOptions) {
+    const { journal, memory, controls, models, lockMs } = options
+    const log = options.log ?? pino({ level: 'silent' })
+    const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
+    const app = collect({})
+    // Denies everything until there are others.
+    const nothing = loadPolicies([], app.manifest)
+    const book = new RecordBook(new Heads(journal), memory.records)
+    const policyUse = new PolicyUse(nothing.published, { book, memory, worker: name, log, clock: Date.now })
+    this.#options = options
+    this.models = models
+    this.#indexer = new Indexer({ journal, memory, log })
+    this.#holder = new Holder(journal, {
+      name,
+      leaseMs: lockMs,
+      onError: (error) => log.warn({ err: error }, 'requests that are held not told of; it is tried again'),
+    })
+    this.#engine = new Engine({
+      ...{ app, journal, controls, memory, models, policy: nothing, policyUse, indexer: this.#indexer, log, lockMs },
+      toolFlow: new ToolFlow([], undefined, undefined),
+      telemetry: options.telemetry ?? noTelemetry,
+      callbacks: undefined,
+      redaction: options.redaction,
+      live: new Live(journal),
+      exchanges: this.#exchanges,
+      clock: Date.now,
+      random: Math.random,
+      outcomes: 'ahead',
+      worker: name,
+      holder: name,
+      weights: {},
+      limits: options.limits ?? {},
+      budgets: options.budgets ?? {},
+      ledger: options.ledger ?? false,
+      // A request and the calls of tools that are decided beside it.
+      concurrency: 2 * HELD_MAX,
+    })
+    this.#bell = new MailBell(journal, {
+      onMail: (run) => this.#engine.mail(run),
+      onMailLost: () => this.#engine.mailLost(),
+      onError: (error) => log.warn({ err: error }, 'messages are not heard'),
+    })
+    this.#policies = new GatewayPolicies({
+      ...{ journal, sources: options.policies, log },
+      use: (set) => {
+        policyUse.use(set.published)
+        this.#engine.usePolicies(set)
+      },
+    })
+    this.#looking = setInterval(() => this.#refuseLate(), LOOK_MS)
+  }
+
+  static async open(options: GatewayOptions): Promise<Gateway> {
+    const gateway = new Gateway(options)
+    await gateway.#holder.beat()
+    await gateway.#policies.start()
+    return gateway
+  }
+
+  /** What is stored and sent of a request. */
+  redact(tenant: string, words: Json): { value: Json; redacted?: RedactCounts } {
+    const redactor = this.#options.redaction?.of(tenant)
+    const { value, found } = redactor ? redactWords(redactor, words) : { value: words, found: undefined }
+    return { value, ...(found ? { redacted: found } : {}) }
+  }
+
+  /** Whether a request may be taken now. @throws MusterError `gateway.closing`, `gateway.not_ready`, `rate.limited` */
+  check(): void {
+    if (this.#closing) throw new MusterError('gateway.closing', 'The server is shutting down')
+    this.#policies.check()
+    if (this.#exchanges.size >= HELD_MAX)
+      throw new MusterError('rate.limited', `${HELD_MAX} requests are under way`, { retryAfterMs: 1000 })
+  }
+
+  /** Creates the run of a request and begins with it. */
+  begin(created: NewRun, input: Json, request: ClientRequest): HeldRequest {
+    const { run } = created
+    const exchange = new Exchange(request, Date.now())
+    this.#exchanges.set(run, exchange)
+    const { run: active, closed } = this.#engine.begin(created, JSON.stringify({ input }))
+    const over = closed.catch((): Closed => 'gap').then((how) => this.#over(active, exchange, how))
+    this.#held.set(run, { active, closed: over })
+    return {
+      run,
+      exchange,
+      closed: over,
+      cancel(by) {
+        if (!active.over) active.requestCancel(by)
+      },
+    }
+  }
+
+  /** Resolves when this process holds the run no more: at once where it does not. */
+  async settled(run: string): Promise<void> {
+    await this.#held.get(run)?.closed
+  }
+
+  #over(active: ActiveRun, exchange: Exchange, how: Closed): Closed {
+    const { id: run } = active
+    this.#exchanges.delete(run)
+    this.#held.delete(run)
+    if (how === 'ended') {
+      this.#holder.over(run)
+      if (exchange.isOpen) exchange.failed(new MusterError('run.cancelled', `Run ${run} was cancelled`))
+    } else if (how === 'parked') {
+      // Nobody waits for it any more: whoever takes it up ends it.
+      this.#holder.over(run)
+      this.#options.journal.post(run, { type: 'cancel', by: active.created.by }).catch(() => {})
+      exchange.failed(new MusterError('run.paused', `Run ${run} was paused`))
+    } else {
+      this.#holder.leave(run)
+      exchange.failed(new MusterError('journal.fenced', `Run ${run} is no longer held here (${how})`))
+    }
+    return how
+  }
+
+  #refuseLate(): void {
+    const late = Date.now() - TURN_MS
+    for (const [run, exchange] of this.#exchanges) {
+      if (exchange.hasBegun || exchange.at > late) continue
+      const message = `no turn within ${TURN_MS} ms: too much is asked of "${exchange.request.route}" at present`
+      exchange.failed(new MusterError('rate.limited', message, { retryAfterMs: TURN_MS }))
+      this.#held.get(run)?.active.fail({ code: 'rate.limited', message })
+    }
+  }
+
+  /** Takes no new requests, and waits for those under way; what is left after `graceMs` is cut off. */
+  async close(graceMs: number): Promise<void> {
+    this.#closing = true
+    await this.#within(graceMs)
+    const error = { code: 'gateway.interrupted', message: 'the server was stopped before the answer was whole' }
+    for (const { active } of this.#held.values()) active.fail(error)
+    await this.#within(LAST_MS)
+    clearInterval(this.#looking)
+    this.#policies.close()
+    this.#bell.close()
+    await this.#engine.close()
+    await this.#holder.close().catch(() => {})
+    await this.#indexer.close()
+  }
+
+  async #within(ms: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, ms)
+    })
+    await Promise.race([Promise.all([...this.#held.values()].map(({ closed }) => closed)), late])
+    clearTimeout(timer)
+  }
+}

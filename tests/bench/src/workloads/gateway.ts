@@ -1,0 +1,43 @@
+import type { Bench } from '../bench.ts'
+import { figure, type Measured, type Row, rowsOf } from '../row.ts'
+import type { GatewayOptions } from '../subjects/gateway.ts'
+
+const shapes = [
+  { title: 'chat, 1 connection', connections: 1, stream: false },
+  { title: 'chat, 32 connections', connections: 32, stream: false },
+  { title: 'streamed, 1 connection', connections: 1, stream: true },
+  { title: 'streamed, 32 connections', connections: 32, stream: true },
+] as const
+
+/** W7: requests through the gateway to a model server that answers at once, beside that server alone, and Portkey's gateway. */
+export async function gateway(bench: Bench): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const { title, connections, stream } of shapes) {
+    const { place, admin } = await bench.place('always')
+    const start = async (name: string, by: GatewayOptions['by']) => ({
+      name,
+      child: await bench.start('gateway', { ...place, by, connections, stream }),
+      ...(by === 'muster' ? { empty: admin } : {}),
+    })
+    const contenders = [
+      await start('gateway', 'muster'),
+      await start('the model server alone', 'itself'),
+      // Portkey 1.15.2 fails at streams on Node 24: it changes headers that fetch gives as immutable.
+      ...(bench.options.peers && !stream ? [await start('Portkey', 'portkey')] : []),
+    ]
+    const [ours, ...others] = await bench.rounds(`W7 ${title}`, contenders)
+    await bench.stop()
+    if (ours) rows.push(...rowsFor({ ...ours, name: title }, others, stream))
+  }
+  return rows
+}
+
+function rowsFor(ours: Measured, others: readonly Measured[], stream: boolean): Row[] {
+  const of = (unit: string, name: string) => rowsOf({ workload: 'W7', unit, of: figure(name) }, ours, others)
+  return [
+    ...rowsOf({ workload: 'W7', unit: 'requests/s' }, ours, others),
+    ...of('ms p50', 'p50Ms'),
+    ...of('ms p99', 'p99Ms'),
+    ...(stream ? of('ms to the first byte', 'firstMs') : []),
+  ]
+}

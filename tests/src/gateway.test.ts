@@ -1,0 +1,544 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createModels } from '@muster/models'
+import type { EntryOf, Run, RunEvent } from '@muster/protocol'
+import type { Muster } from '@muster/sdk'
+import { freePort } from '@muster/stack'
+import { newLedgerKey } from '@muster/worker'
+import OpenAI, {
+  APIError,
+  AuthenticationError,
+  BadRequestError,
+  NotFoundError,
+  PermissionDeniedError,
+  RateLimitError,
+} from 'openai'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Asked, type Said, ScriptedModel, tokens } from './fixtures/scripted-model.ts'
+import { ended, type Harness, runCli, startHarness, stopProcess, until } from './harness.ts'
+import { provenEnd } from './receipts.ts'
+
+const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
+const costUsd =
+  ((tokens.input - tokens.cached) * price.inputUsd +
+    tokens.cached * price.cachedUsd +
+    tokens.output * price.outputUsd) /
+  1e6
+
+const policy = `
+@id("anybody") permit (principal == Plan::"gateway", action, resource);
+@id("not-secret") @message("The model \\"secret\\" is for the board.") @contact("it@acme.example")
+forbid (principal, action == Action::"model:invoke", resource == Model::"secret") unless { context has team && context.team == "board" };
+@id("asked") @ask("finance")
+forbid (principal, action == Action::"model:invoke", resource == Model::"asked") unless { context.approvals.contains("finance") };
+@id("no-rm") @message("Nothing is deleted.") @contact("sec@acme.example")
+forbid (principal, action == Action::"gateway:tool", resource)
+when { (context.input has cmd && context.input.cmd like "*rm -rf*") || context.input.arguments like "*Delete File*" };
+`
+
+const model = new ScriptedModel()
+const hi = [{ role: 'user' as const, content: 'hi' }]
+const home = mkdtempSync(join(tmpdir(), 'muster-gateway-'))
+let modelUrl: string
+let harness: Harness
+
+beforeAll(async () => {
+  modelUrl = await model.listen()
+  const target = (api: 'chat' | 'responses') => ({
+    ...{ model: 'scripted', baseUrl: modelUrl, apiKey: 'sk-upstream', api, price },
+  })
+  const chat = target('chat')
+  const models = createModels({
+    routes: { default: chat, chat, 'gpt-r': target('responses'), secret: chat, asked: chat, narrow: chat },
+  })
+  const limits = { 'model:narrow': { concurrency: 1 } }
+  const policies = [{ file: 'gateway.cedar', text: policy }]
+  const keyFile = join(home, 'ledger.pem')
+  writeFileSync(keyFile, newLedgerKey())
+  harness = await startHarness(
+    {
+      MUSTER_BUDGETS: JSON.stringify({ 'user:spender': { day: { usd: 4.5 * costUsd } } }),
+      ...{ MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_HEADS_MS: '200', MUSTER_PARTITIONS: '2' },
+    },
+    {
+      gateway: { models, policies: () => policies, lockMs: 1000, ledger: true, limits },
+      keys: [
+        { id: 'one', tenant: 'acme', user: 'spender', roles: [] },
+        { id: 'two', tenant: 'acme', user: 'spender', roles: [] },
+        { id: 'board', tenant: 'acme', user: 'chair', roles: [], team: 'board', gateway: { routes: ['se*'] } },
+        { id: 'teamed', tenant: 'acme', user: 'mate', roles: [], team: 'blue' },
+      ],
+    },
+  )
+  await harness.worker()
+})
+afterAll(async () => {
+  await harness.close()
+  model.close()
+  rmSync(home, { recursive: true })
+})
+beforeEach(() => {
+  model.script = () => ({ text: 'a plain answer' })
+})
+
+function clientOf(key: string, headers: Record<string, string> = {}): OpenAI {
+  return new OpenAI({ apiKey: key, baseURL: `${harness.url}/v1`, defaultHeaders: headers, timeout: 20_000 })
+}
+
+async function eventsOf(run: string, muster: Muster = harness.muster): Promise<RunEvent[]> {
+  const events: RunEvent[] = []
+  for await (const event of muster.runs.stream(run)) events.push(event)
+  return events
+}
+
+function stepsOf(events: readonly RunEvent[]): EntryOf<'step.ended'>[] {
+  return events.flatMap(({ entry }) => (entry.type === 'step.ended' ? [entry] : []))
+}
+
+async function failure(work: PromiseLike<unknown>): Promise<APIError> {
+  const error = await work.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  if (error instanceof APIError) return error
+  throw new Error(`no error of the API: ${error}`)
+}
+
+describe('a request', () => {
+  it('is a run with decision, cost and proof; whole and streamed answers are the same to client and journal', async () => {
+    const openai = clientOf(harness.key)
+    const { data, response } = await openai.chat.completions.create({ model: 'chat', messages: hi }).withResponse()
+    const id = response.headers.get('x-muster-run') ?? ''
+    expect(data).toMatchObject({ id: `chatcmpl-${id}`, choices: [{ message: { content: 'a plain answer' } }] })
+    const run = await harness.muster.runs.get(id)
+    expect(run).toMatchObject({ status: 'succeeded', name: 'gateway', by: { user: 'acme-user' }, output: data })
+    expect(run.costUsd).toBeCloseTo(costUsd, 12)
+    expect(run.input).toEqual({ dialect: 'chat', client: 'openai-sdk', body: { model: 'chat', messages: hi } })
+    const events = await eventsOf(id)
+    expect(events.map(({ entry }) => entry.type)).toEqual([
+      ...['run.created', 'run.activated', 'step.intent', 'step.ended', 'run.ended'],
+    ])
+    expect(events[2]?.entry).toMatchObject({ decision: { effect: 'allow', policies: ['anybody'] } })
+    expect(JSON.stringify(events)).not.toContain('sk-upstream')
+    const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
+    expect(await runCli(['verify', id], cli)).toMatchObject({ code: 0 })
+
+    expect(await provenEnd(harness.muster, id)).toMatchObject({ run: id, state: 'ended' })
+
+    const chat = await openai.chat.completions.create({
+      ...{ model: 'chat', messages: hi, stream: true, stream_options: { include_usage: true } },
+    })
+    const chunks = await Array.fromAsync(chat)
+    expect(chunks.map(({ choices }) => choices[0]?.delta.content ?? '').join('')).toBe('a plain answer')
+    const streamed = await wholeRun(chunks[0]?.id.slice('chatcmpl-'.length) ?? '')
+    expect(streamed).toMatchObject({
+      status: 'succeeded',
+      output: { choices: [{ message: { content: 'a plain answer' } }] },
+    })
+    expect(streamed.costUsd).toBeCloseTo(costUsd, 12)
+
+    const whole = await openai.responses.create({ model: 'gpt-r', input: 'hi' })
+    const told = await Array.fromAsync(await openai.responses.create({ model: 'gpt-r', input: 'hi', stream: true }))
+    const last = told.at(-1)
+    if (last?.type !== 'response.completed') throw new Error(`the last event is ${last?.type}`)
+    expect(whole.output_text).toBe('a plain answer')
+    const journaled = await wholeRun(last.response.id.slice('resp_'.length))
+    expect(journaled.output).toMatchObject({ id: last.response.id, output: last.response.output })
+    expect(journaled.usage).toEqual({ inputTokens: 100, outputTokens: 30, cachedTokens: 40 })
+  })
+
+  it('lists models as its key may use them', async () => {
+    const all = await Array.fromAsync(clientOf(harness.key).models.list())
+    expect(all.map(({ id }) => id)).toContain('gpt-r')
+    const { board = '' } = harness.keys
+    expect((await Array.fromAsync(clientOf(board).models.list())).map(({ id }) => id)).toEqual(['secret'])
+    expect((await clientOf(board).models.retrieve('secret')).id).toBe('secret')
+    expect(await failure(clientOf(board).models.retrieve('chat'))).toBeInstanceOf(NotFoundError)
+  })
+
+  it('comes in Anthropic’s words too, with its key where Anthropic’s clients have it, and is refused in them', async () => {
+    const post = async (body: object, key = harness.key) => {
+      const response = await fetch(`${harness.url}/v1/messages`, {
+        method: 'POST',
+        headers: { 'x-api-key': key, 'content-type': 'application/json', 'anthropic-version': '2023-06-01' },
+        body: JSON.stringify({ model: 'chat', max_tokens: 100, messages: hi, ...body }),
+      })
+      return { status: response.status, body: (await response.json()) as unknown, headers: response.headers }
+    }
+    const { status, body, headers } = await post({ system: 'Be kind.' })
+    expect(body).toMatchObject({ role: 'assistant', content: [{ type: 'text', text: 'a plain answer' }] })
+    expect(status).toBe(200)
+    expect(model.asked.at(-1)?.body.messages).toMatchObject([{ role: 'system', content: 'Be kind.' }, hi[0] ?? {}])
+    const run = await wholeRun(headers.get('x-muster-run') ?? '')
+    expect(run).toMatchObject({ status: 'succeeded', output: { id: `msg_${run.id}` } })
+    const error = (type: string) => ({ type: 'error', error: { type } })
+    expect(await post({}, 'mk_wrong')).toMatchObject({ status: 401, body: error('authentication_error') })
+    expect(await post({ model: 'nothing' })).toMatchObject({ status: 404, body: error('not_found_error') })
+    expect(await post({ model: 'secret' })).toMatchObject({ status: 403, body: error('permission_error') })
+  })
+
+  it('for embeddings is one too', async () => {
+    const data = [{ object: 'embedding', index: 0, embedding: [0.5, -1] }]
+    model.other = () => ({ object: 'list', data, model: 'e', usage: { prompt_tokens: 7, total_tokens: 7 } })
+    const { data: answer, response } = await clientOf(harness.key)
+      .embeddings.create({ model: 'chat', input: 'hi', encoding_format: 'float' })
+      .withResponse()
+    expect(answer.data).toEqual(data)
+    const run = await wholeRun(response.headers.get('x-muster-run') ?? '')
+    expect(run).toMatchObject({ status: 'succeeded', usage: { inputTokens: 7, outputTokens: 0 } })
+  })
+
+  it('of one conversation is of one session, which is its user’s alone', async () => {
+    const { response } = await clientOf(harness.key, { 'session-id': 'conversation' })
+      .responses.create({ model: 'gpt-r', input: 'hi' })
+      .withResponse()
+    const run = await harness.muster.runs.get(response.headers.get('x-muster-run') ?? '')
+    expect(run.session).toBe('acme-user/conversation')
+  })
+})
+
+describe('a refusal', () => {
+  const ask = (key: string, name = 'chat', body: object = {}, headers: Record<string, string> = {}) =>
+    failure(clientOf(key, headers).chat.completions.create({ model: name, messages: hi, ...body }))
+
+  it('is the typed error of the official client, and says what to do', async () => {
+    const asked = model.asked.length
+    const { key } = harness
+    expect(await ask('mk_wrong')).toMatchObject({ constructor: AuthenticationError, code: 'invalid_api_key' })
+    expect(await ask(key, 'nothing')).toMatchObject({
+      constructor: NotFoundError,
+      code: 'model_not_found',
+      param: 'model',
+    })
+    expect(await ask(harness.keys.board ?? '')).toMatchObject({
+      constructor: PermissionDeniedError,
+      code: 'model_not_allowed',
+    })
+    expect(await ask(key, 'chat', { messages: 'hi' })).toMatchObject({
+      constructor: BadRequestError,
+      param: 'messages',
+    })
+    const large = [{ role: 'user', content: 'x'.repeat(33 * 1024 * 1024) }]
+    expect(await ask(key, 'chat', { messages: large })).toMatchObject({ status: 413, code: 'request_too_large' })
+    const unsupported = await failure(
+      clientOf(key).responses.create({ model: 'gpt-r', input: 'hi', conversation: 'c' }),
+    )
+    expect(unsupported).toMatchObject({
+      constructor: BadRequestError,
+      code: 'unsupported_parameter',
+      param: 'conversation',
+    })
+    expect(model.asked.length).toBe(asked)
+  })
+
+  it('names the policy, what it says of itself, and whom to ask; for Codex it is one that Codex shows', async () => {
+    const denied = await ask(harness.key, 'secret')
+    expect(denied).toMatchObject({ constructor: PermissionDeniedError, code: 'policy_denied' })
+    const run = denied.headers?.get('x-muster-run') ?? ''
+    expect(denied.message).toContain(
+      `Policy "not-secret" denies secret. The model "secret" is for the board. Ask it@acme.example, and name run ${run}.`,
+    )
+    const events = await eventsOf(run)
+    expect(stepsOf(events)).toMatchObject([
+      { status: 'denied', decision: { effect: 'deny', policies: ['not-secret'] } },
+    ])
+    expect(await ask(harness.key, 'asked')).toMatchObject({
+      status: 403,
+      message: expect.stringContaining('"finance"'),
+    })
+    const { data } = await clientOf(harness.keys.board ?? '')
+      .chat.completions.create({ model: 'secret', messages: hi })
+      .withResponse()
+    expect(data.choices[0]?.message.content).toBe('a plain answer')
+    const told = await ask(harness.key, 'secret', {}, { originator: 'codex_exec' })
+    expect(told).toMatchObject({ status: 400, code: 'invalid_prompt', type: 'policy_denied' })
+    expect(told.message).toContain('Ask it@acme.example')
+  })
+
+  it('of the vendor is passed on: its words, how long to wait', async () => {
+    const once = (said: Said) => {
+      model.script = () => said
+      return failure(
+        new OpenAI({ apiKey: harness.key, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create({
+          ...{ model: 'chat', messages: hi },
+        }),
+      )
+    }
+    const theirs = { message: 'no such thing', type: 'invalid_request_error', param: 'top_p', code: 'invalid_value' }
+    expect(await once({ status: 400, error: theirs })).toMatchObject({ constructor: BadRequestError, param: 'top_p' })
+    expect(await once({ status: 500, error: { message: 'broken' } })).toMatchObject({ status: 503 })
+    const limited = await once({ status: 429, error: { message: 'slowly' }, headers: { 'retry-after-ms': '20' } })
+    expect(limited).toMatchObject({ constructor: RateLimitError, code: 'rate_limit_exceeded' })
+    expect(limited.headers?.get('retry-after-ms')).toBe('20')
+  })
+
+  it('is told how long to wait where its turn does not come, and goes on where it does', async () => {
+    let go = () => {}
+    model.script = () =>
+      new Promise((resolve) => {
+        go = () => resolve({ text: 'first' })
+      })
+    const before = model.asked.length
+    const once = () =>
+      new OpenAI({ apiKey: harness.key, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create({
+        ...{ model: 'narrow', messages: hi },
+      })
+    const first = once()
+    await until(
+      () => model.asked.length,
+      (count) => count > before,
+    )
+    const late = await failure(once())
+    expect(late).toMatchObject({ constructor: RateLimitError, code: 'rate_limit_exceeded' })
+    expect(Number(late.headers?.get('retry-after'))).toBeGreaterThan(0)
+    go()
+    expect((await first).choices[0]?.message.content).toBe('first')
+  })
+
+  it('is a stop, with its reason', async () => {
+    await harness.muster.stops.set('model:chat', { reason: 'too dear' })
+    try {
+      const stopped = await ask(harness.key)
+      expect(stopped).toMatchObject({ status: 403, code: 'stopped', message: expect.stringContaining('too dear') })
+    } finally {
+      await harness.muster.stops.lift('model:chat')
+    }
+  })
+
+  it('is a budget: of a user over all their keys, and of a team that an operator sets one for', async () => {
+    const spent = async (key: string) => {
+      for (let n = 0; n < 20; n++) {
+        const error = await clientOf(key)
+          .chat.completions.create({ model: 'chat', messages: hi, max_completion_tokens: 10 })
+          .then(
+            () => undefined,
+            (error: unknown) => error,
+          )
+        if (error) return { n, error }
+      }
+      throw new Error('nothing was refused')
+    }
+    const { one = '', two = '', teamed = '' } = harness.keys
+    await clientOf(one).chat.completions.create({ model: 'chat', messages: hi, max_completion_tokens: 10 })
+    const { n, error } = await spent(two)
+    // The one that was under way when it was used up is the last.
+    expect(n).toBe(4)
+    expect(error).toMatchObject({ constructor: RateLimitError, code: 'insufficient_quota' })
+    expect((error as APIError).message).toContain('user:spender')
+    expect((error as APIError).headers?.get('x-should-retry')).toBe('false')
+    expect(await ask(one, 'chat', { max_completion_tokens: 10 })).toMatchObject({ code: 'insufficient_quota' })
+    await harness.muster.budgets.set('team:blue', { day: { tokens: 1 } })
+    await clientOf(teamed).chat.completions.create({ model: 'chat', messages: hi })
+    expect(await ask(teamed)).toMatchObject({
+      code: 'insufficient_quota',
+      message: expect.stringContaining('team:blue'),
+    })
+  })
+})
+
+describe('a call that the model wants the client to make', () => {
+  it('is decided before it is delivered, and journaled; in place of one that is denied stands why', async () => {
+    model.script = () => ({
+      calls: [
+        { name: 'exec_command', arguments: { cmd: 'ls' } },
+        { name: 'exec_command', arguments: { cmd: 'rm -rf /' } },
+        { name: 'apply_patch', text: '*** Delete File: a.txt' },
+      ],
+    })
+    const openai = clientOf(harness.key)
+    for (const stream of [false, true]) {
+      const response = stream
+        ? await openai.responses.stream({ model: 'gpt-r', input: 'hi' }).finalResponse()
+        : await openai.responses.create({ model: 'gpt-r', input: 'hi' })
+      const text = JSON.stringify(response)
+      expect(text).not.toContain('rm -rf')
+      expect(text).not.toContain('Delete File')
+      expect(response.output.filter(({ type }) => type === 'function_call')).toMatchObject([
+        { arguments: '{"cmd":"ls"}' },
+      ])
+      expect(text).toContain('no-rm')
+      expect(text).toContain('Ask sec@acme.example')
+      const run = await wholeRun(response.id.slice('resp_'.length))
+      const steps = stepsOf(await eventsOf(run.id)).filter(({ kind }) => kind === 'tool')
+      expect(steps).toMatchObject([
+        { target: 'exec_command', status: 'ok', decision: { effect: 'allow', policies: ['anybody'] } },
+        { target: 'exec_command', status: 'denied', decision: { effect: 'deny', policies: ['no-rm'] } },
+        { target: 'apply_patch', status: 'denied', decision: { policies: ['no-rm'] } },
+      ])
+    }
+  })
+})
+
+describe('responses', () => {
+  it('are gone on from by their ids, by the same user alone, and not where they are not to be stored', async () => {
+    const openai = clientOf(harness.key)
+    model.script = ({ body }) => ({ text: `heard ${JSON.stringify(body.input)}` })
+    const first = await openai.responses.create({ model: 'gpt-r', input: 'one' })
+    const second = await openai.responses.create({
+      ...{ model: 'gpt-r', input: [{ role: 'user', content: 'two' }], previous_response_id: first.id },
+    })
+    const input = model.asked.at(-1)?.body.input as { role?: string; content: unknown }[]
+    expect(input).toMatchObject([
+      { role: 'user', content: 'one' },
+      { type: 'message' },
+      { role: 'user', content: 'two' },
+    ])
+    expect(await openai.responses.retrieve(second.id)).toMatchObject({ id: second.id, output: second.output })
+    const third = await openai.responses.create({ model: 'gpt-r', input: 'three', previous_response_id: second.id })
+    expect(model.asked.at(-1)?.body.input).toHaveLength(5)
+    const others = clientOf(harness.people.ann.key)
+    expect(await failure(others.responses.retrieve(third.id))).toBeInstanceOf(NotFoundError)
+    expect(
+      await failure(others.responses.create({ model: 'gpt-r', input: 'x', previous_response_id: third.id })),
+    ).toMatchObject({ status: 404, code: 'response_not_found' })
+    const kept = await openai.responses.create({ model: 'gpt-r', input: 'one', store: false })
+    expect(await failure(openai.responses.retrieve(kept.id))).toBeInstanceOf(NotFoundError)
+    expect((await harness.muster.runs.get(kept.id.slice('resp_'.length))).output).toMatchObject({ id: kept.id })
+  })
+
+  it('in the background are answered at once, read when they are whole, and cancelled', async () => {
+    const openai = clientOf(harness.key)
+    let go = () => {}
+    model.script = () =>
+      new Promise((resolve) => {
+        go = () => resolve({ text: 'later' })
+      })
+    const queued = await openai.responses.create({ model: 'gpt-r', input: 'hi', background: true })
+    expect(queued).toMatchObject({ status: 'queued', background: true })
+    await until(
+      () => openai.responses.retrieve(queued.id),
+      ({ status }) => status === 'in_progress',
+    )
+    go()
+    const done = await until(
+      () => openai.responses.retrieve(queued.id),
+      ({ status }) => status === 'completed',
+    )
+    expect(done.output_text).toBe('later')
+    const other = await openai.responses.create({ model: 'gpt-r', input: 'hi', background: true })
+    expect(await openai.responses.cancel(other.id)).toMatchObject({ status: 'cancelled' })
+    go()
+  })
+})
+
+describe('what goes wrong', () => {
+  it('a client that vanishes ends its run, and the call to the vendor', async () => {
+    const gone = Promise.withResolvers<void>()
+    let come: (asked: Asked) => void = () => {}
+    const asked = new Promise<Asked>((resolve) => {
+      come = resolve
+    })
+    model.script = (one) => {
+      come(one)
+      return new Promise(() => {})
+    }
+    const left = new AbortController()
+    const call = clientOf(harness.people.bob.key)
+      .chat.completions.create({ model: 'chat', messages: hi }, { signal: left.signal })
+      .catch(() => gone.resolve())
+    await asked
+    left.abort()
+    await call
+    const runs = await until(
+      async () => (await harness.muster.runs.list({ name: 'gateway', status: 'cancelled' })).runs,
+      (runs) => runs.length > 0,
+    )
+    const events = await eventsOf(runs[0]?.id ?? '')
+    expect(events.at(-1)?.entry).toMatchObject({ status: 'cancelled', error: { code: 'run.cancelled' } })
+  })
+
+  it('a stream that breaks off at the vendor is told as such, and its run fails', async () => {
+    model.script = () => ({ cut: true })
+    const openai = clientOf(harness.people.bob.key)
+    const stream = await openai.responses.create({ model: 'gpt-r', input: 'hi', stream: true })
+    const told: string[] = []
+    const failed = await (async () => {
+      for await (const event of stream) told.push(event.type)
+    })().catch((error: unknown) => error)
+    expect(told).not.toContain('response.completed')
+    expect(failed instanceof Error || told.at(-1) === 'response.failed' || told.at(-1) === 'error').toBe(true)
+    const { runs } = await until(
+      () => harness.muster.runs.list({ name: 'gateway', error: 'model.unavailable' }),
+      ({ runs }) => runs.length > 0,
+    )
+    expect(runs[0]).toMatchObject({ status: 'failed' })
+  })
+
+  it('a server that closes takes nothing new and lets end what is under way', async () => {
+    const server = await startServer()
+    let go = () => {}
+    model.script = () =>
+      new Promise((resolve) => {
+        go = () => resolve({ text: 'just in time' })
+      })
+    const before = model.asked.length
+    const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
+    const last = openai.chat.completions.create({ model: 'chat', messages: hi })
+    await until(
+      () => model.asked.length,
+      (count) => count > before,
+    )
+    const exit = new Promise((resolve) => server.child.once('exit', resolve))
+    server.child.kill('SIGTERM')
+    const late = await until(
+      () => failure(openai.chat.completions.create({ model: 'nothing', messages: hi })),
+      ({ status }) => status !== 404,
+    )
+    expect(late).toMatchObject({ status: 503, code: 'gateway_closing' })
+    go()
+    expect((await last).choices[0]?.message.content).toBe('just in time')
+    expect(await exit).toBe(0)
+  })
+
+  it('a server that is killed: its requests end as interrupted, and no model is asked again', async () => {
+    const server = await startServer()
+    const before = model.asked.length
+    model.script = () => new Promise(() => {})
+    const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
+    const cut = failure(openai.chat.completions.create({ model: 'chat', messages: hi }))
+    await until(
+      () => model.asked.length,
+      (count) => count > before,
+    )
+    await stopProcess(server.child, 'SIGKILL')
+    await cut
+    const [found] = await until(
+      async () => (await harness.muster.runs.list({ error: 'gateway.interrupted' })).runs,
+      (runs) => runs.length > 0,
+      40_000,
+    )
+    const run = await harness.muster.runs.get(found?.id ?? '')
+    expect(run).toMatchObject({ status: 'failed', by: { user: 'cid' }, epoch: 2 })
+    expect(model.asked.length).toBe(before + 1)
+    expect(stepsOf(await eventsOf(run.id))).toMatchObject([{ kind: 'model', status: 'cancelled' }])
+    expect(await runCli(['verify', run.id], { MUSTER_URL: harness.url, MUSTER_KEY: harness.key })).toMatchObject({
+      code: 0,
+    })
+  })
+})
+
+async function wholeRun(id: string): Promise<Run> {
+  return until(() => harness.muster.runs.get(id), ended)
+}
+
+/** A server with a gateway in a process of its own. */
+async function startServer(): Promise<{ child: ChildProcess; url: string }> {
+  const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
+  const file = join(harness.dir, 'gateway.cedar')
+  writeFileSync(file, policy)
+  const env = {
+    ...{ ...process.env, ...harness.env, MUSTER_GATEWAY: 'on', MUSTER_POLICY: file, MUSTER_LOCK_MS: '1000' },
+    ...{ MUSTER_PORT: String(await freePort()), MUSTER_LOG: 'error', MUSTER_MODEL_BASE_URL: modelUrl },
+    MUSTER_MODELS: JSON.stringify({ chat: [{ openai: { model: 'scripted', baseUrl: modelUrl }, price }] }),
+  }
+  const child = fork(cli, ['server'], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  return new Promise((resolve, reject) => {
+    child.once('message', (message: { ready?: boolean; url?: string; detail?: string }) =>
+      message.ready ? resolve({ child, url: message.url ?? '' }) : reject(new Error(message.detail)),
+    )
+    child.once('exit', (code) => reject(new Error(`server ended: ${code}`)))
+  })
+}
