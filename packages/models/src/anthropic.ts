@@ -9,7 +9,7 @@ import type { Upstream } from './relay/upstream.ts'
 import { objectsOf, textOf } from './relay/wire.ts'
 import type { AnthropicTarget } from './target.ts'
 
-/** Anthropic must be told a limit; every model of theirs that is offered today takes this one. */
+/** Anthropic must be told a limit, not above the model's own: this is within that of each since Claude 3.5. */
 const MAX_TOKENS = 8192
 
 /** Anthropic's Messages. */

@@ -24,10 +24,9 @@ export const chat: Wire = {
     return { ...body, model, stream_options: { ...objectOf(body.stream_options), include_usage: true } }
   },
 
-  lesser(body, message) {
-    if (!body.stream_options || !/stream_options|include_usage/.test(message)) return undefined
-    const { stream_options: _, ...rest } = body
-    return rest
+  lesser({ stream_options: _, ...body }, message, { stream_options: given }) {
+    if (!body.stream || objectOf(given).include_usage || !/stream_options|include_usage/.test(message)) return undefined
+    return given === undefined ? body : { ...body, stream_options: given }
   },
 
   usageOf: ({ usage }) => usageIn(usage),
@@ -106,7 +105,7 @@ class ChatReader implements Reader {
     }
     const value = objectIn(event)
     if (value.error) throw told(value.error, event.raw)
-    const { choices, usage, ...meta } = value
+    const { choices, usage, obfuscation: _, ...meta } = value
     // Some begin with a chunk that has no name yet.
     for (const [name, is] of Object.entries(meta)) this.#meta[name] ||= is
     if (usage) this.#meta.usage = usage

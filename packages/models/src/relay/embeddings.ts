@@ -1,4 +1,4 @@
-import { numberOf, objectOf, told, type Wire } from './wire.ts'
+import { numberOf, objectOf, type Wire } from './wire.ts'
 
 /** OpenAI's embeddings, which are given whole and call nothing. */
 export const embeddings: Wire = {
@@ -8,7 +8,4 @@ export const embeddings: Wire = {
   usageOf: ({ usage }) =>
     usage ? { inputTokens: numberOf(objectOf(usage).prompt_tokens), outputTokens: 0, cachedTokens: 0 } : undefined,
   judge: async () => {},
-  reader: () => {
-    throw told('embeddings are not streamed', '')
-  },
 }

@@ -5,7 +5,7 @@ import type { Models } from '../models.ts'
 import type { Dialect, Gate, JsonObject, RelayEnd } from './request.ts'
 import { VendorError } from './upstream.ts'
 
-export interface Asked {
+interface Asked {
   path: string
   headers: IncomingHttpHeaders
   body: JsonObject

@@ -138,13 +138,15 @@ class MessagesReader implements Reader {
     try {
       open.block.input = JSON.parse(open.input)
     } catch {
-      throw told('the input of a tool is no JSON', '')
+      // Cut at a limit of tokens: it is told as it was written.
+      open.block.input = open.input
     }
   }
 
   async #release(index: number, held: string): Promise<string> {
     const open = this.#blocks.get(index)
-    const said = open ? await this.#options.gate.ask(toolCallOf(open.block)) : undefined
+    const call = toolCallOf(open?.block ?? {})
+    const said = await this.#options.gate.ask(open?.input ? { ...call, arguments: open.input } : call)
     this.#held.delete(index)
     if (said === undefined) return held
     this.#blocks.set(index, { block: { type: 'text', text: said, citations: null }, input: '' })

@@ -1,7 +1,8 @@
 import Anthropic from '@anthropic-ai/sdk'
+import { MusterError } from '@muster/protocol'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { createModels } from '../models.ts'
+import { createModels, type Models } from '../models.ts'
 import {
   type Behave,
   chunk,
@@ -25,6 +26,7 @@ const COST = (60 * 10 + 40 * 1 + 20 * 100) / 1e6
 
 let upstream: Awaited<ReturnType<typeof vendor>>
 let second: Awaited<ReturnType<typeof vendor>>
+let models: Models
 let gate: Awaited<ReturnType<typeof gateway>>
 let openai: OpenAI
 let anthropic: Anthropic
@@ -34,11 +36,12 @@ beforeAll(async () => {
   second = await vendor()
   const common = { apiKey: KEY, price }
   const chat = { model: 'gpt', baseUrl: `${upstream.url}/v1`, ...common }
-  const models = createModels({
+  models = createModels({
     routes: {
       default: chat,
       responses: { ...chat, api: 'responses' },
       messages: { anthropic: { model: 'claude', baseUrl: upstream.url }, ...common },
+      gated: [chat, { ...chat, baseUrl: `${second.url}/v1` }],
       late: { ...chat, timeoutMs: 100 },
       both: [
         { ...chat, timeoutMs: 100 },
@@ -198,6 +201,10 @@ describe('chat', () => {
     expect(upstream.asked.map(({ body }) => body.stream_options !== undefined)).toEqual([true, false, false])
     // It must not look as if it had cost nothing.
     expect((await end()).costUsd).toBeGreaterThan(0)
+    // What the client asks itself is not left out.
+    const stream_options = { include_usage: true }
+    const refused = openai.chat.completions.create({ model: 'default', messages: asks, stream: true, stream_options })
+    await expect(refused).rejects.toMatchObject({ status: 400 })
   })
 })
 
@@ -316,12 +323,13 @@ describe('responses', () => {
 
   it('does not ask a model for sealed thoughts that has none, and passes on an answer that came to its limit', async () => {
     upstream.behave = (response, asked) =>
-      JSON.stringify(asked.body.include).includes('encrypted')
+      JSON.stringify(asked.body.include ?? []).includes('encrypted')
         ? says({ error: { message: 'Encrypted content is not supported with this model.' } }, 400)(response, asked)
         : streams(...responseEvents([message('cut')], 'incomplete'))(response, asked)
     expect(await post()).toContain('event: response.incomplete')
-    expect(upstream.asked).toHaveLength(2)
+    expect(upstream.asked.map(({ body }) => body.include)).toEqual([['reasoning.encrypted_content'], undefined])
     expect(await end()).toMatchObject({ whole: { status: 'incomplete' } })
+    expect(await post({ include: ['reasoning.encrypted_content'] })).toContain('Encrypted content is not supported')
   })
 })
 
@@ -352,6 +360,18 @@ describe('messages', () => {
     expect(await end()).toMatchObject({ usage, costUsd: COST, model: 'claude-of-vendor', toolCalls })
     upstream.behave = says({ error: { type: 'not_found_error', message: 'no such model' } }, 404)
     await expect(anthropic.messages.create(asked)).rejects.toMatchObject({ status: 404 })
+  })
+
+  it('passes on a call that was cut, and asks about it as it was written', async () => {
+    const cut = messageEvents(blocks, 'max_tokens').filter((event) => !event.includes('"partial_json":"}"'))
+    upstream.behave = streams(...cut)
+    gate.gate = async ({ arguments: args }) =>
+      args === '{"amount":12' ? { allow: true } : { allow: false, message: args }
+    const response = await fetch(`${gate.url}/v1/messages`, {
+      method: 'POST',
+      body: JSON.stringify({ ...asked, stream: true }),
+    })
+    expect(await response.text()).toContain(cut.slice(0, -5).join(''))
   })
 
   it.each([
@@ -447,6 +467,91 @@ describe('what goes wrong', () => {
     }
     await expect(iterate()).rejects.toThrow('the stream ended before the answer did')
     await expect(end()).rejects.toMatchObject({ code: 'model.unavailable' })
+  })
+
+  it('is told under whatever status', async () => {
+    upstream.behave = says({ error: { message: 'overloaded', type: 'server_error' } })
+    await expect(ask('default')).rejects.toMatchObject({ status: 503 })
+  })
+
+  it('bends no answer of a server that is given a word in place of a key', async () => {
+    const keyless = createModels({
+      routes: { default: { model: 'm', baseUrl: `${upstream.url}/v1`, apiKey: 'none', free: true } },
+    })
+    upstream.behave = streams(chunk({ content: 'there is none' }, 'stop'), DONE)
+    const { signal } = new AbortController()
+    const body = { model: 'default', stream: true }
+    const { answer } = await keyless.relay('default', { dialect: 'chat', body, signal, idempotencyKey: 'i' })
+    if (!('stream' in answer)) throw new Error('no stream')
+    expect((await all(answer.stream)).join('')).toContain('there is none')
+  })
+
+  it('at the gate is the same at every target, so that no other is asked', async () => {
+    upstream.behave = streams(
+      chunk({ tool_calls: [{ index: 0, id: 'c', function: { name: 'f' } }] }, 'tool_calls'),
+      DONE,
+    )
+    gate.gate = async () => {
+      throw new MusterError('rate.limited', 'the gate is shut')
+    }
+    await expect(ask('gated', true)).rejects.toMatchObject({ status: 429, code: 'rate.limited' })
+    expect([upstream.asked.length, second.asked.length]).toEqual([1, 0])
+  })
+
+  it('is a call that the gate cannot be asked about', async () => {
+    gate.gate = async () => ({ allow: true })
+    const function_call = { name: 'pay', arguments: '{}' }
+    upstream.behave = says({ choices: [{ index: 0, finish_reason: 'function_call', message: { function_call } }] })
+    await expect(ask('default')).rejects.toThrow('a call of `functions`')
+    upstream.behave = streams(chunk({ function_call }), chunk({}, 'function_call'), DONE)
+    await expect(ask('default', true)).rejects.toThrow('a call of `functions`')
+  })
+
+  it('makes a vendor wait whose client reads slowly, and loses nothing of it', async () => {
+    const total = 1500
+    let sent = 0
+    upstream.behave = async (response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      const event = chunk({ content: 'x'.repeat(20_000) })
+      for (; sent < total; sent++)
+        if (!response.write(event)) await new Promise<void>((resolve) => response.once('drain', resolve))
+      response.end(chunk({}, 'stop') + DONE)
+    }
+    const { signal } = new AbortController()
+    const body = { model: 'default', stream: true }
+    const { answer, done } = await models.relay('default', { dialect: 'chat', body, signal, idempotencyKey: 'i' })
+    if (!('stream' in answer)) throw new Error('no stream')
+    let before = -1
+    const isStill = () => {
+      const now = sent
+      const isSame = now === before
+      before = now
+      return isSame
+    }
+    await expect.poll(isStill, { interval: 100, timeout: 20_000 }).toBe(true)
+    expect(sent).toBeLessThan(total)
+    for await (const _ of answer.stream);
+    const { whole } = await done
+    expect(JSON.stringify(whole).length).toBeGreaterThan(total * 20_000)
+  })
+
+  it.each(['chat', 'responses'] as const)('ends the call when a stream of %s is left', async (dialect) => {
+    let isLeft = false
+    upstream.behave = (response) => {
+      response.on('close', () => {
+        isLeft = true
+      })
+      response
+        .writeHead(200, { 'content-type': 'text/event-stream' })
+        .write(chunk({ role: 'assistant', content: 'I ' }))
+    }
+    const { signal } = new AbortController()
+    const body = { model: 'default', stream: true, ...(dialect === 'chat' ? {} : { input: 'x' }) }
+    const { answer, done } = await models.relay('default', { dialect, body, signal, idempotencyKey: 'i' })
+    if (!('stream' in answer)) throw new Error('no stream')
+    for await (const _ of answer.stream) break
+    await expect.poll(() => isLeft).toBe(true)
+    await expect(done).rejects.toMatchObject({ name: 'AbortError' })
   })
 
   it('ends the call when the client has gone', async () => {

@@ -2,7 +2,7 @@ import { type ErrorCode, type Json, MusterError, type Usage } from '@muster/prot
 import type { JsonObject, RelayRequest } from './request.ts'
 import { SseSplitter } from './sse.ts'
 import { type Answered, messageOf, type Upstream, VendorError } from './upstream.ts'
-import { Gatekeeper, isObject, type Reader, Told, textOf, type Wire } from './wire.ts'
+import { Gatekeeper, isObject, type Reader, Told, textOf, told, type Wire } from './wire.ts'
 
 /** A whole answer, in the client's dialect. */
 export interface Ended {
@@ -15,7 +15,14 @@ export interface Ended {
 export interface Begun {
   gate: Gatekeeper
   /** Of a stream what is delivered at first, and then. */
-  stream?: { first: string; rest: AsyncGenerator<string>; broken(message: string): string }
+  stream?: {
+    first: string
+    rest: AsyncGenerator<string>
+    /** The dialect's own event for a failure. */
+    broken(message: string): string
+    /** Nobody reads on. */
+    leave(): void
+  }
   /** What it has come to, once all of the stream was delivered. */
   end(): Promise<Ended>
 }
@@ -35,14 +42,16 @@ export async function passThrough(
     model: textOf(whole.model) || model,
   })
   const answered = await asked(wire, upstream, model, request)
-  if (!request.body.stream) {
+  if (!request.body.stream || !wire.reader) {
     const whole = await wholeOf(answered, upstream)
     try {
+      // Some tell of a failure under a status that says that all is well.
+      if (isObject(whole.error)) throw told(whole.error, '')
       await wire.judge(whole, gate)
     } catch (error) {
       throw failureOf(error, upstream)
     }
-    if (request.responseId !== undefined) whole.id = request.responseId
+    if (request.responseId !== undefined && whole.id !== undefined) whole.id = request.responseId
     return { gate, end: async () => ended(whole) }
   }
   if (!answered.isStream) {
@@ -56,7 +65,7 @@ export async function passThrough(
   if (done) throw upstream.failure('model.unavailable', 'the stream ended before it began')
   return {
     gate,
-    stream: { first, rest, broken: (message) => reader.broken(message) },
+    stream: { first, rest, broken: (message) => reader.broken(message), leave: () => answered.leave() },
     async end() {
       const whole = reader.whole()
       // Without a gate nobody has looked for calls yet.
@@ -85,13 +94,13 @@ async function asked(wire: Wire, upstream: Upstream, model: string, request: Rel
       headers: { ...headers, 'idempotency-key': idempotencyKey },
     })
   const refusal = upstream.refusals.get(model)
-  if (refusal !== undefined) body = wire.lesser(body, refusal) ?? body
+  if (refusal !== undefined) body = wire.lesser(body, refusal, request.body) ?? body
   try {
     return await post()
   } catch (error) {
     const { cause } = error as { cause?: unknown }
-    if (!(cause instanceof VendorError && cause.status === 400)) throw error
-    const lesser = wire.lesser(body, cause.message)
+    if (!(cause instanceof VendorError && (cause.status === 400 || cause.status === 422))) throw error
+    const lesser = wire.lesser(body, cause.message, request.body)
     if (!lesser) throw error
     upstream.refusals.set(model, cause.message)
     body = lesser
@@ -125,14 +134,14 @@ async function* delivered(reader: Reader, answered: Answered, upstream: Upstream
         if (typeof given === 'string') text += given
         else {
           // Nothing that is decided on holds back what came before.
-          if (text !== '') yield upstream.masked(text)
+          if (text !== '') yield text
           text = ''
           text = await given
         }
         begun ||= text !== ''
       }
       if (text !== '') {
-        const now = upstream.masked(text)
+        const now = text
         text = ''
         yield now
       }
@@ -142,7 +151,7 @@ async function* delivered(reader: Reader, answered: Answered, upstream: Upstream
     // What comes after the end is none of the answer.
     if (reader.isWhole && !(error instanceof Told) && text === '') return
     if (error instanceof Told && !begun) throw failureOf(error, upstream)
-    if (text !== '') yield upstream.masked(text)
+    if (text !== '') yield text
     if (error instanceof Told && error.raw !== '') yield upstream.masked(error.raw)
     throw failureOf(error, upstream)
   }

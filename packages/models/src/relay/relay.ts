@@ -25,10 +25,15 @@ interface Where {
 
 /** One call of a client that speaks as a vendor does. */
 export async function relay(
-  request: RelayRequest,
+  asked: RelayRequest,
   { places, failover, upstreamOf, providerOf, callAt, costAt }: Where,
 ): Promise<Relayed> {
-  const wire = wires[request.dialect]
+  const wire = wires[asked.dialect]
+  // What fails at the gate fails at every target.
+  let isGateBroken = false
+  const request = guarded(asked, () => {
+    isGateBroken = true
+  })
 
   async function begin({ target, model }: Place): Promise<Begun> {
     if (!('bedrock' in target) && isSpoken(request, target))
@@ -51,7 +56,7 @@ export async function relay(
     }
   }
 
-  const { answer: begun, place, via } = await failover(places, begin)
+  const { answer: begun, place, via } = await failover(places, begin, () => isGateBroken)
   if (!begun.stream) {
     const ended = await end(begun, place, via)
     return { answer: { whole: ended.whole }, done: Promise.resolve(ended) }
@@ -66,12 +71,28 @@ export async function relay(
   return { answer: { stream }, done }
 }
 
+function guarded(request: RelayRequest, onFailure: () => void): RelayRequest {
+  const { gate } = request
+  if (!gate) return request
+  return {
+    ...request,
+    async gate(call) {
+      try {
+        return await gate(call)
+      } catch (error) {
+        onFailure()
+        throw error
+      }
+    },
+  }
+}
+
 function isSpoken({ dialect }: RelayRequest, target: Target): boolean {
   return dialect === 'embeddings' ? dialectOf(target) !== 'messages' : dialectOf(target) === dialect
 }
 
 async function* streamed(
-  { first, rest, broken }: NonNullable<Begun['stream']>,
+  { first, rest, broken, leave }: NonNullable<Begun['stream']>,
   signal: AbortSignal,
   done: { end(): Promise<void>; reject(error: unknown): void },
 ): AsyncGenerator<string> {
@@ -91,7 +112,7 @@ async function* streamed(
     // Nobody reads on.
     if (!isSettled) {
       done.reject(new DOMException('The stream was left before its end', 'AbortError'))
-      await rest.return(undefined)
+      leave()
     }
   }
 }

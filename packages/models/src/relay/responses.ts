@@ -27,10 +27,10 @@ export const responses: Wire = {
     return { ...body, model, store: false, include: include.includes(SEALED) ? include : [...include, SEALED] }
   },
 
-  lesser(body, message) {
+  lesser({ include: _, ...body }, message, { include: given }) {
     // Models that do not think have nothing to seal.
-    if (!Array.isArray(body.include) || !/encrypted/i.test(message)) return undefined
-    return { ...body, include: body.include.filter((name) => name !== SEALED) }
+    if (!/encrypted/i.test(message) || (Array.isArray(given) && given.includes(SEALED))) return undefined
+    return given === undefined ? body : { ...body, include: given }
   },
 
   usageOf({ usage }) {
@@ -74,7 +74,7 @@ function toolCallOf(item: JsonObject): ToolCall {
   return {
     id: textOf(call_id) || textOf(id),
     name: typeof namespace === 'string' ? `${namespace}.${own}` : own,
-    arguments: textOf(given) || JSON.stringify(action ?? operation ?? item.arguments ?? {}),
+    arguments: typeof given === 'string' ? given : JSON.stringify(action ?? operation ?? item.arguments ?? {}),
   }
 }
 

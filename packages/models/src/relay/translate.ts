@@ -50,7 +50,9 @@ export async function translate(request: RelayRequest, { target, model, provider
     const said = await judged(reply, gate)
     return { gate, end: async () => ended(reply, said) }
   }
-  const pieces = new Pieces((onDelta) => call({ ...asked, onDelta }))
+  const left = new AbortController()
+  const until = AbortSignal.any([signal, left.signal])
+  const pieces = new Pieces((onDelta) => call({ ...asked, signal: until, onDelta }))
   await pieces.begun
   let end: Ended | undefined
   return {
@@ -61,6 +63,7 @@ export async function translate(request: RelayRequest, { target, model, provider
         end = ended(reply, said)
       }),
       broken: (message) => teller.broken(message),
+      leave: () => left.abort(),
     },
     async end() {
       if (!end) throw new Error('the stream has not come to its end')

@@ -19,7 +19,7 @@ const OPENAI_URL = 'https://api.openai.com/v1'
 
 export type HttpTarget = OpenAiTarget | AnthropicTarget
 
-export interface Call {
+interface Call {
   /** Below the target's address. */
   path: string
   body: string
@@ -33,7 +33,7 @@ export interface Upstream {
   readonly refusals: Map<string, string>
   /** The error as a user may see it. */
   failure(code: ErrorCode, error: unknown): MusterError
-  /** Of what is delivered: without the key, where the server repeats it. */
+  /** What the server says of a failure: without the key, where it repeats that. */
   masked(text: string): string
   /**
    * Resolves to the answer once the server has begun to give one.
@@ -78,7 +78,8 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
 
   // A client may know a later one.
   const version: Record<string, string> = isAnthropic ? { 'anthropic-version': '2023-06-01' } : {}
-  const masked = (text: string) => (apiKey !== '' && text.includes(apiKey) ? text.replaceAll(apiKey, '***') : text)
+  // A server without keys is given a word, which is none.
+  const masked = (text: string) => (apiKey.length < 8 ? text : text.replaceAll(apiKey, '***'))
 
   function unreachable(error: unknown, signal: AbortSignal): unknown {
     if (signal.aborted) return signal.reason

@@ -9,12 +9,16 @@ export interface Wire {
   path: string
   /** What the server is asked: what the client asks, but for what is ours to say. */
   bodyOf(body: JsonObject, model: string): JsonObject
-  /** What is asked where the server has refused what we have put to it; `undefined`: we have put nothing of that. */
-  lesser(body: JsonObject, message: string): JsonObject | undefined
+  /**
+   * What is asked where the server has refused what we have put to it, as the message says; `undefined`: it is none of
+   * ours. `given` is what the client asks, which is left as it is.
+   */
+  lesser(body: JsonObject, message: string, given: JsonObject): JsonObject | undefined
   usageOf(whole: JsonObject): Usage | undefined
   /** Puts the calls of a whole answer before the gate, and its message in the place of those that are refused. */
   judge(whole: JsonObject, gate: Gatekeeper): Promise<void>
-  reader(options: ReaderOptions): Reader
+  /** None: it is never streamed. */
+  reader?(options: ReaderOptions): Reader
 }
 
 export interface ReaderOptions {
