@@ -1,6 +1,7 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
 import { bedrock } from './bedrock.ts'
+import { factsOf, type ModelFacts } from './facts.ts'
 import { createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
@@ -45,7 +46,7 @@ export interface Models {
   /** The same of a call that is relayed, in money and tokens. */
   relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
-  routes(): { name: string; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
+  routes(): { name: string; facts: ModelFacts; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
   /** About how many tokens a call may use. */
   reserveTokens(request: ModelRequest): number
 }
@@ -166,6 +167,7 @@ export function createModels(options: ModelsOptions): Models {
     routes: () =>
       Object.entries(options.routes).map(([name, route]) => ({
         name,
+        facts: factsOf([route].flat()),
         targets: [route].flat().map((target) => ({ name: nameOf(target), dialect: dialectOf(target) })),
       })),
     reserveUsd: (route, request) =>

@@ -1,3 +1,4 @@
+import type { ModelFacts } from './facts.ts'
 import type { Price } from './price.ts'
 
 /** Where a route leads: a vendor's or a compatible server, and the model there. */
@@ -10,6 +11,8 @@ interface Common {
   price?: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'>
   /** Without a price, calls cost nothing (a model on one's own hardware) or are refused under a money limit. */
   free?: boolean
+  /** What its model can do, in place of what is known of it. */
+  about?: ModelFacts
 }
 
 export interface OpenAiTarget extends Common {
