@@ -307,11 +307,22 @@ describe('a refusal', () => {
     expect((await first).choices[0]?.message.content).toBe('first')
   })
 
-  it('is a stop, with its reason', async () => {
+  it('is a stop, with its reason; what is under way is cut off', async () => {
+    model.script = () => new Promise(() => {})
+    const before = model.asked.length
+    const cut = ask(harness.key)
+    await until(
+      () => model.asked.length,
+      (count) => count > before,
+    )
     await harness.muster.stops.set('model:chat', { reason: 'too dear' })
     try {
       const stopped = await ask(harness.key)
       expect(stopped).toMatchObject({ status: 403, code: 'stopped', message: expect.stringContaining('too dear') })
+      const under = await cut
+      expect(under).toMatchObject({ status: 403, code: 'stopped', message: expect.stringContaining('too dear') })
+      const run = await wholeRun(under.headers?.get('x-muster-run') ?? '')
+      expect(run).toMatchObject({ status: 'failed', error: { code: 'stop.active' } })
     } finally {
       await harness.muster.stops.lift('model:chat')
     }

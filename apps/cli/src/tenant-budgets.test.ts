@@ -15,6 +15,7 @@ interface Call {
   run?: string
   worker?: string
   plan?: string
+  user?: string
 }
 
 /** What an auditor would read of these calls, each a run of its own unless it is said. */
@@ -32,12 +33,15 @@ function judged(
     const record = { v: 1, seq: i + 1, tenant: 'acme', at, by, action, about: { name, ...(budget ? { budget } : {}) } }
     found.record(JSON.stringify(record))
   }
-  for (const [i, { run = `r${i}`, plan = 'p', worker = 'w', at, kind = 'model', copied, ...used }] of calls.entries()) {
+  for (const [
+    i,
+    { run = `r${i}`, plan = 'p', user = 'ann', worker = 'w', at, kind = 'model', copied, ...used },
+  ] of calls.entries()) {
     const subject = { step: `s${i}`, kind, target: 'm', attempt: 1, labels: [] }
     const usage = { inputTokens: used.tokens ?? 0, outputTokens: 0, cachedTokens: 0 }
     const ended = { type: 'step.ended', ...subject, status: 'ok', durationMs: 1, usage, costUsd: used.usd ?? 0 }
     for (const entry of [
-      { type: 'run.created', definition: { kind: 'plan', name: plan } },
+      { type: 'run.created', definition: { kind: 'plan', name: plan }, by: { key: 'k', user, team: 'blue' } },
       { type: 'run.activated', worker },
       { type: 'step.intent', ...subject, at },
       { ...ended, at: at + 10, ...(copied ? { copied } : {}) },
@@ -106,6 +110,15 @@ describe('budgets of a tenant, worked out anew', () => {
     expect(of('plan:p', 120)).toEqual([])
     expect(of('plan:p', 90)).toMatchObject([{ message: expect.stringContaining('plan:p') }])
     expect(of('agent:p', 1)).toEqual([])
+  })
+
+  it('are those of the user, the key and the team that began what spends', () => {
+    const mixed = calls(24).map((call, i) => ({ ...call, user: i % 2 ? 'bob' : 'ann' }))
+    const budget = day({ tokens: 100 })
+    expect(judged(mixed, [{ at: before, name: 'user:bob', budget }])).toMatchObject([{ run: 'r23' }])
+    expect(judged(mixed, [{ at: before, name: 'user:cid', budget }])).toEqual([])
+    for (const name of ['key:k', 'team:blue'])
+      expect(judged(mixed, [{ at: before, name, budget }])).toMatchObject([{ run: 'r11' }])
   })
 
   it('do not count twice what a child run cost, nor what a fork took over', () => {

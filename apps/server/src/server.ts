@@ -81,13 +81,15 @@ export async function createServer(
   const { safe, text } = await journal.durability()
   log?.[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
+  let gateway: Gateway | undefined
   const controls = new Controls(journal, {
+    onChange: () => gateway?.heedStops(),
     onError: (error) => log?.warn({ err: error }, 'stops and budgets not read'),
   })
   await controls.start()
   const budgets = new Budgets(journal, controls, options.budgets ?? {})
   const refusals = new Refusals(memory)
-  const gateway =
+  gateway =
     options.gateway &&
     (await Gateway.open({
       ...{ journal, memory, controls, log, redaction: options.redaction, budgets: options.budgets },

@@ -22,7 +22,6 @@ export function newHold(run: NewRun, content: string, at: number): Hold {
   return {
     ...{ epoch: 1, seq: 1, head: hash, mail: 0 },
     created: { v: 1, seq: 1, at, type: 'run.created', ...run, content: digest },
-    entries: [{ seq: 1, hash, bytes, content: salted }],
     first: { hash, bytes, digest, salted },
   }
 }

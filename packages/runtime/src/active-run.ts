@@ -29,6 +29,7 @@ import { changed, stepLine } from './non-deterministic.ts'
 import { note, noteEnded, openPast } from './past.ts'
 import {
   type Checkpoint,
+  justCreated,
   type Recorded,
   type RecordedEvent,
   type RecordedStep,
@@ -225,14 +226,15 @@ export class ActiveRun {
   }
 
   /** Replays the journal and goes on from there. */
-  async open({ entries, mail }: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
+  async open({ entries, mail, first }: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
     const { journal, memory, clock, worker, app } = this.services
     const asksPast = this.policy.history !== undefined
     const { head } = this.#writer
     // A long journal is read from its last checkpoint on.
-    const from = entries ? undefined : await journal.snapshot(this.id)
-    const recorded =
-      entries && !entries.some(isOffloaded)
+    const from = entries || first ? undefined : await journal.snapshot(this.id)
+    const recorded = first
+      ? justCreated(first.salted, asksPast)
+      : entries && !entries.some(isOffloaded)
         ? readRecordedNow(this.id, entries, head, asksPast)
         : await readRecorded(
             this.id,

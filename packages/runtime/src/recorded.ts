@@ -125,24 +125,13 @@ export function readRecordedNow(run: string, entries: readonly StoredEntry[], he
   return reader.end(head)
 }
 
-/** A run's first entry, and those from its last checkpoint on. */
-export async function* readFrom(
-  journal: Journal,
-  run: string,
-  from: Snapshot | undefined,
-): AsyncGenerator<StoredEntry> {
-  if (from) {
-    for await (const first of journal.read(run)) {
-      yield first
-      break
-    }
-  }
-  yield* journal.read(run, from ? from.seq - 1 : 0)
+/** Of a run that is created by who holds it, and knows what it is about. */
+export function justCreated(salted: string, events = false): Recorded {
+  return { ...nothing(), salt: hash('sha256', salted, 'hex'), ...(events ? { events: [] } : {}) }
 }
 
-class Reader {
-  readonly #run: string
-  readonly #recorded: Recorded = {
+function nothing(): Recorded {
+  return {
     input: null,
     plan: undefined,
     history: undefined,
@@ -164,6 +153,26 @@ class Reader {
     past: undefined,
     events: undefined,
   }
+}
+
+/** A run's first entry, and those from its last checkpoint on. */
+export async function* readFrom(
+  journal: Journal,
+  run: string,
+  from: Snapshot | undefined,
+): AsyncGenerator<StoredEntry> {
+  if (from) {
+    for await (const first of journal.read(run)) {
+      yield first
+      break
+    }
+  }
+  yield* journal.read(run, from ? from.seq - 1 : 0)
+}
+
+class Reader {
+  readonly #run: string
+  readonly #recorded = nothing()
   readonly #from: Snapshot | undefined
   #previous: string
   #seq = 0

@@ -197,6 +197,11 @@ export class Gateway {
     return how
   }
 
+  /** Stops have been set or lifted. */
+  heedStops(): void {
+    this.#engine.heedStops()
+  }
+
   #refuseLate(): void {
     const late = Date.now() - TURN_MS
     for (const [run, exchange] of this.#exchanges) {
