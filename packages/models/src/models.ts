@@ -1,13 +1,12 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
-import { bedrock } from './bedrock.ts'
 import { factsOf, type ModelFacts } from './facts.ts'
 import { createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
 import { costOf, type Price, priceOf } from './price.ts'
-import { type Answer, failure, type Provider } from './provider.ts'
+import { type Answer, CONVERSE_SETTINGS, failure, type Provider } from './provider.ts'
 import { relay } from './relay/relay.ts'
 import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
@@ -79,7 +78,7 @@ export function createModels(options: ModelsOptions): Models {
     if (!provider) {
       provider =
         'bedrock' in target
-          ? bedrock(target)
+          ? later(CONVERSE_SETTINGS, async () => (await import('./bedrock.ts')).bedrock(target))
           : 'anthropic' in target
             ? anthropic(target, upstreamOf(target))
             : target.api === 'responses'
@@ -177,6 +176,18 @@ export function createModels(options: ModelsOptions): Models {
         cachedTokens: 0,
       }),
     reserveTokens: (request) => Math.ceil(inputTokensOf(request)) + RESERVE_OUTPUT_TOKENS,
+  }
+}
+
+/** A provider that is loaded when it is first called: most have no such target. */
+function later(settings: Provider['settings'], open: () => Promise<Provider>): Provider {
+  let opened: Promise<Provider> | undefined
+  return {
+    settings,
+    async complete(model, request) {
+      opened ??= open()
+      return (await opened).complete(model, request)
+    },
   }
 }
 
