@@ -14,6 +14,7 @@ const packages = {
   verify: [],
   journal: ['audit', 'protocol'],
   sdk: ['tools', 'protocol'],
+  'bedrock-agents': ['sdk', 'protocol'],
   runtime: ['journal', 'memory', 'governance', 'audit', 'redaction', 'models', 'tools', 'sdk', 'scheduler', 'protocol'],
 }
 
@@ -67,6 +68,7 @@ module.exports = {
           '^$1/',
           '^(packages|apps)/[^/]+/src/index\\.ts$',
           '^packages/verify/muster-verify\\.mjs$',
+          '^packages/stack/src/bedrock-server\\.ts$',
           '^apps/cli/src/main\\.ts$',
           '^apps/demo/src/agents\\.ts$',
         ],

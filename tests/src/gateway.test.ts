@@ -51,8 +51,16 @@ beforeAll(async () => {
     ...{ model: 'scripted', baseUrl: modelUrl, apiKey: 'sk-upstream', api, price },
   })
   const chat = target('chat')
+  const about = { contextWindow: 9000, inputs: ['text'], efforts: ['low'] }
   const models = createModels({
-    routes: { default: chat, chat, 'gpt-r': target('responses'), secret: chat, asked: chat, narrow: chat },
+    routes: {
+      default: chat,
+      chat,
+      'gpt-r': target('responses'),
+      secret: { ...chat, about },
+      asked: chat,
+      narrow: chat,
+    },
   })
   const limits = { 'model:narrow': { concurrency: 1 } }
   const policies = [{ file: 'gateway.cedar', text: policy }]
@@ -155,7 +163,8 @@ describe('a request', () => {
     expect(all.map(({ id }) => id)).toContain('gpt-r')
     const { board = '' } = harness.keys
     expect((await Array.fromAsync(clientOf(board).models.list())).map(({ id }) => id)).toEqual(['secret'])
-    expect((await clientOf(board).models.retrieve('secret')).id).toBe('secret')
+    const can = { context_window: 9000, input_modalities: ['text'], reasoning_efforts: ['low'] }
+    expect(await clientOf(board).models.retrieve('secret')).toMatchObject({ id: 'secret', ...can })
     expect(await failure(clientOf(board).models.retrieve('chat'))).toBeInstanceOf(NotFoundError)
   })
 

@@ -57,7 +57,7 @@ async function decided(amount = 5): Promise<{ id: string; v: number; decision: D
 describe('a running worker', () => {
   it('takes its runs up anew where other policies ask of the past what they have not kept', async () => {
     await harness.worker()
-    const run = await harness.muster.runs.start(chain, { n: 40, ms: 50 })
+    const run = await harness.muster.runs.start(chain, { n: 1000, ms: 50 })
     await until(
       () => harness.effects().length,
       (effects) => effects > 3,
@@ -65,17 +65,17 @@ describe('a running worker', () => {
     const limit = `@id("no-more") @history("written = count world.write")
     forbid (principal, action == Action::"tool:call", resource) when { context.history.written >= 1000 };`
     write({ enforced: `${all}\n${limit}` })
-    await run.result()
     let asked = 0
     for await (const { entry } of run.events())
       if (entry.type === 'step.intent' && entry.decision.history?.written !== undefined) {
-        asked++
+        // However long it takes until the files are read.
+        if (++asked === 5) await run.cancel()
         // What was written before is counted too.
         expect(entry.decision.history.written).toBe(Number(entry.step.match(/\d+$/)?.[0] ?? 1) - 1)
       }
-    expect(asked).toBeGreaterThan(0)
-    const keys = harness.effects().filter(({ key }) => key.startsWith(run.id))
-    expect(new Set(keys.map(({ key }) => key)).size).toBe(40)
+    expect(asked).toBeGreaterThanOrEqual(5)
+    const keys = harness.effects().flatMap(({ key }) => (key.startsWith(run.id) ? [key] : []))
+    expect(new Set(keys).size).toBe(keys.length)
   })
 
   it('decides by its files as they are, and keeps what it had where they are wrong', async () => {

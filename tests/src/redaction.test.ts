@@ -1,9 +1,11 @@
 import { createServer, type Server } from 'node:http'
 import { fileURLToPath } from 'node:url'
+import { createModels } from '@muster/models'
 import type { RunEvent } from '@muster/protocol'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { clerk, REAL, writer } from './fixtures/redaction-app.ts'
+import { ScriptedModel } from './fixtures/scripted-model.ts'
 import { ended, type Harness, startHarness, until } from './harness.ts'
 
 const rules = { kinds: { email: 'token', iban: 'token' }, patterns: [{ kind: 'employee-id', pattern: 'E\\d{6}' }] }
@@ -14,12 +16,19 @@ let redis: Redis
 let proxy: Server
 /** What was sent to the model server, to the byte. */
 let sent = ''
+/** Of the gateway's clients. */
+const clientsModel = new ScriptedModel()
 
 beforeAll(async () => {
-  harness = await startHarness({
-    MUSTER_REDACT: JSON.stringify(rules),
-    MUSTER_REDACT_SECRET: 'a secret of the test, of 32 characters and more',
-  })
+  const target = { model: 'scripted', baseUrl: await clientsModel.listen(), apiKey: 'none', free: true }
+  const policies = [{ file: 'all.cedar', text: 'permit (principal, action, resource);' }]
+  harness = await startHarness(
+    {
+      MUSTER_REDACT: JSON.stringify(rules),
+      MUSTER_REDACT_SECRET: 'a secret of the test, of 32 characters and more',
+    },
+    { gateway: { models: createModels({ routes: { default: target } }), policies: () => policies, lockMs: 1000 } },
+  )
   proxy = createServer(async (request, response) => {
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part)
@@ -41,6 +50,7 @@ beforeAll(async () => {
 afterAll(async () => {
   redis.disconnect()
   proxy.close()
+  clientsModel.close()
   await harness.close()
 })
 
@@ -127,5 +137,35 @@ describe('a run of a plan as code', () => {
     expect(await run.result()).toMatch(/^wrote to \[email:[\w-]+\]$/)
     expect(harness.effects().find(({ key }) => key.startsWith('bob'))?.key).toBe('bob@example.com for dora@example.com')
     expectNothingOf(real, await everything())
+  })
+})
+
+describe('a request through the gateway', () => {
+  it('leaves no byte of what is to be redacted in Redis or with the model, and what models write about it neither', async () => {
+    clientsModel.script = ({ body }) => ({
+      text: `carol@example.com, of ${JSON.stringify(body.messages)}`,
+      calls: [{ name: 'mail', arguments: { to: 'carol@example.com' } }],
+    })
+    for (const stream of [false, true]) {
+      const answer = await fetch(`${harness.url}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${harness.key}`, 'content-type': 'application/json' },
+        body: JSON.stringify({
+          ...{ model: 'default', stream },
+          messages: [{ role: 'user', content: 'Tell bob@example.com of E123456.' }],
+          tools: [{ type: 'function', function: { name: 'mail', parameters: { type: 'object' } } }],
+        }),
+      })
+      expect(answer.status).toBe(200)
+      expect(await answer.text()).toContain('[employee-id]')
+      const run = answer.headers.get('x-muster-run') ?? ''
+      const state = await until(() => harness.muster.runs.get(run), ended)
+      expect(state.status).toBe('succeeded')
+      expect(JSON.stringify(state)).toContain('[email:')
+    }
+    const asked = JSON.stringify(clientsModel.asked)
+    expect(asked).toMatch(/Tell \[email:[\w-]+\] of \[employee-id\]/)
+    expectNothingOf(real, asked)
+    expectNothingOf([...real, 'carol@example.com'], await everything())
   })
 })

@@ -32,7 +32,7 @@ describe('a Redis that has lost all its data', () => {
     const lost = await harness.muster.runs.start(chain, { n: 1000, ms: 20 })
     await until(lost.get, ({ steps }) => steps > 2)
     await redis.flushall()
-    expect(await oneRun()).toBeLessThan(10_000)
+    expect(await oneRun()).toBeLessThan(30_000)
     // What it held is gone, and it does not go on with that.
     await expect(lost.get()).rejects.toMatchObject({ code: 'run.not_found' })
     const held = () => harness.muster.request<{ workers: { held: number }[] }>('GET', '/v1/workers')

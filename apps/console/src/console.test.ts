@@ -21,7 +21,7 @@ describe.skipIf(!browser)('the console in a browser', () => {
   afterAll(async () => {
     await browser?.close()
     await stack?.stop()
-  }, 60_000)
+  }, 90_000)
 
   /** Starts the plan and waits until it waits for its approval. */
   async function startRun(payee: string): Promise<string> {

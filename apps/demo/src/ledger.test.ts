@@ -79,6 +79,7 @@ describe('the ledger', () => {
   test('reconcile finds the payment by its key, or says that there is none', async ({ home }) => {
     const context = (idempotencyKey: string) => ({
       idempotencyKey,
+      fencingToken: 1,
       signal: AbortSignal.timeout(5000),
       run: 'r',
       step: 's',

@@ -6,7 +6,14 @@ import { type MonthEndOutput, monthEnd, monthEndOutput } from './month-end.ts'
 import { test } from './test-home.ts'
 import { play } from './test-stage.ts'
 
-const context = { signal: AbortSignal.timeout(60_000), idempotencyKey: 'k', run: 'r', step: 's', tenant: 't' }
+const context = {
+  signal: AbortSignal.timeout(60_000),
+  idempotencyKey: 'k',
+  fencingToken: 1,
+  run: 'r',
+  step: 's',
+  tenant: 't',
+}
 
 /** Steps in process; the one in `failing` fails to start, as when its child run is denied. */
 function stage(failing: string): Step {

@@ -104,7 +104,14 @@ async function execute(
     if (decision.effect === 'deny') return fail('policy.denied', `denied by ${decision.policies.join(', ')}`)
   }
   try {
-    const context = { signal: AbortSignal.timeout(5000), idempotencyKey: `${run}/${id}`, run, step: id, tenant: 'test' }
+    const context = {
+      signal: AbortSignal.timeout(5000),
+      idempotencyKey: `${run}/${id}`,
+      fencingToken: 1,
+      run,
+      step: id,
+      tenant: 'test',
+    }
     // Inputs come from JSON.
     const output = await tool.call(JSON.parse(JSON.stringify(input)), context)
     return done(

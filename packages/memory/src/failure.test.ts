@@ -20,7 +20,7 @@ describe('a server that', () => {
     const endpoint = `http://127.0.0.1:${await freePort()}`
     const { error, ms } = await failureOf(openMemory({ endpoint, table: 'muster' }))
     expect(error).toMatchObject({ code: 'memory.unavailable', message: expect.stringContaining('ECONNREFUSED') })
-    expect(ms).toBeLessThan(5_000)
+    expect(ms).toBeLessThan(30_000)
   })
 
   test('never answers', async () => {
@@ -28,10 +28,10 @@ describe('a server that', () => {
     const endpoint = `http://user:s3cret@127.0.0.1:${await listen(server)}`
     const { error, ms } = await failureOf(openMemory({ endpoint, table: 'muster' }))
     expect(error).toMatchObject({ code: 'memory.unavailable', message: expect.not.stringContaining('s3cret') })
-    expect(ms).toBeLessThan(5_000)
+    expect(ms).toBeLessThan(30_000)
     server.closeAllConnections()
     server.close()
-  }, 10_000)
+  }, 90_000)
 
   test.each([500, 503])('answers %d', async (status) => {
     const server = createServer((_, response) => response.writeHead(status).end('{}'))
@@ -71,7 +71,7 @@ describe('a server that', () => {
     server.closeAllConnections()
     server.close()
     await dynamo.stop()
-  }, 20_000)
+  }, 90_000)
 
   test('is slower than we ask is not taken for one that does not answer', async () => {
     const server = createServer(async (request, response) => {
@@ -86,7 +86,7 @@ describe('a server that', () => {
     memory.close()
     server.closeAllConnections()
     server.close()
-  }, 60_000)
+  }, 90_000)
 
   test('goes away', async () => {
     const dynamo = await startDynalite()
@@ -106,7 +106,7 @@ describe('a server that', () => {
       expect(error).toMatchObject({ code: 'memory.unavailable' })
     }
     memory.close()
-  }, 20_000)
+  }, 90_000)
 })
 
 describe('an address or table that', () => {

@@ -1,7 +1,16 @@
 import type { ServerResponse } from 'node:http'
+import {
+  ACCESS_KEY,
+  API_KEY,
+  bedrockServer,
+  frame,
+  refuse,
+  SECRET_KEY,
+  type Seen,
+  stream,
+} from '@muster/stack/bedrock-server'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { ACCESS_KEY, API_KEY, bedrockServer, frame, refuse, SECRET_KEY, type Seen, stream } from './bedrock-server.ts'
 import { failure, watched } from './fixture.ts'
 import type { ModelRequest } from './message.ts'
 import { createModels } from './models.ts'

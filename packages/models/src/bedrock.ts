@@ -16,7 +16,7 @@ import {
 import { type ErrorCode, type Json, type JsonSchema, MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
-import { type Answer, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
+import { type Answer, CONVERSE_SETTINGS, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
 import type { BedrockTarget } from './target.ts'
 
 /** What Converse gives, at once or piece by piece. */
@@ -43,7 +43,7 @@ export function bedrock(target: BedrockTarget): Provider {
   })
 
   return {
-    settings: ['maxTokens', 'temperature', 'topP', 'stop', 'toolChoice'],
+    settings: CONVERSE_SETTINGS,
     async complete(model, request) {
       const by = `bedrock ${region} ${model}`
       const answerTool = answerToolOf(target, request)

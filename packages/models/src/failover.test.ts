@@ -1,9 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { MusterError } from '@muster/protocol'
+import { ACCESS_KEY, bedrockServer, frame, SECRET_KEY, stream } from '@muster/stack/bedrock-server'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { ACCESS_KEY, bedrockServer, frame, SECRET_KEY, stream } from './bedrock-server.ts'
 import { failure } from './fixture.ts'
 import type { ModelReply } from './message.ts'
 import { createModels } from './models.ts'
@@ -185,7 +185,7 @@ describe('a route of several targets', () => {
       }),
       { numRuns: 150 },
     )
-  }, 60_000)
+  }, 90_000)
 
   it('goes from one vendor to another, with the conversation as that wants it', async () => {
     vi.stubEnv('AWS_ACCESS_KEY_ID', ACCESS_KEY)

@@ -1,4 +1,5 @@
 /** One interface to every model. */
+export type { ModelFacts } from './facts.ts'
 export type { ModelMessage, ModelReply, ModelRequest, ToolCall } from './message.ts'
 export { createModels, type Models, type ModelsOptions, withReferences } from './models.ts'
 export { costOf, type Price, priceOf, pricesWith } from './price.ts'

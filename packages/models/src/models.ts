@@ -1,12 +1,12 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
-import { bedrock } from './bedrock.ts'
+import { factsOf, type ModelFacts } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
-import { type Answer, failure, type Provider } from './provider.ts'
+import { type Answer, CONVERSE_SETTINGS, failure, type Provider } from './provider.ts'
 import { relay } from './relay/relay.ts'
 import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
@@ -47,7 +47,7 @@ export interface Models {
   /** The same of a call that is relayed, in money and tokens. */
   relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
-  routes(): { name: string; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
+  routes(): { name: string; facts: ModelFacts; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
   /** Of routes with several targets: which of them are passed over because they have failed often. */
   breakers(): { route: string; target: string; state: BreakerState }[]
   /** Who is paid for a call, by its route and the target that answered where it is of several. */
@@ -98,7 +98,7 @@ export function createModels(options: ModelsOptions): Models {
     if (!provider) {
       provider =
         'bedrock' in target
-          ? bedrock(target)
+          ? later(CONVERSE_SETTINGS, async () => (await import('./bedrock.ts')).bedrock(target))
           : 'anthropic' in target
             ? anthropic(target, upstreamOf(target))
             : target.api === 'responses'
@@ -214,6 +214,7 @@ export function createModels(options: ModelsOptions): Models {
     routes: () =>
       [...rules].map(([name, { targets }]) => ({
         name,
+        facts: factsOf(targets),
         targets: targets.map((target) => ({ name: nameOf(target), dialect: dialectOf(target) })),
       })),
     providerOf(route, name) {
@@ -234,6 +235,18 @@ export function createModels(options: ModelsOptions): Models {
         cachedTokens: 0,
       }),
     reserveTokens: (request) => Math.ceil(inputTokensOf(request)) + RESERVE_OUTPUT_TOKENS,
+  }
+}
+
+/** A provider that is loaded when it is first called: most have no such target. */
+function later(settings: Provider['settings'], open: () => Promise<Provider>): Provider {
+  let opened: Promise<Provider> | undefined
+  return {
+    settings,
+    async complete(model, request) {
+      opened ??= open()
+      return (await opened).complete(model, request)
+    },
   }
 }
 

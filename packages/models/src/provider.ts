@@ -15,6 +15,9 @@ export interface Provider {
   complete(model: string, request: ModelRequest): Promise<Answer>
 }
 
+/** What Converse has a word for: known before AWS's SDK is loaded, which takes a fifth of a second. */
+export const CONVERSE_SETTINGS: Provider['settings'] = ['maxTokens', 'temperature', 'topP', 'stop', 'toolChoice']
+
 /** What has been paid for is used up: no waiting brings it back, but another target may have more. */
 export class QuotaUsedUp extends MusterError {}
 

@@ -1,3 +1,4 @@
+import type { ModelFacts } from './facts.ts'
 import type { Price } from './price.ts'
 import type { Conditions } from './route/conditions.ts'
 
@@ -11,6 +12,8 @@ interface Common {
   price?: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'>
   /** Without a price, calls cost nothing (a model on one's own hardware) or are refused under a money limit. */
   free?: boolean
+  /** What its model can do, in place of what is known of it. */
+  about?: ModelFacts
   /** How much it is chosen beside the other targets of a route that is ordered by weight; 1 unless given. */
   weight?: number
   /** Requests that it may have; all unless given. */

@@ -58,6 +58,16 @@ const target = z
       .optional(),
     price: z.strictObject({ inputUsd: usd, cachedUsd: usd, outputUsd: usd }).optional(),
     free: z.boolean().optional(),
+    /** What its model can do, in place of what is known of it: `GET /v1/models` tells it. */
+    about: z
+      .strictObject({
+        contextWindow: z.number().int().positive().optional(),
+        maxOutputTokens: z.number().int().positive().optional(),
+        inputs: z.array(z.enum(['text', 'image', 'file', 'audio'])).optional(),
+        tools: z.boolean().optional(),
+        efforts: z.array(effort).optional(),
+      })
+      .optional(),
     timeoutMs: z.number().int().min(1000).max(600_000).optional(),
     weight: z.number().positive().max(1e6).optional(),
     when: conditions.optional(),

@@ -114,7 +114,7 @@ describe('runs of one session', () => {
       (events as unknown as StepEvent[]).map(({ what, step }) => `${run} ${what} ${step}`),
     )
     expect(new Set(steps).size).toBe(steps.length)
-  }, 60_000)
+  }, 90_000)
 
   it('is told once of what a run did that died, and of what it could not tell any more', async () => {
     const session = newId()

@@ -29,13 +29,14 @@ export class Call {
   readonly run: string
   readonly step: string
   readonly tenant: string
+  readonly fencingToken: number
   /** Set once a token was given out. */
   later: Later = { until: undefined }
   readonly #state: StepState
   readonly #services: Pick<Services, 'callbacks' | 'clock'>
 
   constructor(
-    run: { id: string; tenant: string; services: Pick<Services, 'callbacks' | 'clock'> },
+    run: { id: string; tenant: string; epoch: number; services: Pick<Services, 'callbacks' | 'clock'> },
     state: StepState,
     input: Json,
     prepared: unknown,
@@ -47,6 +48,7 @@ export class Call {
     this.run = run.id
     this.step = state.spec.id
     this.tenant = run.tenant
+    this.fencingToken = run.epoch
     this.#state = state
     this.#services = run.services
     // Made when it is asked for: most tools never do.

@@ -44,6 +44,8 @@ export type Signals = Readonly<Record<string, z.ZodType>>
 export interface CodeContext {
   /** The same for every attempt: what the outside may use to recognise a repeat. */
   idempotencyKey: string
+  /** See `ToolContext.fencingToken`. */
+  fencingToken: number
   /** Aborts on cancel, on timeout and when the worker has lost the run. */
   signal: AbortSignal
   /** For a step that goes on outside; see `ToolContext.callback`. */

@@ -17,6 +17,7 @@ const context: ToolContext = {
   callback: () => Promise.reject(new Error('not here')),
   signal: new AbortController().signal,
   idempotencyKey: 'k',
+  fencingToken: 1,
   run: 'r',
   step: 's',
   tenant: 't',

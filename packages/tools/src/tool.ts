@@ -21,6 +21,11 @@ export interface CallContext {
   signal: AbortSignal
   /** The same for every attempt of the step: what the outside may use to recognise a repeat. */
   idempotencyKey: string
+  /**
+   * The fencing token of the worker that calls: higher for each that takes the run. An outside that keeps the highest it
+   * has been shown for a run, and refuses a lower one, is not reached by a worker that was stopped and comes back late.
+   */
+  fencingToken: number
   run: string
   step: string
   tenant: string

@@ -14,7 +14,7 @@ afterAll(() => rmSync(dir, { recursive: true }))
 const bench = (...args: string[]) => promisify(execFile)(process.execPath, [main, ...args], { cwd: dir })
 
 describe('the benchmark', () => {
-  it('measures for real and writes rows that are consistent', { timeout: 60_000 }, async () => {
+  it('measures for real and writes rows that are consistent', { timeout: 180_000 }, async () => {
     const { stdout } = await bench('--only', 'W2,W6,A1', '--quick', '--size', '0.05', '--json', 'rows.json')
     const rows: Row[] = JSON.parse(readFileSync(join(dir, 'rows.json'), 'utf8'))
     expect(rows.map(({ workload, variant, reference }) => [workload, variant, reference])).toEqual([

@@ -1,19 +1,22 @@
-import { agent, plan, tool } from '@muster/sdk'
+import { agent, plan, type ToolContext, tool } from '@muster/sdk'
 import { z } from 'zod'
 import type { Effect } from './effect.ts'
 
 /** What the workers of a campaign carry. Every effect is done over HTTP, at the recorder. */
 const outside = process.env.RECORDER ?? ''
 
-async function act(kind: Effect['kind'], key: string, signal: AbortSignal): Promise<void> {
-  const body = JSON.stringify({ kind, key, pid: process.pid })
+type Call = Pick<ToolContext, 'idempotencyKey' | 'fencingToken'>
+
+async function act(kind: Effect['kind'], call: Call & { signal: AbortSignal }): Promise<void> {
+  const { idempotencyKey: key, fencingToken: token, signal } = call
+  const body = JSON.stringify({ kind, key, token, pid: process.pid })
   const response = await fetch(`${outside}/act`, { method: 'POST', body, signal })
   if (!response.ok) throw new Error(`the outside answered ${response.status}`)
   await response.text()
 }
 
-async function happened(key: string): Promise<boolean> {
-  const response = await fetch(`${outside}/done?key=${encodeURIComponent(key)}`)
+async function happened({ idempotencyKey: key, fencingToken: token }: Call): Promise<boolean> {
+  const response = await fetch(`${outside}/done?${new URLSearchParams({ key, token: String(token) })}`)
   return z.object({ text: z.string() }).parse(await response.json()).text === 'yes'
 }
 
@@ -33,8 +36,8 @@ const look = tool({
   effect: 'read',
   input: item,
   output: z.object({ seen: z.string() }),
-  run: async ({ item }, { idempotencyKey, signal }) => {
-    await act('read', idempotencyKey, signal)
+  run: async ({ item }, call) => {
+    await act('read', call)
     return { seen: item }
   },
 })
@@ -45,8 +48,8 @@ const write = tool({
   attempts: 10,
   input: item,
   output: z.object({ written: z.string() }),
-  run: async ({ item, ms }, { idempotencyKey, signal }) => {
-    await act('write', idempotencyKey, signal)
+  run: async ({ item, ms }, call) => {
+    await act('write', call)
     await sleep(ms)
     return { written: item }
   },
@@ -58,8 +61,8 @@ const launch = tool({
   effect: 'once',
   input: item,
   output: z.object({ launched: z.string() }),
-  run: async ({ item, ms }, { idempotencyKey, signal }) => {
-    await act('once', idempotencyKey, signal)
+  run: async ({ item, ms }, call) => {
+    await act('once', call)
     await sleep(ms)
     return { launched: item }
   },
@@ -71,12 +74,12 @@ const pay = tool({
   effect: 'once',
   input: item,
   output: z.object({ paid: z.string() }),
-  run: async ({ item, ms }, { idempotencyKey, signal }) => {
-    await act('once', idempotencyKey, signal)
+  run: async ({ item, ms }, call) => {
+    await act('once', call)
     await sleep(ms)
     return { paid: item }
   },
-  reconcile: async ({ idempotencyKey }) => ((await happened(idempotencyKey)) ? { paid: 'found' } : undefined),
+  reconcile: async (call) => ((await happened(call)) ? { paid: 'found' } : undefined),
 })
 
 /** Holds the event loop, as a tool does that computes for long; when it is tried again it is quick. */
@@ -85,9 +88,9 @@ const spin = tool({
   effect: 'read',
   input: z.object({ ms: z.number() }),
   output: z.object({ spun: z.boolean() }),
-  run: async ({ ms }, { idempotencyKey, signal }) => {
-    const spun = await happened(idempotencyKey)
-    await act('read', idempotencyKey, signal)
+  run: async ({ ms }, call) => {
+    const spun = await happened(call)
+    await act('read', call)
     const end = performance.now() + (spun ? 0 : ms)
     while (performance.now() < end);
     return { spun: true }

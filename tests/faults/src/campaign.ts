@@ -24,8 +24,10 @@ const GOVERNED = {
 
 export interface CampaignOptions extends Partial<DeploymentOptions> {
   seed: number
-  /** How long faults happen under load, ms. */
+  /** How long faults happen under load, ms; longer where there are not `faultsMin` by then. */
   forMs: number
+  /** So many happen at least, however slow the machine is; 1 unless given. */
+  faultsMin?: number
   faults: readonly Fault[]
   /** Pause between the beginnings of two faults at most, ms. */
   pauseMs?: number
@@ -59,14 +61,17 @@ export interface Report {
 /** Everything under load while things go wrong in an order that the seed gives; then the account of it. */
 export async function runCampaign(options: CampaignOptions): Promise<Report> {
   const { seed, forMs, faults, log = () => {} } = options
-  const { graceMs = 30_000, archiveMs = 0, pauseMs = 1000, everyMs = 60 } = options
+  const { graceMs = 30_000, archiveMs = 0, pauseMs = 1000, everyMs = 60, faultsMin = 1 } = options
   const governed = seed % 2 === 1 ? { env: GOVERNED } : {}
   const deployment = await Deployment.start({ workers: 3, partitions: 2, ...governed, ...options })
   const onlooker = new Onlooker(deployment.muster)
   try {
     const load = new Load(deployment.muster, new Random(seed), options.work)
-    const loading = load.run(forMs, { everyMs, openMax: 200 })
-    const byFault = await disturb(deployment, load, { random: new Random(seed + 1), forMs, faults, pauseMs, log })
+    const over = new AbortController()
+    const loading = load.run(over.signal, { everyMs, openMax: 200 })
+    const random = new Random(seed + 1)
+    const byFault = await disturb(deployment, load, { random, forMs, faults, faultsMin, pauseMs, log })
+    over.abort()
     await loading
     log(`${load.accepted.size} runs were acknowledged; nothing goes wrong any more`)
     await load.finish(graceMs)
@@ -104,15 +109,17 @@ async function disturb(
     random,
     forMs,
     faults,
+    faultsMin,
     pauseMs,
     log,
-  }: Required<Pick<CampaignOptions, 'forMs' | 'faults' | 'pauseMs' | 'log'>> & { random: Random },
+  }: Required<Pick<CampaignOptions, 'forMs' | 'faults' | 'faultsMin' | 'pauseMs' | 'log'>> & { random: Random },
 ): Promise<Record<string, number>> {
   const happened: string[] = []
   const underWay = new Map<string, Promise<void>>()
   const end = performance.now() + forMs
-  while (faults.length > 0 && performance.now() < end) {
+  while (performance.now() < end || (faults.length > 0 && happened.length < faultsMin)) {
     await sleep(random.between(0, pauseMs))
+    if (faults.length === 0) continue
     const fault = random.pick(faults)
     // The same part is not broken twice at a time, and two faults at once are enough.
     if (underWay.has(fault.of) || underWay.size >= 2) continue
@@ -127,7 +134,7 @@ async function disturb(
 
 /** Waits until every run has ended, and lets a person who looks outside first decide what is in doubt. */
 async function settle(
-  { muster, effectsFile }: Deployment,
+  { muster, happened }: Deployment,
   accepted: readonly Accepted[],
   graceMs: number,
 ): Promise<Map<string, Run>> {
@@ -139,8 +146,8 @@ async function settle(
       runs.set(id, run)
       for (const { step, digest = '', for: why } of run.status === 'waiting' ? run.waiting : []) {
         if (why !== 'doubt') continue
-        const happened = readEffects(effectsFile).some(({ key }) => key === `${id}/${step}`)
-        await muster.runs.approve(id, { step, verdict: happened ? 'deny' : 'approve', digest })
+        const verdict = (await happened(`${id}/${step}`, run.epoch)) ? 'deny' : 'approve'
+        await muster.runs.approve(id, { step, verdict, digest })
       }
     }
     open = open.filter((id) => !isEnded(runs.get(id)?.status ?? 'queued'))

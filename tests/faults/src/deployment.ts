@@ -6,6 +6,7 @@ import { createMuster, type Muster } from '@muster/sdk'
 import { newApiKey } from '@muster/server'
 import { type DynamoService, freePort, type RedisService, startDynamo, startRedis } from '@muster/stack'
 import { Redis } from 'ioredis'
+import { z } from 'zod'
 import { Child } from './child.ts'
 import { DynamoProxy } from './dynamo-proxy.ts'
 import { newLedger } from './ledger.ts'
@@ -55,6 +56,7 @@ export class Deployment {
   #redis: RedisService | undefined
   #dynamo: DynamoService | undefined
   #dynamoProxy: DynamoProxy | undefined
+  #recorder = ''
   readonly #ledger: NodeJS.ProcessEnv
   #muster: Muster | undefined
   #server: Placed | undefined
@@ -111,6 +113,7 @@ export class Deployment {
     })
     this.#closers.push(() => recorder.stop('SIGKILL'))
     const { port: recorderPort } = await recorder.start<{ port: number }>()
+    this.#recorder = `http://127.0.0.1:${recorderPort}`
     const { key, stored } = newApiKey({ id: 'campaign', tenant: TENANT, user: 'campaign', roles: ['*'] })
     const keysFile = join(dir, 'keys.json')
     writeFileSync(keysFile, JSON.stringify([stored]))
@@ -135,7 +138,7 @@ export class Deployment {
           MUSTER_LOCK_MS: String(lockMs),
           MUSTER_MODEL_BASE_URL: `${model.url}/v1`,
           MUSTER_MODEL: 'scripted',
-          RECORDER: `http://127.0.0.1:${recorderPort}`,
+          RECORDER: this.#recorder,
           ...this.#ledger,
           ...env,
         },
@@ -157,6 +160,12 @@ export class Deployment {
     this.#closers.push(() => redis.close())
     this.#closers.push(() => child.stop('SIGKILL'))
     return { child, redis }
+  }
+
+  /** Asks the outside whether an effect happened, and has it refuse workers that held the run before this token. */
+  readonly happened = async (key: string, token: number): Promise<boolean> => {
+    const response = await fetch(`${this.#recorder}/done?${new URLSearchParams({ key, token: String(token) })}`)
+    return z.object({ text: z.enum(['yes', 'no']) }).parse(await response.json()).text === 'yes'
   }
 
   get muster(): Muster {

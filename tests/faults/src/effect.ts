@@ -14,4 +14,4 @@ export const effect = z.object({
 export type Effect = z.infer<typeof effect>
 
 /** What a tool sends to have its effect. */
-export const request = effect.pick({ kind: true, key: true, pid: true })
+export const request = effect.pick({ kind: true, key: true, pid: true }).extend({ token: z.number().int() })

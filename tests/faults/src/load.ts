@@ -28,10 +28,9 @@ export class Load {
     this.#work = work
   }
 
-  /** Starts runs until the time has come, at most `openMax` clients at once, ms. */
-  async run(forMs: number, { everyMs, openMax }: { everyMs: number; openMax: number }): Promise<void> {
-    const end = performance.now() + forMs
-    while (performance.now() < end) {
+  /** Starts a run every so many ms until it is told that it is over, at most `openMax` clients at once. */
+  async run(over: AbortSignal, { everyMs, openMax }: { everyMs: number; openMax: number }): Promise<void> {
+    while (!over.aborted) {
       if (this.#clients.size < openMax) this.start(this.#work(this.#random))
       await sleep(everyMs)
     }

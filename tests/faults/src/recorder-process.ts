@@ -26,6 +26,18 @@ redis.on('error', () => {})
 const done = new Set<string>()
 /** What was asked for and is not written down yet: until then nobody can be told whether it happened. */
 const underWay = new Map<string, Promise<unknown>>()
+/**
+ * The highest fencing token by run. What must not happen twice is refused to a lower one: a worker that was stopped with
+ * its request on its lips, and goes on after another was told that nothing has happened.
+ */
+const fences = new Map<string, number>()
+
+function isFenced(key: string, token: number): boolean {
+  const run = key.slice(0, key.indexOf('/'))
+  const fence = fences.get(run) ?? 0
+  fences.set(run, Math.max(fence, token))
+  return token < fence
+}
 
 /** Redis runs one command after the other: what this read does not show was not written when it began. */
 async function intentOf(key: string): Promise<Effect['intent']> {
@@ -48,10 +60,11 @@ function isIntent(bytes: string, key: string): boolean {
 async function act(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   let body = ''
   for await (const chunk of incoming) body += chunk
-  const { kind, key, pid } = requestSchema.parse(JSON.parse(body))
+  const { kind, key, token, pid } = requestSchema.parse(JSON.parse(body))
   const fate = random.next() * 100
   const at = Date.now()
   if (fate < 4 * unreliable) return answer(response, 503, 'refused')
+  if (isFenced(key, token) && kind === 'once') return answer(response, 409, 'another worker has the run')
   const asking = intentOf(key)
   underWay.set(key, asking)
   const intent = await asking
@@ -67,7 +80,9 @@ async function act(incoming: IncomingMessage, response: ServerResponse): Promise
   answer(response, 200, 'done')
 }
 
-async function tell(key: string, response: ServerResponse): Promise<void> {
+async function tell(key: string, token: number, response: ServerResponse): Promise<void> {
+  // From now on, so that the answer stays true until the run is taken once more.
+  isFenced(key, token)
   await underWay.get(key)
   // Whoever waits for it as well writes it down first.
   await sleep(0)
@@ -82,7 +97,7 @@ const server = createServer((incoming, response) => {
   const { pathname, searchParams } = new URL(incoming.url ?? '/', 'http://recorder')
   const handled =
     incoming.method === 'GET' && pathname === '/done'
-      ? tell(searchParams.get('key') ?? '', response)
+      ? tell(searchParams.get('key') ?? '', Number(searchParams.get('token')), response)
       : act(incoming, response)
   handled.catch((error) => answer(response, 500, String(error)))
 })

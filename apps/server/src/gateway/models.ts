@@ -1,3 +1,4 @@
+import type { ModelFacts } from '@muster/models'
 import { MusterError } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from '../context.ts'
@@ -12,6 +13,12 @@ const listed = z.object({
   type: z.literal('model'),
   display_name: z.string(),
   created_at: z.string(),
+  /** As far as it is known of all targets of the route. */
+  context_window: z.number().optional(),
+  max_output_tokens: z.number().optional(),
+  input_modalities: z.array(z.string()).optional(),
+  tool_calling: z.boolean().optional(),
+  reasoning_efforts: z.array(z.string()).optional(),
 })
 type Listed = z.infer<typeof listed>
 
@@ -48,9 +55,11 @@ export function modelRoutes(server: Server, { keyOf }: Context, need: () => Requ
     },
     async (request) => {
       const { id } = request.params
-      if (!need().routesOf(keyOf(request)).includes(id))
-        throw new MusterError('model.not_found', `There is no model "${id}"`)
-      return shown(id)
+      const found = need()
+        .routesOf(keyOf(request))
+        .find(([route]) => route === id)
+      if (!found) throw new MusterError('model.not_found', `There is no model "${id}"`)
+      return shown(found)
     },
   )
 }
@@ -58,9 +67,15 @@ export function modelRoutes(server: Server, { keyOf }: Context, need: () => Requ
 /** When a route was made nobody knows. */
 const SINCE = 1_700_000_000
 
-function shown(id: string): Listed {
+function shown([id, facts]: [route: string, facts: ModelFacts]): Listed {
+  const { contextWindow, maxOutputTokens, inputs, tools, efforts } = facts
   return {
     ...{ id, object: 'model', created: SINCE, owned_by: 'muster' },
     ...{ type: 'model', display_name: id, created_at: new Date(SINCE * 1000).toISOString() },
+    ...(contextWindow === undefined ? {} : { context_window: contextWindow }),
+    ...(maxOutputTokens === undefined ? {} : { max_output_tokens: maxOutputTokens }),
+    ...(inputs ? { input_modalities: [...inputs] } : {}),
+    ...(tools === undefined ? {} : { tool_calling: tools }),
+    ...(efforts ? { reasoning_efforts: [...efforts] } : {}),
   }
 }

@@ -1,4 +1,4 @@
-import type { Dialect } from '@muster/models'
+import type { Dialect, ModelFacts } from '@muster/models'
 import { GATEWAY, type Json, MusterError, newId } from '@muster/protocol'
 import type { Gateway, HeldRequest } from '@muster/runtime'
 import type { FastifyRequest } from 'fastify'
@@ -23,17 +23,17 @@ export interface StoredRequest {
 export class Requests {
   readonly gateway: Gateway
   readonly #context: Context
-  readonly #routes: ReadonlySet<string>
+  readonly #routes: ReadonlyMap<string, ModelFacts>
 
   constructor(gateway: Gateway, context: Context) {
     this.gateway = gateway
     this.#context = context
-    this.#routes = new Set(gateway.models.routes().map(({ name }) => name))
+    this.#routes = new Map(gateway.models.routes().map(({ name, facts }) => [name, facts]))
   }
 
-  /** The routes that a key may use, in order. */
-  routesOf(who: ApiKey): string[] {
-    return [...this.#routes].filter((route) => mayUse(who, route))
+  /** The routes that a key may use, in order, and what can be done there. */
+  routesOf(who: ApiKey): [route: string, facts: ModelFacts][] {
+    return [...this.#routes].filter(([route]) => mayUse(who, route))
   }
 
   /**

@@ -1,7 +1,7 @@
 import Anthropic from '@anthropic-ai/sdk'
+import { API_KEY, bedrockServer, frame, stream as frames } from '@muster/stack/bedrock-server'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { API_KEY, bedrockServer, frame, stream as frames } from '../bedrock-server.ts'
 import { createModels } from '../models.ts'
 import {
   type Behave,

@@ -57,7 +57,7 @@ export function stream(response: ServerResponse, frames: readonly Buffer[]): voi
   response.end()
 }
 
-/** An event of ConverseStream; `exception`: one of its exceptions in place of an event. */
+/** An event of a stream; `exception`: one of its exceptions in place of an event. */
 export function frame(type: string, payload: object, kind: 'event' | 'exception' = 'event'): Buffer {
   const headers = Buffer.concat(
     Object.entries({

@@ -1,0 +1,42 @@
+import facts from './models.json' with { type: 'json' }
+import { modelOf, type Target } from './target.ts'
+
+/** What a model can do, as far as it is known. */
+export interface ModelFacts {
+  /** Tokens of input and output together. */
+  contextWindow?: number
+  maxOutputTokens?: number
+  /** `text`, `image`, `file`, `audio`. */
+  inputs?: readonly string[]
+  tools?: boolean
+  /** Efforts of thinking that it takes; none where it does not think. */
+  efforts?: readonly string[]
+}
+
+/** Of a model that several targets may answer for: what holds of each, and nothing where one is not known. */
+export function factsOf(targets: readonly Target[]): ModelFacts {
+  const all = targets.map((target) => ({ ...known(modelOf(target)), ...target.about }))
+  const common: ModelFacts = {}
+  for (const name of ['contextWindow', 'maxOutputTokens'] as const) {
+    const values = all.flatMap((one) => one[name] ?? [])
+    if (values.length === all.length) common[name] = Math.min(...values)
+  }
+  for (const name of ['inputs', 'efforts'] as const) {
+    const [first = [], ...others] = all.flatMap((one) => (one[name] ? [one[name]] : []))
+    if (others.length === all.length - 1 && all[0]?.[name])
+      common[name] = first.filter((value) => others.every((other) => other.includes(value)))
+  }
+  const tools = all.map((one) => one.tools)
+  if (tools.includes(false)) common.tools = false
+  else if (!tools.includes(undefined)) common.tools = true
+  return common
+}
+
+/** A dated snapshot (`gpt-5-2025-08-07`) can do what its family can. */
+function known(model: string): ModelFacts | undefined {
+  const family = model.replace(/-\d{4}-\d{2}-\d{2}$/, '')
+  const found = facts.find((one) => one.model === model) ?? facts.find((one) => one.model === family)
+  if (!found) return undefined
+  const { contextWindow, maxOutputTokens, inputs, tools, efforts } = found
+  return { contextWindow, maxOutputTokens, inputs, tools, efforts }
+}
