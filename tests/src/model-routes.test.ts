@@ -129,7 +129,10 @@ describe('a route of two targets', () => {
     await vi.waitFor(async () => expect((await of('model')).total).toEqual(total), { timeout: 20_000, interval: 50 })
     for (const by of ['model', 'provider', 'agent', 'user'] as const) expect((await of(by)).total).toEqual(total)
     const thinkers = { usd: 0.002, calls: 1, inputTokens: 100, outputTokens: 50, cachedTokens: 0 }
-    expect((await of('provider')).costs).toMatchObject([{ name: 'thinkers', ...thinkers }, { usd: 0, calls: 2 }])
+    expect((await of('provider')).costs).toMatchObject([
+      { name: 'thinkers', ...thinkers },
+      { usd: 0, calls: 2 },
+    ])
     expect((await of('agent')).costs).toMatchObject([{ name: 'actor' }])
     const [drawn] = await harness.muster.costs.commitments()
     expect(drawn).toMatchObject({ name: 'thinkers', spentUsd: 0.002, leftUsd: 0.998 })

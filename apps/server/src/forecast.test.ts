@@ -16,8 +16,22 @@ describe('a commitment', () => {
   })
 
   it('that is new goes by the days that it has, and by none on its first', () => {
-    expect(drawn(100, days, spentBy('2026-01-03', () => 2), '2026-01-03')).toMatchObject({ usdPerDay: 2, spentUsd: 4 })
-    expect(drawn(100, days, spentBy('2026-01-01', () => 2, 7), '2026-01-01')).toEqual({
+    expect(
+      drawn(
+        100,
+        days,
+        spentBy('2026-01-03', () => 2),
+        '2026-01-03',
+      ),
+    ).toMatchObject({ usdPerDay: 2, spentUsd: 4 })
+    expect(
+      drawn(
+        100,
+        days,
+        spentBy('2026-01-01', () => 2, 7),
+        '2026-01-01',
+      ),
+    ).toEqual({
       ...{ spentUsd: 7, leftUsd: 93, usdPerDay: 0, forecastUsd: 7 },
     })
     expect(drawn(100, days, [], '2025-12-01')).toEqual({ spentUsd: 0, leftUsd: 100, usdPerDay: 0, forecastUsd: 0 })

@@ -51,7 +51,11 @@ export interface Failover {
    * next is asked where one cannot be reached, is overloaded, asks to wait, has no quota left, or cannot be asked this at
    * all; none once `begun`. Of those that are asked at the same time the first to claim it answers, and the others are aborted.
    */
-  find<T>(course: Course, ask: (place: Place, contender: Contender) => Promise<T>, begun?: () => boolean): Promise<Found<T>>
+  find<T>(
+    course: Course,
+    ask: (place: Place, contender: Contender) => Promise<T>,
+    begun?: () => boolean,
+  ): Promise<Found<T>>
   /** A target has failed after it had begun. */
   broke(target: Target): void
   paceOf(target: Target, kind: 'stream' | 'whole'): number | undefined
@@ -172,7 +176,8 @@ export function createFailover(now: () => number = () => Date.now()): Failover {
 
     function leave(): void {
       for (const { abort } of running) abort?.abort(new DOMException('the call has failed elsewhere', 'AbortError'))
-      for (const one of running) one.ended.then(({ end }) => learn(one, 'answer' in end ? end : { error: undefined }, course))
+      for (const one of running)
+        one.ended.then(({ end }) => learn(one, 'answer' in end ? end : { error: undefined }, course))
       running.clear()
     }
 

@@ -15,11 +15,7 @@ export interface Price {
  * The price of a model at a time (ms since the epoch): that with the latest day by then. A dated snapshot
  * (`gpt-5-2025-08-07`) has its family's price.
  */
-export function priceOf(
-  model: string,
-  table: readonly Price[] = prices,
-  at: number = Date.now(),
-): Price | undefined {
+export function priceOf(model: string, table: readonly Price[] = prices, at: number = Date.now()): Price | undefined {
   return priceAt(model, table, at) ?? priceAt(model.replace(/-\d{4}-\d{2}-\d{2}$/, ''), table, at)
 }
 

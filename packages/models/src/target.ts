@@ -79,7 +79,6 @@ export function nameOf(target: Target): string {
 export function providerOf(target: Target): string {
   if (target.provider !== undefined) return target.provider
   if ('bedrock' in target) return 'bedrock'
-  const [baseUrl, vendor] =
-    'anthropic' in target ? [target.anthropic.baseUrl, 'anthropic'] : [target.baseUrl, 'openai']
+  const [baseUrl, vendor] = 'anthropic' in target ? [target.anthropic.baseUrl, 'anthropic'] : [target.baseUrl, 'openai']
   return baseUrl === undefined ? vendor : new URL(baseUrl).host
 }

@@ -64,9 +64,9 @@ function parseJson(text: string, context: z.RefinementCtx, example: string): unk
 
 const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
 const budgets = json('{"tenant:*":{"day":{"usd":100}}}').pipe(budgetsByName)
-const committed = json(
-  '{"aws-2026":{"provider":"bedrock","usd":50000,"from":"2026-01-01","until":"2026-12-31"}}',
-).pipe(commitments)
+const committed = json('{"aws-2026":{"provider":"bedrock","usd":50000,"from":"2026-01-01","until":"2026-12-31"}}').pipe(
+  commitments,
+)
 const retention = json('[{"status":"failed","content":"30d"}]').pipe(retentionRules)
 const witnesses = json('[{"url":"https://witness.example/","key":"<vkey>"}]').pipe(
   z.array(

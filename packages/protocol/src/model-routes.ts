@@ -113,7 +113,8 @@ export const modelPrices = z
     const known = new Set<string>()
     for (const [i, { model, since }] of prices.entries()) {
       const key = `${since} ${model}`
-      if (known.has(key)) context.addIssue({ code: 'custom', path: [i], message: 'this model has another price since that day' })
+      if (known.has(key))
+        context.addIssue({ code: 'custom', path: [i], message: 'this model has another price since that day' })
       known.add(key)
     }
   })

@@ -14,10 +14,10 @@ import {
 } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { archiveRun } from './archiver.ts'
-import type { ProviderOf } from './run-costs.ts'
 import { auditHitsOf } from './audit-hits.ts'
 import { toEvents } from './content.ts'
 import type { RecordBook } from './record-book.ts'
+import type { ProviderOf } from './run-costs.ts'
 
 /** How long a server may take to see that runs of a subject are refused, ms. */
 export const REFUSAL_SEEN_MS = 1000
@@ -200,7 +200,7 @@ export class Eraser {
 
   /** Waits for holds and runs; once there are none, nothing more comes: runs are refused. */
   async #prepare(open: OpenErasure): Promise<OpenErasure> {
-    const { journal, memory } = this.#stores
+    const { journal } = this.#stores
     const { tenant, erasure } = open
     const live = await liveOf(this.#stores, tenant, erasure)
     const held = await heldBy(this.#stores, tenant, erasure, live)

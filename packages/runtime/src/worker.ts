@@ -195,7 +195,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
           ...{ journal, memory, worker: name, ttlS: options.journalTtlS, log },
           providerOf: models.providerOf,
         })
-  const eraser = options.archive === false ? undefined : new Eraser({ journal, memory, book, clock, log, providerOf: models.providerOf })
+  const eraser =
+    options.archive === false
+      ? undefined
+      : new Eraser({ journal, memory, book, clock, log, providerOf: models.providerOf })
   eraser?.start()
   const retention =
     options.archive === false

@@ -31,7 +31,14 @@ import {
   retentionClient,
 } from './erasures.ts'
 import { type LedgerClient, ledgerClient } from './ledger.ts'
-import { type BudgetsClient, budgetsClient, type CostsClient, costsClient, type StopsClient, stopsClient } from './operations.ts'
+import {
+  type BudgetsClient,
+  budgetsClient,
+  type CostsClient,
+  costsClient,
+  type StopsClient,
+  stopsClient,
+} from './operations.ts'
 import type { Plan } from './plan.ts'
 import { type PoliciesClient, policiesClient } from './policies.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'

@@ -37,8 +37,7 @@ export function budgetsClient(request: Muster['request']): BudgetsClient {
 export function costsClient(request: Muster['request']): CostsClient {
   return {
     list: (options = {}) => request('GET', `/v1/costs?${new URLSearchParams(options)}`),
-    commitments: async () =>
-      (await request<{ commitments: CommitmentState[] }>('GET', '/v1/commitments')).commitments,
+    commitments: async () => (await request<{ commitments: CommitmentState[] }>('GET', '/v1/commitments')).commitments,
   }
 }
 

@@ -21,7 +21,7 @@ export interface About {
 }
 
 /** Whether a target may have what is labelled so. */
-export function mayHave({ when }: Target, labels: readonly string[]): boolean {
+function mayHave({ when }: Target, labels: readonly string[]): boolean {
   const { without, only } = when?.labels ?? {}
   if (without?.some((label) => labels.includes(label))) return false
   return only === undefined || only.some((label) => labels.includes(label))
@@ -55,7 +55,9 @@ export function routeRefused(
   const names = others.flatMap(({ name }) => (name === route ? [] : [name]))
   const isOfLabels = refused.some(({ target }) => !mayHave(target, labels))
   const where =
-    names.length > 0 ? `it could go by route ${names.map((name) => `"${name}"`).join(' or ')}` : 'nor may one of any route'
+    names.length > 0
+      ? `it could go by route ${names.map((name) => `"${name}"`).join(' or ')}`
+      : 'nor may one of any route'
   const what = labels.length > 0 ? `a request labelled ${quoted(labels)}` : 'this request'
   const message = `route "${route}": no target may have ${what} (${why})${isOfLabels ? `; ${where}` : ''}`
   return new MusterError('route.refused', message, {

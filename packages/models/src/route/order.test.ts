@@ -68,7 +68,12 @@ describe('the order of targets', () => {
           if (i % 100 > 0) continue
           const [gone, ...rest] = by(places.toReversed(), key)
           expect(gone).toBe(first)
-          expect(by(places.filter(({ model }) => model !== gone), key)).toEqual(rest)
+          expect(
+            by(
+              places.filter(({ model }) => model !== gone),
+              key,
+            ),
+          ).toEqual(rest)
         }
         expectShares(weights, counts)
       }),

@@ -111,13 +111,14 @@ describe('conditions', () => {
     behave()
     const models = createModels({
       routes: {
-        default: targets({ when: { maxInputTokens: 100 } }, { when: { minInputTokens: 50, maxInputTokens: 1000 } }).slice(
-          0,
-          2,
-        ) as unknown as Targets,
+        default: targets(
+          { when: { maxInputTokens: 100 } },
+          { when: { minInputTokens: 50, maxInputTokens: 1000 } },
+        ).slice(0, 2) as unknown as Targets,
       },
     })
-    const asked = (length: number) => models.invoke('default', { messages: [{ role: 'user', content: 'x'.repeat(length) }] })
+    const asked = (length: number) =>
+      models.invoke('default', { messages: [{ role: 'user', content: 'x'.repeat(length) }] })
     expect((await asked(30)).via?.target).toBe(host(0))
     expect((await asked(1500)).via?.target).toBe(host(1))
     const error = await failure(asked(15_000))
