@@ -7,6 +7,7 @@ import { type Harness, runCli, startHarness } from './harness.ts'
 
 const reasoning = { type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'c2VhbGVk' }
 const secret = 'sk-of-the-first-target'
+const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
 
 let harness: Harness
 let first: Server
@@ -41,7 +42,6 @@ beforeAll(async () => {
   harness = await startHarness({
     MUSTER_COMMITMENTS: JSON.stringify({ thinkers: { provider: 'thinkers', ...committed, tenant: 'acme' } }),
   })
-  const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
   const baseUrl = `http://127.0.0.1:${(first.address() as AddressInfo).port}/v1`
   await harness.worker({
     FIRST_KEY: secret,
@@ -142,6 +142,15 @@ describe('a route of two targets', () => {
     const json = await runCli(['costs', '--by', 'user', '--day', '--json'], cli)
     expect(JSON.parse(json.out)).toMatchObject({ by: 'user', period: 'day', costs: [{ name: 'acme-user' }] })
     expect((await runCli(['commitments'], cli)).out).toMatch(/thinkers .* \$0\.0020 .* \$1\.0000/)
+    const routes = {
+      default: { targets: [{ openai: { model: 'gpt-5' }, price }, { openai: { model: 'gpt-5' } }], order: 'cheapest' },
+    }
+    const own = [{ model: 'gpt-5', ...price, inputUsd: 7, since: '2026-01-01' }]
+    const env = { OPENAI_API_KEY: 'k', MUSTER_MODELS: JSON.stringify(routes), MUSTER_PRICES: JSON.stringify(own) }
+    const shown = (await runCli(['models'], { ...cli, ...env })).out
+    expect(shown).toMatch(
+      /default \(cheapest\) .* openai .* \$10 .* \$20 .* target.*\$7 .* 2026-01-01 .* MUSTER_PRICES/s,
+    )
     expect(await runCli(['costs', '--by', 'shoe'], cli)).toMatchObject({ code: 1 })
     const bad = harness.muster.costs.list({ period: 'day', date: '2026-13-41' })
     await expect(bad).rejects.toMatchObject({ code: 'request.invalid' })

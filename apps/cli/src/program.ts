@@ -652,6 +652,18 @@ program
   )
 
 program
+  .command('models')
+  .description('show where routes lead as this environment has them, and what a million tokens cost there')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { modelsCommand } = await import('./models-command.ts')
+      modelsCommand(config, json)
+      return undefined
+    }, json),
+  )
+
+program
   .command('costs')
   .description('show what model calls of runs that have ended cost, in this month or another')
   .option('--by <what>', 'model, provider, agent or user', 'model')

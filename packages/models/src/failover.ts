@@ -24,6 +24,8 @@ export interface Course {
   /** How the order came about, where it is not as listed. */
   chosen?: Pick<Via, 'order' | 'sticky'>
   kind: 'stream' | 'whole'
+  /** An answer has only begun when it is found: `ended` is told how it ends. */
+  isOpen?: boolean
   /** The next is asked too where one has not begun within so long, ms. */
   hedgeMs?: number | undefined
   breaker: BreakerLimits | undefined
@@ -56,8 +58,8 @@ export interface Failover {
     ask: (place: Place, contender: Contender) => Promise<T>,
     begun?: () => boolean,
   ): Promise<Found<T>>
-  /** A target has failed after it had begun. */
-  broke(target: Target): void
+  /** How an answer ended that was found when it had begun. */
+  ended(target: Target, how: 'whole' | 'broken'): void
   paceOf(target: Target, kind: 'stream' | 'whole'): number | undefined
   stateOf(target: Target): BreakerState
 }
@@ -102,11 +104,12 @@ export function createFailover(now: () => number = () => Date.now()): Failover {
   }
 
   /** What the end of a try says of its target. */
-  function learn<T>({ place: { target }, as, beganAt }: Try<T>, end: Ended<T>, { kind }: Course): void {
+  function learn<T>({ place: { target }, as, beganAt }: Try<T>, end: Ended<T>, { kind, isOpen }: Course): void {
     const breaker = breakers.get(target)
     const tookMs = now() - beganAt
     if ('answer' in end) {
-      breaker?.succeeded()
+      if (isOpen) breaker?.begun(as)
+      else breaker?.succeeded()
       return
     }
     const { error } = end
@@ -219,7 +222,11 @@ export function createFailover(now: () => number = () => Date.now()): Failover {
 
   return {
     find,
-    broke: (target) => breakers.get(target)?.failed('call'),
+    ended(target, how) {
+      const breaker = breakers.get(target)
+      if (how === 'whole') breaker?.succeeded()
+      else breaker?.failed('call')
+    },
     paceOf: (target, kind) => pace.of(target, kind),
     stateOf: (target) => breakers.get(target)?.state ?? 'closed',
   }

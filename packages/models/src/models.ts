@@ -12,7 +12,7 @@ import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
 import type { BreakerState } from './route/breaker.ts'
 import { type Asked, courseOf } from './route/course.ts'
-import { type Route, type RouteRule, ruleOf } from './route/rule.ts'
+import { type Order, type Route, type RouteRule, ruleOf } from './route/rule.ts'
 import { dialectOf, modelOf, nameOf, providerOf, type Target } from './target.ts'
 
 export interface ModelsOptions {
@@ -47,13 +47,24 @@ export interface Models {
   /** The same of a call that is relayed, in money and tokens. */
   relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
-  routes(): { name: string; facts: ModelFacts; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
+  routes(): { name: string; order: Order; facts: ModelFacts; targets: TargetInfo[] }[]
   /** Of routes with several targets: which of them are passed over because they have failed often. */
   breakers(): { route: string; target: string; state: BreakerState }[]
   /** Who is paid for a call, by its route and the target that answered where it is of several. */
   providerOf(route: string, target: string | undefined): string
   /** About how many tokens a call may use. */
   reserveTokens(request: ModelRequest): number
+}
+
+/** A target as people are told of it. */
+interface TargetInfo {
+  name: string
+  dialect: ReturnType<typeof dialectOf>
+  provider: string
+  region?: string
+  /** US dollars per million tokens, as they are now; `source` where it is from a table. Absent where nobody knows. */
+  price?: Target['price'] & Partial<Pick<Price, 'since' | 'source'>>
+  free?: true
 }
 
 /** Output tokens that a reservation assumes. */
@@ -212,10 +223,10 @@ export function createModels(options: ModelsOptions): Models {
       return { usd: dearest(route, usage), tokens: Math.ceil(inputTokens) + outputTokens }
     },
     routes: () =>
-      [...rules].map(([name, { targets }]) => ({
-        name,
+      [...rules].map(([name, { targets, order = 'listed' }]) => ({
+        ...{ name, order },
         facts: factsOf(targets),
-        targets: targets.map((target) => ({ name: nameOf(target), dialect: dialectOf(target) })),
+        targets: targets.map((target) => infoOf(target, priceAt({ target, model: modelOf(target) }))),
       })),
     providerOf(route, name) {
       const targets = find(route).places.map(({ target }) => target)
@@ -247,6 +258,16 @@ function later(settings: Provider['settings'], open: () => Promise<Provider>): P
       opened ??= open()
       return (await opened).complete(model, request)
     },
+  }
+}
+
+function infoOf(target: Target, price: TargetInfo['price']): TargetInfo {
+  const { region, free } = target
+  return {
+    ...{ name: nameOf(target), dialect: dialectOf(target), provider: providerOf(target) },
+    ...(region === undefined ? {} : { region }),
+    ...(price ? { price } : {}),
+    ...(free && !price ? { free } : {}),
   }
 }
 

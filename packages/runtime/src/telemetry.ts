@@ -1,5 +1,5 @@
 import type { Models } from '@muster/models'
-import type { StepError, StepKind } from '@muster/protocol'
+import type { StepError, StepKind, Via } from '@muster/protocol'
 import { type Attributes, context, metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { ActiveRun } from './active-run.ts'
 import type { Executed, StepState } from './step.ts'
@@ -17,6 +17,15 @@ export interface Telemetry {
 export const noTelemetry: Telemetry = { step() {}, run() {}, models() {}, policyDifference() {} }
 
 const operation: Partial<Record<StepKind, string>> = { model: 'chat', tool: 'execute_tool', agent: 'invoke_agent' }
+
+function modelAttributes({ services }: ActiveRun, route: string, via: Via | undefined): Attributes {
+  return {
+    'gen_ai.provider.name': services.models.providerOf(route, via?.target),
+    'gen_ai.request.model': route,
+    ...(via ? { 'muster.model.target': via.target } : {}),
+    ...(via?.region === undefined ? {} : { 'cloud.region': via.region }),
+  }
+}
 
 const BREAKER = { closed: 0, probing: 1, open: 2 }
 
@@ -94,7 +103,7 @@ export function openTelemetry(): Telemetry {
           : {}),
         ...(step.decision?.trial ? { 'muster.trial': step.decision.trial.effect } : {}),
         ...(kind === 'tool' ? { 'gen_ai.tool.name': target } : {}),
-        ...(kind === 'model' ? { 'gen_ai.provider.name': 'openai', 'gen_ai.request.model': target } : {}),
+        ...(kind === 'model' ? modelAttributes(run, target, executed?.via) : {}),
         ...(executed?.model === undefined ? {} : { 'gen_ai.response.model': executed.model }),
         ...(executed?.usage
           ? {

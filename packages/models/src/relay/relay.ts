@@ -59,7 +59,7 @@ export async function relay(
     return via ? { ...end, via } : end
   }
 
-  const found = await failover.find(course(), begin, () => isGateBroken)
+  const found = await failover.find({ ...course(), isOpen: Boolean(asked.body.stream) }, begin, () => isGateBroken)
   const begun = found.answer
   if (!begun.stream) {
     const ended = await end(found)
@@ -70,10 +70,14 @@ export async function relay(
   done.catch(() => {})
   const stream = streamed(begun.stream, asked.signal, {
     reject(error) {
-      if (error instanceof MusterError && error.code === 'model.unavailable') failover.broke(found.place.target)
+      if (error instanceof MusterError && error.code === 'model.unavailable')
+        failover.ended(found.place.target, 'broken')
       reject(error)
     },
-    end: async () => resolve(await end(found)),
+    async end() {
+      resolve(await end(found))
+      failover.ended(found.place.target, 'whole')
+    },
   })
   return { answer: { stream }, done }
 }

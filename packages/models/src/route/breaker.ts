@@ -21,7 +21,7 @@ export class Breaker {
     return this.#isProbing ? 'probing' : 'open'
   }
 
-  /** Whether a call may be made now, and as what. Each is to be followed by `succeeded`, `failed` or `left`. */
+  /** Whether a call may be made now, and as what. Each is to be followed by `succeeded`, `failed`, `left`, or `begun` and the first or second of these. */
   admit(): 'call' | 'probe' | undefined {
     if (this.#openUntil === undefined) return 'call'
     if (this.#isProbing || this.#now() < this.#openUntil) return undefined
@@ -32,6 +32,13 @@ export class Breaker {
   /** How long it is passed over at least, ms. */
   get waitMs(): number {
     return Math.max((this.#openUntil ?? 0) - this.#now(), 0)
+  }
+
+  /** An answer has begun, of which nobody knows yet whether it comes to its end. */
+  begun(as: 'call' | 'probe'): void {
+    if (as === 'call') return
+    this.#openUntil = undefined
+    this.#isProbing = false
   }
 
   succeeded(): void {

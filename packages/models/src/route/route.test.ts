@@ -204,6 +204,24 @@ describe('a breaker', () => {
       vi.setSystemTime(Date.now() + 501)
       expect((await models.invoke('default', { messages })).via).toEqual({ target: host(0) })
       expect(states()).toEqual(['closed', 'closed', 'closed'])
+      // A stream that breaks off is one, though its answer had begun.
+      const breaks: Answer = (response) => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' })
+        response.write(chunk({ role: 'assistant', content: 'x' }), () => response.socket?.resetAndDestroy())
+      }
+      for (let i = 0; i < 4; i++) {
+        behave(breaks, writes('y'))
+        const body = { messages, stream: true }
+        const { signal } = new AbortController()
+        const relayed = await models.relay('default', { ...{ dialect: 'chat', signal, idempotencyKey: 'i', body } })
+        if (!('stream' in relayed.answer)) throw new Error('no stream')
+        for await (const _ of relayed.answer.stream);
+        await relayed.done.catch(() => {})
+      }
+      expect(states()).toEqual(['open', 'closed', 'closed'])
+      vi.setSystemTime(Date.now() + 501)
+      behave()
+      await models.invoke('default', { messages })
       // What is refused is no failure of a target, nor is being asked to wait.
       behave(status(400))
       for (let i = 0; i < 5; i++) await failure(models.invoke('default', { messages }))
@@ -211,7 +229,7 @@ describe('a breaker', () => {
       behave(status(500), status(500), status(500))
       for (let i = 0; i < 3; i++) await failure(models.invoke('default', { messages }))
       expect(await failure(models.invoke('default', { messages }))).toMatchObject({ code: 'model.unavailable' })
-      expect(calls()).toEqual([13, 10, 3])
+      expect(calls()).toEqual([17, 11, 3])
     } finally {
       vi.useRealTimers()
     }
