@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import { MusterError } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { createFailover } from '../failover.ts'
 import { failure } from '../fixture.ts'
 import { createModels } from '../models.ts'
 import { chunk, chunkOfUsage, DONE } from '../relay/fixture.ts'
@@ -67,7 +69,7 @@ const says: Answer = (response) => {
 const later =
   (ms: number, answer: Answer): Answer =>
   (response, request) =>
-    setTimeout(() => answer(response, request), ms)
+    setTimeout(ms).then(() => answer(response, request))
 const writes =
   (text: string): Answer =>
   (response) => {
@@ -256,6 +258,37 @@ describe('a hedged request', () => {
     const aborted = route({ hedgeMs: 20 }).invoke('default', { messages, signal: abort.signal })
     await expect(aborted).rejects.not.toBeInstanceOf(MusterError)
     await vi.waitFor(() => expect(servers.map((one) => one.aborted)).toEqual([2, 2, 0]))
+  })
+
+  it('gives one answer though its targets heed no abort, and counts what came too late', async () => {
+    const act = fc.record({ ms: fc.integer({ min: 0, max: 8 }), end: fc.constantFrom('answers', 'fails') })
+    const places = servers.map(({ target }, i) => ({ target, model: `m${i}` }))
+    await fc.assert(
+      fc.asyncProperty(fc.array(act, { minLength: 3, maxLength: 3 }), fc.boolean(), async (acts, claims) => {
+        const claimed: string[] = []
+        const course = { places, refused: [], kind: 'stream', hedgeMs: 2, breaker: undefined } as const
+        const found = createFailover().find(course, async ({ model }, contender) => {
+          const { ms, end } = acts[places.findIndex((place) => place.model === model)] ?? { ms: 0, end: 'fails' }
+          await setTimeout(ms)
+          if (end === 'fails') throw new MusterError('model.unavailable', model)
+          if (claims && contender.claim()) claimed.push(model)
+          await setTimeout(2)
+          if (claims && contender.claim()) claimed.push(model)
+          return model
+        })
+        if (acts.every(({ end }) => end === 'fails')) {
+          expect((await failure(found)).code).toBe('model.unavailable')
+          return
+        }
+        const { answer, via, late } = await found
+        expect(claimed).toEqual(claims ? [answer, answer] : [])
+        const lost = (await late).map(({ answer }) => answer)
+        expect(lost).not.toContain(answer)
+        const names = lost.map((name) => host(Number(name.slice(1))))
+        expect(via?.hedged ?? []).toEqual(expect.arrayContaining(names))
+      }),
+      { numRuns: 100 },
+    )
   })
 
   it('never gives two answers, whoever is late and however long', async () => {
