@@ -42,16 +42,16 @@ export class RunCosts {
   /** Counts a run of which nothing more is to come. The same again changes nothing. */
   async add(tenant: string, run: string, lines: readonly CostLine[]): Promise<void> {
     if (lines.length === 0) return
-    await this.#count(tenant, run, lines)
-    await this.#count(ALL, run, lines)
+    await Promise.all([this.#count(tenant, run, lines), this.#count(ALL, run, lines)])
   }
 
   /** The run is archived, and its journal stays for `ttlS` at most: after that it is not told of any more. */
   async forget(tenant: string, run: string, ttlS: number): Promise<void> {
-    for (const name of [tenant, ALL]) {
+    const forgotten = [tenant, ALL].map((name) => {
       const { keys, redis } = this.#partitionOf(name)
-      await redis.expire(keys.counted(name, run), ttlS + GRACE_S)
-    }
+      return redis.expire(keys.counted(name, run), ttlS + GRACE_S)
+    })
+    await Promise.all(forgotten)
   }
 
   async #count(tenant: string, run: string, lines: readonly CostLine[]): Promise<void> {

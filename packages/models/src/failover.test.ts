@@ -116,7 +116,7 @@ describe('a route of several targets', () => {
       writes('x'),
     )
     const written: string[] = []
-    const reply = await route({ timeoutMs: 100 }).invoke('default', { messages, onDelta: (text) => written.push(text) })
+    const reply = await route({ timeoutMs: 300 }).invoke('default', { messages, onDelta: (text) => written.push(text) })
     expect([reply.text, written, calls()]).toEqual(['x', ['x'], [1, 1, 1]])
   })
 

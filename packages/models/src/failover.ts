@@ -235,7 +235,7 @@ export function createFailover(now: () => number = () => Date.now()): Failover {
 /** The first to end; undefined where none has within `hedgeMs`. */
 async function endOf<T>(running: ReadonlySet<Try<T>>, hedgeMs: number | undefined) {
   const ends = [...running].map(({ ended }) => ended)
-  if (hedgeMs === undefined) return Promise.race(ends)
+  if (hedgeMs === undefined) return ends.length === 1 ? ends[0] : Promise.race(ends)
   const { promise: late, resolve } = Promise.withResolvers<undefined>()
   const timer = setTimeout(() => resolve(undefined), hedgeMs)
   try {
