@@ -42,6 +42,8 @@ export interface VerifyOptions {
   receipts?: readonly string[]
   /** SHA-256 of the manifest, as it was told when it was exported. */
   fingerprint?: string
+  /** Threads in which journals are checked: as many as the machine can run and the export is worth, unless given. */
+  threads?: number
 }
 
 /** There is nothing here that could be checked. */

@@ -3,7 +3,7 @@
  * Checks an audit export of Muster: offline, alone, with nothing but Node (20 or newer).
  *
  *     node muster-verify.mjs FOLDER [--key VKEY]… [--exporter-key VKEY]… [--older CHECKPOINT]… [--receipt FILE]…
- *          [--fingerprint SHA256] [--json]
+ *          [--fingerprint SHA256] [--threads N] [--json]
  *
  * Exits with 0 where all is right, 1 where something was found, 2 where there is nothing to check.
  *
@@ -20,8 +20,10 @@
 import { isAscii, isUtf8 } from 'node:buffer'
 import crypto, { createHash, createPublicKey, verify as verifySignature } from 'node:crypto'
 import { closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { isMainThread, MessageChannel, receiveMessageOnPort, Worker, workerData } from 'node:worker_threads'
 
 const FORMAT = 'muster-audit-export/1'
 
@@ -204,6 +206,7 @@ function* piecesOf(path) {
 /** No file that is read at once is longer: a manifest of millions of files has half of that. */
 const FILE_MAX = 1 << 28
 const TOO_LONG = 'is longer than any that an export has'
+const CHANGED = 'does not have the hash that the manifest says: it was changed'
 
 /** A file as a whole; undefined where it is longer than any that an export has. */
 function readWhole(path, max = FILE_MAX) {
@@ -221,10 +224,11 @@ function hashOfFile(path) {
 /** A longer line than any that an export has is not kept in memory. */
 const LINE_MAX = 1 << 26
 
-/** The lines of a file; undefined for one that does not end, is too long, or is not UTF-8. */
-function* linesOf(path) {
+/** The lines of a file; undefined for one that does not end, is too long, or is not UTF-8. All of it is added to `digest`. */
+function* linesOf(path, digest) {
   let [rest, length] = [[], 0]
   for (const piece of piecesOf(path)) {
+    digest?.update(piece)
     const end = piece.lastIndexOf(10)
     if (end >= 0) {
       const lines = Buffer.concat([...rest, piece.subarray(0, end)])
@@ -254,6 +258,9 @@ const BOOK = 'records'
 
 /** Where a journal is, or the book. */
 const fileOf = (run) => (run === BOOK ? 'records.jsonl' : `runs/${run}.jsonl`)
+
+/** Whose journal a file is; undefined for other files. */
+const runOf = (name) => (name === fileOf(BOOK) ? BOOK : /^runs\/(.+)\.jsonl$/.exec(name)?.[1])
 
 const isRun = (id) =>
   typeof id === 'string' && /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)
@@ -330,10 +337,10 @@ function checkFiles(folder, names, files, report) {
   if (names.includes('manifest.sig')) known.add('manifest.sig')
   for (const name of names) {
     if (!known.has(name)) report.find('file-added', name, 'is not in the manifest: it was added')
-    else if (!name.endsWith('.jsonl') && lstatSync(join(folder, name)).size > FILE_MAX)
-      report.find('file-changed', name, TOO_LONG)
-    else if (Object.hasOwn(files, name) && hashOfFile(join(folder, name)) !== files[name])
-      report.find('file-changed', name, 'does not have the hash that the manifest says: it was changed')
+    // Journals are hashed when their lines are read.
+    else if (runOf(name) !== undefined || !Object.hasOwn(files, name)) continue
+    else if (lstatSync(join(folder, name)).size > FILE_MAX) report.find('file-changed', name, TOO_LONG)
+    else if (hashOfFile(join(folder, name)) !== files[name]) report.find('file-changed', name, CHANGED)
   }
   const present = new Set(names)
   for (const name of known) if (!present.has(name)) report.find('file-removed', name, 'is missing')
@@ -584,8 +591,20 @@ function checkReceipts({ folder, names, checkpoint, tree, leaves, whole }, repor
 /** When a run was created, ms: a UUIDv7 begins with it. */
 const createdAt = (id) => Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
 
-/** A line as it is stored: place, hash, bytes, content, and nothing else. */
+/** A JSON string as JSON.stringify writes it, where nothing in it needs `\u`. */
+const STRING = String.raw`"(?:[^"\\\u0000-\u001f]|\\["\\bfnrt])*"`
+const LINE = new RegExp(
+  `^\\{"seq":(0|[1-9]\\d{0,14}),"hash":(${STRING}),"bytes":(${STRING})(?:,"content":(${STRING}))?\\}$`,
+)
+
+/** A line as it is stored: place, hash, bytes, content, and nothing else, written in the only way in which it is. */
 function parseLine(line) {
+  const [, place, head, text, beside] = (line && LINE.exec(line)) || []
+  if (place !== undefined) {
+    const stored = { seq: Number(place), hash: JSON.parse(head), bytes: JSON.parse(text) }
+    return beside === undefined ? stored : { ...stored, content: JSON.parse(beside) }
+  }
+  // The same for any other: it is rare, and writing it anew takes longer than all else.
   const { seq, hash, bytes, content } = (line && parseJson(line)) || {}
   if (!Number.isSafeInteger(seq) || ![hash, bytes, content ?? ''].every((one) => typeof one === 'string'))
     return undefined
@@ -627,12 +646,14 @@ class Places {
   }
 }
 
-/** Checks a journal by itself and against the leaves of its run, and counts what the manifest says of it. */
-function checkJournal(path, file, run, { leaves, tenant }, counts, report) {
+/** Checks a journal by itself and against the leaves of its run, and counts what the manifest says of it; gives its last place. */
+function checkJournal(folder, { run, leaves, hash: expected }, tenant, counts, report) {
+  const file = fileOf(run)
   const find = (code, seq, message) => report.find(code, file, message, { run, seq })
+  const digest = expected === undefined ? undefined : createHash('sha256')
   const places = new Places(run, find)
   let ended
-  for (const line of linesOf(path)) {
+  for (const line of linesOf(join(folder, file), digest)) {
     if (run === BOOK) counts.records++
     else counts.entries++
     const stored = parseLine(line)
@@ -670,7 +691,79 @@ function checkJournal(path, file, run, { leaves, tenant }, counts, report) {
   }
   places.finish()
   for (const leaf of leaves) checkLeaf(leaf, places.hashes, ended, find)
-  return { last: places.last }
+  if (digest?.digest('hex') !== expected) report.find('file-changed', file, CHANGED)
+  return places.last
+}
+
+const newCounts = () => ({ entries: 0, records: 0, erased: 0, redacted: {}, actions: {}, sets: new Set() })
+
+/** Checks journals one after the other. */
+function checkJournals({ folder, journals, tenant }) {
+  const [report, counts] = [new Report(), newCounts()]
+  const lasts = journals.map((journal) => checkJournal(folder, journal, tenant, counts, report))
+  return { lasts, counts, findings: report.findings }
+}
+
+/** Less is not worth a thread, which takes some forty milliseconds to begin, bytes. */
+const SHARD_MIN = 1 << 26
+
+/** Journals in parts of about the same size, in their order: as many as threads are asked for, else as there are processors. */
+function shardsOf({ folder, journals, tenant }, threads) {
+  const sizes = journals.map(({ run }) => lstatSync(join(folder, fileOf(run))).size)
+  const all = sizes.reduce((sum, size) => sum + size, 0)
+  const count = threads ?? Math.min(availableParallelism(), Math.ceil(all / SHARD_MIN))
+  const shards = Array.from({ length: Math.max(count, 1) }, () => ({ folder, journals: [], tenant }))
+  let before = 0
+  for (const [i, journal] of journals.entries()) {
+    shards[Math.min(Math.floor((before / (all + 1)) * shards.length), shards.length - 1)].journals.push(journal)
+    before += sizes[i]
+  }
+  return shards
+}
+
+/** A thread that has not come to its end by then is not waited for, ms: this one does its part. */
+const THREAD_MS = 600_000
+
+/** Checks journals side by side; what is found stands in the order of the journals all the same. */
+function checkSideBySide(all, threads, report) {
+  const [own, ...others] = shardsOf(all, threads)
+  const started = others.map((shard) => {
+    const { port1, port2 } = new MessageChannel()
+    const state = new Int32Array(new SharedArrayBuffer(4))
+    const worker = new Worker(new URL(import.meta.url), {
+      workerData: { shard, state, port: port2 },
+      transferList: [port2],
+    })
+    worker.unref()
+    return { shard, state, port: port1 }
+  })
+  const parts = [checkJournals(own)]
+  for (const { shard, state, port } of started) {
+    Atomics.wait(state, 0, 0, THREAD_MS)
+    const part = receiveMessageOnPort(port)?.message
+    port.close()
+    // One that failed is done again here, where its error can be told.
+    parts.push(part ?? checkJournals(shard))
+  }
+  const counts = newCounts()
+  for (const part of parts) {
+    for (const name of ['entries', 'records', 'erased']) counts[name] += part.counts[name]
+    for (const name of ['redacted', 'actions'])
+      for (const [key, count] of Object.entries(part.counts[name])) counts[name][key] = (counts[name][key] ?? 0) + count
+    for (const set of part.counts.sets) counts.sets.add(set)
+    for (const finding of part.findings) report.findings.push(finding)
+  }
+  return { counts, lasts: parts.flatMap(({ lasts }) => lasts) }
+}
+
+/** What a thread does with its part. */
+function runThread({ shard, state, port }) {
+  try {
+    port.postMessage(checkJournals(shard))
+  } finally {
+    Atomics.store(state, 0, 1)
+    Atomics.notify(state, 0)
+  }
 }
 
 function checkRecord({ seq, action, tenant }, expected, counts, find) {
@@ -784,7 +877,7 @@ function readExpired(folder, names, leaves) {
 
 /** Every run of the ledger that belongs here must be here; and what is here must be in the ledger, or be named as not in it. */
 function checkRuns({ names, leaves, manifest, expired }, report) {
-  const runs = names.flatMap((name) => (name === fileOf(BOOK) ? BOOK : (/^runs\/(.+)\.jsonl$/.exec(name)?.[1] ?? [])))
+  const runs = names.flatMap((name) => runOf(name) ?? [])
   const [there, files, unsealed] = [new Set(runs), new Set(names), new Set(manifest.unsealed)]
   for (const [run, all] of leaves)
     if (!isInScope(manifest.scope, run) || there.has(run)) continue
@@ -816,7 +909,7 @@ function checkRuns({ names, leaves, manifest, expired }, report) {
 
 /** Checks an export; throws `NotAnExport` where there is none. */
 export function verifyExport(folder, options = {}) {
-  const { keys: given = [], exporterKeys = [], older = [], receipts = [], fingerprint } = options
+  const { keys: given = [], exporterKeys = [], older = [], receipts = [], fingerprint, threads } = options
   if (!lstatSync(folder, { throwIfNoEntry: false })?.isDirectory()) throw new NotAnExport(`${folder} is no folder`)
   const report = new Report()
   const names = listFiles(folder, report)
@@ -844,14 +937,16 @@ export function verifyExport(folder, options = {}) {
   }
   const runs = checkRuns({ names, leaves, manifest, expired: readExpired(folder, names, leaves) }, report)
   const tenant = checkpoint && tenantOf(checkpoint.origin)
-  const counts = { entries: 0, records: 0, erased: 0, redacted: {}, actions: {}, sets: new Set() }
-  for (const run of runs) {
-    const file = fileOf(run)
-    const expected = { leaves: [...(leaves.get(run) ?? []), ...(kept.get(run) ?? [])], tenant }
-    const { last } = checkJournal(join(folder, file), file, run, expected, counts, report)
+  const journals = runs.map((run) => ({
+    run,
+    leaves: [...(leaves.get(run) ?? []), ...(kept.get(run) ?? [])],
+    hash: manifest.files && Object.hasOwn(manifest.files, fileOf(run)) ? manifest.files[fileOf(run)] : undefined,
+  }))
+  const { counts, lasts } = checkSideBySide({ folder, journals, tenant }, threads, report)
+  for (const [i, run] of runs.entries()) {
     const sealed = leaves.get(run)?.at(-1)?.seq
-    if (sealed !== undefined && last > sealed)
-      report.note(`${file}: entries ${sealed + 1} to ${last} are not in the ledger yet`)
+    if (sealed !== undefined && lasts[i] > sealed)
+      report.note(`${fileOf(run)}: entries ${sealed + 1} to ${lasts[i]} are not in the ledger yet`)
   }
   const policies = names.filter((name) => name.startsWith('policies/')).length
   for (const set of counts.sets)
@@ -946,19 +1041,32 @@ const NOT_PROVEN = [
 ]
 
 const USAGE =
-  'usage: node muster-verify.mjs FOLDER [--key VKEY]... [--exporter-key VKEY]... [--older CHECKPOINT]... [--receipt FILE]... [--fingerprint SHA256] [--json]'
+  'usage: node muster-verify.mjs FOLDER [--key VKEY]... [--exporter-key VKEY]... [--older CHECKPOINT]... [--receipt FILE]... [--fingerprint SHA256] [--threads N] [--json]'
 
 function parseArguments(args) {
   const lists = { '--key': [], '--exporter-key': [], '--older': [], '--receipt': [] }
   const { '--key': keys, '--exporter-key': exporterKeys, '--older': older, '--receipt': receipts } = lists
-  const options = { keys, exporterKeys, older, receipts, json: false, folder: undefined, fingerprint: undefined }
+  const options = {
+    keys,
+    exporterKeys,
+    older,
+    receipts,
+    json: false,
+    folder: undefined,
+    fingerprint: undefined,
+    threads: undefined,
+  }
   for (let i = 0; i < args.length; i++) {
     const [name, value] = [args[i], args[i + 1]]
     if (name === '--json') options.json = true
     else if (name.startsWith('--')) {
-      if (value === undefined || !(name in lists || name === '--fingerprint')) throw new NotAnExport(USAGE)
+      if (value === undefined || !(name in lists || ['--fingerprint', '--threads'].includes(name)))
+        throw new NotAnExport(USAGE)
       if (name === '--fingerprint') options.fingerprint = value
-      else lists[name].push(value)
+      else if (name === '--threads') {
+        if (!/^[1-9]\d{0,2}$/.test(value)) throw new NotAnExport(USAGE)
+        options.threads = Number(value)
+      } else lists[name].push(value)
       i++
     } else if (options.folder === undefined) options.folder = name
     else throw new NotAnExport(USAGE)
@@ -981,5 +1089,7 @@ export function main(args) {
   }
 }
 
-if (process.argv[1] !== undefined && pathToFileURL(realpathSync(process.argv[1])).href === import.meta.url)
+if (!isMainThread) {
+  if (workerData?.shard !== undefined) runThread(workerData)
+} else if (process.argv[1] !== undefined && pathToFileURL(realpathSync(process.argv[1])).href === import.meta.url)
   process.exitCode = main(process.argv.slice(2))

@@ -108,6 +108,24 @@ describe('an export that nobody has changed', () => {
       { seed: 1, numRuns: 25 },
     ))
 
+  it('and one that somebody has are found to be the same by any number of threads', async () => {
+    const folder = join(home, 'threads')
+    const many = Array.from({ length: 7 }, (_, i) => makeRun(7000 + i, i))
+    await writeExport(folder, many, { signer })
+    const inThreads = () => [1, 2, 5, 20].map((threads) => verifyExport(folder, { keys: [vkey], threads }))
+    const [alone, ...others] = inThreads()
+    expect(alone).toMatchObject({ ok: true, runs: 7 })
+    for (const other of others) expect(other).toEqual(alone)
+    for (const i of [0, 3, 6]) {
+      const file = join(folder, 'runs', `${many[i]?.id}.jsonl`)
+      writeFileSync(file, `${readFileSync(file, 'utf8').replace('"type', '"tipe')}x`)
+    }
+    const [found, ...same] = inThreads()
+    const files = [0, 3, 6].map((i) => `runs/${many[i]?.id}.jsonl`)
+    expect(new Set(found?.findings.map(({ file }) => file))).toEqual(new Set([...files, 'manifest.json']))
+    for (const one of same) expect(one).toEqual(found)
+  })
+
   it('says in words what was checked, and what that does not prove', () => {
     const text = summaryOf(verifyExport(whole, trusted))
     expect(text).toContain('Tenant acme, ledger log.example/acme')

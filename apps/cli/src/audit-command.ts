@@ -68,6 +68,7 @@ export interface VerifyFlags {
   older: string[]
   receipt: string[]
   fingerprint?: string
+  threads?: number
   replay: boolean
 }
 
@@ -75,8 +76,12 @@ export interface VerifyFlags {
 export async function auditVerifyCommand(folder: string, options: VerifyFlags & { json: boolean }): Promise<number> {
   const { main, NotAnExport, summaryOf, verifyExport } = await import('@muster/verify')
   if (!options.replay) return main(argumentsOf(folder, options))
-  const { key: keys, exporterKey: exporterKeys, older, receipt: receipts, fingerprint, json } = options
-  const given = { keys, exporterKeys, older, receipts, ...(fingerprint === undefined ? {} : { fingerprint }) }
+  const { key: keys, exporterKey: exporterKeys, older, receipt: receipts, fingerprint, threads, json } = options
+  const given = {
+    ...{ keys, exporterKeys, older, receipts },
+    ...(fingerprint === undefined ? {} : { fingerprint }),
+    ...(threads === undefined ? {} : { threads }),
+  }
   let result: ExportVerification
   try {
     result = verifyExport(folder, given)
@@ -94,7 +99,7 @@ export async function auditVerifyCommand(folder: string, options: VerifyFlags & 
 }
 
 function argumentsOf(folder: string, options: VerifyFlags & { json: boolean }): string[] {
-  const { key, exporterKey, older, receipt, fingerprint, json } = options
+  const { key, exporterKey, older, receipt, fingerprint, threads, json } = options
   const each = (name: string, values: readonly string[]) => values.flatMap((value) => [name, value])
   return [
     ...each('--key', key),
@@ -102,6 +107,7 @@ function argumentsOf(folder: string, options: VerifyFlags & { json: boolean }): 
     ...each('--older', older),
     ...each('--receipt', receipt),
     ...(fingerprint === undefined ? [] : ['--fingerprint', fingerprint]),
+    ...(threads === undefined ? [] : ['--threads', String(threads)]),
     ...(json ? ['--json'] : []),
     folder,
   ]

@@ -398,6 +398,11 @@ audit
   .option('--older <checkpoint>', 'a file that you kept: the ledger must begin with it', collect, [])
   .option('--receipt <file>', 'a receipt that you kept (muster receipt --out)', collect, [])
   .option('--fingerprint <sha256>', 'as it was told when it was exported')
+  .option(
+    '--threads <n>',
+    'in how many threads journals are read; unless given, as the machine and the export are large',
+    positive,
+  )
   .option('--replay', 'also check what runs did: make each decision again, compare effects, money and labels', false)
   .option(...flag)
   .action((folder: string, options: VerifyFlags & Json) =>

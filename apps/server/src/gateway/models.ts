@@ -1,5 +1,4 @@
 import type { ModelFacts } from '@muster/models'
-import { MusterError } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from '../context.ts'
 import type { Requests } from './requests.ts'
@@ -58,7 +57,7 @@ export function modelRoutes(server: Server, { keyOf }: Context, need: () => Requ
       const found = need()
         .routesOf(keyOf(request))
         .find(([route]) => route === id)
-      if (!found) throw new MusterError('model.not_found', `There is no model "${id}"`)
+      if (!found) throw need().unknown(keyOf(request), id)
       return shown(found)
     },
   )

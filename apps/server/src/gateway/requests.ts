@@ -10,6 +10,9 @@ import { clientOf, labelsOf, PREFIXES, passedOn, sessionOf } from './client.ts'
 /** Pictures and files come in the body. */
 export const GATEWAY_BYTES_MAX = 32 * 1024 * 1024
 
+/** Models that an error names. */
+const NAMED_MAX = 20
+
 export type Body = { [name: string]: Json } & { model: string; stream?: boolean }
 
 /** What the run of a request has as its input. */
@@ -36,6 +39,13 @@ export class Requests {
     return [...this.#routes].filter(([route]) => mayUse(who, route))
   }
 
+  /** Of what is not there, with what is. */
+  unknown(who: ApiKey, route: string): MusterError {
+    const routes = this.routesOf(who).map(([name]) => name)
+    const shown = routes.slice(0, NAMED_MAX).join(', ') + (routes.length > NAMED_MAX ? ', …' : '')
+    return new MusterError('model.not_found', `There is no model "${route}". The key may use: ${shown || 'none'}`)
+  }
+
   /**
    * @param sent what the model is asked, where that is more than the client has sent
    * @throws MusterError why it is not taken
@@ -47,7 +57,7 @@ export class Requests {
     const { tenant, user } = who
     const route = body.model
     gateway.check()
-    if (!this.#routes.has(route)) throw new MusterError('model.not_found', `There is no model "${route}"`)
+    if (!this.#routes.has(route)) throw this.unknown(who, route)
     if (!mayUse(who, route))
       throw new MusterError('model.not_allowed', `The key "${who.id}" may not use the model "${route}"`)
     const run = newId()
