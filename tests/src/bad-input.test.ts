@@ -171,6 +171,8 @@ describe('the API describes itself', () => {
       'get /v1/audit/removed',
       'get /v1/audit/search',
       'get /v1/budgets',
+      'get /v1/commitments',
+      'get /v1/costs',
       'get /v1/definitions',
       'get /v1/erasures',
       'get /v1/erasures/{id}',

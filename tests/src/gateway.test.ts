@@ -60,6 +60,7 @@ beforeAll(async () => {
       secret: { ...chat, about },
       asked: chat,
       narrow: chat,
+      abroad: { ...chat, when: { labels: { without: ['pii'] } } },
     },
   })
   const limits = { 'model:narrow': { concurrency: 1 } }
@@ -77,6 +78,7 @@ beforeAll(async () => {
         { id: 'one', tenant: 'acme', user: 'spender', roles: [] },
         { id: 'two', tenant: 'acme', user: 'spender', roles: [] },
         { id: 'board', tenant: 'acme', user: 'chair', roles: [], team: 'board', gateway: { routes: ['se*'] } },
+        { id: 'labelled', tenant: 'acme', user: 'nurse', roles: [], gateway: { labels: ['pii'] } },
         { id: 'teamed', tenant: 'acme', user: 'mate', roles: [], team: 'blue' },
       ],
     },
@@ -240,6 +242,13 @@ describe('a refusal', () => {
       code: 'unsupported_parameter',
       param: 'conversation',
     })
+    const refused = { constructor: PermissionDeniedError, code: 'route_refused' }
+    expect(await ask(key, 'abroad', {}, { 'x-muster-labels': 'internal, pii' })).toMatchObject(refused)
+    const ofKey = await ask(harness.keys.labelled ?? '', 'abroad')
+    expect(ofKey).toMatchObject({ ...refused, message: expect.stringContaining('labelled "pii"') })
+    expect((await harness.muster.runs.get(ofKey.headers?.get('x-muster-run') ?? '')).labels).toEqual(['pii'])
+    const long = { 'x-muster-labels': 'x'.repeat(65) }
+    expect(await ask(key, 'abroad', {}, long)).toMatchObject({ constructor: BadRequestError })
     expect(model.asked.length).toBe(asked)
   })
 

@@ -100,6 +100,7 @@ export async function startHarness(
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
     budgets: config.MUSTER_BUDGETS,
+    commitments: config.MUSTER_COMMITMENTS,
     retention: config.MUSTER_RETENTION,
     redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',

@@ -1,12 +1,13 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { EntryOf } from '@muster/protocol'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { CostsBy, EntryOf } from '@muster/protocol'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { actor } from './fixtures/app.ts'
 import { type Harness, runCli, startHarness } from './harness.ts'
 
 const reasoning = { type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'c2VhbGVk' }
 const secret = 'sk-of-the-first-target'
+const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
 
 let harness: Harness
 let first: Server
@@ -37,15 +38,21 @@ beforeAll(async () => {
     )
   })
   await new Promise<void>((resolve) => first.listen(0, '127.0.0.1', resolve))
-  harness = await startHarness()
-  const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
+  const committed = { usd: 1, from: '2026-01-01', until: '2028-12-31' }
+  harness = await startHarness({
+    MUSTER_COMMITMENTS: JSON.stringify({ thinkers: { provider: 'thinkers', ...committed, tenant: 'acme' } }),
+  })
   const baseUrl = `http://127.0.0.1:${(first.address() as AddressInfo).port}/v1`
   await harness.worker({
     FIRST_KEY: secret,
     MUSTER_MODELS: JSON.stringify({
       default: [
-        { openai: { model: 'thinker', baseUrl, api: 'responses' }, key: 'FIRST_KEY', price },
         {
+          openai: { model: 'thinker', baseUrl, api: 'responses' },
+          ...{ key: 'FIRST_KEY', price, provider: 'thinkers', when: { labels: { without: ['pii'] } } },
+        },
+        {
+          when: { labels: { without: ['secret'] } },
           openai: { model: 'scripted', baseUrl: `${harness.modelUrl}/v1` },
           price: { inputUsd: 0, cachedUsd: 0, outputUsd: 0 },
         },
@@ -90,6 +97,64 @@ describe('a route of two targets', () => {
     const { out: json } = await runCli(['trace', run.id, '--json'], cli)
     expect(json).toContain('"passed"')
     expect(json).not.toContain(secret)
+  })
+
+  it('may have labels that are for one of them alone, or for none', async () => {
+    const asked = bodies.length
+    const run = await harness.muster.runs.start(actor, { turns: [{ answer: 1 }] }, { labels: ['pii'] })
+    expect(await run.result()).toEqual({ answer: 1 })
+    for await (const { entry } of run.events())
+      if (entry.type === 'step.ended' && entry.kind === 'model')
+        expect(entry.via?.passed).toMatchObject([{ code: 'route.refused' }])
+    const refused = await harness.muster.runs.start(actor, { turns: [] }, { labels: ['pii', 'secret'] })
+    await expect(refused.result()).rejects.toMatchObject({ code: 'route.refused' })
+    expect(bodies).toHaveLength(asked)
+  })
+
+  it('is in the costs of who is paid, which are those of the journals, and draws on a commitment', async () => {
+    const sum = { calls: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
+    let nanoUsd = 0
+    const { runs } = await harness.muster.runs.list()
+    for (const { id } of runs)
+      for await (const { entry } of harness.muster.runs.of(id).events()) {
+        if (entry.type !== 'step.ended' || entry.kind !== 'model' || !entry.usage) continue
+        nanoUsd += Math.round((entry.costUsd ?? 0) * 1e9)
+        sum.calls++
+        for (const amount of ['inputTokens', 'outputTokens', 'cachedTokens'] as const)
+          sum[amount] += entry.usage[amount]
+      }
+    const total = { usd: nanoUsd / 1e9, ...sum }
+    expect(total).toMatchObject({ calls: 3, usd: 0.002 })
+    const of = (by: CostsBy, period: 'day' | 'month' = 'month') => harness.muster.costs.list({ by, period })
+    await vi.waitFor(async () => expect((await of('model')).total).toEqual(total), { timeout: 20_000, interval: 50 })
+    for (const by of ['model', 'provider', 'agent', 'user'] as const) expect((await of(by)).total).toEqual(total)
+    const thinkers = { usd: 0.002, calls: 1, inputTokens: 100, outputTokens: 50, cachedTokens: 0 }
+    expect((await of('provider')).costs).toMatchObject([
+      { name: 'thinkers', ...thinkers },
+      { usd: 0, calls: 2 },
+    ])
+    expect((await of('agent')).costs).toMatchObject([{ name: 'actor' }])
+    const [drawn] = await harness.muster.costs.commitments()
+    expect(drawn).toMatchObject({ name: 'thinkers', spentUsd: 0.002, leftUsd: 0.998 })
+    const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
+    const { out } = await runCli(['costs', '--by', 'provider'], cli)
+    expect(out).toMatch(/thinkers .* \$0\.0020 .* 100 .* 50/)
+    const json = await runCli(['costs', '--by', 'user', '--day', '--json'], cli)
+    expect(JSON.parse(json.out)).toMatchObject({ by: 'user', period: 'day', costs: [{ name: 'acme-user' }] })
+    expect((await runCli(['commitments'], cli)).out).toMatch(/thinkers .* \$0\.0020 .* \$1\.0000/)
+    const routes = {
+      default: { targets: [{ openai: { model: 'gpt-5' }, price }, { openai: { model: 'gpt-5' } }], order: 'cheapest' },
+    }
+    const own = [{ model: 'gpt-5', ...price, inputUsd: 7, since: '2026-01-01' }]
+    const env = { OPENAI_API_KEY: 'k', MUSTER_MODELS: JSON.stringify(routes), MUSTER_PRICES: JSON.stringify(own) }
+    const shown = (await runCli(['models'], { ...cli, ...env })).out
+    expect(shown).toMatch(
+      /default \(cheapest\) .* openai .* \$10 .* \$20 .* target.*\$7 .* 2026-01-01 .* MUSTER_PRICES/s,
+    )
+    expect(await runCli(['costs', '--by', 'shoe'], cli)).toMatchObject({ code: 1 })
+    const bad = harness.muster.costs.list({ period: 'day', date: '2026-13-41' })
+    await expect(bad).rejects.toMatchObject({ code: 'request.invalid' })
+    await expect(harness.stranger.costs.list()).rejects.toMatchObject({ code: 'auth.forbidden' })
   })
 
   it('is refused before it starts where a variable with a key is missing', async () => {

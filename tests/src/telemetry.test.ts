@@ -34,6 +34,12 @@ describe('OpenTelemetry', () => {
       OTEL_BSP_SCHEDULE_DELAY: '100',
       OTEL_METRIC_EXPORT_INTERVAL: '500',
       OTEL_METRIC_EXPORT_TIMEOUT: '400',
+      MUSTER_MODELS: JSON.stringify({
+        default: ['nobody', 'scripted'].map((model, i) => {
+          const baseUrl = i === 0 ? 'http://127.0.0.1:1/v1' : `${harness.modelUrl}/v1`
+          return { openai: { model, baseUrl }, free: i === 0, region: `region-${i}`, provider: `provider-${i}` }
+        }),
+      }),
     })
     const run = await harness.muster.runs.start(actor, {
       turns: [{ calls: [{ name: 'world_write', arguments: { text: 'a private matter' } }] }, { answer: 'done' }],
@@ -48,6 +54,9 @@ describe('OpenTelemetry', () => {
       'gen_ai.usage.input_tokens',
       'gen_ai.tool.name',
       'muster.decision',
+      'muster.model.target',
+      'provider-1',
+      'region-1',
       run.id,
     ]) {
       expect(spans).toContain(text)
@@ -57,6 +66,7 @@ describe('OpenTelemetry', () => {
     const metrics = received['/v1/metrics'] ?? ''
     for (const text of ['gen_ai.client.token.usage', 'muster.step.duration', 'muster.run.duration', 'muster.cost'])
       expect(metrics).toContain(text)
+    expect(metrics).toContain('muster.model.breaker')
     expect(spans + metrics).not.toContain('a private matter')
   })
 

@@ -656,6 +656,43 @@ program
     }, json),
   )
 
+program
+  .command('models')
+  .description('show where routes lead as this environment has them, and what a million tokens cost there')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { modelsCommand } = await import('./models-command.ts')
+      modelsCommand(config, json)
+      return undefined
+    }, json),
+  )
+
+program
+  .command('costs')
+  .description('show what model calls of runs that have ended cost, in this month or another')
+  .option('--by <what>', 'model, provider, agent or user', 'model')
+  .option('--month <month>', 'such as 2026-11')
+  .option('--day [day]', 'today, or such as 2026-11-28')
+  .option(...flag)
+  .action(({ json, ...asked }: Json & { by: string; day?: string | true; month?: string }) =>
+    action(async (config) => {
+      const { costsCommand } = await import('./costs-command.ts')
+      return costsCommand(client(config), asked, json)
+    }, json),
+  )
+
+program
+  .command('commitments')
+  .description('show how far amounts that are promised to providers are drawn down, and where that leads')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { commitmentsCommand } = await import('./costs-command.ts')
+      return commitmentsCommand(client(config), json)
+    }, json),
+  )
+
 const budget = program.command('budget').description('limit what a tenant, an agent or a plan may use')
 budget
   .command('set <name> <budget>')

@@ -30,6 +30,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     keys: readKeys(keysFile),
     weights: config.MUSTER_WEIGHTS,
     budgets: config.MUSTER_BUDGETS,
+    commitments: config.MUSTER_COMMITMENTS,
     retention: config.MUSTER_RETENTION,
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,

@@ -203,10 +203,14 @@ function decided({ decision }: Span): string {
   return (decision.effect === 'allow' ? pc.dim(text) : pc.yellow(text)) + known + tried
 }
 
-/** `via bedrock eu-central-1 m, not api.openai.com m (rate.limited)` */
-function viaText({ target, passed = [] }: Via): string {
+/** `via bedrock eu-central-1 m (cheapest), before api.openai.com m, not api.openai.com n (rate.limited)` */
+function viaText({ target, passed = [], region, order, sticky, hedged = [] }: Via): string {
+  const how = [region, order, sticky && 'sticky'].filter(Boolean).join(', ')
   const others = passed.map((other) => `${other.target} (${other.code})`)
-  return plain(`via ${target}${others.length === 0 ? '' : `, not ${others.join(', ')}`}`)
+  const before = hedged.length === 0 ? '' : `, before ${hedged.join(', ')}`
+  return plain(
+    `via ${target}${how === '' ? '' : ` (${how})`}${before}${others.length === 0 ? '' : `, not ${others.join(', ')}`}`,
+  )
 }
 
 function labelled({ labels, declassified }: Span): string {

@@ -7,6 +7,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
 import type { Budgets } from './budgets.ts'
+import type { CostBook } from './costs.ts'
 import type { Refusals } from './erasures.ts'
 import type { ApiKey } from './keys.ts'
 import type { ServerRecords } from './records.ts'
@@ -32,6 +33,7 @@ export interface Context {
   /** What operators have stopped and limited. */
   controls: Controls
   budgets: Budgets
+  costBook: CostBook
   retention: readonly RetentionRule[]
   refusals: Refusals
   /**

@@ -1,6 +1,6 @@
 import { hash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { type Actor, MusterError } from '@muster/protocol'
+import { type Actor, label, MusterError } from '@muster/protocol'
 import { z } from 'zod'
 
 /** An API key as the server knows it: only its hash, never the key. */
@@ -15,8 +15,10 @@ const apiKey = z.object({
   roles: z.array(z.string()),
   /** Of those who share a budget. */
   team: z.string().min(1).max(128).optional(),
-  /** What it may use of the gateway: routes, `*` at the end for any rest; all without it. */
-  gateway: z.object({ routes: z.array(z.string().min(1).max(200)).optional() }).optional(),
+  /** What it may use of the gateway: routes, `*` at the end for any rest; all without it. And labels of all that it asks. */
+  gateway: z
+    .object({ routes: z.array(z.string().min(1).max(200)).optional(), labels: z.array(label).max(50).optional() })
+    .optional(),
   /** SHA-256 of the key, hexadecimal. A key has 256 random bits, so a plain hash is enough. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 })

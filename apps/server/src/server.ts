@@ -4,6 +4,7 @@ import type { Ledgers, Memory } from '@muster/memory'
 import {
   BODY_BYTES_MAX,
   type BudgetsByName,
+  type Commitments,
   definitionManifest,
   MusterError,
   type RetentionRule,
@@ -24,6 +25,7 @@ import { Budgets, budgetRoutes } from './budgets.ts'
 import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
+import { CostBook, costRoutes } from './costs.ts'
 import { erasureRoutes, Refusals } from './erasures.ts'
 import { gatewayRoutes } from './gateway/gateway-routes.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
@@ -51,6 +53,8 @@ export interface ServerOptions {
   replication?: ReplicationOptions | undefined
   /** What tenants, agents and plans may use in a day or month; the same as the workers'. */
   budgets?: BudgetsByName | undefined
+  /** Amounts that are promised to providers. */
+  commitments?: Commitments | undefined
   /** How long what is kept of ended runs; the same as the workers'. */
   retention?: readonly RetentionRule[] | undefined
   /** Signs callbacks and webhooks; without it there are none. */
@@ -106,6 +110,7 @@ export async function createServer(
     admission: new Admission(journal, options.redaction),
     controls,
     budgets,
+    costBook: new CostBook(journal, options.commitments ?? {}),
     retention: options.retention ?? [],
     refusals,
     gateway,
@@ -201,6 +206,7 @@ function routes(server: Server, context: Context): void {
   runActionRoutes(server, context)
   approvalRoutes(server, context)
   budgetRoutes(server, context)
+  costRoutes(server, context)
   stopRoutes(server, context)
   scheduleRoutes(server, context)
   callbackRoute(server, context)

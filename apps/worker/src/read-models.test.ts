@@ -109,6 +109,34 @@ describe('MUSTER_MODELS', () => {
     expect(message).not.toContain('s3cret')
   })
 
+  const m = { openai: { model: 'm', baseUrl: 'http://x.example' } }
+  it.each([
+    [{ targets: [] }, '/default/targets '],
+    [{ targets: [m, { ...m, weight: 0 }], order: 'weighted' }, '/default/targets/1/weight '],
+    [{ targets: [m, { ...m, weight: 2 }] }, '/default/targets/1/weight only with `order` weighted'],
+    [{ targets: [{ ...m, key: 'sk-s3cret' }] }, '/default/targets/0/key'],
+    [{ targets: [m], order: 'random' }, '/default/order'],
+    [{ targets: [m], sticky: true }, '/default/sticky'],
+    [{ targets: [m], hedgeMs: 0 }, '/default/hedgeMs'],
+    [{ targets: [m], breaker: { failures: 5 } }, '/default/breaker'],
+    [{ targets: [{ ...m, when: { labels: {} } }] }, '/default/targets/0/when/labels'],
+    [{ targets: [{ ...m, when: { minInputTokens: 2, maxInputTokens: 1 } }] }, '/default/targets/0/when'],
+    ['m', '/default '],
+  ])('refuses the route %j, and names what is wrong', (route, path) => {
+    const { message } = refusal(() => read({ default: route }))
+    expect(message).toContain(path)
+    expect(message).not.toContain('s3cret')
+  })
+
+  it('takes a rule and prices', () => {
+    const rule = { order: 'cheapest', sticky: true, hedgeMs: 800, breaker: false }
+    const env = { MUSTER_PRICES: '[{"model":"m","inputUsd":1,"cachedUsd":0,"outputUsd":0}]' }
+    const when = { labels: { without: ['pii'] }, maxInputTokens: 1000 }
+    const models = read({ default: { targets: [m, { ...m, region: 'eu', when }], ...rule } }, env)
+    expect(models.relayReserve('default', 'embeddings', { input: 'x'.repeat(3_000_000 - 12) }).usd).toBeCloseTo(1, 5)
+    expect(refusal(() => read({ default: [m] }, { MUSTER_PRICES: '[{"model":"m"}]' })).message).toContain('inputUsd')
+  })
+
   it('names the variable with a key that is missing', () => {
     expect(refusal(() => read({ default: [{ openai: { model: 'm' } }] }))).toEqual({
       message: 'MUSTER_MODELS/default/0/key: there is no variable OPENAI_API_KEY with the key',

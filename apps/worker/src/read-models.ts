@@ -1,6 +1,15 @@
 import { readFileSync } from 'node:fs'
-import { createModels, type Models, type Route, type Target } from '@muster/models'
-import { type Config, type ModelRoutes, type ModelTarget, MusterError, modelRoutes, settingIn } from '@muster/protocol'
+import { createModels, type Models, pricesWith, type Route, type Target } from '@muster/models'
+import {
+  type Config,
+  type ModelPrices,
+  type ModelRoutes,
+  type ModelTarget,
+  MusterError,
+  modelPrices,
+  modelRoutes,
+  settingIn,
+} from '@muster/protocol'
 
 const DEFAULT_MODEL = 'gpt-5-mini'
 
@@ -11,12 +20,22 @@ const DEFAULT_MODEL = 'gpt-5-mini'
  */
 export function readModels(config: Config, env: NodeJS.ProcessEnv = process.env): Models {
   const routes: Record<string, Route> = {}
-  for (const [name, [first, ...others]] of Object.entries(routesOf(config.MUSTER_MODELS))) {
-    const targetAt = (target: ModelTarget, at: number) => targetOf(target, env, `/MUSTER_MODELS/${name}/${at}/key`)
+  for (const [name, given] of Object.entries(routesOf(config.MUSTER_MODELS))) {
+    const { targets, ...rule } = Array.isArray(given) ? { targets: given } : given
+    const path = `/MUSTER_MODELS/${name}${Array.isArray(given) ? '' : '/targets'}`
+    const [first, ...others] = targets.map((target, at) => targetOf(target, env, `${path}/${at}/key`))
     // Never empty, by its schema.
-    if (first) routes[name] = [targetAt(first, 0), ...others.map((target, i) => targetAt(target, i + 1))]
+    if (first) routes[name] = { targets: [first, ...others], ...rule }
   }
-  return createModels({ routes: { ...routes, default: routes.default ?? defaultOf(config) } })
+  return createModels({
+    routes: { ...routes, default: routes.default ?? defaultOf(config) },
+    prices: pricesWith(pricesOf(config.MUSTER_PRICES)),
+  })
+}
+
+function pricesOf(given: Config['MUSTER_PRICES'] = []): ModelPrices {
+  if (typeof given !== 'string') return given
+  return settingIn('MUSTER_PRICES', given, () => readFileSync(given, 'utf8'), modelPrices)
 }
 
 function routesOf(given: Config['MUSTER_MODELS']): ModelRoutes {
@@ -58,7 +77,10 @@ function targetOf(
   }
   if (azure) {
     const { deployment: model, endpoint, ...rest } = azure
-    return { model, baseUrl: `${trimmed(endpoint)}/openai/v1`, ...rest, ...common, apiKey: keyOf(key ?? '') }
+    return {
+      ...{ model, baseUrl: `${trimmed(endpoint)}/openai/v1`, provider: 'azure', ...rest, ...common },
+      apiKey: keyOf(key ?? ''),
+    }
   }
   if (anthropic) return { anthropic, ...common, apiKey: keyOf(key ?? '') }
   if (!bedrock) throw new MusterError('config.invalid', `${path.slice(1)}: no target`)
@@ -66,7 +88,7 @@ function targetOf(
   const apiKey = key === undefined ? undefined : keyOf(key)
   if (api === 'converse') return { bedrock: converse, ...common, ...(apiKey === undefined ? {} : { apiKey }) }
   return {
-    ...{ model: bedrock.model, baseUrl: openAiOf(bedrock), api, ...common, apiKey: apiKey ?? '' },
+    ...{ model: bedrock.model, baseUrl: openAiOf(bedrock), api, provider: 'bedrock', ...common, apiKey: apiKey ?? '' },
     ...(effort === undefined ? {} : { effort }),
   }
 }

@@ -18,6 +18,7 @@ const scripts = {
   musterPost: { lua: script('post'), numberOfKeys: 5 },
   musterLease: { lua: script('lease') },
   musterSpend: { lua: script('spend') },
+  musterCosts: { lua: script('costs') },
   musterWake: { lua: script('wake'), numberOfKeys: 2 },
   musterSchedule: { lua: script('schedule'), numberOfKeys: 3 },
   musterHeads: { lua: script('heads') },
@@ -53,6 +54,7 @@ export interface JournalRedis extends Redis {
   musterSealer(...keysAndArgs: Text[]): Promise<0 | 1>
   musterWitnessed(...keysAndArgs: Text[]): Promise<null>
   musterSpend(keys: number, ...keysAndArgs: Text[]): Promise<number[][]>
+  musterCosts(keys: number, ...keysAndArgs: Text[]): Promise<0 | 1>
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }
 

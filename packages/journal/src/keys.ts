@@ -176,6 +176,15 @@ export class Keys {
     return `${this.tag}:held:${account}`
   }
 
+  /** What the runs of a tenant have cost on a day, and that a run was counted. */
+  costs(tenant: string, day: string): string {
+    return `${this.tag}:costs:${day}:${tenant}`
+  }
+
+  counted(tenant: string, run: string): string {
+    return `${this.tag}:counted:${run}:${tenant}`
+  }
+
   /** BullMQ's own list of jobs that wait in a queue. */
   waiting(queue: string): string {
     return `${this.tag}:${queue}:wait`

@@ -6,7 +6,8 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { failure } from './fixture.ts'
 import type { ModelReply } from './message.ts'
-import { createModels, type Route } from './models.ts'
+import { createModels } from './models.ts'
+import type { Route } from './route/rule.ts'
 import type { Target } from './target.ts'
 
 type Answer = (response: ServerResponse, request: IncomingMessage) => void
@@ -115,7 +116,7 @@ describe('a route of several targets', () => {
       writes('x'),
     )
     const written: string[] = []
-    const reply = await route({ timeoutMs: 100 }).invoke('default', { messages, onDelta: (text) => written.push(text) })
+    const reply = await route({ timeoutMs: 300 }).invoke('default', { messages, onDelta: (text) => written.push(text) })
     expect([reply.text, written, calls()]).toEqual(['x', ['x'], [1, 1, 1]])
   })
 

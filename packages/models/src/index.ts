@@ -1,8 +1,9 @@
 /** One interface to every model. */
 export type { ModelFacts } from './facts.ts'
 export type { ModelMessage, ModelReply, ModelRequest, ToolCall } from './message.ts'
-export { createModels, type Models, type ModelsOptions, type Route, withReferences } from './models.ts'
-export { costOf, type Price, priceOf } from './price.ts'
+export { createModels, type Models, type ModelsOptions, withReferences } from './models.ts'
+export { costOf, type Price, priceOf, pricesWith } from './price.ts'
 export type { Dialect, RelayEnd, Relayed, RelayRequest } from './relay/request.ts'
 export { VendorError } from './relay/upstream.ts'
+export type { Route, RouteRule } from './route/rule.ts'
 export type { Target } from './target.ts'

@@ -42,6 +42,10 @@ export interface ModelRequest {
   /** An answer that is cut short is given as it is, and says so by `cut`, in place of an error. */
   mayBeCut?: boolean
   signal?: AbortSignal
+  /** Of what is in it: targets may be for some alone. */
+  labels?: readonly string[]
+  /** Requests with the same key go to the same target of a route that is sticky. */
+  stickyKey?: string
   /** Recognised by providers that support it, so that a repeated call is not billed twice. */
   idempotencyKey?: string
   /** Is given what the model writes as it comes; the reply is the same with and without. */

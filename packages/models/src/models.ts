@@ -1,19 +1,19 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
 import { factsOf, type ModelFacts } from './facts.ts'
-import { createFailover, type Place } from './failover.ts'
+import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
-import { costOf, type Price, priceOf } from './price.ts'
+import { costOf, joinUsage, type Price, priceOf } from './price.ts'
 import { type Answer, CONVERSE_SETTINGS, failure, type Provider } from './provider.ts'
 import { relay } from './relay/relay.ts'
 import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
-import { dialectOf, modelOf, nameOf, type Target } from './target.ts'
-
-/** A target, or several in the order in which they are asked. */
-export type Route = Target | readonly [Target, ...Target[]]
+import type { BreakerState } from './route/breaker.ts'
+import { type Asked, courseOf } from './route/course.ts'
+import { type Order, type Route, type RouteRule, ruleOf } from './route/rule.ts'
+import { dialectOf, modelOf, nameOf, providerOf, type Target } from './target.ts'
 
 export interface ModelsOptions {
   /** By route name; one that is not named here leads to the model of that name at the first server of `default`. */
@@ -21,6 +21,8 @@ export interface ModelsOptions {
   prices?: readonly Price[]
   /** How long one call may take, ms. */
   timeoutMs?: number
+  /** Draws among targets by their weight: from 0 to below 1. */
+  random?: () => number
 }
 
 export interface Models {
@@ -29,7 +31,7 @@ export interface Models {
    * overloaded, asks to wait or has no quota left, and never after it has begun to write.
    *
    * @throws MusterError `rate.limited` when the server asks to wait (with how long, if it says so), `model.unavailable`
-   * when it cannot be reached or is overloaded, `model.failed` when it refuses
+   * when it cannot be reached or is overloaded, `model.failed` when it refuses, `route.refused` where no target may have it
    */
   invoke(route: string, request: ModelRequest): Promise<ModelReply>
   /**
@@ -45,9 +47,24 @@ export interface Models {
   /** The same of a call that is relayed, in money and tokens. */
   relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
-  routes(): { name: string; facts: ModelFacts; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
+  routes(): { name: string; order: Order; facts: ModelFacts; targets: TargetInfo[] }[]
+  /** Of routes with several targets: which of them are passed over because they have failed often. */
+  breakers(): { route: string; target: string; state: BreakerState }[]
+  /** Who is paid for a call, by its route and the target that answered where it is of several. */
+  providerOf(route: string, target: string | undefined): string
   /** About how many tokens a call may use. */
   reserveTokens(request: ModelRequest): number
+}
+
+/** A target as people are told of it. */
+interface TargetInfo {
+  name: string
+  dialect: ReturnType<typeof dialectOf>
+  provider: string
+  region?: string
+  /** US dollars per million tokens, as they are now; `source` where it is from a table. Absent where nobody knows. */
+  price?: Target['price'] & Partial<Pick<Price, 'since' | 'source'>>
+  free?: true
 }
 
 /** Output tokens that a reservation assumes. */
@@ -60,18 +77,32 @@ export function createModels(options: ModelsOptions): Models {
   const providers = new Map<Target, Provider>()
   const upstreams = new Map<Target, Upstream>()
 
+  const rules = new Map(Object.entries(options.routes).map(([name, route]) => [name, ruleOf(route)]))
+  const fallback = ruleOf(options.routes.default)
+
   /** Where a route leads, and the model there. */
-  function find(route: string): Place[] {
-    // A route may be named by a client: only our own routes count, not what every object has.
-    const named = Object.hasOwn(options.routes, route) ? options.routes[route] : undefined
-    if (named) return [named].flat().map((target) => ({ target, model: modelOf(target) }))
-    return [options.routes.default]
-      .flat()
-      .slice(0, 1)
-      .map((target) => ({ target, model: route }))
+  function find(route: string): { rule: RouteRule; places: Place[] } {
+    const named = rules.get(route)
+    if (named) return { rule: named, places: named.targets.map((target) => ({ target, model: modelOf(target) })) }
+    const [target] = fallback.targets
+    return { rule: { targets: [target] }, places: [{ target, model: route }] }
   }
 
   const failover = createFailover()
+
+  function course(route: string, asked: Asked): Course {
+    const priced = (place: Place, usage: Usage) => {
+      const paid = priceAt(place)
+      return paid ? costOf(paid, usage) : place.target.free ? 0 : undefined
+    }
+    return courseOf(route, find(route), asked, {
+      random: options.random ?? Math.random,
+      paceOf: ({ target }) => failover.paceOf(target, asked.kind),
+      costAt: (place) =>
+        priced(place, { inputTokens: asked.inputTokens(), outputTokens: asked.outputTokens, cachedTokens: 0 }),
+      routes: () => [...rules].map(([name, { targets }]) => ({ name, targets })),
+    })
+  }
 
   function provider(target: Target): Provider {
     let provider = providers.get(target)
@@ -123,13 +154,17 @@ export function createModels(options: ModelsOptions): Models {
     return paid ? costOf(paid, usage) : 0
   }
 
+  function priceAt({ target, model }: Place) {
+    return ownPrice(target, model) ?? priceOf(model, options.prices)
+  }
+
   /** What the dearest target of a route would cost. */
   function dearest(route: string, usage: Usage): number {
-    const costs = find(route).map(({ target, model }) => {
-      const paid = ownPrice(target, model) ?? priceOf(model, options.prices)
+    const costs = find(route).places.map((place) => {
+      const paid = priceAt(place)
       if (paid) return costOf(paid, usage)
-      if (target.free) return 0
-      throw new MusterError('model.no_price', `there is a money limit, but no price for ${model}`)
+      if (place.target.free) return 0
+      throw new MusterError('model.no_price', `there is a money limit, but no price for ${place.model}`)
     })
     return Math.max(...costs)
   }
@@ -138,37 +173,72 @@ export function createModels(options: ModelsOptions): Models {
     async invoke(route, request) {
       const { onDelta } = request
       let begun = false
-      const watched: ModelRequest = onDelta
-        ? {
-            ...request,
-            onDelta(text) {
-              if (text === '') return
-              begun = true
-              onDelta(text)
-            },
-          }
-        : request
-      const { answer, place, via } = await failover(
-        find(route),
-        ({ target, model }) => call(target, model, watched),
+      const watched = (contender: Contender): ModelRequest => ({
+        ...request,
+        ...(contender.signal ? { signal: contender.signal } : {}),
+        ...(onDelta
+          ? {
+              onDelta(text) {
+                if (text === '' || !contender.claim()) return
+                begun = true
+                onDelta(text)
+              },
+            }
+          : {}),
+      })
+      const { answer, place, via, late } = await failover.find(
+        course(route, {
+          ...askedBy(request, onDelta ? 'stream' : 'whole'),
+          inputTokens: () => inputTokensOf(request),
+          outputTokens: RESERVE_OUTPUT_TOKENS,
+        }),
+        ({ target, model }, contender) => call(target, model, watched(contender)),
         () => begun,
       )
-      return { ...answer, costUsd: costAt(place, answer), ...(via ? { via } : {}) }
+      const { usage, costUsd } = (await late).reduce(
+        (sum, { place, answer }) => ({
+          usage: joinUsage(sum.usage, answer.usage),
+          costUsd: sum.costUsd + costAt(place, answer),
+        }),
+        { usage: answer.usage, costUsd: costAt(place, answer) },
+      )
+      return { ...answer, usage, costUsd, ...(via ? { via } : {}) }
     },
-    relay: (route, request) =>
-      relay(request, { places: find(route), failover, upstreamOf, providerOf: provider, callAt: call, costAt }),
+    relay(route, request) {
+      const { body, dialect } = request
+      const asked = {
+        ...askedBy(request, body.stream ? 'stream' : 'whole'),
+        inputTokens: () => tokensOf(body),
+        outputTokens: outputTokensOf(dialect, body),
+      } as const
+      return relay(request, {
+        course: () => course(route, asked),
+        ...{ failover, upstreamOf, providerOf: provider, callAt: call, costAt },
+      })
+    },
     relayReserve(route, dialect, body) {
-      const inputTokens = Buffer.byteLength(JSON.stringify(body)) / 3
+      const inputTokens = tokensOf(body)
       const outputTokens = outputTokensOf(dialect, body)
       const usage = { inputTokens, outputTokens, cachedTokens: 0 }
       return { usd: dearest(route, usage), tokens: Math.ceil(inputTokens) + outputTokens }
     },
     routes: () =>
-      Object.entries(options.routes).map(([name, route]) => ({
-        name,
-        facts: factsOf([route].flat()),
-        targets: [route].flat().map((target) => ({ name: nameOf(target), dialect: dialectOf(target) })),
+      [...rules].map(([name, { targets, order = 'listed' }]) => ({
+        ...{ name, order },
+        facts: factsOf(targets),
+        targets: targets.map((target) => infoOf(target, priceAt({ target, model: modelOf(target) }))),
       })),
+    providerOf(route, name) {
+      const targets = find(route).places.map(({ target }) => target)
+      const target = name === undefined ? targets[0] : targets.find((target) => nameOf(target) === name)
+      return target ? providerOf(target) : 'unknown'
+    },
+    breakers: () =>
+      [...rules].flatMap(([route, { targets }]) =>
+        targets.length < 2
+          ? []
+          : targets.map((target) => ({ route, target: nameOf(target), state: failover.stateOf(target) })),
+      ),
     reserveUsd: (route, request) =>
       dearest(route, {
         inputTokens: inputTokensOf(request),
@@ -191,6 +261,23 @@ function later(settings: Provider['settings'], open: () => Promise<Provider>): P
   }
 }
 
+function infoOf(target: Target, price: TargetInfo['price']): TargetInfo {
+  const { region, free } = target
+  return {
+    ...{ name: nameOf(target), dialect: dialectOf(target), provider: providerOf(target) },
+    ...(region === undefined ? {} : { region }),
+    ...(price ? { price } : {}),
+    ...(free && !price ? { free } : {}),
+  }
+}
+
+function askedBy(
+  { labels = [], stickyKey, signal }: Pick<ModelRequest, 'labels' | 'stickyKey' | 'signal'>,
+  kind: Course['kind'],
+): Pick<Asked, 'labels' | 'stickyKey' | 'signal' | 'kind'> {
+  return { labels, stickyKey, signal, kind }
+}
+
 /** As many as a client allows, and none of an embedding. */
 function outputTokensOf(dialect: Dialect, body: JsonObject): number {
   if (dialect === 'embeddings') return 0
@@ -201,7 +288,11 @@ function outputTokensOf(dialect: Dialect, body: JsonObject): number {
 
 /** About three bytes to a token: high for prose, and right for scripts of three bytes to a character. */
 function inputTokensOf({ messages, tools, output }: ModelRequest): number {
-  return Buffer.byteLength(JSON.stringify([messages, tools, output])) / 3
+  return tokensOf([messages, tools, output])
+}
+
+function tokensOf(value: object): number {
+  return Buffer.byteLength(JSON.stringify(value)) / 3
 }
 
 /** Parameters as a model is shown them, with leave to pass a reference to an earlier output in place of any top-level value. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { costOf, type Price, priceOf } from './price.ts'
+import { costOf, type Price, priceOf, pricesWith } from './price.ts'
 import prices from './prices.json' with { type: 'json' }
 
 const price: Price = { model: 'm', inputUsd: 2, cachedUsd: 0.5, outputUsd: 8, since: '2026-01-01', source: 'test' }
@@ -22,6 +22,28 @@ describe('priceOf', () => {
       expect(priceOf(model)).toBeUndefined()
     },
   )
+})
+
+describe('prices with days', () => {
+  const since = (day: string, inputUsd: number): Price => ({ ...price, since: day, inputUsd })
+  const table = [since('2026-06-01', 3), since('2026-01-01', 2), since('2027-01-01', 5)]
+
+  it('hold from their day on, at the time of the call', () => {
+    const at = (time: string) => priceOf('m', table, Date.parse(time))?.inputUsd
+    const times = ['2025-12-31T23:59:59Z', '2026-01-01T00:00:00Z', '2026-05-31T23:59:59Z', '2026-06-01T00:00:00Z']
+    expect(times.map(at)).toEqual([undefined, 2, 2, 3])
+    // A snapshot's own price, where that does not hold yet, is no price.
+    const own = { ...price, model: 'm-2026-05-01', since: '2026-09-01', inputUsd: 9 }
+    const snapshot = (time: string) => priceOf('m-2026-05-01', [...table, own], Date.parse(time))?.inputUsd
+    expect(['2026-08-31', '2026-09-01'].map(snapshot)).toEqual([3, 9])
+  })
+
+  it('replace those that come with Muster, model by model', () => {
+    const own = [{ ...since('2025-09-01', 7), model: 'gpt-5' }]
+    expect(priceOf('gpt-5', pricesWith(own))?.inputUsd).toBe(7)
+    expect(priceOf('gpt-5', pricesWith(own), Date.parse('2025-08-31'))).toBeUndefined()
+    expect(priceOf('gpt-5-mini', pricesWith(own))).toEqual(priceOf('gpt-5-mini'))
+  })
 })
 
 describe('costOf', () => {

@@ -11,12 +11,27 @@ export interface Price {
   source: string
 }
 
-/** The price of a model; a dated snapshot (`gpt-5-2025-08-07`) has its family's price. */
-export function priceOf(model: string, table: readonly Price[] = prices): Price | undefined {
-  return (
-    table.find((price) => price.model === model) ??
-    table.find((price) => model.replace(/-\d{4}-\d{2}-\d{2}$/, '') === price.model)
-  )
+/**
+ * The price of a model at a time (ms since the epoch): that with the latest day by then. A dated snapshot
+ * (`gpt-5-2025-08-07`) has its family's price.
+ */
+export function priceOf(model: string, table: readonly Price[] = prices, at: number = Date.now()): Price | undefined {
+  return priceAt(model, table, at) ?? priceAt(model.replace(/-\d{4}-\d{2}-\d{2}$/, ''), table, at)
+}
+
+function priceAt(model: string, table: readonly Price[], at: number): Price | undefined {
+  let latest: Price | undefined
+  for (const price of table) {
+    if (price.model !== model || Date.parse(price.since) > at) continue
+    if (!latest || price.since > latest.since) latest = price
+  }
+  return latest
+}
+
+/** The table that comes with Muster; all of a model that `own` names is replaced by what that says. */
+export function pricesWith(own: readonly Price[]): Price[] {
+  const named = new Set(own.map(({ model }) => model))
+  return [...prices.filter(({ model }) => !named.has(model)), ...own]
 }
 
 /** What a call cost, in US dollars. Cached tokens are part of the input tokens. */
@@ -24,4 +39,15 @@ export function costOf(price: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'
   // A server that counts cached tokens beside the input must not make a call cheaper than free.
   const fresh = Math.max(0, usage.inputTokens - usage.cachedTokens)
   return (fresh * price.inputUsd + usage.cachedTokens * price.cachedUsd + usage.outputTokens * price.outputUsd) / 1e6
+}
+
+/** What two calls have used together. */
+export function joinUsage(one: Usage, other: Usage): Usage {
+  const reasoningTokens = (one.reasoningTokens ?? 0) + (other.reasoningTokens ?? 0)
+  return {
+    inputTokens: one.inputTokens + other.inputTokens,
+    outputTokens: one.outputTokens + other.outputTokens,
+    cachedTokens: one.cachedTokens + other.cachedTokens,
+    ...(reasoningTokens > 0 ? { reasoningTokens } : {}),
+  }
 }

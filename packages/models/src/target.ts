@@ -1,5 +1,6 @@
 import type { ModelFacts } from './facts.ts'
 import type { Price } from './price.ts'
+import type { Conditions } from './route/conditions.ts'
 
 /** Where a route leads: a vendor's or a compatible server, and the model there. */
 export type Target = OpenAiTarget | AnthropicTarget | BedrockTarget
@@ -13,6 +14,14 @@ interface Common {
   free?: boolean
   /** What its model can do, in place of what is known of it. */
   about?: ModelFacts
+  /** How much it is chosen beside the other targets of a route that is ordered by weight; 1 unless given. */
+  weight?: number
+  /** Requests that it may have; all unless given. */
+  when?: Conditions
+  /** Who is paid, as costs name them; what its kind or address says unless given. */
+  provider?: string
+  /** Where it is, as a journal names it; the name of a target of Bedrock has that anyway. */
+  region?: string
 }
 
 export interface OpenAiTarget extends Common {
@@ -65,4 +74,11 @@ export function nameOf(target: Target): string {
   const [baseUrl, vendor] =
     'anthropic' in target ? [target.anthropic.baseUrl, 'api.anthropic.com'] : [target.baseUrl, 'api.openai.com']
   return `${baseUrl === undefined ? vendor : new URL(baseUrl).host} ${modelOf(target)}`
+}
+
+export function providerOf(target: Target): string {
+  if (target.provider !== undefined) return target.provider
+  if ('bedrock' in target) return 'bedrock'
+  const [baseUrl, vendor] = 'anthropic' in target ? [target.anthropic.baseUrl, 'anthropic'] : [target.baseUrl, 'openai']
+  return baseUrl === undefined ? vendor : new URL(baseUrl).host
 }

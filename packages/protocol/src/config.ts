@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import { budgetsByName } from './budget.ts'
+import { commitments } from './costs.ts'
 import { retentionRules } from './erasure.ts'
 import { MusterError } from './errors.ts'
 import { PARTITIONS_MAX } from './ids.ts'
 import { limitsByName } from './limits.ts'
-import { type ModelRoutes, modelRoutes } from './model-routes.ts'
+import { type ModelPrices, type ModelRoutes, modelPrices, modelRoutes } from './model-routes.ts'
 import { type RedactRules, redactRules } from './redact.ts'
 
 /** The most that one tenant may have over another of weight 1. */
@@ -63,6 +64,9 @@ function parseJson(text: string, context: z.RefinementCtx, example: string): unk
 
 const limits = json('{"model:default":{"concurrency":20}}').pipe(limitsByName)
 const budgets = json('{"tenant:*":{"day":{"usd":100}}}').pipe(budgetsByName)
+const committed = json('{"aws-2026":{"provider":"bedrock","usd":50000,"from":"2026-01-01","until":"2026-12-31"}}').pipe(
+  commitments,
+)
 const retention = json('[{"status":"failed","content":"30d"}]').pipe(retentionRules)
 const witnesses = json('[{"url":"https://witness.example/","key":"<vkey>"}]').pipe(
   z.array(
@@ -87,7 +91,7 @@ const destinations = json('{"acme":["*.acme.example"]}').pipe(z.record(z.string(
 /** JSON, or the path of a file that has it: read where it is needed, since nothing here does I/O. */
 const jsonOrFile = <T>(schema: z.ZodType<T>, example: string) =>
   z.string().transform((text, context): T | string => {
-    if (!text.trimStart().startsWith('{')) return text
+    if (!/^\s*[[{]/.test(text)) return text
     const value = parseJson(text, context, example)
     if (value === z.NEVER) return z.NEVER
     const parsed = schema.safeParse(value)
@@ -98,6 +102,7 @@ const jsonOrFile = <T>(schema: z.ZodType<T>, example: string) =>
   })
 
 const redact = jsonOrFile<RedactRules>(redactRules, '{"kinds":{"email":"token"}}')
+const prices = jsonOrFile<ModelPrices>(modelPrices, '[{"model":"m","inputUsd":1,"cachedUsd":0.1,"outputUsd":4}]')
 const models = jsonOrFile<ModelRoutes>(modelRoutes, '{"default":[{"openai":{"model":"gpt-5-mini"}}]}')
 
 /** Everything that can be configured: one environment variable each. `muster config` prints them. */
@@ -278,6 +283,16 @@ export const configSchema = z.object({
     .optional()
     .describe(
       'routes to models, as a JSON file or JSON: `{"default":[{"openai":{"model":"gpt-5-mini"}},{"bedrock":{"model":"<id>","region":"eu-central-1"}}]}`',
+    ),
+  MUSTER_PRICES: prices
+    .optional()
+    .describe(
+      'prices of models, in place of those that come with Muster, as a JSON file or JSON: `[{"model":"m","inputUsd":1,"cachedUsd":0.1,"outputUsd":4,"since":"2026-01-01"}]`',
+    ),
+  MUSTER_COMMITMENTS: committed
+    .optional()
+    .describe(
+      'amounts that are promised to providers, as JSON: `{"aws-2026":{"provider":"bedrock","usd":50000,"from":"2026-01-01","until":"2026-12-31"}}`',
     ),
   MUSTER_MODEL: z.string().optional().describe('model of the route "default"'),
   MUSTER_MODEL_BASE_URL: z.url().optional().describe('any OpenAI-compatible server, such as Ollama or vLLM'),

@@ -19,6 +19,13 @@ export type Actor = z.infer<typeof actor>
 export const via = z.object({
   target: z.string(),
   passed: z.array(z.object({ target: z.string(), code: z.string() })).optional(),
+  /** Where the target is, by its configuration. */
+  region: z.string().optional(),
+  /** How it was chosen, where that is not as listed; `sticky`: with the same key as others before. */
+  order: z.enum(['weighted', 'cheapest', 'fastest']).optional(),
+  sticky: z.literal(true).optional(),
+  /** Targets that were asked at the same time and did not begin first. */
+  hedged: z.array(z.string()).optional(),
 })
 export type Via = z.infer<typeof via>
 
@@ -84,7 +91,8 @@ export type Priority = z.infer<typeof priority>
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
  * above them may use; `run.stopped`, `run.lifted`; decisions by `history`, or with `trial`,
- * `unapproved` or `newDestination`; runs with a `subject`, or begun by somebody of a `team`; tokens of reasoning; answers `via` one of several targets.
+ * `unapproved` or `newDestination`; runs with a `subject`, or begun by somebody of a `team`; tokens of reasoning; answers `via` one of several targets (of a
+ * region, by an order, sticky or hedged).
  */
 export const ENTRY_VERSION = 3
 export type EntryVersion = 1 | 2 | 3

@@ -131,7 +131,17 @@ export const errorCatalog = {
     'The model cannot be asked this',
     'Leave out what errors lists, or lead the route to a target that takes it; docs/guides/models.md has a table.',
   ],
-  'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
+  'model.no_price': [500, 'No price for this model', 'Add it by MUSTER_PRICES, or give the target a `price`.'],
+  'route.refused': [
+    422,
+    'No target of the route may have this',
+    'The message says which labels or sizes its targets are for, and which other routes may have it.',
+  ],
+  'route.open': [
+    503,
+    'The target is passed over for a while',
+    'It has failed often of late. It is tried again by itself; see what its provider says.',
+  ],
   'model.not_found': [404, 'No such model', 'GET /v1/models lists those that there are.'],
   'model.not_allowed': [403, 'This key may not use the model', 'Ask for a key whose `gateway.routes` has it.'],
   'gateway.off': [404, 'There is no gateway', 'Start the server with MUSTER_GATEWAY=on, MUSTER_POLICY and a model.'],

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { label } from './definition.ts'
 
 const text = z.string().min(1).max(2048)
 /** Its user and password would be shown with it. */
@@ -8,6 +9,24 @@ const address = z
 const effort = z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh'])
 const api = z.enum(['chat', 'responses'])
 const usd = z.number().nonnegative()
+
+const names = z.array(label).min(1).max(50)
+const tokens = z.number().int().min(1).max(1e9)
+
+/** What a request must be like for a target to have it. */
+const conditions = z
+  .strictObject({
+    labels: z
+      .strictObject({ without: names.optional(), only: names.optional() })
+      .refine(({ without, only }) => Boolean(without) !== Boolean(only), 'one of `without` and `only`')
+      .optional(),
+    minInputTokens: tokens.optional(),
+    maxInputTokens: tokens.optional(),
+  })
+  .refine(
+    ({ minInputTokens = 1, maxInputTokens = minInputTokens }) => minInputTokens <= maxInputTokens,
+    '`minInputTokens` is more than `maxInputTokens`: no request is so large',
+  )
 
 const target = z
   .strictObject({
@@ -50,6 +69,12 @@ const target = z
       })
       .optional(),
     timeoutMs: z.number().int().min(1000).max(600_000).optional(),
+    weight: z.number().positive().max(1e6).optional(),
+    when: conditions.optional(),
+    /** Who is paid, as costs and commitments name them. */
+    provider: text.max(256).optional(),
+    /** Where it is, as traces name it. */
+    region: z.string().min(1).max(100).optional(),
   })
   .superRefine(({ openai, azure, anthropic, bedrock, key }, context) => {
     const refuse = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message })
@@ -68,6 +93,69 @@ const target = z
   })
 export type ModelTarget = z.infer<typeof target>
 
-/** Routes by name: targets in the order in which they are asked. */
-export const modelRoutes = z.record(z.string().min(1).max(200), z.array(target).min(1).max(10))
+const targets = z.array(target).min(1).max(10)
+
+/** Prices in US dollars per million tokens, of a model from a day on (UTC). */
+export const modelPrices = z
+  .array(
+    z.strictObject({
+      model: text,
+      inputUsd: usd,
+      cachedUsd: usd,
+      outputUsd: usd,
+      since: z.iso.date().default('1970-01-01'),
+      /** Where the figures come from. */
+      source: text.default('MUSTER_PRICES'),
+    }),
+  )
+  .max(1000)
+  .superRefine((prices, context) => {
+    const known = new Set<string>()
+    for (const [i, { model, since }] of prices.entries()) {
+      const key = `${since} ${model}`
+      if (known.has(key))
+        context.addIssue({ code: 'custom', path: [i], message: 'this model has another price since that day' })
+      known.add(key)
+    }
+  })
+export type ModelPrices = z.infer<typeof modelPrices>
+
+/** How a target is chosen. */
+const rule = z
+  .strictObject({
+    targets,
+    order: z.enum(['listed', 'weighted', 'cheapest', 'fastest']).optional(),
+    sticky: z.boolean().optional(),
+    hedgeMs: z.number().int().min(1).max(600_000).optional(),
+    breaker: z
+      .union([
+        z.literal(false),
+        z.strictObject({
+          failures: z.number().int().min(1).max(1000),
+          withinMs: z.number().int().min(100).max(3_600_000),
+          pauseMs: z.number().int().min(100).max(3_600_000),
+        }),
+      ])
+      .optional(),
+  })
+  .superRefine(({ targets, order = 'listed', sticky }, context) => {
+    const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
+    if (sticky && order !== 'weighted' && order !== 'cheapest')
+      refuse(['sticky'], 'only with `order` weighted or cheapest: it would change nothing, or undo what is asked for')
+    for (const [i, { weight }] of targets.entries())
+      if (weight !== undefined && order !== 'weighted' && !sticky)
+        refuse(['targets', i, 'weight'], 'only with `order` weighted')
+  })
+export type ModelRoute = z.infer<typeof targets> | z.infer<typeof rule>
+
+/** Targets in the order in which they are asked, or with a rule. Each by itself, so that what is wrong is named by its place. */
+const route = z.unknown().transform((given, context): ModelRoute => {
+  const parsed = Array.isArray(given) ? targets.safeParse(given) : rule.safeParse(given)
+  if (parsed.success) return parsed.data
+  for (const { path, message } of parsed.error.issues) context.addIssue({ code: 'custom', path, message })
+  return z.NEVER
+})
+
+/** Routes by name. */
+export const modelRoutes = z.record(z.string().min(1).max(200), route)
 export type ModelRoutes = z.infer<typeof modelRoutes>

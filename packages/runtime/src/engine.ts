@@ -80,6 +80,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { journal, memory, log } = options
     this.#journal = journal
+    options.telemetry.models(options.models)
     this.carried = new Set(options.app.manifest.definitions.map(carriedPin))
     this.#scheduler = new Scheduler({ concurrency: options.concurrency })
     for (const [tenant, weight] of Object.entries(options.weights)) this.#scheduler.setWeight(tenant, weight)

@@ -17,6 +17,7 @@ import { archiveRun } from './archiver.ts'
 import { auditHitsOf } from './audit-hits.ts'
 import { toEvents } from './content.ts'
 import type { RecordBook } from './record-book.ts'
+import type { ProviderOf } from './run-costs.ts'
 
 /** How long a server may take to see that runs of a subject are refused, ms. */
 export const REFUSAL_SEEN_MS = 1000
@@ -134,14 +135,14 @@ function waiting(live: readonly RunRecord[]): { waitsFor: string[] } {
  * it to the next, which goes on from what was saved.
  */
 export class Eraser {
-  readonly #stores: Stores & { book: RecordBook }
+  readonly #stores: Stores & { book: RecordBook; providerOf: ProviderOf }
   readonly #clock: () => number
   readonly #log: Logger
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #working: Promise<void> = Promise.resolve()
 
-  constructor(options: Stores & { book: RecordBook; clock: () => number; log: Logger }) {
+  constructor(options: Stores & { book: RecordBook; clock: () => number; log: Logger; providerOf: ProviderOf }) {
     this.#stores = options
     this.#clock = options.clock
     this.#log = options.log
@@ -199,14 +200,14 @@ export class Eraser {
 
   /** Waits for holds and runs; once there are none, nothing more comes: runs are refused. */
   async #prepare(open: OpenErasure): Promise<OpenErasure> {
-    const { journal, memory } = this.#stores
+    const { journal } = this.#stores
     const { tenant, erasure } = open
     const live = await liveOf(this.#stores, tenant, erasure)
     const held = await heldBy(this.#stores, tenant, erasure, live)
     const { heldBy: _held, waitsFor: _waits, ...rest } = erasure
     if (held.length > 0) return this.#save(open, { state: 'held', heldBy: held, waitsFor: undefined })
     for (const { id, status } of live) {
-      if (isEnded(status)) await archiveRun(journal, memory, id, 0)
+      if (isEnded(status)) await archiveRun(this.#stores, id, 0)
       else if (erasure.terminate)
         await journal.post(id, { type: 'cancel', by: erasure.by, now: true }).catch(unlessOver)
     }

@@ -156,6 +156,8 @@ export function modelStep(
             ...request(call),
             signal: call.signal,
             idempotencyKey: call.idempotencyKey,
+            labels: call.labels,
+            stickyKey: run.created.session ?? run.id,
             // A piece of a text does not show what it is a piece of.
             ...(redactor ? {} : { onDelta: (text) => deltas.push(text) }),
           })

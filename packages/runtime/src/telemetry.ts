@@ -1,4 +1,5 @@
-import type { StepError, StepKind } from '@muster/protocol'
+import type { Models } from '@muster/models'
+import type { StepError, StepKind, Via } from '@muster/protocol'
 import { type Attributes, context, metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { ActiveRun } from './active-run.ts'
 import type { Executed, StepState } from './step.ts'
@@ -7,13 +8,26 @@ import type { Executed, StepState } from './step.ts'
 export interface Telemetry {
   step(run: ActiveRun, step: StepState, status: string, executed?: Executed, error?: StepError): void
   run(run: ActiveRun, status: string, error?: StepError): void
+  /** Tells of their breakers from now on. */
+  models(models: Models): void
   /** cedar-wasm would have decided otherwise: see `MUSTER_POLICY_SHADOW`. */
   policyDifference(action: string): void
 }
 
-export const noTelemetry: Telemetry = { step() {}, run() {}, policyDifference() {} }
+export const noTelemetry: Telemetry = { step() {}, run() {}, models() {}, policyDifference() {} }
 
 const operation: Partial<Record<StepKind, string>> = { model: 'chat', tool: 'execute_tool', agent: 'invoke_agent' }
+
+function modelAttributes({ services }: ActiveRun, route: string, via: Via | undefined): Attributes {
+  return {
+    'gen_ai.provider.name': services.models.providerOf(route, via?.target),
+    'gen_ai.request.model': route,
+    ...(via ? { 'muster.model.target': via.target } : {}),
+    ...(via?.region === undefined ? {} : { 'cloud.region': via.region }),
+  }
+}
+
+const BREAKER = { closed: 0, probing: 1, open: 2 }
 
 /**
  * Names follow OpenTelemetry's semantic conventions for generative AI (`gen_ai.*`); ours begin with
@@ -41,6 +55,10 @@ export function openTelemetry(): Telemetry {
     description: 'Step attempts that log-only policies would have decided otherwise',
   })
 
+  const breakers = meter.createObservableGauge('muster.model.breaker', {
+    description: 'Whether a target of a route is passed over: 0 no, 1 it is being tried again, 2 yes',
+  })
+
   /** A run's spans hang under one remote parent derived from the run id, whichever worker makes them. */
   const parent = (run: ActiveRun) => {
     const hex = run.id.replaceAll('-', '')
@@ -63,6 +81,11 @@ export function openTelemetry(): Telemetry {
   }
 
   return {
+    models: (models) =>
+      breakers.addCallback((result) => {
+        for (const { route, target, state } of models.breakers())
+          result.observe(BREAKER[state], { 'muster.route': route, 'muster.target': target })
+      }),
     policyDifference: (action) => differences.add(1, { 'muster.action': action }),
     step(run, step, status, executed, error) {
       const { id, operation: about } = step.spec
@@ -80,7 +103,7 @@ export function openTelemetry(): Telemetry {
           : {}),
         ...(step.decision?.trial ? { 'muster.trial': step.decision.trial.effect } : {}),
         ...(kind === 'tool' ? { 'gen_ai.tool.name': target } : {}),
-        ...(kind === 'model' ? { 'gen_ai.provider.name': 'openai', 'gen_ai.request.model': target } : {}),
+        ...(kind === 'model' ? modelAttributes(run, target, executed?.via) : {}),
         ...(executed?.model === undefined ? {} : { 'gen_ai.response.model': executed.model }),
         ...(executed?.usage
           ? {

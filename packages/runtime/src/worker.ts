@@ -191,8 +191,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const archiver =
     options.archive === false
       ? undefined
-      : startArchiver({ journal, memory, worker: name, ttlS: options.journalTtlS, log })
-  const eraser = options.archive === false ? undefined : new Eraser({ journal, memory, book, clock, log })
+      : startArchiver({
+          ...{ journal, memory, worker: name, ttlS: options.journalTtlS, log },
+          providerOf: models.providerOf,
+        })
+  const eraser =
+    options.archive === false
+      ? undefined
+      : new Eraser({ journal, memory, book, clock, log, providerOf: models.providerOf })
   eraser?.start()
   const retention =
     options.archive === false

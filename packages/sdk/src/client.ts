@@ -31,7 +31,14 @@ import {
   retentionClient,
 } from './erasures.ts'
 import { type LedgerClient, ledgerClient } from './ledger.ts'
-import { type BudgetsClient, budgetsClient, type StopsClient, stopsClient } from './operations.ts'
+import {
+  type BudgetsClient,
+  budgetsClient,
+  type CostsClient,
+  costsClient,
+  type StopsClient,
+  stopsClient,
+} from './operations.ts'
 import type { Plan } from './plan.ts'
 import { type PoliciesClient, policiesClient } from './policies.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
@@ -165,6 +172,7 @@ export interface Muster {
   }
   approvals: ApprovalsClient
   budgets: BudgetsClient
+  costs: CostsClient
   stops: StopsClient
   schedules: SchedulesClient
   webhooks: WebhooksClient
@@ -382,6 +390,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     open: (method, path) => open(method, path),
     approvals: approvalsClient(request, errorOf),
     budgets: budgetsClient(request),
+    costs: costsClient(request),
     stops: stopsClient(request),
     schedules: schedulesClient(request),
     webhooks: webhooksClient(request),

@@ -31,7 +31,7 @@ export {
 } from './client.ts'
 export type { ErasuresClient, HoldsClient, RetentionClient } from './erasures.ts'
 export type { LedgerClient } from './ledger.ts'
-export type { BudgetsClient, StopsClient } from './operations.ts'
+export type { BudgetsClient, CostsClient, StopsClient } from './operations.ts'
 export {
   type Approved,
   type ChildResult,

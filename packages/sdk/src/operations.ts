@@ -1,4 +1,4 @@
-import type { Budget, BudgetState, Stop } from '@muster/protocol'
+import type { Budget, BudgetState, CommitmentState, Costs, CostsBy, Stop } from '@muster/protocol'
 import type { Muster } from './client.ts'
 
 export interface BudgetsClient {
@@ -8,6 +8,13 @@ export interface BudgetsClient {
   set(name: string, budget: Budget): Promise<BudgetState[]>
   /** Takes back what was set. */
   remove(name: string): Promise<void>
+}
+
+export interface CostsClient {
+  /** What model calls of runs that have ended cost, in this month unless said otherwise. */
+  list(options?: { by?: CostsBy; period?: Costs['period']; date?: string }): Promise<Costs>
+  /** How far commitments to providers are drawn down. */
+  commitments(): Promise<CommitmentState[]>
 }
 
 export interface StopsClient {
@@ -24,6 +31,13 @@ export function budgetsClient(request: Muster['request']): BudgetsClient {
     list: async () => (await request<{ budgets: BudgetState[] }>('GET', '/v1/budgets')).budgets,
     set: async (name, budget) => (await request<{ budgets: BudgetState[] }>('PUT', path(name), budget)).budgets,
     remove: (name) => request('DELETE', path(name)),
+  }
+}
+
+export function costsClient(request: Muster['request']): CostsClient {
+  return {
+    list: (options = {}) => request('GET', `/v1/costs?${new URLSearchParams(options)}`),
+    commitments: async () => (await request<{ commitments: CommitmentState[] }>('GET', '/v1/commitments')).commitments,
   }
 }
 

@@ -1,6 +1,8 @@
 import { hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Dialect } from '@muster/models'
+import { type Label, label, MusterError } from '@muster/protocol'
+import { z } from 'zod'
 
 /** Who speaks, as far as headers tell: refusals are put so that each can show them. */
 export type ClientName = 'codex' | 'claude-code' | 'openai-sdk' | 'anthropic-sdk' | 'other'
@@ -23,6 +25,20 @@ export function sessionOf(headers: IncomingHttpHeaders, user: string): string | 
   if (typeof given !== 'string' || given === '') return undefined
   const session = `${user}/${given}`
   return session.length <= SESSION_MAX ? session : `${user.slice(0, 64)}/${hash('sha256', session, 'hex').slice(0, 32)}`
+}
+
+const labels = z.array(label).max(50)
+
+/** What a request is labelled: by its key, and by what its client adds (`x-muster-labels: pii,internal`). */
+export function labelsOf(headers: IncomingHttpHeaders, ofKey: readonly Label[] = []): Label[] {
+  const given = String(headers['x-muster-labels'] ?? '')
+  const names = given.split(',').map((name) => name.trim())
+  const added = labels.safeParse(names.filter((name) => name !== ''))
+  if (!added.success)
+    throw new MusterError('request.invalid', 'x-muster-labels: labels of 64 characters at most, 50 of them at most', {
+      issues: [{ path: '/x-muster-labels', message: 'labels of 64 characters at most, 50 of them at most' }],
+    })
+  return [...new Set([...ofKey, ...added.data])].sort()
 }
 
 /** What of a client's headers its vendor is to see. */

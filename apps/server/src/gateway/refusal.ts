@@ -25,6 +25,7 @@ const OPENAI: Partial<Record<ErrorCode, { status?: number; code: string; type?: 
   'rate.limited': { code: 'rate_limit_exceeded', type: 'rate_limit_error' },
   'stop.active': { status: 403, code: 'stopped', type: 'stopped' },
   'run.cancelled': { code: 'cancelled' },
+  'route.refused': { status: 403, code: 'route_refused' },
 }
 
 /** Trying again changes nothing: the official clients are told so. */
@@ -34,6 +35,7 @@ const FINAL: ReadonlySet<ErrorCode> = new Set([
   'policy.denied',
   'stop.active',
   'run.cancelled',
+  'route.refused',
   'subject.erased',
 ])
 

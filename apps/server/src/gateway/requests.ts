@@ -5,7 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Context } from '../context.ts'
 import { type ApiKey, actorOf } from '../keys.ts'
 import { checkNotStopped } from '../stops.ts'
-import { clientOf, PREFIXES, passedOn, sessionOf } from './client.ts'
+import { clientOf, labelsOf, PREFIXES, passedOn, sessionOf } from './client.ts'
 
 /** Pictures and files come in the body. */
 export const GATEWAY_BYTES_MAX = 32 * 1024 * 1024
@@ -65,7 +65,8 @@ export class Requests {
     const stored: StoredRequest = { dialect, client: clientOf(request.headers), body }
     const { value: input, redacted } = gateway.redact(tenant, stored as unknown as Json) // JSON by its parts
     const created = {
-      ...{ run, tenant, by: actorOf(who), definition: GATEWAY, labels: [], limits: {} },
+      ...{ run, tenant, by: actorOf(who), definition: GATEWAY, limits: {} },
+      labels: labelsOf(request.headers, who.gateway?.labels),
       ...(session === undefined ? {} : { session }),
       ...(redacted ? { redacted } : {}),
     }

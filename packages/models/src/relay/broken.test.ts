@@ -49,11 +49,14 @@ describe('a stream that breaks at any byte', () => {
     const models = (dialect: 'chat' | 'responses' | 'messages') =>
       createModels({
         routes: {
-          default: servers.map(({ url }) => {
-            const common = { apiKey: 'none', free: true }
-            if (dialect === 'messages') return { anthropic: { model: 'm', baseUrl: url }, ...common }
-            return { model: 'm', baseUrl: url, api: dialect, ...common }
-          }) as never, // two of them
+          default: {
+            breaker: false,
+            targets: servers.map(({ url }) => {
+              const common = { apiKey: 'none', free: true }
+              if (dialect === 'messages') return { anthropic: { model: 'm', baseUrl: url }, ...common }
+              return { model: 'm', baseUrl: url, api: dialect, ...common }
+            }) as never, // two of them
+          },
         },
       })
     const by = { chat: models('chat'), responses: models('responses'), messages: models('messages') }

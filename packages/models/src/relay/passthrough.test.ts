@@ -43,10 +43,13 @@ beforeAll(async () => {
       messages: { anthropic: { model: 'claude', baseUrl: upstream.url }, ...common },
       gated: [chat, { ...chat, baseUrl: `${second.url}/v1` }],
       late: { ...chat, timeoutMs: 100 },
-      both: [
-        { ...chat, timeoutMs: 100 },
-        { ...chat, model: 'second', baseUrl: `${second.url}/v1` },
-      ],
+      both: {
+        breaker: false,
+        targets: [
+          { ...chat, timeoutMs: 100 },
+          { ...chat, model: 'second', baseUrl: `${second.url}/v1` },
+        ],
+      },
     },
   })
   gate = await gateway(models)

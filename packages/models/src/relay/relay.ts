@@ -1,6 +1,7 @@
-import { MusterError, type Usage, type Via } from '@muster/protocol'
-import type { Failover, Place } from '../failover.ts'
+import { MusterError, type Usage } from '@muster/protocol'
+import type { Contender, Course, Failover, Found, Place } from '../failover.ts'
 import type { ModelRequest } from '../message.ts'
+import { joinUsage } from '../price.ts'
 import type { Answer, Provider } from '../provider.ts'
 import { dialectOf, type Target } from '../target.ts'
 import { chat } from './chat.ts'
@@ -15,7 +16,8 @@ import type { HttpTarget, Upstream } from './upstream.ts'
 const wires = { chat, responses, messages, embeddings }
 
 interface Where {
-  places: readonly Place[]
+  /** @throws MusterError `route.refused` */
+  course(): Course
   failover: Failover
   upstreamOf(target: HttpTarget): Upstream
   providerOf(target: Target): Provider
@@ -26,49 +28,73 @@ interface Where {
 /** One call of a client that speaks as a vendor does. */
 export async function relay(
   asked: RelayRequest,
-  { places, failover, upstreamOf, providerOf, callAt, costAt }: Where,
+  { course, failover, upstreamOf, providerOf, callAt, costAt }: Where,
 ): Promise<Relayed> {
   const wire = wires[asked.dialect]
   // What fails at the gate fails at every target.
   let isGateBroken = false
-  const request = guarded(asked, () => {
+  const common = guarded(asked, () => {
     isGateBroken = true
   })
 
-  async function begin({ target, model }: Place): Promise<Begun> {
+  async function begin({ target, model }: Place, contender: Contender): Promise<Begun> {
+    const request = contended(common, contender)
     if (!('bedrock' in target) && isSpoken(request, target))
       return passThrough(wire, upstreamOf(target), model, request)
     const call = (asked: ModelRequest) => callAt(target, model, asked)
     return translate(request, { target, model, provider: providerOf(target), call })
   }
 
-  async function end(begun: Begun, place: Place, via: Via | undefined): Promise<RelayEnd> {
-    const { whole, usage, model } = await begun.end()
-    const { toolCalls, refused } = begun.gate
-    return {
-      usage,
-      costUsd: costAt(place, { model, usage }),
-      model,
-      ...(via ? { via } : {}),
-      whole,
-      toolCalls,
-      refused,
+  async function end({ answer, place, via, late }: Found<Begun>): Promise<RelayEnd> {
+    const { whole, usage, model } = await answer.end()
+    const { toolCalls, refused } = answer.gate
+    const end = { usage, costUsd: costAt(place, { model, usage }), model, whole, toolCalls, refused }
+    for (const other of await late) {
+      // What was to be streamed tells at its end alone what it has used.
+      if (other.answer.stream) continue
+      const also = await other.answer.end()
+      end.usage = joinUsage(end.usage, also.usage)
+      end.costUsd += costAt(other.place, also)
     }
+    return via ? { ...end, via } : end
   }
 
-  const { answer: begun, place, via } = await failover(places, begin, () => isGateBroken)
+  const found = await failover.find({ ...course(), isOpen: Boolean(asked.body.stream) }, begin, () => isGateBroken)
+  const begun = found.answer
   if (!begun.stream) {
-    const ended = await end(begun, place, via)
+    const ended = await end(found)
     return { answer: { whole: ended.whole }, done: Promise.resolve(ended) }
   }
   const { promise: done, resolve, reject } = Promise.withResolvers<RelayEnd>()
   // Who only reads the stream is told there.
   done.catch(() => {})
-  const stream = streamed(begun.stream, request.signal, {
-    reject,
-    end: async () => resolve(await end(begun, place, via)),
+  const stream = streamed(begun.stream, asked.signal, {
+    reject(error) {
+      if (error instanceof MusterError && error.code === 'model.unavailable')
+        failover.ended(found.place.target, 'broken')
+      reject(error)
+    },
+    async end() {
+      resolve(await end(found))
+      failover.ended(found.place.target, 'whole')
+    },
   })
   return { answer: { stream }, done }
+}
+
+/** Of several that are asked at the same time, the gate is asked about the calls of one alone. */
+function contended(request: RelayRequest, { signal, claim }: Contender): RelayRequest {
+  if (!signal || signal === request.signal) return request
+  const { gate } = request
+  if (!gate) return { ...request, signal }
+  return {
+    ...request,
+    signal,
+    async gate(call) {
+      if (!claim()) throw new DOMException('another target has answered', 'AbortError')
+      return gate(call)
+    },
+  }
 }
 
 function guarded(request: RelayRequest, onFailure: () => void): RelayRequest {

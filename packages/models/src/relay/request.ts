@@ -19,6 +19,10 @@ export interface RelayRequest {
   body: JsonObject
   signal: AbortSignal
   idempotencyKey: string
+  /** Of what is in it: targets may be for some alone. */
+  labels?: readonly string[]
+  /** Requests with the same key go to the same target of a route that is sticky. */
+  stickyKey?: string
   /** Request headers that are passed on (already an allow-list). */
   headers?: Record<string, string>
   /**

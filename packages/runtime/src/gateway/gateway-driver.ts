@@ -23,7 +23,7 @@ export function gatewayDriver(run: ActiveRun, exchange: Exchange | undefined): D
       asked.set(id, resolve)
       // Nobody waits for it any more, and no step ends.
       signal.addEventListener('abort', () => resolve({ allow: false, message: 'The request was cancelled.' }))
-      run.step(clientToolStep(id, name, inputOf(args)))
+      run.step(clientToolStep(id, name, inputOf(args), run.created.labels))
     })
   }
 

@@ -1,5 +1,5 @@
 import type { ToolCall } from '@muster/models'
-import { type Json, MusterError } from '@muster/protocol'
+import { type Json, type Label, MusterError } from '@muster/protocol'
 import type { ActiveRun } from '../active-run.ts'
 import type { Operation, StepSpec } from '../step.ts'
 import type { Exchange } from './exchange.ts'
@@ -35,11 +35,12 @@ export function relayStep(
     reserveTokens: () => reserved().tokens,
     request: () => exchange.text,
     action: {
-      execute: async ({ signal, idempotencyKey }) => {
+      execute: async ({ signal, idempotencyKey, labels }) => {
         exchange.begin()
         try {
           const { answer, done } = await models.relay(route, {
-            ...{ dialect, body, headers, signal, idempotencyKey },
+            ...{ dialect, body, headers, signal, idempotencyKey, labels },
+            stickyKey: run.created.session ?? run.id,
             ...(responseId === undefined ? {} : { responseId }),
             gate: (call) => gate(call, signal),
           })
@@ -55,7 +56,7 @@ export function relayStep(
       },
     },
   }
-  return { id, operation, input: null, labels: [] }
+  return { id, operation, input: null, labels: run.created.labels }
 }
 
 /** The same where nobody is there any more to be answered. */
@@ -73,14 +74,14 @@ export function unansweredStep(id: string, input: Json): StepSpec {
 }
 
 /** A call that the model wants the client to make. Its output says what is called, for there is nothing else to know of it here. */
-export function clientToolStep(id: string, name: string, input: Json): StepSpec {
+export function clientToolStep(id: string, name: string, input: Json, labels: readonly Label[]): StepSpec {
   const operation: Operation = {
     ...common,
     ...{ kind: 'tool', target: name, effect: 'pure', timeoutMs: DECISION_MS, keepInput: true },
     policy: { action: 'gateway:tool', resource: { type: 'ClientTool', name } },
     action: { execute: ({ input }) => ({ text: JSON.stringify(input) }) },
   }
-  return { id, operation, input, labels: [] }
+  return { id, operation, input, labels }
 }
 
 /** The route that a request names, as its run was given it. */
