@@ -46,6 +46,8 @@ export interface Models {
   relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
   routes(): { name: string; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
+  /** About how many tokens a request has. */
+  inputTokens(route: string, request: ModelRequest): number
   /** About how many tokens a call may use. */
   reserveTokens(request: ModelRequest): number
 }
@@ -174,6 +176,7 @@ export function createModels(options: ModelsOptions): Models {
         outputTokens: RESERVE_OUTPUT_TOKENS,
         cachedTokens: 0,
       }),
+    inputTokens: (_, request) => Math.ceil(inputTokensOf(request)),
     reserveTokens: (request) => Math.ceil(inputTokensOf(request)) + RESERVE_OUTPUT_TOKENS,
   }
 }

@@ -131,6 +131,11 @@ export const errorCatalog = {
     'The model cannot be asked this',
     'Leave out what errors lists, or lead the route to a target that takes it; docs/guides/models.md has a table.',
   ],
+  'model.context_full': [
+    422,
+    'The conversation is too long',
+    "Set the agent's context.compactAt and context.trimToolResults, or raise its context.maxTokens.",
+  ],
   'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
   'model.not_found': [404, 'No such model', 'GET /v1/models lists those that there are.'],
   'model.not_allowed': [403, 'This key may not use the model', 'Ask for a key whose `gateway.routes` has it.'],

@@ -133,6 +133,8 @@ export function modelStep(
   route: string,
   place: Place,
   made: (call: Pick<Call, 'input'>) => ModelRequest,
+  /** Whether who watches the run is shown what it writes. */
+  isShown = true,
 ): StepSpec {
   const { models } = run.services
   const { redactor } = run
@@ -157,7 +159,7 @@ export function modelStep(
             signal: call.signal,
             idempotencyKey: call.idempotencyKey,
             // A piece of a text does not show what it is a piece of.
-            ...(redactor ? {} : { onDelta: (text) => deltas.push(text) }),
+            ...(redactor || !isShown ? {} : { onDelta: (text) => deltas.push(text) }),
           })
           .finally(() => deltas.end())
         const { text, toolCalls, usage, costUsd, model, via } = reply
