@@ -11,6 +11,7 @@ import { relay } from './relay/relay.ts'
 import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
 import { dialectOf, modelOf, nameOf, type Target } from './target.ts'
+import { estimated, inputTokens } from './tokens.ts'
 
 /** A target, or several in the order in which they are asked. */
 export type Route = Target | readonly [Target, ...Target[]]
@@ -46,7 +47,7 @@ export interface Models {
   relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
   routes(): { name: string; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
-  /** About how many tokens a request has. */
+  /** How many tokens a request has, at the target where it has the most. The first count of a model of OpenAI takes longer. */
   inputTokens(route: string, request: ModelRequest): number
   /** About how many tokens a call may use. */
   reserveTokens(request: ModelRequest): number
@@ -172,12 +173,12 @@ export function createModels(options: ModelsOptions): Models {
       })),
     reserveUsd: (route, request) =>
       dearest(route, {
-        inputTokens: inputTokensOf(request),
+        inputTokens: estimated(request),
         outputTokens: RESERVE_OUTPUT_TOKENS,
         cachedTokens: 0,
       }),
-    inputTokens: (_, request) => Math.ceil(inputTokensOf(request)),
-    reserveTokens: (request) => Math.ceil(inputTokensOf(request)) + RESERVE_OUTPUT_TOKENS,
+    inputTokens: (route, request) => Math.max(...find(route).map(({ model }) => inputTokens(model, request))),
+    reserveTokens: (request) => estimated(request) + RESERVE_OUTPUT_TOKENS,
   }
 }
 
@@ -187,11 +188,6 @@ function outputTokensOf(dialect: Dialect, body: JsonObject): number {
   const { max_completion_tokens, max_output_tokens, max_tokens } = body
   const given = [max_completion_tokens, max_output_tokens, max_tokens].find((max) => typeof max === 'number')
   return typeof given === 'number' && given >= 0 ? Math.min(given, RESERVE_OUTPUT_TOKENS) : RESERVE_OUTPUT_TOKENS
-}
-
-/** About three bytes to a token: high for prose, and right for scripts of three bytes to a character. */
-function inputTokensOf({ messages, tools, output }: ModelRequest): number {
-  return Buffer.byteLength(JSON.stringify([messages, tools, output])) / 3
 }
 
 /** Parameters as a model is shown them, with leave to pass a reference to an earlier output in place of any top-level value. */
