@@ -5,13 +5,14 @@ import { createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
+import { checkParts } from './parts.ts'
 import { costOf, type Price, priceOf } from './price.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
 import { relay } from './relay/relay.ts'
 import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
 import { dialectOf, modelOf, nameOf, type Target } from './target.ts'
-import { estimated, inputTokens } from './tokens.ts'
+import { estimated, estimatedOf, inputTokens } from './tokens.ts'
 
 /** A target, or several in the order in which they are asked. */
 export type Route = Target | readonly [Target, ...Target[]]
@@ -96,8 +97,10 @@ export function createModels(options: ModelsOptions): Models {
     const timeoutMs = target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
     const late = AbortSignal.timeout(timeoutMs)
     const { signal } = request
+    const asked = provider(target)
+    checkParts(model, request.messages, asked.media)
     try {
-      return await provider(target).complete(model, {
+      return await asked.complete(model, {
         ...request,
         signal: signal ? AbortSignal.any([signal, late]) : late,
       })
@@ -161,10 +164,10 @@ export function createModels(options: ModelsOptions): Models {
     relay: (route, request) =>
       relay(request, { places: find(route), failover, upstreamOf, providerOf: provider, callAt: call, costAt }),
     relayReserve(route, dialect, body) {
-      const inputTokens = Buffer.byteLength(JSON.stringify(body)) / 3
+      const inputTokens = estimatedOf(body)
       const outputTokens = outputTokensOf(dialect, body)
       const usage = { inputTokens, outputTokens, cachedTokens: 0 }
-      return { usd: dearest(route, usage), tokens: Math.ceil(inputTokens) + outputTokens }
+      return { usd: dearest(route, usage), tokens: inputTokens + outputTokens }
     },
     routes: () =>
       Object.entries(options.routes).map(([name, route]) => ({

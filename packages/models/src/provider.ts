@@ -1,5 +1,6 @@
 import { type ErrorCode, MusterError } from '@muster/protocol'
 import type { ModelReply, ModelRequest, ModelSettings } from './message.ts'
+import type { Media } from './parts.ts'
 
 export type Answer = Omit<ModelReply, 'costUsd' | 'via'>
 
@@ -7,6 +8,7 @@ export type Answer = Omit<ModelReply, 'costUsd' | 'via'>
 export interface Provider {
   /** Settings that it has a word for. */
   readonly settings: readonly (keyof ModelSettings)[]
+  readonly media: Media
   /**
    * One call, tried once: the step is tried again, so that its place is free meanwhile and the journal tells of each try.
    *

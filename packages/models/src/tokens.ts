@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import type { ModelMessage, ModelRequest } from './message.ts'
+import { partsOf } from './parts.ts'
 
 /** How many tokens a request has: counted for models of OpenAI, about three bytes each for all others. */
 
@@ -7,6 +8,10 @@ import type { ModelMessage, ModelRequest } from './message.ts'
 const BYTES = 3
 /** What a vendor wraps a message in. */
 const PER_MESSAGE = 4
+/** Of an image, about as many as vendors count for one of full size. */
+const PER_IMAGE = 1600
+/** Bytes of a file that make a token, about: a page of a PDF has 50 KB and 2,000 tokens. */
+const FILE_BYTES = 25
 /** Encoding takes time that grows with the square of a word's length: no word is longer than this. */
 const PIECE = 256
 /** Of a longer text, so many characters are counted, in pieces spread over all of it. */
@@ -33,7 +38,28 @@ export function inputTokens(model: string, request: ModelRequest): number {
 
 /** Without a look at what the text says. */
 export function estimated({ messages, tools, output }: ModelRequest): number {
-  return Math.ceil(Buffer.byteLength(JSON.stringify([messages, tools, output])) / BYTES)
+  return estimatedOf([messages, tools, output])
+}
+
+/** The same of a request in a vendor's words. */
+export function estimatedOf(words: unknown): number {
+  let beside = 0
+  const text = JSON.stringify(words, function (this: object, name, value: unknown) {
+    if (typeof value !== 'string' || !isData(name, value)) return value
+    beside += PER_IMAGE + (isImage(this, value) ? 0 : value.length / FILE_BYTES)
+    return ''
+  })
+  return Math.ceil(Buffer.byteLength(text) / BYTES + beside)
+}
+
+/** Images and files, as vendors have them: much longer than what they say. */
+function isData(name: string, value: string): boolean {
+  return value.length > 1024 && (name === 'data' || value.startsWith('data:'))
+}
+
+function isImage(of: object, data: string): boolean {
+  const { mediaType, media_type = mediaType } = of as { mediaType?: unknown; media_type?: unknown } // whatever there is
+  return data.startsWith('data:image/') || String(media_type).startsWith('image/')
 }
 
 function counted({ messages, tools, output }: ModelRequest): number {
@@ -53,8 +79,12 @@ function once(of: object, count: () => number): number {
 }
 
 function ofMessage(message: ModelMessage): number {
-  let tokens = PER_MESSAGE + ofText(message.content ?? '')
-  if (message.role !== 'assistant') return tokens
+  let tokens = PER_MESSAGE
+  for (const part of partsOf(message.content ?? '')) {
+    if (part.type === 'text') tokens += ofText(part.text)
+    else tokens += PER_IMAGE + (part.type === 'file' ? part.data.length / FILE_BYTES : 0)
+  }
+  if (message.role !== 'assistant') return Math.ceil(tokens)
   for (const { name, arguments: given } of message.toolCalls ?? []) tokens += PER_MESSAGE + ofText(name) + ofText(given)
   // Sealed: what it stands for is not there to be counted.
   if (message.reasoning) tokens += Buffer.byteLength(JSON.stringify(message.reasoning.items)) / BYTES

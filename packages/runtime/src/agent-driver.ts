@@ -262,7 +262,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   /** The conversation as another agent is to read it: without instructions, and without names of steps that it has not. */
   function handedOver(): Json[] {
     const turns = messages.slice(1).map((message) => {
-      if (message.role !== 'tool') return message
+      if (message.role !== 'tool' || typeof message.content !== 'string') return message
       const { ref: _, ...content } = JSON.parse(message.content)
       return { ...message, content: JSON.stringify(content) }
     })

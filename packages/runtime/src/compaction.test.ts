@@ -102,7 +102,7 @@ function spoken(body: string): unknown {
   return rest
 }
 
-function messagesOf(run: string, step: string): ModelMessage[] {
+function messagesOf(run: string, step: string): { role: string; content: string }[] {
   return JSON.parse(sent.get(run)?.get(step)?.[0] ?? '{"messages":[]}').messages
 }
 

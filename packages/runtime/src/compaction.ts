@@ -32,7 +32,7 @@ export function trimResult(content: Json, max: number): Json {
 
 /** The same of what came from another run. */
 export function trimMessage(message: ModelMessage, max: number): ModelMessage {
-  if (message.role !== 'tool') return message
+  if (message.role !== 'tool' || typeof message.content !== 'string') return message
   return { ...message, content: JSON.stringify(trimResult(JSON.parse(message.content), max)) }
 }
 
@@ -49,9 +49,15 @@ export function keptFrom(messages: readonly ModelMessage[], keepLast: number): n
 
 export function summaryRequest(instructions: string, older: readonly ModelMessage[]): ModelRequest {
   const lines = older.map((message) => {
-    if (message.role !== 'assistant') return JSON.stringify(message)
-    const { reasoning: _, ...said } = message
-    return JSON.stringify(said)
+    if (message.role === 'assistant') {
+      const { reasoning: _, ...said } = message
+      return JSON.stringify(said)
+    }
+    const { content } = message
+    if (typeof content === 'string') return JSON.stringify(message)
+    // An image is not summarised: that there was one is.
+    const told = content.map((part) => (part.type === 'text' ? part.text : `[${part.type}]`))
+    return JSON.stringify({ ...message, content: told.join('\n') })
   })
   const told = instructions === '' ? '' : `The agent's instructions:\n${instructions}\n\n`
   return {
