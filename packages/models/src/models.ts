@@ -48,6 +48,8 @@ export interface Models {
   relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
   routes(): { name: string; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
+  /** Which models a route asks, how and where, as text without keys: what an answer depends on besides the request. */
+  leadsTo(route: string): string
   /** How many tokens a request has, at the target where it has the most. The first count of a model of OpenAI takes longer. */
   inputTokens(route: string, request: ModelRequest): number
   /** About how many tokens a call may use. */
@@ -180,6 +182,8 @@ export function createModels(options: ModelsOptions): Models {
         outputTokens: RESERVE_OUTPUT_TOKENS,
         cachedTokens: 0,
       }),
+    leadsTo: (route) =>
+      JSON.stringify(find(route).map(({ target: { apiKey: _, price: __, ...how }, model }) => [model, how])),
     inputTokens: (route, request) => Math.max(...find(route).map(({ model }) => inputTokens(model, request))),
     reserveTokens: (request) => estimated(request) + RESERVE_OUTPUT_TOKENS,
   }

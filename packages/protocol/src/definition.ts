@@ -86,6 +86,9 @@ export const COMPACT_SHARE = 0.8
 /** Turns that no summary replaces, where an agent does not say. */
 export const KEEP_LAST = 4
 
+/** The longest that a model's answer is given again, ms. */
+export const CACHE_MS_MAX = 30 * 86_400_000
+
 export const agentManifest = z.object({
   kind: z.literal('agent'),
   name,
@@ -102,6 +105,8 @@ export const agentManifest = z.object({
   memory: z.object({ session: z.boolean(), facts: z.array(z.string()) }),
   limits,
   context: agentContext.optional(),
+  /** How long what its model answers is given again to an identical call, ms. */
+  cacheMs: z.number().int().positive().max(CACHE_MS_MAX).optional(),
   pin: pin.optional(),
 })
 export type AgentManifest = z.infer<typeof agentManifest>

@@ -186,6 +186,8 @@ export const entry = z.discriminatedUnion('type', [
     /** Which model answered, as the provider names it. */
     model: z.string().optional(),
     via: via.optional(),
+    /** True where no model was asked: an identical call had this answer. */
+    cached: z.literal(true).optional(),
     error: stepError.optional(),
     /** True where the failed attempt will be tried again. */
     retry: z.boolean().optional(),

@@ -50,7 +50,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   const byWireName = new Map<string, Tool>(agent.tools.map((tool) => [wireName(tool.name), tool]))
   const asked = new Map(agent.agents.map((other) => [askName(other.name), other]))
   const takers = new Map(agent.handoffs.map((other) => [handoffName(other.name), other]))
-  const { context = {} } = agent.manifest
+  const { context = {}, cacheMs } = agent.manifest
   const { maxTokens = Number.POSITIVE_INFINITY, keepLast = KEEP_LAST } = context
   const { compactAt = maxTokens * COMPACT_SHARE, trimToolResults = Number.POSITIVE_INFINITY } = context
   let messages: ModelMessage[] = []
@@ -144,7 +144,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     if (Number.isFinite(maxTokens) && !run.takes(id, () => tokensOf(frozen) <= maxTokens)) {
       const message = `the conversation has more than ${maxTokens} tokens, and no more of it can be summarised`
       run.fail({ code: 'model.context_full', message })
-    } else run.step(modelStep(run, agent.model, { id, input: null, labels: seen }, () => frozen))
+    } else run.step(modelStep(run, agent.model, { id, input: null, labels: seen }, () => frozen, { cacheMs }))
   }
 
   function tokensOf(request: ModelRequest): number {
@@ -167,7 +167,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   function summarise(id: string): void {
     const frozen = summaryRequest(agent.instructions, older())
     summaryUpTo = keptFrom(messages, keepLast)
-    run.step(modelStep(run, agent.model, { id, input: null, labels: seen }, () => frozen, false))
+    run.step(modelStep(run, agent.model, { id, input: null, labels: seen }, () => frozen, { isShown: false, cacheMs }))
   }
 
   function summaryEnded(output: Json): void {

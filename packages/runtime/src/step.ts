@@ -108,6 +108,8 @@ export interface Executed {
   costUsd?: number
   model?: string
   via?: Via | undefined
+  /** No model was asked: an identical call had this answer. */
+  cached?: true | undefined
 }
 
 /** A child run to start instead of executing here. */

@@ -3,6 +3,7 @@ import {
   type AgentContext,
   type AgentManifest,
   agentContext,
+  CACHE_MS_MAX,
   type Label,
   type Limits,
   limits as limitsSchema,
@@ -44,6 +45,11 @@ export interface AgentOptions<Name extends string, Input extends z.ZodType, Outp
   limits?: LimitOptions
   /** How much of a long conversation its model is sent: see `docs/guides/context.md`. All of it, unless given. */
   context?: AgentContext
+  /**
+   * Identical calls of its model, of the same tenant and subject, are answered as the first was, for so long: for an agent
+   * whose calls are deterministic. Without it every call is made.
+   */
+  cache?: { ttl: StringValue }
   /** What a run takes; text unless given. */
   input?: Input
   /** What a run gives; text unless given. With a schema, the model must answer in JSON that matches. */
@@ -119,6 +125,7 @@ export function agent<
     memory: { session: options.memory?.session ?? false, facts: [...(options.memory?.facts ?? [])] },
     limits: parseLimits(options.name, options.limits),
     ...(options.context === undefined ? {} : { context: parseContext(options.name, options.context) }),
+    ...(options.cache === undefined ? {} : { cacheMs: parseTtl(options.name, options.cache.ttl) }),
     ...(options.pin === undefined ? {} : { pin: options.pin }),
   }
   return {
@@ -172,6 +179,13 @@ function parseContext(of: string, options: AgentContext): AgentContext {
   if (maxTokens !== undefined && compactAt !== undefined && compactAt > maxTokens)
     throw new MusterError('definition.invalid', `"${of}": context.compactAt: more than context.maxTokens`)
   return parsed.data
+}
+
+function parseTtl(of: string, ttl: StringValue): number {
+  const ttlMs = ms(ttl) as number | undefined
+  if (ttlMs === undefined || !(ttlMs >= 1) || ttlMs > CACHE_MS_MAX)
+    throw new MusterError('definition.invalid', `"${of}": cache.ttl: a time such as '1h', of at most 30 days`)
+  return Math.ceil(ttlMs)
 }
 
 export function checkName(kind: string, text: string, version: string): void {

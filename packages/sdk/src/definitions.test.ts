@@ -34,6 +34,8 @@ describe('agent', () => {
     ['a context of no tokens', { context: { maxTokens: 0 } }],
     ['a summary from more tokens on than there may be', { context: { maxTokens: 10, compactAt: 11 } }],
     ['what a context has not', { context: { keepLast: 1, keep: 1 } as { keepLast: number } }],
+    ['answers that are kept for ever', { cache: { ttl: '31 days' } }],
+    ['answers that are kept for no time', { cache: { ttl: 'long' as '1m' } }],
     ['a negative wall time', { limits: { wallTime: '-1m' } }],
   ])('refuses %s, naming the agent', (_, change) => {
     expect(invalid(() => agent({ ...valid, ...change }))).toMatch(
