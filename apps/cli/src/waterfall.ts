@@ -28,6 +28,8 @@ export interface Span {
   costUsd: number
   /** Which of a route's targets answered, and why not those before it. */
   via: Via | undefined
+  /** What a guardrail has found and masked. */
+  guardrail: RedactCounts
   /** No model was asked: an identical call had its answer. */
   cached: boolean
   /** What was taken out of its input and output. */
@@ -72,6 +74,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         costUsd: 0,
         via: undefined,
         cached: false,
+        guardrail: {},
         redacted: {},
         error: undefined,
         waitsFor: undefined,
@@ -115,6 +118,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         span.costUsd = entry.costUsd ?? 0
         span.via = entry.via
         span.cached = entry.cached === true
+        span.guardrail = entry.guardrail ?? {}
         span.redacted = joinCounts(span.redacted, entry.redacted) ?? {}
         if (entry.error) span.error = `${entry.error.code}: ${entry.error.message}`
         break
@@ -180,6 +184,7 @@ export function waterfall(spans: readonly Span[], width: number): string {
       span.via && viaText(span.via),
       span.cached && 'cached',
       redactedText(span.redacted),
+      redactedText(span.guardrail).replace('redacted', 'guardrail'),
       ...span.answers,
       span.waitsFor && `waits for ${span.waitsFor}`,
       span.error && plain(span.error),

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { createModels, type Models, type Route, type Target } from '@muster/models'
+import { createModels, guarded, type Models, type Route, type Target } from '@muster/models'
 import { type Config, type ModelRoutes, type ModelTarget, MusterError, modelRoutes, settingIn } from '@muster/protocol'
 
 const DEFAULT_MODEL = 'gpt-5-mini'
@@ -16,7 +16,8 @@ export function readModels(config: Config, env: NodeJS.ProcessEnv = process.env)
     // Never empty, by its schema.
     if (first) routes[name] = [targetAt(first, 0), ...others.map((target, i) => targetAt(target, i + 1))]
   }
-  return createModels({ routes: { ...routes, default: routes.default ?? defaultOf(config) } })
+  const models = createModels({ routes: { ...routes, default: routes.default ?? defaultOf(config) } })
+  return config.MUSTER_GUARDRAIL ? guarded(models, config.MUSTER_GUARDRAIL) : models
 }
 
 function routesOf(given: Config['MUSTER_MODELS']): ModelRoutes {

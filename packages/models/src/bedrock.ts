@@ -456,7 +456,7 @@ const PASSING = new Set([
   'ModelTimeoutException',
 ])
 
-function codeOf(error: unknown): ErrorCode {
+export function codeOf(error: unknown): ErrorCode {
   if (error instanceof BedrockRuntimeServiceException) {
     if (PASSING.has(error.name)) return 'model.unavailable'
     // Told in the middle of a stream, it has none.

@@ -1,4 +1,5 @@
 /** One interface to every model. */
+export { guarded } from './guardrail.ts'
 export type { ModelMessage, ModelReply, ModelRequest, ToolCall } from './message.ts'
 export { createModels, type Models, type ModelsOptions, type Route, withReferences } from './models.ts'
 export type { FilePart, ImagePart, Part } from './parts.ts'

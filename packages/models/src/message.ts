@@ -1,4 +1,4 @@
-import type { Json, JsonSchema, Usage, Via } from '@muster/protocol'
+import type { GuardrailCounts, Json, JsonSchema, Usage, Via } from '@muster/protocol'
 import type { Part } from './parts.ts'
 
 /** A call that the model asks for; `arguments` is JSON text as the model wrote it. */
@@ -63,4 +63,6 @@ export interface ModelReply {
   costUsd: number
   /** Where the route has several targets. */
   via?: Via
+  /** What a guardrail has found and masked. */
+  guardrail?: GuardrailCounts
 }

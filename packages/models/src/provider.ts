@@ -2,7 +2,7 @@ import { type ErrorCode, MusterError } from '@muster/protocol'
 import type { ModelReply, ModelRequest, ModelSettings } from './message.ts'
 import type { Media } from './parts.ts'
 
-export type Answer = Omit<ModelReply, 'costUsd' | 'via'>
+export type Answer = Omit<ModelReply, 'costUsd' | 'via' | 'guardrail'>
 
 /** One vendor's way of speaking: what it has no word for is refused or translated here, and nobody above knows of it. */
 export interface Provider {

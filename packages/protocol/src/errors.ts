@@ -136,6 +136,11 @@ export const errorCatalog = {
     'The conversation is too long',
     "Set the agent's context.compactAt and context.trimToolResults, or raise its context.maxTokens.",
   ],
+  'model.blocked': [
+    422,
+    'A guardrail blocked the call',
+    'See the message for what it found. Change the input, or the guardrail that MUSTER_GUARDRAIL names.',
+  ],
   'model.no_price': [500, 'No price for this model', 'Add it to the price table.'],
   'model.not_found': [404, 'No such model', 'GET /v1/models lists those that there are.'],
   'model.not_allowed': [403, 'This key may not use the model', 'Ask for a key whose `gateway.routes` has it.'],

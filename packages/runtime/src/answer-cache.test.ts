@@ -98,14 +98,20 @@ it('an identical call is answered as the first was, in its tenant and of its sub
   })
 }, 60_000)
 
-it('without the store the model is asked', async () => {
+it('without the store the model is asked, and what a guardrail found is journaled', async () => {
   const { answers } = memory
   const lost = { find: () => Promise.reject(new Error('away')), keep: () => Promise.reject(new Error('away')) }
   const away = { ...memory, answers: { ...answers, ...lost } }
-  await withWorker(app, { models, memory: away }, async (journal, start) => {
+  const checked: typeof models = {
+    ...models,
+    invoke: async (route, request) => ({ ...(await models.invoke(route, request)), guardrail: { 'pii.EMAIL': 2 } }),
+  }
+  await withWorker(app, { models: checked, memory: away }, async (journal, start) => {
     const before = asked
     const id = await start('', { definition: { kind: 'agent', name: 'same', version: '1', hash: '' } })
-    expect((await entries(journal, id)).at(-1)).toMatchObject({ status: 'succeeded' })
+    const all = await entries(journal, id)
+    expect(all.at(-1)).toMatchObject({ status: 'succeeded' })
+    expect(all.find((one) => one.type === 'step.ended')).toMatchObject({ guardrail: { 'pii.EMAIL': 2 }, v: 3 })
     expect(asked - before).toBe(2)
   })
 }, 60_000)

@@ -18,7 +18,7 @@ export function intentText(step: StepState, labels: readonly Label[], decision: 
 type EndedRest = Partial<
   Pick<
     EntryOf<'step.ended'>,
-    'usage' | 'costUsd' | 'model' | 'via' | 'cached' | 'error' | 'retry' | 'declassified' | 'redacted'
+    'usage' | 'costUsd' | 'model' | 'via' | 'cached' | 'guardrail' | 'error' | 'retry' | 'declassified' | 'redacted'
   >
 >
 

@@ -170,10 +170,10 @@ export function modelStep(
         ...(redactor || !isShown ? {} : { onDelta: (text) => deltas.push(text) }),
       })
       .finally(() => deltas.end())
-    const { text, toolCalls, usage, costUsd, model, via } = reply
+    const { text, toolCalls, usage, costUsd, model, via, guardrail } = reply
     // Sealed or signed, nothing can be taken out of it.
     const reasoning = redactor ? undefined : reply.reasoning
-    return { text: JSON.stringify({ text, toolCalls, reasoning }), usage, costUsd, model, via }
+    return { text: JSON.stringify({ text, toolCalls, reasoning }), usage, costUsd, model, via, guardrail }
   }
 
   return { ...place, operation }
