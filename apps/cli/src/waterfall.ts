@@ -28,6 +28,10 @@ export interface Span {
   costUsd: number
   /** Which of a route's targets answered, and why not those before it. */
   via: Via | undefined
+  /** What a guardrail has found and masked. */
+  guardrail: RedactCounts
+  /** No model was asked: an identical call had its answer. */
+  cached: boolean
   /** What was taken out of its input and output. */
   redacted: RedactCounts
   error: string | undefined
@@ -69,6 +73,8 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         declassified: [],
         costUsd: 0,
         via: undefined,
+        cached: false,
+        guardrail: {},
         redacted: {},
         error: undefined,
         waitsFor: undefined,
@@ -111,6 +117,8 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
         span.declassified = entry.declassified ?? []
         span.costUsd = entry.costUsd ?? 0
         span.via = entry.via
+        span.cached = entry.cached === true
+        span.guardrail = entry.guardrail ?? {}
         span.redacted = joinCounts(span.redacted, entry.redacted) ?? {}
         if (entry.error) span.error = `${entry.error.code}: ${entry.error.message}`
         break
@@ -174,7 +182,9 @@ export function waterfall(spans: readonly Span[], width: number): string {
       decided(span),
       labelled(span),
       span.via && viaText(span.via),
+      span.cached && 'cached',
       redactedText(span.redacted),
+      redactedText(span.guardrail).replace('redacted', 'guardrail'),
       ...span.answers,
       span.waitsFor && `waits for ${span.waitsFor}`,
       span.error && plain(span.error),

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { createModels, type Models, pricesWith, type Route, type Target } from '@muster/models'
+import { createModels, guarded, type Models, pricesWith, type Route, type Target } from '@muster/models'
 import {
   type Config,
   type ModelPrices,
@@ -27,10 +27,11 @@ export function readModels(config: Config, env: NodeJS.ProcessEnv = process.env)
     // Never empty, by its schema.
     if (first) routes[name] = { targets: [first, ...others], ...rule }
   }
-  return createModels({
+  const models = createModels({
     routes: { ...routes, default: routes.default ?? defaultOf(config) },
     prices: pricesWith(pricesOf(config.MUSTER_PRICES)),
   })
+  return config.MUSTER_GUARDRAIL ? guarded(models, config.MUSTER_GUARDRAIL) : models
 }
 
 function pricesOf(given: Config['MUSTER_PRICES'] = []): ModelPrices {

@@ -1,5 +1,7 @@
 /** Sessions, facts, the run archive and blobs on one DynamoDB table. */
 
+/** Answers of models for identical calls. */
+export type { Answers, KeptAnswer } from './answers.ts'
 /** Ended runs with their journals; options of its list. */
 export type { Archive, Archived, ArchiveListOptions } from './archive.ts'
 /** What steps came to, found by who, what and when. */

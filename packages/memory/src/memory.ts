@@ -1,4 +1,5 @@
 import { MusterError } from '@muster/protocol'
+import { type Answers, openAnswers } from './answers.ts'
 import { type Archive, openArchive } from './archive.ts'
 import { type AuditIndex, openAuditIndex } from './audit-index.ts'
 import { type Blobs, openBlobs } from './blobs.ts'
@@ -35,6 +36,7 @@ export interface Memory {
   readonly sessions: Sessions
   readonly pasts: Pasts
   readonly facts: Facts
+  readonly answers: Answers
   readonly archive: Archive
   readonly auditIndex: AuditIndex
   readonly blobs: Blobs
@@ -88,6 +90,7 @@ export async function openMemory({
     sessions: openSessions(items, keys),
     pasts: openPasts(items, keys),
     facts: openFacts(items, keys, clock),
+    answers: openAnswers(items, keys, clock),
     archive: openArchive(items, keys),
     auditIndex: openAuditIndex(items),
     blobs: openBlobs(items, keys),

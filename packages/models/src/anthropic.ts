@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { type Json, MusterError } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
+import { type Part, PDF, partsOf } from './parts.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
 import { messages } from './relay/messages.ts'
 import { type Ended, passThrough } from './relay/passthrough.ts'
@@ -16,6 +17,7 @@ const MAX_TOKENS = 8192
 export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider {
   return {
     settings: ['maxTokens', 'temperature', 'topP', 'stop', 'toolChoice', 'parallelToolCalls', 'effort'],
+    media: { urls: true, files: [PDF, 'text/plain'], results: true },
     async complete(model, request) {
       const by = `anthropic ${target.anthropic.baseUrl ?? ''} ${model}`
       const { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID() } = request
@@ -34,7 +36,7 @@ export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider
 function bodyOf(by: string, request: ModelRequest): JsonObject {
   const { tools = [], output, settings = {} } = request
   const { maxTokens = MAX_TOKENS, temperature, topP, stop, effort } = settings
-  const system = request.messages.flatMap(({ role, content }) => (role === 'system' && content ? [content] : []))
+  const system = request.messages.flatMap((one) => (one.role === 'system' && one.content ? [one.content] : []))
   const config: JsonObject = {
     // A schema is JSON.
     ...(output ? { format: { type: 'json_schema', schema: output.schema as Json } } : {}),
@@ -87,9 +89,9 @@ function toWire(conversation: readonly ModelMessage[], by: string): JsonObject[]
 
 function blocksOf(message: ModelMessage, by: string): JsonObject[] {
   if (message.role === 'tool')
-    return [{ type: 'tool_result', tool_use_id: wireId(message.callId), content: message.content }]
+    return [{ type: 'tool_result', tool_use_id: wireId(message.callId), content: resultOf(message.content) }]
+  if (message.role !== 'assistant') return partsOf(message.content).map(partToWire)
   const text = message.content ? [{ type: 'text', text: message.content }] : []
-  if (message.role !== 'assistant') return text
   const { reasoning, toolCalls = [] } = message
   return [
     // Another model would refuse what it has not signed. They are as `answerOf` took them.
@@ -100,6 +102,20 @@ function blocksOf(message: ModelMessage, by: string): JsonObject[] {
       input: inputOf(args),
     })),
   ]
+}
+
+function resultOf(content: string | readonly Part[]): Json {
+  return typeof content === 'string' ? content : content.map(partToWire)
+}
+
+function partToWire(part: Part): JsonObject {
+  if (part.type === 'text') return { type: 'text', text: part.text }
+  if ('url' in part) return { type: 'image', source: { type: 'url', url: part.url } }
+  const { mediaType, data } = part
+  const source = { type: 'base64', media_type: mediaType, data }
+  if (part.type === 'image') return { type: 'image', source }
+  const text = { type: 'text', media_type: mediaType, data: Buffer.from(data, 'base64').toString() }
+  return { type: 'document', title: part.name, source: mediaType === 'text/plain' ? text : source }
 }
 
 /** Ids that another vendor gave may hold what Anthropic refuses. */

@@ -7,6 +7,8 @@ import {
   type ConverseCommandInput,
   ConverseStreamCommand,
   type ConverseStreamOutput,
+  type DocumentBlock,
+  type ImageBlock,
   type Message,
   type ReasoningContentBlock,
   type TokenUsage,
@@ -15,8 +17,10 @@ import {
 } from '@aws-sdk/client-bedrock-runtime'
 import { type ErrorCode, type Json, type JsonSchema, MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
+import { CONVERSE, FORMATS } from './converse.ts'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
-import { type Answer, CONVERSE_SETTINGS, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
+import { type FilePart, type ImagePart, type Part, partsOf } from './parts.ts'
+import { type Answer, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
 import type { BedrockTarget } from './target.ts'
 
 /** What Converse gives, at once or piece by piece. */
@@ -43,7 +47,7 @@ export function bedrock(target: BedrockTarget): Provider {
   })
 
   return {
-    settings: CONVERSE_SETTINGS,
+    ...CONVERSE,
     async complete(model, request) {
       const by = `bedrock ${region} ${model}`
       const answerTool = answerToolOf(target, request)
@@ -295,9 +299,11 @@ function toWire(messages: readonly ModelMessage[], by: string): Message[] {
 
 function blocksOf(message: ModelMessage, by: string): ContentBlock[] {
   if (message.role === 'tool')
-    return [{ toolResult: { toolUseId: wireId(message.callId), content: [{ text: message.content || '""' }] } }]
+    return [
+      { toolResult: { toolUseId: wireId(message.callId), content: partsOf(message.content || '""').map(partToWire) } },
+    ]
+  if (message.role !== 'assistant') return partsOf(message.content).map(partToWire)
   const text = message.content ? [{ text: message.content }] : []
-  if (message.role !== 'assistant') return text
   const { reasoning, toolCalls = [] } = message
   return [
     // Another model would refuse what it has not signed.
@@ -307,6 +313,33 @@ function blocksOf(message: ModelMessage, by: string): ContentBlock[] {
       toolUse: { toolUseId: wireId(call.id), name: call.name, input: parsed(call.arguments) },
     })),
   ]
+}
+
+function partToWire(part: Part): { text: string } | { image: ImageBlock } | { document: DocumentBlock } {
+  if (part.type === 'text') return { text: part.text }
+  return part.type === 'image' ? { image: imageToWire(part) } : { document: fileToWire(part) }
+}
+
+function imageToWire(image: ImagePart): ImageBlock {
+  // By its address it was refused, see `media`.
+  if ('url' in image) return { format: undefined, source: undefined }
+  // One of the four that there are: `whyNot` has looked.
+  const format = image.mediaType.slice('image/'.length) as ImageBlock['format']
+  return { format, source: { bytes: Buffer.from(image.data, 'base64') } }
+}
+
+function fileToWire({ name, mediaType, data }: FilePart): DocumentBlock {
+  return {
+    // One of them: `whyNot` has looked.
+    format: FORMATS[mediaType as keyof typeof FORMATS],
+    // Of others it takes no name.
+    name:
+      name
+        .replace(/[^a-zA-Z0-9()[\]-]+/g, ' ')
+        .trim()
+        .slice(0, 200) || 'file',
+    source: { bytes: Buffer.from(data, 'base64') },
+  }
 }
 
 /** Ids that another vendor gave may hold what Converse refuses. */
@@ -410,7 +443,7 @@ const PASSING = new Set([
   'ModelTimeoutException',
 ])
 
-function codeOf(error: unknown): ErrorCode {
+export function codeOf(error: unknown): ErrorCode {
   if (error instanceof BedrockRuntimeServiceException) {
     if (PASSING.has(error.name)) return 'model.unavailable'
     // Told in the middle of a stream, it has none.

@@ -1,7 +1,9 @@
 /** One interface to every model. */
 export type { ModelFacts } from './facts.ts'
+export { guarded } from './guardrail.ts'
 export type { ModelMessage, ModelReply, ModelRequest, ToolCall } from './message.ts'
 export { createModels, type Models, type ModelsOptions, withReferences } from './models.ts'
+export type { FilePart, ImagePart, Part } from './parts.ts'
 export { costOf, type Price, priceOf, pricesWith } from './price.ts'
 export type { Dialect, RelayEnd, Relayed, RelayRequest } from './relay/request.ts'
 export { VendorError } from './relay/upstream.ts'

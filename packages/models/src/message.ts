@@ -1,4 +1,5 @@
-import type { Json, JsonSchema, Usage, Via } from '@muster/protocol'
+import type { GuardrailCounts, Json, JsonSchema, Usage, Via } from '@muster/protocol'
+import type { Part } from './parts.ts'
 
 /** A call that the model asks for; `arguments` is JSON text as the model wrote it. */
 export interface ToolCall {
@@ -14,9 +15,10 @@ interface Reasoning {
 }
 
 export type ModelMessage =
-  | { role: 'system' | 'user'; content: string }
+  | { role: 'system'; content: string }
+  | { role: 'user'; content: string | Part[] }
   | { role: 'assistant'; content: string | null; toolCalls?: ToolCall[]; reasoning?: Reasoning }
-  | { role: 'tool'; callId: string; content: string }
+  | { role: 'tool'; callId: string; content: string | Part[] }
 
 /** How a model is to go about an answer. Not every provider has a word for each: see `Provider.settings`. */
 export interface ModelSettings {
@@ -65,4 +67,6 @@ export interface ModelReply {
   costUsd: number
   /** Where the route has several targets. */
   via?: Via
+  /** What a guardrail has found and masked. */
+  guardrail?: GuardrailCounts
 }

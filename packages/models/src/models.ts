@@ -1,12 +1,14 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
+import { CONVERSE } from './converse.ts'
 import { factsOf, type ModelFacts } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
+import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
-import { type Answer, CONVERSE_SETTINGS, failure, type Provider } from './provider.ts'
+import { type Answer, failure, type Provider } from './provider.ts'
 import { relay } from './relay/relay.ts'
 import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
@@ -14,6 +16,7 @@ import type { BreakerState } from './route/breaker.ts'
 import { type Asked, courseOf } from './route/course.ts'
 import { type Order, type Route, type RouteRule, ruleOf } from './route/rule.ts'
 import { dialectOf, modelOf, nameOf, providerOf, type Target } from './target.ts'
+import { estimated, estimatedOf, inputTokens } from './tokens.ts'
 
 export interface ModelsOptions {
   /** By route name; one that is not named here leads to the model of that name at the first server of `default`. */
@@ -52,6 +55,10 @@ export interface Models {
   breakers(): { route: string; target: string; state: BreakerState }[]
   /** Who is paid for a call, by its route and the target that answered where it is of several. */
   providerOf(route: string, target: string | undefined): string
+  /** Which models a route asks, how and where, as text without keys: what an answer depends on besides the request. */
+  leadsTo(route: string): string
+  /** How many tokens a request has, at the target where it has the most. The first count of a model of OpenAI takes longer. */
+  inputTokens(route: string, request: ModelRequest): number
   /** About how many tokens a call may use. */
   reserveTokens(request: ModelRequest): number
 }
@@ -109,7 +116,7 @@ export function createModels(options: ModelsOptions): Models {
     if (!provider) {
       provider =
         'bedrock' in target
-          ? later(CONVERSE_SETTINGS, async () => (await import('./bedrock.ts')).bedrock(target))
+          ? later(CONVERSE, async () => (await import('./bedrock.ts')).bedrock(target))
           : 'anthropic' in target
             ? anthropic(target, upstreamOf(target))
             : target.api === 'responses'
@@ -124,8 +131,10 @@ export function createModels(options: ModelsOptions): Models {
     const timeoutMs = target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
     const late = AbortSignal.timeout(timeoutMs)
     const { signal } = request
+    const asked = provider(target)
+    checkParts(model, request.messages, asked.media)
     try {
-      return await provider(target).complete(model, {
+      return await asked.complete(model, {
         ...request,
         signal: signal ? AbortSignal.any([signal, late]) : late,
       })
@@ -189,7 +198,7 @@ export function createModels(options: ModelsOptions): Models {
       const { answer, place, via, late } = await failover.find(
         course(route, {
           ...askedBy(request, onDelta ? 'stream' : 'whole'),
-          inputTokens: () => inputTokensOf(request),
+          inputTokens: () => estimated(request),
           outputTokens: RESERVE_OUTPUT_TOKENS,
         }),
         ({ target, model }, contender) => call(target, model, watched(contender)),
@@ -208,7 +217,7 @@ export function createModels(options: ModelsOptions): Models {
       const { body, dialect } = request
       const asked = {
         ...askedBy(request, body.stream ? 'stream' : 'whole'),
-        inputTokens: () => tokensOf(body),
+        inputTokens: () => estimatedOf(body),
         outputTokens: outputTokensOf(dialect, body),
       } as const
       return relay(request, {
@@ -217,10 +226,10 @@ export function createModels(options: ModelsOptions): Models {
       })
     },
     relayReserve(route, dialect, body) {
-      const inputTokens = tokensOf(body)
+      const inputTokens = estimatedOf(body)
       const outputTokens = outputTokensOf(dialect, body)
       const usage = { inputTokens, outputTokens, cachedTokens: 0 }
-      return { usd: dearest(route, usage), tokens: Math.ceil(inputTokens) + outputTokens }
+      return { usd: dearest(route, usage), tokens: inputTokens + outputTokens }
     },
     routes: () =>
       [...rules].map(([name, { targets, order = 'listed' }]) => ({
@@ -241,19 +250,22 @@ export function createModels(options: ModelsOptions): Models {
       ),
     reserveUsd: (route, request) =>
       dearest(route, {
-        inputTokens: inputTokensOf(request),
+        inputTokens: estimated(request),
         outputTokens: RESERVE_OUTPUT_TOKENS,
         cachedTokens: 0,
       }),
-    reserveTokens: (request) => Math.ceil(inputTokensOf(request)) + RESERVE_OUTPUT_TOKENS,
+    leadsTo: (route) =>
+      JSON.stringify(find(route).places.map(({ target: { apiKey: _, price: __, ...how }, model }) => [model, how])),
+    inputTokens: (route, request) => Math.max(...find(route).places.map(({ model }) => inputTokens(model, request))),
+    reserveTokens: (request) => estimated(request) + RESERVE_OUTPUT_TOKENS,
   }
 }
 
 /** A provider that is loaded when it is first called: most have no such target. */
-function later(settings: Provider['settings'], open: () => Promise<Provider>): Provider {
+function later(known: Omit<Provider, 'complete'>, open: () => Promise<Provider>): Provider {
   let opened: Promise<Provider> | undefined
   return {
-    settings,
+    ...known,
     async complete(model, request) {
       opened ??= open()
       return (await opened).complete(model, request)
@@ -284,15 +296,6 @@ function outputTokensOf(dialect: Dialect, body: JsonObject): number {
   const { max_completion_tokens, max_output_tokens, max_tokens } = body
   const given = [max_completion_tokens, max_output_tokens, max_tokens].find((max) => typeof max === 'number')
   return typeof given === 'number' && given >= 0 ? Math.min(given, RESERVE_OUTPUT_TOKENS) : RESERVE_OUTPUT_TOKENS
-}
-
-/** About three bytes to a token: high for prose, and right for scripts of three bytes to a character. */
-function inputTokensOf({ messages, tools, output }: ModelRequest): number {
-  return tokensOf([messages, tools, output])
-}
-
-function tokensOf(value: object): number {
-  return Buffer.byteLength(JSON.stringify(value)) / 3
 }
 
 /** Parameters as a model is shown them, with leave to pass a reference to an earlier output in place of any top-level value. */

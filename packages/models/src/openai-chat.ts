@@ -3,12 +3,14 @@ import type OpenAI from 'openai'
 import { APIConnectionError, APIError, APIUserAbortError, OpenAIError } from 'openai'
 import type {
   ChatCompletion,
+  ChatCompletionContentPart,
   ChatCompletionCreateParamsNonStreaming,
   ChatCompletionMessageParam,
 } from 'openai/resources/chat/completions'
 import type { CompletionUsage } from 'openai/resources/completions'
 import type { ModelMessage, ModelSettings } from './message.ts'
 import { openAiClient, openAiError, optionsOf } from './openai-client.ts'
+import { dataUrl, type Part, PDF } from './parts.ts'
 import { cutAt, type Provider } from './provider.ts'
 import type { OpenAiTarget } from './target.ts'
 
@@ -45,6 +47,7 @@ export function openAiChat(target: OpenAiTarget): Provider {
 
   return {
     settings: ['maxTokens', 'temperature', 'topP', 'stop', 'seed', 'toolChoice', 'parallelToolCalls', 'effort'],
+    media: { urls: true, files: [PDF], results: false },
     async complete(model, request) {
       const { settings = {} } = request
       const effort = settings.effort ?? target.effort
@@ -131,7 +134,7 @@ function settingsOf(
 function toWire(message: ModelMessage): ChatCompletionMessageParam {
   switch (message.role) {
     case 'tool':
-      return { role: 'tool', tool_call_id: message.callId, content: message.content }
+      return { role: 'tool', tool_call_id: message.callId, content: textOf(message.content) }
     case 'assistant':
       return {
         role: 'assistant',
@@ -146,7 +149,22 @@ function toWire(message: ModelMessage): ChatCompletionMessageParam {
             }
           : {}),
       }
+    case 'user': {
+      const { content } = message
+      return { role: 'user', content: typeof content === 'string' ? content : content.map(partToWire) }
+    }
     default:
       return message
   }
+}
+
+function partToWire(part: Part): ChatCompletionContentPart {
+  if (part.type === 'text') return { type: 'text', text: part.text }
+  if (part.type === 'image') return { type: 'image_url', image_url: { url: 'url' in part ? part.url : dataUrl(part) } }
+  return { type: 'file', file: { filename: part.name, file_data: dataUrl(part) } }
+}
+
+/** Of a tool's result: there is nothing else in it, see `media`. */
+function textOf(content: string | readonly Part[]): string {
+  return typeof content === 'string' ? content : content.map((part) => (part.type === 'text' ? part.text : '')).join('')
 }

@@ -3,11 +3,15 @@ import { APIConnectionError, APIError, APIUserAbortError } from 'openai'
 import type {
   Response,
   ResponseCreateParamsNonStreaming,
+  ResponseInputFile,
+  ResponseInputImage,
   ResponseInputItem,
+  ResponseInputText,
   ResponseOutputItem,
 } from 'openai/resources/responses/responses'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
 import { openAiClient, openAiError, optionsOf } from './openai-client.ts'
+import { dataUrl, type Part, PDF } from './parts.ts'
 import { type Answer, cutAt, failure, type Provider } from './provider.ts'
 import type { OpenAiTarget } from './target.ts'
 
@@ -42,6 +46,7 @@ export function openAiResponses(target: OpenAiTarget): Provider {
 
   return {
     settings: ['maxTokens', 'temperature', 'topP', 'toolChoice', 'parallelToolCalls', 'effort'],
+    media: { urls: true, files: [PDF, 'text/plain', 'text/markdown', 'text/csv', 'text/html'], results: true },
     async complete(model, request) {
       const by = `openai ${target.baseUrl ?? ''} ${model}`
       const { tools = [], output, settings = {} } = request
@@ -94,8 +99,8 @@ function settingsOf({
 
 function toWire(message: ModelMessage, by: string): ResponseInputItem[] {
   if (message.role === 'tool')
-    return [{ type: 'function_call_output', call_id: message.callId, output: message.content }]
-  if (message.role !== 'assistant') return [{ role: message.role, content: message.content }]
+    return [{ type: 'function_call_output', call_id: message.callId, output: contentToWire(message.content) }]
+  if (message.role !== 'assistant') return [{ role: message.role, content: contentToWire(message.content) }]
   const { content, toolCalls = [], reasoning } = message
   return [
     // Nobody else can open them. They are as `answerOf` took them.
@@ -108,6 +113,18 @@ function toWire(message: ModelMessage, by: string): ResponseInputItem[] {
       arguments: call.arguments,
     })),
   ]
+}
+
+function contentToWire(
+  content: string | readonly Part[],
+): string | (ResponseInputText | ResponseInputImage | ResponseInputFile)[] {
+  if (typeof content === 'string') return content
+  return content.map((part) => {
+    if (part.type === 'text') return { type: 'input_text', text: part.text }
+    if (part.type === 'image')
+      return { type: 'input_image', detail: 'auto', image_url: 'url' in part ? part.url : dataUrl(part) }
+    return { type: 'input_file', filename: part.name, file_data: dataUrl(part) }
+  })
 }
 
 function answerOf(target: OpenAiTarget, model: string, by: string, request: ModelRequest, response: Response): Answer {

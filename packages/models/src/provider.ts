@@ -1,12 +1,14 @@
 import { type ErrorCode, MusterError } from '@muster/protocol'
 import type { ModelReply, ModelRequest, ModelSettings } from './message.ts'
+import type { Media } from './parts.ts'
 
-export type Answer = Omit<ModelReply, 'costUsd' | 'via'>
+export type Answer = Omit<ModelReply, 'costUsd' | 'via' | 'guardrail'>
 
 /** One vendor's way of speaking: what it has no word for is refused or translated here, and nobody above knows of it. */
 export interface Provider {
   /** Settings that it has a word for. */
   readonly settings: readonly (keyof ModelSettings)[]
+  readonly media: Media
   /**
    * One call, tried once: the step is tried again, so that its place is free meanwhile and the journal tells of each try.
    *
@@ -14,9 +16,6 @@ export interface Provider {
    */
   complete(model: string, request: ModelRequest): Promise<Answer>
 }
-
-/** What Converse has a word for: known before AWS's SDK is loaded, which takes a fifth of a second. */
-export const CONVERSE_SETTINGS: Provider['settings'] = ['maxTokens', 'temperature', 'topP', 'stop', 'toolChoice']
 
 /** What has been paid for is used up: no waiting brings it back, but another target may have more. */
 export class QuotaUsedUp extends MusterError {}

@@ -3,6 +3,7 @@ import { budgetsByName } from './budget.ts'
 import { commitments } from './costs.ts'
 import { retentionRules } from './erasure.ts'
 import { MusterError } from './errors.ts'
+import { guardrailSetting } from './guardrail.ts'
 import { PARTITIONS_MAX } from './ids.ts'
 import { limitsByName } from './limits.ts'
 import { type ModelPrices, type ModelRoutes, modelPrices, modelRoutes } from './model-routes.ts'
@@ -86,6 +87,7 @@ const witnesses = json('[{"url":"https://witness.example/","key":"<vkey>"}]').pi
     ),
   ),
 )
+const guardrail = json('{"id":"gr-1","version":"1","region":"eu-central-1"}').pipe(guardrailSetting)
 const destinations = json('{"acme":["*.acme.example"]}').pipe(z.record(z.string(), z.array(z.string().min(1))))
 
 /** JSON, or the path of a file that has it: read where it is needed, since nothing here does I/O. */
@@ -176,6 +178,11 @@ export const configSchema = z.object({
     .optional()
     .describe(
       'what tenants, agents and plans may use in a day or month, as JSON, the same for all servers and workers: `{"tenant:*":{"day":{"usd":100}}}`',
+    ),
+  MUSTER_GUARDRAIL: guardrail
+    .optional()
+    .describe(
+      'guardrail of Amazon Bedrock for what models are sent and write, as JSON: `{"id":"gr-1","version":"1","region":"eu-central-1"}`; not of a server with MUSTER_GATEWAY=on',
     ),
   MUSTER_REDACT: redact
     .optional()

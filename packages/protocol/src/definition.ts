@@ -69,6 +69,26 @@ export type ToolManifest = z.infer<typeof toolManifest>
 export const pin = z.enum(['content', 'version'])
 export type Pin = z.infer<typeof pin>
 
+/** How much of its conversation an agent's model is sent. */
+export const agentContext = z.strictObject({
+  /** Tokens that a request may have; a run fails before it sends more. */
+  maxTokens: z.number().int().min(1).max(1e9).optional(),
+  /** Tokens from which on older turns are replaced by a summary; `COMPACT_SHARE` of `maxTokens` unless given. */
+  compactAt: z.number().int().min(1).max(1e9).optional(),
+  /** Turns of the model that stay as they are; `KEEP_LAST` unless given. */
+  keepLast: z.number().int().min(1).max(1000).optional(),
+  /** Characters of a tool's result that the model is sent. */
+  trimToolResults: z.number().int().min(16).max(10_000_000).optional(),
+})
+export type AgentContext = z.infer<typeof agentContext>
+/** Of the most that a request may have, where an agent does not say from when on it is summarised. */
+export const COMPACT_SHARE = 0.8
+/** Turns that no summary replaces, where an agent does not say. */
+export const KEEP_LAST = 4
+
+/** The longest that a model's answer is given again, ms. */
+export const CACHE_MS_MAX = 30 * 86_400_000
+
 export const agentManifest = z.object({
   kind: z.literal('agent'),
   name,
@@ -84,6 +104,9 @@ export const agentManifest = z.object({
   inputLabels: z.array(label),
   memory: z.object({ session: z.boolean(), facts: z.array(z.string()) }),
   limits,
+  context: agentContext.optional(),
+  /** How long what its model answers is given again to an identical call, ms. */
+  cacheMs: z.number().int().positive().max(CACHE_MS_MAX).optional(),
   pin: pin.optional(),
 })
 export type AgentManifest = z.infer<typeof agentManifest>

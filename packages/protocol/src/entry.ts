@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { approvalRule } from './approval.ts'
 import { effect, json, label, limits, name } from './definition.ts'
+import { guardrailCounts } from './guardrail.ts'
 import { redactCounts } from './redact.ts'
 
 /** SHA-256 as 64 lowercase hexadecimal digits. */
@@ -194,6 +195,10 @@ export const entry = z.discriminatedUnion('type', [
     /** Which model answered, as the provider names it. */
     model: z.string().optional(),
     via: via.optional(),
+    /** What a guardrail has found in what was sent and given, by kind; it is masked. */
+    guardrail: guardrailCounts.optional(),
+    /** True where no model was asked: an identical call had this answer. */
+    cached: z.literal(true).optional(),
     error: stepError.optional(),
     /** True where the failed attempt will be tried again. */
     retry: z.boolean().optional(),

@@ -142,6 +142,16 @@ export const errorCatalog = {
     'The target is passed over for a while',
     'It has failed often of late. It is tried again by itself; see what its provider says.',
   ],
+  'model.context_full': [
+    422,
+    'The conversation is too long',
+    "Set the agent's context.compactAt and context.trimToolResults, or raise its context.maxTokens.",
+  ],
+  'model.blocked': [
+    422,
+    'A guardrail blocked the call',
+    'See the message for what it found. Change the input, or the guardrail that MUSTER_GUARDRAIL names.',
+  ],
   'model.not_found': [404, 'No such model', 'GET /v1/models lists those that there are.'],
   'model.not_allowed': [403, 'This key may not use the model', 'Ask for a key whose `gateway.routes` has it.'],
   'gateway.off': [404, 'There is no gateway', 'Start the server with MUSTER_GATEWAY=on, MUSTER_POLICY and a model.'],

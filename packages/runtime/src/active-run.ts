@@ -662,8 +662,13 @@ export class ActiveRun {
    * takes the same way again.
    */
   hasSignal(name: string, step: string): boolean {
+    return this.takes(step, () => (this.mailboxes.get(name)?.early.length ?? 0) > 0)
+  }
+
+  /** Whether a driver takes a step that it takes only at times. On replay: whether it did then, whatever is so now. */
+  takes(step: string, now: () => boolean): boolean {
     if (this.#recorded.has(step)) return true
-    return (this.mailboxes.get(name)?.early.length ?? 0) > 0 && !this.#isReplaying()
+    return !this.#isReplaying() && now()
   }
 
   /** Whether the journal tells of steps that the plan has not taken yet. */

@@ -1,10 +1,28 @@
 import { joinLabels } from '@muster/governance'
 import type { Memory, Turn } from '@muster/memory'
 import { type ModelMessage, type ModelReply, type ModelRequest, type ToolCall, withReferences } from '@muster/models'
-import { type Json, type Label, MusterError, parseReference, referenceOf } from '@muster/protocol'
+import {
+  COMPACT_SHARE,
+  type Json,
+  KEEP_LAST,
+  type Label,
+  MusterError,
+  parseReference,
+  referenceOf,
+} from '@muster/protocol'
 import { type Agent, askName, handoffName, wireName } from '@muster/sdk'
 import { checked, type Tool } from '@muster/tools'
 import type { ActiveRun, Driver } from './active-run.ts'
+import {
+  keptFrom,
+  recalled,
+  standing,
+  summaryMessage,
+  summaryRequest,
+  TRIMMED,
+  trimMessage,
+  trimResult,
+} from './compaction.ts'
 import type { StepState } from './step.ts'
 import { agentStep, factStep, memoryStep, modelStep, type Place, toolStep } from './steps.ts'
 import { signalStep } from './wait-steps.ts'
@@ -18,10 +36,13 @@ const ANSWERS_MAX = 3
 const MESSAGE = 'message'
 /** Turns of a session that a run is given. */
 const SESSION_TURNS = 20
+/** Of the tokens from which on it is summarised, those that a summary must at least take the place of: each costs a call. */
+const SUMMARY_SHARE = 0.25
 
 /**
  * Drives an agent turn by turn: a model step, then the tool steps that the model asked for side by
- * side, then the next model step with their results; until the model answers without asking.
+ * side, then the next model step with their results; until the model answers without asking. A conversation that has
+ * grown too long is summarised by a model step of its own before that.
  */
 export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   const { memory } = run.services
@@ -29,9 +50,17 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   const byWireName = new Map<string, Tool>(agent.tools.map((tool) => [wireName(tool.name), tool]))
   const asked = new Map(agent.agents.map((other) => [askName(other.name), other]))
   const takers = new Map(agent.handoffs.map((other) => [handoffName(other.name), other]))
-  const messages: ModelMessage[] = []
+  const { context = {}, cacheMs } = agent.manifest
+  const { maxTokens = Number.POSITIVE_INFINITY, keepLast = KEEP_LAST } = context
+  const { compactAt = maxTokens * COMPACT_SHARE, trimToolResults = Number.POSITIVE_INFINITY } = context
+  let messages: ModelMessage[] = []
   /** Where this run's own part of the conversation begins. */
   let ownFrom = 0
+  /** What the run was given, as the model is told it: no summary replaces it. */
+  let task: ModelMessage | undefined
+  /** What takes the place of older messages, and where those begin that it leaves. */
+  let summary: ModelMessage | undefined
+  let summaryUpTo = 0
   // A description that nobody has approved is a stranger's text, and every model of this agent reads it.
   const { toolFlow } = run.services
   const isApproved = agent.tools.every(({ name }) => toolFlow.isApproved(name))
@@ -70,11 +99,15 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   }
 
   function begin(history: readonly Json[]): void {
-    messages.push({ role: 'system', content: agent.instructions + (agent.tools.length > 0 ? REFERENCES : '') })
+    const trimmed = Number.isFinite(trimToolResults) ? TRIMMED : ''
+    const references = agent.tools.length > 0 ? REFERENCES : ''
+    messages.push({ role: 'system', content: agent.instructions + references + trimmed })
     // Turns of a session were written from this same list.
-    messages.push(...(history as unknown as ModelMessage[]))
+    const turns = history as unknown as ModelMessage[]
+    messages.push(...(trimmed === '' ? turns : turns.map((message) => trimMessage(message, trimToolResults))))
     ownFrom = messages.length
-    messages.push({ role: 'user', content: typeof run.input === 'string' ? run.input : JSON.stringify(run.input) })
+    task = { role: 'user', content: typeof run.input === 'string' ? run.input : JSON.stringify(run.input) }
+    messages.push(task)
     ask()
   }
 
@@ -99,8 +132,56 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   function ask(): void {
     turn++
     said = 0
+    const id = `${turn}.summary`
+    // Not counted again on replay: what counts may be another by then.
+    if (Number.isFinite(compactAt) && run.takes(id, isToBeCompacted)) summarise(id)
+    else askModel()
+  }
+
+  function askModel(): void {
+    const id = `${turn}.model`
     const frozen = request()
-    run.step(modelStep(run, agent.model, { id: `${turn}.model`, input: null, labels: seen }, () => frozen))
+    if (Number.isFinite(maxTokens) && !run.takes(id, () => tokensOf(frozen) <= maxTokens)) {
+      const message = `the conversation has more than ${maxTokens} tokens, and no more of it can be summarised`
+      run.fail({ code: 'model.context_full', message })
+    } else run.step(modelStep(run, agent.model, { id, input: null, labels: seen }, () => frozen, { cacheMs }))
+  }
+
+  function tokensOf(request: ModelRequest): number {
+    return run.services.models.inputTokens(agent.model, request)
+  }
+
+  /** What a summary would take the place of. */
+  function older(): ModelMessage[] {
+    return messages.slice(1, keptFrom(messages, keepLast)).filter((message) => message !== task)
+  }
+
+  function isToBeCompacted(): boolean {
+    const tokens = tokensOf(request())
+    if (tokens <= compactAt) return false
+    const replaced = older()
+    if (replaced.every((message) => message === summary)) return false
+    return tokens > maxTokens || tokensOf({ messages: replaced }) >= compactAt * SUMMARY_SHARE
+  }
+
+  function summarise(id: string): void {
+    const frozen = summaryRequest(agent.instructions, older())
+    summaryUpTo = keptFrom(messages, keepLast)
+    run.step(modelStep(run, agent.model, { id, input: null, labels: seen }, () => frozen, { isShown: false, cacheMs }))
+  }
+
+  function summaryEnded(output: Json): void {
+    const { text } = output as unknown as Pick<ModelReply, 'text'> // see modelStep
+    if (!text) {
+      run.fail({ code: 'model.failed', message: `step "${turn}.summary": the model wrote no summary` })
+      return
+    }
+    const [instructions, ...rest] = messages
+    if (!instructions || !task) return
+    const kept = rest.slice(summaryUpTo - 1)
+    summary = summaryMessage(text, older().length)
+    messages = [instructions, ...(kept.includes(task) ? [] : [task]), summary, ...kept]
+    askModel()
   }
 
   function modelEnded(output: Json): void {
@@ -181,7 +262,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   /** The conversation as another agent is to read it: without instructions, and without names of steps that it has not. */
   function handedOver(): Json[] {
     const turns = messages.slice(1).map((message) => {
-      if (message.role !== 'tool') return message
+      if (message.role !== 'tool' || typeof message.content !== 'string') return message
       const { ref: _, ...content } = JSON.parse(message.content)
       return { ...message, content: JSON.stringify(content) }
     })
@@ -204,7 +285,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
               // It was not called with what the model gave.
               ...(step?.edited === undefined ? {} : { input: JSON.parse(step.edited) }),
             })
-      messages.push({ role: 'tool', callId: call.id, content: JSON.stringify(content) })
+      messages.push({ role: 'tool', callId: call.id, content: JSON.stringify(trimResult(content, trimToolResults)) })
       seen = joinLabels(seen, outcome?.labels ?? [])
     }
     const taken = handoff?.outcome
@@ -241,7 +322,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   function end(): void {
     if (session === undefined) run.finish(answer, seen)
     else {
-      const own = messages.slice(ownFrom) as unknown as Json[] // plain JSON by construction
+      const own = ofSession()
       run.step(
         memoryStep(
           'session.append',
@@ -254,6 +335,14 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
         ),
       )
     }
+  }
+
+  /** What the session keeps of it: its own part, or all where a summary takes the place of what the session has. */
+  function ofSession(): Json[] {
+    if (!summary) return messages.slice(ownFrom) as unknown as Json[] // plain JSON by construction
+    return messages
+      .slice(1)
+      .map((message) => (message === summary ? standing(summary, sessionVersion) : (message as unknown as Json)))
   }
 
   return {
@@ -271,7 +360,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
             async ({ tenant }) => {
               const { version, turns } = await memory.sessions.read(tenant, session, { last: SESSION_TURNS })
               return {
-                output: { version, messages: turns.flatMap((turn) => turn.messages) },
+                output: { version, messages: recalled(version, turns) },
                 labels: joinLabels(...turns.map((turn) => turn.labels)),
               }
             },
@@ -290,7 +379,8 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
         if (outcome?.status !== 'ok') {
           const { code, message } = outcome?.error ?? { code: 'internal', message: 'no outcome' }
           run.fail({ code, message: `step "${step.spec.id}": ${message}` })
-        } else if (kind === 'model') modelEnded(outcome.output)
+        } else if (step.spec.id === `${turn}.summary`) summaryEnded(outcome.output)
+        else if (kind === 'model') modelEnded(outcome.output)
         else if (target === 'session.read') {
           const { version, messages } = outcome.output as { version: number; messages: Json[] } // see above
           sessionVersion = version

@@ -16,7 +16,10 @@ export function intentText(step: StepState, labels: readonly Label[], decision: 
 
 /** Fields of `step.ended` that only some steps have. */
 type EndedRest = Partial<
-  Pick<EntryOf<'step.ended'>, 'usage' | 'costUsd' | 'model' | 'via' | 'error' | 'retry' | 'declassified' | 'redacted'>
+  Pick<
+    EntryOf<'step.ended'>,
+    'usage' | 'costUsd' | 'model' | 'via' | 'cached' | 'guardrail' | 'error' | 'retry' | 'declassified' | 'redacted'
+  >
 >
 
 export function endedText(

@@ -1,4 +1,4 @@
-import type { ModelMessage, ModelReply, ModelRequest } from '@muster/models'
+import type { ModelMessage, ModelReply, ModelRequest, Part } from '@muster/models'
 import type { Json, RedactCounts, StepError } from '@muster/protocol'
 import type { Redactor } from '@muster/redaction'
 import type { Operation } from './step.ts'
@@ -94,7 +94,7 @@ export function redactRequest(redactor: Redactor, request: ModelRequest): ModelR
 function redactMessage(redactor: Redactor, message: ModelMessage): ModelMessage {
   let redacted = known.get(message)
   if (!redacted) {
-    const content = message.content === null ? null : String(redactor.redact(message.content).value)
+    const content = message.content === null ? null : redactContent(redactor, message.content)
     redacted = { ...message, content } as ModelMessage // null only where it was
     if (redacted.role === 'assistant' && redacted.toolCalls)
       redacted.toolCalls = redacted.toolCalls.map((call) => ({
@@ -104,4 +104,12 @@ function redactMessage(redactor: Redactor, message: ModelMessage): ModelMessage 
     known.set(message, redacted)
   }
   return redacted
+}
+
+/** An image or a file is looked into by nobody here. */
+function redactContent(redactor: Redactor, content: string | Part[]): string | Part[] {
+  if (typeof content === 'string') return String(redactor.redact(content).value)
+  return content.map((part) =>
+    part.type === 'text' ? { ...part, text: String(redactor.redact(part.text).value) } : part,
+  )
 }

@@ -21,7 +21,7 @@ import { type Executed, Outcome, type StepState } from './step.ts'
 /** The ends of a step: what it gave or why it failed is journaled, counted and handed on. */
 export function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels: readonly Label[]): void {
   if (run.over || step.outcome) return
-  const { usage, costUsd, model, via } = executed
+  const { usage, costUsd, model, via, cached, guardrail } = executed
   let { text } = executed
   let redacted: RedactCounts | undefined
   if (run.redactor) {
@@ -44,9 +44,9 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   settleFunds(run, step, usedBy(step, at, usage, costUsd))
   kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, at - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
-  const rest = { usage, costUsd, model, via, declassified, redacted }
+  const rest = { usage, costUsd, model, via, guardrail, cached, declassified, redacted }
   const outcome = new Outcome('ok', text, kept)
-  const version = via || usage?.reasoningTokens !== undefined ? 3 : endedVersion(step, redacted)
+  const version = via || guardrail || cached || usage?.reasoningTokens !== undefined ? 3 : endedVersion(step, redacted)
   run.appendText(endedText(step, at, kept, 'ok', rest), text, version)
   noteEnded(run, step, at, outcome, { outcome })
   step.intended = false

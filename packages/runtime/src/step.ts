@@ -3,6 +3,7 @@ import {
   type ApprovalRule,
   type Decision,
   type Effect,
+  type GuardrailCounts,
   type Json,
   type Label,
   MusterError,
@@ -108,6 +109,10 @@ export interface Executed {
   costUsd?: number
   model?: string
   via?: Via | undefined
+  /** What a guardrail has found and masked. */
+  guardrail?: GuardrailCounts | undefined
+  /** No model was asked: an identical call had this answer. */
+  cached?: true | undefined
 }
 
 /** A child run to start instead of executing here. */

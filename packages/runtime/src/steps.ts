@@ -4,9 +4,10 @@ import { MusterError } from '@muster/protocol'
 import type { Agent, CodeOptions } from '@muster/sdk'
 import { LATER, type Text, type Tool } from '@muster/tools'
 import type { ActiveRun } from './active-run.ts'
+import { answered } from './answer-cache.ts'
 import { DeltaFeed } from './deltas.ts'
 import { redactRequest } from './redacting.ts'
-import type { Call, ChildSpec, Operation, StepSpec, StepState, Undo } from './step.ts'
+import type { Call, ChildSpec, Executed, Operation, StepSpec, StepState, Undo } from './step.ts'
 
 /** Where a step stands in the graph: its name, its input, and what else it waits for. */
 export interface Place {
@@ -133,6 +134,8 @@ export function modelStep(
   route: string,
   place: Place,
   made: (call: Pick<Call, 'input'>) => ModelRequest,
+  /** Whether who watches the run is shown what it writes, and how long its answer is good for an identical call, ms. */
+  { isShown = true, cacheMs }: { isShown?: boolean; cacheMs?: number | undefined } = {},
 ): StepSpec {
   const { models } = run.services
   const { redactor } = run
@@ -149,26 +152,32 @@ export function modelStep(
     reserveTokens: (input) => models.reserveTokens(request({ input })),
     request: (input) => JSON.stringify(request({ input })),
     action: {
-      execute: async (call) => {
-        const deltas = new DeltaFeed(run.services.live, run.id, { step: call.step, attempt: call.attempt })
-        const reply: ModelReply = await models
-          .invoke(route, {
-            ...request(call),
-            signal: call.signal,
-            idempotencyKey: call.idempotencyKey,
-            labels: call.labels,
-            stickyKey: run.created.session ?? run.id,
-            // A piece of a text does not show what it is a piece of.
-            ...(redactor ? {} : { onDelta: (text) => deltas.push(text) }),
-          })
-          .finally(() => deltas.end())
-        const { text, toolCalls, usage, costUsd, model, via } = reply
-        // Sealed or signed, nothing can be taken out of it.
-        const reasoning = redactor ? undefined : reply.reasoning
-        return { text: JSON.stringify({ text, toolCalls, reasoning }), usage, costUsd, model, via }
+      execute: (call) => {
+        if (cacheMs === undefined) return ask(call)
+        return answered({ run, operation, request: request(call), ttlMs: cacheMs }, () => ask(call))
       },
     },
   }
+
+  async function ask(call: Call): Promise<Executed> {
+    const deltas = new DeltaFeed(run.services.live, run.id, { step: call.step, attempt: call.attempt })
+    const reply: ModelReply = await models
+      .invoke(route, {
+        ...request(call),
+        signal: call.signal,
+        idempotencyKey: call.idempotencyKey,
+        labels: call.labels,
+        stickyKey: run.created.session ?? run.id,
+        // A piece of a text does not show what it is a piece of.
+        ...(redactor || !isShown ? {} : { onDelta: (text) => deltas.push(text) }),
+      })
+      .finally(() => deltas.end())
+    const { text, toolCalls, usage, costUsd, model, via, guardrail } = reply
+    // Sealed or signed, nothing can be taken out of it.
+    const reasoning = redactor ? undefined : reply.reasoning
+    return { text: JSON.stringify({ text, toolCalls, reasoning }), usage, costUsd, model, via, guardrail }
+  }
+
   return { ...place, operation }
 }
 

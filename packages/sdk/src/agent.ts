@@ -1,6 +1,9 @@
 import { hash } from 'node:crypto'
 import {
+  type AgentContext,
   type AgentManifest,
+  agentContext,
+  CACHE_MS_MAX,
   type Label,
   type Limits,
   limits as limitsSchema,
@@ -40,6 +43,13 @@ export interface AgentOptions<Name extends string, Input extends z.ZodType, Outp
   /** `session`: turns of the same session are remembered; `facts`: kinds of facts that it may find and save. */
   memory?: { session?: boolean; facts?: readonly string[] }
   limits?: LimitOptions
+  /** How much of a long conversation its model is sent: see `docs/guides/context.md`. All of it, unless given. */
+  context?: AgentContext
+  /**
+   * Identical calls of its model, of the same tenant and subject, are answered as the first was, for so long: for an agent
+   * whose calls are deterministic. Without it every call is made.
+   */
+  cache?: { ttl: StringValue }
   /** What a run takes; text unless given. */
   input?: Input
   /** What a run gives; text unless given. With a schema, the model must answer in JSON that matches. */
@@ -114,6 +124,8 @@ export function agent<
     inputLabels: [...(options.inputLabels ?? [])],
     memory: { session: options.memory?.session ?? false, facts: [...(options.memory?.facts ?? [])] },
     limits: parseLimits(options.name, options.limits),
+    ...(options.context === undefined ? {} : { context: parseContext(options.name, options.context) }),
+    ...(options.cache === undefined ? {} : { cacheMs: parseTtl(options.name, options.cache.ttl) }),
     ...(options.pin === undefined ? {} : { pin: options.pin }),
   }
   return {
@@ -160,6 +172,22 @@ export function handoffName(name: string): string {
   return `transfer_to_${wireName(name)}`
 }
 
+function parseContext(of: string, options: AgentContext): AgentContext {
+  const parsed = agentContext.safeParse(options)
+  if (!parsed.success) throw invalid(of, 'context', parsed.error)
+  const { maxTokens, compactAt } = parsed.data
+  if (maxTokens !== undefined && compactAt !== undefined && compactAt > maxTokens)
+    throw new MusterError('definition.invalid', `"${of}": context.compactAt: more than context.maxTokens`)
+  return parsed.data
+}
+
+function parseTtl(of: string, ttl: StringValue): number {
+  const ttlMs = ms(ttl) as number | undefined
+  if (ttlMs === undefined || !(ttlMs >= 1) || ttlMs > CACHE_MS_MAX)
+    throw new MusterError('definition.invalid', `"${of}": cache.ttl: a time such as '1h', of at most 30 days`)
+  return Math.ceil(ttlMs)
+}
+
 export function checkName(kind: string, text: string, version: string): void {
   if (!name.safeParse(text).success)
     throw new MusterError('definition.invalid', `${kind} "${text}": a name has letters, digits, ".", "_" and "-"`)
@@ -173,6 +201,10 @@ export function parseLimits(of: string, options: LimitOptions = {}): Limits {
   const wallTimeMs = wallTime === undefined ? undefined : ((ms(wallTime) as number | undefined) ?? Number.NaN)
   const parsed = limitsSchema.safeParse(wallTimeMs === undefined ? rest : { ...rest, wallTimeMs })
   if (parsed.success) return parsed.data
-  const detail = parsed.error.issues.map((issue) => `limits.${issue.path.join('.')}: ${issue.message}`).join('; ')
-  throw new MusterError('definition.invalid', `"${of}": ${detail}`)
+  throw invalid(of, 'limits', parsed.error)
+}
+
+function invalid(of: string, field: string, { issues }: z.ZodError): MusterError {
+  const detail = issues.map(({ path, message }) => `${[field, ...path].join('.')}: ${message}`).join('; ')
+  return new MusterError('definition.invalid', `"${of}": ${detail}`)
 }

@@ -31,6 +31,11 @@ describe('agent', () => {
     ['half a step', { limits: { steps: 0.5 } }],
     ['more steps than a run may have', { limits: { steps: 10_000_001 } }],
     ['a wall time that is no duration', { limits: { wallTime: 'soon' as '1m' } }],
+    ['a context of no tokens', { context: { maxTokens: 0 } }],
+    ['a summary from more tokens on than there may be', { context: { maxTokens: 10, compactAt: 11 } }],
+    ['what a context has not', { context: { keepLast: 1, keep: 1 } as { keepLast: number } }],
+    ['answers that are kept for ever', { cache: { ttl: '31 days' } }],
+    ['answers that are kept for no time', { cache: { ttl: 'long' as '1m' } }],
     ['a negative wall time', { limits: { wallTime: '-1m' } }],
   ])('refuses %s, naming the agent', (_, change) => {
     expect(invalid(() => agent({ ...valid, ...change }))).toMatch(

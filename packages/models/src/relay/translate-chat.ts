@@ -1,5 +1,6 @@
 import type { Json, JsonSchema } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings } from '../message.ts'
+import { type Part, readDataUrl } from '../parts.ts'
 import type { JsonObject } from './request.ts'
 import { eventText } from './sse.ts'
 import {
@@ -76,13 +77,15 @@ const SAID = new Set(['role', 'content', 'tool_calls', 'tool_call_id', 'refusal'
 function messageOf(given: Json, path: string, unsaid: Unsaid): ModelMessage[] {
   const message = objectOf(given)
   unsaid.only(message, path, SAID)
+  if (message.role === 'user') {
+    const content = unsaid.content(message.content, `${path}/content`, { types: ['text'], partOf })
+    return [{ role: 'user', content }]
+  }
   const content = unsaid.text(message.content, `${path}/content`, ['text'])
   switch (message.role) {
     case 'system':
     case 'developer':
       return [{ role: 'system', content }]
-    case 'user':
-      return [{ role: 'user', content }]
     case 'tool':
       return [{ role: 'tool', callId: textOf(message.tool_call_id), content }]
     case 'assistant': {
@@ -101,6 +104,26 @@ function messageOf(given: Json, path: string, unsaid: Unsaid): ModelMessage[] {
       unsaid.refuse(`${path}/role`, 'must be system, developer, user, assistant or tool')
       return []
   }
+}
+
+/** How closely an image is to be looked at (`detail`) is left to the model. */
+function partOf({ type, image_url, file }: JsonObject): Part | undefined {
+  if (type === 'image_url') return imageOf(objectOf(image_url).url)
+  return type === 'file' ? fileOf(objectOf(file)) : undefined
+}
+
+/** By its address or with its data, as both of OpenAI's dialects have it. */
+export function imageOf(url: Json | undefined): Part | undefined {
+  if (typeof url !== 'string') return undefined
+  if (!url.startsWith('data:')) return { type: 'image', url }
+  const read = readDataUrl(url)
+  return read && { type: 'image', ...read }
+}
+
+/** One that is not kept at the vendor. */
+export function fileOf({ filename, file_data }: JsonObject): Part | undefined {
+  const read = readDataUrl(textOf(file_data))
+  return read && { type: 'file', name: textOf(filename) || 'file', ...read }
 }
 
 function toolOf(tool: Json, path: string, unsaid: Unsaid): NonNullable<ModelRequest['tools']> {

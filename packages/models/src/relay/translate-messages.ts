@@ -1,5 +1,6 @@
 import type { Json } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings } from '../message.ts'
+import { joined, type Part, partsOf } from '../parts.ts'
 import type { JsonObject } from './request.ts'
 import { eventText } from './sse.ts'
 import { schemaOf } from './translate-chat.ts'
@@ -121,15 +122,35 @@ function messagesOf({ role, content }: JsonObject, path: string, unsaid: Unsaid)
     const block = objectOf(one)
     const last = messages.at(-1)
     if (block.type === 'tool_result') {
-      const text = unsaid.text(block.content, `${at(i)}/content`, ['text'])
+      const result = { types: ['text'], partOf, isResult: true }
+      const told = partsOf(unsaid.content(block.content, `${at(i)}/content`, result))
       // Others have no mark for a result that is an error.
-      const told = block.is_error === true ? `Error: ${text}` : text
-      messages.push({ role: 'tool', callId: textOf(block.tool_use_id), content: told })
-    } else if (block.type !== 'text') unsaid.refuse(at(i), 'only text can be said to this target')
-    else if (last?.role === 'user') last.content += textOf(block.text)
-    else messages.push({ role: 'user', content: textOf(block.text) })
+      const marked: Part[] = block.is_error === true ? [{ type: 'text', text: 'Error: ' }, ...told] : [...told]
+      messages.push({ role: 'tool', callId: textOf(block.tool_use_id), content: joined(marked) })
+      continue
+    }
+    const said = unsaid.part(one, at(i), { types: ['text'], partOf })
+    if (last?.role === 'user') last.content = joined([...partsOf(last.content), said])
+    else messages.push({ role: 'user', content: joined([said]) })
   }
   return messages
+}
+
+/** A document may have a title, and marks for caches; anything else that it says cannot be said otherwise. */
+function partOf({ type, source, title, cache_control: _, ...rest }: JsonObject): Part | undefined {
+  const { type: from, media_type, data, url } = objectOf(source)
+  if (Object.keys(rest).length > 0) return undefined
+  const mediaType = textOf(media_type)
+  if (type === 'image' && from === 'url') return { type: 'image', url: textOf(url) }
+  if (type === 'image' && from === 'base64') return { type: 'image', mediaType, data: textOf(data) }
+  if (type !== 'document' || (from !== 'base64' && from !== 'text')) return undefined
+  const name = textOf(title) || 'document'
+  return {
+    type: 'file',
+    name,
+    mediaType,
+    data: from === 'text' ? Buffer.from(textOf(data)).toString('base64') : textOf(data),
+  }
 }
 
 function assistantOf(blocks: Json[], at: (i: number) => string, unsaid: Unsaid): ModelMessage {

@@ -1,8 +1,9 @@
 import type { Json } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings, ToolCall } from '../message.ts'
+import type { Part } from '../parts.ts'
 import type { JsonObject } from './request.ts'
 import { eventText } from './sse.ts'
-import { BESIDE, functionOf, schemaOutput } from './translate-chat.ts'
+import { BESIDE, fileOf, functionOf, imageOf, schemaOutput } from './translate-chat.ts'
 import {
   effortOf,
   newId,
@@ -107,7 +108,8 @@ function conversationOf(input: Json | undefined, unsaid: Unsaid): ModelMessage[]
         break
       }
       case 'function_call_output': {
-        const content = unsaid.text(item.output, `${path}/output`, ['input_text', 'output_text'])
+        const types = ['input_text', 'output_text']
+        const content = unsaid.content(item.output, `${path}/output`, { types, partOf: mediaOf, isResult: true })
         messages.push({ role: 'tool', callId: textOf(item.call_id), content })
         break
       }
@@ -134,11 +136,19 @@ function saidIn(content: Json | undefined): Json | undefined {
 }
 
 function messageOf(item: JsonObject, path: string, unsaid: Unsaid): ModelMessage[] {
-  const content = unsaid.text(item.content, `${path}/content`, ['input_text', 'text'])
-  if (item.role === 'user') return [{ role: 'user', content }]
+  const types = ['input_text', 'text']
+  if (item.role === 'user')
+    return [{ role: 'user', content: unsaid.content(item.content, `${path}/content`, { types, partOf: mediaOf }) }]
+  const content = unsaid.text(item.content, `${path}/content`, types)
   if (item.role === 'system' || item.role === 'developer') return [{ role: 'system', content }]
   unsaid.refuse(`${path}/role`, 'must be system, developer, user or assistant')
   return []
+}
+
+/** Those that are kept at the vendor (`file_id`) are nowhere else; how closely to look (`detail`) is left to the model. */
+function mediaOf(part: JsonObject): Part | undefined {
+  if (part.type === 'input_image') return imageOf(part.image_url)
+  return part.type === 'input_file' ? fileOf(part) : undefined
 }
 
 function choiceOf(choice: Json | undefined, unsaid: Unsaid): ModelSettings['toolChoice'] {

@@ -386,6 +386,99 @@ describe('what is carried', () => {
     )
   })
 
+  const turnsOf = (target: keyof typeof asked, body: object | undefined = asked[target].at(-1)): object[] =>
+    Object.entries(body ?? {}).find(([name]) => name === 'messages' || name === 'input')?.[1] ?? []
+  const png = 'iVBORw0KGgo='
+  const pdf = 'JVBERi0xLjcK'
+  const seen = {
+    chat: {
+      messages: [
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'See ' },
+            { type: 'image_url', image_url: { url: `data:image/png;base64,${png}`, detail: 'high' } },
+            { type: 'file', file: { filename: 'a_b.pdf', file_data: `data:application/pdf;base64,${pdf}` } },
+            { type: 'text', text: 'and say.' },
+          ],
+        },
+      ],
+    },
+    responses: {
+      input: [
+        {
+          role: 'user',
+          content: [
+            { type: 'input_text', text: 'See ' },
+            { type: 'input_image', image_url: `data:image/png;base64,${png}`, detail: 'auto' },
+            { type: 'input_file', filename: 'a_b.pdf', file_data: `data:application/pdf;base64,${pdf}` },
+            { type: 'input_text', text: 'and say.' },
+          ],
+        },
+      ],
+    },
+    messages: {
+      messages: [
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'See ' },
+            { type: 'image', source: { type: 'base64', media_type: 'image/png', data: png } },
+            {
+              type: 'document',
+              title: 'a_b.pdf',
+              source: { type: 'base64', media_type: 'application/pdf', data: pdf },
+            },
+            { type: 'text', text: 'and say.' },
+          ],
+        },
+      ],
+    },
+    converse: {
+      messages: [
+        {
+          role: 'user',
+          content: [
+            { text: 'See ' },
+            { image: { format: 'png', source: { bytes: png } } },
+            { document: { format: 'pdf', name: 'a b pdf', source: { bytes: pdf } } },
+            { text: 'and say.' },
+          ],
+        },
+      ],
+    },
+  }
+  it.each(pairs)('images and files of %s, to %s, in their order', async (dialect, target) => {
+    await ask[dialect](target, false, seen[dialect])
+    const expected = JSON.parse(JSON.stringify(seen[target]).replace(',"detail":"high"', ''))
+    // What the system says comes before it, in some.
+    expect(turnsOf(target).at(-1)).toMatchObject(turnsOf(target, expected)[0] ?? {})
+  })
+
+  it('an image that a tool gave, and a text as a file', async () => {
+    const source = { type: 'base64', media_type: 'image/png', data: png }
+    const text = { type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'Hé' } }
+    const content = [{ type: 'text', text: 'This: ' }, { type: 'image', source }, text]
+    const result = { type: 'tool_result', tool_use_id: 'c1', is_error: true, content }
+    const given = { messages: [{ role: 'user', content: [result] }] }
+    await ask.messages('converse', false, given)
+    const parts = [
+      ...[{ text: 'Error: ' }, { text: 'This: ' }, { image: { format: 'png', source: { bytes: png } } }],
+      { document: { format: 'txt', name: 'document', source: { bytes: 'SMOp' } } },
+    ]
+    expect(turnsOf('converse').at(-1)).toMatchObject({ content: [{ toolResult: { content: parts } }] })
+    await ask.messages('responses', false, given)
+    const output = [{}, {}, { type: 'input_image' }, { file_data: 'data:text/plain;base64,SMOp' }]
+    expect(turnsOf('responses').at(-1)).toMatchObject({ type: 'function_call_output', output })
+    const output_ = [{ type: 'input_image', detail: 'auto', image_url: `data:image/png;base64,${png}` }]
+    await ask.responses('messages', false, {
+      input: [{ type: 'function_call_output', call_id: 'c1', output: output_ }],
+    })
+    expect(turnsOf('messages').at(-1)).toMatchObject({
+      content: [{ type: 'tool_result', content: [{ type: 'image', source }] }],
+    })
+  })
+
   it.each(['responses', 'messages'] as const)('what a model thought, sealed, in %s and back', async (dialect) => {
     const { whole } = (await ask[dialect]('converse', true)) as { whole: { output?: object[]; content?: object[] } }
     const turn =
@@ -412,6 +505,8 @@ describe('what is carried', () => {
 
 describe('what cannot be said otherwise', () => {
   const image = { type: 'image_url', image_url: { url: 'data:' } }
+  const userOf = (part: object) => ({ messages: [{ role: 'user', content: [{ type: 'text', text: 'x' }, part] }] })
+  const PART = '/messages/0/content/1'
   it.each([
     ['chat', 'responses', { stop: 'x' }, '/stop'],
     ['chat', 'converse', { seed: 1 }, '/seed'],
@@ -434,6 +529,32 @@ describe('what cannot be said otherwise', () => {
     ['responses', 'converse', { include: ['message.output_text.logprobs'] }, '/include/0'],
     ['messages', 'chat', { messages: [{ role: 'user', content: [{ type: 'image' }] }] }, '/messages/0/content/0'],
     ['messages', 'chat', { messages: [{ role: 'assistant', content: 'I ' }] }, '/messages/0'],
+    ['chat', 'converse', userOf({ type: 'image_url', image_url: { url: 'https://a.example/b.png' } }), PART],
+    ['chat', 'messages', userOf({ type: 'image_url', image_url: { url: 'file:///etc/passwd' } }), PART],
+    ['chat', 'messages', userOf({ type: 'image_url', image_url: { url: 'data:image/tiff;base64,AAAA' } }), PART],
+    ['chat', 'messages', userOf({ type: 'image_url', image_url: { url: 'data:image/png;base64,A A=' } }), PART],
+    ['chat', 'messages', userOf({ type: 'file', file: { file_id: 'file-1' } }), PART],
+    ['chat', 'messages', userOf({ type: 'file', file: { file_data: 'data:text/csv;base64,AAAA' } }), PART],
+    ['chat', 'messages', userOf({ type: 'input_audio', input_audio: { data: 'AAAA', format: 'wav' } }), PART],
+    [
+      'responses',
+      'chat',
+      {
+        input: [
+          {
+            ...{ type: 'function_call_output', call_id: 'c' },
+            output: [{ type: 'input_image', image_url: 'https://a.example/b.png' }],
+          },
+        ],
+      },
+      '/input/0/output/0',
+    ],
+    [
+      'messages',
+      'chat',
+      userOf({ type: 'document', source: { type: 'url', url: 'https://a.example' }, citations: { enabled: true } }),
+      PART,
+    ],
     ['messages', 'chat', { thinking: { type: 'enabled', budget_tokens: 1024 } }, '/thinking'],
     ['messages', 'responses', { stop_sequences: ['x'] }, '/stop_sequences'],
     ['messages', 'converse', { top_k: 1 }, '/top_k'],

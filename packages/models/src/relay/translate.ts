@@ -26,7 +26,7 @@ export interface Asked {
 /** Asks a server that speaks otherwise than the client, and tells its answer as the client speaks. */
 export async function translate(request: RelayRequest, { target, model, provider, call }: Asked): Promise<Begun> {
   const { dialect, body, signal, idempotencyKey, responseId } = request
-  const unsaid = new Unsaid()
+  const unsaid = new Unsaid(provider.media)
   if (dialect === 'embeddings') {
     const message = 'embeddings cannot be asked of this target'
     throw new MusterError('model.unsupported', `${model}: ${message}`, { issues: [{ path: '/model', message }] })

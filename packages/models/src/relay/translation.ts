@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { type Issue, type Json, MusterError } from '@muster/protocol'
 import type { ModelReply, ModelRequest, ModelSettings } from '../message.ts'
+import { joined, type Media, type Part, whyNot } from '../parts.ts'
 import type { JsonObject } from './request.ts'
-import { isObject } from './wire.ts'
+import { isObject, objectOf } from './wire.ts'
 
 /** One dialect, as clients speak it, in the words that every provider is asked in. */
 export interface Translation {
@@ -30,9 +31,23 @@ export interface Teller {
   broken(message: string): string
 }
 
+/** How a dialect tells what a message holds. */
+interface Telling {
+  /** Types of texts. */
+  types: readonly string[]
+  /** Reads an image or a file; undefined for anything else. */
+  partOf: (part: JsonObject) => Part | undefined
+  isResult?: boolean
+}
+
 /** What of a body cannot be said in other words, and where it stands. */
 export class Unsaid {
   readonly issues: Issue[] = []
+  readonly #media: Media
+
+  constructor(media: Media) {
+    this.#media = media
+  }
 
   refuse(path: string, message: string): void {
     this.issues.push({ path, message })
@@ -70,6 +85,21 @@ export class Unsaid {
         return ''
       })
       .join('')
+  }
+
+  /** The same with images and files, as the target takes them. */
+  content(content: Json | undefined, path: string, how: Telling): string | Part[] {
+    if (typeof content === 'string') return content
+    return joined(this.list(content, path).map((one, at) => this.part(one, `${path}/${at}`, how)))
+  }
+
+  part(one: Json, path: string, { types, partOf, isResult = false }: Telling): Part {
+    const given = objectOf(one)
+    if (types.includes(String(given.type)) && typeof given.text === 'string') return { type: 'text', text: given.text }
+    const part = partOf(given)
+    const why = part ? whyNot(part, this.#media, isResult) : 'cannot be said to this target'
+    if (why !== undefined) this.refuse(path, why)
+    return part ?? { type: 'text', text: '' }
   }
 
   /** @throws MusterError `model.unsupported` */

@@ -1,0 +1,154 @@
+import {
+  ApplyGuardrailCommand,
+  type ApplyGuardrailResponse,
+  BedrockRuntimeClient,
+  type GuardrailAssessment,
+  type GuardrailContentSource,
+} from '@aws-sdk/client-bedrock-runtime'
+import { type GuardrailCounts, type GuardrailSetting, MusterError } from '@muster/protocol'
+import { NodeHttpHandler } from '@smithy/node-http-handler'
+import { codeOf } from './bedrock.ts'
+import type { ModelMessage } from './message.ts'
+import type { Models } from './models.ts'
+import { joined, type Part, partsOf } from './parts.ts'
+import { failure } from './provider.ts'
+
+/** Characters that one check takes; Bedrock's limit is 25 text units of 1,000. */
+const CHECK_MAX = 20_000
+const TIMEOUT_MS = 30_000
+
+/**
+ * The same models, where a guardrail of Bedrock (ApplyGuardrail) sees what people and tools say before a model does, and
+ * what a model says before anybody. What it masks is masked; what it blocks, and what it cannot be asked about, fails.
+ */
+export function guarded(models: Models, setting: GuardrailSetting): Models {
+  const check = createCheck(setting)
+  /** A conversation is sent again with every turn: what was seen once needs no second look. */
+  const seen = new WeakMap<ModelMessage, ModelMessage>()
+
+  async function shown(message: ModelMessage, found: GuardrailCounts, signal: AbortSignal): Promise<ModelMessage> {
+    if (message.role !== 'user' && message.role !== 'tool') return message
+    const before = seen.get(message)
+    if (before) return before
+    const parts: Part[] = []
+    for (const part of partsOf(message.content)) {
+      if (part.type !== 'text')
+        throw new MusterError('model.unsupported', `${part.type}s cannot be checked by the guardrail`)
+      parts.push({ type: 'text', text: await check(part.text, 'INPUT', found, signal) })
+    }
+    const after: ModelMessage = { ...message, content: joined(parts) }
+    seen.set(message, after)
+    return after
+  }
+
+  return {
+    ...models,
+    leadsTo: (route) => JSON.stringify([models.leadsTo(route), setting]),
+    async relay() {
+      const message = 'what clients ask of models is not checked by MUSTER_GUARDRAIL: take it from the gateway'
+      throw new MusterError('model.unsupported', message, { issues: [{ path: '', message }] })
+    },
+    async invoke(route, { onDelta: _, ...request }) {
+      const late = AbortSignal.timeout(TIMEOUT_MS)
+      const signal = request.signal ? AbortSignal.any([request.signal, late]) : late
+      const found: GuardrailCounts = {}
+      const messages: ModelMessage[] = []
+      for (const message of request.messages) messages.push(await shown(message, found, signal))
+      // Sealed, what it thought can be seen by nobody.
+      const { reasoning: __, ...reply } = await models.invoke(route, { ...request, messages })
+      const after = request.signal ?? new AbortController().signal
+      const text = reply.text === null ? null : await check(reply.text, 'OUTPUT', found, after)
+      const toolCalls: typeof reply.toolCalls = []
+      for (const call of reply.toolCalls)
+        toolCalls.push({ ...call, arguments: await check(call.arguments, 'OUTPUT', found, after) })
+      return { ...reply, text, toolCalls, ...(Object.keys(found).length > 0 ? { guardrail: found } : {}) }
+    },
+  }
+}
+
+type Check = (
+  text: string,
+  source: GuardrailContentSource,
+  found: GuardrailCounts,
+  signal: AbortSignal,
+) => Promise<string>
+
+/** Gives the text as it may be passed on, and counts what was found. */
+function createCheck({ id, version, region, endpoint }: GuardrailSetting): Check {
+  const client = new BedrockRuntimeClient({
+    region,
+    maxAttempts: 3,
+    requestHandler: new NodeHttpHandler({ connectionTimeout: 10_000, requestTimeout: TIMEOUT_MS }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+  })
+
+  async function apply(text: string, source: GuardrailContentSource, signal: AbortSignal) {
+    const command = new ApplyGuardrailCommand({
+      ...{ guardrailIdentifier: id, guardrailVersion: version, source },
+      content: [{ text: { text } }],
+    })
+    try {
+      return await client.send(command, { abortSignal: signal })
+    } catch (error) {
+      if (signal.aborted && !(signal.reason instanceof DOMException && signal.reason.name === 'TimeoutError'))
+        throw error
+      throw failure(codeOf(error), { model: `guardrail ${id}` }, error)
+    }
+  }
+
+  return async (text, source, found, signal) => {
+    let passed = ''
+    for (let at = 0; at < text.length; at += CHECK_MAX) {
+      const piece = text.slice(at, at + CHECK_MAX)
+      passed += allowed(id, source, piece, await apply(piece, source, signal), found)
+    }
+    return passed
+  }
+}
+
+function allowed(
+  id: string,
+  source: GuardrailContentSource,
+  text: string,
+  { action, outputs = [], assessments = [] }: ApplyGuardrailResponse,
+  found: GuardrailCounts,
+): string {
+  const findings = assessments.flatMap(findingsOf)
+  for (const { name } of findings) found[name] = (found[name] ?? 0) + 1
+  if (action === 'NONE') return text
+  const isMasked = findings.length > 0 && findings.every(({ action }) => action === 'ANONYMIZED')
+  // Anything else, known or not, is not passed on.
+  if (action === 'GUARDRAIL_INTERVENED' && isMasked && outputs.length > 0)
+    return outputs.map(({ text = '' }) => text).join('')
+  const whose = source === 'INPUT' ? 'what the model was to be sent' : 'what the model wrote'
+  const counts = Object.entries(found).map(([name, count]) => `${count} ${name}`)
+  throw new MusterError(
+    'model.blocked',
+    `guardrail ${id} blocked ${whose}: ${counts.join(', ') || 'it does not say why'}`,
+  )
+}
+
+/** What was found and acted on, without the text. */
+function findingsOf({
+  topicPolicy,
+  contentPolicy,
+  wordPolicy,
+  sensitiveInformationPolicy,
+  contextualGroundingPolicy,
+}: GuardrailAssessment): { name: string; action: string }[] {
+  const named = (kind: string, list: readonly { action?: string | undefined }[] | undefined, of: string) =>
+    (list ?? []).map((one) => ({
+      name: `${kind}${of in one ? `.${String(one[of as keyof typeof one]).slice(0, 64)}` : ''}`,
+      action: one.action ?? '',
+    }))
+  return [
+    ...named('topic', topicPolicy?.topics, 'name'),
+    ...named('content', contentPolicy?.filters, 'type'),
+    // A word is itself what is not to be told.
+    ...named('word', wordPolicy?.customWords, ''),
+    ...named('word', wordPolicy?.managedWordLists, 'type'),
+    ...named('pii', sensitiveInformationPolicy?.piiEntities, 'type'),
+    ...named('regex', sensitiveInformationPolicy?.regexes, 'name'),
+    ...named('grounding', contextualGroundingPolicy?.filters, 'type'),
+  ].filter(({ action }) => action !== 'NONE')
+}
