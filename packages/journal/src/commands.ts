@@ -9,7 +9,6 @@ function script(name: string): string {
 
 const scripts = {
   musterCreate: { lua: script('create') },
-  musterHold: { lua: script('hold') },
   musterOrphans: { lua: script('orphans'), numberOfKeys: 2 },
   musterPeek: { lua: script('peek') },
   musterFeed: { lua: script('feed'), numberOfKeys: 7 },
@@ -35,7 +34,6 @@ export type StreamRecord = [id: string, fields: string[]]
 /** A Redis connection with our Lua commands; each is documented at the top of its file in `commands/`. */
 export interface JournalRedis extends Redis {
   musterCreate(keys: number, ...keysAndArgs: Text[]): Promise<[number, string?, string?][]>
-  musterHold(keys: number, ...keysAndArgs: Text[]): Promise<1>
   musterOrphans(...keysAndArgs: Text[]): Promise<string[]>
   musterPeek(keys: number, ...keysAndArgs: Text[]): Promise<([] | [hash: string, bytes: string, content: string])[]>
   musterFeed(...keysAndArgs: Text[]): Promise<[shapes: string[], runs: (string | number)[], window: number]>
