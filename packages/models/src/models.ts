@@ -43,8 +43,8 @@ export interface Models {
   relay(route: string, request: RelayRequest): Promise<Relayed>
   /** The most that a call may cost, for a budget to reserve; throws `model.no_price` when nobody can tell. */
   reserveUsd(route: string, request: ModelRequest): number
-  /** The same of a call that is relayed, in money and tokens. */
-  relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
+  /** The same of a call that is relayed, in money and tokens. `text` is the body as JSON. */
+  relayReserve(route: string, dialect: Dialect, body: JsonObject, text: string): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
   routes(): { name: string; facts: ModelFacts; targets: { name: string; dialect: ReturnType<typeof dialectOf> }[] }[]
   /** About how many tokens a call may use. */
@@ -158,8 +158,8 @@ export function createModels(options: ModelsOptions): Models {
     },
     relay: (route, request) =>
       relay(request, { places: find(route), failover, upstreamOf, providerOf: provider, callAt: call, costAt }),
-    relayReserve(route, dialect, body) {
-      const inputTokens = Buffer.byteLength(JSON.stringify(body)) / 3
+    relayReserve(route, dialect, body, text) {
+      const inputTokens = Buffer.byteLength(text) / 3
       const outputTokens = outputTokensOf(dialect, body)
       const usage = { inputTokens, outputTokens, cachedTokens: 0 }
       return { usd: dearest(route, usage), tokens: Math.ceil(inputTokens) + outputTokens }
