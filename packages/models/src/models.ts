@@ -61,11 +61,17 @@ export function createModels(options: ModelsOptions): Models {
   const providers = new Map<Target, Provider>()
   const upstreams = new Map<Target, Upstream>()
 
+  const places = new Map(
+    Object.entries(options.routes).map(([name, route]) => [
+      name,
+      [route].flat().map((target): Place => ({ target, model: modelOf(target) })),
+    ]),
+  )
+
   /** Where a route leads, and the model there. */
-  function find(route: string): Place[] {
-    // A route may be named by a client: only our own routes count, not what every object has.
-    const named = Object.hasOwn(options.routes, route) ? options.routes[route] : undefined
-    if (named) return [named].flat().map((target) => ({ target, model: modelOf(target) }))
+  function find(route: string): readonly Place[] {
+    const named = places.get(route)
+    if (named) return named
     return [options.routes.default]
       .flat()
       .slice(0, 1)

@@ -13,10 +13,10 @@ export interface Price {
 
 /** The price of a model; a dated snapshot (`gpt-5-2025-08-07`) has its family's price. */
 export function priceOf(model: string, table: readonly Price[] = prices): Price | undefined {
-  return (
-    table.find((price) => price.model === model) ??
-    table.find((price) => model.replace(/-\d{4}-\d{2}-\d{2}$/, '') === price.model)
-  )
+  const own = table.find((price) => price.model === model)
+  if (own) return own
+  const family = model.replace(/-\d{4}-\d{2}-\d{2}$/, '')
+  return family === model ? undefined : table.find((price) => price.model === family)
 }
 
 /** What a call cost, in US dollars. Cached tokens are part of the input tokens. */

@@ -2,6 +2,7 @@ import { v7 } from 'uuid'
 
 /** Random bytes for many ids: asking for those of each costs more than the rest of an id. */
 const random = new Uint8Array(4096)
+const own = new Uint8Array(16)
 let used = random.length
 /** The millisecond of the last id, and its place in that: ids of one process sort in the order in which they were made. */
 let msecs = 0
@@ -13,14 +14,16 @@ export function newId(): string {
     crypto.getRandomValues(random)
     used = 0
   }
-  const own = random.slice(used, used + 16)
-  random.fill(0, used, used + 16)
-  used += 16
+  for (let i = 0; i < own.length; i++, used++) {
+    own[i] = random[used] ?? 0
+    random[used] = 0
+  }
   const now = Date.now()
   if (now > msecs) {
     msecs = now
     // 31 bits, so that the place can grow.
-    seq = new DataView(own.buffer).getUint32(0) >>> 1
+    const [a = 0, b = 0, c = 0, d = 0] = own
+    seq = ((a & 0x7f) << 24) | (b << 16) | (c << 8) | d
   } else seq++
   return v7({ random: own, msecs, seq })
 }
