@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis'
 import { watchForDeadPeer } from './dead-peers.ts'
+import { writeAtOnce } from './one-write.ts'
 
 function script(name: string): string {
   const text = readFileSync(new URL(`./commands/${name}.lua`, import.meta.url), 'utf8')
@@ -72,6 +73,7 @@ export function connect(url: string, options: RedisOptions = {}): JournalRedis {
   // Each partition listens.
   redis.setMaxListeners(0)
   watchForDeadPeer(redis)
+  writeAtOnce(redis)
   // ioredis adds the methods named in `scripts` at run time, which its types cannot know. A Cluster has the commands
   // of a Redis; `client`, which names no key, must not be used on one.
   return redis as JournalRedis

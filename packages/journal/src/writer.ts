@@ -12,6 +12,7 @@ import type { Keys } from './keys.ts'
 import type { FirstRecord } from './new-hold.ts'
 import type { Replication } from './replication.ts'
 import { timeOf } from './run-id.ts'
+import { whenTickEnds } from './tick.ts'
 
 /** What is told to the parent of a child run when it ends or parks. */
 export interface ParentNotice {
@@ -302,7 +303,7 @@ export class Writer {
     }
     if (!this.#scheduled) {
       this.#scheduled = true
-      setImmediate(this.#flush)
+      whenTickEnds(this.#flush)
     }
   }
 
@@ -411,7 +412,7 @@ export class Writer {
   #again(): void {
     if (this.#dirty.length > 0 && !this.#scheduled) {
       this.#scheduled = true
-      setImmediate(this.#flush)
+      whenTickEnds(this.#flush)
     }
   }
 
