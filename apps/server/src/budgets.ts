@@ -1,6 +1,7 @@
 import { budgetsOf, type PeriodBudget } from '@muster/governance'
 import { type Amounts, type Controls, type Journal, Spend } from '@muster/journal'
 import {
+  type Budget,
   type BudgetState,
   type BudgetsByName,
   budget,
@@ -29,14 +30,15 @@ export class Budgets {
   readonly #journal: Journal
   readonly #controls: Controls
   readonly #configured: BudgetsByName
-  readonly #isConfigured: boolean
+  /** Some configured budget counts runs. */
+  readonly #countsRuns: boolean
   readonly #spend: Spend
 
   constructor(journal: Journal, controls: Controls, configured: BudgetsByName) {
     this.#journal = journal
     this.#controls = controls
     this.#configured = configured
-    this.#isConfigured = Object.keys(configured).length > 0
+    this.#countsRuns = countsRuns(Object.values(configured))
     this.#spend = new Spend(journal)
   }
 
@@ -47,7 +49,7 @@ export class Budgets {
    */
   async takeRun(run: Pick<EntryOf<'run.created'>, 'tenant' | 'definition' | 'by'>) {
     const { tenant } = run
-    if (!this.#isConfigured && !this.#controls.budgets(tenant)) return () => Promise.resolve()
+    if (!this.#countsRuns && !countsRuns(this.#controls.budgets(tenant)?.values() ?? [])) return () => Promise.resolve()
     const now = Date.now()
     const budgets = this.#of(tenant, ['tenant', ...budgetNames(run)], now)
     if (!budgets.some(({ limits }) => limits.runs !== undefined)) return () => Promise.resolve()
@@ -95,6 +97,11 @@ export class Budgets {
   #of(tenant: string, names: readonly string[], now: number): PeriodBudget[] {
     return budgetsOf(this.#configured, this.#controls.budgets(tenant), tenant, names, now)
   }
+}
+
+function countsRuns(budgets: Iterable<Budget | undefined>): boolean {
+  for (const budget of budgets) if (budget?.day?.runs !== undefined || budget?.month?.runs !== undefined) return true
+  return false
 }
 
 function shown([nanoUsd, tokens, steps, wallTimeMs, runs]: Amounts): BudgetState['spent'] {

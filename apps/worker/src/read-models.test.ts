@@ -133,7 +133,8 @@ describe('MUSTER_MODELS', () => {
     const env = { MUSTER_PRICES: '[{"model":"m","inputUsd":1,"cachedUsd":0,"outputUsd":0}]' }
     const when = { labels: { without: ['pii'] }, maxInputTokens: 1000 }
     const models = read({ default: { targets: [m, { ...m, region: 'eu', when }], ...rule } }, env)
-    expect(models.relayReserve('default', 'embeddings', { input: 'x'.repeat(3_000_000 - 12) }).usd).toBeCloseTo(1, 5)
+    const body = { input: 'x'.repeat(3_000_000 - 12) }
+    expect(models.relayReserve('default', 'embeddings', body, JSON.stringify(body)).usd).toBeCloseTo(1, 5)
     expect(refusal(() => read({ default: [m] }, { MUSTER_PRICES: '[{"model":"m"}]' })).message).toContain('inputUsd')
   })
 

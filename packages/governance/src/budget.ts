@@ -95,10 +95,29 @@ function tightestAmounts(a: BudgetAmounts | undefined, b: BudgetAmounts | undefi
   return both
 }
 
-function periodOf(period: PeriodBudget['period'], now: number): { date: string; endsAt: number } {
+interface Period {
+  date: string
+  startsAt: number
+  endsAt: number
+}
+
+/** As it was last: it is asked for with every step, and changes once a day. */
+const last: { [Name in PeriodBudget['period']]?: Period } = {}
+
+function periodOf(period: PeriodBudget['period'], now: number): Omit<Period, 'startsAt'> {
+  let found = last[period]
+  if (!found || now < found.startsAt || now >= found.endsAt) {
+    found = periodAt(period, now)
+    last[period] = found
+  }
+  const { date, endsAt } = found
+  return { date, endsAt }
+}
+
+function periodAt(period: PeriodBudget['period'], now: number): Period {
   const date = new Date(now).toISOString()
   const [year = 0, month = 0, day = 0] = date.slice(0, 10).split('-').map(Number)
   return period === 'day'
-    ? { date: date.slice(0, 10), endsAt: Date.UTC(year, month - 1, day + 1) }
-    : { date: date.slice(0, 7), endsAt: Date.UTC(year, month, 1) }
+    ? { date: date.slice(0, 10), startsAt: Date.UTC(year, month - 1, day), endsAt: Date.UTC(year, month - 1, day + 1) }
+    : { date: date.slice(0, 7), startsAt: Date.UTC(year, month - 1), endsAt: Date.UTC(year, month, 1) }
 }

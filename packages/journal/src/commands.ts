@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis'
 import { watchForDeadPeer } from './dead-peers.ts'
+import { writeAtOnce } from './one-write.ts'
 
 function script(name: string): string {
   const text = readFileSync(new URL(`./commands/${name}.lua`, import.meta.url), 'utf8')
@@ -9,7 +10,6 @@ function script(name: string): string {
 
 const scripts = {
   musterCreate: { lua: script('create') },
-  musterHold: { lua: script('hold') },
   musterOrphans: { lua: script('orphans'), numberOfKeys: 2 },
   musterPeek: { lua: script('peek') },
   musterFeed: { lua: script('feed'), numberOfKeys: 7 },
@@ -36,7 +36,6 @@ export type StreamRecord = [id: string, fields: string[]]
 /** A Redis connection with our Lua commands; each is documented at the top of its file in `commands/`. */
 export interface JournalRedis extends Redis {
   musterCreate(keys: number, ...keysAndArgs: Text[]): Promise<[number, string?, string?][]>
-  musterHold(keys: number, ...keysAndArgs: Text[]): Promise<1>
   musterOrphans(...keysAndArgs: Text[]): Promise<string[]>
   musterPeek(keys: number, ...keysAndArgs: Text[]): Promise<([] | [hash: string, bytes: string, content: string])[]>
   musterFeed(...keysAndArgs: Text[]): Promise<[shapes: string[], runs: (string | number)[], window: number]>
@@ -76,6 +75,7 @@ export function connect(url: string, options: RedisOptions = {}): JournalRedis {
   // Each partition listens.
   redis.setMaxListeners(0)
   watchForDeadPeer(redis)
+  writeAtOnce(redis)
   // ioredis adds the methods named in `scripts` at run time, which its types cannot know. A Cluster has the commands
   // of a Redis; `client`, which names no key, must not be used on one.
   return redis as JournalRedis

@@ -1,12 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { GATEWAY, newId, type StoredEntry } from '@muster/protocol'
 import { type RedisService, startRedis } from '@muster/stack'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Holder } from './holder.ts'
 import { Journal } from './journal.ts'
 import { newHold } from './new-hold.ts'
+import { Spend } from './spend.ts'
 import { RunWriter, Writer } from './writer.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'muster-holder-'))
@@ -72,12 +74,56 @@ describe('a run that its creator holds', () => {
     const { id, run, durable } = hold('blue')
     await durable
     expect(await journal.get(id)).toMatchObject({ status: 'running', epoch: 1, seq: 2, head: run.head })
+    expect(await journal.redis.xlen(partition.keys.log(id))).toBe(1)
     const [first, second] = await entries(id)
     expect(JSON.parse(first?.bytes ?? '')).toMatchObject({ v: 3, type: 'run.created', by: { team: 'blue' } })
     expect(second?.hash).toBe(run.head)
     expect((await journal.list('t', 10)).map((record) => record.id)).toEqual([id])
     await partition.sweep(0)
     expect(await isEnqueued(id)).toBe(false)
+  })
+
+  it('is written with all it begins with, or after a moment where nothing waits for it; never twice', async () => {
+    const id = newId()
+    const by = { key: 'k', user: 'u' }
+    const begin = () => {
+      const { epoch, seq, head, first } = newHold(
+        { run: id, tenant: 't', definition: GATEWAY, by, labels: [], limits: {} },
+        '{}',
+        now,
+      )
+      const run = new RunWriter(
+        { run: id, tenant: 't', epoch, seq, head },
+        { mail: () => {}, lost: (why) => failures.push(new Error(why)) },
+      )
+      if (first) writer.create(run, first)
+      return run
+    }
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const run = begin()
+    writer.append(run, '"type":"run.activated","at":1,"epoch":1,"worker":"w","app":""')
+    for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve))
+    expect(await journal.get(id)).toBeUndefined()
+    vi.runAllTimers()
+    vi.useRealTimers()
+    await expect.poll(() => journal.get(id)).toMatchObject({ status: 'running', seq: 2 })
+    const other = begin()
+    writer.close(other, { op: 'end', status: 'succeeded', summary: {} })
+    other.whenDurable(2, () => {})
+    await expect.poll(() => failures.splice(0).map(({ message }) => message)).toEqual(['gap'])
+    expect(await journal.get(id)).toMatchObject({ status: 'running', seq: 2, head: run.head })
+    expect(await entries(id)).toHaveLength(2)
+  })
+
+  it('goes to Redis in one write with what else is sent at that moment', async () => {
+    const budget = { tenant: 't', name: 'b', limits: [1, 1, 1, 1, 1] as const, keptS: 60 }
+    const both = () => Promise.all([hold().durable, new Spend(journal).settle([budget], 'r', [1, 1, 1, 1, 1])])
+    await both()
+    // ioredis keeps it for itself; what Redis reads at once is a matter of time.
+    const { stream } = journal.redis as unknown as { stream: Socket }
+    const writes = [vi.spyOn(stream, '_write'), vi.spyOn(stream, '_writev')]
+    await both()
+    expect(writes.reduce((sum, { mock }) => sum + mock.calls.length, 0)).toBe(1)
   })
 
   it('goes to the queue when its holder has died, and is fenced from it; one that is over does not', async () => {

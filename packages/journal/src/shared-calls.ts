@@ -1,3 +1,5 @@
+import { whenTickEnds } from './tick.ts'
+
 interface Waiting<Request, Result> {
   request: Request
   resolve: (result: Result) => void
@@ -36,7 +38,7 @@ export class SharedCalls<Request, Result> {
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
-    setImmediate(() => {
+    whenTickEnds(() => {
       this.#scheduled = false
       while (this.#waiting.length > 0 && this.#inFlight < this.#inFlightMax)
         void this.#send(this.#waiting.splice(0, this.#sizeMax))

@@ -12,6 +12,7 @@ import type { Keys } from './keys.ts'
 import type { FirstRecord } from './new-hold.ts'
 import type { Replication } from './replication.ts'
 import { timeOf } from './run-id.ts'
+import { whenTickEnds } from './tick.ts'
 
 /** What is told to the parent of a child run when it ends or parks. */
 export interface ParentNotice {
@@ -66,9 +67,9 @@ export class RunWriter {
   digest: string | undefined
   lost: LostReason | undefined
 
-  /** It is created with its next batch. */
-  first: FirstRecord | undefined
-  // What the next batch takes.
+  /** It is new, and nobody waits for its first batch yet: called when somebody does. */
+  onAwaited: (() => void) | undefined
+  // What the next batch takes; of a run that it creates, what comes after place 0.
   sent: number
   entries = ''
   contents = ''
@@ -103,8 +104,12 @@ export class RunWriter {
 
   /** Calls `then` once entry `seq` is durable: at once where it is already, never when the run is lost. */
   whenDurable(seq: number, then: () => void): void {
-    if (this.durable >= seq) then()
-    else this.#waiting.push([seq, then])
+    if (this.durable >= seq) {
+      then()
+      return
+    }
+    this.#waiting.push([seq, then])
+    this.onAwaited?.()
   }
 
   committed(seq: number): void {
@@ -158,6 +163,8 @@ export interface WriterOptions {
 /** Batches under way at once; entries that come meanwhile gather into the next, larger batch. */
 const IN_FLIGHT_MAX = 4
 const UNWRITTEN_MAX = 32 * 1024 * 1024
+/** A new run is written when something waits for that, so that all it begins with goes at once; after so long anyway, ms. */
+const REST_MS = 50
 
 /**
  * Group commit: all entries that all runs of the worker wrote in one tick go to Redis in one Lua call per partition.
@@ -172,6 +179,9 @@ export class Writer {
   readonly #unwrittenMax: number
   #unwritten = 0
   #full = false
+  /** New runs for which nobody waits yet. */
+  readonly #resting = new Set<RunWriter>()
+  #rested: NodeJS.Timeout | undefined
 
   constructor(options: WriterOptions) {
     this.#options = options
@@ -204,26 +214,45 @@ export class Writer {
     to.head = hash
     to.seq = seq
     to.digest = digest
-    const separator = to.entries === '' ? '' : '\n'
-    to.entries += `${separator}${hash} ${bytes}`
-    to.contents += separator + kept
-    to.unsent += bytes.length + kept.length
-    this.#unwritten += bytes.length + kept.length
-    if (this.#unwritten > this.#unwrittenMax) this.#full = true
+    this.#add(to, hash, bytes, kept)
     this.#mark(to)
     return seq
   }
 
   /** The run is new: its next batch creates it. */
-  create(to: RunWriter, first: FirstRecord): void {
-    to.first = first
-    if (first.salted.length > CONTENT_INLINE_MAX) {
-      this.#offload(to, first.digest, first.salted)
-      to.first = { ...first, salted: OFFLOADED }
+  create(to: RunWriter, { hash, bytes, digest, salted }: FirstRecord): void {
+    let kept = salted
+    if (salted.length > CONTENT_INLINE_MAX) {
+      this.#offload(to, digest, salted)
+      kept = OFFLOADED
     }
-    const size = first.bytes.length + to.first.salted.length
+    to.sent = 0
+    this.#add(to, hash, bytes, kept)
+    this.#resting.add(to)
+    to.onAwaited = () => this.#wake(to)
+    this.#rested ??= setTimeout(() => this.#wakeAll(), REST_MS)
+  }
+
+  #add(to: RunWriter, hash: string, bytes: string, content: string): void {
+    const separator = to.entries === '' ? '' : '\n'
+    to.entries += `${separator}${hash} ${bytes}`
+    to.contents += separator + content
+    const size = bytes.length + content.length
     to.unsent += size
     this.#unwritten += size
+    if (this.#unwritten > this.#unwrittenMax) this.#full = true
+  }
+
+  #wake(to: RunWriter): void {
+    to.onAwaited = undefined
+    this.#resting.delete(to)
+    this.#mark(to)
+  }
+
+  #wakeAll(): void {
+    clearTimeout(this.#rested)
+    this.#rested = undefined
+    for (const run of this.#resting) this.#wake(run)
   }
 
   /** So much waits for Redis that nothing should be added which can wait; `onDrain` tells when it can. */
@@ -262,17 +291,19 @@ export class Writer {
 
   /** Resolves when nothing is on its way or waits to be sent. */
   async idle(): Promise<void> {
+    this.#wakeAll()
     while (this.#inFlight > 0 || this.#dirty.length > 0) await new Promise((resolve) => setTimeout(resolve, 5))
   }
 
   #mark(to: RunWriter): void {
+    if (to.onAwaited) return
     if (!to.dirty) {
       to.dirty = true
       this.#dirty.push(to)
     }
     if (!this.#scheduled) {
       this.#scheduled = true
-      setImmediate(this.#flush)
+      whenTickEnds(this.#flush)
     }
   }
 
@@ -317,25 +348,9 @@ export class Writer {
     }
   }
 
-  /** Goes ahead of the batch on the same connection: what is refused here is refused there, since there is no such run. */
-  #create(batch: readonly RunWriter[], { keys, redis }: Target): void {
-    const { holder = '', onError } = this.#options
-    const names = [keys.holding(holder)]
-    const args: (string | number)[] = []
-    for (const run of batch) {
-      if (!run.first) continue
-      const { hash, bytes, salted } = run.first
-      run.first = undefined
-      names.push(keys.run(run.run), keys.log(run.run), keys.index(run.tenant))
-      args.push(run.run, timeOf(run.run), hash, bytes, salted)
-    }
-    if (args.length > 0) redis.musterHold(names.length, ...names, ...args).catch(onError)
-  }
-
   #send(batch: RunWriter[], target: Target): void {
     const { keys, redis, replication } = target
-    this.#create(batch, target)
-    const { clock, ledger = false } = this.#options
+    const { clock, ledger = false, holder = '' } = this.#options
     const names: string[] = [keys.pending, keys.ended, keys.wake, keys.hooked, keys.events, keys.asking]
     const args: (string | number)[] = [clock(), ledger ? keys.tag : '']
     const ends: number[] = []
@@ -346,6 +361,10 @@ export class Writer {
       names.push(keys.run(run.run), keys.log(run.run), keys.inbox(run.run))
       const asks = run.asks === '' ? '' : run.asks + askingMember(run.tenant, run.run)
       args.push(run.epoch, run.sent, run.seq, run.head, run.entries, run.contents, run.taken, asks, close?.op ?? '')
+      if (run.sent === 0) {
+        names.push(keys.index(run.tenant), keys.holding(holder))
+        args.push(run.run, timeOf(run.run))
+      }
       if (close) {
         args.push(run.run, close.status, close.summary, close.wakeAt ?? '', parent?.run ?? '', run.tenant, close.event)
       }
@@ -393,7 +412,7 @@ export class Writer {
   #again(): void {
     if (this.#dirty.length > 0 && !this.#scheduled) {
       this.#scheduled = true
-      setImmediate(this.#flush)
+      whenTickEnds(this.#flush)
     }
   }
 

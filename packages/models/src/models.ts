@@ -47,8 +47,8 @@ export interface Models {
   relay(route: string, request: RelayRequest): Promise<Relayed>
   /** The most that a call may cost, for a budget to reserve; throws `model.no_price` when nobody can tell. */
   reserveUsd(route: string, request: ModelRequest): number
-  /** The same of a call that is relayed, in money and tokens. */
-  relayReserve(route: string, dialect: Dialect, body: JsonObject): { usd: number; tokens: number }
+  /** The same of a call that is relayed, in money and tokens. `text` is the body as JSON. */
+  relayReserve(route: string, dialect: Dialect, body: JsonObject, text: string): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
   routes(): { name: string; order: Order; facts: ModelFacts; targets: TargetInfo[] }[]
   /** Of routes with several targets: which of them are passed over because they have failed often. */
@@ -76,6 +76,8 @@ interface TargetInfo {
 
 /** Output tokens that a reservation assumes. */
 const RESERVE_OUTPUT_TOKENS = 4096
+/** Characters of a request that may hold images. */
+const LONG = 65_536
 /** How long one call may take, ms. */
 const TIMEOUT_MS = 120_000
 
@@ -85,12 +87,18 @@ export function createModels(options: ModelsOptions): Models {
   const upstreams = new Map<Target, Upstream>()
 
   const rules = new Map(Object.entries(options.routes).map(([name, route]) => [name, ruleOf(route)]))
+  const leads = new Map(
+    [...rules].map(([name, rule]) => [
+      name,
+      { rule, places: rule.targets.map((target): Place => ({ target, model: modelOf(target) })) },
+    ]),
+  )
   const fallback = ruleOf(options.routes.default)
 
   /** Where a route leads, and the model there. */
-  function find(route: string): { rule: RouteRule; places: Place[] } {
-    const named = rules.get(route)
-    if (named) return { rule: named, places: named.targets.map((target) => ({ target, model: modelOf(target) })) }
+  function find(route: string): { rule: RouteRule; places: readonly Place[] } {
+    const named = leads.get(route)
+    if (named) return named
     const [target] = fallback.targets
     return { rule: { targets: [target] }, places: [{ target, model: route }] }
   }
@@ -225,8 +233,9 @@ export function createModels(options: ModelsOptions): Models {
         ...{ failover, upstreamOf, providerOf: provider, callAt: call, costAt },
       })
     },
-    relayReserve(route, dialect, body) {
-      const inputTokens = estimatedOf(body)
+    relayReserve(route, dialect, body, text) {
+      // What is short holds no picture that would have to be told from text.
+      const inputTokens = text.length > LONG ? estimatedOf(body) : Math.ceil(Buffer.byteLength(text) / 3)
       const outputTokens = outputTokensOf(dialect, body)
       const usage = { inputTokens, outputTokens, cachedTokens: 0 }
       return { usd: dearest(route, usage), tokens: inputTokens + outputTokens }

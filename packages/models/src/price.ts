@@ -16,7 +16,10 @@ export interface Price {
  * (`gpt-5-2025-08-07`) has its family's price.
  */
 export function priceOf(model: string, table: readonly Price[] = prices, at: number = Date.now()): Price | undefined {
-  return priceAt(model, table, at) ?? priceAt(model.replace(/-\d{4}-\d{2}-\d{2}$/, ''), table, at)
+  const own = priceAt(model, table, at)
+  if (own) return own
+  const family = model.replace(/-\d{4}-\d{2}-\d{2}$/, '')
+  return family === model ? undefined : priceAt(family, table, at)
 }
 
 function priceAt(model: string, table: readonly Price[], at: number): Price | undefined {

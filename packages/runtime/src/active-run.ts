@@ -233,7 +233,7 @@ export class ActiveRun {
     // A long journal is read from its last checkpoint on.
     const from = entries || first ? undefined : await journal.snapshot(this.id)
     const recorded = first
-      ? justCreated(first.salted, asksPast)
+      ? justCreated(first, asksPast)
       : entries && !entries.some(isOffloaded)
         ? readRecordedNow(this.id, entries, head, asksPast)
         : await readRecorded(

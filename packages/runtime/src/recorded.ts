@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { contentJson, genesis, link } from '@muster/audit'
 import type { HistoryState, HistoryValues, StepEvent } from '@muster/governance'
-import { type Journal, OFFLOADED, type Snapshot } from '@muster/journal'
+import { type Hold, type Journal, OFFLOADED, type Snapshot } from '@muster/journal'
 import {
   type Actor,
   ENTRY_VERSION,
@@ -126,8 +126,8 @@ export function readRecordedNow(run: string, entries: readonly StoredEntry[], he
 }
 
 /** Of a run that is created by who holds it, and knows what it is about. */
-export function justCreated(salted: string, events = false): Recorded {
-  return { ...nothing(), salt: hash('sha256', salted, 'hex'), ...(events ? { events: [] } : {}) }
+export function justCreated({ digest }: NonNullable<Hold['first']>, events = false): Recorded {
+  return { ...nothing(), salt: digest, ...(events ? { events: [] } : {}) }
 }
 
 function nothing(): Recorded {

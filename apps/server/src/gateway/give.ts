@@ -7,21 +7,23 @@ import { sendStream } from './send-stream.ts'
 export async function give(held: HeldRequest, reply: FastifyReply, by: Actor): Promise<FastifyReply> {
   const { exchange, run, closed } = held
   const { raw } = reply
-  const gone = new AbortController()
+  let gone: AbortController | undefined
   raw.on('close', () => {
     if (raw.writableFinished) return
-    gone.abort()
+    gone?.abort()
     held.cancel(by)
   })
   const headers = { 'x-muster-run': run, 'x-request-id': run }
   reply.headers(headers)
   const answer = await exchange.answer
-  if ('whole' in answer) {
+  if ('text' in answer) {
     // What a client has been told is in the journal.
     if ((await closed) !== 'ended') throw new MusterError('journal.fenced', `Run ${run} could not be recorded`)
-    return reply.header('content-type', 'application/json').send(JSON.stringify(answer.whole))
+    return reply.header('content-type', 'application/json').send(answer.text)
   }
   reply.hijack()
+  gone = new AbortController()
+  if (raw.destroyed) gone.abort()
   try {
     await sendStream(raw, headers, answer.stream, gone.signal)
     await closed

@@ -63,7 +63,8 @@ export class Requests {
     const run = newId()
     const session = sessionOf(request.headers, user)
     const stored: StoredRequest = { dialect, client: clientOf(request.headers), body }
-    const { value: input, redacted } = gateway.redact(tenant, stored as unknown as Json) // JSON by its parts
+    const { value, redacted } = gateway.redact(tenant, stored as unknown as Json) // JSON by its parts
+    const input = value as unknown as StoredRequest & { [name: string]: Json } // the shape stays
     const created = {
       ...{ run, tenant, by: actorOf(who), definition: GATEWAY, limits: {} },
       labels: labelsOf(request.headers, who.gateway?.labels),
@@ -74,7 +75,7 @@ export class Requests {
     await enter(created)
     return gateway.begin(created, input, {
       ...{ route, dialect, responseId: PREFIXES[dialect] + run, headers: passedOn(request.headers) },
-      body: gateway.redact(tenant, sent).value as Body, // the shape stays
+      body: sent === body ? input.body : (gateway.redact(tenant, sent).value as Body), // as above
     })
   }
 }

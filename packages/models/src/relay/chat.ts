@@ -90,11 +90,16 @@ class ChatReader implements Reader {
   /** Of the completion all but its choices. */
   #meta: JsonObject = {}
   readonly #choices = new Map<number, JsonObject>()
+  /** How events begin with the id that the vendor has given last, and with ours. */
+  #id: Json | undefined
+  #theirs = beginningOf('')
+  readonly #ours: string
   /** Of each choice the chunks with its calls, until they are whole. */
   readonly #held = new Map<number, Chunk[]>()
 
   constructor(options: ReaderOptions) {
     this.#options = options
+    this.#ours = beginningOf(options.responseId)
     this.#isUsageAsked = objectOf(options.body.stream_options).include_usage === true
   }
 
@@ -216,9 +221,12 @@ class ChatReader implements Reader {
     }
     const { responseId } = this.#options
     if (responseId === undefined) return raw
-    const before = `data: {"id":${JSON.stringify(value.id)}`
-    return raw.startsWith(before)
-      ? `data: {"id":${JSON.stringify(responseId)}${raw.slice(before.length)}`
+    if (value.id !== this.#id) {
+      this.#id = value.id
+      this.#theirs = beginningOf(value.id)
+    }
+    return raw.startsWith(this.#theirs)
+      ? this.#ours + raw.slice(this.#theirs.length)
       : eventText('', { ...value, id: responseId })
   }
 
@@ -242,6 +250,10 @@ class ChatReader implements Reader {
   broken(message: string): string {
     return eventText('', { error: { message, type: 'server_error', param: null, code: null } })
   }
+}
+
+function beginningOf(id: Json | undefined): string {
+  return `data: {"id":${JSON.stringify(id)}`
 }
 
 function hasCalls({ delta }: JsonObject): boolean {

@@ -42,27 +42,22 @@ export class Incoming implements Dispatcher.DispatchHandler {
     if (!this.#isOver) this.#controller?.abort(new Error('left'))
   }
 
-  /** What has come since, as much as it is; throws where the answer breaks off. */
-  async *bytes(): AsyncGenerator<Buffer> {
-    try {
-      for (;;) {
-        const parts = this.#parts
-        const [first] = parts
-        if (first) {
-          this.#parts = []
-          this.#waiting = 0
-          if (this.#controller?.paused) this.#controller.resume()
-          yield parts.length === 1 ? first : Buffer.concat(parts)
-        } else if (this.#error) throw this.#error
-        else if (this.#isOver) return
-        else
-          await new Promise<void>((resolve) => {
-            this.#wake = resolve
-          })
-      }
-    } finally {
-      this.leave()
+  /** What has come since, as much as it is; undefined at the end. Throws where the answer breaks off. */
+  async take(): Promise<Buffer | undefined> {
+    while (this.#parts.length === 0 && !this.#isOver)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    const parts = this.#parts
+    const [first] = parts
+    if (first) {
+      this.#parts = []
+      this.#waiting = 0
+      if (this.#controller?.paused) this.#controller.resume()
+      return parts.length === 1 ? first : Buffer.concat(parts)
     }
+    if (this.#error) throw this.#error
+    return undefined
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {

@@ -108,12 +108,10 @@ async function asked(wire: Wire, upstream: Upstream, model: string, request: Rel
   }
 }
 
-async function wholeOf({ bytes }: Answered, upstream: Upstream): Promise<JsonObject> {
-  const parts: Buffer[] = []
-  for await (const part of bytes) parts.push(part)
-  const [first = Buffer.alloc(0)] = parts
+async function wholeOf(answered: Answered, upstream: Upstream): Promise<JsonObject> {
+  const bytes = await answered.whole()
   try {
-    const whole: Json = JSON.parse((parts.length > 1 ? Buffer.concat(parts) : first).toString())
+    const whole: Json = JSON.parse(bytes.toString())
     if (isObject(whole)) return whole
   } catch {
     // A server that is on its way down may answer with nothing at all.
@@ -127,7 +125,7 @@ async function* delivered(reader: Reader, answered: Answered, upstream: Upstream
   let begun = false
   let text = ''
   try {
-    for await (const bytes of answered.bytes) {
+    for await (const bytes of answered.bytes()) {
       for (const event of reader.isWhole ? [] : splitter.push(bytes)) {
         // A comment keeps the connection open; before the first event it is none of the answer.
         const given = event.data === '' ? (begun ? event.raw : '') : reader.take(event)

@@ -45,8 +45,10 @@ export interface Upstream {
 
 export interface Answered {
   isStream: boolean
-  /** Throws as `post` does, where it breaks off or is too large. */
-  bytes: AsyncGenerator<Buffer>
+  /** As they come. Throws as `post` does, where it breaks off or is too large. */
+  bytes(): AsyncGenerator<Buffer>
+  /** All of it at once. */
+  whole(): Promise<Buffer>
   /** Nobody reads it. */
   leave(): void
   /** Nothing more is to come: the connection is kept if it ends soon. */
@@ -90,17 +92,39 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
     return failure(code === 'UND_ERR_INVALID_ARG' ? 'model.failed' : 'model.unavailable', { model, apiKey }, why)
   }
 
+  const tooLarge = (max: number) => failure('model.failed', { model, apiKey }, `gave more than ${max} bytes`)
+
   async function* bytesOf(incoming: Incoming, signal: AbortSignal, max: number) {
     let size = 0
     try {
-      for await (const bytes of incoming.bytes()) {
+      for (let bytes = await incoming.take(); bytes; bytes = await incoming.take()) {
         size += bytes.length
-        if (size > max) throw failure('model.failed', { model, apiKey }, `gave more than ${max} bytes`)
+        if (size > max) throw tooLarge(max)
         yield bytes
       }
     } catch (error) {
       throw unreachable(error, signal)
+    } finally {
+      incoming.leave()
     }
+  }
+
+  /** Without a generator, which costs more than a small answer. */
+  async function wholeOf(incoming: Incoming, signal: AbortSignal): Promise<Buffer> {
+    const parts: Buffer[] = []
+    let size = 0
+    try {
+      for (let bytes = await incoming.take(); bytes; bytes = await incoming.take()) {
+        size += bytes.length
+        if (size > ANSWER_MAX) throw tooLarge(ANSWER_MAX)
+        parts.push(bytes)
+      }
+    } catch (error) {
+      incoming.leave()
+      throw unreachable(error, signal)
+    }
+    const [first = Buffer.alloc(0)] = parts
+    return parts.length > 1 ? Buffer.concat(parts) : first
   }
 
   return {
@@ -124,7 +148,8 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
       const isStream = String(incoming.headers['content-type']).startsWith('text/event-stream')
       return {
         isStream,
-        bytes: bytesOf(incoming, signal, isStream ? STREAM_MAX : ANSWER_MAX),
+        bytes: () => bytesOf(incoming, signal, isStream ? STREAM_MAX : ANSWER_MAX),
+        whole: () => wholeOf(incoming, signal),
         leave: () => incoming.leave(),
         endSoon() {
           if (!incoming.isOver) setTimeout(() => incoming.leave(), END_MS).unref()

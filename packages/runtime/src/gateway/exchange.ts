@@ -1,8 +1,11 @@
-import type { Relayed, RelayRequest } from '@muster/models'
+import type { RelayRequest } from '@muster/models'
 import { MusterError } from '@muster/protocol'
 
 /** What a client asks, in its own words. */
 export type ClientRequest = Pick<RelayRequest, 'dialect' | 'body' | 'headers' | 'responseId'> & { route: string }
+
+/** What a client is given: the whole answer as JSON, or events as they come. */
+export type GivenAnswer = { text: string } | { stream: AsyncIterable<string> }
 
 /** A client's request while it is under way in this process: the only model step of its run executes it. */
 export class Exchange {
@@ -12,20 +15,20 @@ export class Exchange {
   /** The model is about to be asked. Rejects with why it never is. */
   readonly begun: Promise<void>
   /** What the client is given, once the model has begun to answer. Rejects with why there is nothing. */
-  readonly answer: Promise<Relayed['answer']>
+  readonly answer: Promise<GivenAnswer>
   hasBegun = false
   /** The client was given nothing yet. */
   isOpen = true
   #text: string | undefined
   readonly #begin: () => void
-  readonly #answered: (answer: Relayed['answer']) => void
+  readonly #answered: (answer: GivenAnswer) => void
   readonly #failed: (error: MusterError) => void
 
   constructor(request: ClientRequest, at: number) {
     this.request = request
     this.at = at
     const begun = Promise.withResolvers<void>()
-    const answer = Promise.withResolvers<Relayed['answer']>()
+    const answer = Promise.withResolvers<GivenAnswer>()
     this.begun = begun.promise
     this.answer = answer.promise
     // Not everybody waits for both.
@@ -50,7 +53,7 @@ export class Exchange {
     this.#begin()
   }
 
-  answered(answer: Relayed['answer']): void {
+  answered(answer: GivenAnswer): void {
     this.isOpen = false
     this.#answered(answer)
   }

@@ -24,7 +24,7 @@ export function relayStep(
   const { route, dialect, body, headers = {}, responseId } = exchange.request
   let reserve: { usd: number; tokens: number } | undefined
   const reserved = () => {
-    reserve ??= models.relayReserve(route, dialect, body)
+    reserve ??= models.relayReserve(route, dialect, body, exchange.text)
     return reserve
   }
   const operation: Operation = {
@@ -46,9 +46,11 @@ export function relayStep(
           })
           // Whoever reads the answer may see it break off before this does.
           done.catch(() => {})
-          exchange.answered(answer)
+          // One text for the client and for the journal.
+          const given = 'whole' in answer ? { text: JSON.stringify(answer.whole) } : answer
+          exchange.answered(given)
           const { whole, usage, costUsd, model, via } = await done
-          return { text: JSON.stringify(whole), usage, costUsd, model, via }
+          return { text: 'text' in given ? given.text : JSON.stringify(whole), usage, costUsd, model, via }
         } catch (error) {
           exchange.failed(error)
           throw error

@@ -155,12 +155,12 @@ export class Gateway {
       throw new MusterError('rate.limited', `${HELD_MAX} requests are under way`, { retryAfterMs: 1000 })
   }
 
-  /** Creates the run of a request and begins with it. */
-  begin(created: NewRun, input: Json, request: ClientRequest): HeldRequest {
+  /** Creates the run of a request and begins with it. `input.body` may be that of the request, and is then encoded once. */
+  begin(created: NewRun, input: { [name: string]: Json }, request: ClientRequest): HeldRequest {
     const { run } = created
     const exchange = new Exchange(request, Date.now())
     this.#exchanges.set(run, exchange)
-    const { run: active, closed } = this.#engine.begin(created, JSON.stringify({ input }))
+    const { run: active, closed } = this.#engine.begin(created, contentOf(input, exchange))
     const over = closed.catch((): Closed => 'gap').then((how) => this.#over(active, exchange, how))
     this.#held.set(run, { active, closed: over })
     return {
@@ -235,4 +235,10 @@ export class Gateway {
     await Promise.race([Promise.all([...this.#held.values()].map(({ closed }) => closed)), late])
     clearTimeout(timer)
   }
+}
+
+function contentOf(input: { [name: string]: Json }, exchange: Exchange): string {
+  const { body, ...about } = input
+  if (body !== exchange.request.body) return JSON.stringify({ input })
+  return `${JSON.stringify({ input: about }).slice(0, -2)},"body":${exchange.text}}}`
 }
