@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,7 +24,11 @@ when { context.input has amount && context.input.amount.greaterThan(decimal("100
 unless { context.approvals.contains("controller") };`
 
 function write(files: { enforced?: string; trial?: string; candidate?: string }): void {
-  for (const [folder, text] of Object.entries(files)) writeFileSync(join(dir, folder, 'own.cedar'), text)
+  for (const [folder, text] of Object.entries(files)) {
+    // At once: a worker may look at any moment.
+    writeFileSync(join(dir, folder, 'own.new'), text)
+    renameSync(join(dir, folder, 'own.new'), join(dir, folder, 'own.cedar'))
+  }
 }
 
 let harness: Harness
