@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isEnded, type Run } from '@muster/protocol'
+import { isEnded, type Run, toMusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { checkChild, checkOutside, checkRun, childrenOf, readEffects, runOf } from './checker.ts'
 import { Deployment, type DeploymentOptions } from './deployment.ts'
@@ -187,20 +187,25 @@ async function account(
     const own = byRun.get(one.id) ?? []
     const all = [...own]
     for (const child of childrenOf(one.id, journal)) {
+      const ended = await endOf(muster, child)
+      if (!ended) continue
       known.add(child)
       const done = byRun.get(child) ?? []
       all.push(...done)
-      violations.push(...checkChild(await endOf(muster, child), await readJournal(muster, child), done, tolerance))
+      violations.push(...checkChild(ended, await readJournal(muster, child), done, tolerance))
     }
     violations.push(...checkRun(one, run, journal, { effects: own, all }, tolerance))
   }
   return [...violations, ...checkOutside(effects, known)]
 }
 
-/** A child of a run that was cancelled hears of it a little later. */
-async function endOf(muster: Muster, id: string): Promise<Run> {
+/** A child of a run that was cancelled hears of it a little later. Undefined where there is none. */
+async function endOf(muster: Muster, id: string): Promise<Run | undefined> {
   for (const end = performance.now() + CHILD_MS; ; ) {
-    const run = await muster.runs.get(id)
+    const run = await muster.runs.get(id).catch((error) => {
+      if (toMusterError(error).code !== 'run.not_found') throw error
+    })
+    if (!run) return undefined
     if (isEnded(run.status) || performance.now() > end) return run
     await sleep(200)
   }

@@ -25,13 +25,13 @@ export function checkOutside(effects: readonly Effect[], known: ReadonlySet<stri
     .map(({ key }) => `effect ${key} is of a run that nobody started`)
 }
 
-/** The child runs that a run has waited for, by its journal. */
+/** The child runs that a run may have started, by its journal: one that was cancelled or stopped may have started none. */
 export function childrenOf(run: string, { entries }: ReadJournal): string[] {
   const children = entries.flatMap((one) => {
     if (one.type === 'step.waiting' && one.child !== undefined) return [one.child]
-    // One that is quicker than the entry that would name it is waited for by nobody.
-    const isAnswered = one.type === 'step.ended' && one.kind === 'agent' && one.status === 'ok'
-    return isAnswered ? [childRunId(run, hash('sha256', `${run}/${one.step}`, 'hex'))] : []
+    // One that has ended, or whose parent has, before the entry that would name it is named by none.
+    const isBegun = one.type === 'step.intent' && one.kind === 'agent'
+    return isBegun ? [childRunId(run, hash('sha256', `${run}/${one.step}`, 'hex'))] : []
   })
   return [...new Set(children)]
 }
