@@ -1,4 +1,9 @@
-import type { InvocationResultMember, ReturnControlPayload, TracePart } from '@aws-sdk/client-bedrock-agent-runtime'
+import type {
+  Attribution,
+  InvocationResultMember,
+  ReturnControlPayload,
+  TracePart,
+} from '@aws-sdk/client-bedrock-agent-runtime'
 import { MusterError } from '@muster/protocol'
 import { z } from 'zod'
 import { Cut } from './client.ts'
@@ -30,7 +35,7 @@ export interface Turn extends Answer {
 }
 
 interface Event {
-  chunk?: { bytes?: Uint8Array | undefined; attribution?: Parameters<typeof attributionOf>[0] } | undefined
+  chunk?: { bytes?: Uint8Array | undefined; attribution?: Attribution | undefined } | undefined
   trace?: TracePart | undefined
   returnControl?: ReturnControlPayload | undefined
   files?: unknown
@@ -54,7 +59,7 @@ export async function readTurn(
   for await (const { chunk, trace, returnControl, files } of events ?? []) {
     if (chunk) {
       turn.text += decoder.decode(chunk.bytes, { stream: true })
-      turn.citations.push(...attributionOf(chunk.attribution))
+      turn.citations.push(...citationsOf(chunk.attribution?.citations))
       ended = true
     } else if (trace) {
       const read = readTrace(trace)
@@ -71,10 +76,6 @@ export async function readTurn(
   signal.throwIfAborted()
   if (!ended) throw new Cut('the stream ended before the answer did')
   return turn
-}
-
-function attributionOf(attribution: { citations?: Parameters<typeof citationsOf>[0] } | undefined) {
-  return citationsOf(attribution?.citations)
 }
 
 function callsOf({ invocationInputs = [] }: ReturnControlPayload): ToolUse[] {

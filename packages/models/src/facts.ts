@@ -1,4 +1,5 @@
 import facts from './models.json' with { type: 'json' }
+import { familyOf } from './price.ts'
 import { modelOf, type Target } from './target.ts'
 
 /** What a model can do, as far as it is known. */
@@ -22,8 +23,9 @@ export function factsOf(targets: readonly Target[]): ModelFacts {
     if (values.length === all.length) common[name] = Math.min(...values)
   }
   for (const name of ['inputs', 'efforts'] as const) {
-    const [first = [], ...others] = all.flatMap((one) => (one[name] ? [one[name]] : []))
-    if (others.length === all.length - 1 && all[0]?.[name])
+    const lists = all.flatMap((one) => (one[name] ? [one[name]] : []))
+    const [first = [], ...others] = lists
+    if (lists.length === all.length)
       common[name] = first.filter((value) => others.every((other) => other.includes(value)))
   }
   const tools = all.map((one) => one.tools)
@@ -34,7 +36,7 @@ export function factsOf(targets: readonly Target[]): ModelFacts {
 
 /** A dated snapshot (`gpt-5-2025-08-07`) can do what its family can. */
 function known(model: string): ModelFacts | undefined {
-  const family = model.replace(/-\d{4}-\d{2}-\d{2}$/, '')
+  const family = familyOf(model)
   const found = facts.find((one) => one.model === model) ?? facts.find((one) => one.model === family)
   if (!found) return undefined
   const { contextWindow, maxOutputTokens, inputs, tools, efforts } = found

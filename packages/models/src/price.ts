@@ -18,8 +18,13 @@ export interface Price {
 export function priceOf(model: string, table: readonly Price[] = prices, at: number = Date.now()): Price | undefined {
   const own = priceAt(model, table, at)
   if (own) return own
-  const family = model.replace(/-\d{4}-\d{2}-\d{2}$/, '')
+  const family = familyOf(model)
   return family === model ? undefined : priceAt(family, table, at)
+}
+
+/** Of a dated snapshot (`gpt-5-2025-08-07`) its family; any other model itself. */
+export function familyOf(model: string): string {
+  return model.replace(/-\d{4}-\d{2}-\d{2}$/, '')
 }
 
 function priceAt(model: string, table: readonly Price[], at: number): Price | undefined {
