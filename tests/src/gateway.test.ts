@@ -7,7 +7,7 @@ import { createModels } from '@muster/models'
 import type { EntryOf, Run, RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { freePort } from '@muster/stack'
-import { newLedgerKey } from '@muster/worker'
+import { newLedgerKey } from '@muster/worker/settings'
 import OpenAI, {
   APIError,
   AuthenticationError,

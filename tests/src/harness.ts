@@ -10,7 +10,7 @@ import { openRedaction } from '@muster/redaction'
 import { createMuster, type Muster } from '@muster/sdk'
 import { type ApiKey, createServer, newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
-import { readContentKeys } from '@muster/worker'
+import { readContentKeys } from '@muster/worker/settings'
 import { startModel } from '../faults/src/turns-model.ts'
 
 const appFile = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))

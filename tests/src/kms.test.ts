@@ -1,5 +1,5 @@
 import { formatNote, newVerifier, parseNote, signNote, verifySignatures } from '@muster/audit'
-import { openKmsKey } from '@muster/runtime'
+import { openKmsKey } from '@muster/worker/settings'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { KmsServer } from './fixtures/kms-server.ts'
 

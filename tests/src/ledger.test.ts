@@ -17,7 +17,7 @@ import {
   verifyProof,
 } from '@muster/audit'
 import type { LedgerLeaf } from '@muster/protocol'
-import { readLedgerKeys } from '@muster/runtime'
+import { readLedgerKeys } from '@muster/worker/settings'
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { chain } from './fixtures/app.ts'

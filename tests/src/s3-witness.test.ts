@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
-import { checkpointsOn, openS3Shelf, shelfWitness } from '@muster/runtime'
+import { checkpointsOn, shelfWitness } from '@muster/runtime'
+import { openS3Shelf } from '@muster/runtime/s3'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ACCESS_KEY, S3Server, SECRET_KEY, type Version } from './fixtures/s3-server.ts'
 

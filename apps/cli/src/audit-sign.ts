@@ -1,6 +1,6 @@
 import { formatNote, newVerifier, type Signer, signNote } from '@muster/audit'
 import type { Config } from '@muster/protocol'
-import { openKmsKey, readLedgerKeys } from '@muster/worker'
+import { openKmsKey, readLedgerKeys } from '@muster/worker/settings'
 
 /** The keys of an exporter, from a file or from KMS. @throws MusterError `ledger.key_invalid` */
 export async function readExporterKeys(

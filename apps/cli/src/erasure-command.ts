@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline/promises'
 import { type Erasure, MusterError, type NewErasure, type NewHold } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import { newContentKey } from '@muster/worker'
+import { newContentKey } from '@muster/worker/settings'
 import pc from 'picocolors'
 import { addKey } from './key-file.ts'
 import { plain, print } from './output.ts'

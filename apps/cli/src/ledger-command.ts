@@ -19,7 +19,8 @@ import {
 } from '@muster/audit'
 import { type Config, type LedgerHead, type LedgerLeaf, ledgerLeaf, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import { checkpointsOn, newLedgerKey, originOf, readLedgerKeys, readShelves, type Shelf } from '@muster/worker'
+import type { Shelf } from '@muster/worker'
+import { newLedgerKey, originOf, readLedgerKeys } from '@muster/worker/settings'
 import pc from 'picocolors'
 import { addKey } from './key-file.ts'
 import { plain, print } from './output.ts'
@@ -170,6 +171,7 @@ export async function ledgerWitnessCommand(
   config: Config,
   { json, key }: { json: boolean; key: string[] },
 ): Promise<number> {
+  const { readShelves } = await import('@muster/worker')
   const shelves = await readShelves(config)
   if (shelves.length === 0)
     throw new MusterError('config.invalid', 'MUSTER_LEDGER_WITNESSES: no folder or bucket, which could be read')
@@ -187,6 +189,7 @@ export async function ledgerWitnessCommand(
 }
 
 async function compare(shelf: Shelf, muster: Muster, head: LedgerHead, keys: readonly Verifier[]) {
+  const { checkpointsOn } = await import('@muster/worker')
   const log = new TileLog(readOnce(overHttp(muster)))
   const wrong: { file: string; message: string }[] = []
   let kept = 0

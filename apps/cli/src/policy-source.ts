@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { loadPolicies, type Policy, type PolicySet, readPolicyTexts } from '@muster/governance'
 import { type AppManifest, type Config, MusterError, type PolicySource } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import { loadApp, readPolicies } from '@muster/worker'
+import { loadApp, readPolicies } from '@muster/worker/settings'
 
 /** Files and folders that a command was given, else those of the worker. @throws MusterError `config.invalid` */
 function readSources(config: Config, files: readonly string[]): PolicySource[] {

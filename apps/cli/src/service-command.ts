@@ -1,7 +1,7 @@
 import { type Config, type ErrorCode, MusterError, toMusterError } from '@muster/protocol'
-import { openRedaction } from '@muster/redaction'
 import { createServer, readKeys } from '@muster/server'
-import { folderLedgers, openMemoryOf, readModels, readPolicies, runWorker, startTelemetry } from '@muster/worker'
+import { folderLedgers, openMemoryOf, readModels, readRedaction, runWorker, startTelemetry } from '@muster/worker'
+import { readPolicies } from '@muster/worker/settings'
 import { type Logger, pino } from 'pino'
 import { describeError } from './output.ts'
 
@@ -35,7 +35,7 @@ export async function serverCommand(config: Config): Promise<Service> {
     replication: { replicas: config.MUSTER_REPLICAS, timeoutMs: config.MUSTER_REPLICA_TIMEOUT_MS },
     secret: config.MUSTER_SECRET,
     webhooksAnywhere: config.MUSTER_WEBHOOKS === 'anywhere',
-    redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
+    redaction: await readRedaction(config),
     recordReads: config.MUSTER_RECORD_READS === 'on',
     ledgers: config.MUSTER_LEDGER_DIR === undefined ? undefined : folderLedgers(config.MUSTER_LEDGER_DIR),
     gateway: gatewayOf(config, exported?.telemetry),

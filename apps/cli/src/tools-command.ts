@@ -1,6 +1,6 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import type { Config } from '@muster/protocol'
-import { loadApp, readToolLock, ToolLock, toolLockPath } from '@muster/worker'
+import { loadApp, readToolLock, ToolLock, toolLockPath } from '@muster/worker/settings'
 import pc from 'picocolors'
 import { plain, print } from './output.ts'
 

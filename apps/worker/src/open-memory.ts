@@ -1,6 +1,6 @@
 import { type Memory, openMemory } from '@muster/memory'
 import { type Config, MusterError } from '@muster/protocol'
-import { openContentKmsKey, readContentKeys } from '@muster/runtime'
+import { openContentKmsKey, readContentKeys } from '@muster/runtime/keys'
 
 /** The table as it is configured, with what wraps its keys. @throws MusterError `config.invalid`, `content.key_invalid` */
 export async function openMemoryOf(config: Config): Promise<Memory> {
@@ -12,6 +12,6 @@ export async function openMemoryOf(config: Config): Promise<Memory> {
     keyCacheMs: config.MUSTER_CONTENT_KEY_CACHE_MS,
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(file === undefined ? {} : { master: readContentKeys(file) }),
-    ...(kms === undefined ? {} : { master: openContentKmsKey(kms, config.MUSTER_CONTENT_KMS_ENDPOINT) }),
+    ...(kms === undefined ? {} : { master: await openContentKmsKey(kms, config.MUSTER_CONTENT_KMS_ENDPOINT) }),
   })
 }

@@ -4,13 +4,11 @@ import {
   folderShelf,
   httpWitness,
   type LedgerOptions,
-  openKmsKey,
-  openS3Shelf,
-  readLedgerKeys,
   type Shelf,
   shelfWitness,
   type Witness,
 } from '@muster/runtime'
+import { openKmsKey, readLedgerKeys } from '@muster/runtime/keys'
 
 /**
  * The ledger as it is configured; undefined where there is none.
@@ -47,7 +45,9 @@ export function readShelves(config: Config): Promise<Shelf[]> {
 }
 
 async function shelfOf(one: Exclude<Configured, { url: string }>): Promise<Shelf> {
-  return 'folder' in one ? folderShelf(one.folder) : await openS3Shelf(one)
+  if ('folder' in one) return folderShelf(one.folder)
+  const { openS3Shelf } = await import('@muster/runtime/s3')
+  return openS3Shelf(one)
 }
 
 async function witnessOf(one: Configured): Promise<Witness> {

@@ -1,6 +1,5 @@
 import { loadPolicies, type PolicySet } from '@muster/governance'
 import { type Config, MusterError } from '@muster/protocol'
-import { openRedaction } from '@muster/redaction'
 import { CallbackTokens, noTelemetry, startWorker, type Worker } from '@muster/runtime'
 import type { Logger } from 'pino'
 import { loadApp } from './load-app.ts'
@@ -8,6 +7,7 @@ import { openMemoryOf } from './open-memory.ts'
 import { readLedger } from './read-ledger.ts'
 import { readModels } from './read-models.ts'
 import { readPolicies, readToolLock } from './read-policies.ts'
+import { readRedaction } from './read-redaction.ts'
 import { startTelemetry } from './start-telemetry.ts'
 import { watchPolicies } from './watch-policies.ts'
 
@@ -67,7 +67,7 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
             anywhere: config.MUSTER_WEBHOOKS === 'anywhere',
             pausesMs: config.MUSTER_WEBHOOK_PAUSES_MS,
           },
-    redaction: openRedaction(config.MUSTER_REDACT, config.MUSTER_REDACT_SECRET),
+    redaction: await readRedaction(config),
     ledger: await readLedger(config),
     telemetry,
     log,

@@ -4,8 +4,7 @@ import { CONVERSE } from './converse.ts'
 import { factsOf, type ModelFacts } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
-import { openAiChat } from './openai-chat.ts'
-import { openAiResponses } from './openai-responses.ts'
+import { CHAT, RESPONSES } from './openai.ts'
 import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
@@ -128,8 +127,8 @@ export function createModels(options: ModelsOptions): Models {
           : 'anthropic' in target
             ? anthropic(target, upstreamOf(target))
             : target.api === 'responses'
-              ? openAiResponses(target)
-              : openAiChat(target)
+              ? later(RESPONSES, async () => (await import('./openai-responses.ts')).openAiResponses(target))
+              : later(CHAT, async () => (await import('./openai-chat.ts')).openAiChat(target))
       providers.set(target, provider)
     }
     return provider

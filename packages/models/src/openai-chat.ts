@@ -9,8 +9,9 @@ import type {
 } from 'openai/resources/chat/completions'
 import type { CompletionUsage } from 'openai/resources/completions'
 import type { ModelMessage, ModelSettings } from './message.ts'
+import { CHAT } from './openai.ts'
 import { openAiClient, openAiError, optionsOf } from './openai-client.ts'
-import { dataUrl, type Part, PDF } from './parts.ts'
+import { dataUrl, type Part } from './parts.ts'
 import { cutAt, type Provider } from './provider.ts'
 import type { OpenAiTarget } from './target.ts'
 
@@ -46,8 +47,7 @@ export function openAiChat(target: OpenAiTarget): Provider {
   }
 
   return {
-    settings: ['maxTokens', 'temperature', 'topP', 'stop', 'seed', 'toolChoice', 'parallelToolCalls', 'effort'],
-    media: { urls: true, files: [PDF], results: false },
+    ...CHAT,
     async complete(model, request) {
       const { settings = {} } = request
       const effort = settings.effort ?? target.effort

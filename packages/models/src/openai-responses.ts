@@ -10,8 +10,9 @@ import type {
   ResponseOutputItem,
 } from 'openai/resources/responses/responses'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
+import { RESPONSES } from './openai.ts'
 import { openAiClient, openAiError, optionsOf } from './openai-client.ts'
-import { dataUrl, type Part, PDF } from './parts.ts'
+import { dataUrl, type Part } from './parts.ts'
 import { type Answer, cutAt, failure, type Provider } from './provider.ts'
 import type { OpenAiTarget } from './target.ts'
 
@@ -45,8 +46,7 @@ export function openAiResponses(target: OpenAiTarget): Provider {
   }
 
   return {
-    settings: ['maxTokens', 'temperature', 'topP', 'toolChoice', 'parallelToolCalls', 'effort'],
-    media: { urls: true, files: [PDF, 'text/plain', 'text/markdown', 'text/csv', 'text/html'], results: true },
+    ...RESPONSES,
     async complete(model, request) {
       const by = `openai ${target.baseUrl ?? ''} ${model}`
       const { tools = [], output, settings = {} } = request

@@ -1,6 +1,8 @@
 import { hash } from 'node:crypto'
 import { MusterError } from '@muster/protocol'
-import { errors, jwtVerify, SignJWT } from 'jose'
+import { JOSEError, JWTExpired } from 'jose/errors'
+import { SignJWT } from 'jose/jwt/sign'
+import { jwtVerify } from 'jose/jwt/verify'
 
 /** The step that a token ends. */
 export interface CalledStep {
@@ -39,9 +41,9 @@ export class CallbackTokens {
       if (typeof run === 'string' && typeof tenant === 'string' && typeof step === 'string')
         return { run, tenant, step }
     } catch (error) {
-      if (error instanceof errors.JWTExpired)
+      if (error instanceof JWTExpired)
         throw new MusterError('callback.expired', 'The time in which the step could be called back is over')
-      if (!(error instanceof errors.JOSEError)) throw error
+      if (!(error instanceof JOSEError)) throw error
     }
     throw new MusterError('callback.invalid', 'The token was not signed here')
   }

@@ -96,7 +96,7 @@ describe('a master key in a file', () => {
 
 describe('a master key of KMS', () => {
   it('binds what it wraps to its tenant', async () => {
-    const master = openContentKmsKey('alias/content', endpoint)
+    const master = await openContentKmsKey('alias/content', endpoint)
     const wrapped = await master.wrap('acme', key)
     expect(Buffer.from(wrapped).includes(key)).toBe(false)
     expect(Buffer.from(await master.unwrap('acme', wrapped))).toEqual(key)
@@ -105,7 +105,7 @@ describe('a master key of KMS', () => {
   })
 
   it('that cannot be used is told', async () => {
-    const master = openContentKmsKey('alias/none', endpoint)
+    const master = await openContentKmsKey('alias/none', endpoint)
     await expect(master.wrap('acme', key)).rejects.toThrow('is not found')
     await expect(master.unwrap('acme', key)).rejects.toEqual(refused)
   })

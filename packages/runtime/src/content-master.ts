@@ -1,9 +1,8 @@
 import { createCipheriv, createDecipheriv, hash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { DecryptCommand, EncryptCommand } from '@aws-sdk/client-kms'
 import type { MasterKey } from '@muster/memory'
 import { MusterError } from '@muster/protocol'
-import { kmsClient } from './ledger/kms.ts'
+import { openKms } from './ledger/kms.ts'
 
 const CIPHER = 'aes-256-gcm'
 const KEY_BYTES = 32
@@ -65,8 +64,8 @@ function idOf(key: Uint8Array): Buffer {
  * A symmetric key of AWS KMS as the master key: what it wraps is bound to its tenant. `endpoint` is for a server that speaks
  * as KMS does.
  */
-export function openContentKmsKey(keyId: string, endpoint?: string): MasterKey {
-  const client = kmsClient(endpoint)
+export async function openContentKmsKey(keyId: string, endpoint?: string): Promise<MasterKey> {
+  const { client, EncryptCommand, DecryptCommand } = await openKms(endpoint)
   const ask = async <T>(tenant: string, send: () => Promise<T | undefined>): Promise<T> => {
     try {
       const answer = await send()

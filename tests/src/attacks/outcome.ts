@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { ToolLock } from '@muster/worker'
+import { ToolLock } from '@muster/worker/settings'
 import { type Harness, startHarness } from '../harness.ts'
 import { byInjection } from './attacks-by-injection.ts'
 import { byOutflow } from './attacks-by-outflow.ts'

@@ -1,5 +1,5 @@
 import { createPublicKey } from 'node:crypto'
-import { GetPublicKeyCommand, KMSClient, SignCommand } from '@aws-sdk/client-kms'
+import type { KMSClient } from '@aws-sdk/client-kms'
 import type { Signer } from '@muster/audit'
 import { MusterError } from '@muster/protocol'
 import { awsOptions } from './aws.ts'
@@ -14,7 +14,7 @@ const ALGORITHM = 'ED25519_SHA_512'
  * @throws MusterError `ledger.key_invalid`
  */
 export async function openKmsKey(keyId: string, endpoint?: string): Promise<Signer> {
-  const client = kmsClient(endpoint)
+  const { client, GetPublicKeyCommand, SignCommand } = await openKms(endpoint)
   try {
     const { KeySpec, PublicKey } = await client.send(new GetPublicKeyCommand({ KeyId: keyId }))
     if (KeySpec !== SPEC || !PublicKey) throw new Error(`it is of ${KeySpec}, not of ${SPEC}`)
@@ -37,7 +37,10 @@ export async function openKmsKey(keyId: string, endpoint?: string): Promise<Sign
   }
 }
 
-/** A client with bounds on attempts, connecting and waiting. */
-export function kmsClient(endpoint: string | undefined): KMSClient {
-  return new KMSClient(awsOptions(endpoint))
+/** A client with bounds on attempts, connecting and waiting. The SDK is loaded for those who have keys there. */
+export async function openKms(
+  endpoint: string | undefined,
+): Promise<{ client: KMSClient } & typeof import('@aws-sdk/client-kms')> {
+  const sdk = await import('@aws-sdk/client-kms')
+  return { ...sdk, client: new sdk.KMSClient(awsOptions(endpoint)) }
 }
