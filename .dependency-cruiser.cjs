@@ -69,6 +69,9 @@ module.exports = {
           '^(packages|apps)/[^/]+/src/index\\.ts$',
           '^packages/verify/muster-verify\\.mjs$',
           '^packages/stack/src/bedrock-server\\.ts$',
+          // What they say does not load the engine.
+          '^packages/runtime/src/(keys|ledger/s3)\\.ts$',
+          '^apps/worker/src/settings\\.ts$',
           '^apps/cli/src/main\\.ts$',
           '^apps/demo/src/agents\\.ts$',
         ],
