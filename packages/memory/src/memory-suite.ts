@@ -99,7 +99,10 @@ export function memorySuite(start: () => Promise<TestServer>): void {
 
   test('tenants, and the names within one, do not reach each other', async () => {
     const names = nasty.map((name) => `isolation${name}`)
-    const pairs = names.flatMap((tenant) => names.map((name) => [tenant, name] as const))
+    // A third of all pairs: each tenant beside each of its neighbours, with names that others have too.
+    const pairs = names.flatMap((tenant, i) =>
+      names.flatMap((name, j) => ((i + j) % 3 === 0 ? [[tenant, name] as const] : [])),
+    )
     await Promise.all(
       pairs.map(async ([tenant, name], i) => {
         await memory.sessions.append(tenant, name, 0, turn(`r${i}`))
@@ -121,7 +124,10 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         expect(await collect(memory.archive.entries(tenant, name))).toEqual([testEntry(1, `${i}`)])
       }),
     )
-    for (const tenant of names) expect(await memory.archive.list(tenant, { limit: 1000 })).toHaveLength(names.length)
+    for (const tenant of names) {
+      const own = pairs.filter(([one]) => one === tenant)
+      expect(await memory.archive.list(tenant, { limit: 1000 })).toHaveLength(own.length)
+    }
     expect(await memory.facts.find('isolationa', 'isolationa#isolationa', '')).toBeUndefined()
   })
 
