@@ -5,6 +5,7 @@ import { checkChild, checkOutside, checkRun, childrenOf, readEffects, runOf } fr
 import { Deployment, type DeploymentOptions } from './deployment.ts'
 import type { Effect } from './effect.ts'
 import { CLOCK_SKEW_MS, type Fault } from './faults.ts'
+import { GatewayClients } from './gateway-clients.ts'
 import { readJournal } from './journal.ts'
 import { countUnarchived, findLeaks } from './leaks.ts'
 import { checkLedger, Onlooker } from './ledger.ts'
@@ -48,6 +49,8 @@ export interface CampaignOptions extends Partial<DeploymentOptions> {
 export interface Report {
   seed: number
   runs: number
+  /** Requests that clients of the gateway got a whole answer to. */
+  answers: number
   faults: number
   effects: number
   /** Checkpoints of the ledger that were seen. */
@@ -63,16 +66,18 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
   const { seed, forMs, faults, log = () => {} } = options
   const { graceMs = 30_000, archiveMs = 0, pauseMs = 1000, everyMs = 60, faultsMin = 1 } = options
   const governed = seed % 2 === 1 ? { env: GOVERNED } : {}
-  const deployment = await Deployment.start({ workers: 3, partitions: 2, ...governed, ...options })
+  const clients = new GatewayClients(new Random(seed + 2))
+  const deployment = await Deployment.start({ workers: 3, partitions: 2, ...governed, ...options, clients })
   const onlooker = new Onlooker(deployment.muster)
   try {
     const load = new Load(deployment.muster, new Random(seed), options.work)
     const over = new AbortController()
     const loading = load.run(over.signal, { everyMs, openMax: 200 })
+    const asking = clients.run(over.signal, deployment)
     const random = new Random(seed + 1)
     const byFault = await disturb(deployment, load, { random, forMs, faults, faultsMin, pauseMs, log })
     over.abort()
-    await loading
+    await Promise.all([loading, asking])
     log(`${load.accepted.size} runs were acknowledged; nothing goes wrong any more`)
     await load.finish(graceMs)
     const runs = await settle(deployment, [...load.accepted.values()], graceMs)
@@ -83,11 +88,13 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
     const { seen } = onlooker
     violations.push(...(await checkLedger(deployment, { seen, runs: runs.keys(), withinMs: graceMs })))
     if (archiveMs > 0) violations.push(...(await archived(deployment, archiveMs)))
+    violations.push(...(await clients.account(deployment.muster, { withinMs: graceMs, isArchived: archiveMs > 0 })))
     await deployment.drainWorkers()
     violations.push(...(await findLeaks(deployment.redisUrl, deployment)))
     return {
       seed,
       runs: load.accepted.size,
+      answers: clients.answered,
       faults: Object.values(byFault).reduce((sum, count) => sum + count, 0),
       effects: effects.length,
       checkpoints: seen.size,

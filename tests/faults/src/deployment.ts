@@ -9,6 +9,7 @@ import { Redis } from 'ioredis'
 import { z } from 'zod'
 import { Child } from './child.ts'
 import { DynamoProxy } from './dynamo-proxy.ts'
+import type { GatewayClients } from './gateway-clients.ts'
 import { newLedger } from './ledger.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 import { startModel } from './turns-model.ts'
@@ -28,8 +29,10 @@ export interface DeploymentOptions {
   lockMs?: number
   /** Modules that workers load first, such as one that breaks the build. */
   imports?: readonly string[]
-  /** More environment of the workers. */
+  /** More environment of the workers and the server. */
   env?: NodeJS.ProcessEnv
+  /** Who asks the server as a gateway; none unless given. */
+  clients?: GatewayClients
 }
 
 /** A process and the proxies between it and its stores. */
@@ -47,6 +50,8 @@ export class Deployment {
   readonly effectsFile: string
   /** The key of the tenant's ledger. */
   readonly vkey: string
+  url = ''
+  key = ''
   /** What the command line is told of the server. */
   clientEnv: NodeJS.ProcessEnv = {}
   /** Ends of processes that nobody asked for: none may end by itself. */
@@ -88,7 +93,7 @@ export class Deployment {
 
   async #start(): Promise<void> {
     const { dir, namespace, partitions, lockMs } = this
-    const { seed, unreliable = 1, imports = [], env = {} } = this.#options
+    const { seed, unreliable = 1, imports = [], env = {}, clients } = this.#options
     this.#closers.push(async () => rmSync(dir, { recursive: true, force: true }))
     this.#closers.push(async () => this.#redis?.stop())
     this.#closers.push(async () => this.#dynamo?.stop())
@@ -123,9 +128,15 @@ export class Deployment {
       MUSTER_LOG: 'warn',
       DYNAMODB_ENDPOINT: dynamoProxy.endpoint,
     }
+    if (clients) this.#closers.push(async () => clients.close())
     const port = await freePort()
     this.#server = await this.#place(['server'], {
-      env: { ...common, MUSTER_PORT: String(port), MUSTER_KEYS_FILE: keysFile },
+      env: {
+        ...{ ...common, MUSTER_PORT: String(port), MUSTER_KEYS_FILE: keysFile, MUSTER_LOCK_MS: String(lockMs) },
+        ...(clients
+          ? { ...this.#ledger, ...env, ...(await clients.listen()), MUSTER_POLICY: file('./policy.cedar') }
+          : {}),
+      },
       imports: [],
       onExit,
     })
@@ -150,6 +161,8 @@ export class Deployment {
     await Promise.all([this.#server, ...this.workers].map(({ child }) => child.start()))
     const url = `http://127.0.0.1:${port}`
     this.#muster = createMuster({ url, key })
+    this.url = url
+    this.key = key
     this.clientEnv = { ...process.env, MUSTER_HOME: dir, MUSTER_URL: url, MUSTER_KEY: key }
   }
 

@@ -3,10 +3,10 @@ import { Redis } from 'ioredis'
 /**
  * Keys that stay: what is remembered for a time (journals, told messages, used keys) and what is of all runs. BullMQ's
  * marker is its signal to a worker that blocks: the last one may be left, and costs nothing. The stream of a tenant's heads
- * stays when it is empty, since it knows its last id: the ledger goes on from there.
+ * stays when it is empty, since it knows its last id: the ledger goes on from there. The server, which holds requests, lives.
  */
 const STAYS =
-  /:(run|log|told|heads|idempotency|index|slices|spent|held|policies|costs|counted):|:(manifest|policies|controls|partitions|feed|weights|mark|seal|events|workers|recorded|recording)$|:activations:(meta|id|events|stalled-check|marker)$/
+  /:(run|log|told|heads|idempotency|index|slices|spent|held|policies|costs|counted):|:(manifest|policies|controls|partitions|feed|weights|mark|holders|seal|events|workers|recorded|recording)$|:activations:(meta|id|events|stalled-check|marker)$/
 
 /** How many ended runs are not archived yet. */
 export async function countUnarchived(redisUrl: string, { namespace, partitions }: Of): Promise<number> {

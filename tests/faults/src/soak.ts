@@ -76,12 +76,12 @@ async function soak({ seconds, seed, only, json }: Options): Promise<Report[]> {
   }
 }
 
-function describe({ seed, runs, byStatus, byFault, effects, checkpoints, violations }: Report): string {
+function describe({ seed, runs, answers, byStatus, byFault, effects, checkpoints, violations }: Report): string {
   const list = (counts: Record<string, number>) =>
     Object.entries(counts)
       .map(([name, count]) => `${count} ${name}`)
       .join(', ')
-  return `seed ${seed}: ${runs} runs (${list(byStatus)}), ${effects} effects, ${checkpoints} checkpoints, ${violations.length} violations; ${list(byFault)}`
+  return `seed ${seed}: ${runs} runs (${list(byStatus)}), ${answers} answers of the gateway, ${effects} effects, ${checkpoints} checkpoints, ${violations.length} violations; ${list(byFault)}`
 }
 
 let options: Options | undefined
