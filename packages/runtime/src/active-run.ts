@@ -20,11 +20,11 @@ import type { Redactor } from '@muster/redaction'
 import type { Resource, RunHandle } from '@muster/scheduler'
 import { Held, NOTHING, settleFunds } from './afford.ts'
 import { dueAt } from './approval.ts'
-import { type ChildReport, childId, readChild } from './child.ts'
+import { childId } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
 import { endedText, endedVersion, versionWith } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
-import { receive } from './messages.ts'
+import { Inbox } from './inbox.ts'
 import { changed, stepLine } from './non-deterministic.ts'
 import { note, noteEnded, openPast } from './past.ts'
 import {
@@ -119,14 +119,13 @@ export class ActiveRun {
   #driver: Driver | undefined
   #rollback: Rollback | undefined
   #paused = false
-  /** Messages came before the run was taken, and are not read yet: one may be to pause it. */
-  #unread = false
   /** It is to go to another worker as soon as nothing is under way. */
   #draining = false
   /** Steps whose turn came meanwhile. */
   #policy: PolicySet
   readonly #heldBack = new Set<StepState>()
   readonly #stops = new HeldByStops(this)
+  readonly inbox = new Inbox(this)
   /** Steps that wait until others give back what they have set aside. */
   readonly #unfunded = new Set<StepState>()
   /** Of its own limits. */
@@ -148,8 +147,6 @@ export class ActiveRun {
   /** Steps whose outcome is there and waits to be durable before it is handed on. */
   #undelivered = 0
   #parkScheduled = false
-  #mailing = false
-  #mailAgain = false
   #deadline: NodeJS.Timeout | undefined
   #close: (how: Closed) => void = () => {}
 
@@ -166,7 +163,7 @@ export class ActiveRun {
         ...{ run: this.id, tenant: this.tenant, subject: hold.created.subject },
         ...{ epoch: hold.epoch, seq: hold.seq, head: hold.head },
       },
-      { mail: () => this.mail(), lost: (reason) => this.#stop(reason) },
+      { mail: () => this.inbox.come(), lost: (reason) => this.#stop(reason) },
     )
     if (hold.first) services.writer.create(this.#writer, hold.first)
     ;({ slot: this.slot, needs: this.needs } = services.kinds.open(hold.created))
@@ -264,7 +261,7 @@ export class ActiveRun {
     this.#recorded = recorded.steps
     this.#patches = recorded.patches
     this.#paused = recorded.paused
-    this.#unread = mail > 0
+    this.inbox.found(mail)
     for (const [name, early] of recorded.signals) this.mailboxes.set(name, { early, waiting: [] })
     Object.assign(this.totals, recorded.totals)
     this.append({ type: 'run.activated', at: clock(), epoch: this.epoch, worker, app: app.manifest.hash })
@@ -294,8 +291,7 @@ export class ActiveRun {
     this.#stops.takeUp(recorded.stops ?? [])
     this.#rollBack()
     if (this.over) return
-    // What comes later is told; what came before it was taken is not.
-    if (mail > 0 || this.#mailAgain) this.mail()
+    this.inbox.open()
   }
 
   /** Takes over what the run begins with from the one that it was begun from: part of one append, so all or nothing. */
@@ -418,7 +414,7 @@ export class ActiveRun {
 
   #isHeldUp({ spec }: StepState): boolean {
     // A client's request is no other worker's to go on with.
-    return this.#paused || this.#unread || (this.#draining && !spec.operation.ofClient)
+    return this.#paused || this.inbox.isUnread || (this.#draining && !spec.operation.ofClient)
   }
 
   append(entry: NewEntry, content?: Json): number {
@@ -437,6 +433,11 @@ export class ActiveRun {
   /** Digest of the content of the entry appended last. */
   get lastDigest(): string | undefined {
     return this.#writer.digest
+  }
+
+  /** The next batch takes so many messages out of the inbox. */
+  takeMail(count: number): void {
+    this.services.writer.take(this.#writer, count)
   }
 
   /** Place of the last entry written. */
@@ -800,7 +801,7 @@ export class ActiveRun {
 
   /** What was held back begins, unless something else holds it. */
   goOn(): void {
-    if (!this.over && !this.#paused && !this.#draining && !this.#unread) this.#release()
+    if (!this.over && !this.#paused && !this.#draining && !this.inbox.isUnread) this.#release()
   }
 
   /** What was held back begins. */
@@ -890,7 +891,7 @@ export class ActiveRun {
   }
 
   #park(): void {
-    if (this.over || !this.#live || this.#mailing || this.#undelivered > 0) return
+    if (this.over || !this.#live || this.inbox.isReading || this.#undelivered > 0) return
     if (!this.#mayPark) return
     if (!this.#stops.areAwaited && !this.#draining) return
     const { clock } = this.services
@@ -932,56 +933,6 @@ export class ActiveRun {
 
   #isBlocked({ handle }: StepState): boolean {
     return handle !== undefined && this.services.scheduler.isBlocked(handle)
-  }
-
-  /** Messages have come, or may have. */
-  mail(): void {
-    this.#mailAgain = true
-    if (!this.#mailing && this.#live && !this.over) void this.#readMail()
-  }
-
-  async #readMail(): Promise<void> {
-    this.#mailing = true
-    try {
-      while (this.#mailAgain && !this.over) {
-        this.#mailAgain = false
-        const messages = await this.services.journal.messages(this.id)
-        if (messages.length === 0) {
-          this.#isRead()
-          continue
-        }
-        if (messages.some(({ type }) => type === 'lifted')) await this.services.controls.refresh()
-        const children = new Map<string, ChildReport>()
-        for (const message of messages) {
-          if (message.type === 'child')
-            children.set(message.run, await readChild(this.services, this.tenant, message.run))
-        }
-        if (this.over) return
-        this.services.writer.take(this.#writer, messages.length)
-        let seq = 0
-        for (const message of messages) {
-          if (this.over) break
-          receive(this, message, children)
-          seq = this.#writer.seq
-        }
-        this.#isRead()
-        // Read the inbox again only when what was taken from it is gone.
-        await new Promise<void>((resolve) => this.whenDurable(seq, resolve))
-        this.#mailAgain = true
-      }
-    } catch (error) {
-      this.services.log.warn({ run: this.id, err: error }, 'inbox not read; it is tried again')
-      setTimeout(() => this.mail(), 1000).unref()
-    } finally {
-      this.#mailing = false
-    }
-    this.considerPark()
-  }
-
-  #isRead(): void {
-    if (!this.#unread) return
-    this.#unread = false
-    this.goOn()
   }
 
   /** Begins no step any more, and leaves the run to another worker once those under way have ended. */

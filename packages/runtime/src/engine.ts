@@ -252,7 +252,7 @@ export class Engine {
 
   /** Messages for runs that are held here may have been missed. */
   mailLost(): void {
-    for (const run of this.#runs.values()) run.mail()
+    for (const run of this.#runs.values()) run.inbox.come()
   }
 
   /** Stops have been set or lifted. */
@@ -267,7 +267,7 @@ export class Engine {
 
   /** There is a message for a run: heeded when it is held here. */
   mail(run: string): void {
-    this.#runs.get(run)?.mail()
+    this.#runs.get(run)?.inbox.come()
   }
 
   /** Gives every run to another worker as soon as nothing of it is under way. */
