@@ -297,7 +297,17 @@ describe('a line of a journal', () => {
         const found = verifyExport(folder, { threads: 1 })
         expect(found).toEqual(slow.verifyExport(folder, { threads: 1 }))
       }),
-      { seed: 10, numRuns: 800, examples: [[[{ line: 2, where: 'bytes', pair: ['"}', 'x"}'], nth: 3 }]]] },
+      {
+        seed: 10,
+        numRuns: 800,
+        examples: [
+          ...[['"}', 'x"}'] as const, ['"v":1', '"v":1,1'] as const].map(
+            (pair): [{ line: number; where: string; pair: readonly [string, string]; nth: number }[]] => [
+              [{ line: 2, where: 'bytes', pair, nth: 3 }],
+            ],
+          ),
+        ],
+      },
     )
   })
 })
