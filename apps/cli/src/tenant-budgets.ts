@@ -13,11 +13,11 @@ import {
 } from '@muster/protocol'
 import { z } from 'zod'
 
-/** What is worked out anew: runs that were begun, and time that is not in the journal to the millisecond, are not. */
-const CHECKED = ['usd', 'tokens', 'steps'] as const
-type Checked = (typeof CHECKED)[number]
+type Amount = (typeof BUDGET_AMOUNTS)[number]
 type Period = (typeof PERIODS)[number]
-type Used = Record<Checked, number>
+type Used = Record<Amount, number>
+
+const NOTHING: Used = { usd: 0, tokens: 0, steps: 0, wallTimeMs: 0, runs: 0 }
 
 /** So late workers may learn of another budget, or differ in their clocks, ms. */
 const LATE_MS = 5000
@@ -25,6 +25,10 @@ const LATE_MS = 5000
 const TIME_MAX = 8e15
 /** What adding up in another order may differ by, in US dollars. */
 const CRUMB_USD = 1e-6
+/** After so long every worker has told of the time that its steps took, ms. */
+const TOLD_MS = 20_000
+/** What a worker may set aside at once of the time that is left. */
+const PURSE = 1 / 16
 const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'memory'])
 
 /** What the manifest of an export says of budgets. */
@@ -69,6 +73,8 @@ export class TenantBudgets {
   readonly #changes = new Map<string, Change[]>()
   readonly #steps: Step[] = []
   readonly #open = new Map<string, number>()
+  /** Steps whose time is not what their outcome says: they have waited. */
+  readonly #waited = new Set<string>()
   #run: { id: string; names: readonly string[]; worker: string } = { id: '', names: [], worker: '' }
   #records = 0
 
@@ -94,13 +100,18 @@ export class TenantBudgets {
     if (this.#run.id !== run) {
       this.#run = { id: run, names: [], worker: '' }
       this.#open.clear()
+      this.#waited.clear()
     }
-    if (entry.type === 'run.created') this.#run.names = budgetNames(entry)
-    else if (entry.type === 'run.activated') this.#run.worker = entry.worker
+    if (entry.type === 'run.created') {
+      this.#run.names = budgetNames(entry)
+      // The quota is of runs that somebody begins, not of what schedules and other runs do.
+      if (!entry.parent && !entry.schedule) this.#add(entry, entry.at, { ...NOTHING, runs: 1 })
+    } else if (entry.type === 'run.activated') this.#run.worker = entry.worker
     else if (entry.type === 'step.intent' && !isUndo(entry.step)) {
       this.#open.set(entry.step, entry.at)
-      this.#add(entry, entry.at, { usd: 0, tokens: 0, steps: 1 })
-    } else if (entry.type === 'step.ended' && entry.copied === undefined && !isUndo(entry.step)) this.#end(entry)
+      this.#add(entry, entry.at, { ...NOTHING, steps: 1 })
+    } else if (entry.type === 'step.waiting') this.#waited.add(entry.step)
+    else if (entry.type === 'step.ended' && entry.copied === undefined && !isUndo(entry.step)) this.#end(entry)
   }
 
   #end(entry: EntryOf<'step.ended'>): void {
@@ -112,8 +123,9 @@ export class TenantBudgets {
     // What a child run cost is in its own journal.
     const isCall = kind === 'model'
     const tokens = isCall ? (usage?.inputTokens ?? 0) + (usage?.outputTokens ?? 0) : 0
-    const used = { usd: isCall ? costUsd : 0, tokens, steps }
-    if (CHECKED.some((amount) => used[amount] > 0)) this.#add(entry, intended ?? at - durationMs, used)
+    const isTimed = status === 'ok' && ASKED.has(kind) && kind !== 'agent' && !this.#waited.has(step)
+    const used = { ...NOTHING, usd: isCall ? costUsd : 0, tokens, steps, wallTimeMs: isTimed ? durationMs : 0 }
+    if (BUDGET_AMOUNTS.some((amount) => used[amount] > 0)) this.#add(entry, intended ?? at - durationMs, used)
   }
 
   #add({ seq, at }: { seq: number; at: number }, begun: number, used: Used): void {
@@ -153,7 +165,8 @@ export class TenantBudgets {
       const sure = within.filter(({ begun }) =>
         [begun - LATE_MS, begun + LATE_MS].every((at) => windowOf(period, at) === window),
       )
-      for (const amount of CHECKED) found.push(...overspent(name, period, window, amount, sure, limits))
+      for (const amount of BUDGET_AMOUNTS)
+        found.push(...overspent({ name, period, window, amount, steps: sure, limits }))
     }
     const before = [...windows.keys()].filter((window) => window < windowOf(period, now)).length
     if (stated && before > 0 && !limits.isOfOperator(stated))
@@ -183,39 +196,61 @@ class Limits {
     return BUDGET_AMOUNTS.every((amount) => stated[amount] === undefined || own?.[amount] === stated[amount])
   }
 
-  /** The most that may have been allowed to what began then. */
-  most(amount: Checked, at: number): number {
+  /** The most that may have been allowed to what began then; infinite where there may have been no limit. */
+  most(amount: Amount, at: number): number {
     const times = [at - LATE_MS, at, ...this.#changes.map((change) => change.at)]
     const near = times.filter((time) => time >= at - LATE_MS && time <= at + LATE_MS)
     return Math.max(...near.map((time) => this.#at(amount, time)))
   }
 
-  #at(amount: Checked, at: number): number {
+  #at(amount: Amount, at: number): number {
     const own = this.#changes.findLast((change) => change.at <= at)?.budget?.[this.#period]?.[amount]
     const stated = at >= this.#since ? this.#stated?.[amount] : undefined
     return Math.min(own ?? Number.POSITIVE_INFINITY, stated ?? Number.POSITIVE_INFINITY)
   }
 }
 
-/** The first step with which more was spent than was allowed, and one call in flight of each worker. */
-function overspent(
-  name: string,
-  period: Period,
-  window: string,
-  amount: Checked,
-  steps: readonly Step[],
-  limits: Limits,
-): BudgetFinding[] {
-  const workers = new Set(steps.map(({ worker }) => worker)).size
-  const inFlight = steps.reduce((most, step) => Math.max(most, step[amount]), 0) * workers
+/**
+ * The first step with which more was spent than was allowed, and one call in flight of each worker. Only what was used while
+ * there was a limit was counted by the workers, and so it is here.
+ */
+function overspent({
+  name,
+  period,
+  window,
+  amount,
+  steps,
+  limits,
+}: {
+  name: string
+  period: Period
+  window: string
+  amount: Amount
+  steps: readonly Step[]
+  limits: Limits
+}): BudgetFinding[] {
+  const limited = steps
+    .map((step) => ({ ...step, limit: limits.most(amount, step.begun) }))
+    .filter(({ limit }) => Number.isFinite(limit))
+  const counted = limited.filter((step) => step[amount] > 0)
+  const workers = new Set(counted.map(({ worker }) => worker)).size
+  // Each run is asked for by itself; all else may be under way when the last of it is used.
+  const inFlight = amount === 'runs' ? 0 : counted.reduce((most, step) => Math.max(most, step[amount]), 0) * workers
+  const isTime = amount === 'wallTimeMs'
+  // Time is known when a step has ended: what began long after that had to ask whether there is any left.
+  const asking = isTime ? limited.filter(({ steps }) => steps > 0).sort((a, b) => a.begun - b.begun) : counted
   let sum = 0
-  for (const step of steps) {
-    sum += step[amount]
-    if (step[amount] === 0) continue
-    const limit = limits.most(amount, step.begun)
-    if (sum <= limit + inFlight + CRUMB_USD) continue
-    const [spent, of] = amount === 'usd' ? [`$${sum.toFixed(4)}`, `$${limit}`] : [sum, limit]
-    const message = `the ${period}'s budget of ${name} (${window}): ${spent} of ${of} ${amount} spent, with one call in flight for each of ${workers} workers allowed`
+  let next = 0
+  for (const step of asking) {
+    if (!isTime) sum += step[amount]
+    else
+      for (let one = counted[next]; one && one.ended + TOLD_MS <= step.begun; one = counted[++next])
+        sum += one.wallTimeMs
+    const setAside = isTime ? step.limit * PURSE * workers : 0
+    if (sum <= step.limit + inFlight + setAside + CRUMB_USD) continue
+    const [spent, of] = amount === 'usd' ? [`$${sum.toFixed(4)}`, `$${step.limit}`] : [sum, step.limit]
+    const and = amount === 'runs' ? '' : `, with one call in flight for each of ${workers} workers allowed`
+    const message = `the ${period}'s budget of ${name} (${window}): ${spent} of ${of} ${amount} spent${and}`
     return [{ run: step.run, seq: step.seq, message }]
   }
   return []
