@@ -25,16 +25,17 @@ interface Call {
 /** What an auditor would read of these calls, each a run of its own unless it is said. */
 function judged(
   calls: readonly Call[],
-  set: readonly { at: number; name?: string; budget?: Budget }[],
+  set: readonly { at: number; name?: string; budget?: Budget; told?: object }[],
   { stated, ...manifest }: { stated?: BudgetAmounts; scope?: object; missing?: string[]; exportedAt?: string } = {},
 ) {
   const budgets = stated ? [{ name: 'tenant', period: 'day', limits: stated }] : []
   const about = { exportedAt: new Date(noon + HOUR).toISOString(), scope: { kind: 'tenant' }, missing: [] }
   const found = new TenantBudgets({ ...about, budgets, ...manifest })
-  for (const [i, { at, name = 'tenant', budget }] of set.entries()) {
-    const by = { key: 'k', user: 'ann' }
-    const action = budget ? 'budget.set' : 'budget.removed'
-    const record = { v: 1, seq: i + 1, tenant: 'acme', at, by, action, about: { name, ...(budget ? { budget } : {}) } }
+  for (const [i, { at, name = 'tenant', budget, told }] of set.entries()) {
+    const by = told ? { key: 'w', user: 'muster', service: true } : { key: 'k', user: 'ann' }
+    const action = told ? 'policy.used' : budget ? 'budget.set' : 'budget.removed'
+    const about = told ? { set: 's', budgets: told } : { name, ...(budget ? { budget } : {}) }
+    const record = { v: 1, seq: i + 1, tenant: 'acme', at, by, action, about }
     found.record(JSON.stringify(record))
   }
   for (const [
@@ -167,6 +168,14 @@ describe('budgets of a tenant, worked out anew', () => {
     const earlier = calls(12).map((call) => ({ ...call, at: call.at - DAY }))
     const found = judged(earlier, [], { stated: { tokens: 100 } })
     expect(found).toEqual([{ unknown: true, message: expect.stringContaining('1 earlier days') }])
+    // Where the workers told of them, the record book does.
+    const told = (budgets: object, stated?: BudgetAmounts) =>
+      judged(earlier, [{ at: before, told: budgets }], stated ? { stated } : {})
+    expect(told({ 'tenant:*': { day: { tokens: 100 } } })).toMatchObject([{ run: 'r11' }])
+    expect(told({ 'tenant:acme': { day: { tokens: 120 } }, 'tenant:*': { day: { tokens: 1 } } })).toEqual([])
+    expect(told({ 'plan:*': { day: { steps: 10 } } }, { tokens: 1 })).toMatchObject([{ run: 'r11' }])
+    expect(told({}, { tokens: 1 })).toEqual([])
+    expect(told({ 'tenant:*': { day: { tokens: -1 } } }, { tokens: 100 })).toEqual(found)
     // Where an operator set them, the record book tells.
     const set = [{ at: before - DAY, budget: day({ tokens: 100 }) }]
     expect(judged(earlier, set, { stated: { tokens: 100 } })).toMatchObject([{ run: 'r11' }])

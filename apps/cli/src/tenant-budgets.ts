@@ -1,12 +1,15 @@
+import { budgetsOf } from '@muster/governance'
 import {
   auditRecord,
   BUDGET_AMOUNTS,
   type Budget,
   type BudgetAmounts,
+  type BudgetsByName,
   budget,
   budgetAmounts,
   budgetName,
   budgetNames,
+  budgetsByName,
   type EntryOf,
   PERIODS,
   type RunEvent,
@@ -71,6 +74,8 @@ export interface BudgetFinding {
 export class TenantBudgets {
   readonly #manifest: Manifest | undefined
   readonly #changes = new Map<string, Change[]>()
+  /** What the deployment allowed, by the worker that told of it: it is the same for as long as one lives. */
+  readonly #told = new Map<string, { tenant: string; budgets: BudgetsByName }>()
   readonly #steps: Step[] = []
   readonly #open = new Map<string, number>()
   /** Steps whose time is not what their outcome says: they have waited. */
@@ -85,6 +90,10 @@ export class TenantBudgets {
   /** A record of the tenant's record book, in its order. */
   record(bytes: string): void {
     const record = auditRecord.safeParse(parse(bytes)).data
+    if (record?.action === 'policy.used') {
+      const budgets = budgetsByName.safeParse(record.about.budgets).data
+      if (budgets) this.#told.set(record.by.key, { tenant: record.tenant, budgets })
+    }
     if (record?.action !== 'budget.set' && record?.action !== 'budget.removed') return
     const name = budgetName.safeParse(record.about.name).data
     const set = record.action === 'budget.set' ? budget.safeParse(record.about.budget).data : undefined
@@ -137,7 +146,8 @@ export class TenantBudgets {
   findings(): BudgetFinding[] {
     const manifest = this.#manifest
     const inForce = manifest?.budgets ?? []
-    if (inForce.length === 0 && this.#records === 0)
+    const deployments = [...this.#told.values()].filter(({ budgets }) => Object.keys(budgets).length > 0)
+    if (inForce.length === 0 && this.#records === 0 && deployments.length === 0)
       return manifest?.budgets ? [] : unknown('budgets of the tenant: the manifest does not say which were in force')
     if (manifest?.scope.kind !== 'tenant')
       return unknown('budgets of the tenant: only an export of the whole tenant has all that was spent')
@@ -146,9 +156,19 @@ export class TenantBudgets {
     if (manifest.missing.length > 0)
       found.push(...unknown(`budgets of the tenant: ${manifest.missing.length} runs that spent of them are missing`))
     this.#steps.sort((a, b) => a.ended - b.ended)
+    const byName = new Map<string, Step[]>()
+    for (const step of this.#steps)
+      for (const name of ['tenant', ...step.names]) {
+        const steps = byName.get(name)
+        if (steps) steps.push(step)
+        else byName.set(name, [step])
+      }
     const names = new Set([...inForce.map(({ name }) => name), ...this.#changes.keys()])
+    for (const name of byName.keys())
+      if (deployments.some(({ tenant, budgets }) => budgetsOf(budgets, undefined, tenant, [name], 0).length > 0))
+        names.add(name)
     for (const name of [...names].sort()) {
-      const steps = this.#steps.filter(({ names }) => name === 'tenant' || names.includes(name))
+      const steps = byName.get(name) ?? []
       for (const period of PERIODS) found.push(...this.#check(name, period, steps, manifest))
     }
     return found
@@ -157,7 +177,7 @@ export class TenantBudgets {
   #check(name: string, period: Period, steps: readonly Step[], manifest: Manifest): BudgetFinding[] {
     const now = Date.parse(manifest.exportedAt)
     const stated = manifest.budgets?.find((one) => one.name === name && one.period === period)?.limits
-    const limits = new Limits(period, this.#changes.get(name) ?? [], stated, now)
+    const limits = new Limits({ name, period, changes: this.#changes.get(name) ?? [], told: this.#told, stated, now })
     const found: BudgetFinding[] = []
     const windows = Map.groupBy(steps, ({ begun }) => windowOf(period, begun))
     for (const [window, within] of windows) {
@@ -168,11 +188,24 @@ export class TenantBudgets {
       for (const amount of BUDGET_AMOUNTS)
         found.push(...overspent({ name, period, window, amount, steps: sure, limits }))
     }
-    const before = [...windows.keys()].filter((window) => window < windowOf(period, now)).length
+    // A run is counted by the server that it was begun at, which records nothing of that.
+    const isTold = ({ worker, runs }: Step) => (runs > 0 ? stated?.runs === undefined : this.#told.has(worker))
+    const before = [...windows].filter(
+      ([window, within]) => window < windowOf(period, now) && !within.every(isTold),
+    ).length
     if (stated && before > 0 && !limits.isOfOperator(stated))
       found.push(...unknown(`the ${period}'s budget of ${name} in ${before} earlier ${period}s: it is not recorded`))
     return found
   }
+}
+
+interface LimitsOptions {
+  name: string
+  period: Period
+  changes: readonly Change[]
+  told: ReadonlyMap<string, { tenant: string; budgets: BudgetsByName }>
+  stated: BudgetAmounts | undefined
+  now: number
 }
 
 /** What was allowed in a kind of period, at any time. */
@@ -183,7 +216,13 @@ class Limits {
   /** Since when what the manifest states is known to be in force. */
   readonly #since: number
 
-  constructor(period: Period, changes: readonly Change[], stated: BudgetAmounts | undefined, now: number) {
+  readonly #ofWorker = new Map<string, BudgetAmounts | undefined>()
+
+  constructor({ name, period, changes, told, stated, now }: LimitsOptions) {
+    for (const [worker, { tenant, budgets }] of told) {
+      const all = budgetsOf(budgets, undefined, tenant, [name], 0)
+      this.#ofWorker.set(worker, all.find((one) => one.period === period)?.limits)
+    }
     this.#period = period
     this.#changes = changes
     this.#stated = stated
@@ -197,16 +236,17 @@ class Limits {
   }
 
   /** The most that may have been allowed to what began then; infinite where there may have been no limit. */
-  most(amount: Amount, at: number): number {
+  most(amount: Amount, { begun: at, worker }: Step): number {
     const times = [at - LATE_MS, at, ...this.#changes.map((change) => change.at)]
     const near = times.filter((time) => time >= at - LATE_MS && time <= at + LATE_MS)
-    return Math.max(...near.map((time) => this.#at(amount, time)))
+    return Math.max(...near.map((time) => this.#at(amount, time, worker)))
   }
 
-  #at(amount: Amount, at: number): number {
+  #at(amount: Amount, at: number, worker: string): number {
     const own = this.#changes.findLast((change) => change.at <= at)?.budget?.[this.#period]?.[amount]
-    const stated = at >= this.#since ? this.#stated?.[amount] : undefined
-    return Math.min(own ?? Number.POSITIVE_INFINITY, stated ?? Number.POSITIVE_INFINITY)
+    const stated = at >= this.#since ? this.#stated : undefined
+    const others = this.#ofWorker.has(worker) ? this.#ofWorker.get(worker) : stated
+    return Math.min(own ?? Number.POSITIVE_INFINITY, others?.[amount] ?? Number.POSITIVE_INFINITY)
   }
 }
 
@@ -230,7 +270,7 @@ function overspent({
   limits: Limits
 }): BudgetFinding[] {
   const limited = steps
-    .map((step) => ({ ...step, limit: limits.most(amount, step.begun) }))
+    .map((step) => ({ ...step, limit: limits.most(amount, step) }))
     .filter(({ limit }) => Number.isFinite(limit))
   const counted = limited.filter((step) => step[amount] > 0)
   const workers = new Set(counted.map(({ worker }) => worker)).size
