@@ -678,8 +678,8 @@ class Places {
   }
 }
 
-/** By the byte: whether it may stand in a JSON string as it is. */
-const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 0x20 && byte !== 0x22 && byte !== 0x5c ? 1 : 0))
+/** Whether a byte may stand in a JSON string as it is. */
+const isPlain = (byte) => byte >= 0x20 && byte !== 0x22 /* " */ && byte !== 0x5c /* \ */
 const bytesOf = (texts) => texts.map((text) => Buffer.from(text))
 const [TO_SEQ, TO_HASH, TO_ENTRY, TO_CONTENT] = bytesOf(['{"seq":', ',"hash":"', '","bytes":"', '","content":"'])
 const LINE_END = Buffer.from('"}\n')
@@ -818,7 +818,7 @@ class QuickReader {
         const name = end
         if (lines[at++] !== 0x22 /* " */) return false
         out[end++] = 0x22
-        for (let plain = lines[at]; PLAIN[plain] === 1; plain = lines[++at]) out[end++] = plain
+        for (let plain = lines[at]; isPlain(plain); plain = lines[++at]) out[end++] = plain
         if (lines[at++] !== 0x5c || lines[at++] !== 0x22) return false
         out[end++] = 0x22
         if (next === VALUE) next = AFTER
@@ -859,7 +859,7 @@ class QuickReader {
       if (byte === 0x5c /* \ */) {
         byte = lines[++at]
         if (byte !== 0x5c && byte !== 0x22) return false
-      } else if (PLAIN[byte] !== 1) return false
+      } else if (!isPlain(byte)) return false
       out[end++] = byte
     }
     this.at = at
