@@ -7,7 +7,8 @@ const RUNS = 10_000
 /** A3: pages of the audit search in an index of many runs. With `--size 100` they are a million, which takes long to put in. */
 export async function search(bench: Bench): Promise<Row[]> {
   const { quick, size } = bench.options
-  const runs = Math.ceil((quick ? RUNS / 20 : RUNS) * size)
+  // Fewer do not fill a page.
+  const runs = Math.max(100, Math.ceil((quick ? RUNS / 20 : RUNS) * size))
   const dynamo = await bench.dynamoOnDisk()
   const child = await bench.start('audit-search', { dynamo, runs })
   const [pages] = await bench.rounds('A3', [{ name: 'pages', child }])
