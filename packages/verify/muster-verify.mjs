@@ -17,9 +17,9 @@
  *   - the ledger is a Merkle tree over all leaves, and its checkpoint is signed: who changes a journal must change a leaf,
  *     who changes a leaf changes the root, and who changes the root needs the key and every copy of an older checkpoint
  */
-import { isAscii, isUtf8 } from 'node:buffer'
+import { isUtf8 } from 'node:buffer'
 import crypto, { createHash, createPublicKey, verify as verifySignature } from 'node:crypto'
-import { closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from 'node:fs'
+import { closeSync, lstatSync, openSync, readdirSync, readSync, realpathSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -37,8 +37,9 @@ class MissingTile extends Error {}
 
 /** In one call, which Node has from 20.12 on and which takes a third of the time. */
 const hash = crypto.hash ?? ((name, data, encoding) => createHash(name).update(data).digest(encoding))
-const sha256 = (...parts) => hash('sha256', Buffer.concat(parts), 'buffer')
 const hex = (data) => hash('sha256', data, 'hex')
+/** By way of its digits, which takes half as long as a buffer from OpenSSL. */
+const sha256 = (...parts) => Buffer.from(hex(Buffer.concat(parts)), 'hex')
 const leafHash = (leaf) => sha256(Buffer.of(0), leaf)
 const nodeHash = (left, right) => sha256(Buffer.of(1), left, right)
 
@@ -208,41 +209,72 @@ const FILE_MAX = 1 << 28
 const TOO_LONG = 'is longer than any that an export has'
 const CHANGED = 'does not have the hash that the manifest says: it was changed'
 
-/** A file as a whole; undefined where it is longer than any that an export has. */
-function readWhole(path, max = FILE_MAX) {
-  return lstatSync(path).size > max ? undefined : readFileSync(path)
+/** The same; undefined as soon as the file is longer than `max`. How long it is, is asked only where it has a full piece. */
+function* piecesWithin(path, max) {
+  let length = 0
+  for (const bytes of piecesOf(path)) {
+    length += bytes.length
+    const isWithin = length <= max && (bytes.length < piece.length || lstatSync(path).size <= max)
+    yield isWithin ? bytes : undefined
+    if (!isWithin) return
+  }
 }
 
-const readText = (path) => readWhole(path, 1 << 20)?.toString() ?? ''
+/** A file as a whole; undefined where it is longer than any that an export has. */
+function readWhole(path, max = FILE_MAX) {
+  const pieces = []
+  for (const bytes of piecesWithin(path, max)) {
+    if (!bytes) return undefined
+    pieces.push(Buffer.from(bytes))
+  }
+  return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces)
+}
 
+const TEXT_MAX = 1 << 20
+const readText = (path) => readWhole(path, TEXT_MAX)?.toString() ?? ''
+
+/** Undefined where it is longer than any that an export has. */
 function hashOfFile(path) {
   const hash = createHash('sha256')
-  for (const piece of piecesOf(path)) hash.update(piece)
+  for (const bytes of piecesWithin(path, FILE_MAX)) {
+    if (!bytes) return undefined
+    hash.update(bytes)
+  }
   return hash.digest('hex')
 }
 
 /** A longer line than any that an export has is not kept in memory. */
 const LINE_MAX = 1 << 26
 
-/** The lines of a file; undefined for one that does not end, is too long, or is not UTF-8. All of it is added to `digest`. */
-function* linesOf(path, digest) {
+/**
+ * A file in pieces of whole lines, each with the newline at its end; undefined for a line that does not end, or is too long.
+ * All of it is added to `digest`. A piece is gone when the next one comes.
+ */
+function* wholeLinesOf(path, digest) {
   let [rest, length] = [[], 0]
   for (const piece of piecesOf(path)) {
     digest?.update(piece)
-    const end = piece.lastIndexOf(10)
-    if (end >= 0) {
-      const lines = Buffer.concat([...rest, piece.subarray(0, end)])
+    const end = piece.lastIndexOf(10) + 1
+    if (end > 0) {
       if (length > LINE_MAX) yield undefined
-      else if (isAscii(lines)) yield* lines.toString('latin1').split('\n')
-      else for (const line of lines.toString('latin1').split('\n')) yield textOf(Buffer.from(line, 'latin1'))
+      else yield length === 0 ? piece.subarray(0, end) : Buffer.concat([...rest, piece.subarray(0, end)])
       ;[rest, length] = [[], 0]
     }
-    length += piece.length - end - 1
-    if (length <= LINE_MAX) rest.push(Buffer.from(piece.subarray(end + 1)))
+    length += piece.length - end
+    if (length > 0 && length <= LINE_MAX) rest.push(Buffer.from(piece.subarray(end)))
   }
   if (length > 0) yield undefined
 }
 
+/** The lines of a file; undefined for one that does not end, is too long, or is not UTF-8. */
+function* linesOf(path) {
+  for (const lines of wholeLinesOf(path)) {
+    if (lines === undefined) yield undefined
+    for (let at = 0; at < (lines?.length ?? 0); at = lines.indexOf(10, at) + 1) yield lineAt(lines, at)
+  }
+}
+
+const lineAt = (lines, at) => textOf(lines.subarray(at, lines.indexOf(10, at)))
 const textOf = (bytes) => (isUtf8(bytes) ? bytes.toString() : undefined)
 
 function parseJson(text) {
@@ -332,15 +364,20 @@ function checkExporter(folder, names, { origin, fingerprint }, given, report) {
   return signers.map(({ name, id }) => ({ name, id }))
 }
 
-function checkFiles(folder, names, files, report) {
+const RECEIPTS = 'receipts/'
+
+function checkHash(name, found, files, report) {
+  if (found !== files[name]) report.find('file-changed', name, found === undefined ? TOO_LONG : CHANGED)
+}
+
+/** Checks what is there and its hashes, but for files that are hashed when they are read: journals, and receipts where they are. */
+function checkFiles({ folder, names, files, withReceipts }, report) {
   const known = new Set(['manifest.json', 'manifest.sha256', ...Object.keys(files)])
   if (names.includes('manifest.sig')) known.add('manifest.sig')
   for (const name of names) {
     if (!known.has(name)) report.find('file-added', name, 'is not in the manifest: it was added')
-    // Journals are hashed when their lines are read.
     else if (runOf(name) !== undefined || !Object.hasOwn(files, name)) continue
-    else if (lstatSync(join(folder, name)).size > FILE_MAX) report.find('file-changed', name, TOO_LONG)
-    else if (hashOfFile(join(folder, name)) !== files[name]) report.find('file-changed', name, CHANGED)
+    else if (withReceipts || !name.startsWith(RECEIPTS)) checkHash(name, hashOfFile(join(folder, name)), files, report)
   }
   const present = new Set(names)
   for (const name of known) if (!present.has(name)) report.find('file-removed', name, 'is missing')
@@ -561,10 +598,12 @@ function checkProof(proof, file, checkpoint, report) {
 }
 
 /** The export's own receipts: each of the run that it is named by, under the export's checkpoint, for the run's newest leaf. */
-function checkReceipts({ folder, names, checkpoint, tree, leaves, whole }, report) {
-  for (const file of names.filter((name) => name.startsWith('receipts/'))) {
-    const run = file.slice('receipts/'.length)
-    const proof = parseProof(readText(join(folder, file)))
+function checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole }, report) {
+  for (const file of names.filter((name) => name.startsWith(RECEIPTS))) {
+    const run = file.slice(RECEIPTS.length)
+    const bytes = readWhole(join(folder, file), TEXT_MAX)
+    if (files && Object.hasOwn(files, file)) checkHash(file, bytes && hex(bytes), files, report)
+    const proof = parseProof(bytes?.toString() ?? '')
     if (proof && proof.checkpoint !== checkpoint.note)
       report.find('receipt', file, "is for another checkpoint than the export's", { run })
     const leaf = checkProof(proof, file, checkpoint, report)
@@ -591,20 +630,8 @@ function checkReceipts({ folder, names, checkpoint, tree, leaves, whole }, repor
 /** When a run was created, ms: a UUIDv7 begins with it. */
 const createdAt = (id) => Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
 
-/** A JSON string as JSON.stringify writes it, where nothing in it needs `\u`. */
-const STRING = String.raw`"(?:[^"\\\u0000-\u001f]|\\["\\bfnrt])*"`
-const LINE = new RegExp(
-  `^\\{"seq":(0|[1-9]\\d{0,14}),"hash":(${STRING}),"bytes":(${STRING})(?:,"content":(${STRING}))?\\}$`,
-)
-
 /** A line as it is stored: place, hash, bytes, content, and nothing else, written in the only way in which it is. */
 function parseLine(line) {
-  const [, place, head, text, beside] = (line && LINE.exec(line)) || []
-  if (place !== undefined) {
-    const stored = { seq: Number(place), hash: JSON.parse(head), bytes: JSON.parse(text) }
-    return beside === undefined ? stored : { ...stored, content: JSON.parse(beside) }
-  }
-  // The same for any other: it is rare, and writing it anew takes longer than all else.
   const { seq, hash, bytes, content } = (line && parseJson(line)) || {}
   if (!Number.isSafeInteger(seq) || ![hash, bytes, content ?? ''].every((one) => typeof one === 'string'))
     return undefined
@@ -641,58 +668,308 @@ class Places {
     return true
   }
 
+  /** Takes the entry after the last one. */
+  next(hash) {
+    this.hashes.set(++this.last, hash)
+  }
+
   finish() {
     for (const seq of this.gaps) this.find('entry-removed', seq, `entry ${seq} is missing: it was removed`)
   }
 }
+
+/** Whether a byte may stand in a JSON string as it is. */
+const isPlain = (byte) => byte >= 0x20 && byte !== 0x22 /* " */ && byte !== 0x5c /* \ */
+const bytesOf = (texts) => texts.map((text) => Buffer.from(text))
+const [TO_SEQ, TO_HASH, TO_ENTRY, TO_CONTENT] = bytesOf(['{"seq":', ',"hash":"', '","bytes":"', '","content":"'])
+const LINE_END = Buffer.from('"}\n')
+const [CREATED, ENDED, INTENT, ...LITERALS] = bytesOf([
+  ...['"run.created"', '"run.ended"', '"step.intent"', 'true', 'false', 'null'],
+])
+/** What of an entry has to be known, by the first byte of its name: no two have the same. */
+const WANTED = []
+const [SEQ, TYPE, DECISION, REDACTED, DIGEST] = ['seq', 'type', 'decision', 'redacted', 'content'].map(
+  (name, place) => {
+    WANTED[name.charCodeAt(0)] = { name: Buffer.from(`"${name}"`), place }
+    return place
+  },
+)
+const DEPTH_MAX = 16
+/** What may come next in an entry. */
+const [NAME, VALUE, AFTER] = [0, 1, 2]
+
+/** Whether `expected` is what stands there. */
+function isAt(bytes, from, to, expected, at = 0, end = expected.length) {
+  if (to - from !== end - at) return false
+  for (let i = 0; i < to - from; i++) if (bytes[from + i] !== expected[at + i]) return false
+  return true
+}
+
+/**
+ * The quick way, for a line of which there is nothing to tell: it has the next place, is written as our own writer does, and
+ * its hashes are right. The bytes of its entry are put behind the hash of the entry before, so that both are hashed as they
+ * stand, and on the way it is checked that they are JSON.
+ *
+ * It only ever says yes. Whatever it does not expect, and it expects little, makes it give up; then the line is read by
+ * `checkLine`, as if it had not been here. So it finds nothing, and must only be trusted not to say yes to any other line.
+ */
+class QuickReader {
+  constructor() {
+    /** The hash before, and the bytes of the entry; then those of the content. */
+    this.out = Buffer.alloc(2 * piece.length)
+    this.firsts = []
+    /** The hash that `out` begins with. */
+    this.hash = ''
+    this.digest = Buffer.alloc(64)
+    /** From where to where in `out` what is wanted stands; 0 where it does not. */
+    this.from = new Int32Array(5)
+    this.to = new Int32Array(5)
+    /** The last decision that was read: most are like the one before. */
+    this.decided = Buffer.of()
+    this.decision = undefined
+  }
+
+  /** Reads the line at `at` as entry `seq`, after the one with the hash `before`; gives where it ends, 0 where it gives up. */
+  read(lines, at, seq, before) {
+    const { out, from, to } = this
+    if (lines.length > out.length - 64 || !Number.isSafeInteger(seq)) return 0
+    if (before !== this.hash) {
+      if (!isHash(before)) return 0
+      out.latin1Write(before, 0)
+    }
+    this.hash = ''
+    from.fill(0)
+    this.lines = lines
+    this.at = at
+    this.end = 64
+    const place = String(seq)
+    const seqAt = at + TO_SEQ.length
+    const hashAt = seqAt + place.length + TO_HASH.length
+    this.digest.latin1Write(place, 0)
+    if (!this.skip(TO_SEQ) || !isAt(lines, seqAt, seqAt + place.length, this.digest, 0, place.length)) return 0
+    this.at += place.length
+    if (!this.skip(TO_HASH)) return 0
+    this.at += 64
+    if (!this.skip(TO_ENTRY) || !this.entry()) return 0
+    const { end } = this
+    const hasContent = this.skip(TO_CONTENT)
+    if ((hasContent && !this.content()) || !this.skip(LINE_END)) return 0
+    if (from[SEQ] === 0 || from[TYPE] === 0 || from[REDACTED] > 0 || this.is(TYPE, CREATED)) return 0
+    if (!isAt(out, from[SEQ], to[SEQ], lines, seqAt, seqAt + place.length)) return 0
+    if (hasContent) {
+      this.digest.latin1Write(hex(out.subarray(end, this.end)), 0)
+      if (from[DIGEST] === 0 || !isAt(out, from[DIGEST] + 1, to[DIGEST] - 1, this.digest)) return 0
+    }
+    this.erased = !hasContent && from[DIGEST] > 0
+    this.ends = this.is(TYPE, ENDED)
+    this.decides = from[DECISION] > 0
+    if (this.decides && !this.is(DECISION, this.decided)) this.decide()
+    if (this.is(TYPE, INTENT) && !(this.decides && this.decision.allows)) return 0
+    const hash = hex(this.first(end))
+    // Where it is right, the next entry comes behind it.
+    out.latin1Write(hash, 0)
+    if (!isAt(lines, hashAt, hashAt + 64, out, 0, 64)) return 0
+    this.hash = hash
+    return this.at
+  }
+
+  /** So many bytes of `out`. Those of common lengths are kept: to make one takes a tenth as long as to hash it. */
+  first(length) {
+    if (length < 4096) this.firsts[length] ??= this.out.subarray(0, length)
+    return this.firsts[length] ?? this.out.subarray(0, length)
+  }
+
+  /** Whether that is what comes next, and then it is passed. */
+  skip(bytes) {
+    const { lines, at } = this
+    if (!isAt(lines, at, at + bytes.length, bytes)) return false
+    this.at = at + bytes.length
+    return true
+  }
+
+  is(wanted, bytes) {
+    return isAt(this.out, this.from[wanted], this.to[wanted], bytes)
+  }
+
+  /**
+   * The entry: an object of JSON, which stands in the line as a string. So its quotes are `\"`, and nothing in its own strings
+   * is escaped, or this gives up. Of the outermost object, it is noted where what is wanted stands: the last time, as JSON has it.
+   */
+  entry() {
+    const { lines, out, from, to } = this
+    let { at, end } = this
+    if (lines[at] !== 0x7b /* { */) return false
+    let [next, depth, wanted] = [VALUE, 0, -1]
+    // By the depth, in bits: whether it is an object that is open there, or an array.
+    let objects = 0
+    do {
+      const byte = lines[at++]
+      if (next === AFTER) {
+        if (depth === 1 && wanted >= 0) {
+          to[wanted] = end
+          wanted = -1
+        }
+        out[end++] = byte
+        const isObject = (objects & (1 << depth)) !== 0
+        if (byte === 0x2c /* , */) next = isObject ? NAME : VALUE
+        else if (byte === (isObject ? 0x7d /* } */ : 0x5d) /* ] */) depth--
+        else return false
+      } else if (byte === 0x5c /* \ */) {
+        const name = end
+        if (lines[at++] !== 0x22 /* " */) return false
+        out[end++] = 0x22
+        for (let plain = lines[at]; isPlain(plain); plain = lines[++at]) out[end++] = plain
+        if (lines[at++] !== 0x5c || lines[at++] !== 0x22) return false
+        out[end++] = 0x22
+        if (next === VALUE) next = AFTER
+        else {
+          if (lines[at++] !== 0x3a /* : */) return false
+          out[end++] = 0x3a
+          next = VALUE
+          const one = depth === 1 ? WANTED[out[name + 1]] : undefined
+          if (one === undefined || !isAt(out, name, end - 1, one.name)) continue
+          wanted = one.place
+          from[wanted] = end
+        }
+      } else if (next === NAME) return false
+      else if (byte === 0x7b || byte === 0x5b /* [ */) {
+        if (++depth > DEPTH_MAX) return false
+        const isObject = byte === 0x7b
+        out[end++] = byte
+        objects = isObject ? objects | (1 << depth) : objects & ~(1 << depth)
+        next = isObject ? NAME : VALUE
+        if (lines[at] === (isObject ? 0x7d : 0x5d)) next = AFTER
+      } else {
+        const last = numberEnd(lines, at - 1) || literalEnd(lines, at - 1)
+        if (last === 0) return false
+        for (at--; at < last; at++) out[end++] = lines[at]
+        next = AFTER
+      }
+    } while (depth > 0)
+    this.at = at
+    this.end = end
+    return true
+  }
+
+  /** The content, where nothing but quotes and backslashes is escaped in it. */
+  content() {
+    const { lines, out } = this
+    let { at, end } = this
+    for (let byte = lines[at]; byte !== 0x22 /* " */; byte = lines[++at]) {
+      if (byte === 0x5c /* \ */) {
+        byte = lines[++at]
+        if (byte !== 0x5c && byte !== 0x22) return false
+      } else if (!isPlain(byte)) return false
+      out[end++] = byte
+    }
+    this.at = at
+    this.end = end
+    return true
+  }
+
+  decide() {
+    this.decided = Buffer.from(this.out.subarray(this.from[DECISION], this.to[DECISION]))
+    const { effect, set } = JSON.parse(this.decided.toString()) ?? {}
+    this.decision = { allows: effect === 'allow', set: isHash(set) ? set : undefined }
+  }
+}
+
+const isDigit = (byte) => byte >= 0x30 && byte <= 0x39
+
+/** Where the number ends that begins there, if it has no exponent; otherwise 0. */
+function numberEnd(lines, from) {
+  const first = lines[from] === 0x2d /* - */ ? from + 1 : from
+  let at = first
+  while (isDigit(lines[at])) at++
+  if (at === first || (lines[first] === 0x30 && at > first + 1)) return 0
+  if (lines[at] !== 0x2e /* . */) return at
+  const fraction = ++at
+  while (isDigit(lines[at])) at++
+  return at > fraction ? at : 0
+}
+
+function literalEnd(lines, from) {
+  const found = LITERALS.find((bytes) => isAt(lines, from, from + bytes.length, bytes))
+  return found ? from + found.length : 0
+}
+
+const quick = new QuickReader()
 
 /** Checks a journal by itself and against the leaves of its run, and counts what the manifest says of it; gives its last place. */
 function checkJournal(folder, { run, leaves, hash: expected }, tenant, counts, report) {
   const file = fileOf(run)
   const find = (code, seq, message) => report.find(code, file, message, { run, seq })
   const digest = expected === undefined ? undefined : createHash('sha256')
-  const places = new Places(run, find)
-  let ended
-  for (const line of linesOf(join(folder, file), digest)) {
-    if (run === BOOK) counts.records++
-    else counts.entries++
-    const stored = parseLine(line)
-    if (!stored) {
-      find('entry-changed', places.last + 1, `the line after entry ${places.last} is not a stored entry`)
-      places.last++
-      continue
-    }
-    const { seq, hash, bytes, content } = stored
-    if (!places.take(stored)) continue
-    const before = places.hashes.get(seq - 1)
-    // Of an entry whose predecessor is missing or comes later, that is what is told.
-    if (before !== undefined && hex(before + bytes) !== hash)
-      find('entry-changed', seq, `entry ${seq} does not have its hash: it, or the entry before it, was changed`)
-    const entry = parseJson(bytes)
-    if (!isObject(entry) || entry.seq !== seq) {
-      find('entry-changed', seq, `entry ${seq} is not an entry of this place`)
-      continue
-    }
-    checkContent(entry, content, counts, find)
-    if (run === BOOK) {
-      checkRecord(entry, tenant, counts, find)
-      continue
-    }
-    if (
-      seq === 1 &&
-      (entry.type !== 'run.created' || entry.run !== run || (tenant !== undefined && entry.tenant !== tenant))
-    )
-      find('run', seq, `the journal does not begin with the creation of run ${run} of ${tenant ?? 'its tenant'}`)
-    if (ended !== undefined && seq > ended) find('run', seq, `entry ${seq} follows the end of the run`)
-    if (entry.type === 'run.ended') ended = seq
-    if (entry.type === 'step.intent' && entry.decision?.effect !== 'allow')
-      find('effect-without-allow', seq, `step ${toJson(entry.step)} began without a decision that allows it`)
-    if (isHash(entry.decision?.set)) counts.sets.add(entry.decision.set)
+  const journal = { run, tenant, counts, find, places: new Places(run, find), ended: undefined }
+  for (const lines of wholeLinesOf(join(folder, file), digest)) {
+    if (lines === undefined) checkLine(journal, undefined)
+    else checkLines(journal, lines)
   }
+  const { places, ended } = journal
   places.finish()
   for (const leaf of leaves) checkLeaf(leaf, places.hashes, ended, find)
   if (digest?.digest('hex') !== expected) report.find('file-changed', file, CHANGED)
   return places.last
+}
+
+/** Checks whole lines: each the quick way if there is nothing to tell of it, and otherwise as what it may be. */
+function checkLines(journal, lines) {
+  const { run, places, counts } = journal
+  const mayBeQuick = run !== BOOK && isUtf8(lines)
+  for (let at = 0, end = 0; at < lines.length; at = end) {
+    const seq = places.last + 1
+    const before = mayBeQuick && seq > 1 && journal.ended === undefined ? places.hashes.get(seq - 1) : undefined
+    end = before === undefined ? 0 : quick.read(lines, at, seq, before)
+    if (end > 0) {
+      counts.entries++
+      places.next(quick.hash)
+      if (quick.erased) counts.erased++
+      if (quick.ends) journal.ended = seq
+      if (quick.decides && quick.decision.set !== undefined) counts.sets.add(quick.decision.set)
+    } else {
+      end = lines.indexOf(10, at) + 1
+      checkLine(journal, lineAt(lines, at))
+    }
+  }
+}
+
+/** Checks one line, undefined for one that has no text, and tells what is wrong with it. */
+function checkLine(journal, line) {
+  const { run, tenant, counts, find, places } = journal
+  if (run === BOOK) counts.records++
+  else counts.entries++
+  const stored = parseLine(line)
+  if (!stored) {
+    find('entry-changed', places.last + 1, `the line after entry ${places.last} is not a stored entry`)
+    places.last++
+    return
+  }
+  const { seq, hash, bytes, content } = stored
+  if (!places.take(stored)) return
+  const before = places.hashes.get(seq - 1)
+  // Of an entry whose predecessor is missing or comes later, that is what is told.
+  if (before !== undefined && hex(before + bytes) !== hash)
+    find('entry-changed', seq, `entry ${seq} does not have its hash: it, or the entry before it, was changed`)
+  const entry = parseJson(bytes)
+  if (!isObject(entry) || entry.seq !== seq) {
+    find('entry-changed', seq, `entry ${seq} is not an entry of this place`)
+    return
+  }
+  checkContent(entry, content, counts, find)
+  if (run === BOOK) {
+    checkRecord(entry, tenant, counts, find)
+    return
+  }
+  if (
+    seq === 1 &&
+    (entry.type !== 'run.created' || entry.run !== run || (tenant !== undefined && entry.tenant !== tenant))
+  )
+    find('run', seq, `the journal does not begin with the creation of run ${run} of ${tenant ?? 'its tenant'}`)
+  if (journal.ended !== undefined && seq > journal.ended) find('run', seq, `entry ${seq} follows the end of the run`)
+  if (entry.type === 'run.ended') journal.ended = seq
+  if (entry.type === 'step.intent' && entry.decision?.effect !== 'allow')
+    find('effect-without-allow', seq, `step ${toJson(entry.step)} began without a decision that allows it`)
+  if (isHash(entry.decision?.set)) counts.sets.add(entry.decision.set)
 }
 
 const newCounts = () => ({ entries: 0, records: 0, erased: 0, redacted: {}, actions: {}, sets: new Set() })
@@ -709,6 +986,7 @@ const SHARD_MIN = 1 << 26
 
 /** Journals in parts of about the same size, in their order: as many as threads are asked for, else as there are processors. */
 function shardsOf({ folder, journals, tenant }, threads) {
+  if (threads === 1) return [{ folder, journals, tenant }]
   const sizes = journals.map(({ run }) => lstatSync(join(folder, fileOf(run))).size)
   const all = sizes.reduce((sum, size) => sum + size, 0)
   const count = threads ?? Math.min(availableParallelism(), Math.ceil(all / SHARD_MIN))
@@ -916,12 +1194,13 @@ export function verifyExport(folder, options = {}) {
   if (!['manifest.json', 'manifest.sha256', 'checkpoint'].some((name) => names.includes(name)))
     throw new NotAnExport(`${folder} is no audit export: it has neither a manifest nor a checkpoint`)
   const manifest = readManifest(folder, names, fingerprint, report)
-  if (manifest.files) checkFiles(folder, names, manifest.files, report)
   const exporters = checkExporter(folder, names, manifest, exporterKeys, report)
   const isWhole = manifest.scope.kind !== 'run'
   const keys = readKeys(folder, names, given, report)
   const note = names.includes('checkpoint') ? readText(join(folder, 'checkpoint')) : ''
   const checkpoint = readCheckpoint(note, 'checkpoint', keys, report)
+  const { files } = manifest
+  if (files) checkFiles({ folder, names, files, withReceipts: !checkpoint }, report)
   let leaves = new Map()
   const kept = new Map()
   if (checkpoint) {
@@ -932,7 +1211,7 @@ export function verifyExport(folder, options = {}) {
       report.find('tree', 'checkpoint', `is of ${checkpoint.size} leaves, and their tiles are missing`)
     checkTree(tree, checkpoint, whole, report)
     if (whole) leaves = readLeaves(tree, report)
-    checkReceipts({ folder, names, checkpoint, tree, leaves, whole }, report)
+    checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole }, report)
     checkKept({ older, receipts }, keys, { checkpoint, tree, names, kept }, report)
   }
   const runs = checkRuns({ names, leaves, manifest, expired: readExpired(folder, names, leaves) }, report)

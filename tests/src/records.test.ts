@@ -89,6 +89,7 @@ describe('the record book', () => {
     )
     expect(used?.by).toMatchObject({ user: 'muster', service: true })
     expect(signed?.about).toMatchObject({ for: 'ledger', keys: [expect.stringContaining('log.example/acme+')] })
+    expect(used?.about.budgets).toEqual({})
     const set = String(used?.about.set)
     const redis = new Redis(harness.redisUrl)
     const [key = ''] = await redis.keys(`*:policies:${set}`)

@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto'
 import { cpSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { newVerifier } from '@muster/audit'
+import { genesis, newVerifier } from '@muster/audit'
 import type { StoredEntry } from '@muster/protocol'
 import { type ExportVerification, NotAnExport, summaryOf, type VerifyOptions, verifyExport } from '@muster/verify'
 import fc from 'fast-check'
@@ -195,6 +196,119 @@ describe('a changed byte', () => {
     )
     const added = after((folder) => writeFile(folder, 'runs/extra.txt', ''), { reseal: false })
     expect(added.findings).toEqual([expect.objectContaining({ code: 'file-added', file: 'runs/extra.txt' })])
+  })
+})
+
+/** What stands in entries, and in its place what is JSON of another meaning, or nearly JSON. `§` is a byte that is no UTF-8. */
+const NEARLY: Record<string, readonly string[]> = {
+  '"v":1': [
+    '"v":01',
+    '"v":1.',
+    '"v":-',
+    '"v":.5',
+    '"v":1e0',
+    '"v":-0.0',
+    '"v":tru',
+    '"v" :1',
+    '"v":[1}',
+    '"v":[1,]',
+    '"v"',
+  ],
+  '"v"': [
+    'v',
+    '""',
+    '"v\u0001"',
+    '"v\u007f"',
+    '"v§"',
+    '"ä"',
+    '"\\u0076"',
+    '"v":1,1',
+    '"v":1,"w"',
+    '"redacted":{"email":1},"v"',
+  ],
+  '"seq":': [
+    '"seq":0',
+    '"seq":1,"seq":',
+    '"sequ":',
+    '"seq":[],"s":',
+    '"content":"","seq":',
+    '"type":"run.ended","seq":',
+  ],
+  '"step.ended"': ['"run.ended"', '"step.intent"', '"run.created"', 'null', '["step.ended"]'],
+  '"allow"': ['"deny"', '"allow","effect":"deny"', 'true', '"\\u0061llow"'],
+  '"}': ['x"}', '"]', '" }'],
+  '{}': ['{,}', '{]', '{{}}', '{"a":}', '[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]', '[', '"a":{}', ' {}'],
+  '"b': ['"B', '["b', '"ä'],
+  '"content":"': ['"content": "', '"content":"a', '"content":1,"c":"', '"contend":"', '"content":["', '"Content":"'],
+  '"hash":"': ['"hash":"f', '"hash": "', '"Hash":"', '"x":1,"hash":"'],
+  '\\"': ['"', '\\\\"', '\\u0022', '\\n', '\\a', '\\\\\\"'],
+  '\\\\': ['\\n', '\\u005c', '\\', '\\/', 'n'],
+  '}': ['', '}}', '},', ']', '}x', ',"x":1}', '}\n', '} '],
+  ä: ['ä\\'],
+  a: ['§', '\u{1f600}', '\n', '\t', '\u2028', '\\'],
+}
+const PAIRS = Object.entries(NEARLY).flatMap(([from, all]) => all.map((to) => [from, to] as const))
+
+describe('a line of a journal', () => {
+  it('is told of by the quick way only where the slow way has nothing to tell either', async () => {
+    const source = readFileSync(new URL(import.meta.resolve('@muster/verify')), 'utf8')
+    const call = 'quick.read(lines, at, seq, before)'
+    expect(source).toContain(call)
+    writeFileSync(join(home, 'slow.mjs'), source.replace(call, '0'))
+    const slow: { verifyExport: typeof verifyExport } = await import(join(home, 'slow.mjs'))
+    const folder = join(home, 'lines')
+    const run = makeRun(1010)
+    await writeExport(folder, [run], { signer })
+    const kinds = [
+      { type: 'step.intent', labels: [], decision: { effect: 'allow', policies: ['ä'], set: 'b'.repeat(64) } },
+      { type: 'step.ended', costUsd: -0.25, usage: { of: [{}, [], true, [null, 0]] } },
+      { type: 'step.waiting', decision: { effect: 'ask', set: 'c'.repeat(64) } },
+      { type: 'step.ended', ключ: '\\ "' },
+    ]
+    const raw = (text: string) => Buffer.from(Buffer.from(text).toString('latin1').replaceAll('Â§', 'ÿ'), 'latin1')
+    const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
+    const wounds = fc.record({
+      line: fc.nat({ max: 19 }),
+      where: fc.constantFrom('bytes', 'content', 'line'),
+      pair: fc.constantFrom(...PAIRS),
+      /** Which of the places where it stands. */
+      nth: fc.nat({ max: 3 }),
+    })
+    fc.assert(
+      fc.property(fc.array(wounds, { minLength: 1, maxLength: 2 }), (wounds) => {
+        let hash = genesis(run.id)
+        const lines = Array.from({ length: 20 }, (_, i) => {
+          const at = (here: string, text: string) =>
+            wounds
+              .filter(({ line, where }) => line === i && where === here)
+              .reduce((text, { pair: [from, to], nth }) => {
+                const parts = text.split(from)
+                const place = Math.min(nth + 1, parts.length - 1)
+                return place === 0 ? text : parts.slice(0, place).join(from) + to + parts.slice(place).join(from)
+              }, text)
+          const entry = i === 0 ? { type: 'run.created', run: run.id, tenant: 'acme' } : kinds[i % kinds.length]
+          const content = i % 2 === 0 ? at('content', `salt${JSON.stringify({ text: 'a "b"\n\\än' })}`) : undefined
+          const digest = content === undefined ? {} : { content: sha256(raw(content)) }
+          const bytes = at('bytes', JSON.stringify({ v: 1, seq: i + 1, ...entry, ...digest }))
+          hash = sha256(Buffer.concat([Buffer.from(hash), raw(bytes)]))
+          return at('line', JSON.stringify({ seq: i + 1, hash, bytes, content: i % 8 === 6 ? undefined : content }))
+        })
+        writeFile(folder, `runs/${run.id}.jsonl`, raw(`${lines.join('\n')}\n`))
+        const found = verifyExport(folder, { threads: 1 })
+        expect(found).toEqual(slow.verifyExport(folder, { threads: 1 }))
+      }),
+      {
+        seed: 10,
+        numRuns: 800,
+        examples: [
+          ...[['"}', 'x"}'] as const, ['"v":1', '"v":1,1'] as const].map(
+            (pair): [{ line: number; where: string; pair: readonly [string, string]; nth: number }[]] => [
+              [{ line: 2, where: 'bytes', pair, nth: 3 }],
+            ],
+          ),
+        ],
+      },
+    )
   })
 })
 

@@ -156,7 +156,10 @@ class RunConduct {
   readonly #sets: ReadonlyMap<string, PolicySet>
   readonly #conduct: Conduct
   readonly #steps = new Map<string, StepPast>()
-  readonly #flow = new LabelFlow((entry) => this.#tool(entry, entry.decision?.set))
+  readonly #flow = new LabelFlow(
+    (entry) => this.#tool(entry, entry.decision?.set),
+    (created) => this.#planData(created),
+  )
   readonly #clock = {
     startedAt: undefined as number | undefined,
     parkedAt: undefined as number | undefined,
@@ -184,6 +187,16 @@ class RunConduct {
   #tool(entry: { kind: string; target: string }, set: string | undefined): ToolManifest | undefined {
     if (entry.kind !== 'tool') return undefined
     return this.#sets.get(set ?? '')?.app.tools.find(({ name }) => name === entry.target)
+  }
+
+  /** The plan as data that the run is of, from any policy set that was checked against the app that carries it. */
+  #planData({ definition: { kind, name, version, hash } }: EntryOf<'run.created'>): unknown {
+    if (kind !== 'plan') return undefined
+    for (const { app } of this.#sets.values())
+      for (const one of app.definitions)
+        if (one.kind === 'plan' && one.name === name && one.version === version && one.hash === hash && one.data)
+          return one.data
+    return undefined
   }
 
   take(event: RunEvent): void {

@@ -33,17 +33,18 @@ interface Outcome {
   output: Json | undefined
 }
 
-const OF_A_PLAN = 'which steps it was made of is in the plan, which is not in the export'
+const OF_A_PLAN = "which steps it was made of is in the plan's code, or in a plan that is not in the export"
 
 const MAKES = new Set(['tool', 'model', 'agent', 'memory', 'code'])
 
 /**
  * Which labels each step of a run must have had, from what it was made of: in a plan as data the steps that its input
- * refers to; for an agent all that its model was shown, unless every argument is a reference. Of a plan that the app carries,
- * which is not recorded, it can be told only where a step has all labels that there were. A lower bound: what has more is right as well.
+ * refers to; for an agent all that its model was shown, unless every argument is a reference. Of a plan as code, whose values
+ * go ways that no journal has, it can be told only where a step has all labels that there were. A lower bound: what has more is right as well.
  */
 export class LabelFlow {
   readonly #toolOf: (entry: Step) => ToolManifest | undefined
+  readonly #planOf: (created: EntryOf<'run.created'>) => unknown
   readonly #outcomes = new Map<string, Outcome>()
   #created: EntryOf<'run.created'> | undefined
   #plan: PlanData | undefined
@@ -54,8 +55,13 @@ export class LabelFlow {
   /** What a turn's model was shown. */
   readonly #shown = new Map<string, readonly Label[]>()
 
-  constructor(toolOf: (entry: Step) => ToolManifest | undefined) {
+  /** `planOf` gives the plan that the app carries under that name, where it is one as data and recorded. */
+  constructor(
+    toolOf: (entry: Step) => ToolManifest | undefined,
+    planOf: (created: EntryOf<'run.created'>) => unknown = () => undefined,
+  ) {
     this.#toolOf = toolOf
+    this.#planOf = planOf
   }
 
   take({ entry, content }: RunEvent): Lost[] {
@@ -83,7 +89,7 @@ export class LabelFlow {
     this.#given = new Set(entry.labels)
     this.#sinceCheckpoint = new Set(entry.labels)
     const { plan } = (content ?? {}) as { plan?: Json }
-    this.#plan = planData.safeParse(plan).data
+    this.#plan = planData.safeParse(plan ?? this.#planOf(entry)).data
   }
 
   #end({ step, kind, status, labels, retry }: EntryOf<'step.ended'>, content: Json | undefined): void {

@@ -16,35 +16,46 @@ interface Call {
   worker?: string
   plan?: string
   user?: string
+  durationMs?: number
+  waits?: boolean
+  /** What the run was begun by, besides a person. */
+  begunBy?: object
 }
 
 /** What an auditor would read of these calls, each a run of its own unless it is said. */
 function judged(
   calls: readonly Call[],
-  set: readonly { at: number; name?: string; budget?: Budget }[],
+  set: readonly { at: number; name?: string; budget?: Budget; told?: object }[],
   { stated, ...manifest }: { stated?: BudgetAmounts; scope?: object; missing?: string[]; exportedAt?: string } = {},
 ) {
   const budgets = stated ? [{ name: 'tenant', period: 'day', limits: stated }] : []
   const about = { exportedAt: new Date(noon + HOUR).toISOString(), scope: { kind: 'tenant' }, missing: [] }
   const found = new TenantBudgets({ ...about, budgets, ...manifest })
-  for (const [i, { at, name = 'tenant', budget }] of set.entries()) {
-    const by = { key: 'k', user: 'ann' }
-    const action = budget ? 'budget.set' : 'budget.removed'
-    const record = { v: 1, seq: i + 1, tenant: 'acme', at, by, action, about: { name, ...(budget ? { budget } : {}) } }
+  for (const [i, { at, name = 'tenant', budget, told }] of set.entries()) {
+    const by = told ? { key: 'w', user: 'muster', service: true } : { key: 'k', user: 'ann' }
+    const action = told ? 'policy.used' : budget ? 'budget.set' : 'budget.removed'
+    const about = told ? { set: 's', budgets: told } : { name, ...(budget ? { budget } : {}) }
+    const record = { v: 1, seq: i + 1, tenant: 'acme', at, by, action, about }
     found.record(JSON.stringify(record))
   }
   for (const [
     i,
-    { run = `r${i}`, plan = 'p', user = 'ann', worker = 'w', at, kind = 'model', copied, ...used },
+    { run = `r${i}`, plan = 'p', user = 'ann', worker = 'w', at, kind = 'model', copied, durationMs = 10, ...used },
   ] of calls.entries()) {
     const subject = { step: `s${i}`, kind, target: 'm', attempt: 1, labels: [] }
     const usage = { inputTokens: used.tokens ?? 0, outputTokens: 0, cachedTokens: 0 }
-    const ended = { type: 'step.ended', ...subject, status: 'ok', durationMs: 1, usage, costUsd: used.usd ?? 0 }
+    const ended = { type: 'step.ended', ...subject, status: 'ok', durationMs, usage, costUsd: used.usd ?? 0 }
     for (const entry of [
-      { type: 'run.created', definition: { kind: 'plan', name: plan }, by: { key: 'k', user, team: 'blue' } },
+      {
+        type: 'run.created',
+        definition: { kind: 'plan', name: plan },
+        by: { key: 'k', user, team: 'blue' },
+        ...used.begunBy,
+      },
       { type: 'run.activated', worker },
       { type: 'step.intent', ...subject, at },
-      { ...ended, at: at + 10, ...(copied ? { copied } : {}) },
+      ...(used.waits ? [{ type: 'step.waiting', ...subject, for: 'callback' }] : []),
+      { ...ended, at: at + durationMs, ...(copied ? { copied } : {}) },
     ])
       found.take(run, { seq: 1, hash: '', entry: { seq: 1, at, ...entry } } as unknown as RunEvent)
   }
@@ -90,7 +101,7 @@ describe('budgets of a tenant, worked out anew', () => {
     const budget = day({ tokens: 10 })
     expect(judged(calls(12), [{ at: noon + DAY, budget }])).toEqual([])
     expect(judged(calls(12), [{ at: before, budget }, { at: noon - HOUR }])).toEqual([])
-    expect(judged(calls(12), [{ at: noon + 6 * 60_000, budget }])).toMatchObject([{ run: 'r7' }])
+    expect(judged(calls(12), [{ at: noon + 6 * 60_000, budget }])).toMatchObject([{ run: 'r9' }])
     const raised = [
       { at: before, budget },
       { at: noon - HOUR, budget: day({ tokens: 120 }) },
@@ -121,6 +132,31 @@ describe('budgets of a tenant, worked out anew', () => {
       expect(judged(mixed, [{ at: before, name, budget }])).toMatchObject([{ run: 'r11' }])
   })
 
+  it('of runs are broken by one more that was begun over the API, and not by those of schedules and other runs', () => {
+    const set = (runs: number) => [{ at: before, budget: day({ runs }) }]
+    expect(judged(calls(12), set(12))).toEqual([])
+    const found = judged(calls(12), set(11))
+    expect(found).toEqual([{ run: 'r11', seq: 1, message: expect.stringContaining('12 of 11 runs spent') }])
+    for (const begunBy of [{ parent: { run: 'r', step: 's' } }, { schedule: { id: 'i', at: 1 } }])
+      expect(judged(calls(12, { begunBy }), set(1))).toEqual([])
+    // What was begun before there was a quota does not count.
+    expect(judged(calls(12), [{ at: noon + 6.5 * 60_000, budget: day({ runs: 5 }) }])).toEqual([])
+    expect(judged(calls(12), [{ at: noon + 6.5 * 60_000, budget: day({ runs: 4 }) }])).toMatchObject([{ run: 'r11' }])
+  })
+
+  it('of time are broken by a step that began long after others had used it up', () => {
+    const set = [{ at: before, budget: day({ wallTimeMs: 100_000 }) }]
+    const long = { durationMs: 30_000 }
+    // One call in flight, and what a worker has set aside, may come on top.
+    expect(judged(calls(5, long), set)).toEqual([])
+    const found = judged(calls(12, long), set)
+    expect(found).toEqual([{ run: 'r5', seq: 1, message: expect.stringContaining('150000 of 100000 wallTimeMs') }])
+    // Those that were under way at the same time may all have begun while there was some left.
+    expect(judged(calls(12, long, 1000), set)).toEqual([])
+    expect(judged(calls(12, { ...long, waits: true }), set)).toEqual([])
+    expect(judged(calls(12, { ...long, kind: 'agent' }), set)).toEqual([])
+  })
+
   it('do not count twice what a child run cost, nor what a fork took over', () => {
     const set = [{ at: before, budget: day({ tokens: 20, usd: 0.2 }) }]
     expect(judged(calls(12, { kind: 'agent' }), set)).toEqual([])
@@ -132,6 +168,14 @@ describe('budgets of a tenant, worked out anew', () => {
     const earlier = calls(12).map((call) => ({ ...call, at: call.at - DAY }))
     const found = judged(earlier, [], { stated: { tokens: 100 } })
     expect(found).toEqual([{ unknown: true, message: expect.stringContaining('1 earlier days') }])
+    // Where the workers told of them, the record book does.
+    const told = (budgets: object, stated?: BudgetAmounts) =>
+      judged(earlier, [{ at: before, told: budgets }], stated ? { stated } : {})
+    expect(told({ 'tenant:*': { day: { tokens: 100 } } })).toMatchObject([{ run: 'r11' }])
+    expect(told({ 'tenant:acme': { day: { tokens: 120 } }, 'tenant:*': { day: { tokens: 1 } } })).toEqual([])
+    expect(told({ 'plan:*': { day: { steps: 10 } } }, { tokens: 1 })).toMatchObject([{ run: 'r11' }])
+    expect(told({}, { tokens: 1 })).toEqual([])
+    expect(told({ 'tenant:*': { day: { tokens: -1 } } }, { tokens: 100 })).toEqual(found)
     // Where an operator set them, the record book tells.
     const set = [{ at: before - DAY, budget: day({ tokens: 100 }) }]
     expect(judged(earlier, set, { stated: { tokens: 100 } })).toMatchObject([{ run: 'r11' }])

@@ -168,6 +168,22 @@ describe.each(Object.entries(servers))('the audit index on %s', (_, start) => {
     expect(third.cursor).toBeUndefined()
   })
 
+  it('asks for no more items where a page takes long, and goes on from there', async () => {
+    const steps = Array.from({ length: 60 }, (_, i) => ({
+      ...{ at: i * HOUR_MS, step: `s${i}`, kind: 'tool', target: 'pay', status: 'ok', decisions: [], policies: [] },
+      ...{ labels: [], approvers: [], amounts: { amount: i } },
+    }))
+    const [tenant] = await filled([{ by: 'ann', name: 'clerk', steps }])
+    let now = 0
+    const slow = await openMemory({ table: 'audit', endpoint: server.endpoint, clock: () => (now += 100) })
+    const first = await slow.auditIndex.search(tenant, { tool: 'pay', max: 5 }, { limit: 9 })
+    expect(first).toMatchObject({ hits: [], scanned: 50, cursor: expect.any(String) })
+    const second = await slow.auditIndex.search(tenant, { tool: 'pay', max: 5 }, { limit: 9, cursor: first.cursor })
+    expect(second.hits.map(({ step }) => step)).toEqual(['s5', 's4', 's3', 's2', 's1', 's0'])
+    expect(second.cursor).toBeUndefined()
+    slow.close()
+  })
+
   it('refuses a cursor that no page gave', async () => {
     await expect(memory.auditIndex.search('t', {}, { limit: 1, cursor: 'x' })).rejects.toMatchObject({
       code: 'request.invalid',

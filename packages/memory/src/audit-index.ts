@@ -1,7 +1,7 @@
 import { type AuditFilter, type AuditHit, type AuditPage, MusterError } from '@muster/protocol'
 import { textOf } from './item.ts'
 import { LAST, partition, sort } from './key.ts'
-import type { Table } from './table.ts'
+import { BATCH_MAX, type Table } from './table.ts'
 
 /** What steps came to, found by who, what and when. */
 export interface AuditIndex {
@@ -11,7 +11,7 @@ export interface AuditIndex {
    * @throws MusterError `memory.unavailable`
    */
   put(tenant: string, hits: readonly AuditHit[]): Promise<void>
-  /** Puts all of a run in place of what is there, such as without the numbers that were erased. */
+  /** Puts all of a run, or of several, in place of what is there, such as without the numbers that were erased. */
   replace(tenant: string, hits: readonly AuditHit[]): Promise<void>
   /** Takes all of a run out. */
   remove(tenant: string, hits: readonly AuditHit[]): Promise<void>
@@ -25,6 +25,10 @@ export interface AuditIndex {
 
 /** Hits that one page looks at. */
 const SCAN_MAX = 300
+/** Items of one request, where not all that are read are found. */
+const READ = 50
+/** A page that takes longer than this asks for no more items, and goes on by its cursor, ms. */
+const SCAN_MS = 20
 /** Hits of one run that one item holds. */
 const CHUNK = 10
 const WRITES = 16
@@ -38,10 +42,10 @@ const HOUR_MS = 3_600_000
  * most, and looks at the rest of the filter hit by hit. Keys follow from the hits alone, and hits of one key come one after
  * the other, so that writing them again is harmless, and the item that has the last one has all.
  */
-export function openAuditIndex(table: Table): AuditIndex {
+export function openAuditIndex(table: Table, clock: () => number): AuditIndex {
   return {
     put: (tenant, hits) => each(itemsOf(tenant, hits), (item) => table.raise(item, 'last', item.last)),
-    replace: (tenant, hits) => each(itemsOf(tenant, hits), (item) => table.put(item)),
+    replace: (tenant, hits) => each(batchesOf(itemsOf(tenant, hits)), (items) => table.putAll(items)),
     remove: (tenant, hits) => each(itemsOf(tenant, hits), ({ pk, sk }) => table.remove(pk, sk)),
 
     async search(tenant, filter, { limit, cursor }) {
@@ -54,6 +58,8 @@ export function openAuditIndex(table: Table): AuditIndex {
           (filter.until === undefined ? `HIT#${LAST}` : sort('HIT', Math.floor(filter.until / HOUR_MS), LAST)),
       }
       const page: AuditPage = { hits: [], scanned: 0 }
+      const began = clock()
+      let read = 0
       if (range.to < range.from) return page
       const [term, ...others] = termsOf(filter)
       const items = table.query({
@@ -61,7 +67,7 @@ export function openAuditIndex(table: Table): AuditIndex {
         sk: range,
         descending: true,
         // What is filtered needs more items than it gives.
-        page: others.length === 0 ? limit + 1 : SCAN_MAX / 5,
+        page: others.length === 0 ? limit + 1 : READ,
       })
       for await (const item of items) {
         const sk = textOf(item, 'sk')
@@ -73,6 +79,9 @@ export function openAuditIndex(table: Table): AuditIndex {
           if (matches(hit, filter)) page.hits.push(hit)
           page.cursor = `${sk.slice(4)}#${hit.seq}`
         }
+        // Where the next request would begin.
+        const isSlow = ++read % READ === 0 && clock() - began > SCAN_MS
+        if (others.length > 0 && isSlow && page.cursor !== undefined) return page
       }
       delete page.cursor
       return page
@@ -86,6 +95,18 @@ async function each<T>(items: Iterator<T, void>, write: (item: T) => Promise<unk
     for (let item = items.next(); !item.done; item = items.next()) await write(item.value)
   })
   await Promise.all(writers)
+}
+
+function* batchesOf<T>(items: Iterable<T>): Generator<T[], void> {
+  let batch: T[] = []
+  for (const item of items) {
+    if (batch.length === BATCH_MAX) {
+      yield batch
+      batch = []
+    }
+    batch.push(item)
+  }
+  if (batch.length > 0) yield batch
 }
 
 type Term = readonly [kind: string, ...values: string[]]

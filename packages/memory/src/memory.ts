@@ -92,7 +92,7 @@ export async function openMemory({
     facts: openFacts(items, keys, clock),
     answers: openAnswers(items, keys, clock),
     archive: openArchive(items, keys),
-    auditIndex: openAuditIndex(items),
+    auditIndex: openAuditIndex(items, clock),
     blobs: openBlobs(items, keys),
     policies: openTexts(items, 'POLICY'),
     ledgers: openLedgers(items),

@@ -1,5 +1,7 @@
+import { setTimeout } from 'node:timers/promises'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import {
+  BatchWriteCommand,
   DeleteCommand,
   type DynamoDBDocumentClient,
   GetCommand,
@@ -9,6 +11,10 @@ import {
 import { failure } from './failure.ts'
 import type { Item } from './item.ts'
 import { expressionsOf, type Query } from './query.ts'
+
+/** Items of one request. */
+export const BATCH_MAX = 25
+const ATTEMPTS_MAX = 10
 
 /**
  * The table in the few ways that this package uses it: strongly consistent reads, and writes of one item, on a condition or
@@ -34,6 +40,24 @@ export class Table {
   /** Writes the item over whatever stands in its place. */
   async put(item: Item): Promise<void> {
     await this.#try(() => this.#client.send(new PutCommand({ TableName: this.#name, Item: item })))
+  }
+
+  /** Writes up to `BATCH_MAX` items of different keys in one request, each over whatever stands in its place. */
+  async putAll(items: readonly Item[]): Promise<void> {
+    await this.#try(async () => {
+      let writes = items.map((Item) => ({ PutRequest: { Item } }))
+      for (let attempt = 0; writes.length > 0; attempt++) {
+        if (attempt > 0) await setTimeout(Math.min(50 * 2 ** attempt, 2000) * Math.random())
+        if (attempt === ATTEMPTS_MAX) throw new Error(`${writes.length} items were not taken in ${attempt} attempts`)
+        const { UnprocessedItems } = await this.#client.send(
+          new BatchWriteCommand({ RequestItems: { [this.#name]: writes } }),
+        )
+        // What DynamoDB is too busy for it gives back, and takes later.
+        writes = (UnprocessedItems?.[this.#name] ?? []).flatMap(({ PutRequest }) =>
+          PutRequest?.Item === undefined ? [] : [{ PutRequest: { Item: PutRequest.Item } }],
+        )
+      }
+    })
   }
 
   /** Writes the item where none stands; false where one does. */

@@ -119,6 +119,8 @@ export const planManifest = z.object({
   input: jsonSchema,
   /** Signals that its runs take, by name, with the schemas of their payloads. */
   signals: z.record(name, jsonSchema).optional(),
+  /** Of a plan as data: its steps and what it gives, by which auditors see what each step was made of. */
+  data: z.record(z.string(), json).optional(),
   inputLabels: z.array(label),
   limits,
   pin: pin.optional(),

@@ -1,11 +1,13 @@
 import type { Memory } from '@muster/memory'
-import type { PublishedPolicies } from '@muster/protocol'
+import type { BudgetsByName, Json, PublishedPolicies } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { byWorker, type RecordBook } from './record-book.ts'
 
 type Unpublished = Omit<PublishedPolicies, 'firstSeen'>
 
 interface PolicyUseOptions {
+  /** Those of the deployment. */
+  budgets: BudgetsByName
   book: RecordBook
   memory: Memory
   worker: string
@@ -13,12 +15,15 @@ interface PolicyUseOptions {
   clock: () => number
 }
 
+/** Budgets that take more characters are not recorded. */
+const BUDGETS_MAX = 16_384
+
 /** Tenants that are remembered: of one that is forgotten there is one record more. */
 const TENANTS_MAX = 10_000
 
 /**
  * Keeps the policies that a worker decides by for as long as its tenants' archives, and says in their record books that it
- * does. Off the path of runs: decisions name their set themselves.
+ * does, and under which budgets of the deployment. Off the path of runs: decisions name their set themselves.
  */
 export class PolicyUse {
   readonly #options: PolicyUseOptions
@@ -47,8 +52,18 @@ export class PolicyUse {
   }
 
   async #tell(tenant: string, set: Unpublished): Promise<void> {
-    const { book, memory, worker, clock } = this.#options
+    const { book, memory, worker, clock, budgets } = this.#options
     await memory.policies.put(tenant, set.hash, JSON.stringify({ firstSeen: clock(), ...set }))
-    await book.append(tenant, { at: clock(), by: byWorker(worker), action: 'policy.used', about: { set: set.hash } })
+    const about = { set: set.hash, ...ofTenant(tenant, budgets) }
+    await book.append(tenant, { at: clock(), by: byWorker(worker), action: 'policy.used', about })
   }
+}
+
+/** Without what is of other tenants. */
+function ofTenant(tenant: string, budgets: BudgetsByName): { budgets?: Json } {
+  const own = Object.entries(budgets).filter(
+    ([name]) => !name.startsWith('tenant:') || name === 'tenant:*' || name === `tenant:${tenant}`,
+  )
+  const text = JSON.stringify(Object.fromEntries(own))
+  return text.length > BUDGETS_MAX ? {} : { budgets: JSON.parse(text) }
 }

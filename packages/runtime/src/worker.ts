@@ -103,7 +103,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   await journal.publish(app.manifest)
   await journal.publishPolicies(policy.published)
   const book = new RecordBook(new Heads(journal), memory.records, clock)
-  const policyUse = new PolicyUse(policy.published, { book, memory, worker: name, log, clock })
+  const policyUse = new PolicyUse(policy.published, {
+    ...{ book, memory, worker: name, log, clock },
+    budgets: options.budgets ?? {},
+  })
   const indexer = new Indexer({ journal, memory, log })
   const controls = new Controls(journal, {
     onChange: () => engine.heedStops(),

@@ -212,6 +212,7 @@ export function plan<
     manifest: {
       ...about,
       hash: hash('sha256', JSON.stringify([about, 'run' in options ? String(options.run) : asData]), 'hex'),
+      ...(asData && { data: JSON.parse(JSON.stringify(asData)) }),
     },
   }
 }

@@ -35,6 +35,7 @@ export class Bench {
   readonly #redis = new Map<Fsync, Promise<{ service: RedisService; admin: Redis }>>()
   readonly #children = new Set<Child>()
   #dynamo: Promise<DynamoService> | undefined
+  #onDisk: Promise<DynamoService> | undefined
   redisVersion: string | undefined
 
   constructor(options: BenchOptions) {
@@ -55,6 +56,12 @@ export class Bench {
     const { service, admin } = await starting
     this.#dynamo ??= startDynamo({})
     return { place: { redisUrl: service.url, dynamo: (await this.#dynamo).endpoint ?? '' }, admin }
+  }
+
+  /** A DynamoDB with its data on disk, for more than fits into memory. */
+  async dynamoOnDisk(): Promise<string> {
+    this.#onDisk ??= startDynamo({ dir: join(this.#dir, 'dynamo') })
+    return (await this.#onDisk).endpoint ?? ''
   }
 
   async #startRedis(fsync: Fsync) {
@@ -134,6 +141,7 @@ export class Bench {
       await service.stop()
     }
     await (await this.#dynamo)?.stop()
+    await (await this.#onDisk)?.stop()
     rmSync(this.#dir, { recursive: true, force: true })
   }
 }

@@ -89,7 +89,10 @@ export class Gateway {
     // Denies everything until there are others.
     const nothing = loadPolicies([], app.manifest)
     const book = new RecordBook(new Heads(journal), memory.records)
-    const policyUse = new PolicyUse(nothing.published, { book, memory, worker: name, log, clock: Date.now })
+    const policyUse = new PolicyUse(nothing.published, {
+      ...{ book, memory, worker: name, log, clock: Date.now },
+      budgets: options.budgets ?? {},
+    })
     this.#options = options
     this.models = models
     this.#indexer = new Indexer({ journal, memory, log })

@@ -8,6 +8,7 @@ import { ledgerExport, ledgerLeaves, ledgerProofs, ledgerSealer } from './ledger
 import { muster } from './muster.ts'
 import { policy } from './policy.ts'
 import { rawAppend } from './raw.ts'
+import { auditSearch } from './search.ts'
 
 /** What can be measured, by the name that is given to its process. */
 export const subjects = {
@@ -27,6 +28,7 @@ export const subjects = {
   'ledger-sealer': ledgerSealer,
   'ledger-proofs': ledgerProofs,
   'ledger-export': ledgerExport,
+  'audit-search': auditSearch,
   restate,
   dbos,
 }

@@ -175,7 +175,7 @@ export async function ledgerExport({ entries, how }: { entries: number; how: 've
   const keys = [newVerifier(origin, signer.publicKey).vkey]
   const units = runs.length * RUN_ENTRIES
   const verify = () => {
-    const result = verifyExport(home, { keys })
+    const result = verifyExport(home, { keys, threads: 1 })
     if (!result.ok || result.entries !== units) throw new Error(`not verified: ${JSON.stringify(result.findings[0])}`)
     return units
   }

@@ -9,6 +9,7 @@ import { gateway } from './gateway.ts'
 import { graph } from './graph.ts'
 import { ledger, sealing } from './ledger.ts'
 import { policy } from './policy.ts'
+import { search } from './search.ts'
 
 /** Every workload by its name. Each measures its subjects beside their references and gives the rows. */
 export const workloads: Record<string, (bench: Bench) => Promise<Row[]>> = {
@@ -21,5 +22,6 @@ export const workloads: Record<string, (bench: Bench) => Promise<Row[]>> = {
   W7: gateway,
   A1: ledger,
   A2: sealing,
+  A3: search,
   MAKESPAN: async ({ options }) => makespan(options.quick ? 3 : 30),
 }
