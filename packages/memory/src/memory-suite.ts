@@ -502,7 +502,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     const state = (size: number) => ({
       size,
       root: 'r',
-      pending: ['x'],
+      pending: Buffer.from('x'),
       cursors: { 0: '1-0' },
       checkpoint: '',
       keys: [],
@@ -520,27 +520,43 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       expect(await ledger.setState(1, state(9))).toBe(false)
     })
 
-    test('a tile only grows, in whatever order it is written', async () => {
+    test.each(['tile/0/x001/234', 'tile/entries/x001/234'])('%s only grows, in whatever order it is written', async (path) => {
       const ledger = memory.ledgers(newId())
-      const tile = (width: number) => Buffer.alloc(width * 32, 7)
-      const widths = [3, 1, 255, 12]
-      await Promise.all(widths.map((width) => ledger.write(`tile/0/x001/234.p/${width}`, tile(width))))
-      expect(await ledger.read('tile/0/x001/234.p/1')).toEqual(new Uint8Array(tile(255)))
-      await ledger.write('tile/0/x001/234', tile(256))
-      await ledger.write('tile/0/x001/234.p/7', tile(7))
-      expect((await ledger.read('tile/0/x001/234'))?.length).toBe(256 * 32)
+      const bytes = (width: number) => Buffer.alloc(width * 32, 7)
+      const file = (width: number) => ({
+        ...{ path: width < 256 ? `${path}.p/${width}` : path, bytes: bytes(width) },
+        completes: false,
+      })
+      await Promise.all([3, 1, 255, 12].map((width) => ledger.write([file(width)])))
+      expect(Buffer.compare((await ledger.read(`${path}.p/1`)) ?? Buffer.of(), bytes(255))).toBe(0)
+      await ledger.write([file(256)])
+      await ledger.write([file(7)])
+      expect((await ledger.read(path))?.length).toBe(256 * 32)
       expect(await ledger.read('tile/1/x001/234')).toBeUndefined()
     })
 
-    test('the newest place of a run stays', async () => {
+    test('many tiles are written at once', async () => {
+      const ledger = memory.ledgers(newId())
+      const tiles = Array.from({ length: 60 }, (_, i) => ({
+        ...{ path: `tile/entries/0${10 + i}`, bytes: Buffer.of(i), completes: false },
+      }))
+      await ledger.write(tiles)
+      for (const { path, bytes } of tiles) expect(await ledger.read(path)).toEqual(bytes)
+    })
+
+    test('the newest place of a run stays, and runs of any time are found', async () => {
       const ledger = memory.ledgers(newId())
       const runs = ['run-1', 'run-2', 'run-1', '__proto__']
       for (const from of [0, 8, 4, 8]) await ledger.setPlaces(from, runs)
       const found = (run: string) => Promise.all([0, 1, 2, 3, 7, 11, 99].map((size) => ledger.place(run, size)))
-      expect(await found('run-1')).toEqual([undefined, undefined, undefined, 2, 6, 10, 10])
+      expect(await found('run-1')).toEqual([undefined, 0, 0, 2, 6, 10, 10])
       expect(await ledger.place('run-2', 99)).toBe(9)
       expect(await ledger.place('__proto__', 99)).toBe(11)
       expect(await ledger.place('run-3', 99)).toBeUndefined()
+      // A day between any two.
+      const ids = Array.from({ length: 60 }, (_, i) => `${(0x1900000 + i * 1318).toString(16).padStart(8, '0')}${newId().slice(8)}`)
+      await ledger.setPlaces(12, ids)
+      for (const [i, id] of ids.entries()) expect(await ledger.place(id, 99)).toBe(12 + i)
     })
 
     test('no tenant or run reaches another', async () => {

@@ -1,5 +1,8 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import {
+  BatchWriteCommand,
+  type BatchWriteCommandInput,
+  type BatchWriteCommandOutput,
   DeleteCommand,
   type DynamoDBDocumentClient,
   GetCommand,
@@ -10,9 +13,15 @@ import { failure } from './failure.ts'
 import type { Item } from './item.ts'
 import { expressionsOf, type Query } from './query.ts'
 
+/** What DynamoDB takes with one request. */
+const BATCH_MAX = 25
+/** After that a server which leaves items undone is one that does not work. */
+const ATTEMPTS_MAX = 8
+const RETRY_MS = 50
+
 /**
  * The table in the few ways that this package uses it: strongly consistent reads, and writes of one item, on a condition or
- * not. Every method throws MusterError `memory.unavailable`, or `memory.too_large` where it writes.
+ * not, or of several, each for itself. Every method throws MusterError `memory.unavailable`, or `memory.too_large` where it writes.
  */
 export class Table {
   readonly #client: DynamoDBDocumentClient
@@ -34,6 +43,28 @@ export class Table {
   /** Writes the item over whatever stands in its place. */
   async put(item: Item): Promise<void> {
     await this.#try(() => this.#client.send(new PutCommand({ TableName: this.#name, Item: item })))
+  }
+
+  /** Writes items over whatever stands in their places, each for itself: where it fails, some of them may be there. */
+  async putAll(items: readonly Item[]): Promise<void> {
+    const batches: Promise<void>[] = []
+    for (let from = 0; from < items.length; from += BATCH_MAX)
+      batches.push(this.#try(() => this.#putBatch(items.slice(from, from + BATCH_MAX))))
+    await Promise.all(batches)
+  }
+
+  async #putBatch(items: readonly Item[]): Promise<void> {
+    let left: BatchWriteCommandInput['RequestItems'] = {
+      [this.#name]: items.map((Item) => ({ PutRequest: { Item } })),
+    }
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      // A throttled server does a part and leaves the rest to us.
+      if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, RETRY_MS * 2 ** attempt))
+      const answer: BatchWriteCommandOutput = await this.#client.send(new BatchWriteCommand({ RequestItems: left }))
+      left = answer.UnprocessedItems ?? {}
+      if (Object.keys(left).length === 0) return
+    }
+    throw new Error(`it left items undone ${ATTEMPTS_MAX} times`)
   }
 
   /** Writes the item where none stands; false where one does. */
