@@ -25,7 +25,7 @@ export interface LedgerState {
 export interface LedgerStore {
   /** A tile or entry bundle by its path. One that is partial may be given wider than asked for. */
   read(path: string): Promise<Uint8Array | undefined>
-  write(tiles: readonly TileFile[]): Promise<void>
+  write(tiles: readonly TileFile[], size: number): Promise<void>
   /** Version 0 where there is none yet. */
   state(): Promise<{ version: number; state: LedgerState | undefined }>
   /** Replaces the state of this version; false where another was first. */
@@ -59,35 +59,50 @@ const PARTIAL = /\.p\/(\d+)$/
 const BUNDLE = /^tile\/entries\//
 
 /*
- * A partial tile is the beginning of every wider one of its place, so that a place has one item, which only grows: nothing
- * has to be cleaned up, and a writer that comes late takes nothing back.
+ * A full tile is an item that never changes. The partial ones of a tree are in one item together, which is replaced by that
+ * of a larger tree only: a partial tile is the beginning of every wider one of its place, so that nothing has to be cleaned
+ * up, and a writer that comes late takes nothing back.
  */
 export function openLedgers(table: Table): Ledgers {
   return (tenant) => {
     const stateKey = { pk: partition(tenant, 'LEDGER'), sk: sort('STATE') }
+    const edgeKey = { pk: partition(tenant, 'LEDGER'), sk: sort('EDGE') }
     const tileKey = (path: string) => ({ pk: partition(tenant, 'TILE', path.replace(PARTIAL, '')), sk: sort('TILE') })
     const partKey = (part: string) => partition(tenant, 'PLACES', part)
-    const tileItem = async ({ path, bytes }: TileFile): Promise<Item & { width: number }> => ({
-      ...tileKey(path),
-      // Of hashes nothing can be saved.
-      content: BUNDLE.test(path) ? await squeeze(bytes) : bytes,
-      width: Number(PARTIAL.exec(path)?.[1] ?? TILE_WIDTH),
-    })
+    let reading: Promise<Item | undefined> | undefined
+    /** Those who read at once share it. */
+    const edge = (): Promise<Item | undefined> => {
+      reading ??= table.get(edgeKey.pk, edgeKey.sk).finally(() => {
+        reading = undefined
+      })
+      return reading
+    }
     return {
       async read(path) {
+        const place = path.replace(PARTIAL, '')
+        const partial = place === path ? undefined : await edge()
+        const isPartial = partial?.[place] !== undefined
+        // Else it is full by now, or not there.
         const { pk, sk } = tileKey(path)
-        const item = await table.get(pk, sk)
-        const content = item && bytesOf(item, 'content')
+        const item = isPartial ? partial : await table.get(pk, sk)
+        const content = item && bytesOf(item, isPartial ? place : 'content')
         return content && BUNDLE.test(path) ? unsqueeze(content) : content
       },
 
-      async write(tiles) {
-        const items = await Promise.all(tiles.map(tileItem))
-        const partial = items.filter(({ width }) => width < TILE_WIDTH)
-        await Promise.all([
-          table.putAll(items.filter(({ width }) => width === TILE_WIDTH)),
-          ...partial.map((item) => table.raise(item, 'width', item.width)),
-        ])
+      async write(tiles, size) {
+        // Of hashes nothing can be saved.
+        const contents = await Promise.all(
+          tiles.map(async ({ path, bytes }) => (BUNDLE.test(path) ? await squeeze(bytes) : bytes)),
+        )
+        const full: Item[] = []
+        const partial: Item = { ...edgeKey, size }
+        for (const [i, { path, width }] of tiles.entries()) {
+          if (width === TILE_WIDTH) full.push({ ...tileKey(path), content: contents[i] })
+          else partial[path.replace(PARTIAL, '')] = contents[i]
+        }
+        // What is partial no more must be there before its partial one goes.
+        await table.putAll(full)
+        await table.raise(partial, 'size', size)
       },
 
       async state() {

@@ -7,6 +7,7 @@ import { openBlobs } from './blobs.ts'
 import { connect } from './connection.ts'
 import { type NewFact, openFacts } from './facts.ts'
 import type { Item } from './item.ts'
+import { openLedgers } from './ledger.ts'
 import { type Memory, openMemory } from './memory.ts'
 import { PIECE_BYTES_MAX } from './pieces.ts'
 import { openRecords } from './records.ts'
@@ -47,6 +48,16 @@ class DyingTable extends Table {
   override async create(item: Item): Promise<boolean> {
     this.#write()
     return super.create(item)
+  }
+
+  override async putAll(items: readonly Item[]): Promise<void> {
+    // Each for itself, so that it may die between any two.
+    for (const item of items) await this.put(item)
+  }
+
+  override async raise(item: Item, name: string, value: number): Promise<boolean> {
+    this.#write()
+    return super.raise(item, name, value)
   }
 
   #write() {
@@ -502,7 +513,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     const state = (size: number) => ({
       size,
       root: 'r',
-      pending: Buffer.from('x'),
+      pending: new Uint8Array(Buffer.from('x'.repeat(size))),
       cursors: { 0: '1-0' },
       checkpoint: '',
       keys: [],
@@ -520,28 +531,62 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       expect(await ledger.setState(1, state(9))).toBe(false)
     })
 
-    test.each(['tile/0/x001/234', 'tile/entries/x001/234'])('%s only grows, in whatever order it is written', async (path) => {
+    test('partial tiles only grow, in whatever order they are written, and full ones take their places', async () => {
       const ledger = memory.ledgers(newId())
-      const bytes = (width: number) => Buffer.alloc(width * 32, 7)
-      const file = (width: number) => ({
-        ...{ path: width < 256 ? `${path}.p/${width}` : path, bytes: bytes(width) },
-        completes: false,
-      })
-      await Promise.all([3, 1, 255, 12].map((width) => ledger.write([file(width)])))
-      expect(Buffer.compare((await ledger.read(`${path}.p/1`)) ?? Buffer.of(), bytes(255))).toBe(0)
-      await ledger.write([file(256)])
-      await ledger.write([file(7)])
-      expect((await ledger.read(path))?.length).toBe(256 * 32)
+      const places = ['tile/0/x001/234', 'tile/entries/x001/234']
+      const filesOf = (width: number) =>
+        places.map((place) => ({
+          ...{ path: width < 256 ? `${place}.p/${width}` : place, bytes: Buffer.alloc(width * 32, 7), width, stored: 0 },
+        }))
+      const size = (width: number) => 1234 * 256 + width
+      const read = async (place: string) => Buffer.from((await ledger.read(place)) ?? Buffer.of())
+      await Promise.all([3, 1, 255, 12].map((width) => ledger.write(filesOf(width), size(width))))
+      for (const place of places) expect(await read(`${place}.p/1`)).toEqual(Buffer.alloc(255 * 32, 7))
+      await ledger.write(filesOf(256), size(256))
+      await ledger.write(filesOf(7), size(7))
+      for (const place of places) {
+        expect(await read(place)).toEqual(Buffer.alloc(256 * 32, 7))
+        expect((await read(`${place}.p/7`)).length).toBeGreaterThanOrEqual(7 * 32)
+      }
       expect(await ledger.read('tile/1/x001/234')).toBeUndefined()
+      expect(await ledger.read('tile/1/x001/234.p/3')).toBeUndefined()
+    })
+
+    test('a tile can be read as far as it was, wherever a writer dies that makes it full', async () => {
+      const places = ['tile/0/000', 'tile/entries/000']
+      const filesOf = (width: number, index: number) =>
+        places.map((place) => ({
+          ...{ path: `${place.slice(0, -1)}${index}${width < 256 ? `.p/${width}` : ''}`, width, stored: 0 },
+          bytes: Buffer.alloc(width * 32, index),
+        }))
+      let deaths = 0
+      for (let writes = 0, died = true; died; writes++) {
+        const tenant = newId()
+        await memory.ledgers(tenant).write(filesOf(9, 0), 9)
+        dying.writesLeft = writes
+        const writing = openLedgers(dying)(tenant).write([...filesOf(256, 0), ...filesOf(5, 1)], 261)
+        died = await writing.then(
+          () => false,
+          () => true,
+        )
+        dying.writesLeft = Number.POSITIVE_INFINITY
+        if (died) deaths++
+        for (const place of places) {
+          const ledger = memory.ledgers(tenant)
+          const there = (await ledger.read(`${place}.p/9`)) ?? (await ledger.read(place))
+          expect(there?.length).toBeGreaterThanOrEqual(9 * 32)
+        }
+      }
+      expect(deaths).toBe(3)
     })
 
     test('many tiles are written at once', async () => {
       const ledger = memory.ledgers(newId())
       const tiles = Array.from({ length: 60 }, (_, i) => ({
-        ...{ path: `tile/entries/0${10 + i}`, bytes: Buffer.of(i), completes: false },
+        ...{ path: `tile/entries/0${10 + i}`, bytes: Buffer.of(i), width: 256, stored: 0 },
       }))
-      await ledger.write(tiles)
-      for (const { path, bytes } of tiles) expect(await ledger.read(path)).toEqual(bytes)
+      await ledger.write(tiles, 70 * 256)
+      for (const { path, bytes } of tiles) expect(Buffer.from((await ledger.read(path)) ?? Buffer.of())).toEqual(bytes)
     })
 
     test('the newest place of a run stays, and runs of any time are found', async () => {

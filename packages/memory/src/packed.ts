@@ -23,12 +23,18 @@ export async function unpack<T>(bytes: Uint8Array): Promise<T> {
 
 /** Half the work of what is usual, and no larger for it where digests and ids are most of the bytes. */
 const quick = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
+/** DynamoDB counts whole KB: of less nothing is saved. */
+const SQUEEZED_MIN = 1024
+// The first byte says which.
+const AS_IT_IS = Uint8Array.of(0)
+const SQUEEZED = Uint8Array.of(1)
 
-/** Bytes that are mostly digests and ids, compressed. */
+/** Bytes that are mostly digests and ids, compressed where that is worth while. */
 export async function squeeze(bytes: Uint8Array): Promise<Uint8Array> {
-  return compress(bytes, quick)
+  if (bytes.length < SQUEEZED_MIN) return Buffer.concat([AS_IT_IS, bytes])
+  return Buffer.concat([SQUEEZED, await compress(bytes, quick)])
 }
 
 export async function unsqueeze(bytes: Uint8Array): Promise<Uint8Array> {
-  return decompress(bytes)
+  return bytes[0] === SQUEEZED[0] ? decompress(bytes.subarray(1)) : bytes.subarray(1)
 }

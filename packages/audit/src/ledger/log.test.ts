@@ -40,11 +40,12 @@ class Files implements TileStorage {
     return this.files.get(path)
   }
   async write(tiles: readonly TileFile[]) {
-    for (const { path, bytes, completes } of tiles) {
+    for (const { path, bytes, width, stored } of tiles) {
       const before = this.files.get(path)
       if (before && !sameHash(before, bytes)) throw new Error(`${path} was written with other bytes`)
-      const hasPartial = [...this.files.keys()].some((name) => name.startsWith(`${path}.p/`))
-      expect(completes).toBe(hasPartial)
+      const stem = path.replace(/\.p\/.*/, '')
+      expect(stored > 0).toBe([...this.files.keys()].some((name) => name.startsWith(`${stem}.p/`)))
+      expect(stored === width).toBe(before !== undefined)
       this.files.set(path, bytes)
     }
   }

@@ -16,8 +16,9 @@ import { decodeEntries, encodeEntries, foldTile, TILE_WIDTH, type Tile, tileOf, 
 export interface TileFile {
   path: string
   bytes: Uint8Array
-  /** It is full, and there are partial ones of its place. */
-  completes: boolean
+  width: number
+  /** How wide it is there already: 0 where it is new, as wide as it is where nothing was added to it. */
+  stored: number
 }
 
 /**
@@ -26,7 +27,8 @@ export interface TileFile {
  */
 export interface TileStorage {
   read(path: string): Promise<Uint8Array | undefined>
-  write(tiles: readonly TileFile[]): Promise<void>
+  /** Writes what became full when the tree grew to `size` leaves, and all its partial tiles. */
+  write(tiles: readonly TileFile[], size: number): Promise<void>
 }
 
 export interface Tree {
@@ -58,9 +60,9 @@ export class TileLog {
       throw new MusterError('ledger.corrupt', `the tiles of ${before.size} leaves do not have the root that was stored`)
     const bundles = await this.#bundles(before.size, entries)
     for (const entry of entries) edge.add(entry)
-    const tiles = [...bundles, ...edge.changed()]
-    if (tiles.length > 0) await this.#storage.write(tiles)
-    return { size: before.size + entries.length, root: edge.root() }
+    const size = before.size + entries.length
+    if (entries.length > 0) await this.#storage.write([...bundles, ...edge.tiles()], size)
+    return { size, root: edge.root() }
   }
 
   /** The last tile of each level of a tree, which is not full; none where all are. */
@@ -84,7 +86,7 @@ export class TileLog {
       const width = before + added.length
       const stored = before === 0 ? [] : [await this.tile({ level: 'entries', index, width: before })]
       const bytes = Buffer.concat([...stored, encodeEntries(added)])
-      bundles.push({ path: tilePath({ level: 'entries', index, width }), bytes, completes: isCompleted(before, width) })
+      bundles.push({ path: tilePath({ level: 'entries', index, width }), bytes, width, stored: before })
       given += added.length
     }
     return bundles
@@ -185,10 +187,9 @@ class Edge {
     this.#grown(level + 1, above)
   }
 
-  /** The tiles that have become full or wider. */
-  changed(): TileFile[] {
-    const wider = this.#levels.flatMap((tile, level) => (tile.width > tile.stored ? fileOf(level, tile) : []))
-    return [...this.#full, ...wider]
+  /** The tiles that have become full, and those that are not. */
+  tiles(): TileFile[] {
+    return [...this.#full, ...this.#levels.flatMap((tile, level) => (tile.width > 0 ? fileOf(level, tile) : []))]
   }
 
   root(): Hash {
@@ -208,12 +209,7 @@ function newTile(index: number): EdgeTile {
 }
 
 function fileOf(level: number, { index, stored, width, hashes }: EdgeTile): TileFile {
-  const bytes = hashes.subarray(0, width * HASH_LENGTH)
-  return { path: tilePath({ level, index, width }), bytes, completes: isCompleted(stored, width) }
-}
-
-function isCompleted(stored: number, width: number): boolean {
-  return stored > 0 && width === TILE_WIDTH
+  return { path: tilePath({ level, index, width }), bytes: hashes.subarray(0, width * HASH_LENGTH), width, stored }
 }
 
 async function rangeHash(range: Range, read: ReadTile): Promise<Hash> {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { appendFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { TILE_WIDTH } from '@muster/audit'
 import { type LedgerState, type LedgerStore, type Ledgers, placePart, placesByPart } from '@muster/memory'
 
 /** How long a state is kept that is not the newest: its name must be taken for as long as a late writer may want it, ms. */
@@ -48,11 +49,12 @@ function folderLedger(home: string): LedgerStore {
     read: (path) => readIfThere(join(home, path)),
 
     async write(tiles) {
-      const writes = tiles.map(async ({ path, bytes, completes }) => {
+      const writes = tiles.map(async ({ path, bytes, width, stored }) => {
+        if (stored === width) return
         const file = join(home, path)
         await replace(file, bytes)
         // Partial tiles are not needed once the full one is there.
-        if (completes) await rm(`${file}.p`, { recursive: true, force: true })
+        if (stored > 0 && width === TILE_WIDTH) await rm(`${file}.p`, { recursive: true, force: true })
       })
       await Promise.all(writes)
     },

@@ -6,6 +6,7 @@ import {
   openCheckpoint,
   parseVerifier,
   type Signer,
+  TILE_WIDTH,
   type TileFile,
   TileLog,
   type Tree,
@@ -175,9 +176,11 @@ function fated(ledgers: Ledgers, { calls, how }: Fate, othersDone: Promise<unkno
           return answer
         }
         if (name !== 'write') return call
-        // Between any two of the tiles, too.
-        return async (tiles: readonly TileFile[]) => {
-          for (const tile of tiles) await call([tile])
+        // Between what it writes at once, too.
+        return async (tiles: readonly TileFile[], size: number) => {
+          const partial = tiles.filter(({ width }) => width < TILE_WIDTH)
+          for (const tile of tiles) if (tile.width === TILE_WIDTH) await call([tile], size)
+          await call(partial, size)
         }
       },
     })

@@ -27,8 +27,15 @@ const LEASE_MS = 10_000
 /** Tenants whose ledgers are written at once. */
 const TENANTS_MAX = 8
 /** After so many batches of one it is the turn of others. */
-const ROUNDS_MAX = 16
-const EVERY_MS = 1000
+const ROUNDS_MAX = 4
+/** Heads wait so long where there is time. */
+const WAIT_MS = 1000
+/** And so long where sealing takes long: it has most of its cost for each time, not for each head. */
+const WAIT_MS_MAX = 5000
+/** It rests so many times as long as it worked. */
+const REST = 20
+/** Tenants whose states are remembered. */
+const KNOWN_MAX = 256
 
 export interface SealerOptions {
   heads: Heads
@@ -42,8 +49,8 @@ export interface SealerOptions {
   worker: string
   log: Logger
   clock: () => number
-  /** Between two checkpoints of a tenant, ms. */
-  everyMs?: number | undefined
+  /** How long heads wait at most until they are sealed, ms; 5000 unless given. */
+  waitMsMax?: number | undefined
   /** They are told before a checkpoint is stored, and again when it is. */
   witnesses?: { expect(tenant: string, size: number): Promise<void>; show(tenant: string): void } | undefined
 }
@@ -69,7 +76,7 @@ const EMPTY: LedgerState = {
 export class Sealer {
   readonly #options: SealerOptions
   readonly #signedAt = new Map<string, number>()
-  /** States that were written here a moment ago: they need not be read. Where another has written since, ours is refused. */
+  /** States that were written here last: they need not be read. Where another has written since, what we write is refused. */
   readonly #known = new Map<string, { version: number; state: LedgerState }>()
   #timer: NodeJS.Timeout | undefined
   #tick: Promise<void> | undefined
@@ -80,11 +87,21 @@ export class Sealer {
   }
 
   start(): void {
+    this.#sealAfter(this.#waitMs(0))
+  }
+
+  #sealAfter(ms: number): void {
     this.#timer = setTimeout(() => {
-      this.#tick = this.#sealAll().finally(() => {
-        if (!this.#closing) this.start()
+      const began = performance.now()
+      this.#tick = this.#sealAll().then((isBehind) => {
+        if (!this.#closing) this.#sealAfter(isBehind ? 0 : this.#waitMs(performance.now() - began))
       })
-    }, this.#options.everyMs ?? EVERY_MS)
+    }, ms)
+  }
+
+  #waitMs(workedMs: number): number {
+    const { waitMsMax = WAIT_MS_MAX } = this.#options
+    return Math.min(Math.max(WAIT_MS, REST * workedMs), waitMsMax)
   }
 
   /** Ends after what is under way. */
@@ -94,39 +111,45 @@ export class Sealer {
     await this.#tick
   }
 
-  async #sealAll(): Promise<void> {
+  /** Gives whether there was more than it could do at once. */
+  async #sealAll(): Promise<boolean> {
     const { heads, log } = this.#options
+    let isBehind = false
     try {
       // What was recorded with a run, such as a key of its content, goes with its head.
       await this.#options.book.sendHeads(await heads.tenants())
       const tenants = (await heads.tenants()).values()
       // They share the iterator.
       const lane = async () => {
-        for (const tenant of tenants) await this.#sealOne(tenant)
+        for (const tenant of tenants) isBehind = (await this.#sealOne(tenant)) === 'full' || isBehind
       }
       await Promise.all(Array.from({ length: TENANTS_MAX }, lane))
     } catch (error) {
       if (!this.#closing) log.warn({ err: error }, 'ledger: heads not read; it is tried again')
     }
+    return isBehind
   }
 
-  async #sealOne(tenant: string): Promise<void> {
+  async #sealOne(tenant: string): Promise<Sealed | undefined> {
     const { heads, worker, log } = this.#options
-    if (this.#closing) return
+    if (this.#closing) return undefined
+    // What comes meanwhile waits for the next time, unless it is a batch by itself: small ones cost as much.
+    let sealed: Sealed = 'full'
     try {
-      // What comes meanwhile waits for the next time, unless it is a batch by itself: small ones cost as much.
-      let sealed: Sealed = 'full'
       for (let round = 0; round < ROUNDS_MAX && !this.#closing && sealed !== 'done'; round++) {
-        if (!(await heads.hold(tenant, worker, LEASE_MS))) return
+        if (!(await heads.hold(tenant, worker, LEASE_MS))) return undefined
         sealed = await this.seal(tenant, { take: sealed === 'full' })
       }
       await heads.hold(tenant, worker, 0)
+      return sealed
     } catch (error) {
       // What is damaged does not get better: somebody must see it.
       const level = error instanceof MusterError && error.code === 'ledger.corrupt' ? 'error' : 'warn'
       log[level]({ tenant, err: error }, 'ledger not written; it is tried again')
+      return undefined
     } finally {
-      this.#known.delete(tenant)
+      // It may hold a whole batch.
+      if (sealed !== 'done') this.#known.delete(tenant)
     }
   }
 
@@ -144,6 +167,7 @@ export class Sealer {
     const stale = tree.size > 0 && tree.size !== sizeOf(state.checkpoint)
     if (!changed && !stale) {
       await heads.forget(tenant, state.cursors, true)
+      if (version > 0) this.#remember(tenant, version, state)
       return 'done'
     }
     const signed = stale && due ? await this.#sign(tenant, tree, state.keys) : undefined
@@ -162,14 +186,19 @@ export class Sealer {
     // What the state before has taken is in the tiles now.
     const over = idle && sizeOf(next.checkpoint) === next.size
     await heads.forget(tenant, state.cursors, over)
+    this.#remember(tenant, version + 1, next)
     if (over) return 'done'
-    this.#known.set(tenant, { version: version + 1, state: next })
     return taken.heads.length >= BATCH_MAX ? 'full' : 'more'
   }
 
+  #remember(tenant: string, version: number, state: LedgerState): void {
+    this.#known.set(tenant, { version, state })
+    const [oldest] = this.#known.keys()
+    if (this.#known.size > KNOWN_MAX && oldest !== undefined) this.#known.delete(oldest)
+  }
+
   #isDue(tenant: string): boolean {
-    const { clock, everyMs = EVERY_MS } = this.#options
-    return clock() - (this.#signedAt.get(tenant) ?? 0) >= everyMs
+    return this.#options.clock() - (this.#signedAt.get(tenant) ?? 0) >= WAIT_MS
   }
 
   #published(tenant: string): void {
