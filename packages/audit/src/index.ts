@@ -15,6 +15,7 @@ export {
   formatNote,
   formatSignature,
   isKeyName,
+  keyNames,
   type Note,
   type NoteSignature,
   newVerifier,

@@ -2,7 +2,7 @@ import { TILE_WIDTH, type TileFile } from '@muster/audit'
 import { isId } from '@muster/protocol'
 import { type Item, bytesOf, numberOf, textOf } from './item.ts'
 import { partition, sort } from './key.ts'
-import { pack, squeeze, unpack, unsqueeze } from './packed.ts'
+import { squeeze, unsqueeze } from './packed.ts'
 import type { Table } from './table.ts'
 
 /** What a tenant's ledger has come to: what decides who appends, and what. */
@@ -90,15 +90,13 @@ export function openLedgers(table: Table): Ledgers {
       },
 
       async write(tiles, size) {
-        // Of hashes nothing can be saved.
-        const contents = await Promise.all(
-          tiles.map(async ({ path, bytes }) => (BUNDLE.test(path) ? await squeeze(bytes) : bytes)),
-        )
         const full: Item[] = []
         const partial: Item = { ...edgeKey, size }
-        for (const [i, { path, width }] of tiles.entries()) {
-          if (width === TILE_WIDTH) full.push({ ...tileKey(path), content: contents[i] })
-          else partial[path.replace(PARTIAL, '')] = contents[i]
+        for (const { path, bytes, width } of tiles) {
+          // Of hashes nothing can be saved.
+          const content = BUNDLE.test(path) ? squeeze(bytes) : bytes
+          if (width === TILE_WIDTH) full.push({ ...tileKey(path), content })
+          else partial[path.replace(PARTIAL, '')] = content
         }
         // What is partial no more must be there before its partial one goes.
         await table.putAll(full)
@@ -109,12 +107,12 @@ export function openLedgers(table: Table): Ledgers {
         const item = await table.get(stateKey.pk, stateKey.sk)
         if (!item) return { version: 0, state: undefined }
         const rest: Omit<LedgerState, 'pending'> = JSON.parse(textOf(item, 'state'))
-        const state = { ...rest, pending: await unsqueeze(bytesOf(item, 'pending')) }
+        const state = { ...rest, pending: unsqueeze(bytesOf(item, 'pending')) }
         return { version: numberOf(item, 'version'), state }
       },
 
       async setState(version, { pending, ...rest }) {
-        const content = { state: JSON.stringify(rest), pending: await squeeze(pending) }
+        const content = { state: JSON.stringify(rest), pending: squeeze(pending) }
         const item = { ...stateKey, version: version + 1, ...content }
         return version === 0 ? table.create(item) : table.replace(item, 'version', version)
       },
@@ -123,7 +121,8 @@ export function openLedgers(table: Table): Ledgers {
         // The newest first: what is asked for is mostly young.
         const sk = { below: sort('PLACE', size) }
         for await (const item of table.query({ pk: partKey(placePart(run)), sk, descending: true })) {
-          const places = await unpack<[run: string, index: number][]>(bytesOf(item, 'places'))
+          const bytes = Buffer.from(unsqueeze(bytesOf(item, 'places')))
+          const places: [run: string, index: number][] = JSON.parse(bytes.toString())
           const found = places.findLast(([one, index]) => one === run && index < size)
           if (found) return found[1]
         }
@@ -131,12 +130,11 @@ export function openLedgers(table: Table): Ledgers {
       },
 
       async setPlaces(from, runs) {
-        const items = [...placesByPart(from, runs)].map(async ([part, places]) => ({
-          pk: partKey(part),
-          sk: sort('PLACE', from),
-          places: await pack(places),
+        const items = [...placesByPart(from, runs)].map(([part, places]) => ({
+          ...{ pk: partKey(part), sk: sort('PLACE', from) },
+          places: squeeze(Buffer.from(JSON.stringify(places))),
         }))
-        await table.putAll(await Promise.all(items))
+        await table.putAll(items)
       },
     }
   }

@@ -5,7 +5,7 @@ import {
   emptyRoot,
   encodeEntries,
   formatNote,
-  newVerifier,
+  keyNames,
   parseCheckpoint,
   parseNote,
   type Signer,
@@ -33,7 +33,7 @@ const WAIT_MS = 1000
 /** And so long where sealing takes long: it has most of its cost for each time, not for each head. */
 const WAIT_MS_MAX = 5000
 /** It rests so many times as long as it worked. */
-const REST = 20
+const REST = 40
 /** Tenants whose states are remembered. */
 const KNOWN_MAX = 256
 
@@ -214,7 +214,7 @@ export class Sealer {
     const { signers, book, worker, clock } = this.#options
     const origin = originOf(this.#options.origin, tenant)
     const text = checkpointText({ origin, size, root })
-    const keys = signers.map(({ publicKey }) => newVerifier(origin, publicKey).vkey)
+    const keys = signers.map(({ publicKey }) => keyNames(origin, publicKey).vkey)
     if (keys.join() !== before.join())
       await book.append(tenant, {
         at: clock(),
