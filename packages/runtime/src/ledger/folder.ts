@@ -3,6 +3,7 @@ import { appendFile, link, mkdir, open, readdir, readFile, rename, rm, stat } fr
 import { dirname, join } from 'node:path'
 import { TILE_WIDTH } from '@muster/audit'
 import { type LedgerState, type LedgerStore, type Ledgers, placePart, placesByPart } from '@muster/memory'
+import { MusterError } from '@muster/protocol'
 
 /** How long a state is kept that is not the newest: its name must be taken for as long as a late writer may want it, ms. */
 const STATE_KEPT_MS = 10 * 60_000
@@ -31,7 +32,7 @@ function folderLedger(home: string): LedgerStore {
       if (version === 0) return { version, state: undefined }
       const bytes = await readIfThere(join(states, String(version)))
       // It was replaced meanwhile, often.
-      if (bytes) return { version, state: readState(bytes) }
+      if (bytes) return { version, state: readState(bytes, states) }
     }
   }
 
@@ -105,8 +106,9 @@ function newestOf(versions: readonly number[]): number {
 }
 
 /** A line of JSON, and what comes next in the bytes after it. */
-function readState(bytes: Buffer): LedgerState {
+function readState(bytes: Buffer, where: string): LedgerState {
   const end = bytes.indexOf('\n')
+  if (end < 0) throw new MusterError('ledger.corrupt', `the newest file in ${where} is no state of a ledger`)
   const rest: Omit<LedgerState, 'pending'> = JSON.parse(bytes.toString('utf8', 0, end))
   return { ...rest, pending: bytes.subarray(end + 1) }
 }
