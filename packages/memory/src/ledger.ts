@@ -1,6 +1,6 @@
 import { TILE_WIDTH, type TileFile } from '@muster/audit'
 import { isId } from '@muster/protocol'
-import { type Item, bytesOf, numberOf, textOf } from './item.ts'
+import { bytesOf, type Item, numberOf, textOf } from './item.ts'
 import { partition, sort } from './key.ts'
 import { squeeze, unsqueeze } from './packed.ts'
 import type { Table } from './table.ts'

@@ -536,7 +536,12 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const places = ['tile/0/x001/234', 'tile/entries/x001/234']
       const filesOf = (width: number) =>
         places.map((place) => ({
-          ...{ path: width < 256 ? `${place}.p/${width}` : place, bytes: Buffer.alloc(width * 32, 7), width, stored: 0 },
+          ...{
+            path: width < 256 ? `${place}.p/${width}` : place,
+            bytes: Buffer.alloc(width * 32, 7),
+            width,
+            stored: 0,
+          },
         }))
       const size = (width: number) => 1234 * 256 + width
       const read = async (place: string) => Buffer.from((await ledger.read(place)) ?? Buffer.of())
@@ -599,7 +604,10 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       expect(await ledger.place('__proto__', 99)).toBe(11)
       expect(await ledger.place('run-3', 99)).toBeUndefined()
       // A day between any two.
-      const ids = Array.from({ length: 60 }, (_, i) => `${(0x1900000 + i * 1318).toString(16).padStart(8, '0')}${newId().slice(8)}`)
+      const ids = Array.from(
+        { length: 60 },
+        (_, i) => `${(0x1900000 + i * 1318).toString(16).padStart(8, '0')}${newId().slice(8)}`,
+      )
       await ledger.setPlaces(12, ids)
       for (const [i, id] of ids.entries()) expect(await ledger.place(id, 99)).toBe(12 + i)
     })

@@ -67,7 +67,10 @@ function folderLedger(home: string): LedgerStore {
       const before = await numbersIn(states)
       if (newestOf(before) !== version) return false
       const { pending, ...rest } = state
-      const draft = await writeDraft(join(states, '.new'), Buffer.concat([Buffer.from(`${JSON.stringify(rest)}\n`), pending]))
+      const draft = await writeDraft(
+        join(states, '.new'),
+        Buffer.concat([Buffer.from(`${JSON.stringify(rest)}\n`), pending]),
+      )
       try {
         await link(draft, join(states, String(version + 1)))
       } catch (error) {

@@ -233,7 +233,10 @@ async function append(store: LedgerStore, { size, root, pending }: LedgerState):
   if (pending.length === 0) return before
   const leaves = decodeEntries(pending)
   if (!leaves) throw new MusterError('ledger.corrupt', `the leaves that come after ${size} cannot be read`)
-  const [tree] = await Promise.all([new TileLog(store).append(before, leaves), store.setPlaces(size, leaves.map(runOf))])
+  const [tree] = await Promise.all([
+    new TileLog(store).append(before, leaves),
+    store.setPlaces(size, leaves.map(runOf)),
+  ])
   return tree
 }
 

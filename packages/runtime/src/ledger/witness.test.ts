@@ -124,7 +124,14 @@ class TestLedger {
     const text = checkpointText({ origin, ...tree })
     const checkpoint = formatNote({ text, signatures: [await signNote(text, origin, log)] })
     const root = Buffer.from(tree.root).toString('base64')
-    await this.store.setState(version, { size: tree.size, root, pending: Buffer.of(), cursors: {}, checkpoint, keys: [] })
+    await this.store.setState(version, {
+      size: tree.size,
+      root,
+      pending: Buffer.of(),
+      cursors: {},
+      checkpoint,
+      keys: [],
+    })
   }
 
   async verified() {
