@@ -40,14 +40,16 @@ afterAll(async () => {
 const call = (name: string, args: object) => ({ calls: [{ name, arguments: args }] })
 const save = (value: string) => call('memory_save', { kind: 'vendor', subject: 'v', value })
 
-/** Bytes as they are, and what they are when they are no more than compressed. */
+/** Bytes as they are, and what they are when they are no more than compressed, with a byte before that says so or none. */
 function textsOf(base64 = ''): string[] {
   const bytes = Buffer.from(base64, 'base64')
-  try {
-    return [bytes.toString('latin1'), zstdDecompressSync(bytes).toString()]
-  } catch {
-    return [bytes.toString('latin1')]
+  const texts = [bytes.toString('latin1')]
+  for (const from of [0, 1]) {
+    try {
+      texts.push(zstdDecompressSync(bytes.subarray(from)).toString())
+    } catch {}
   }
+  return texts
 }
 
 interface Page {

@@ -6,6 +6,7 @@ import {
   checkpointText,
   contentDigest,
   cosign,
+  emptyRoot,
   formatNote,
   formatProof,
   genesis,
@@ -121,7 +122,9 @@ export async function makeExport(runs: readonly MadeRun[], made: Made): Promise<
       read.add(path)
       return tiles.get(path)
     },
-    write: async (path, bytes) => void tiles.set(path, bytes),
+    async write(files) {
+      for (const { path, bytes } of files) tiles.set(path, bytes)
+    },
   })
   const sealed = made.sealed ?? runs
   const others = Array.from({ length: made.others ?? 0 }, (_, i) => makeRun(i + 1, 0))
@@ -130,7 +133,7 @@ export async function makeExport(runs: readonly MadeRun[], made: Made): Promise<
     bytes: Buffer.from(leafText(run, seq)),
   }))
   const tree = await log.append(
-    0,
+    { size: 0, root: emptyRoot },
     leaves.map(({ bytes }) => bytes),
   )
   const text = checkpointText({ origin, ...tree })

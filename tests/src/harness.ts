@@ -144,6 +144,7 @@ export async function startHarness(
           MUSTER_NAMESPACE: namespace,
           MUSTER_LOCK_MS: '1000',
           MUSTER_LOG: 'warn',
+          MUSTER_LEDGER_WAIT_MS: '200',
           REDIS_URL: redis.url,
           DYNAMODB_ENDPOINT: dynamo.endpoint,
           MUSTER_MODEL_BASE_URL: `${model.url}/v1`,

@@ -106,6 +106,10 @@ describe('the ledger', () => {
     expect(await cliOf('ledger', 'check')).toMatchObject({ code: 0, out: expect.stringContaining('all ') })
     const trusted = await cliOf('ledger', 'vkeys', 'acme')
     expect(await cliOf('receipt', run.id, '--key', trusted.out.trim())).toMatchObject({ code: 0 })
+    // Asked for at once, it waits until there is one.
+    const next = await muster.runs.start(chain, { n: 1, ms: 0 })
+    await next.result()
+    expect(await cliOf('receipt', next.id)).toMatchObject({ code: 0, out: expect.stringContaining('entries, ended') })
     // Keys that are given are trusted, and no other.
     const stranger = 'example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k'
     expect(await cliOf('receipt', run.id, '--key', stranger)).toMatchObject({ code: 1 })

@@ -29,6 +29,10 @@ import { verifyRun } from './verify-command.ts'
 /** Checkpoints that were seen, by the ledger's name: what it was then it must still begin with. */
 const SEEN = 'ledger-seen.json'
 
+/** Twice as long as sealers let heads wait, unless they are told otherwise. */
+const SEALED_WITHIN_MS = 10_000
+const ASK_EVERY_MS = 250
+
 type Seen = Record<string, { size: number; root: string }>
 
 /** `muster ledger`: checks the checkpoint, and that the ledger begins with what was seen of it before. */
@@ -85,7 +89,7 @@ export async function receiptCommand(
   run: string,
   { json, key, out }: { json: boolean; key: string[]; out?: string },
 ): Promise<number> {
-  const { receipt, proof, checkpoint, leaf } = await provenReceipt(muster, run, key)
+  const { receipt, proof, checkpoint, leaf } = await awaitedReceipt(muster, run, key)
   const journal = leaf.run === run && (await verifyRun(muster, run, { head: leaf.head, entries: leaf.seq }))
   const ok = checkpoint !== undefined && journal !== false && journal.ok
   if (out !== undefined) writeFileSync(out, formatProof(proof))
@@ -101,6 +105,20 @@ export async function receiptCommand(
     else for (const finding of journal.findings) console.log(`  entry ${finding.seq}: ${finding.message}`)
   }
   return ok ? 0 : 1
+}
+
+/** The receipt of a run that is to have one soon: a sealer may take some seconds. */
+async function awaitedReceipt(muster: Muster, run: string, key: readonly string[]) {
+  for (const end = performance.now() + SEALED_WITHIN_MS; ; ) {
+    try {
+      return await provenReceipt(muster, run, key)
+    } catch (error) {
+      if (!(error instanceof MusterError) || error.code !== 'ledger.not_sealed' || performance.now() > end) throw error
+    }
+    // Throws where there is no such run.
+    await muster.runs.get(run)
+    await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS))
+  }
 }
 
 /** A run's receipt, and the checkpoint that it is proven by; without one it proves nothing. */

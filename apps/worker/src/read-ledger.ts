@@ -22,7 +22,8 @@ export async function readLedger(config: Config): Promise<LedgerOptions | undefi
   const signers = await readSigners(config)
   if (signers.length === 0) return undefined
   const witnesses = await Promise.all((config.MUSTER_LEDGER_WITNESSES ?? []).map(witnessOf))
-  return { headsMs, ...ledgers, seal: { signers, origin: config.MUSTER_LEDGER_ORIGIN, witnesses } }
+  const { MUSTER_LEDGER_ORIGIN: origin, MUSTER_LEDGER_WAIT_MS: waitMsMax } = config
+  return { headsMs, ...ledgers, seal: { signers, origin, witnesses, waitMsMax } }
 }
 
 async function readSigners(config: Config) {

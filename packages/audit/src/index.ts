@@ -7,7 +7,7 @@ export {
   openCheckpoint,
   parseCheckpoint,
 } from './ledger/checkpoint.ts'
-export { TileLog, type TileStorage, type Tree } from './ledger/log.ts'
+export { type TileFile, TileLog, type TileStorage, type Tree } from './ledger/log.ts'
 export { emptyRoot, HASH_LENGTH, type Hash, leafHash, sameHash, verifyConsistency } from './ledger/merkle.ts'
 export {
   base64,
@@ -15,6 +15,7 @@ export {
   formatNote,
   formatSignature,
   isKeyName,
+  keyNames,
   type Note,
   type NoteSignature,
   newVerifier,
@@ -27,5 +28,5 @@ export {
   verifySignatures,
 } from './ledger/note.ts'
 export { formatProof, type Proof, parseProof, verifyProof } from './ledger/proof.ts'
-export { parseTilePath, TILE_WIDTH, type Tile, tileWidth } from './ledger/tile.ts'
+export { decodeEntries, encodeEntries, parseTilePath, TILE_WIDTH, type Tile, tileWidth } from './ledger/tile.ts'
 export { type Finding, type Verification, verifyBook, verifyJournal } from './verify.ts'

@@ -4,6 +4,7 @@ import { CreateTableCommand } from '@aws-sdk/client-dynamodb'
 import { afterAll, describe, expect, test } from 'vitest'
 import { connect } from './connection.ts'
 import { openMemory } from './memory.ts'
+import { Table } from './table.ts'
 import { freePort, listen, startDynalite } from './test-server.ts'
 
 async function failureOf(promise: Promise<unknown>): Promise<{ error: unknown; ms: number }> {
@@ -39,6 +40,30 @@ describe('a server that', () => {
     const { error } = await failureOf(openMemory({ endpoint, table: 'muster' }))
     expect(error).toMatchObject({ code: 'memory.unavailable' })
     server.closeAllConnections()
+    server.close()
+  })
+
+  test('writes a part of what it is sent is sent the rest', async () => {
+    const written: string[] = []
+    const sizes: number[] = []
+    const server = createServer(async (request, response) => {
+      const { RequestItems } = JSON.parse(Buffer.concat(await Array.fromAsync<Buffer>(request)).toString())
+      const puts: { PutRequest: { Item: { pk: { S: string } } } }[] = RequestItems.muster
+      sizes.push(puts.length)
+      const done = puts.slice(0, 2)
+      written.push(...done.map(({ PutRequest }) => PutRequest.Item.pk.S))
+      const left = puts.slice(2)
+      response.writeHead(200, { 'content-type': 'application/x-amz-json-1.0' })
+      response.end(JSON.stringify({ UnprocessedItems: left.length > 0 ? { muster: left } : {} }))
+    })
+    const { client, documents, where } = connect({ endpoint: `http://127.0.0.1:${await listen(server)}` })
+    const items = ['a', 'b', 'c', 'd', 'e'].map((pk) => ({ pk, sk: 's', content: Buffer.of(1) }))
+    await new Table(documents, 'muster', where).putAll(items)
+    expect([sizes, written]).toEqual([
+      [5, 3, 1],
+      ['a', 'b', 'c', 'd', 'e'],
+    ])
+    client.destroy()
     server.close()
   })
 

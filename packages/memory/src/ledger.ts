@@ -1,7 +1,8 @@
-import { hash } from 'node:crypto'
-import { bytesOf, numberOf, textOf } from './item.ts'
+import { TILE_WIDTH, type TileFile } from '@muster/audit'
+import { isId } from '@muster/protocol'
+import { bytesOf, type Item, numberOf, textOf } from './item.ts'
 import { partition, sort } from './key.ts'
-import { pack, unpack } from './packed.ts'
+import { squeeze, unsqueeze } from './packed.ts'
 import type { Table } from './table.ts'
 
 /** What a tenant's ledger has come to: what decides who appends, and what. */
@@ -10,8 +11,8 @@ export interface LedgerState {
   size: number
   /** Their root, base64. */
   root: string
-  /** Leaves that come next: they are decided, and may be in the tiles already. */
-  pending: string[]
+  /** Leaves that come next, as an entry bundle: they are decided, and may be in the tiles already. */
+  pending: Uint8Array
   /** Up to where heads were taken, by partition. */
   cursors: Record<string, string>
   /** The last signed checkpoint; '' before the first. */
@@ -24,7 +25,7 @@ export interface LedgerState {
 export interface LedgerStore {
   /** A tile or entry bundle by its path. One that is partial may be given wider than asked for. */
   read(path: string): Promise<Uint8Array | undefined>
-  write(path: string, bytes: Uint8Array): Promise<void>
+  write(tiles: readonly TileFile[], size: number): Promise<void>
   /** Version 0 where there is none yet. */
   state(): Promise<{ version: number; state: LedgerState | undefined }>
   /** Replaces the state of this version; false where another was first. */
@@ -35,55 +36,84 @@ export interface LedgerStore {
   setPlaces(from: number, runs: readonly string[]): Promise<void>
 }
 
-/** Leaves are found by run in so many parts: few enough that a batch writes little, enough that a part is read at once. */
-const PLACE_PARTS = 16
-
-/** The part that a run's leaves are found in. */
-export function placePart(run: string): number {
-  return Number.parseInt(hash('sha256', run).slice(0, 4), 16) % PLACE_PARTS
+/**
+ * Leaves are found by runs of one time: the ids of those that were created within 65 seconds begin with the same digits. So
+ * most leaves of a batch stand together, and who looks for a run reads what is of its time, however long the ledger is.
+ */
+export function placePart(run: string): string {
+  return isId(run) ? run.slice(0, 8) : '00000000'
 }
 
-/** What is kept of leaves from `from` on, by part: each run with the place of its last. */
-export function placesByPart(from: number, runs: readonly string[]): Map<number, [run: string, index: number][]> {
-  const newest = new Map(runs.map((run, i) => [run, from + i]))
-  return Map.groupBy(newest, ([run]) => placePart(run))
+/** What is kept of leaves from `from` on, by part: of which run each is, in their order. */
+export function placesByPart(from: number, runs: readonly string[]): Map<string, [run: string, index: number][]> {
+  return Map.groupBy(
+    runs.map((run, i): [string, number] => [run, from + i]),
+    ([run]) => placePart(run),
+  )
 }
 
 /** Each tenant's ledger. */
 export type Ledgers = (tenant: string) => LedgerStore
 
 const PARTIAL = /\.p\/(\d+)$/
-const FULL = 256
+const BUNDLE = /^tile\/entries\//
 
 /*
- * A partial tile is the beginning of every wider one of its place, so that a place has one item, which only grows: nothing
- * has to be cleaned up, and a writer that comes late takes nothing back.
+ * A full tile is an item that never changes. The partial ones of a tree are in one item together, which is replaced by that
+ * of a larger tree only: a partial tile is the beginning of every wider one of its place, so that nothing has to be cleaned
+ * up, and a writer that comes late takes nothing back.
  */
 export function openLedgers(table: Table): Ledgers {
   return (tenant) => {
     const stateKey = { pk: partition(tenant, 'LEDGER'), sk: sort('STATE') }
+    const edgeKey = { pk: partition(tenant, 'LEDGER'), sk: sort('EDGE') }
     const tileKey = (path: string) => ({ pk: partition(tenant, 'TILE', path.replace(PARTIAL, '')), sk: sort('TILE') })
-    const partKey = (part: number) => partition(tenant, 'PLACES', String(part))
+    const partKey = (part: string) => partition(tenant, 'PLACES', part)
+    let reading: Promise<Item | undefined> | undefined
+    /** Those who read at once share it. */
+    const edge = (): Promise<Item | undefined> => {
+      reading ??= table.get(edgeKey.pk, edgeKey.sk).finally(() => {
+        reading = undefined
+      })
+      return reading
+    }
     return {
       async read(path) {
+        const place = path.replace(PARTIAL, '')
+        const partial = place === path ? undefined : await edge()
+        const isPartial = partial?.[place] !== undefined
+        // Else it is full by now, or not there.
         const { pk, sk } = tileKey(path)
-        const item = await table.get(pk, sk)
-        return item && bytesOf(item, 'content')
+        const item = isPartial ? partial : await table.get(pk, sk)
+        const content = item && bytesOf(item, isPartial ? place : 'content')
+        return content && BUNDLE.test(path) ? unsqueeze(content) : content
       },
 
-      async write(path, bytes) {
-        const width = Number(PARTIAL.exec(path)?.[1] ?? FULL)
-        await table.raise({ ...tileKey(path), content: bytes, width }, 'width', width)
+      async write(tiles, size) {
+        const full: Item[] = []
+        const partial: Item = { ...edgeKey, size }
+        for (const { path, bytes, width } of tiles) {
+          // Of hashes nothing can be saved.
+          const content = BUNDLE.test(path) ? squeeze(bytes) : bytes
+          if (width === TILE_WIDTH) full.push({ ...tileKey(path), content })
+          else partial[path.replace(PARTIAL, '')] = content
+        }
+        // What is partial no more must be there before its partial one goes.
+        await table.putAll(full)
+        await table.raise(partial, 'size', size)
       },
 
       async state() {
         const item = await table.get(stateKey.pk, stateKey.sk)
         if (!item) return { version: 0, state: undefined }
-        return { version: numberOf(item, 'version'), state: await unpack<LedgerState>(bytesOf(item, 'content')) }
+        const rest: Omit<LedgerState, 'pending'> = JSON.parse(textOf(item, 'state'))
+        const state = { ...rest, pending: unsqueeze(bytesOf(item, 'pending')) }
+        return { version: numberOf(item, 'version'), state }
       },
 
-      async setState(version, state) {
-        const item = { ...stateKey, version: version + 1, content: await pack(state) }
+      async setState(version, { pending, ...rest }) {
+        const content = { state: JSON.stringify(rest), pending: squeeze(pending) }
+        const item = { ...stateKey, version: version + 1, ...content }
         return version === 0 ? table.create(item) : table.replace(item, 'version', version)
       },
 
@@ -91,18 +121,20 @@ export function openLedgers(table: Table): Ledgers {
         // The newest first: what is asked for is mostly young.
         const sk = { below: sort('PLACE', size) }
         for await (const item of table.query({ pk: partKey(placePart(run)), sk, descending: true })) {
-          const places: Record<string, number> = JSON.parse(textOf(item, 'places'))
-          const index = Object.hasOwn(places, run) ? places[run] : undefined
-          if (index !== undefined && index < size) return index
+          const bytes = Buffer.from(unsqueeze(bytesOf(item, 'places')))
+          const places: [run: string, index: number][] = JSON.parse(bytes.toString())
+          const found = places.findLast(([one, index]) => one === run && index < size)
+          if (found) return found[1]
         }
         return undefined
       },
 
       async setPlaces(from, runs) {
-        const writes = [...placesByPart(from, runs)].map(([part, places]) =>
-          table.put({ pk: partKey(part), sk: sort('PLACE', from), places: JSON.stringify(Object.fromEntries(places)) }),
-        )
-        await Promise.all(writes)
+        const items = [...placesByPart(from, runs)].map(([part, places]) => ({
+          ...{ pk: partKey(part), sk: sort('PLACE', from) },
+          places: squeeze(Buffer.from(JSON.stringify(places))),
+        }))
+        await table.putAll(items)
       },
     }
   }

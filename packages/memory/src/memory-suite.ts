@@ -7,6 +7,7 @@ import { openBlobs } from './blobs.ts'
 import { connect } from './connection.ts'
 import { type NewFact, openFacts } from './facts.ts'
 import type { Item } from './item.ts'
+import { openLedgers } from './ledger.ts'
 import { type Memory, openMemory } from './memory.ts'
 import { PIECE_BYTES_MAX } from './pieces.ts'
 import { openRecords } from './records.ts'
@@ -47,6 +48,16 @@ class DyingTable extends Table {
   override async create(item: Item): Promise<boolean> {
     this.#write()
     return super.create(item)
+  }
+
+  override async putAll(items: readonly Item[]): Promise<void> {
+    // Each for itself, so that it may die between any two.
+    for (const item of items) await this.put(item)
+  }
+
+  override async raise(item: Item, name: string, value: number): Promise<boolean> {
+    this.#write()
+    return super.raise(item, name, value)
   }
 
   #write() {
@@ -508,7 +519,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     const state = (size: number) => ({
       size,
       root: 'r',
-      pending: ['x'],
+      pending: new Uint8Array(Buffer.from('x'.repeat(size))),
       cursors: { 0: '1-0' },
       checkpoint: '',
       keys: [],
@@ -526,27 +537,85 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       expect(await ledger.setState(1, state(9))).toBe(false)
     })
 
-    test('a tile only grows, in whatever order it is written', async () => {
+    test('partial tiles only grow, in whatever order they are written, and full ones take their places', async () => {
       const ledger = memory.ledgers(newId())
-      const tile = (width: number) => Buffer.alloc(width * 32, 7)
-      const widths = [3, 1, 255, 12]
-      await Promise.all(widths.map((width) => ledger.write(`tile/0/x001/234.p/${width}`, tile(width))))
-      expect(await ledger.read('tile/0/x001/234.p/1')).toEqual(new Uint8Array(tile(255)))
-      await ledger.write('tile/0/x001/234', tile(256))
-      await ledger.write('tile/0/x001/234.p/7', tile(7))
-      expect((await ledger.read('tile/0/x001/234'))?.length).toBe(256 * 32)
+      const places = ['tile/0/x001/234', 'tile/entries/x001/234']
+      const filesOf = (width: number) =>
+        places.map((place) => ({
+          ...{
+            path: width < 256 ? `${place}.p/${width}` : place,
+            bytes: Buffer.alloc(width * 32, 7),
+            width,
+            stored: 0,
+          },
+        }))
+      const size = (width: number) => 1234 * 256 + width
+      const read = async (place: string) => Buffer.from((await ledger.read(place)) ?? Buffer.of())
+      await Promise.all([3, 1, 255, 12].map((width) => ledger.write(filesOf(width), size(width))))
+      for (const place of places) expect(await read(`${place}.p/1`)).toEqual(Buffer.alloc(255 * 32, 7))
+      await ledger.write(filesOf(256), size(256))
+      await ledger.write(filesOf(7), size(7))
+      for (const place of places) {
+        expect(await read(place)).toEqual(Buffer.alloc(256 * 32, 7))
+        expect((await read(`${place}.p/7`)).length).toBeGreaterThanOrEqual(7 * 32)
+      }
       expect(await ledger.read('tile/1/x001/234')).toBeUndefined()
+      expect(await ledger.read('tile/1/x001/234.p/3')).toBeUndefined()
     })
 
-    test('the newest place of a run stays', async () => {
+    test('a tile can be read as far as it was, wherever a writer dies that makes it full', async () => {
+      const places = ['tile/0/000', 'tile/entries/000']
+      const filesOf = (width: number, index: number) =>
+        places.map((place) => ({
+          ...{ path: `${place.slice(0, -1)}${index}${width < 256 ? `.p/${width}` : ''}`, width, stored: 0 },
+          bytes: Buffer.alloc(width * 32, index),
+        }))
+      let deaths = 0
+      for (let writes = 0, died = true; died; writes++) {
+        const tenant = newId()
+        await memory.ledgers(tenant).write(filesOf(9, 0), 9)
+        dying.writesLeft = writes
+        const writing = openLedgers(dying)(tenant).write([...filesOf(256, 0), ...filesOf(5, 1)], 261)
+        died = await writing.then(
+          () => false,
+          () => true,
+        )
+        dying.writesLeft = Number.POSITIVE_INFINITY
+        if (died) deaths++
+        for (const place of places) {
+          const ledger = memory.ledgers(tenant)
+          const there = (await ledger.read(`${place}.p/9`)) ?? (await ledger.read(place))
+          expect(there?.length).toBeGreaterThanOrEqual(9 * 32)
+        }
+      }
+      expect(deaths).toBe(3)
+    })
+
+    test('many tiles are written at once', async () => {
+      const ledger = memory.ledgers(newId())
+      const tiles = Array.from({ length: 60 }, (_, i) => ({
+        ...{ path: `tile/entries/0${10 + i}`, bytes: Buffer.of(i), width: 256, stored: 0 },
+      }))
+      await ledger.write(tiles, 70 * 256)
+      for (const { path, bytes } of tiles) expect(Buffer.from((await ledger.read(path)) ?? Buffer.of())).toEqual(bytes)
+    })
+
+    test('the newest place of a run stays, and runs of any time are found', async () => {
       const ledger = memory.ledgers(newId())
       const runs = ['run-1', 'run-2', 'run-1', '__proto__']
       for (const from of [0, 8, 4, 8]) await ledger.setPlaces(from, runs)
       const found = (run: string) => Promise.all([0, 1, 2, 3, 7, 11, 99].map((size) => ledger.place(run, size)))
-      expect(await found('run-1')).toEqual([undefined, undefined, undefined, 2, 6, 10, 10])
+      expect(await found('run-1')).toEqual([undefined, 0, 0, 2, 6, 10, 10])
       expect(await ledger.place('run-2', 99)).toBe(9)
       expect(await ledger.place('__proto__', 99)).toBe(11)
       expect(await ledger.place('run-3', 99)).toBeUndefined()
+      // A day between any two.
+      const ids = Array.from(
+        { length: 60 },
+        (_, i) => `${(0x1900000 + i * 1318).toString(16).padStart(8, '0')}${newId().slice(8)}`,
+      )
+      await ledger.setPlaces(12, ids)
+      for (const [i, id] of ids.entries()) expect(await ledger.place(id, 99)).toBe(12 + i)
     })
 
     test('no tenant or run reaches another', async () => {

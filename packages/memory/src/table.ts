@@ -12,13 +12,15 @@ import { failure } from './failure.ts'
 import type { Item } from './item.ts'
 import { expressionsOf, type Query } from './query.ts'
 
-/** Items of one request. */
+/** Items that DynamoDB takes with one request. */
 export const BATCH_MAX = 25
+/** After that a server which leaves items undone is one that does not work. */
 const ATTEMPTS_MAX = 10
+const RETRY_MS = { first: 50, longest: 2000 }
 
 /**
  * The table in the few ways that this package uses it: strongly consistent reads, and writes of one item, on a condition or
- * not. Every method throws MusterError `memory.unavailable`, or `memory.too_large` where it writes.
+ * not, or of several, each for itself. Every method throws MusterError `memory.unavailable`, or `memory.too_large` where it writes.
  */
 export class Table {
   readonly #client: DynamoDBDocumentClient
@@ -42,22 +44,27 @@ export class Table {
     await this.#try(() => this.#client.send(new PutCommand({ TableName: this.#name, Item: item })))
   }
 
-  /** Writes up to `BATCH_MAX` items of different keys in one request, each over whatever stands in its place. */
+  /** Writes items over whatever stands in their places, each for itself: where it fails, some of them may be there. */
   async putAll(items: readonly Item[]): Promise<void> {
-    await this.#try(async () => {
-      let writes = items.map((Item) => ({ PutRequest: { Item } }))
-      for (let attempt = 0; writes.length > 0; attempt++) {
-        if (attempt > 0) await setTimeout(Math.min(50 * 2 ** attempt, 2000) * Math.random())
-        if (attempt === ATTEMPTS_MAX) throw new Error(`${writes.length} items were not taken in ${attempt} attempts`)
-        const { UnprocessedItems } = await this.#client.send(
-          new BatchWriteCommand({ RequestItems: { [this.#name]: writes } }),
-        )
-        // What DynamoDB is too busy for it gives back, and takes later.
-        writes = (UnprocessedItems?.[this.#name] ?? []).flatMap(({ PutRequest }) =>
-          PutRequest?.Item === undefined ? [] : [{ PutRequest: { Item: PutRequest.Item } }],
-        )
-      }
-    })
+    const batches: Promise<void>[] = []
+    for (let from = 0; from < items.length; from += BATCH_MAX)
+      batches.push(this.#try(() => this.#putBatch(items.slice(from, from + BATCH_MAX))))
+    await Promise.all(batches)
+  }
+
+  async #putBatch(items: readonly Item[]): Promise<void> {
+    let left = items.map((Item) => ({ PutRequest: { Item } }))
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      if (attempt > 0) await setTimeout(Math.min(RETRY_MS.first * 2 ** attempt, RETRY_MS.longest) * Math.random())
+      const put = new BatchWriteCommand({ RequestItems: { [this.#name]: left } })
+      const { UnprocessedItems } = await this.#client.send(put)
+      // A throttled server does a part and leaves the rest to us.
+      left = (UnprocessedItems?.[this.#name] ?? []).flatMap(({ PutRequest }) =>
+        PutRequest?.Item === undefined ? [] : [{ PutRequest: { Item: PutRequest.Item } }],
+      )
+      if (left.length === 0) return
+    }
+    throw new Error(`it left items undone ${ATTEMPTS_MAX} times`)
   }
 
   /** Writes the item where none stands; false where one does. */

@@ -235,6 +235,11 @@ export const configSchema = z.object({
     .max(60_000)
     .default(30_000)
     .describe('how often heads of running runs enter the ledger'),
+  MUSTER_LEDGER_WAIT_MS: positive
+    .min(100)
+    .max(60_000)
+    .default(5_000)
+    .describe('how long heads wait at most until they are sealed; a second, where sealing takes little of the time'),
   MUSTER_LEDGER_WITNESSES: witnesses
     .optional()
     .describe(

@@ -1,4 +1,14 @@
-import { checkpointText, formatNote, genesis, link, newVerifier, signNote, TileLog } from '@muster/audit'
+import {
+  checkpointText,
+  emptyRoot,
+  formatNote,
+  genesis,
+  link,
+  newVerifier,
+  signNote,
+  type TileFile,
+  TileLog,
+} from '@muster/audit'
 import type { LedgerLeaf, StoredEntry } from '@muster/protocol'
 import type { Random } from '../../faults/src/random.ts'
 import { type Files, makeRun, newSigner, origin } from '../export-fixture.ts'
@@ -524,12 +534,14 @@ function leavesOf(files: Files): string[] {
 /** Puts the tiles of these leaves in the place of all that are there; gives the text of their checkpoint. */
 async function putTree(files: Files, leaves: readonly string[]): Promise<string> {
   for (const name of [...files.keys()]) if (name.startsWith('tile/')) files.delete(name)
-  const write = async (path: string, bytes: Uint8Array) => void files.set(path, bytes)
+  const write = async (tiles: readonly TileFile[]) => {
+    for (const { path, bytes } of tiles) files.set(path, bytes)
+  }
   const log = new TileLog({ read: async (path) => files.get(path), write })
   return checkpointText({
     origin,
     ...(await log.append(
-      0,
+      { size: 0, root: emptyRoot },
       leaves.map((leaf) => Buffer.from(leaf)),
     )),
   })

@@ -4,7 +4,7 @@ import { verifyMerkleInclusion } from '@sigstore/verify/dist/tlog/merkle.js'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { checkpointText } from './checkpoint.ts'
-import { TileLog, type TileStorage, type Tree } from './log.ts'
+import { type TileFile, TileLog, type TileStorage, type Tree } from './log.ts'
 import { emptyRoot, type Hash, leafHash, nodeHash, sameHash, verifyConsistency, verifyInclusion } from './merkle.ts'
 import { formatNote, newVerifier, signNote } from './note.ts'
 import { formatProof, parseProof } from './proof.ts'
@@ -39,10 +39,15 @@ class Files implements TileStorage {
     this.reads++
     return this.files.get(path)
   }
-  async write(path: string, bytes: Uint8Array) {
-    const before = this.files.get(path)
-    if (before && !sameHash(before, bytes)) throw new Error(`${path} was written with other bytes`)
-    this.files.set(path, bytes)
+  async write(tiles: readonly TileFile[]) {
+    for (const { path, bytes, width, stored } of tiles) {
+      const before = this.files.get(path)
+      if (before && !sameHash(before, bytes)) throw new Error(`${path} was written with other bytes`)
+      const stem = path.replace(/\.p\/.*/, '')
+      expect(stored > 0).toBe([...this.files.keys()].some((name) => name.startsWith(`${stem}.p/`)))
+      expect(stored === width).toBe(before !== undefined)
+      this.files.set(path, bytes)
+    }
   }
 }
 
@@ -52,7 +57,7 @@ const naive = new NaiveTree(3000)
 async function build(files: Files, sizes: readonly number[]): Promise<Tree> {
   const log = new TileLog(files)
   let tree: Tree = { size: 0, root: emptyRoot }
-  for (const size of sizes) tree = await log.append(tree.size, entriesOf(tree.size, tree.size + size))
+  for (const size of sizes) tree = await log.append(tree, entriesOf(tree.size, tree.size + size))
   return tree
 }
 
@@ -152,21 +157,21 @@ describe('a log in tiles', () => {
 
   it('is read with few tiles, also when it appends', async () => {
     const files = new Files()
-    await build(files, [LARGE])
+    const tree = await build(files, [LARGE])
     const log = new TileLog(files)
     files.reads = 0
     await log.inclusion(12_345, LARGE)
     expect(files.reads).toBeLessThanOrEqual(6)
     files.reads = 0
-    await log.append(LARGE, entriesOf(LARGE, LARGE + 1))
+    await log.append(tree, entriesOf(LARGE, LARGE + 1))
     expect(files.reads).toBeLessThanOrEqual(6)
   })
 
   it('serves a partial tile from a wider one that took its place', async () => {
     const files = new Files()
-    await build(files, [300])
+    const tree = await build(files, [300])
     const [hashes, entries] = [files.files.get('tile/0/001.p/44'), files.files.get('tile/entries/001.p/44')]
-    await new TileLog(files).append(300, entriesOf(300, 512))
+    await new TileLog(files).append(tree, entriesOf(300, 512))
     files.files.delete('tile/0/001.p/44')
     files.files.delete('tile/entries/001.p/44')
     const log = new TileLog(files)

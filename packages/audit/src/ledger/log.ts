@@ -5,19 +5,30 @@ import {
   HASH_LENGTH,
   type Hash,
   inclusionRanges,
-  leafHash,
   type Range,
+  sameHash,
   subtrees,
+  writeLeafHash,
 } from './merkle.ts'
 import { decodeEntries, encodeEntries, foldTile, TILE_WIDTH, type Tile, tileOf, tilePath, tileWidth } from './tile.ts'
 
+/** A tile or entry bundle, as it is written. */
+export interface TileFile {
+  path: string
+  bytes: Uint8Array
+  width: number
+  /** How wide it is there already: 0 where it is new, as wide as it is where nothing was added to it. */
+  stored: number
+}
+
 /**
  * Where a log's tiles and entry bundles are. What is read under the path of a partial tile may be a wider tile of the same
- * place: it begins with what was asked for. Writing is repeated with the same bytes after a crash.
+ * place: it begins with what was asked for. Writing is repeated with the same bytes after a crash, in any order.
  */
 export interface TileStorage {
   read(path: string): Promise<Uint8Array | undefined>
-  write(path: string, bytes: Uint8Array): Promise<void>
+  /** Writes what became full when the tree grew to `size` leaves, and all its partial tiles. */
+  write(tiles: readonly TileFile[], size: number): Promise<void>
 }
 
 export interface Tree {
@@ -38,50 +49,47 @@ export class TileLog {
     this.#storage = storage
   }
 
-  /** Appends entries to the tree of `size` leaves. Holds the right edge of the tree, a tile of each level. */
-  async append(size: number, entries: readonly Uint8Array[]): Promise<Tree> {
-    const edge: Hash[][] = []
-    let at = size
-    let given = 0
-    while (given < entries.length) {
-      const index = Math.floor(at / TILE_WIDTH)
-      const before = at % TILE_WIDTH
+  /**
+   * Appends entries to a tree. Holds the right edge of it, a tile of each level.
+   *
+   * @throws MusterError `ledger.corrupt` where the tiles that are there do not have the tree's root
+   */
+  async append(before: Tree, entries: readonly Uint8Array[]): Promise<Tree> {
+    const edge = new Edge(await this.#levels(before.size))
+    if (!sameHash(edge.root(), before.root))
+      throw new MusterError('ledger.corrupt', `the tiles of ${before.size} leaves do not have the root that was stored`)
+    const bundles = await this.#bundles(before.size, entries)
+    for (const entry of entries) edge.add(entry)
+    const size = before.size + entries.length
+    if (entries.length > 0) await this.#storage.write([...bundles, ...edge.tiles()], size)
+    return { size, root: edge.root() }
+  }
+
+  /** The last tile of each level of a tree, which is not full; none where all are. */
+  #levels(size: number): Promise<EdgeTile[]> {
+    const levels: Promise<EdgeTile>[] = []
+    for (let level = 0, count = size; count > 0; level++, count = Math.floor(count / TILE_WIDTH)) {
+      const [index, width] = [Math.floor(count / TILE_WIDTH), count % TILE_WIDTH]
+      const stored = width === 0 ? Promise.resolve(Buffer.of()) : this.tile({ level, index, width })
+      levels.push(stored.then((bytes) => ({ index, stored: width, width, hashes: Buffer.concat([bytes], TILE_BYTES) })))
+    }
+    return Promise.all(levels)
+  }
+
+  /** The bundles that entries after the first `size` are in. */
+  async #bundles(size: number, entries: readonly Uint8Array[]): Promise<TileFile[]> {
+    const bundles: TileFile[] = []
+    for (let given = 0; given < entries.length; ) {
+      const index = Math.floor((size + given) / TILE_WIDTH)
+      const before = (size + given) % TILE_WIDTH
       const added = entries.slice(given, given + TILE_WIDTH - before)
-      const bundle = before === 0 ? [] : await this.entries(index, at)
-      await this.#write({ level: 'entries', index, width: before + added.length }, encodeEntries([...bundle, ...added]))
-      await this.#extend(edge, 0, at, added.map(leafHash))
+      const width = before + added.length
+      const stored = before === 0 ? [] : [await this.tile({ level: 'entries', index, width: before })]
+      const bytes = Buffer.concat([...stored, encodeEntries(added)])
+      bundles.push({ path: tilePath({ level: 'entries', index, width }), bytes, width, stored: before })
       given += added.length
-      at += added.length
     }
-    await Promise.all(edge.map((hashes, level) => this.#writeTile(level, at, hashes)))
-    return { size: at, root: await this.root(at) }
-  }
-
-  /** Adds hashes to the last tile of a level, which has room for them, and the hash of a tile that is full to the next. */
-  async #extend(edge: Hash[][], level: number, size: number, hashes: readonly Hash[]): Promise<void> {
-    const count = Math.floor(size / TILE_WIDTH ** level)
-    const index = Math.floor(count / TILE_WIDTH)
-    let tile = edge[level]
-    if (!tile) {
-      tile = count % TILE_WIDTH === 0 ? [] : hashesOf(await this.tile({ level, index, width: count % TILE_WIDTH }))
-      edge[level] = tile
-    }
-    tile.push(...hashes)
-    if (tile.length < TILE_WIDTH) return
-    const bytes = Buffer.concat(tile)
-    await this.#write({ level, index, width: TILE_WIDTH }, bytes)
-    edge[level] = []
-    await this.#extend(edge, level + 1, size, [foldTile(bytes, 0, TILE_WIDTH)])
-  }
-
-  async #writeTile(level: number, size: number, hashes: readonly Hash[]): Promise<void> {
-    if (hashes.length === 0) return
-    const index = Math.floor(size / TILE_WIDTH ** (level + 1))
-    await this.#write({ level, index, width: hashes.length }, Buffer.concat(hashes))
-  }
-
-  async #write(tile: Tile, bytes: Uint8Array): Promise<void> {
-    await this.#storage.write(tilePath(tile), bytes)
+    return bundles
   }
 
   /** The root of the first `size` leaves, read as for `inclusion`. */
@@ -136,18 +144,80 @@ export class TileLog {
   }
 }
 
+const TILE_BYTES = TILE_WIDTH * HASH_LENGTH
+
+/** The last tile of a level. */
+interface EdgeTile {
+  index: number
+  /** Hashes of it that are stored, and that it has by now. */
+  stored: number
+  width: number
+  hashes: Buffer
+}
+
+/** The right edge of a tree, which grows. */
+class Edge {
+  readonly #levels: EdgeTile[]
+  readonly #full: TileFile[] = []
+
+  constructor(levels: EdgeTile[]) {
+    this.#levels = levels
+  }
+
+  add(entry: Uint8Array): void {
+    const tile = this.#level(0)
+    writeLeafHash(tile.hashes, tile.width, entry)
+    this.#grown(0, tile)
+  }
+
+  #level(level: number): EdgeTile {
+    const known = this.#levels[level] ?? newTile(0)
+    this.#levels[level] = known
+    return known
+  }
+
+  /** A full tile's hash is one of the next level. */
+  #grown(level: number, tile: EdgeTile): void {
+    tile.width++
+    if (tile.width < TILE_WIDTH) return
+    this.#full.push(fileOf(level, tile))
+    this.#levels[level] = newTile(tile.index + 1)
+    const above = this.#level(level + 1)
+    above.hashes.set(foldTile(tile.hashes, 0, TILE_WIDTH), above.width * HASH_LENGTH)
+    this.#grown(level + 1, above)
+  }
+
+  /** The tiles that have become full, and those that are not. */
+  tiles(): TileFile[] {
+    return [...this.#full, ...this.#levels.flatMap((tile, level) => (tile.width > 0 ? fileOf(level, tile) : []))]
+  }
+
+  root(): Hash {
+    // The highest level is the left of the tree.
+    const hashes = this.#levels.map(({ hashes, width }) =>
+      subtrees({ start: 0, end: width }).map(({ level, index }) => {
+        const from = index * 2 ** level
+        return foldTile(hashes, from, from + 2 ** level)
+      }),
+    )
+    return foldSubtrees(hashes.reverse().flat())
+  }
+}
+
+function newTile(index: number): EdgeTile {
+  return { index, stored: 0, width: 0, hashes: Buffer.allocUnsafe(TILE_BYTES) }
+}
+
+function fileOf(level: number, { index, stored, width, hashes }: EdgeTile): TileFile {
+  return { path: tilePath({ level, index, width }), bytes: hashes.subarray(0, width * HASH_LENGTH), width, stored }
+}
+
 async function rangeHash(range: Range, read: ReadTile): Promise<Hash> {
   const hashes = subtrees(range).map(async (subtree) => {
     const { level, index, from, to } = tileOf(subtree)
     return foldTile(await read(level, index), from, to)
   })
   return foldSubtrees(await Promise.all(hashes))
-}
-
-function hashesOf(tile: Uint8Array): Hash[] {
-  return Array.from({ length: tile.length / HASH_LENGTH }, (_, i) =>
-    tile.subarray(i * HASH_LENGTH, (i + 1) * HASH_LENGTH),
-  )
 }
 
 function cutHashes(tile: Uint8Array, width: number): Uint8Array | undefined {

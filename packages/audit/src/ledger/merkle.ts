@@ -9,22 +9,47 @@ export type Hash = Uint8Array
 
 export const HASH_LENGTH = 32
 
-const LEAF = Uint8Array.of(0)
-const NODE = Uint8Array.of(1)
-
-function sha256(...parts: readonly Uint8Array[]): Hash {
-  return digest('sha256', Buffer.concat(parts), 'buffer')
-}
+/** The most bytes of an entry: in a bundle its length has 16 bits. */
+export const ENTRY_BYTES_MAX = 65_535
 
 /** The root of a tree without leaves. */
-export const emptyRoot: Hash = sha256()
+export const emptyRoot: Hash = digest('sha256', '', 'buffer')
+
+const NODE = Uint8Array.of(1)
+
+// What is hashed follows a byte that says whether it is a leaf or a node.
+const leaf = Buffer.alloc(1 + ENTRY_BYTES_MAX, 0)
+const node = Buffer.alloc(1 + 2 * HASH_LENGTH, 1)
+
+/*
+ * Hashes are written where they are to stand, by way of text: a digest that comes as bytes has memory of its own, which
+ * costs three times as much as the digest (Node 24: 2.4 µs instead of 0.7).
+ */
+
+/** Writes the hash of an entry as the hash `at` of those in a row. */
+export function writeLeafHash(hashes: Buffer, at: number, entry: Uint8Array): void {
+  // No log has a longer one, but a proof that somebody made up may.
+  const input = entry.length > ENTRY_BYTES_MAX ? Buffer.alloc(1 + entry.length) : leaf.subarray(0, 1 + entry.length)
+  input.set(entry, 1)
+  hashes.write(digest('sha256', input, 'binary'), at * HASH_LENGTH, 'binary')
+}
+
+/** Puts the hashes of pairs of neighbours in the place of the first `count` hashes. */
+export function halve(hashes: Buffer, count: number): void {
+  for (let i = 0; i < count / 2; i++) {
+    hashes.copy(node, 1, 2 * i * HASH_LENGTH, 2 * (i + 1) * HASH_LENGTH)
+    hashes.write(digest('sha256', node, 'binary'), i * HASH_LENGTH, 'binary')
+  }
+}
 
 export function leafHash(entry: Uint8Array): Hash {
-  return sha256(LEAF, entry)
+  const hash = Buffer.allocUnsafe(HASH_LENGTH)
+  writeLeafHash(hash, 0, entry)
+  return hash
 }
 
 export function nodeHash(left: Hash, right: Hash): Hash {
-  return sha256(NODE, left, right)
+  return Buffer.from(digest('sha256', Buffer.concat([NODE, left, right]), 'binary'), 'binary')
 }
 
 export function sameHash(a: Hash, b: Hash): boolean {

@@ -49,16 +49,26 @@ export function isKeyName(name: string): boolean {
   return name !== '' && name.isWellFormed() && !/[\p{White_Space}\p{Cc}+]/u.test(name)
 }
 
-export function newVerifier(name: string, publicKey: Uint8Array, type: SignatureType = 'ed25519'): Verifier {
+/** What a key is called in signatures, and as it is handed out. */
+export function keyNames(
+  name: string,
+  publicKey: Uint8Array,
+  type: SignatureType = 'ed25519',
+): Pick<Verifier, 'keyId' | 'vkey'> {
   if (!isKeyName(name)) throw new TypeError(`"${name}" cannot name a key`)
   if (publicKey.length !== PUBLIC_KEY_LENGTH) throw new TypeError('a public key of Ed25519 has 32 bytes')
   const typed = Buffer.concat([Uint8Array.of(TYPE_BYTES[type]), publicKey])
   const keyId = hash('sha256', Buffer.concat([Buffer.from(`${name}\n`), typed])).slice(0, 2 * KEY_ID_LENGTH)
+  return { keyId, vkey: `${name}+${keyId}+${typed.toString('base64')}` }
+}
+
+export function newVerifier(name: string, publicKey: Uint8Array, type: SignatureType = 'ed25519'): Verifier {
+  const { keyId, vkey } = keyNames(name, publicKey, type)
   const key = createPublicKey({
     format: 'jwk',
     key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(publicKey).toString('base64url') },
   })
-  return { name, keyId, type, vkey: `${name}+${keyId}+${typed.toString('base64')}`, publicKey, key }
+  return { name, keyId, type, vkey, publicKey, key }
 }
 
 /** The key that a vkey names; undefined where it is none, or of a type that is not known here. */
@@ -94,8 +104,7 @@ export async function cosign(text: string, name: string, signer: Signer, at: num
 }
 
 function identity(name: string, { publicKey }: Signer, type: SignatureType): { name: string; keyId: string } {
-  const { keyId } = newVerifier(name, publicKey, type)
-  return { name, keyId }
+  return { name, keyId: keyNames(name, publicKey, type).keyId }
 }
 
 function cosigned(text: string, at: bigint): Buffer {

@@ -1,4 +1,4 @@
-import { HASH_LENGTH, type Hash, nodeHash, type Subtree } from './merkle.ts'
+import { ENTRY_BYTES_MAX, HASH_LENGTH, type Hash, halve, type Subtree } from './merkle.ts'
 
 /** Tiles and entry bundles as in C2SP tlog-tiles: <https://c2sp.org/tlog-tiles>. */
 export const TILE_WIDTH = 256
@@ -61,23 +61,21 @@ export function tileOf({ level, index }: Subtree): { level: number; index: numbe
 
 /** The hash over a power of two of a tile's hashes. */
 export function foldTile(tile: Uint8Array, from: number, to: number): Hash {
-  if (to - from === 1) return tile.subarray(from * HASH_LENGTH, to * HASH_LENGTH)
-  const middle = (from + to) / 2
-  return nodeHash(foldTile(tile, from, middle), foldTile(tile, middle, to))
+  const hashes = Buffer.from(tile.subarray(from * HASH_LENGTH, to * HASH_LENGTH))
+  for (let count = to - from; count > 1; count /= 2) halve(hashes, count)
+  return hashes.subarray(0, HASH_LENGTH)
 }
 
-/** The most bytes of an entry: its length has 16 bits. */
-const ENTRY_BYTES_MAX = 65_535
-
 export function encodeEntries(entries: readonly Uint8Array[]): Uint8Array {
-  return Buffer.concat(
-    entries.flatMap((entry) => {
-      if (entry.length > ENTRY_BYTES_MAX) throw new RangeError(`an entry has at most ${ENTRY_BYTES_MAX} bytes`)
-      const length = Buffer.alloc(2)
-      length.writeUInt16BE(entry.length)
-      return [length, entry]
-    }),
-  )
+  const bundle = Buffer.allocUnsafe(entries.reduce((length, entry) => length + 2 + entry.length, 0))
+  let at = 0
+  for (const entry of entries) {
+    if (entry.length > ENTRY_BYTES_MAX) throw new RangeError(`an entry has at most ${ENTRY_BYTES_MAX} bytes`)
+    bundle.writeUInt16BE(entry.length, at)
+    bundle.set(entry, at + 2)
+    at += 2 + entry.length
+  }
+  return bundle
 }
 
 /** The entries of a bundle; undefined where its bytes do not end with an entry. */

@@ -6,6 +6,8 @@ import {
   openCheckpoint,
   parseVerifier,
   type Signer,
+  TILE_WIDTH,
+  type TileFile,
   TileLog,
   type Tree,
   verifyConsistency,
@@ -162,7 +164,7 @@ function fated(ledgers: Ledgers, { calls, how }: Fate, othersDone: Promise<unkno
       get(store, name: keyof LedgerStore) {
         // One of the store's methods, called with what it takes.
         const method = store[name] as (...args: unknown[]) => Promise<unknown>
-        return async (...args: unknown[]) => {
+        const call = async (...args: unknown[]) => {
           left--
           if (how === 'stalls') {
             if (left === -1) await othersDone
@@ -172,6 +174,13 @@ function fated(ledgers: Ledgers, { calls, how }: Fate, othersDone: Promise<unkno
           const answer = await method(...args)
           if (left < 0) throw new Error('died')
           return answer
+        }
+        if (name !== 'write') return call
+        // Between what it writes at once, too.
+        return async (tiles: readonly TileFile[], size: number) => {
+          const partial = tiles.filter(({ width }) => width < TILE_WIDTH)
+          for (const tile of tiles) if (tile.width === TILE_WIDTH) await call([tile], size)
+          await call(partial, size)
         }
       },
     })
@@ -239,7 +248,7 @@ describe.each(['folder', 'DynamoDB'] as const)('the sealer, in %s', (kind) => {
           expect(new Map(leaves.map(({ run, head }) => [run, head]))).toEqual(ended)
           const { state } = await store.state()
           expect(auditor.last?.size ?? 0).toBe(ended.size)
-          expect(state?.pending ?? []).toEqual([])
+          expect(state?.pending.length ?? 0).toBe(0)
         },
       ),
       { seed: 1, numRuns: 25 },

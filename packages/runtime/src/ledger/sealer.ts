@@ -1,33 +1,41 @@
 import {
   base64,
   checkpointText,
+  decodeEntries,
   emptyRoot,
+  encodeEntries,
   formatNote,
-  newVerifier,
+  keyNames,
   parseCheckpoint,
   parseNote,
   type Signer,
-  sameHash,
   signNote,
   TileLog,
   type Tree,
 } from '@muster/audit'
 import type { Head, Heads } from '@muster/journal'
 import type { LedgerState, LedgerStore, Ledgers } from '@muster/memory'
-import { type LedgerLeaf, MusterError } from '@muster/protocol'
+import { MusterError } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { byWorker, type RecordBook } from '../record-book.ts'
 import { originOf } from './origin.ts'
 
 /** Leaves that are decided at once: they fit into one item of the store. */
-const BATCH_MAX = 1000
+const BATCH_MAX = 4000
 /** Of a store that does not answer, others are to know soon. */
 const LEASE_MS = 10_000
 /** Tenants whose ledgers are written at once. */
 const TENANTS_MAX = 8
 /** After so many batches of one it is the turn of others. */
-const ROUNDS_MAX = 16
-const EVERY_MS = 1000
+const ROUNDS_MAX = 4
+/** Heads wait so long where there is time. */
+const WAIT_MS = 1000
+/** And so long where sealing takes long: it has most of its cost for each time, not for each head. */
+const WAIT_MS_MAX = 5000
+/** It rests so many times as long as it worked. */
+const REST = 40
+/** Tenants whose states are remembered. */
+const KNOWN_MAX = 256
 
 export interface SealerOptions {
   heads: Heads
@@ -41,8 +49,8 @@ export interface SealerOptions {
   worker: string
   log: Logger
   clock: () => number
-  /** Between two checkpoints of a tenant, ms. */
-  everyMs?: number | undefined
+  /** How long heads wait at most until they are sealed, ms; 5000 unless given. */
+  waitMsMax?: number | undefined
   /** They are told before a checkpoint is stored, and again when it is. */
   witnesses?: { expect(tenant: string, size: number): Promise<void>; show(tenant: string): void } | undefined
 }
@@ -53,7 +61,7 @@ type Sealed = 'done' | 'more' | 'full'
 const EMPTY: LedgerState = {
   size: 0,
   root: Buffer.from(emptyRoot).toString('base64'),
-  pending: [],
+  pending: Buffer.of(),
   cursors: {},
   checkpoint: '',
   keys: [],
@@ -68,6 +76,8 @@ const EMPTY: LedgerState = {
 export class Sealer {
   readonly #options: SealerOptions
   readonly #signedAt = new Map<string, number>()
+  /** States that were written here last: they need not be read. Where another has written since, what we write is refused. */
+  readonly #known = new Map<string, { version: number; state: LedgerState }>()
   #timer: NodeJS.Timeout | undefined
   #tick: Promise<void> | undefined
   #closing = false
@@ -77,11 +87,21 @@ export class Sealer {
   }
 
   start(): void {
+    this.#sealAfter(this.#waitMs(0))
+  }
+
+  #sealAfter(ms: number): void {
     this.#timer = setTimeout(() => {
-      this.#tick = this.#sealAll().finally(() => {
-        if (!this.#closing) this.start()
+      const began = performance.now()
+      this.#tick = this.#sealAll().then((isBehind) => {
+        if (!this.#closing) this.#sealAfter(isBehind ? 0 : this.#waitMs(performance.now() - began))
       })
-    }, this.#options.everyMs ?? EVERY_MS)
+    }, ms)
+  }
+
+  #waitMs(workedMs: number): number {
+    const { waitMsMax = WAIT_MS_MAX } = this.#options
+    return Math.min(Math.max(WAIT_MS, REST * workedMs), waitMsMax)
   }
 
   /** Ends after what is under way. */
@@ -91,37 +111,45 @@ export class Sealer {
     await this.#tick
   }
 
-  async #sealAll(): Promise<void> {
+  /** Gives whether there was more than it could do at once. */
+  async #sealAll(): Promise<boolean> {
     const { heads, log } = this.#options
+    let isBehind = false
     try {
       // What was recorded with a run, such as a key of its content, goes with its head.
       await this.#options.book.sendHeads(await heads.tenants())
       const tenants = (await heads.tenants()).values()
       // They share the iterator.
       const lane = async () => {
-        for (const tenant of tenants) await this.#sealOne(tenant)
+        for (const tenant of tenants) isBehind = (await this.#sealOne(tenant)) === 'full' || isBehind
       }
       await Promise.all(Array.from({ length: TENANTS_MAX }, lane))
     } catch (error) {
       if (!this.#closing) log.warn({ err: error }, 'ledger: heads not read; it is tried again')
     }
+    return isBehind
   }
 
-  async #sealOne(tenant: string): Promise<void> {
+  async #sealOne(tenant: string): Promise<Sealed | undefined> {
     const { heads, worker, log } = this.#options
-    if (this.#closing) return
+    if (this.#closing) return undefined
+    // What comes meanwhile waits for the next time, unless it is a batch by itself: small ones cost as much.
+    let sealed: Sealed = 'full'
     try {
-      // What comes meanwhile waits for the next time, unless it is a batch by itself: small ones cost as much.
-      let sealed: Sealed = 'full'
       for (let round = 0; round < ROUNDS_MAX && !this.#closing && sealed !== 'done'; round++) {
-        if (!(await heads.hold(tenant, worker, LEASE_MS))) return
+        if (!(await heads.hold(tenant, worker, LEASE_MS))) return undefined
         sealed = await this.seal(tenant, { take: sealed === 'full' })
       }
       await heads.hold(tenant, worker, 0)
+      return sealed
     } catch (error) {
       // What is damaged does not get better: somebody must see it.
       const level = error instanceof MusterError && error.code === 'ledger.corrupt' ? 'error' : 'warn'
       log[level]({ tenant, err: error }, 'ledger not written; it is tried again')
+      return undefined
+    } finally {
+      // It may hold a whole batch.
+      if (sealed !== 'done') this.#known.delete(tenant)
     }
   }
 
@@ -129,7 +157,8 @@ export class Sealer {
   async seal(tenant: string, { take = true } = {}): Promise<Sealed> {
     const { heads, ledgers } = this.#options
     const store = ledgers(tenant)
-    const { version, state = EMPTY } = await store.state()
+    const { version, state = EMPTY } = this.#known.get(tenant) ?? (await store.state())
+    this.#known.delete(tenant)
     const tree = await append(store, state)
     const taken = take ? await heads.take(tenant, state.cursors, BATCH_MAX) : { heads: [], cursors: state.cursors }
     const idle = taken.heads.length === 0
@@ -138,6 +167,7 @@ export class Sealer {
     const stale = tree.size > 0 && tree.size !== sizeOf(state.checkpoint)
     if (!changed && !stale) {
       await heads.forget(tenant, state.cursors, true)
+      if (version > 0) this.#remember(tenant, version, state)
       return 'done'
     }
     const signed = stale && due ? await this.#sign(tenant, tree, state.keys) : undefined
@@ -146,7 +176,7 @@ export class Sealer {
       ...signed,
       size: tree.size,
       root: Buffer.from(tree.root).toString('base64'),
-      pending: taken.heads.map(leafText),
+      pending: encodeEntries(taken.heads.map(leafOf)),
       cursors: taken.cursors,
     }
     if (signed) await this.#options.witnesses?.expect(tenant, tree.size)
@@ -156,13 +186,19 @@ export class Sealer {
     // What the state before has taken is in the tiles now.
     const over = idle && sizeOf(next.checkpoint) === next.size
     await heads.forget(tenant, state.cursors, over)
+    this.#remember(tenant, version + 1, next)
     if (over) return 'done'
     return taken.heads.length >= BATCH_MAX ? 'full' : 'more'
   }
 
+  #remember(tenant: string, version: number, state: LedgerState): void {
+    this.#known.set(tenant, { version, state })
+    const [oldest] = this.#known.keys()
+    if (this.#known.size > KNOWN_MAX && oldest !== undefined) this.#known.delete(oldest)
+  }
+
   #isDue(tenant: string): boolean {
-    const { clock, everyMs = EVERY_MS } = this.#options
-    return clock() - (this.#signedAt.get(tenant) ?? 0) >= everyMs
+    return this.#options.clock() - (this.#signedAt.get(tenant) ?? 0) >= WAIT_MS
   }
 
   #published(tenant: string): void {
@@ -178,7 +214,7 @@ export class Sealer {
     const { signers, book, worker, clock } = this.#options
     const origin = originOf(this.#options.origin, tenant)
     const text = checkpointText({ origin, size, root })
-    const keys = signers.map(({ publicKey }) => newVerifier(origin, publicKey).vkey)
+    const keys = signers.map(({ publicKey }) => keyNames(origin, publicKey).vkey)
     if (keys.join() !== before.join())
       await book.append(tenant, {
         at: clock(),
@@ -192,26 +228,29 @@ export class Sealer {
 }
 
 /** Writes the leaves that are decided. @throws MusterError `ledger.corrupt` where the tiles are not what they were */
-async function append(store: LedgerStore, state: LedgerState): Promise<Tree> {
-  const before = { size: state.size, root: base64(state.root) ?? emptyRoot }
-  if (state.pending.length === 0) return before
-  const log = new TileLog(store)
-  if (!sameHash(await log.root(before.size), before.root))
-    throw new MusterError('ledger.corrupt', `the tiles of ${before.size} leaves do not have the root that was stored`)
-  const leaves = state.pending.map((text) => Buffer.from(text))
-  const tree = await log.append(before.size, leaves)
-  await store.setPlaces(before.size, state.pending.map(runOf))
+async function append(store: LedgerStore, { size, root, pending }: LedgerState): Promise<Tree> {
+  const before = { size, root: base64(root) ?? emptyRoot }
+  if (pending.length === 0) return before
+  const leaves = decodeEntries(pending)
+  if (!leaves) throw new MusterError('ledger.corrupt', `the leaves that come after ${size} cannot be read`)
+  const [tree] = await Promise.all([
+    new TileLog(store).append(before, leaves),
+    store.setPlaces(size, leaves.map(runOf)),
+  ])
   return tree
 }
 
-function leafText({ run, seq, head, at, state }: Head): string {
-  const leaf: LedgerLeaf = { v: 1, run, seq, head, at, state }
-  return JSON.stringify(leaf)
+const BEFORE_RUN = '{"v":1,"run":"'
+
+/** As `ledgerLeaf` has it. None of these has a character that JSON would write otherwise. */
+function leafOf({ run, seq, head, at, state }: Head): Uint8Array {
+  return Buffer.from(`${BEFORE_RUN}${run}","seq":${seq},"head":"${head}","at":${at},"state":"${state}"}`)
 }
 
-function runOf(text: string): string {
-  const { run }: LedgerLeaf = JSON.parse(text)
-  return run
+function runOf(leaf: Uint8Array): string {
+  const { buffer, byteOffset, length } = leaf
+  const text = Buffer.from(buffer, byteOffset, length)
+  return text.toString('latin1', BEFORE_RUN.length, text.indexOf('"', BEFORE_RUN.length))
 }
 
 function sizeOf(checkpoint: string): number | undefined {

@@ -17,8 +17,8 @@ export interface LedgerOptions {
         signers: readonly Signer[]
         /** What the ledgers' names begin with. */
         origin: string
-        /** Between two checkpoints of a tenant, ms; 1000 unless given. */
-        everyMs?: number | undefined
+        /** How long heads wait at most until they are sealed, ms; 5000 unless given. */
+        waitMsMax?: number | undefined
         witnesses?: readonly Witness[] | undefined
       }
     | undefined
@@ -48,7 +48,7 @@ export function startLedger(options: {
     ledger.seal &&
     new Sealer({
       ...{ heads, ledgers, book, worker, log, clock, signers: ledger.seal.signers, origin: ledger.seal.origin },
-      everyMs: ledger.seal.everyMs,
+      waitMsMax: ledger.seal.waitMsMax,
       witnesses,
     })
   sealer?.start()

@@ -9,6 +9,7 @@ import {
   base64,
   checkpointText,
   cosign,
+  emptyRoot,
   formatNote,
   formatSignature,
   newVerifier,
@@ -116,13 +117,21 @@ class TestLedger {
 
   async grow(count: number): Promise<void> {
     const { version, state } = await this.store.state()
-    const size = state?.size ?? 0
+    const { size, root: encoded } = state ?? { size: 0, root: Buffer.from(emptyRoot).toString('base64') }
+    const before = { size, root: base64(encoded) ?? emptyRoot }
     const entries = Array.from({ length: count }, (_, i) => Buffer.from(`leaf ${size + i}`))
-    const tree = await new TileLog(this.store).append(size, entries)
+    const tree = await new TileLog(this.store).append(before, entries)
     const text = checkpointText({ origin, ...tree })
     const checkpoint = formatNote({ text, signatures: [await signNote(text, origin, log)] })
     const root = Buffer.from(tree.root).toString('base64')
-    await this.store.setState(version, { size: tree.size, root, pending: [], cursors: {}, checkpoint, keys: [] })
+    await this.store.setState(version, {
+      size: tree.size,
+      root,
+      pending: Buffer.of(),
+      cursors: {},
+      checkpoint,
+      keys: [],
+    })
   }
 
   async verified() {

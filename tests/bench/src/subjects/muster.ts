@@ -127,7 +127,7 @@ export async function muster(options: MusterOptions): Promise<Subject> {
     app,
     governed,
   )
-  const seal = { signers: [newSigner()], origin: 'log.example' }
+  const seal = { signers: [newSigner()], origin: 'log.example', waitMsMax: 2000 }
   const worker = await start(Math.max(inFlight, 100), outcomes, sealed ? { headsMs: 30_000, seal } : undefined)
   const heads = new Heads(journal)
   let runs: string[] = []
@@ -147,7 +147,7 @@ export async function muster(options: MusterOptions): Promise<Subject> {
       gaps.reset(task)
       const { units, elapsedMs } = await load(system, inFlight, task)
       // All that sealing costs is part of the sample's CPU time.
-      while (sealed && (await heads.tenants()).length > 0) await sleep(50)
+      while (sealed && (await heads.tenants()).length > 0) await sleep(200)
       return { units: units * stepsOf[plan], elapsedMs, ...gaps.figures() }
     },
     check: () => checkRuns(journal, runs, stepsOf[plan]),
