@@ -1,9 +1,11 @@
 import { Readable } from 'node:stream'
 import {
   name as definitionName,
+  type Json,
   json,
   label,
   MusterError,
+  parts,
   run,
   runStatus,
   runSummary,
@@ -13,11 +15,14 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { controls } from './control.ts'
 import { actorOf } from './keys.ts'
+import { checkMedia, MEDIA_BODY_MAX } from './media.ts'
 import { problemsOf } from './problems.ts'
 import { PLACE, placeOf, sendEvents } from './sse.ts'
 
 const params = z.object({ id: z.string().max(64).describe('run id') })
 const tags = ['runs']
+/** Characters of text that a message may have. */
+const TEXT_MAX = 100_000
 const security = [{ key: [] }]
 const accepted = { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 409, 429, 503) }
 
@@ -28,6 +33,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs',
     {
+      bodyLimit: MEDIA_BODY_MAX,
       schema: {
         tags,
         security,
@@ -256,6 +262,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/messages',
     {
+      bodyLimit: MEDIA_BODY_MAX,
       schema: {
         tags,
         security,
@@ -264,11 +271,16 @@ export function runRoutes(server: Server, context: Context): void {
           'Accepted once it is durable. The agent hears it between two turns, or before it ends. With `interrupt` what it has under way is cancelled and it hears it at once.',
         params,
         headers: z.object({ 'idempotency-key': z.string().min(1).max(256).optional() }),
-        body: z.strictObject({
-          text: z.string().min(1).max(100_000),
-          interrupt: z.boolean().default(false),
-          labels: z.array(label).max(32).default([]).describe('labels of the text'),
-        }),
+        body: z
+          .strictObject({
+            text: z.string().min(1).max(TEXT_MAX).optional(),
+            parts: parts.optional().describe('texts, images and files in their order, in place of `text`'),
+            interrupt: z.boolean().default(false),
+            labels: z.array(label).max(32).default([]).describe('labels of what is said'),
+          })
+          .refine((body) => (body.text === undefined) !== (body.parts === undefined), {
+            message: 'give either text or parts',
+          }),
         response: { 202: z.object({ id: z.string() }), ...problemsOf(400, 401, 404, 409, 413, 429, 503) },
       },
     },
@@ -276,7 +288,9 @@ export function runRoutes(server: Server, context: Context): void {
       const who = keyOf(request)
       const { tenant } = who
       const { id } = request.params
-      const { text, interrupt, labels } = request.body
+      const { text, parts, interrupt, labels } = request.body
+      const said: Json = parts ? { parts } : { text: text ?? '' }
+      if (parts) checkMedia(parts, '/parts', TEXT_MAX)
       const { kind } = await reader.run(tenant, id)
       if (kind !== 'agent')
         throw new MusterError('signal.unknown', `Run ${id} is of a plan: only agents are spoken to. Send it a signal`)
@@ -284,7 +298,7 @@ export function runRoutes(server: Server, context: Context): void {
         id,
         {
           ...{ type: 'signal', name: 'message', by: actorOf(who) },
-          ...carrying(redact(tenant, { text })),
+          ...carrying(redact(tenant, said)),
           labels: [...new Set(labels)].sort(),
           interrupt,
         },

@@ -140,7 +140,7 @@ export function createModels(options: ModelsOptions): Models {
     const late = AbortSignal.timeout(timeoutMs)
     const { signal } = request
     const asked = provider(target)
-    checkParts(model, request.messages, asked.media)
+    checkParts(model, request.messages, asked.media, factsOf([target], model).inputs)
     try {
       return await asked.complete(model, {
         ...request,

@@ -12,6 +12,7 @@ import {
   MusterError,
   name,
   type ToolManifest,
+  VALUE_MAX,
 } from '@muster/protocol'
 import { z } from 'zod'
 
@@ -263,9 +264,6 @@ export function toJsonSchema(schema: z.ZodType, io: 'input' | 'output'): JsonSch
   // zod types the result as its own schema type; it is plain JSON.
   return z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as JsonSchema
 }
-
-/** Characters of JSON that one input or output may have. */
-const VALUE_MAX = 4 * 1024 * 1024
 
 type InvalidCode = 'input.invalid' | 'output.invalid'
 
