@@ -132,6 +132,8 @@ it('images and files come to the model in the form of each vendor, from who star
     { type: 'text', text: 'and this' },
     { type: 'file', name: 'page.pdf', mediaType: 'application/pdf', data: pdf },
   ])
+  // Its worker has heard it.
+  for await (const { entry } of run.events()) if (entry.type === 'signal.received') break
   said.resolve()
   expect(await run.result()).toBe('I have seen it')
   const [responses, converse, messages] = bodies.slice(-3).map(({ body }) => body)
