@@ -1,6 +1,8 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
+import type { BedrockProvider } from './bedrock.ts'
 import { CONVERSE } from './converse.ts'
+import type { Embedded, EmbedRequest } from './embed.ts'
 import { factsOf, type ModelFacts } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
@@ -136,16 +138,29 @@ export function createModels(options: ModelsOptions): Models {
   }
 
   async function call(target: Target, model: string, request: ModelRequest): Promise<Answer> {
-    const timeoutMs = target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
-    const late = AbortSignal.timeout(timeoutMs)
-    const { signal } = request
     const asked = provider(target)
     checkParts(model, request.messages, asked.media, factsOf([target], model).inputs)
+    return inTime(target, model, request.signal, (signal) => asked.complete(model, { ...request, signal }))
+  }
+
+  async function embed(target: Target, model: string, request: EmbedRequest): Promise<Embedded> {
+    const asked = provider(target)
+    return inTime(target, model, request.signal, (signal) => {
+      if (!asked.embed) throw new MusterError('model.unsupported', `${model}: has no embeddings`)
+      return asked.embed(model, { ...request, signal })
+    })
+  }
+
+  async function inTime<T>(
+    target: Target,
+    model: string,
+    signal: AbortSignal | undefined,
+    ask: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const timeoutMs = target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
+    const late = AbortSignal.timeout(timeoutMs)
     try {
-      return await asked.complete(model, {
-        ...request,
-        signal: signal ? AbortSignal.any([signal, late]) : late,
-      })
+      return await ask(signal ? AbortSignal.any([signal, late]) : late)
     } catch (error) {
       if (error instanceof MusterError || signal?.aborted || !late.aborted) throw error
       throw failure('model.unavailable', { model }, `no whole answer within ${timeoutMs} ms`)
@@ -230,7 +245,7 @@ export function createModels(options: ModelsOptions): Models {
       } as const
       return relay(request, {
         course: () => course(route, asked),
-        ...{ failover, upstreamOf, providerOf: provider, callAt: call, costAt },
+        ...{ failover, upstreamOf, providerOf: provider, callAt: call, embedAt: embed, costAt },
       })
     },
     relayReserve(route, dialect, body, text) {
@@ -271,13 +286,17 @@ export function createModels(options: ModelsOptions): Models {
 }
 
 /** A provider that is loaded when it is first called: most have no such target. */
-function later(known: Omit<Provider, 'complete'>, open: () => Promise<Provider>): Provider {
-  let opened: Promise<Provider> | undefined
+function later(known: Omit<Provider, 'complete' | 'embed'>, open: () => Promise<BedrockProvider>): Provider {
+  let opened: Promise<BedrockProvider> | undefined
   return {
     ...known,
     async complete(model, request) {
       opened ??= open()
       return (await opened).complete(model, request)
+    },
+    async embed(model, request) {
+      opened ??= open()
+      return (await opened).embed(model, request)
     },
   }
 }
