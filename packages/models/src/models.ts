@@ -11,6 +11,7 @@ import { openAiResponses } from './openai-responses.ts'
 import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
+import { type CountRequest, countTokens } from './relay/count-tokens.ts'
 import { relay } from './relay/relay.ts'
 import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
@@ -47,6 +48,13 @@ export interface Models {
    * `model.unsupported` for what no target can be asked
    */
   relay(route: string, request: RelayRequest): Promise<Relayed>
+  /**
+   * How many tokens a request of Anthropic's Messages has where it would go: counted by Anthropic, or estimated where the
+   * route leads elsewhere. No model is asked.
+   *
+   * @throws MusterError as `relay` does
+   */
+  countTokens(route: string, request: CountRequest): Promise<number>
   /** The most that a call may cost, for a budget to reserve; throws `model.no_price` when nobody can tell. */
   reserveUsd(route: string, request: ModelRequest): number
   /** The same of a call that is relayed, in money and tokens. `text` is the body as JSON. */
@@ -247,6 +255,10 @@ export function createModels(options: ModelsOptions): Models {
         course: () => course(route, asked),
         ...{ failover, upstreamOf, providerOf: provider, callAt: call, embedAt: embed, costAt },
       })
+    },
+    countTokens(route, request) {
+      const asked = { ...askedBy(request, 'whole'), inputTokens: () => estimatedOf(request.body), outputTokens: 0 } as const
+      return countTokens(course(route, asked), request, { upstreamOf, providerOf: provider })
     },
     relayReserve(route, dialect, body, text) {
       // What is short holds no picture that would have to be told from text.
