@@ -32,6 +32,8 @@ const policy = `
 @id("anybody") permit (principal == Plan::"gateway", action, resource);
 @id("not-secret") @message("The model \\"secret\\" is for the board.") @contact("it@acme.example")
 forbid (principal, action == Action::"model:invoke", resource == Model::"secret") unless { context has team && context.team == "board" };
+@id("home") @message("Patients stay here.")
+forbid (principal, action == Action::"model:invoke", resource) when { context.labels.contains("patient") && context.region != "eu" };
 @id("asked") @ask("finance")
 forbid (principal, action == Action::"model:invoke", resource == Model::"asked") unless { context.approvals.contains("finance") };
 @id("no-rm") @message("Nothing is deleted.") @contact("sec@acme.example")
@@ -60,6 +62,10 @@ beforeAll(async () => {
       secret: { ...chat, about },
       asked: chat,
       narrow: chat,
+      wide: [
+        { ...chat, region: 'us' },
+        { ...chat, model: 'here', region: 'eu' },
+      ],
       abroad: { ...chat, when: { labels: { without: ['pii'] } } },
     },
   })
@@ -250,6 +256,45 @@ describe('a refusal', () => {
     const long = { 'x-muster-labels': 'x'.repeat(65) }
     expect(await ask(key, 'abroad', {}, long)).toMatchObject({ constructor: BadRequestError })
     expect(model.asked.length).toBe(asked)
+  })
+
+  it('goes where policies let it, and the journal says why not elsewhere', async () => {
+    const patient = { 'x-muster-labels': 'patient' }
+    const { response } = await clientOf(harness.key, patient)
+      .chat.completions.create({ model: 'wide', messages: hi })
+      .withResponse()
+    expect(model.asked.at(-1)?.body).toMatchObject({ model: 'here' })
+    const events = await eventsOf(response.headers.get('x-muster-run') ?? '')
+    const [us, eu] = ['us', 'eu'].map((region) => expect.objectContaining({ region }))
+    expect(events[2]?.entry).toMatchObject({
+      ...{ v: 3, type: 'step.intent' },
+      decision: { effect: 'allow', policies: ['anybody'], targets: [us, eu] },
+    })
+    expect(stepsOf(events)[0]?.via).toMatchObject({ region: 'eu', passed: [{ code: 'policy.denied' }] })
+    const denied = await ask(harness.key, 'chat', {}, patient)
+    expect(denied).toMatchObject({ code: 'policy_denied', message: expect.stringContaining('Patients stay here.') })
+  })
+
+  it('is counted by tokens where it may go, without a run', async () => {
+    const count = async (model: string, headers: Record<string, string> = {}, more: object = {}) => {
+      const response = await fetch(`${harness.url}/v1/messages/count_tokens`, {
+        method: 'POST',
+        headers: { 'x-api-key': harness.key, 'content-type': 'application/json', ...headers },
+        body: JSON.stringify({ model, messages: [{ role: 'user', content: 'how many are these?' }], ...more }),
+      })
+      return { status: response.status, body: (await response.json()) as { input_tokens?: number; error?: object } }
+    }
+    const asked = model.asked.length
+    const runs = (await harness.muster.runs.list()).runs.length
+    const { status, body } = await count('chat')
+    expect({ status, isSome: (body.input_tokens ?? 0) > 5 }).toEqual({ status: 200, isSome: true })
+    expect(await count('nothing')).toMatchObject({ status: 404, body: { type: 'error' } })
+    expect(await count('chat', { 'x-api-key': harness.keys.board ?? '' })).toMatchObject({ status: 403 })
+    expect(await count('secret')).toMatchObject({ status: 403, body: { error: { type: 'permission_error' } } })
+    expect(await count('chat', { 'x-muster-labels': 'patient' })).toMatchObject({ status: 403 })
+    expect(await count('chat', {}, { mcp_servers: [{ url: 'x' }] })).toMatchObject({ status: 400 })
+    expect((await harness.muster.runs.list()).runs).toHaveLength(runs)
+    expect(model.asked).toHaveLength(asked)
   })
 
   it('names the policy, what it says of itself, and whom to ask; for Codex it is one that Codex shows', async () => {

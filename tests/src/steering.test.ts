@@ -1,5 +1,7 @@
+import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { actor, chain, viewer } from './fixtures/app.ts'
 import { type Harness, runCli, startHarness, until } from './harness.ts'
@@ -99,11 +101,17 @@ it('images and files come to the model in the form of each vendor, from who star
   await new Promise<void>((resolve) => vendors.listen(0, '127.0.0.1', resolve))
   const at = `http://127.0.0.1:${(vendors.address() as AddressInfo).port}`
   const price = { inputUsd: 0, cachedUsd: 0, outputUsd: 0 }
+  const policy = join(harness.dir, 'near.cedar')
+  writeFileSync(
+    policy,
+    'permit (principal, action, resource);\n@id("near") forbid (principal, action == Action::"model:invoke", resource) when { context.region == "far" };',
+  )
   await harness.worker({
-    VENDOR_KEY: 'key-of-vendor',
+    ...{ MUSTER_POLICY: policy, VENDOR_KEY: 'key-of-vendor' },
     MUSTER_MODELS: JSON.stringify({
       default: [{ openai: { model: 'scripted', baseUrl: `${harness.modelUrl}/v1` }, price }],
       eyes: [
+        { openai: { model: 'm', baseUrl: `${at}/v1` }, price, region: 'far' },
         { openai: { model: 'blind', baseUrl: `${at}/v1` }, price, about: { inputs: ['text'] } },
         { openai: { model: 'm', baseUrl: `${at}/v1`, api: 'responses' }, price },
         { bedrock: { model: 'm', region: 'eu-central-1', endpoint: at }, key: 'VENDOR_KEY', price },
@@ -197,8 +205,9 @@ it('images and files come to the model in the form of each vendor, from who star
   ])
   const steps = []
   for await (const { entry } of run.events())
-    if (entry.type === 'step.ended' && entry.kind === 'model') steps.push(entry.via?.passed?.[0])
-  expect(steps).toMatchObject([{ code: 'model.unsupported' }, { code: 'model.unsupported' }])
+    if (entry.type === 'step.ended' && entry.kind === 'model') steps.push(entry.via?.passed?.slice(0, 2))
+  const passed = [{ code: 'policy.denied' }, { code: 'model.unsupported' }]
+  expect(steps).toMatchObject([passed, passed])
   expect((await run.get()).input).toMatchObject([{}, { data: image }])
   const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
   expect(await runCli(['verify', run.id], cli)).toMatchObject({ code: 0 })

@@ -61,6 +61,8 @@ export interface Models {
   relayReserve(route: string, dialect: Dialect, body: JsonObject, text: string): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
   routes(): { name: string; order: Order; facts: ModelFacts; targets: TargetInfo[] }[]
+  /** Where a route leads, in its order. */
+  targetsOf(route: string): { name: string; provider: string; model: string; region: string }[]
   /** Of routes with several targets: which of them are passed over because they have failed often. */
   breakers(): { route: string; target: string; state: BreakerState }[]
   /** Who is paid for a call, by its route and the target that answered where it is of several. */
@@ -257,7 +259,11 @@ export function createModels(options: ModelsOptions): Models {
       })
     },
     countTokens(route, request) {
-      const asked = { ...askedBy(request, 'whole'), inputTokens: () => estimatedOf(request.body), outputTokens: 0 } as const
+      const asked = {
+        ...askedBy(request, 'whole'),
+        inputTokens: () => estimatedOf(request.body),
+        outputTokens: 0,
+      } as const
       return countTokens(course(route, asked), request, { upstreamOf, providerOf: provider })
     },
     relayReserve(route, dialect, body, text) {
@@ -272,6 +278,11 @@ export function createModels(options: ModelsOptions): Models {
         ...{ name, order },
         facts: factsOf(targets),
         targets: targets.map((target) => infoOf(target, priceAt({ target, model: modelOf(target) }))),
+      })),
+    targetsOf: (route) =>
+      find(route).places.map(({ target, model }) => ({
+        ...{ name: nameOf(target), provider: providerOf(target), model },
+        region: target.region ?? ('bedrock' in target ? target.bedrock.region : ''),
       })),
     providerOf(route, name) {
       const targets = find(route).places.map(({ target }) => target)
@@ -324,10 +335,10 @@ function infoOf(target: Target, price: TargetInfo['price']): TargetInfo {
 }
 
 function askedBy(
-  { labels = [], stickyKey, signal }: Pick<ModelRequest, 'labels' | 'stickyKey' | 'signal'>,
+  { labels = [], refused, stickyKey, signal }: Pick<ModelRequest, 'labels' | 'refused' | 'stickyKey' | 'signal'>,
   kind: Course['kind'],
-): Pick<Asked, 'labels' | 'stickyKey' | 'signal' | 'kind'> {
-  return { labels, stickyKey, signal, kind }
+): Pick<Asked, 'labels' | 'refused' | 'stickyKey' | 'signal' | 'kind'> {
+  return { labels, refused, stickyKey, signal, kind }
 }
 
 /** As many as a client allows, and none of an embedding. */

@@ -184,6 +184,8 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     ...{ user: by.user, key: by.key, team: by.team },
     spentUsd: run.totals.costUsd,
     input,
+    targets:
+      run.policy.ofTarget && action === 'model:invoke' ? run.services.models.targetsOf(resource.name) : undefined,
     history: run.past && {
       ...{ past: run.past, step: step.spec.id, now: step.beganAt, session: run.created.session },
       recorded: step.inDoubt ? step.decidedBy : undefined,

@@ -1,4 +1,4 @@
-import type { Action, HistoryValues } from '@muster/governance'
+import { type Action, type HistoryValues, refusedTargets } from '@muster/governance'
 import {
   type ApprovalRule,
   type Decision,
@@ -62,6 +62,11 @@ export class Call {
 
   get attempt(): number {
     return this.#state.attempt
+  }
+
+  /** Why it may not go to targets of its route, by their places there. */
+  get refused(): ReadonlyMap<number, string> {
+    return refusedTargets(this.#state.decision ?? {})
   }
 
   /** Aborts on cancel, on timeout and when the worker has lost the run. */

@@ -167,6 +167,7 @@ export function modelStep(
         signal: call.signal,
         idempotencyKey: call.idempotencyKey,
         labels: call.labels,
+        refused: call.refused,
         stickyKey: run.created.session ?? run.id,
         // A piece of a text does not show what it is a piece of.
         ...(redactor || !isShown ? {} : { onDelta: (text) => deltas.push(text) }),

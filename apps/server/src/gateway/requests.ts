@@ -51,7 +51,8 @@ export class Requests {
   }
 
   /**
-   * How many tokens a request has where it would go. It is held to what the key may use and to stops, and is no run.
+   * How many tokens a request has where it would go. It is held to what the key may use, to policy
+   * and to stops, and is no run.
    *
    * @throws MusterError why it is not counted
    */
@@ -60,13 +61,14 @@ export class Requests {
     const { who, route } = this.#allowed(request, body)
     const labels = labelsOf(request.headers, who.gateway?.labels)
     checkNotStopped(this.#context.controls, { tenant: who.tenant, definition: GATEWAY }, `model:${route}`)
+    const refused = gateway.refusedTargets(actorOf(who), { tenant: who.tenant, route, labels })
     if (this.#counting >= COUNTING_MAX)
       throw new MusterError('rate.limited', `${COUNTING_MAX} requests are being counted`, { retryAfterMs: 1000 })
     this.#counting++
     try {
       const { value } = gateway.redact(who.tenant, body)
       return await gateway.models.countTokens(route, {
-        ...{ body: value as Body, signal, labels, headers: passedOn(request.headers) }, // the shape stays
+        ...{ body: value as Body, signal, labels, refused, headers: passedOn(request.headers) }, // the shape stays
       })
     } finally {
       this.#counting--

@@ -12,7 +12,7 @@ import { isObject } from './wire.ts'
 /** Characters of a body beyond which nobody counts here: a tokenizer takes a millisecond for each thousand. */
 const COUNTED_MAX = 131_072
 
-export type CountRequest = Pick<RelayRequest, 'body' | 'signal' | 'labels' | 'stickyKey' | 'headers'> & {
+export type CountRequest = Pick<RelayRequest, 'body' | 'signal' | 'labels' | 'refused' | 'stickyKey' | 'headers'> & {
   /** Nothing is sent to a vendor. */
   isLocal?: boolean
 }

@@ -21,6 +21,8 @@ export interface RelayRequest {
   idempotencyKey: string
   /** Of what is in it: targets may be for some alone. */
   labels?: readonly string[]
+  /** Why it may not go to targets of the route, by their places there. */
+  refused?: ReadonlyMap<number, string>
   /** Requests with the same key go to the same target of a route that is sticky. */
   stickyKey?: string
   /** Request headers that are passed on (already an allow-list). */

@@ -35,11 +35,11 @@ export function relayStep(
     reserveTokens: () => reserved().tokens,
     request: () => exchange.text,
     action: {
-      execute: async ({ signal, idempotencyKey, labels }) => {
+      execute: async ({ signal, idempotencyKey, labels, refused }) => {
         exchange.begin()
         try {
           const { answer, done } = await models.relay(route, {
-            ...{ dialect, body, headers, signal, idempotencyKey, labels },
+            ...{ dialect, body, headers, signal, idempotencyKey, labels, refused },
             stickyKey: run.created.session ?? run.id,
             ...(responseId === undefined ? {} : { responseId }),
             gate: (call) => gate(call, signal),
