@@ -7,6 +7,7 @@ import { createModels } from '@muster/models'
 import type { EntryOf, Run, RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { freePort } from '@muster/stack'
+import { ACCESS_KEY, bedrockServer, SECRET_KEY } from '@muster/stack/bedrock-server'
 import { newLedgerKey } from '@muster/worker'
 import OpenAI, {
   APIError,
@@ -541,8 +542,24 @@ describe('what goes wrong', () => {
     expect(runs[0]).toMatchObject({ status: 'failed' })
   })
 
-  it('a server that closes takes nothing new and lets end what is under way', async () => {
-    const server = await startServer()
+  it('a server that closes takes nothing new and lets end what is under way; its guardrail sees all', async () => {
+    const guardrail = await bedrockServer((response, { body }) => {
+      const [{ text: { text = '' } = {} } = {}] = body.content as { text?: { text: string } }[]
+      const action = text.includes('fight') ? 'BLOCKED' : 'ANONYMIZED'
+      const isFound = text.includes('fight') || text.includes('time')
+      response.end(
+        JSON.stringify({
+          action: isFound ? 'GUARDRAIL_INTERVENED' : 'NONE',
+          outputs: isFound ? [{ text: text.replace('time', '{WHEN}') }] : [],
+          assessments: isFound ? [{ wordPolicy: { managedWordLists: [{ type: 'PROFANITY', action }] } }] : [],
+        }),
+      )
+    })
+    const setting = { id: 'g', version: '1', region: 'eu-central-1', endpoint: guardrail.endpoint }
+    const server = await startServer({
+      MUSTER_GUARDRAIL: JSON.stringify(setting),
+      ...{ AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: SECRET_KEY },
+    })
     let go = () => {}
     model.script = () =>
       new Promise((resolve) => {
@@ -550,7 +567,13 @@ describe('what goes wrong', () => {
       })
     const before = model.asked.length
     const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
-    const last = openai.chat.completions.create({ model: 'chat', messages: hi })
+    const blocked = await failure(
+      openai.chat.completions.create({ model: 'chat', messages: [{ role: 'user', content: 'a fight' }] }),
+    )
+    expect(blocked).toMatchObject({ constructor: BadRequestError, code: 'content_filter' })
+    const { error } = await wholeRun(blocked.headers?.get('x-muster-run') ?? '')
+    expect(error).toMatchObject({ code: 'model.blocked', message: expect.stringContaining('1 word.PROFANITY') })
+    const last = openai.chat.completions.create({ model: 'chat', messages: hi }).withResponse()
     await until(
       () => model.asked.length,
       (count) => count > before,
@@ -563,8 +586,12 @@ describe('what goes wrong', () => {
     )
     expect(late).toMatchObject({ status: 503, code: 'gateway_closing' })
     go()
-    expect((await last).choices[0]?.message.content).toBe('just in time')
+    const { data, response } = await last
+    expect(data.choices[0]?.message.content).toBe('just in {WHEN}')
     expect(await exit).toBe(0)
+    const [step] = stepsOf(await eventsOf(response.headers.get('x-muster-run') ?? ''))
+    expect(step).toMatchObject({ status: 'ok', guardrail: { 'word.PROFANITY': 1 } })
+    guardrail.close()
   })
 
   it('a server that is killed: its requests end as interrupted, and no model is asked again', async () => {
@@ -599,7 +626,7 @@ async function wholeRun(id: string): Promise<Run> {
 }
 
 /** A server with a gateway in a process of its own. */
-async function startServer(): Promise<{ child: ChildProcess; url: string }> {
+async function startServer(more: NodeJS.ProcessEnv = {}): Promise<{ child: ChildProcess; url: string }> {
   const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
   const file = join(harness.dir, 'gateway.cedar')
   writeFileSync(file, policy)
@@ -607,6 +634,7 @@ async function startServer(): Promise<{ child: ChildProcess; url: string }> {
     ...{ ...process.env, ...harness.env, MUSTER_GATEWAY: 'on', MUSTER_POLICY: file, MUSTER_LOCK_MS: '1000' },
     ...{ MUSTER_PORT: String(await freePort()), MUSTER_LOG: 'error', MUSTER_MODEL_BASE_URL: modelUrl },
     MUSTER_MODELS: JSON.stringify({ chat: [{ openai: { model: 'scripted', baseUrl: modelUrl }, price }] }),
+    ...more,
   }
   const child = fork(cli, ['server'], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   return new Promise((resolve, reject) => {

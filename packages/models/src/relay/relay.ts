@@ -14,7 +14,8 @@ import { responses } from './responses.ts'
 import { translate } from './translate.ts'
 import type { HttpTarget, Upstream } from './upstream.ts'
 
-const wires = { chat, responses, messages, embeddings }
+/** By how a client speaks. */
+export const wires = { chat, responses, messages, embeddings }
 
 interface Where {
   /** @throws MusterError `route.refused` */

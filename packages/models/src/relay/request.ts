@@ -1,4 +1,4 @@
-import type { Json, Usage, Via } from '@muster/protocol'
+import type { GuardrailCounts, Json, Usage, Via } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
 
 /** Which vendor's way of speaking a client of the gateway uses. */
@@ -53,6 +53,8 @@ export interface RelayEnd {
   /** As the vendor names it. */
   model: string
   via?: Via
+  /** What a guardrail has found and masked. */
+  guardrail?: GuardrailCounts
   /** The whole answer in the client's dialect, as if it had not been streamed: what is journaled. */
   whole: Json
   /** Tool calls that were delivered, and those refused by the gate. */

@@ -49,8 +49,9 @@ export function relayStep(
           // One text for the client and for the journal.
           const given = 'whole' in answer ? { text: JSON.stringify(answer.whole) } : answer
           exchange.answered(given)
-          const { whole, usage, costUsd, model, via } = await done
-          return { text: 'text' in given ? given.text : JSON.stringify(whole), usage, costUsd, model, via }
+          const { whole, usage, costUsd, model, via, guardrail } = await done
+          const text = 'text' in given ? given.text : JSON.stringify(whole)
+          return { text, usage, costUsd, model, via, guardrail }
         } catch (error) {
           exchange.failed(error)
           throw error
