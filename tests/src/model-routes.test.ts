@@ -162,7 +162,11 @@ describe('a route of two targets', () => {
     )
     expect((await of('model')).total).toMatchObject({ calls: 4 })
     expect((await of('agent')).costs).toMatchObject([{ name: 'actor', calls: 4 }])
-    await harness.muster.runs.approve(waiting.id, { step: asks?.step ?? '', digest: asks?.digest ?? '', verdict: 'approve' })
+    await harness.muster.runs.approve(waiting.id, {
+      step: asks?.step ?? '',
+      digest: asks?.digest ?? '',
+      verdict: 'approve',
+    })
     await waiting.result()
     const runCalls = async () => (await of('model')).total.calls
     expect(await runCalls()).toBe(5)

@@ -14,6 +14,7 @@ import {
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { controls } from './control.ts'
+import { ownSession } from './gateway/client.ts'
 import { actorOf } from './keys.ts'
 import { checkMedia, MEDIA_BODY_MAX } from './media.ts'
 import { problemsOf } from './problems.ts'
@@ -21,6 +22,8 @@ import { PLACE, placeOf, sendEvents } from './sse.ts'
 
 const params = z.object({ id: z.string().max(64).describe('run id') })
 const tags = ['runs']
+/** Before the id of a session that the gateway's client has named. */
+const OWN = '~/'
 /** Characters of text that a message may have. */
 const TEXT_MAX = 100_000
 const security = [{ key: [] }]
@@ -77,7 +80,11 @@ export function runRoutes(server: Server, context: Context): void {
           status: runStatus.optional(),
           name: z.string().max(128).optional().describe('agent or plan'),
           error: z.string().max(64).optional().describe('code of the error with which it ended'),
-          session: z.string().max(128).optional().describe('the conversation that it is of'),
+          session: z
+            .string()
+            .max(128)
+            .optional()
+            .describe("the conversation that it is of; `~/<id>` is that of the key's own user at the gateway"),
           limit: z.coerce.number().int().min(1).max(200).default(50),
           cursor: z.string().max(64).optional().describe('`cursor` of the page before'),
         }),
@@ -88,8 +95,10 @@ export function runRoutes(server: Server, context: Context): void {
       },
     },
     async (request) => {
-      const { cursor, ...filter } = request.query
-      return reader.list(keyOf(request).tenant, { ...filter, before: cursor })
+      const { cursor, session, ...filter } = request.query
+      const { tenant, user } = keyOf(request)
+      const own = session?.startsWith(OWN) ? ownSession(user, session.slice(OWN.length)) : session
+      return reader.list(tenant, { ...filter, before: cursor, ...(own === undefined ? {} : { session: own }) })
     },
   )
 

@@ -246,6 +246,7 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
   }
   const failed = (error: unknown) => {
     const failure = toMusterError(error, kind === 'tool' ? 'tool.failed' : 'internal')
+    step.spent = call.used
     // After a time-out nobody knows whether it happened: not to be repeated, and not a plain failure either.
     if (failure.code === 'step.timeout' && effect === 'once' && !run.over) {
       step.inDoubt = true

@@ -33,6 +33,8 @@ export class Call {
   readonly fencingToken: number
   /** Set once a token was given out. */
   later: Later = { until: undefined }
+  /** What it has told that it used elsewhere. */
+  used: { costUsd: number; usage: Usage } | undefined
   readonly #state: StepState
   readonly #services: Pick<Services, 'callbacks' | 'clock'>
 
@@ -80,6 +82,25 @@ export class Call {
     return (options) => this.#callback(options)
   }
 
+  /** The same. */
+  get spent(): ToolContext['spent'] {
+    return (what) => {
+      const { usd = 0, inputTokens = 0, outputTokens = 0, cachedTokens = 0 } = what
+      const amounts = [usd, inputTokens, outputTokens, cachedTokens]
+      if (!amounts.every((amount) => amount >= 0 && amount <= SPENT_MAX))
+        throw new MusterError('input.invalid', 'spent takes amounts from 0 on')
+      const { costUsd, usage } = this.used ?? { costUsd: 0, usage: NO_USAGE }
+      this.used = {
+        costUsd: costUsd + usd,
+        usage: {
+          inputTokens: usage.inputTokens + inputTokens,
+          outputTokens: usage.outputTokens + outputTokens,
+          cachedTokens: usage.cachedTokens + cachedTokens,
+        },
+      }
+    }
+  }
+
   async #callback({ timeoutMs }: CallbackOptions = {}): Promise<Callback> {
     const { callbacks, clock } = this.#services
     if (!callbacks)
@@ -93,6 +114,10 @@ export class Call {
     return { token, url: callbacks.url, later: LATER as never } // of any type, so that `run` may return it
   }
 }
+
+const NO_USAGE: Usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
+/** More than anything uses, and little enough to add up. */
+const SPENT_MAX = 1e12
 
 /** What the outside may use to recognise a repeat: the same for every attempt. */
 export function idempotencyKey(run: string, step: StepState): string {
@@ -306,6 +331,8 @@ export interface StepState {
   refused: MusterError | undefined
   /** By what of the past an attempt was allowed that has no outcome yet: the next is by the same. */
   decidedBy: HistoryValues | undefined
+  /** What an attempt that has failed has used elsewhere. */
+  spent?: Call['used'] | undefined
   /** What was taken out of its input. */
   redacted: RedactCounts | undefined
   /** This activation has journaled an intent and no outcome yet. */

@@ -42,7 +42,7 @@ function toolOperation(tool: Tool): Operation {
     policy: { action: 'tool:call', resource: { type: 'Tool', name: tool.name, effect: tool.effect } },
     action: {
       execute(call) {
-        const ended = (text: Text) => (text === LATER ? call.later : { text, labels })
+        const ended = (text: Text) => (text === LATER ? call.later : { text, labels, ...call.used })
         const text = tool.execute(call.prepared, call)
         return text instanceof Promise ? text.then(ended) : ended(text)
       },
