@@ -206,6 +206,7 @@ describe('the API describes itself', () => {
       'post /v1/erasures',
       'post /v1/holds',
       'post /v1/messages',
+      'post /v1/messages/count_tokens',
       'post /v1/responses',
       'post /v1/responses/{id}/cancel',
       'post /v1/runs',

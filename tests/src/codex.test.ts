@@ -231,6 +231,10 @@ describe('the tool codex.work', () => {
       (runs) => runs.length === 3 && runs.every(ended),
     )
     expect(runs.map(({ session }) => session)).toEqual(runs.map(() => `builder/${thread}`))
+    // What they have cost is in the run's own limits.
+    const { costUsd: paid, usage } = await run.get()
+    expect(paid).toBeCloseTo(3 * callUsd, 12)
+    expect(usage.outputTokens).toBe(3 * tokens.output)
   })
 
   it('ends with its run, and what it has started with it', async () => {

@@ -7,6 +7,7 @@ import { createModels } from '@muster/models'
 import type { EntryOf, Run, RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { freePort } from '@muster/stack'
+import { ACCESS_KEY, bedrockServer, SECRET_KEY } from '@muster/stack/bedrock-server'
 import { newLedgerKey } from '@muster/worker/settings'
 import OpenAI, {
   APIError,
@@ -32,6 +33,8 @@ const policy = `
 @id("anybody") permit (principal == Plan::"gateway", action, resource);
 @id("not-secret") @message("The model \\"secret\\" is for the board.") @contact("it@acme.example")
 forbid (principal, action == Action::"model:invoke", resource == Model::"secret") unless { context has team && context.team == "board" };
+@id("home") @message("Patients stay here.")
+forbid (principal, action == Action::"model:invoke", resource) when { context.labels.contains("patient") && context.region != "eu" };
 @id("asked") @ask("finance")
 forbid (principal, action == Action::"model:invoke", resource == Model::"asked") unless { context.approvals.contains("finance") };
 @id("no-rm") @message("Nothing is deleted.") @contact("sec@acme.example")
@@ -60,6 +63,10 @@ beforeAll(async () => {
       secret: { ...chat, about },
       asked: chat,
       narrow: chat,
+      wide: [
+        { ...chat, region: 'us' },
+        { ...chat, model: 'here', region: 'eu' },
+      ],
       abroad: { ...chat, when: { labels: { without: ['pii'] } } },
     },
   })
@@ -250,6 +257,45 @@ describe('a refusal', () => {
     const long = { 'x-muster-labels': 'x'.repeat(65) }
     expect(await ask(key, 'abroad', {}, long)).toMatchObject({ constructor: BadRequestError })
     expect(model.asked.length).toBe(asked)
+  })
+
+  it('goes where policies let it, and the journal says why not elsewhere', async () => {
+    const patient = { 'x-muster-labels': 'patient' }
+    const { response } = await clientOf(harness.key, patient)
+      .chat.completions.create({ model: 'wide', messages: hi })
+      .withResponse()
+    expect(model.asked.at(-1)?.body).toMatchObject({ model: 'here' })
+    const events = await eventsOf(response.headers.get('x-muster-run') ?? '')
+    const [us, eu] = ['us', 'eu'].map((region) => expect.objectContaining({ region }))
+    expect(events[2]?.entry).toMatchObject({
+      ...{ v: 3, type: 'step.intent' },
+      decision: { effect: 'allow', policies: ['anybody'], targets: [us, eu] },
+    })
+    expect(stepsOf(events)[0]?.via).toMatchObject({ region: 'eu', passed: [{ code: 'policy.denied' }] })
+    const denied = await ask(harness.key, 'chat', {}, patient)
+    expect(denied).toMatchObject({ code: 'policy_denied', message: expect.stringContaining('Patients stay here.') })
+  })
+
+  it('is counted by tokens where it may go, without a run', async () => {
+    const count = async (model: string, headers: Record<string, string> = {}, more: object = {}) => {
+      const response = await fetch(`${harness.url}/v1/messages/count_tokens`, {
+        method: 'POST',
+        headers: { 'x-api-key': harness.key, 'content-type': 'application/json', ...headers },
+        body: JSON.stringify({ model, messages: [{ role: 'user', content: 'how many are these?' }], ...more }),
+      })
+      return { status: response.status, body: (await response.json()) as { input_tokens?: number; error?: object } }
+    }
+    const asked = model.asked.length
+    const runs = (await harness.muster.runs.list()).runs.length
+    const { status, body } = await count('chat')
+    expect({ status, isSome: (body.input_tokens ?? 0) > 5 }).toEqual({ status: 200, isSome: true })
+    expect(await count('nothing')).toMatchObject({ status: 404, body: { type: 'error' } })
+    expect(await count('chat', { 'x-api-key': harness.keys.board ?? '' })).toMatchObject({ status: 403 })
+    expect(await count('secret')).toMatchObject({ status: 403, body: { error: { type: 'permission_error' } } })
+    expect(await count('chat', { 'x-muster-labels': 'patient' })).toMatchObject({ status: 403 })
+    expect(await count('chat', {}, { mcp_servers: [{ url: 'x' }] })).toMatchObject({ status: 400 })
+    expect((await harness.muster.runs.list()).runs).toHaveLength(runs)
+    expect(model.asked).toHaveLength(asked)
   })
 
   it('names the policy, what it says of itself, and whom to ask; for Codex it is one that Codex shows', async () => {
@@ -496,8 +542,24 @@ describe('what goes wrong', () => {
     expect(runs[0]).toMatchObject({ status: 'failed' })
   })
 
-  it('a server that closes takes nothing new and lets end what is under way', async () => {
-    const server = await startServer()
+  it('a server that closes takes nothing new and lets end what is under way; its guardrail sees all', async () => {
+    const guardrail = await bedrockServer((response, { body }) => {
+      const [{ text: { text = '' } = {} } = {}] = body.content as { text?: { text: string } }[]
+      const action = text.includes('fight') ? 'BLOCKED' : 'ANONYMIZED'
+      const isFound = text.includes('fight') || text.includes('time')
+      response.end(
+        JSON.stringify({
+          action: isFound ? 'GUARDRAIL_INTERVENED' : 'NONE',
+          outputs: isFound ? [{ text: text.replace('time', '{WHEN}') }] : [],
+          assessments: isFound ? [{ wordPolicy: { managedWordLists: [{ type: 'PROFANITY', action }] } }] : [],
+        }),
+      )
+    })
+    const setting = { id: 'g', version: '1', region: 'eu-central-1', endpoint: guardrail.endpoint }
+    const server = await startServer({
+      MUSTER_GUARDRAIL: JSON.stringify(setting),
+      ...{ AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: SECRET_KEY },
+    })
     let go = () => {}
     model.script = () =>
       new Promise((resolve) => {
@@ -505,7 +567,13 @@ describe('what goes wrong', () => {
       })
     const before = model.asked.length
     const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
-    const last = openai.chat.completions.create({ model: 'chat', messages: hi })
+    const blocked = await failure(
+      openai.chat.completions.create({ model: 'chat', messages: [{ role: 'user', content: 'a fight' }] }),
+    )
+    expect(blocked).toMatchObject({ constructor: BadRequestError, code: 'content_filter' })
+    const { error } = await wholeRun(blocked.headers?.get('x-muster-run') ?? '')
+    expect(error).toMatchObject({ code: 'model.blocked', message: expect.stringContaining('1 word.PROFANITY') })
+    const last = openai.chat.completions.create({ model: 'chat', messages: hi }).withResponse()
     await until(
       () => model.asked.length,
       (count) => count > before,
@@ -518,8 +586,12 @@ describe('what goes wrong', () => {
     )
     expect(late).toMatchObject({ status: 503, code: 'gateway_closing' })
     go()
-    expect((await last).choices[0]?.message.content).toBe('just in time')
+    const { data, response } = await last
+    expect(data.choices[0]?.message.content).toBe('just in {WHEN}')
     expect(await exit).toBe(0)
+    const [step] = stepsOf(await eventsOf(response.headers.get('x-muster-run') ?? ''))
+    expect(step).toMatchObject({ status: 'ok', guardrail: { 'word.PROFANITY': 1 } })
+    guardrail.close()
   })
 
   it('a server that is killed: its requests end as interrupted, and no model is asked again', async () => {
@@ -554,7 +626,7 @@ async function wholeRun(id: string): Promise<Run> {
 }
 
 /** A server with a gateway in a process of its own. */
-async function startServer(): Promise<{ child: ChildProcess; url: string }> {
+async function startServer(more: NodeJS.ProcessEnv = {}): Promise<{ child: ChildProcess; url: string }> {
   const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
   const file = join(harness.dir, 'gateway.cedar')
   writeFileSync(file, policy)
@@ -562,6 +634,7 @@ async function startServer(): Promise<{ child: ChildProcess; url: string }> {
     ...{ ...process.env, ...harness.env, MUSTER_GATEWAY: 'on', MUSTER_POLICY: file, MUSTER_LOCK_MS: '1000' },
     ...{ MUSTER_PORT: String(await freePort()), MUSTER_LOG: 'error', MUSTER_MODEL_BASE_URL: modelUrl },
     MUSTER_MODELS: JSON.stringify({ chat: [{ openai: { model: 'scripted', baseUrl: modelUrl }, price }] }),
+    ...more,
   }
   const child = fork(cli, ['server'], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   return new Promise((resolve, reject) => {

@@ -1,9 +1,10 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { openMemory } from '@muster/memory'
 import type { CostsBy, EntryOf } from '@muster/protocol'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { actor } from './fixtures/app.ts'
-import { type Harness, runCli, startHarness } from './harness.ts'
+import { type Harness, runCli, startHarness, until } from './harness.ts'
 
 const reasoning = { type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'c2VhbGVk' }
 const secret = 'sk-of-the-first-target'
@@ -152,6 +153,31 @@ describe('a route of two targets', () => {
       /default \(cheapest\) .* openai .* \$10 .* \$20 .* target.*\$7 .* 2026-01-01 .* MUSTER_PRICES/s,
     )
     expect(await runCli(['costs', '--by', 'shoe'], cli)).toMatchObject({ code: 1 })
+    // One that waits is counted as it is, and once when it has ended.
+    const turns = [{ calls: [{ name: 'world_pay', arguments: { amount: 2000 } }] }, { answer: 'paid' }]
+    const waiting = await harness.muster.runs.start(actor, { turns })
+    const [asks] = await until(
+      async () => (await waiting.get()).waiting ?? [],
+      (all) => all.length > 0,
+    )
+    expect((await of('model')).total).toMatchObject({ calls: 4 })
+    expect((await of('agent')).costs).toMatchObject([{ name: 'actor', calls: 4 }])
+    await harness.muster.runs.approve(waiting.id, {
+      step: asks?.step ?? '',
+      digest: asks?.digest ?? '',
+      verdict: 'approve',
+    })
+    await waiting.result()
+    const runCalls = async () => (await of('model')).total.calls
+    expect(await runCalls()).toBe(5)
+    // What is archived was counted before.
+    const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
+    await until(
+      () => memory.archive.get('acme', waiting.id),
+      (run) => run !== undefined,
+    )
+    memory.close()
+    expect(await runCalls()).toBe(5)
     const bad = harness.muster.costs.list({ period: 'day', date: '2026-13-41' })
     await expect(bad).rejects.toMatchObject({ code: 'request.invalid' })
     await expect(harness.stranger.costs.list()).rejects.toMatchObject({ code: 'auth.forbidden' })

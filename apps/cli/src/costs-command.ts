@@ -7,7 +7,7 @@ import { plain, print } from './output.ts'
 const money = (usd: number) => `${usd < 0 ? '-' : ''}$${Math.abs(usd).toFixed(4)}`
 const tableOf = (head: string[]) => new Table({ head, style: { head: [], compact: true } })
 
-/** `muster costs`: what model calls of runs that have ended cost. */
+/** `muster costs`: what model calls cost. */
 export async function costsCommand(
   muster: Muster,
   asked: { by: string; day?: string | true; month?: string },
@@ -35,7 +35,7 @@ export async function costsCommand(
     { name: 'all', ...found.total },
   ])
     rows.push([plain(name), money(usd), calls, inputTokens, cachedTokens, outputTokens])
-  console.log(found.costs.length === 0 ? `no run that has ended used a model in ${found.date}` : rows.toString())
+  console.log(found.costs.length === 0 ? `no run used a model in ${found.date}` : rows.toString())
   return 0
 }
 

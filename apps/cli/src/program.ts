@@ -670,7 +670,7 @@ program
 
 program
   .command('costs')
-  .description('show what model calls of runs that have ended cost, in this month or another')
+  .description('show what model calls cost, in this month or another')
   .option('--by <what>', 'model, provider, agent or user', 'model')
   .option('--month <month>', 'such as 2026-11')
   .option('--day [day]', 'today, or such as 2026-11-28')

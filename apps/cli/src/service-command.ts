@@ -59,11 +59,6 @@ function gatewayOf(config: Config, telemetry: GatewayOptions['telemetry']): Gate
   if (config.MUSTER_GATEWAY === 'off') return undefined
   if (config.MUSTER_POLICY === undefined)
     throw new MusterError('config.invalid', 'MUSTER_POLICY: without policies a gateway would deny every request')
-  if (config.MUSTER_GUARDRAIL !== undefined)
-    throw new MusterError(
-      'config.invalid',
-      'MUSTER_GUARDRAIL: it does not see what clients of the gateway ask; leave it out of the server, or MUSTER_GATEWAY off',
-    )
   return {
     models: readModels(config),
     policies: () => readPolicies(config.MUSTER_POLICY),

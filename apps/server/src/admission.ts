@@ -18,10 +18,12 @@ import {
   type Run,
   type StartRun,
   type StepError,
+  takesMedia,
 } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
 import { INLINE } from '@muster/runtime'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
+import { checkMedia, checkSize } from './media.ts'
 
 type Created = Omit<EntryOf<'run.created'>, 'v' | 'seq' | 'content' | 'type' | 'at'>
 
@@ -45,7 +47,7 @@ export class Admission {
     this.#redaction = redaction
   }
 
-  /** @throws MusterError `definition.not_found`, `input.invalid`, `plan.cycle`, `plan.unknown_reference`, `plan.invalid` */
+  /** @throws MusterError `definition.not_found`, `input.invalid`, `request.too_large`, `plan.cycle`, `plan.unknown_reference`, `plan.invalid` */
   async admit(request: StartRun, tenant: string, by: Actor): Promise<{ run: Created; content: Json }> {
     const { plan, input } = request
     const common = {
@@ -57,6 +59,7 @@ export class Admission {
       ...(request.priority === undefined ? {} : { priority: request.priority }),
     }
     if (typeof plan === 'object') {
+      checkSize(request as unknown as Json) // it came as JSON
       await this.#checkPlan(plan)
       return this.#redacted({
         run: {
@@ -70,6 +73,8 @@ export class Admission {
       })
     }
     const definition = await this.#find(request)
+    if (takesMedia(definition.input)) checkMedia(input, '/input')
+    else checkSize(input)
     this.#checkInput(definition, input)
     const { kind, name, version, hash } = definition
     return this.#redacted({

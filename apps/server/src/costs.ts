@@ -9,11 +9,13 @@ import {
   MusterError,
   PERIODS,
 } from '@muster/protocol'
+import type { ProviderOf } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { dayOf, daysOf, drawn, lastOf } from './forecast.ts'
 import { needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
+import { RunningCosts } from './running-costs.ts'
 
 const tags = ['costs']
 const security = [{ key: [] }]
@@ -21,17 +23,20 @@ const security = [{ key: [] }]
 /** What tenants' runs have cost, and how far commitments are drawn down. */
 export class CostBook {
   readonly #costs: RunCosts
+  readonly #running: RunningCosts
   readonly #commitments: Commitments
 
-  constructor(journal: Journal, commitments: Commitments) {
+  constructor(journal: Journal, commitments: Commitments, providerOf: ProviderOf) {
     this.#costs = new RunCosts(journal)
+    this.#running = new RunningCosts(journal, providerOf)
     this.#commitments = commitments
   }
 
   /** `date`: `2026-11-28`, or `2026-11` for a month. */
   async of(tenant: string, { by, period, date }: Pick<Costs, 'by' | 'period' | 'date'>): Promise<Costs> {
     const days = period === 'day' ? [date] : daysOf(`${date}-01`, lastOf(date))
-    const sums = [...(await this.#costs.by(by, tenant, days))].sort(
+    const running = await this.#running.of(tenant)
+    const sums = [...(await this.#costs.by(by, tenant, days, running))].sort(
       ([a, one], [b, other]) => other.nanoUsd - one.nanoUsd || (a < b ? -1 : 1),
     )
     const total = { ...NO_COSTS }
@@ -73,7 +78,7 @@ export function costRoutes(server: Server, { costBook, keyOf }: Context): void {
       schema: {
         tags,
         security,
-        summary: 'What model calls of runs that have ended cost in a day or month',
+        summary: 'What model calls cost in a day or month, of runs that have ended and of those that go on',
         querystring: query,
         response: { 200: costs, ...problemsOf(400, 401, 403, 503) },
       },

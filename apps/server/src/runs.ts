@@ -1,9 +1,11 @@
 import { Readable } from 'node:stream'
 import {
   name as definitionName,
+  type Json,
   json,
   label,
   MusterError,
+  parts,
   run,
   runStatus,
   runSummary,
@@ -12,12 +14,18 @@ import {
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { controls } from './control.ts'
+import { ownSession } from './gateway/client.ts'
 import { actorOf } from './keys.ts'
+import { checkMedia, MEDIA_BODY_MAX } from './media.ts'
 import { problemsOf } from './problems.ts'
 import { PLACE, placeOf, sendEvents } from './sse.ts'
 
 const params = z.object({ id: z.string().max(64).describe('run id') })
 const tags = ['runs']
+/** Before the id of a session that the gateway's client has named. */
+const OWN = '~/'
+/** Characters of text that a message may have. */
+const TEXT_MAX = 100_000
 const security = [{ key: [] }]
 const accepted = { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 409, 429, 503) }
 
@@ -28,6 +36,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs',
     {
+      bodyLimit: MEDIA_BODY_MAX,
       schema: {
         tags,
         security,
@@ -71,7 +80,11 @@ export function runRoutes(server: Server, context: Context): void {
           status: runStatus.optional(),
           name: z.string().max(128).optional().describe('agent or plan'),
           error: z.string().max(64).optional().describe('code of the error with which it ended'),
-          session: z.string().max(128).optional().describe('the conversation that it is of'),
+          session: z
+            .string()
+            .max(128)
+            .optional()
+            .describe("the conversation that it is of; `~/<id>` is that of the key's own user at the gateway"),
           limit: z.coerce.number().int().min(1).max(200).default(50),
           cursor: z.string().max(64).optional().describe('`cursor` of the page before'),
         }),
@@ -82,8 +95,10 @@ export function runRoutes(server: Server, context: Context): void {
       },
     },
     async (request) => {
-      const { cursor, ...filter } = request.query
-      return reader.list(keyOf(request).tenant, { ...filter, before: cursor })
+      const { cursor, session, ...filter } = request.query
+      const { tenant, user } = keyOf(request)
+      const own = session?.startsWith(OWN) ? ownSession(user, session.slice(OWN.length)) : session
+      return reader.list(tenant, { ...filter, before: cursor, ...(own === undefined ? {} : { session: own }) })
     },
   )
 
@@ -256,6 +271,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/messages',
     {
+      bodyLimit: MEDIA_BODY_MAX,
       schema: {
         tags,
         security,
@@ -264,11 +280,16 @@ export function runRoutes(server: Server, context: Context): void {
           'Accepted once it is durable. The agent hears it between two turns, or before it ends. With `interrupt` what it has under way is cancelled and it hears it at once.',
         params,
         headers: z.object({ 'idempotency-key': z.string().min(1).max(256).optional() }),
-        body: z.strictObject({
-          text: z.string().min(1).max(100_000),
-          interrupt: z.boolean().default(false),
-          labels: z.array(label).max(32).default([]).describe('labels of the text'),
-        }),
+        body: z
+          .strictObject({
+            text: z.string().min(1).max(TEXT_MAX).optional(),
+            parts: parts.optional().describe('texts, images and files in their order, in place of `text`'),
+            interrupt: z.boolean().default(false),
+            labels: z.array(label).max(32).default([]).describe('labels of what is said'),
+          })
+          .refine((body) => (body.text === undefined) !== (body.parts === undefined), {
+            message: 'give either text or parts',
+          }),
         response: { 202: z.object({ id: z.string() }), ...problemsOf(400, 401, 404, 409, 413, 429, 503) },
       },
     },
@@ -276,7 +297,9 @@ export function runRoutes(server: Server, context: Context): void {
       const who = keyOf(request)
       const { tenant } = who
       const { id } = request.params
-      const { text, interrupt, labels } = request.body
+      const { text, parts, interrupt, labels } = request.body
+      const said: Json = parts ? { parts } : { text: text ?? '' }
+      if (parts) checkMedia(parts, '/parts', TEXT_MAX)
       const { kind } = await reader.run(tenant, id)
       if (kind !== 'agent')
         throw new MusterError('signal.unknown', `Run ${id} is of a plan: only agents are spoken to. Send it a signal`)
@@ -284,7 +307,7 @@ export function runRoutes(server: Server, context: Context): void {
         id,
         {
           ...{ type: 'signal', name: 'message', by: actorOf(who) },
-          ...carrying(redact(tenant, { text })),
+          ...carrying(redact(tenant, said)),
           labels: [...new Set(labels)].sort(),
           interrupt,
         },

@@ -110,7 +110,7 @@ export async function createServer(
     admission: new Admission(journal, options.redaction),
     controls,
     budgets,
-    costBook: new CostBook(journal, options.commitments ?? {}),
+    costBook: new CostBook(journal, options.commitments ?? {}, options.gateway?.models.providerOf ?? (() => 'unknown')),
     retention: options.retention ?? [],
     refusals,
     gateway,

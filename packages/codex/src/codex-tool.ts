@@ -1,8 +1,9 @@
 import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve, sep } from 'node:path'
-import { type Effect, type Label, MusterError } from '@muster/protocol'
-import { type CallContext, type Tool, tool } from '@muster/tools'
+import { setTimeout } from 'node:timers/promises'
+import { type Effect, isEnded, type Label, MusterError, run } from '@muster/protocol'
+import { type CallContext, type Spent, type Tool, tool } from '@muster/tools'
 import { Codex, type ThreadEvent, type ThreadItem } from '@openai/codex-sdk'
 import { z } from 'zod'
 import { type Change, changesBetween, filesIn } from './files.ts'
@@ -86,7 +87,13 @@ export function codexTool(options: CodexToolOptions): Tool<string, typeof input,
           ...{ approvalPolicy: 'never', skipGitRepoCheck: true, networkAccessEnabled: network },
         })
         const { events } = await thread.runStreamed(task, { signal: context.signal })
-        const items = await followed(events, context.signal, (event) => options.onEvent?.(event, context))
+        let items: readonly ThreadItem[]
+        try {
+          items = await followed(events, context.signal, (event) => options.onEvent?.(event, context))
+        } finally {
+          // A run that was cancelled counts nothing any more.
+          if (thread.id && !context.signal.aborted) context.spent(await spentOn(gateway, thread.id, context.signal))
+        }
         return { ...toldOf(items), changed: listed(changesBetween(before, filesIn(place))), thread: thread.id ?? '' }
       } finally {
         rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
@@ -99,6 +106,59 @@ export function codexTool(options: CodexToolOptions): Tool<string, typeof input,
 function effectOf(sandbox: Sandbox, network: boolean): Effect {
   if (network || sandbox === 'danger-full-access') return 'once'
   return sandbox === 'read-only' ? 'read' : 'write'
+}
+
+const PAGE = 200
+/** What a model was asked last may be a moment from its end. */
+const END_MS = 10_000
+const PAUSE_MS = 100
+
+/** What a thread's calls of the model have used, as the gateway's runs say. @throws MusterError `codex.failed` */
+async function spentOn(gateway: { url: string; key: string }, thread: string, signal: AbortSignal): Promise<Spent> {
+  const until = Date.now() + END_MS
+  for (;;) {
+    try {
+      const runs = await runsOf(gateway, thread)
+      if (runs.every(({ status }) => isEnded(status)) || Date.now() > until) return sumOf(runs)
+    } catch (error) {
+      if (Date.now() > until)
+        throw new MusterError('codex.failed', 'what it has cost cannot be learnt from the gateway', { cause: error })
+    }
+    await setTimeout(PAUSE_MS, undefined, { signal })
+  }
+}
+
+const page = z.object({ runs: z.array(z.object({ id: z.string() })), cursor: z.string().optional() })
+const costly = run.pick({ status: true, costUsd: true, usage: true })
+type Costly = z.infer<typeof costly>
+
+async function runsOf({ url, key }: { url: string; key: string }, thread: string): Promise<Costly[]> {
+  const read = async (path: string): Promise<unknown> => {
+    const response = await fetch(`${url.replace(/\/$/, '')}/v1/runs${path}`, {
+      headers: { authorization: `Bearer ${key}` },
+    })
+    if (!response.ok) throw new Error(`the gateway answers ${response.status}`)
+    return response.json()
+  }
+  const found: Costly[] = []
+  const session = encodeURIComponent(`~/${thread}`)
+  for (let cursor = ''; ; ) {
+    const next = page.parse(await read(`?session=${session}&limit=${PAGE}${cursor && `&cursor=${cursor}`}`))
+    for (const { id } of next.runs) found.push(costly.parse(await read(`/${id}`)))
+    if (next.cursor === undefined) return found
+    cursor = next.cursor
+  }
+}
+
+function sumOf(runs: readonly Costly[]): Spent {
+  const sum = { usd: 0, inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
+  for (const { costUsd, usage } of runs) {
+    sum.usd += costUsd
+    sum.inputTokens += usage.inputTokens
+    sum.outputTokens += usage.outputTokens
+    sum.cachedTokens += usage.cachedTokens
+  }
+  return sum
 }
 
 /** As `muster codex` writes it, and nothing that calls home. */

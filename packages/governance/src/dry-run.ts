@@ -66,5 +66,10 @@ function isAlike(a: Decision, b: Decision): boolean {
 }
 
 function isSame(a: Decision, b: Decision): boolean {
-  return isAlike(a, b) && a.policies.join('\n') === b.policies.join('\n')
+  const targets = ({ targets = [] }: Decision) => targets.map(({ effect, policies }) => [effect, ...policies])
+  return (
+    isAlike(a, b) &&
+    a.policies.join('\n') === b.policies.join('\n') &&
+    JSON.stringify(targets(a)) === JSON.stringify(targets(b))
+  )
 }

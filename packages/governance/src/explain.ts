@@ -100,7 +100,7 @@ function textOf(
   { policies }: PolicySet,
   tried: boolean,
 ): string {
-  const sentences = [decidedText(decision, by)]
+  const sentences = [decidedText(decision, by), ...targetsText(decision)]
   const [first] = ways
   if (first)
     sentences.push(`It would be allowed if ${ways.map((way) => listed(way.map(ifText), 'and')).join(', or if ')}.`)
@@ -120,6 +120,14 @@ function decidedText({ effect, role, errors }: Decision, by: Explanation['by']):
   if (effect === 'allow') return `Allowed by ${names}.`
   if (effect === 'ask') return `Asks ${role}, because of ${names}.`
   return by.length === 0 ? 'Denied: no policy permits it.' : `Denied by ${names}.`
+}
+
+/** Of an allowed call, where it may not go. */
+function targetsText({ effect, targets = [] }: Decision): string[] {
+  if (effect !== 'allow') return []
+  return targets.flatMap(({ effect, name, policies }) =>
+    effect === 'allow' ? [] : [`It may not go to ${name}: ${policies.join(', ') || 'no policy permits it'}.`],
+  )
 }
 
 function effectText({ effect, policies: ids }: NonNullable<Decision['trial']>, policies: ReadonlyMap<string, Policy>) {

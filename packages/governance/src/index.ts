@@ -13,3 +13,4 @@ export { type Action, type Policy, type PolicyRequest, PolicySet } from './polic
 export { requestOfQuestion, type Tried, tryCase } from './policy-case.ts'
 export { decisionsOf, type RecordedDecision } from './recorded.ts'
 export type { StepEvent } from './step-event.ts'
+export { type ModelTarget, refusedTargets } from './target.ts'

@@ -6,6 +6,7 @@ import { checkAgainst } from './history-check.ts'
 import { parseTerms, type Term } from './history-term.ts'
 import { type Policy, PolicySet } from './policy.ts'
 import { cedarSchema } from './schema.ts'
+import { readsTarget } from './target.ts'
 
 /** Where a place in a source (in UTF-8 bytes, as Cedar counts) is for a reader: file, line and column from 1. */
 function place(source: PolicySource, offset: number): string {
@@ -73,6 +74,8 @@ interface Parsed {
   origins: Map<string, { source: PolicySource; offset: number }>
   /** What each says in `@history`. */
   declared: Declared[]
+  /** One of them looks at where a model call goes. */
+  ofTarget: boolean
   issues: Issue[]
 }
 
@@ -103,6 +106,7 @@ function parse(sources: readonly PolicySource[]): Parsed {
   const policies = new Map<string, Policy>()
   const origins = new Map<string, { source: PolicySource; offset: number }>()
   const declared: Declared[] = []
+  let ofTarget = false
   const report = reporter(issues)
   for (const source of sources) {
     const parts = policySetTextToParts(source.text)
@@ -129,10 +133,11 @@ function parse(sources: readonly PolicySource[]): Parsed {
         ...(annotations.contact ? { contact: annotations.contact } : {}),
       })
       origins.set(id, { source, offset })
+      ofTarget ||= readsTarget(parsed.json)
       declared.push({ text, declared: annotations.history, source, offset })
     }
   }
-  return { policies, origins, declared, issues }
+  return { policies, origins, declared, ofTarget, issues }
 }
 
 /**
@@ -158,9 +163,9 @@ export function loadPolicies(
   app: AppManifest,
   { by }: { by?: 'cedar-wasm' } = {},
 ): PolicySet {
-  const { policies, origins, declared, issues } = parse(sources)
+  const { policies, origins, declared, ofTarget, issues } = parse(sources)
   const terms = termsOf(declared, app, issues)
-  const { schema, inputTypes } = cedarSchema(app, terms)
+  const { schema, inputTypes } = cedarSchema(app, terms, { ofTarget })
   const texts = Object.fromEntries([...policies].map(([id, { text }]) => [id, text]))
   if (issues.length === 0) {
     const report = reporter(issues)
@@ -179,6 +184,6 @@ export function loadPolicies(
   const logOnly = [...policies].flatMap(([id, { mode }]) => (mode === 'log-only' ? id : []))
   const hashed = JSON.stringify(logOnly.length === 0 ? [texts, schema] : [texts, schema, logOnly])
   return new PolicySet(hash('sha256', hashed, 'hex'), policies, {
-    ...{ schema, inputTypes, sources, app, terms, by },
+    ...{ schema, inputTypes, sources, app, terms, ofTarget, by },
   })
 }

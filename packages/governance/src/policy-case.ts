@@ -26,7 +26,20 @@ const RESOURCES: Record<Action, PolicyRequest['resource']['type']> = {
  * @throws MusterError `request.invalid` naming what is missing
  */
 export function requestOfQuestion(question: PolicyQuestion, app: AppManifest, path = ''): PolicyRequest {
-  const { tenant, principal, action, resource: name, input, labels, user, key, team, spent, approved } = question
+  const {
+    tenant,
+    principal,
+    action,
+    resource: name,
+    input,
+    labels,
+    user,
+    key,
+    team,
+    spent,
+    approved,
+    target,
+  } = question
   const type = RESOURCES[action]
   const tool = type === 'Tool' ? app.tools.find((one) => one.name === name) : undefined
   const effect = question.effect ?? tool?.effect
@@ -50,6 +63,7 @@ export function requestOfQuestion(question: PolicyQuestion, app: AppManifest, pa
     ...(team === undefined ? {} : { team }),
     spentUsd: spent,
     ...(input === undefined ? {} : { input }),
+    ...(target === undefined ? {} : { targets: [{ name: `${target.provider} ${target.model}`, ...target }] }),
   }
 }
 

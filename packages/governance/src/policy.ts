@@ -20,6 +20,7 @@ import { Questions } from './question.ts'
 import { Reference } from './reference.ts'
 import type { InputType } from './schema.ts'
 import { Shadow, type ShadowOptions } from './shadow.ts'
+import { joinTargets, type ModelTarget } from './target.ts'
 
 export type Action =
   | 'model:invoke'
@@ -58,6 +59,8 @@ export interface PolicyRequest {
   unrecorded?: true
   /** What happened before, for the terms of `@history`. */
   history?: HistoryQuestion | undefined
+  /** Of `model:invoke`: where it may go. Not known, a policy that looks at it fails to evaluate. */
+  targets?: readonly ModelTarget[] | undefined
 }
 
 /** One policy of a set. */
@@ -82,6 +85,8 @@ interface Origin {
   sources: readonly PolicySource[]
   app: AppManifest
   terms: readonly Term[]
+  /** Policies look at where a model call goes. */
+  ofTarget: boolean
   /** cedar-wasm itself in place of the compiled policies, for who checks them. */
   by?: 'cedar-wasm' | undefined
 }
@@ -129,13 +134,16 @@ export class PolicySet {
   readonly #questions: Questions
   /** What its policies want to know of what happened before; undefined where they ask nothing of it. */
   readonly history: HistoryTerms | undefined
+  /** Whether its policies look at where a model call goes: then each target of a route is decided on. */
+  readonly ofTarget: boolean
   /** Of runs that have none. */
   readonly #noPast: History | undefined
 
   constructor(hash: string, policies: ReadonlyMap<string, Policy>, origin: Origin) {
-    const { schema, inputTypes, sources, app, terms } = origin
+    const { schema, inputTypes, sources, app, terms, ofTarget } = origin
     this.hash = hash
     this.policies = policies
+    this.ofTarget = ofTarget
     this.sources = sources
     this.app = app
     const enforced = new Map([...policies].filter(([, { mode }]) => mode === 'enforced'))
@@ -153,7 +161,7 @@ export class PolicySet {
       origin.by === 'cedar-wasm'
         ? new Reference(`${hash} ${enforced.size}`, texts, schema)
         : new CompiledPolicies(readPolicies({ staticPolicies: texts }))
-    this.#questions = new Questions(inputTypes)
+    this.#questions = new Questions(inputTypes, ofTarget)
     if (terms.length === 0) return
     this.history = new HistoryTerms(terms)
     this.#noPast = new History(this.history)
@@ -172,8 +180,16 @@ export class PolicySet {
   }
 
   decide(request: PolicyRequest): Decision {
-    const decision = this.#enforce(request)
+    const decision = this.#overTargets(request)
     return this.#trial === undefined ? decision : tried(decision, this.#trial.decide(request))
+  }
+
+  #overTargets(request: PolicyRequest): Decision {
+    const { action, targets } = request
+    if (!this.ofTarget || action !== 'model:invoke' || !targets || targets.length === 0) return this.#enforce(request)
+    return joinTargets(
+      targets.map((target) => ({ target, decision: this.#enforce({ ...request, targets: [target] }) })),
+    )
   }
 
   #enforce(request: PolicyRequest): Decision {

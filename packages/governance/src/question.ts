@@ -4,6 +4,7 @@ import type { Entity } from './cedar/operators.ts'
 import { type CedarRecord, Decimal, fail, Uid, type Value } from './cedar/value.ts'
 import type { PolicyRequest } from './policy.ts'
 import { clientInput, type InputType } from './schema.ts'
+import { type ModelTarget, TARGET_FIELDS } from './target.ts'
 
 /** Tenants, and entities of one, that are kept before all are made anew. */
 const TENANTS_MAX = 1_000
@@ -72,10 +73,12 @@ function actionOf(name: string): Uid {
 /** Turns what the runtime asks into Cedar's values, exactly or not at all. */
 export class Questions {
   readonly #inputTypes: ReadonlyMap<string, InputType>
+  readonly #ofTarget: boolean
   #tenants = new Map<string, TenantEntities>()
 
-  constructor(inputTypes: ReadonlyMap<string, InputType>) {
+  constructor(inputTypes: ReadonlyMap<string, InputType>, ofTarget = false) {
     this.#inputTypes = inputTypes
+    this.#ofTarget = ofTarget
   }
 
   /** The question, or why Cedar cannot be asked: something that it would have to round, or does not know. */
@@ -88,6 +91,7 @@ export class Questions {
     const input = this.#inputOf(request)
     if (typeof input === 'string') return input
     const entities = this.#entitiesOf(tenant)
+    const context = contextOf(request, { labels, spent }, input, history)
     return {
       principal: entities.get(principal.type, principal.name),
       action: actionOf(action),
@@ -97,7 +101,7 @@ export class Questions {
         resource.effect,
         resource.type === 'Tool' ? (resource.approved ?? true) : undefined,
       ),
-      context: contextOf(request, { labels, spent }, input, history),
+      context: this.#ofTarget && action === 'model:invoke' ? withTarget(context, request.targets?.[0]) : context,
       entities: entities.byKey,
     }
   }
@@ -151,6 +155,17 @@ function contextOf(
   if (team !== undefined) context.team = team
   if (history !== undefined) context.history = history
   return context
+}
+
+/** What is not known of a target fails whoever reads it. */
+function withTarget(context: CedarRecord, target: ModelTarget | undefined): CedarRecord {
+  const whole: { [name: string]: Value } = { ...context }
+  for (const field of TARGET_FIELDS) {
+    if (target) whole[field] = target[field]
+    else
+      Object.defineProperty(whole, field, { enumerable: true, get: () => fail('where the call goes was not recorded') })
+  }
+  return whole
 }
 
 function cedarValue(value: Json, type: InputType): Value | undefined {

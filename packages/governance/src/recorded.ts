@@ -166,6 +166,7 @@ function requestsOf(
         approvals: input === undefined ? [] : past.approvals(step, { input, labels }),
         ...{ user: by.user, key: by.key, team: by.team },
         history: { step, now: entry.at, recorded: decision.history, unrecorded: true },
+        ...(action === 'model:invoke' ? { targets: decision.targets } : {}),
         spentUsd: past.spent(ran ? entry.at - entry.durationMs : entry.at),
         ...(input !== undefined
           ? { input }

@@ -1,6 +1,7 @@
 import type { SchemaJson, Type, TypeOfAttribute } from '@cedar-policy/cedar-wasm/nodejs'
 import type { AppManifest, Json, JsonSchema } from '@muster/protocol'
 import type { Operator, Term } from './history-term.ts'
+import { TARGET_FIELDS } from './target.ts'
 
 /** Type of an input's field in Cedar: JSON string, boolean, integer, number, or an array of one of them. */
 export type InputType =
@@ -14,11 +15,13 @@ export type InputType =
  * The Cedar schema of an app: entity types Tenant, Agent, Plan, Tool, ClientTool, Model, Memory and Code,
  * and the actions that the runtime asks about. `context.input` of `tool:call` has every top-level field of
  * every tool's input, each optional; a field whose type differs between tools is left out, because
- * Cedar has one context type per action. `context.history`, where there are terms of it, has each by its name.
+ * Cedar has one context type per action. `context.provider`, `model` and `region` of `model:invoke` are there for policies that
+ * read one of them. `context.history`, where there are terms of it, has each by its name.
  */
 export function cedarSchema(
   app: AppManifest,
   terms: readonly Term[] = [],
+  { ofTarget = false }: { ofTarget?: boolean } = {},
 ): {
   schema: SchemaJson<string>
   inputTypes: ReadonlyMap<string, InputType>
@@ -82,7 +85,7 @@ export function cedarSchema(
         },
       },
       actions: {
-        'model:invoke': action('Model'),
+        'model:invoke': action('Model', ofTarget ? TARGET : {}),
         'tool:call': action('Tool', {
           input: { type: 'Record', attributes, required: true },
           newDestination: { type: 'Boolean', required: true },
@@ -97,6 +100,8 @@ export function cedarSchema(
   }
   return { schema, inputTypes }
 }
+
+const TARGET = Object.fromEntries(TARGET_FIELDS.map((field) => [field, { type: 'String', required: true } as const]))
 
 /**
  * What policies can read of a call that a client of the gateway makes itself: nobody has told us its tools' schemas, so

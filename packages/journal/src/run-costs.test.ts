@@ -56,9 +56,9 @@ it('counts each run once, to the last token and billionth of a dollar, by whatev
       for (const tenant of ['t', 'u']) {
         const asked = days.slice(0, 2)
         const own = runs.flatMap((run) => (run.tenant === tenant ? run.lines : []))
-        const counted = own.filter(({ day }) => asked.includes(day))
+        const ofDays = own.filter(({ day }) => asked.includes(day))
         const expected = new Map<string, CostAmounts>()
-        for (const { names, day: _, ...amounts } of counted) {
+        for (const { names, day: _, ...amounts } of ofDays) {
           const sum = expected.get(names[by])
           expected.set(names[by], {
             nanoUsd: amounts.nanoUsd + (sum?.nanoUsd ?? 0),
@@ -71,6 +71,16 @@ it('counts each run once, to the last token and billionth of a dollar, by whatev
         const isSomething = (sum: CostAmounts) => Object.values(sum).some((value) => value > 0)
         const found = await costs.by(by, prefix + tenant, asked)
         expect(found).toEqual(new Map([...expected].filter(([, sum]) => isSomething(sum))))
+        // What goes on is counted beside them, and what was counted meanwhile is not counted again.
+        const going = own.filter((_, i) => i % 2 === 0)
+        const elsewhere = { run: `${prefix}-going`, lines: going }
+        const counted = runs.flatMap(({ tenant: of, lines }, i) =>
+          of === tenant && lines.length > 0 ? [{ run: `${prefix}-${i}`, lines }] : [],
+        )
+        const together = await costs.by(by, prefix + tenant, asked, [...counted, elsewhere])
+        const total = (of: Map<string, CostAmounts>) => [...of.values()].reduce((sum, { calls }) => sum + calls, 0)
+        const added = going.filter(({ day }) => asked.includes(day)).reduce((sum, { calls }) => sum + calls, 0)
+        expect(total(together)).toBe(total(found) + added)
         const drawn = days.map((day) =>
           own.reduce((sum, one) => sum + (one.day === day && one.names.provider === 'a' ? one.nanoUsd : 0), 0),
         )

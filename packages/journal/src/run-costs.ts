@@ -64,13 +64,31 @@ export class RunCosts {
     await replication.after(redis.musterCosts(names.length, ...names, COUNTED_S, KEPT_S, ...args))
   }
 
-  /** What was used on these days together, by name. */
-  async by(by: CostsBy, tenant: string, days: readonly string[]): Promise<Map<string, CostAmounts>> {
+  /** What was used on these days together, by name. `running`: what runs have come to that may not be counted yet. */
+  async by(
+    by: CostsBy,
+    tenant: string,
+    days: readonly string[],
+    running: readonly { run: string; lines: readonly CostLine[] }[] = [],
+  ): Promise<Map<string, CostAmounts>> {
     const { keys, redis } = this.#partitionOf(tenant)
-    const hashes = await Promise.all(days.map((day) => redis.hgetall(keys.costs(tenant, day))))
+    // At one moment: a run that ends meanwhile is in one of both.
+    const asked = redis.multi()
+    for (const { run } of running) asked.exists(keys.counted(tenant, run))
+    for (const day of days) asked.hgetall(keys.costs(tenant, day))
+    const answers = (await asked.exec()) ?? []
+    const values = answers.map(([error, value]) => {
+      if (error) throw error
+      return value
+    })
+    const open = running.filter((_, at) => values[at] === 0).flatMap(({ lines }) => lines)
+    const hashes: Iterable<readonly [field: string, value: unknown]>[] = [
+      ...values.slice(running.length).map((hash) => Object.entries(hash as Record<string, string>)), // as HGETALL gives it
+      ...[...fieldsOf(open.filter(({ day }) => days.includes(day)))].map(([, fields]) => fields),
+    ]
     const sums = new Map<string, CostAmounts>()
     for (const hash of hashes)
-      for (const [field, value] of Object.entries(hash)) {
+      for (const [field, value] of hash) {
         const amount = amountOf.get(field[0] ?? '')
         if (amount === undefined || !field.startsWith(`${by}:`, 1)) continue
         const name = field.slice(by.length + 2)

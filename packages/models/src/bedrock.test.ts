@@ -10,10 +10,12 @@ import {
   stream,
 } from '@muster/stack/bedrock-server'
 import fc from 'fast-check'
+import OpenAI from 'openai'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { failure, watched } from './fixture.ts'
 import type { ModelRequest } from './message.ts'
 import { createModels } from './models.ts'
+import { gateway } from './relay/fixture.ts'
 import type { BedrockTarget } from './target.ts'
 
 const model = 'eu.anthropic.claude-sonnet-4-20250514-v1:0'
@@ -336,5 +338,80 @@ describe('errors of Bedrock', () => {
     await expect(client().invoke('default', ask({ signal: abort.signal }))).rejects.toMatchObject({
       name: 'AbortError',
     })
+  })
+})
+
+describe('embeddings', () => {
+  const vectorOf = (text: string) => [text.length, -0.5]
+  const json = (response: ServerResponse, value: object, headers: Record<string, string> = {}) =>
+    response.writeHead(200, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(value))
+
+  async function embeddings<T>(model: string, use: (openai: OpenAI, ends: Promise<unknown>[]) => Promise<T>) {
+    const gate = await gateway(client({ model }))
+    try {
+      return await use(new OpenAI({ apiKey: 'x', baseURL: `${gate.url}/v1`, maxRetries: 0 }), gate.ends)
+    } finally {
+      gate.close()
+    }
+  }
+
+  it('of Titan are one call for each text, in order, and counted', async () => {
+    answer = (response, seen) => {
+      const { inputText } = seen.body as { inputText: string }
+      json(response, { embedding: vectorOf(inputText), inputTextTokenCount: inputText.length })
+    }
+    const input = Array.from({ length: 20 }, (_, i) => 'x'.repeat(i + 1))
+    await embeddings('eu.amazon.titan-embed-text-v2:0', async (openai, ends) => {
+      // The client asks for base64 by itself.
+      const { data, usage } = await openai.embeddings.create({ model: 'default', input, dimensions: 256 })
+      expect(data.map(({ embedding }) => embedding)).toEqual(input.map(vectorOf))
+      expect(usage).toEqual({ prompt_tokens: 210, total_tokens: 210 })
+      expect(await ends[0]).toMatchObject({ usage: { inputTokens: 210, outputTokens: 0 }, costUsd: (210 * 3) / 1e6 })
+      expect(body()).toMatchObject({ dimensions: 256 })
+      expect(server.seen[0]?.path).toContain('titan-embed-text-v2')
+      const asked = server.seen.length
+      for (const [more, path] of [
+        [{ dimensions: 300 }, '/dimensions'],
+        [{ input_type: 'search_query' }, '/input_type'],
+        [{ truncate: 'END' }, '/truncate'],
+        [{ input: [[1, 2]] }, '/input/0'],
+      ] as const) {
+        const refused = openai.embeddings.create({ model: 'default', input: 'x', ...more } as never)
+        await expect(refused).rejects.toMatchObject({ error: { issues: [{ path }] } })
+      }
+      expect(server.seen).toHaveLength(asked)
+    })
+  })
+
+  it('of Cohere are up to 96 texts a call, counted by a header', async () => {
+    answer = (response, seen) => {
+      const { texts } = seen.body as { texts: string[] }
+      const embeddings = { float: texts.map(vectorOf) }
+      json(response, { embeddings, response_type: 'embeddings_by_type' }, { 'x-amzn-bedrock-input-token-count': '50' })
+    }
+    const input = Array.from({ length: 100 }, (_, i) => `${i}`)
+    const create = { model: 'default', input, encoding_format: 'float' as const, input_type: 'search_query' }
+    await embeddings('cohere.embed-multilingual-v3', async (openai) => {
+      const { data, usage } = await openai.embeddings.create(create)
+      expect(data).toHaveLength(100)
+      expect(data[99]).toEqual({ object: 'embedding', index: 99, embedding: vectorOf('99') })
+      expect(usage.prompt_tokens).toBe(100)
+      expect(server.seen.map(({ body }) => (body.texts as string[]).length).sort()).toEqual([4, 96])
+      expect(body()).toMatchObject({ input_type: 'search_query', truncate: 'NONE', embedding_types: ['float'] })
+      const chosen = openai.embeddings.create({ ...create, dimensions: 512 })
+      await expect(chosen).rejects.toMatchObject({ error: { issues: [{ path: '/dimensions' }] } })
+    })
+    await embeddings('cohere.embed-v4:0', (openai) => openai.embeddings.create({ ...create, dimensions: 512 }))
+    expect(body()).toMatchObject({ output_dimension: 512 })
+  })
+
+  it('fail as every call does, and a model that has none says so', async () => {
+    answer = (response) => refuse(response, 429, 'ThrottlingException', 'slow down')
+    const asked = (openai: OpenAI) => openai.embeddings.create({ model: 'default', input: ['a', 'b'] })
+    await expect(embeddings('amazon.titan-embed-text-v2:0', asked)).rejects.toMatchObject({ code: 'rate.limited' })
+    // Fewer vectors than texts are no answer.
+    answer = (response) => json(response, { embeddings: { float: [[1]] } })
+    await expect(embeddings('cohere.embed-v4:0', asked)).rejects.toMatchObject({ code: 'model.failed' })
+    await expect(embeddings(model, asked)).rejects.toMatchObject({ code: 'model.unsupported' })
   })
 })

@@ -32,8 +32,10 @@ interface Converse {
   usage: TokenUsage | undefined
 }
 
+export type BedrockProvider = Required<Provider>
+
 /** Amazon Bedrock by Converse and ConverseStream: Claude, Llama, Nova, Mistral and others. */
-export function bedrock(target: BedrockTarget): Provider {
+export function bedrock(target: BedrockTarget): BedrockProvider {
   const { region, endpoint } = target.bedrock
   const client = new BedrockRuntimeClient({
     region,
@@ -62,16 +64,28 @@ export function bedrock(target: BedrockTarget): Provider {
           : await plain(client, input, signal)
         return answerOf(model, by, request, got, answerTool)
       } catch (error) {
-        if (signal?.aborted || error instanceof MusterError) throw error
-        const headers = (error as { $response?: { headers?: Record<string, string> } }).$response?.headers
-        throw failure(
-          codeOf(error),
-          { model, apiKey: target.apiKey },
-          error,
-          retryAfterMs((name) => headers?.[name]),
-        )
+        throw told(model, error, signal)
       }
     },
+    async embed(model, request) {
+      const { embedded } = await import('./bedrock-embeddings.ts')
+      try {
+        return await embedded(client, model, request)
+      } catch (error) {
+        throw told(model, error, request.signal)
+      }
+    },
+  }
+
+  function told(model: string, error: unknown, signal: AbortSignal | undefined): unknown {
+    if (signal?.aborted || error instanceof MusterError) return error
+    const headers = (error as { $response?: { headers?: Record<string, string> } }).$response?.headers
+    return failure(
+      codeOf(error),
+      { model, apiKey: target.apiKey },
+      error,
+      retryAfterMs((name) => headers?.[name]),
+    )
   }
 }
 

@@ -16,7 +16,7 @@ export const FORMATS = {
   'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet': 'xlsx',
 } as const
 
-export const CONVERSE: Omit<Provider, 'complete'> = {
+export const CONVERSE: Omit<Provider, 'complete' | 'embed'> = {
   settings: ['maxTokens', 'temperature', 'topP', 'stop', 'toolChoice'],
   media: { urls: false, files: Object.keys(FORMATS), results: true },
 }

@@ -14,9 +14,9 @@ export interface ModelFacts {
   efforts?: readonly string[]
 }
 
-/** Of a model that several targets may answer for: what holds of each, and nothing where one is not known. */
-export function factsOf(targets: readonly Target[]): ModelFacts {
-  const all = targets.map((target) => ({ ...known(modelOf(target)), ...target.about }))
+/** Of a model that several targets may answer for: what holds of each, and nothing where one is not known. `model`: in place of their own. */
+export function factsOf(targets: readonly Target[], model?: string): ModelFacts {
+  const all = targets.map((target) => ({ ...known(model ?? modelOf(target)), ...target.about }))
   const common: ModelFacts = {}
   for (const name of ['contextWindow', 'maxOutputTokens'] as const) {
     const values = all.flatMap((one) => one[name] ?? [])

@@ -292,7 +292,7 @@ function failureOf(passed: readonly Passed[], told?: ErrorCode): MusterError {
   const [first] = errors
   if (first && errors.length === 1) return first
   const last = errors.at(-1)
-  const asked = errors.filter(({ code }) => code !== 'route.refused')
+  const asked = errors.filter(({ code }) => code !== 'route.refused' && code !== 'policy.denied')
   const code =
     told ??
     PASSING.find((passing) => errors.some((error) => error.code === passing)) ??

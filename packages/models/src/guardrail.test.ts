@@ -1,9 +1,23 @@
 import type { ServerResponse } from 'node:http'
+import Anthropic from '@anthropic-ai/sdk'
 import { ACCESS_KEY, bedrockServer, refuse, SECRET_KEY, type Seen } from '@muster/stack/bedrock-server'
-import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest'
+import OpenAI from 'openai'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { guarded } from './guardrail.ts'
 import type { ModelMessage } from './message.ts'
 import { createModels, type Models } from './models.ts'
+import {
+  chunk,
+  chunkOfUsage,
+  DONE,
+  functionCall,
+  gateway,
+  message,
+  messageEvents,
+  responseEvents,
+  streams,
+  vendor,
+} from './relay/fixture.ts'
 
 const MAIL = /[a-z]+@example\.com/g
 let server: Awaited<ReturnType<typeof bedrockServer>>
@@ -118,13 +132,152 @@ it.each<[string, (response: ServerResponse) => void, string]>([
   expect(asked()).toEqual([])
 })
 
-it('lets nothing by unseen: no image, and nothing of a client of the gateway', async () => {
+it('lets no image by unseen', async () => {
   const image = { type: 'image' as const, mediaType: 'image/png', data: 'AAAA' }
-  const unsupported = { code: 'model.unsupported' }
-  await expect(models.invoke('default', { messages: [{ role: 'user', content: [image] }] })).rejects.toMatchObject(
-    unsupported,
-  )
-  const request = { dialect: 'chat' as const, body: {}, signal: new AbortController().signal, idempotencyKey: 'k' }
-  await expect(models.relay('default', request)).rejects.toMatchObject(unsupported)
+  await expect(models.invoke('default', { messages: [{ role: 'user', content: [image] }] })).rejects.toMatchObject({
+    code: 'model.unsupported',
+  })
   expect(server.seen).toEqual([])
+})
+
+describe('clients of the gateway', () => {
+  const KEY = 'sk-of-the-vendor'
+  let upstream: Awaited<ReturnType<typeof vendor>>
+  let gate: Awaited<ReturnType<typeof gateway>>
+  let openai: OpenAI
+  let anthropic: Anthropic
+
+  beforeAll(async () => {
+    upstream = await vendor()
+    const common = { apiKey: KEY, free: true }
+    const chat = { model: 'gpt', baseUrl: `${upstream.url}/v1`, ...common }
+    const routes = {
+      default: chat,
+      responses: { ...chat, api: 'responses' as const },
+      messages: { anthropic: { model: 'claude', baseUrl: upstream.url }, ...common },
+      converse: { bedrock: { model: 'nova', region: 'eu-central-1', endpoint: server.endpoint }, free: true },
+    }
+    const setting = { id: 'gr-1', version: '2', region: 'eu-central-1', endpoint: server.endpoint }
+    gate = await gateway(guarded(createModels({ routes }), setting))
+    openai = new OpenAI({ baseURL: `${gate.url}/v1`, apiKey: 'of-the-client', maxRetries: 0 })
+    anthropic = new Anthropic({ baseURL: gate.url, apiKey: 'of-the-client', maxRetries: 0 })
+  })
+  beforeEach(() => {
+    upstream.asked.length = 0
+    gate.ends.length = 0
+    gate.gate = undefined
+  })
+  afterAll(() => {
+    upstream.close()
+    gate.close()
+  })
+
+  const MAIL_SAID = 'Written to ben@example.com.'
+  const hello = [{ role: 'user' as const, content: 'I am ann@example.com' }]
+  const tool = { type: 'function' as const, function: { name: 'send', parameters: { title: 'of bob@example.com' } } }
+
+  it('have all that they say looked at, and what is streamed is held, masked and told anew', async () => {
+    upstream.behave = streams(
+      chunk({ role: 'assistant', content: 'Written to ben@exam' }),
+      chunk({ content: 'ple.com.' }),
+      chunk({
+        tool_calls: [{ index: 0, id: 'c1', type: 'function', function: { name: 'send', arguments: '{"to":"a' } }],
+      }),
+      chunk({ tool_calls: [{ index: 0, function: { arguments: 'nn@example.com"}' } }] }, 'tool_calls'),
+      chunkOfUsage,
+      DONE,
+    )
+    const gated: unknown[] = []
+    gate.gate = async (call) => {
+      gated.push(call.arguments)
+      return { allow: true }
+    }
+    const messages = [{ role: 'system' as const, content: 'Help bob@example.com.' }, ...hello]
+    const stream = openai.chat.completions.stream({ model: 'default', messages, tools: [tool] })
+    const { choices } = await stream.finalChatCompletion()
+    expect(choices[0]).toMatchObject({
+      finish_reason: 'tool_calls',
+      message: { content: 'Written to {EMAIL}.', tool_calls: [{ function: { arguments: '{"to":"{EMAIL}"}' } }] },
+    })
+    // What is decided on is what the client is given.
+    expect(gated).toEqual(['{"to":"{EMAIL}"}'])
+    const [{ body } = { body: {} }] = upstream.asked
+    expect(body).toMatchObject({
+      messages: [{ content: 'Help {EMAIL}.' }, { content: 'I am {EMAIL}' }],
+      tools: [{ function: { parameters: { title: 'of {EMAIL}' } } }],
+    })
+    const end = await gate.ends[0]
+    expect(end).toMatchObject({ guardrail: { 'pii.EMAIL': 5 }, usage: { inputTokens: 100 } })
+    expect(JSON.stringify(end)).not.toContain('@example')
+  })
+
+  it('are streamed what is clean as it came, and what was clean before is looked at once', async () => {
+    const pieces = responseEvents([message('Fine.')])
+    upstream.behave = streams(...pieces)
+    const ask = () => openai.responses.create({ model: 'responses', input: 'a clean question', stream: true })
+    const types: string[] = []
+    for await (const { type } of await ask()) types.push(type)
+    expect(types.length).toBe(pieces.length)
+    expect(checks()).toHaveLength(2)
+    for await (const _ of await ask());
+    expect(checks()).toHaveLength(2)
+    upstream.behave = streams(...responseEvents([message(MAIL_SAID), functionCall('c', 'send', '{"to":"x"}')]))
+    gate.gate = async () => ({ allow: false, message: 'Not allowed.' })
+    const told = await openai.responses.stream({ model: 'responses', input: 'x' }).finalResponse()
+    expect(told.output_text).toBe('Written to {EMAIL}.Not allowed.')
+  })
+
+  it('are told of Messages, of a target that is translated, and of embeddings likewise', async () => {
+    upstream.behave = streams(
+      ...messageEvents(
+        [
+          { type: 'text', text: MAIL_SAID },
+          { type: 'tool_use', id: 't', name: 'send', input: { to: ['ann@example.com'] } },
+        ],
+        'tool_use',
+      ),
+    )
+    const ask = { model: 'messages', max_tokens: 9, messages: hello, system: 'Help bob@example.com.' }
+    const whole = await anthropic.messages.stream(ask).finalMessage()
+    expect(whole).toMatchObject({
+      ...{ stop_reason: 'tool_use', usage: { output_tokens: 20 } },
+      content: [{ text: 'Written to {EMAIL}.' }, { input: { to: ['{EMAIL}'] } }],
+    })
+    says = [{ text: MAIL_SAID }]
+    const { content } = await anthropic.messages.create({ ...ask, model: 'converse' })
+    expect(content).toMatchObject([{ text: 'Written to {EMAIL}.' }])
+    expect(asked()).toMatchObject([{ messages: [{ content: [{ text: 'I am {EMAIL}' }] }] }])
+    upstream.behave = (response) => response.end('{"data":[],"usage":{"prompt_tokens":1}}')
+    await openai.embeddings.create({ model: 'default', input: ['ann@example.com', 'x'] })
+    expect(upstream.asked.at(-1)?.body).toMatchObject({ input: ['{EMAIL}', 'x'] })
+    // Nothing is sent to be counted either.
+    const before = upstream.asked.length
+    await anthropic.messages.countTokens({ model: 'messages', messages: hello })
+    expect(upstream.asked).toHaveLength(before)
+  })
+
+  it('are refused what is blocked, what nobody can look at, and all where the guardrail cannot be asked', async () => {
+    const ask = (content: unknown, model = 'default') =>
+      openai.chat.completions.create({ model, messages: [{ role: 'user', content }] as never })
+    const blocked = { status: 422, error: { code: 'model.blocked' } }
+    await expect(ask('a fight')).rejects.toMatchObject(blocked)
+    await expect(openai.embeddings.create({ model: 'default', input: [1, 2] })).rejects.toMatchObject({
+      error: { issues: [{ path: '/input' }] },
+    })
+    const image = { type: 'image_url', image_url: { url: 'data:image/png;base64,AAAA' } }
+    await expect(ask([{ type: 'text', text: 'x' }, image])).rejects.toMatchObject({
+      error: { code: 'model.unsupported', issues: [{ path: '/messages/0/content/1/image_url' }] },
+    })
+    strange = (response) => refuse(response, 403, 'AccessDeniedException', 'no')
+    await expect(ask('never seen before')).rejects.toMatchObject({ error: { code: 'model.failed' } })
+    expect(upstream.asked).toEqual([])
+    strange = undefined
+    upstream.behave = streams(chunk({ role: 'assistant', content: 'a fight' }, 'stop'), chunkOfUsage, DONE)
+    const streamed = openai.chat.completions.create({ model: 'default', messages: hello, stream: true })
+    await expect(streamed).rejects.toMatchObject({ ...blocked, message: expect.stringContaining('the model wrote') })
+    upstream.behave = streams(chunk({ role: 'assistant', content: 'cut' }))
+    await expect(
+      openai.chat.completions.create({ model: 'default', messages: hello, stream: true }),
+    ).rejects.toMatchObject({ status: 503 })
+  })
 })

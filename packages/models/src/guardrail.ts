@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import {
   ApplyGuardrailCommand,
   type ApplyGuardrailResponse,
@@ -12,10 +13,16 @@ import type { ModelMessage } from './message.ts'
 import type { Models } from './models.ts'
 import { joined, type Part, partsOf } from './parts.ts'
 import { failure } from './provider.ts'
+import { checked } from './relay/checked.ts'
+import type { Words } from './relay/words.ts'
 
 /** Characters that one check takes; Bedrock's limit is 25 text units of 1,000. */
 const CHECK_MAX = 20_000
 const TIMEOUT_MS = 30_000
+/** Texts of a client's request, those that are looked at side by side, and those that are known to be clean. */
+const WORDS_MAX = 5000
+const LOOKERS = 8
+const CLEAN_MAX = 50_000
 
 /**
  * The same models, where a guardrail of Bedrock (ApplyGuardrail) sees what people and tools say before a model does, and
@@ -41,12 +48,75 @@ export function guarded(models: Models, setting: GuardrailSetting): Models {
     return after
   }
 
+  /** Texts of clients in which nothing was found, by their digests: each request has those of the one before. */
+  const clean = new Set<string>()
+
+  async function looked(
+    { text, put }: Words,
+    source: GuardrailContentSource,
+    found: GuardrailCounts,
+    signal: AbortSignal,
+  ) {
+    const digest = hash('sha256', source + text, 'base64')
+    if (clean.delete(digest)) {
+      clean.add(digest)
+      return false
+    }
+    const own: GuardrailCounts = {}
+    const passed = await check(text, source, own, signal)
+    for (const [name, count] of Object.entries(own)) found[name] = (found[name] ?? 0) + count
+    if (passed !== text) put(passed)
+    else if (Object.keys(own).length === 0) {
+      clean.add(digest)
+      for (const oldest of clean) {
+        if (clean.size <= CLEAN_MAX) break
+        clean.delete(oldest)
+      }
+    }
+    return passed !== text
+  }
+
+  /** Looks at all of them; whether any was changed. */
+  async function look(
+    words: readonly Words[],
+    source: GuardrailContentSource,
+    found: GuardrailCounts,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    if (words.length > WORDS_MAX)
+      throw new MusterError(
+        'model.unsupported',
+        `${words.length} texts; the guardrail looks at ${WORDS_MAX} of a request`,
+      )
+    const failed = new AbortController()
+    const until = AbortSignal.any([signal, failed.signal])
+    const queue = words.values()
+    let isChanged = false
+    const lookers = Array.from({ length: LOOKERS }, async () => {
+      for (const one of queue) isChanged = (await looked(one, source, found, until)) || isChanged
+    })
+    try {
+      await Promise.all(lookers)
+    } finally {
+      failed.abort()
+    }
+    return isChanged
+  }
+
   return {
     ...models,
     leadsTo: (route) => JSON.stringify([models.leadsTo(route), setting]),
-    async relay() {
-      const message = 'what clients ask of models is not checked by MUSTER_GUARDRAIL: take it from the gateway'
-      throw new MusterError('model.unsupported', message, { issues: [{ path: '', message }] })
+    // Nobody but the model that is asked is shown what was not looked at.
+    countTokens: (route, request) => models.countTokens(route, { ...request, isLocal: true }),
+    async relay(route, request) {
+      const found: GuardrailCounts = {}
+      const relayed = await checked(
+        (asked) => models.relay(route, asked),
+        request,
+        (words, source, signal) => look(words, source, found, signal),
+      )
+      const end = relayed.done.then((end) => (Object.keys(found).length > 0 ? { ...end, guardrail: found } : end))
+      return { ...relayed, done: end }
     },
     async invoke(route, { onDelta: _, ...request }) {
       const late = AbortSignal.timeout(TIMEOUT_MS)

@@ -46,6 +46,8 @@ export interface ModelRequest {
   signal?: AbortSignal
   /** Of what is in it: targets may be for some alone. */
   labels?: readonly string[]
+  /** Why it may not go to targets of the route, by their places there. */
+  refused?: ReadonlyMap<number, string>
   /** Requests with the same key go to the same target of a route that is sticky. */
   stickyKey?: string
   /** Recognised by providers that support it, so that a repeated call is not billed twice. */

@@ -1,6 +1,8 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
+import type { BedrockProvider } from './bedrock.ts'
 import { CONVERSE } from './converse.ts'
+import type { Embedded, EmbedRequest } from './embed.ts'
 import { factsOf, type ModelFacts } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
@@ -8,6 +10,7 @@ import { CHAT, RESPONSES } from './openai.ts'
 import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
+import { type CountRequest, countTokens } from './relay/count-tokens.ts'
 import { relay } from './relay/relay.ts'
 import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
@@ -44,12 +47,21 @@ export interface Models {
    * `model.unsupported` for what no target can be asked
    */
   relay(route: string, request: RelayRequest): Promise<Relayed>
+  /**
+   * How many tokens a request of Anthropic's Messages has where it would go: counted by Anthropic, or estimated where the
+   * route leads elsewhere. No model is asked.
+   *
+   * @throws MusterError as `relay` does
+   */
+  countTokens(route: string, request: CountRequest): Promise<number>
   /** The most that a call may cost, for a budget to reserve; throws `model.no_price` when nobody can tell. */
   reserveUsd(route: string, request: ModelRequest): number
   /** The same of a call that is relayed, in money and tokens. `text` is the body as JSON. */
   relayReserve(route: string, dialect: Dialect, body: JsonObject, text: string): { usd: number; tokens: number }
   /** The routes that are configured, and where they lead. */
   routes(): { name: string; order: Order; facts: ModelFacts; targets: TargetInfo[] }[]
+  /** Where a route leads, in its order. */
+  targetsOf(route: string): { name: string; provider: string; model: string; region: string }[]
   /** Of routes with several targets: which of them are passed over because they have failed often. */
   breakers(): { route: string; target: string; state: BreakerState }[]
   /** Who is paid for a call, by its route and the target that answered where it is of several. */
@@ -135,16 +147,29 @@ export function createModels(options: ModelsOptions): Models {
   }
 
   async function call(target: Target, model: string, request: ModelRequest): Promise<Answer> {
+    const asked = provider(target)
+    checkParts(model, request.messages, asked.media, factsOf([target], model).inputs)
+    return inTime(target, model, request.signal, (signal) => asked.complete(model, { ...request, signal }))
+  }
+
+  async function embed(target: Target, model: string, request: EmbedRequest): Promise<Embedded> {
+    const asked = provider(target)
+    return inTime(target, model, request.signal, (signal) => {
+      if (!asked.embed) throw new MusterError('model.unsupported', `${model}: has no embeddings`)
+      return asked.embed(model, { ...request, signal })
+    })
+  }
+
+  async function inTime<T>(
+    target: Target,
+    model: string,
+    signal: AbortSignal | undefined,
+    ask: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const timeoutMs = target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
     const late = AbortSignal.timeout(timeoutMs)
-    const { signal } = request
-    const asked = provider(target)
-    checkParts(model, request.messages, asked.media)
     try {
-      return await asked.complete(model, {
-        ...request,
-        signal: signal ? AbortSignal.any([signal, late]) : late,
-      })
+      return await ask(signal ? AbortSignal.any([signal, late]) : late)
     } catch (error) {
       if (error instanceof MusterError || signal?.aborted || !late.aborted) throw error
       throw failure('model.unavailable', { model }, `no whole answer within ${timeoutMs} ms`)
@@ -229,8 +254,16 @@ export function createModels(options: ModelsOptions): Models {
       } as const
       return relay(request, {
         course: () => course(route, asked),
-        ...{ failover, upstreamOf, providerOf: provider, callAt: call, costAt },
+        ...{ failover, upstreamOf, providerOf: provider, callAt: call, embedAt: embed, costAt },
       })
+    },
+    countTokens(route, request) {
+      const asked = {
+        ...askedBy(request, 'whole'),
+        inputTokens: () => estimatedOf(request.body),
+        outputTokens: 0,
+      } as const
+      return countTokens(course(route, asked), request, { upstreamOf, providerOf: provider })
     },
     relayReserve(route, dialect, body, text) {
       // What is short holds no picture that would have to be told from text.
@@ -244,6 +277,11 @@ export function createModels(options: ModelsOptions): Models {
         ...{ name, order },
         facts: factsOf(targets),
         targets: targets.map((target) => infoOf(target, priceAt({ target, model: modelOf(target) }))),
+      })),
+    targetsOf: (route) =>
+      find(route).places.map(({ target, model }) => ({
+        ...{ name: nameOf(target), provider: providerOf(target), model },
+        region: target.region ?? ('bedrock' in target ? target.bedrock.region : ''),
       })),
     providerOf(route, name) {
       const targets = find(route).places.map(({ target }) => target)
@@ -270,13 +308,17 @@ export function createModels(options: ModelsOptions): Models {
 }
 
 /** A provider that is loaded when it is first called: most have no such target. */
-function later(known: Omit<Provider, 'complete'>, open: () => Promise<Provider>): Provider {
-  let opened: Promise<Provider> | undefined
+function later(known: Omit<Provider, 'complete' | 'embed'>, open: () => Promise<BedrockProvider>): Provider {
+  let opened: Promise<BedrockProvider> | undefined
   return {
     ...known,
     async complete(model, request) {
       opened ??= open()
       return (await opened).complete(model, request)
+    },
+    async embed(model, request) {
+      opened ??= open()
+      return (await opened).embed(model, request)
     },
   }
 }
@@ -292,10 +334,10 @@ function infoOf(target: Target, price: TargetInfo['price']): TargetInfo {
 }
 
 function askedBy(
-  { labels = [], stickyKey, signal }: Pick<ModelRequest, 'labels' | 'stickyKey' | 'signal'>,
+  { labels = [], refused, stickyKey, signal }: Pick<ModelRequest, 'labels' | 'refused' | 'stickyKey' | 'signal'>,
   kind: Course['kind'],
-): Pick<Asked, 'labels' | 'stickyKey' | 'signal' | 'kind'> {
-  return { labels, stickyKey, signal, kind }
+): Pick<Asked, 'labels' | 'refused' | 'stickyKey' | 'signal' | 'kind'> {
+  return { labels, refused, stickyKey, signal, kind }
 }
 
 /** As many as a client allows, and none of an embedding. */

@@ -22,6 +22,18 @@ it('images and files are bounded in all, and each that cannot be sent is named',
   await expect(ask(image(megabytes))).rejects.toMatchObject({ code: 'model.unavailable' })
 })
 
+it('a model that is known to take text alone is sent nothing else', async () => {
+  const base = { model: 'm', baseUrl: 'http://127.0.0.1:1/v1', apiKey: 'k', timeoutMs: 1000 }
+  const of = (inputs: string[]) => createModels({ routes: { default: { ...base, about: { inputs } } } })
+  const pdf: Part = { type: 'file', name: 'a.pdf', mediaType: 'application/pdf', data: 'QQ==' }
+  const sent = { messages: [{ role: 'user' as const, content: [image(4), pdf] }] }
+  await expect(of(['text']).invoke('default', sent)).rejects.toMatchObject({
+    code: 'model.unsupported',
+    issues: [{ path: '/messages/0/content/0' }, { path: '/messages/0/content/1' }],
+  })
+  await expect(of(['text', 'image']).invoke('default', sent)).rejects.toMatchObject({ code: 'model.unavailable' })
+})
+
 it('an image is not counted by its bytes', () => {
   const request = { messages: [{ role: 'user' as const, content: [image(4_000_000)] }] }
   for (const route of ['default', 'qwen3']) expect(models.inputTokens(route, request)).toBeLessThan(2000)

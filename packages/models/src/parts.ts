@@ -42,19 +42,35 @@ export function whyNot(part: Part, media: Media, isResult: boolean): string | un
   return isBase64(part.data) ? undefined : 'the data must be base64'
 }
 
+/** Pages of a file are shown to a model that sees images. */
+function notTaken({ type }: Part, inputs: readonly string[] | undefined): string | undefined {
+  if (type === 'text' || !inputs || inputs.includes(type) || (type === 'file' && inputs.includes('image')))
+    return undefined
+  return `the model takes no ${type}s, as far as is known of it`
+}
+
 function isBase64(text: string): boolean {
   return text.length > 0 && text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
 }
 
-/** @throws MusterError `model.unsupported` for what a vendor cannot be given, naming each part */
-export function checkParts(model: string, messages: readonly ModelMessage[], media: Media): void {
+/**
+ * `inputs`: what the model is known to take.
+ *
+ * @throws MusterError `model.unsupported` for what a vendor or the model cannot be given, naming each part
+ */
+export function checkParts(
+  model: string,
+  messages: readonly ModelMessage[],
+  media: Media,
+  inputs?: readonly string[],
+): void {
   const issues: Issue[] = []
   let size = 0
   for (const [at, { role, content }] of messages.entries()) {
     if (!Array.isArray(content)) continue
     for (const [i, part] of content.entries()) {
       if ('data' in part) size += part.data.length
-      const message = whyNot(part, media, role === 'tool')
+      const message = whyNot(part, media, role === 'tool') ?? notTaken(part, inputs)
       if (message !== undefined) issues.push({ path: `/messages/${at}/content/${i}`, message })
     }
   }

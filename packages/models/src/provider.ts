@@ -1,4 +1,5 @@
 import { type ErrorCode, MusterError } from '@muster/protocol'
+import type { Embedded, EmbedRequest } from './embed.ts'
 import type { ModelReply, ModelRequest, ModelSettings } from './message.ts'
 import type { Media } from './parts.ts'
 
@@ -15,6 +16,8 @@ export interface Provider {
    * @throws MusterError as `Models.invoke` says; an abort as it is
    */
   complete(model: string, request: ModelRequest): Promise<Answer>
+  /** Vectors of texts, where it has them and its server is not asked as OpenAI is. */
+  embed?(model: string, request: EmbedRequest): Promise<Embedded>
 }
 
 /** What has been paid for is used up: no waiting brings it back, but another target may have more. */

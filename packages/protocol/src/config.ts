@@ -182,7 +182,7 @@ export const configSchema = z.object({
   MUSTER_GUARDRAIL: guardrail
     .optional()
     .describe(
-      'guardrail of Amazon Bedrock for what models are sent and write, as JSON: `{"id":"gr-1","version":"1","region":"eu-central-1"}`; not of a server with MUSTER_GATEWAY=on',
+      'guardrail of Amazon Bedrock for what models are sent and write, as JSON: `{"id":"gr-1","version":"1","region":"eu-central-1"}`',
     ),
   MUSTER_REDACT: redact
     .optional()

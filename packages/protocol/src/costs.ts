@@ -12,7 +12,7 @@ const amounts = {
   cachedTokens: z.number(),
 }
 
-/** What model calls of runs that have ended cost, of a day or month (UTC), the dearest first. */
+/** What model calls cost, of a day or month (UTC), the dearest first. */
 export const costs = z.object({
   by: z.enum(COSTS_BY),
   period: z.enum(['day', 'month']),

@@ -36,6 +36,20 @@ export type StepError = z.infer<typeof stepError>
 const decisionEffect = z.enum(['allow', 'deny', 'ask'])
 
 /** What governance said of a step, and which policies of which set said it. */
+/** Somewhere a model call may go, and whether it may. */
+const decisionTarget = z.object({
+  /** As `via` names it. */
+  name: z.string(),
+  provider: z.string(),
+  model: z.string(),
+  /** Empty where it is not known. */
+  region: z.string(),
+  effect: decisionEffect,
+  policies: z.array(z.string()),
+  errors: z.array(z.string()).optional(),
+})
+export type DecisionTarget = z.infer<typeof decisionTarget>
+
 export const decision = z.object({
   effect: decisionEffect,
   policies: z.array(z.string()),
@@ -62,6 +76,8 @@ export const decision = z.object({
   newDestination: z.literal(true).optional(),
   /** What of the past it was decided by, where policies asked: the values of their terms of history. */
   history: z.record(z.string(), json).optional(),
+  /** Of a model call, where policies look at where it goes: the targets of its route, each decided on. */
+  targets: z.array(decisionTarget).optional(),
 })
 export type Decision = z.infer<typeof decision>
 
@@ -92,7 +108,7 @@ export type Priority = z.infer<typeof priority>
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
  * above them may use; `run.stopped`, `run.lifted`; decisions by `history`, or with `trial`,
- * `unapproved` or `newDestination`; runs with a `subject`, or begun by somebody of a `team`; tokens of reasoning; answers `via` one of several targets (of a
+ * `unapproved`, `newDestination` or `targets`; runs with a `subject`, or begun by somebody of a `team`; tokens of reasoning; answers `via` one of several targets (of a
  * region, by an order, sticky or hedged).
  */
 export const ENTRY_VERSION = 3

@@ -28,6 +28,8 @@ export const policyQuestion = z.strictObject({
   approved: z.boolean().default(true),
   /** By the tool's own destinations unless given. */
   newDestination: z.boolean().optional(),
+  /** Of `model:invoke`: where it would go, where policies look at that. */
+  target: z.strictObject({ provider: z.string(), model: z.string(), region: z.string().default('') }).optional(),
 })
 export type PolicyQuestion = z.infer<typeof policyQuestion>
 

@@ -1,4 +1,4 @@
-import type { Json } from '@muster/protocol'
+import { dataProblem, isMedia, type Json, textOfData } from '@muster/protocol'
 
 /** Texts that are JSON themselves may hold such again, this deep. */
 export const NESTED_MAX = 8
@@ -53,7 +53,10 @@ export function mapLiterals(json: string, change: (literal: Literal) => string):
   return from === 0 ? json : result + json.slice(from)
 }
 
-/** JSON with each text in it as `change` gives it, and keys as `rename` does; what is not changed is the same object. */
+/**
+ * JSON with each text in it as `change` gives it, and keys as `rename` does; what is not changed is the same object. The data of
+ * an image or a file stays where it is what its type says; in a file of text, that text is changed.
+ */
 export function mapTexts(
   value: Json,
   change: (text: string, key?: string) => string,
@@ -67,10 +70,14 @@ export function mapTexts(
     return list.some((item, i) => item !== value[i]) ? list : value
   }
   const entries = Object.entries(value)
+  const mediaType = mediaTypeOf(value)
   let same = true
   for (const entry of entries) {
     const [name, item] = entry
-    const changed = mapTexts(item as Json, change, rename, name) // a field that is there has a value
+    const changed =
+      mediaType !== undefined && name === 'data'
+        ? changedData(mediaType, String(item), change)
+        : mapTexts(item as Json, change, rename, name) // a field that is there has a value
     const renamed = rename(name)
     if (changed === item && renamed === name) continue
     same = false
@@ -80,6 +87,19 @@ export function mapTexts(
   if (same) return value
   const names = new Set<string>()
   return Object.fromEntries(entries.map(([name, item]) => [unused(name, names), item]))
+}
+
+/** Of what is an image or a file, and not only named so: anything could be hidden there. */
+function mediaTypeOf(value: Json): string | undefined {
+  if (!isMedia(value) || !('data' in value)) return undefined
+  return dataProblem(value.mediaType, value.data) === undefined ? value.mediaType : undefined
+}
+
+function changedData(mediaType: string, data: string, change: (text: string) => string): string {
+  const text = mediaType.startsWith('text/') ? textOfData(data) : undefined
+  if (text === undefined) return data
+  const changed = change(text)
+  return changed === text ? data : Buffer.from(changed).toString('base64')
 }
 
 /** Two names may have the same mask; neither field is to be lost. */

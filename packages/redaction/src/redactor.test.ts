@@ -252,3 +252,29 @@ describe('whatever is in a value', () => {
     )
   })
 })
+
+describe('images and files', () => {
+  const base64 = (text: string) => Buffer.from(text, 'latin1').toString('base64')
+  const file = (mediaType: string, data: string) => ({ type: 'file', name: 'of ann@example.com', mediaType, data })
+
+  it('of an image nothing is taken out, and of a file of text what is found', () => {
+    const image = { type: 'image', mediaType: 'image/png', data: base64(`\x89PNG\r\n\x1a\n4111 1111 1111 1111`) }
+    expect(masks.redact([image])).toEqual({ value: [image], found: undefined })
+    const { value, found } = tokens.redact([file('text/csv', base64('card\n4111 1111 1111 1111'))])
+    expect(found).toEqual({ email: 1, 'credit-card': 1 })
+    const [{ data }] = value as [{ data: string }]
+    expect(Buffer.from(data, 'base64').toString()).toMatch(/^card\n\[credit-card:/)
+    expect(tokens.restore(value, ['email', 'credit-card'])).toEqual([
+      file('text/csv', base64('card\n4111 1111 1111 1111')),
+    ])
+  })
+
+  it('what is only called an image is a text', () => {
+    for (const data of ['4111111111111111', base64('nothing of the kind')]) {
+      const called = { type: 'image', mediaType: 'image/png', data: `${data} ann@example.com` }
+      expect(JSON.stringify(masks.redact(called).value)).not.toContain('ann@')
+    }
+    const digits = { type: 'image', mediaType: 'image/png', data: '4111111111111111' }
+    expect(masks.redact(digits).found).toEqual({ 'credit-card': 1 })
+  })
+})

@@ -6,9 +6,12 @@ import {
   type Json,
   KEEP_LAST,
   type Label,
+  type MediaPart,
   MusterError,
+  type Prompt,
   parseReference,
   referenceOf,
+  takesMedia,
 } from '@muster/protocol'
 import { type Agent, askName, handoffName, wireName } from '@muster/sdk'
 import { checked, type Tool } from '@muster/tools'
@@ -23,6 +26,7 @@ import {
   trimMessage,
   trimResult,
 } from './compaction.ts'
+import { besideText, contentOf, noted, plainContent, withoutMedia, withText } from './content-parts.ts'
 import type { StepState } from './step.ts'
 import { agentStep, factStep, memoryStep, modelStep, type Place, toolStep } from './steps.ts'
 import { signalStep } from './wait-steps.ts'
@@ -106,7 +110,7 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     const turns = history as unknown as ModelMessage[]
     messages.push(...(trimmed === '' ? turns : turns.map((message) => trimMessage(message, trimToolResults))))
     ownFrom = messages.length
-    task = { role: 'user', content: typeof run.input === 'string' ? run.input : JSON.stringify(run.input) }
+    task = { role: 'user', content: takesMedia(agent.manifest.input) ? contentOf(run.input) : plainContent(run.input) }
     messages.push(task)
     ask()
   }
@@ -122,9 +126,9 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     return `${turn}.${MESSAGE}${said === 0 ? '' : `.${said + 1}`}`
   }
 
-  function messageEnded(text: string, labels: readonly Label[]): void {
+  function messageEnded(content: Prompt, labels: readonly Label[]): void {
     said++
-    messages.push({ role: 'user', content: text })
+    messages.push({ role: 'user', content })
     seen = joinLabels(seen, labels)
     goOn()
   }
@@ -262,9 +266,11 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   /** The conversation as another agent is to read it: without instructions, and without names of steps that it has not. */
   function handedOver(): Json[] {
     const turns = messages.slice(1).map((message) => {
-      if (message.role !== 'tool' || typeof message.content !== 'string') return message
-      const { ref: _, ...content } = JSON.parse(message.content)
-      return { ...message, content: JSON.stringify(content) }
+      if (message.role !== 'tool') return message
+      return withText(message, (text) => {
+        const { ref: _, ...content } = JSON.parse(text)
+        return JSON.stringify(content)
+      })
     })
     // The turn that hands over has no results.
     return turns.slice(0, -1) as unknown as Json[] // plain JSON by construction
@@ -274,6 +280,9 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     if (--openCalls > 0) return
     for (const { call, step, result } of calls) {
       const outcome = step?.outcome
+      const media: MediaPart[] = []
+      const tool = byWireName.get(call.name)
+      const output = outcome?.output ?? null
       const content: Json =
         outcome && outcome.status !== 'ok'
           ? {
@@ -281,11 +290,12 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
             }
           : (result ?? {
               ref: `#/steps/${step?.spec.id}/output`,
-              output: outcome?.output ?? null,
+              output: tool && takesMedia(tool.manifest.output) ? withoutMedia(output, media) : output,
               // It was not called with what the model gave.
               ...(step?.edited === undefined ? {} : { input: JSON.parse(step.edited) }),
             })
-      messages.push({ role: 'tool', callId: call.id, content: JSON.stringify(trimResult(content, trimToolResults)) })
+      const text = JSON.stringify(trimResult(content, trimToolResults))
+      messages.push({ role: 'tool', callId: call.id, content: besideText(text, media) })
       seen = joinLabels(seen, outcome?.labels ?? [])
     }
     const taken = handoff?.outcome
@@ -339,10 +349,9 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
 
   /** What the session keeps of it: its own part, or all where a summary takes the place of what the session has. */
   function ofSession(): Json[] {
-    if (!summary) return messages.slice(ownFrom) as unknown as Json[] // plain JSON by construction
-    return messages
-      .slice(1)
-      .map((message) => (message === summary ? standing(summary, sessionVersion) : (message as unknown as Json)))
+    const kept = (message: ModelMessage) => noted(message) as unknown as Json // plain JSON by construction
+    if (!summary) return messages.slice(ownFrom).map(kept)
+    return messages.slice(1).map((message) => (message === summary ? standing(summary, sessionVersion) : kept(message)))
   }
 
   return {
@@ -372,8 +381,8 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
       const { kind, target } = step.spec.operation
       const { outcome } = step
       if (kind === 'signal') {
-        const { text = '' } = (outcome?.output ?? {}) as { text?: string } // checked by the server
-        messageEnded(text, outcome?.labels ?? [])
+        const { text = '', parts = text } = (outcome?.output ?? {}) as { text?: string; parts?: Prompt } // checked by the server
+        messageEnded(parts, outcome?.labels ?? [])
       } else if (kind === 'model' && outcome?.status === 'cancelled') goOn()
       else if (kind === 'model' || target.startsWith('session.')) {
         if (outcome?.status !== 'ok') {

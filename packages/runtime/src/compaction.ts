@@ -1,6 +1,7 @@
 import type { Turn } from '@muster/memory'
 import type { ModelMessage, ModelRequest } from '@muster/models'
 import type { Json } from '@muster/protocol'
+import { withText } from './content-parts.ts'
 
 /** What of a long conversation a model is sent: long results by their ends, older turns by a summary. */
 
@@ -32,8 +33,8 @@ export function trimResult(content: Json, max: number): Json {
 
 /** The same of what came from another run. */
 export function trimMessage(message: ModelMessage, max: number): ModelMessage {
-  if (message.role !== 'tool' || typeof message.content !== 'string') return message
-  return { ...message, content: JSON.stringify(trimResult(JSON.parse(message.content), max)) }
+  if (message.role !== 'tool') return message
+  return withText(message, (text) => JSON.stringify(trimResult(JSON.parse(text), max)))
 }
 
 /** Where the part begins that stays: `keepLast` turns of the model, and what people said before the first of them. */

@@ -69,7 +69,8 @@ function operationText(operation: Operation): string {
 
 /** The oldest version of the entries' format that knows what an entry with this decision says. */
 export function versionWith(decision: Decision | undefined, redacted?: RedactCounts): EntryVersion {
-  if (decision?.history || decision?.trial || decision?.unapproved || decision?.newDestination) return 3
+  if (decision?.history || decision?.trial || decision?.unapproved || decision?.newDestination || decision?.targets)
+    return 3
   return redacted ? 2 : 1
 }
 

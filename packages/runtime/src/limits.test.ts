@@ -44,6 +44,16 @@ const app = collect({
       throw new Error('no')
     },
   }),
+  elsewhere: tool({
+    ...{ effect: 'read', name: 'elsewhere', attempts: 1, output: z.string() },
+    input: z.object({ usd: z.number(), fails: z.boolean() }),
+    run: ({ usd, fails }, { spent }) => {
+      spent({ usd, inputTokens: 5 })
+      spent({ outputTokens: 2 })
+      if (fails) throw new Error('after it has cost')
+      return 'x'
+    },
+  }),
   late: tool({ ...common, name: 'late', timeoutMs: 60_000, deadlineMs: 50, run: never }),
   any: plan({ name: 'any', version: '1', input: none, run: async () => 'done' }),
 })
@@ -63,6 +73,35 @@ function outcomes(all: readonly Entry[]): (string | undefined)[] {
 }
 
 describe('limits', () => {
+  it('of a run count what its tools have used elsewhere, whether they fail or not', async () => {
+    await withWorker(app, {}, async (journal, start) => {
+      const call = (usd: number, fails: boolean, after: string[]) => ({
+        tool: 'elsewhere',
+        input: { usd, fails },
+        after,
+      })
+      const plan = {
+        steps: {
+          a: { ...call(0.6, true, []), onFailure: 'continue' },
+          b: { ...call(0.6, false, ['a']), join: 'settled' },
+          c: call(0, false, ['b']),
+        },
+      }
+      const run = await start(plan as unknown as Parameters<typeof start>[0], { limits: { usd: 1 } })
+      const all = await entries(journal, run)
+      const used = all.flatMap((entry) => (entry.type === 'step.ended' ? [[entry.costUsd, entry.usage]] : []))
+      const usage = { inputTokens: 5, outputTokens: 2, cachedTokens: 0 }
+      expect(used.slice(0, 2)).toEqual([
+        [0.6, usage],
+        [0.6, usage],
+      ])
+      expect(outcomes(all)).toEqual(['tool.failed', 'ok', 'budget.exceeded'])
+      expect(all.at(-1)).toMatchObject({ status: 'failed', costUsd: 1.2 })
+      const negative = await start(steps(1, { tool: 'elsewhere', input: { usd: -1, fails: false } }))
+      expect(outcomes(await entries(journal, negative))).toEqual(['input.invalid'])
+    })
+  })
+
   it('of a tool hold over all runs of the worker, and hold back nothing else', async () => {
     const limits = { 'tool:narrow': { concurrency: 2 } }
     await withWorker(app, { limits }, async (journal, start) => {

@@ -41,7 +41,9 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   addUsage(run, usage, costUsd)
   const { kinds, clock } = run.services
   const at = clock()
-  settleFunds(run, step, usedBy(step, at, usage, costUsd))
+  // What a tool has used elsewhere is paid there, and told of there.
+  const isElsewhere = step.spec.operation.kind === 'tool'
+  settleFunds(run, step, isElsewhere ? usedBy(step, at) : usedBy(step, at, usage, costUsd))
   kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, at - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
   const rest = { usage, costUsd, model, via, guardrail, cached, declassified, redacted }
@@ -50,7 +52,7 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   run.appendText(endedText(step, at, kept, 'ok', rest), text, version)
   noteEnded(run, step, at, outcome, { outcome })
   step.intended = false
-  run.services.telemetry.step(run, step, 'ok', executed)
+  run.services.telemetry.step(run, step, 'ok', isElsewhere ? { text } : executed)
   run.settle(step, outcome)
 }
 
@@ -121,8 +123,11 @@ function endUnsuccessfully(
   settleFunds(run, step, isCut ? 'all' : usedBy(step, at))
   giveBack(run, step)
   if (!retry) run.totals.steps++
+  const { usage, costUsd } = step.spent ?? {}
+  step.spent = undefined
+  addUsage(run, usage, costUsd)
   run.appendText(
-    endedText(step, at, labels, status, { error: failure, retry: retry || undefined, redacted }),
+    endedText(step, at, labels, status, { usage, costUsd, error: failure, retry: retry || undefined, redacted }),
     content,
     endedVersion(step, redacted),
   )

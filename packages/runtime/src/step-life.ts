@@ -184,6 +184,8 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     ...{ user: by.user, key: by.key, team: by.team },
     spentUsd: run.totals.costUsd,
     input,
+    targets:
+      run.policy.ofTarget && action === 'model:invoke' ? run.services.models.targetsOf(resource.name) : undefined,
     history: run.past && {
       ...{ past: run.past, step: step.spec.id, now: step.beganAt, session: run.created.session },
       recorded: step.inDoubt ? step.decidedBy : undefined,
@@ -244,6 +246,7 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
   }
   const failed = (error: unknown) => {
     const failure = toMusterError(error, kind === 'tool' ? 'tool.failed' : 'internal')
+    step.spent = call.used
     // After a time-out nobody knows whether it happened: not to be repeated, and not a plain failure either.
     if (failure.code === 'step.timeout' && effect === 'once' && !run.over) {
       step.inDoubt = true

@@ -1,4 +1,4 @@
-import type { Action, HistoryValues } from '@muster/governance'
+import { type Action, type HistoryValues, refusedTargets } from '@muster/governance'
 import {
   type ApprovalRule,
   type Decision,
@@ -33,6 +33,8 @@ export class Call {
   readonly fencingToken: number
   /** Set once a token was given out. */
   later: Later = { until: undefined }
+  /** What it has told that it used elsewhere. */
+  used: { costUsd: number; usage: Usage } | undefined
   readonly #state: StepState
   readonly #services: Pick<Services, 'callbacks' | 'clock'>
 
@@ -64,6 +66,11 @@ export class Call {
     return this.#state.attempt
   }
 
+  /** Why it may not go to targets of its route, by their places there. */
+  get refused(): ReadonlyMap<number, string> {
+    return refusedTargets(this.#state.decision ?? {})
+  }
+
   /** Aborts on cancel, on timeout and when the worker has lost the run. */
   get signal(): AbortSignal {
     this.#state.abort ??= new AbortController()
@@ -73,6 +80,25 @@ export class Call {
   /** Bound, since tools take it out of their context. */
   get callback(): ToolContext['callback'] {
     return (options) => this.#callback(options)
+  }
+
+  /** The same. */
+  get spent(): ToolContext['spent'] {
+    return (what) => {
+      const { usd = 0, inputTokens = 0, outputTokens = 0, cachedTokens = 0 } = what
+      const amounts = [usd, inputTokens, outputTokens, cachedTokens]
+      if (!amounts.every((amount) => amount >= 0 && amount <= SPENT_MAX))
+        throw new MusterError('input.invalid', 'spent takes amounts from 0 on')
+      const { costUsd, usage } = this.used ?? { costUsd: 0, usage: NO_USAGE }
+      this.used = {
+        costUsd: costUsd + usd,
+        usage: {
+          inputTokens: usage.inputTokens + inputTokens,
+          outputTokens: usage.outputTokens + outputTokens,
+          cachedTokens: usage.cachedTokens + cachedTokens,
+        },
+      }
+    }
   }
 
   async #callback({ timeoutMs }: CallbackOptions = {}): Promise<Callback> {
@@ -88,6 +114,10 @@ export class Call {
     return { token, url: callbacks.url, later: LATER as never } // of any type, so that `run` may return it
   }
 }
+
+const NO_USAGE: Usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
+/** More than anything uses, and little enough to add up. */
+const SPENT_MAX = 1e12
 
 /** What the outside may use to recognise a repeat: the same for every attempt. */
 export function idempotencyKey(run: string, step: StepState): string {
@@ -301,6 +331,8 @@ export interface StepState {
   refused: MusterError | undefined
   /** By what of the past an attempt was allowed that has no outcome yet: the next is by the same. */
   decidedBy: HistoryValues | undefined
+  /** What an attempt that has failed has used elsewhere. */
+  spent?: Call['used'] | undefined
   /** What was taken out of its input. */
   redacted: RedactCounts | undefined
   /** This activation has journaled an intent and no outcome yet. */

@@ -42,7 +42,7 @@ function toolOperation(tool: Tool): Operation {
     policy: { action: 'tool:call', resource: { type: 'Tool', name: tool.name, effect: tool.effect } },
     action: {
       execute(call) {
-        const ended = (text: Text) => (text === LATER ? call.later : { text, labels })
+        const ended = (text: Text) => (text === LATER ? call.later : { text, labels, ...call.used })
         const text = tool.execute(call.prepared, call)
         return text instanceof Promise ? text.then(ended) : ended(text)
       },
@@ -167,6 +167,7 @@ export function modelStep(
         signal: call.signal,
         idempotencyKey: call.idempotencyKey,
         labels: call.labels,
+        refused: call.refused,
         stickyKey: run.created.session ?? run.id,
         // A piece of a text does not show what it is a piece of.
         ...(redactor || !isShown ? {} : { onDelta: (text) => deltas.push(text) }),

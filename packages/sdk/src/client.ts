@@ -9,6 +9,7 @@ import {
   type PlanData,
   type Priority,
   type Problem,
+  type Prompt,
   type Run,
   type RunEvent,
   type RunStatus,
@@ -94,8 +95,8 @@ export interface RunHandle<Output> {
   result(options?: { signal?: AbortSignal }): Promise<Output>
   /** Sends a signal that the run's plan declares. Our own retries send it once. */
   signal(name: string, payload?: Json, options?: SignalOptions): Promise<void>
-  /** Says something to a running agent; with `interrupt` what it has under way is cancelled first. */
-  say(text: string, options?: SignalOptions & { interrupt?: boolean }): Promise<void>
+  /** Says something to a running agent, as text or with images and files; with `interrupt` what it has under way is cancelled first. */
+  say(what: Prompt, options?: SignalOptions & { interrupt?: boolean }): Promise<void>
   /** Ends it; one of a plan with `rollback` undoes first what it did. */
   cancel(): Promise<void>
   /** Ends it, and undoes nothing. */
@@ -323,7 +324,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
       follow(id, options, options?.deltas)) as RunHandle<Output>['events'],
     result: (options) => result(id, options?.signal),
     signal: (name, payload, options) => signal(id, name, payload, options),
-    say: (text, options) => say(id, text, options),
+    say: (what, options) => say(id, what, options),
     cancel: () => control(id, 'cancel'),
     terminate: () => control(id, 'terminate'),
     pause: () => control(id, 'pause'),
@@ -360,7 +361,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
 
   async function say(
     id: string,
-    text: string,
+    what: Prompt,
     {
       idempotencyKey = crypto.randomUUID(),
       labels = [],
@@ -368,7 +369,9 @@ export function createMuster(options: ClientOptions = {}): Muster {
     }: SignalOptions & { interrupt?: boolean } = {},
   ): Promise<void> {
     const path = `/v1/runs/${encodeURIComponent(id)}/messages`
-    await patiently(() => request('POST', path, { text, interrupt, labels }, { 'idempotency-key': idempotencyKey }))
+    const said = typeof what === 'string' ? { text: what } : { parts: what }
+    const body = { ...said, interrupt, labels }
+    await patiently(() => request('POST', path, body, { 'idempotency-key': idempotencyKey }))
   }
 
   async function signal(

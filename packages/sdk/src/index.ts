@@ -1,5 +1,5 @@
 /** What developers import: `agent()`, `tool()`, `plan()`, `ref()`, and the typed client. */
-export { MusterError } from '@muster/protocol'
+export { filePart, imagePart, MusterError, type Part, type Prompt, part, prompt, textPart } from '@muster/protocol'
 export {
   type Callback,
   type CallbackOptions,

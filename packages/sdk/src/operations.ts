@@ -11,7 +11,7 @@ export interface BudgetsClient {
 }
 
 export interface CostsClient {
-  /** What model calls of runs that have ended cost, in this month unless said otherwise. */
+  /** What model calls cost, in this month unless said otherwise. */
   list(options?: { by?: CostsBy; period?: Costs['period']; date?: string }): Promise<Costs>
   /** How far commitments to providers are drawn down. */
   commitments(): Promise<CommitmentState[]>

@@ -9,6 +9,7 @@ export {
   LATER,
   type OutputOf,
   type Retries,
+  type Spent,
   type Text,
   type Tool,
   type ToolContext,

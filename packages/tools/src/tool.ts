@@ -12,6 +12,7 @@ import {
   MusterError,
   name,
   type ToolManifest,
+  VALUE_MAX,
 } from '@muster/protocol'
 import { z } from 'zod'
 
@@ -40,6 +41,20 @@ export interface ToolContext extends CallContext {
    * @throws MusterError `config.invalid` where the worker has no secret to sign it
    */
   callback: (options?: CallbackOptions) => Promise<Callback>
+  /**
+   * Tells what the call has used elsewhere, in other runs say: it counts in the limits of this run and of those that it is
+   * below, as what child runs use does, and in no budget of a tenant, an agent or a user. What is told again adds up.
+   */
+  spent: (what: Spent) => void
+}
+
+/** Money in US dollars, and tokens. */
+export interface Spent {
+  usd?: number
+  inputTokens?: number
+  outputTokens?: number
+  /** Of the input tokens. */
+  cachedTokens?: number
 }
 
 export interface CallbackOptions {
@@ -229,7 +244,7 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     execute,
     receive: output,
     async call(input, context) {
-      const text = await execute(prepare(input), { callback: notHere, ...context })
+      const text = await execute(prepare(input), { callback: notHere, spent: () => {}, ...context })
       if (text === LATER) throw new MusterError('tool.failed', `${options.name} ends when it is called back`)
       return JSON.parse(text)
     },
@@ -263,9 +278,6 @@ export function toJsonSchema(schema: z.ZodType, io: 'input' | 'output'): JsonSch
   // zod types the result as its own schema type; it is plain JSON.
   return z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as JsonSchema
 }
-
-/** Characters of JSON that one input or output may have. */
-const VALUE_MAX = 4 * 1024 * 1024
 
 type InvalidCode = 'input.invalid' | 'output.invalid'
 

@@ -22,7 +22,11 @@ export function clientOf(headers: IncomingHttpHeaders): ClientName {
 /** The conversation that a client says a request is of: of this user, so that nobody joins another's. */
 export function sessionOf(headers: IncomingHttpHeaders, user: string): string | undefined {
   const given = headers['session-id'] ?? headers.session_id ?? headers['x-session-id']
-  if (typeof given !== 'string' || given === '') return undefined
+  return typeof given !== 'string' || given === '' ? undefined : ownSession(user, given)
+}
+
+/** A session as its runs have it. */
+export function ownSession(user: string, given: string): string {
   const session = `${user}/${given}`
   return session.length <= SESSION_MAX ? session : `${user.slice(0, 64)}/${hash('sha256', session, 'hex').slice(0, 32)}`
 }

@@ -61,6 +61,26 @@ export function gatewayRoutes(server: Server, context: Context): void {
     answer('messages'),
   )
   server.post(
+    '/v1/messages/count_tokens',
+    {
+      bodyLimit: GATEWAY_BYTES_MAX,
+      config: { dialect: 'messages' },
+      schema: {
+        ...shared,
+        summary: 'Count the tokens of a message, as Anthropic has it',
+        description: 'Counted by Anthropic where the route leads there; else it is an estimate. It is no run.',
+        body: messages,
+        response: { 200: z.object({ input_tokens: z.number() }) },
+      },
+    },
+    async (request, reply) => {
+      const gone = new AbortController()
+      reply.raw.on('close', () => gone.abort())
+      const body = request.body as Body // by the schema, and JSON
+      return { input_tokens: await need().countTokens(request, body, gone.signal) }
+    },
+  )
+  server.post(
     '/v1/embeddings',
     {
       bodyLimit: GATEWAY_BYTES_MAX,

@@ -10,6 +10,9 @@ import { clientOf, labelsOf, PREFIXES, passedOn, sessionOf } from './client.ts'
 /** Pictures and files come in the body. */
 export const GATEWAY_BYTES_MAX = 32 * 1024 * 1024
 
+/** Requests whose tokens are counted at once. */
+const COUNTING_MAX = 100
+
 /** Models that an error names. */
 const NAMED_MAX = 20
 
@@ -27,6 +30,7 @@ export class Requests {
   readonly gateway: Gateway
   readonly #context: Context
   readonly #routes: ReadonlyMap<string, ModelFacts>
+  #counting = 0
 
   constructor(gateway: Gateway, context: Context) {
     this.gateway = gateway
@@ -47,19 +51,49 @@ export class Requests {
   }
 
   /**
+   * How many tokens a request has where it would go. It is held to what the key may use, to policy
+   * and to stops, and is no run.
+   *
+   * @throws MusterError why it is not counted
+   */
+  async countTokens(request: FastifyRequest, body: Body, signal: AbortSignal): Promise<number> {
+    const { gateway } = this
+    const { who, route } = this.#allowed(request, body)
+    const labels = labelsOf(request.headers, who.gateway?.labels)
+    checkNotStopped(this.#context.controls, { tenant: who.tenant, definition: GATEWAY }, `model:${route}`)
+    const refused = gateway.refusedTargets(actorOf(who), { tenant: who.tenant, route, labels })
+    if (this.#counting >= COUNTING_MAX)
+      throw new MusterError('rate.limited', `${COUNTING_MAX} requests are being counted`, { retryAfterMs: 1000 })
+    this.#counting++
+    try {
+      const { value } = gateway.redact(who.tenant, body)
+      return await gateway.models.countTokens(route, {
+        ...{ body: value as Body, signal, labels, refused, headers: passedOn(request.headers) }, // the shape stays
+      })
+    } finally {
+      this.#counting--
+    }
+  }
+
+  /** Whose request it is, and where it goes. @throws MusterError where the key may not */
+  #allowed(request: FastifyRequest, { model: route }: Body): { who: ApiKey; route: string } {
+    const who = this.#context.keyOf(request)
+    this.gateway.check()
+    if (!this.#routes.has(route)) throw this.unknown(who, route)
+    if (!mayUse(who, route))
+      throw new MusterError('model.not_allowed', `The key "${who.id}" may not use the model "${route}"`)
+    return { who, route }
+  }
+
+  /**
    * @param sent what the model is asked, where that is more than the client has sent
    * @throws MusterError why it is not taken
    */
   async begin(request: FastifyRequest, dialect: Dialect, body: Body, sent: Body = body): Promise<HeldRequest> {
     const { gateway } = this
-    const { keyOf, enter, controls } = this.#context
-    const who = keyOf(request)
+    const { enter, controls } = this.#context
+    const { who, route } = this.#allowed(request, body)
     const { tenant, user } = who
-    const route = body.model
-    gateway.check()
-    if (!this.#routes.has(route)) throw this.unknown(who, route)
-    if (!mayUse(who, route))
-      throw new MusterError('model.not_allowed', `The key "${who.id}" may not use the model "${route}"`)
     const run = newId()
     const session = sessionOf(request.headers, user)
     const stored: StoredRequest = { dialect, client: clientOf(request.headers), body }

@@ -53,6 +53,12 @@ export async function gateway(models: Models) {
     response.on('close', () => left.abort())
     const { gate, responseId } = one
     try {
+      if (request.url === '/v1/messages/count_tokens') {
+        const headers = { 'anthropic-beta': 'of-client' }
+        const input_tokens = await models.countTokens(String(body.model), { body, headers, signal: left.signal })
+        response.setHeader('content-type', 'application/json').end(JSON.stringify({ input_tokens }))
+        return
+      }
       const { answer, done } = await models.relay(String(body.model), {
         ...{ dialect: DIALECTS[request.url ?? ''] ?? 'chat', body, signal: left.signal, idempotencyKey: 'run-1/1' },
         ...(gate ? { gate } : {}),

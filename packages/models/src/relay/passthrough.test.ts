@@ -413,6 +413,46 @@ describe('embeddings', () => {
   })
 })
 
+describe('tokens of messages', () => {
+  const count = (model: string, more: object = {}) =>
+    anthropic.messages.countTokens({
+      model,
+      messages: [{ role: 'user', content: 'How many tokens are these?' }],
+      ...more,
+    })
+
+  it('are counted by Anthropic where the route leads there, and by nobody else', async () => {
+    upstream.behave = says({ input_tokens: 42 })
+    const tools = [{ type: 'web_search_20250305' as const, name: 'web_search' as const }]
+    expect(await count('messages', { tools })).toEqual({ input_tokens: 42 })
+    expect(upstream.asked).toMatchObject([
+      {
+        path: '/v1/messages/count_tokens',
+        headers: { 'x-api-key': KEY, 'anthropic-beta': 'of-client', 'anthropic-version': '2023-06-01' },
+        body: { model: 'claude', tools },
+      },
+    ])
+    // Elsewhere about as many; what would be refused is refused.
+    const { input_tokens } = await count('default')
+    expect(input_tokens).toBeGreaterThan(5)
+    expect(input_tokens).toBeLessThan(30)
+    await expect(count('default', { tools })).rejects.toMatchObject({ status: 422 })
+    expect(await count('default', { system: 'x '.repeat(200_000) })).toMatchObject({
+      input_tokens: expect.closeTo(133_400, -3),
+    })
+    expect(upstream.asked).toHaveLength(1)
+  })
+
+  it('are estimated where a server cannot count, and refused as it refuses', async () => {
+    upstream.behave = says({ error: { type: 'not_found_error', message: 'no such route' } }, 404)
+    expect((await count('messages')).input_tokens).toBeGreaterThan(5)
+    upstream.behave = says({ error: { type: 'invalid_request_error', message: 'no' } }, 400)
+    await expect(count('messages')).rejects.toMatchObject({ status: 400 })
+    upstream.behave = says({ error: { type: 'overloaded_error', message: 'later' } }, 529)
+    await expect(count('messages')).rejects.toMatchObject({ status: 529 })
+  })
+})
+
 describe('what goes wrong', () => {
   const ask = (model: string, stream = false) => openai.chat.completions.create({ model, messages: asks, stream })
 

@@ -1,4 +1,5 @@
 import { MusterError, type Usage } from '@muster/protocol'
+import type { Embedded, EmbedRequest } from '../embed.ts'
 import type { Contender, Course, Failover, Found, Place } from '../failover.ts'
 import type { ModelRequest } from '../message.ts'
 import { joinUsage } from '../price.ts'
@@ -13,7 +14,8 @@ import { responses } from './responses.ts'
 import { translate } from './translate.ts'
 import type { HttpTarget, Upstream } from './upstream.ts'
 
-const wires = { chat, responses, messages, embeddings }
+/** By how a client speaks. */
+export const wires = { chat, responses, messages, embeddings }
 
 interface Where {
   /** @throws MusterError `route.refused` */
@@ -22,13 +24,14 @@ interface Where {
   upstreamOf(target: HttpTarget): Upstream
   providerOf(target: Target): Provider
   callAt(target: Target, model: string, request: ModelRequest): Promise<Answer>
+  embedAt(target: Target, model: string, request: EmbedRequest): Promise<Embedded>
   costAt(place: Place, answer: { model: string; usage: Usage }): number
 }
 
 /** One call of a client that speaks as a vendor does. */
 export async function relay(
   asked: RelayRequest,
-  { course, failover, upstreamOf, providerOf, callAt, costAt }: Where,
+  { course, failover, upstreamOf, providerOf, callAt, embedAt, costAt }: Where,
 ): Promise<Relayed> {
   const wire = wires[asked.dialect]
   // What fails at the gate fails at every target.
@@ -42,7 +45,9 @@ export async function relay(
     if (!('bedrock' in target) && isSpoken(request, target))
       return passThrough(wire, upstreamOf(target), model, request)
     const call = (asked: ModelRequest) => callAt(target, model, asked)
-    return translate(request, { target, model, provider: providerOf(target), call })
+    const provider = providerOf(target)
+    const embed = provider.embed && ((asked: EmbedRequest) => embedAt(target, model, asked))
+    return translate(request, { ...{ target, model, provider, call }, embed })
   }
 
   async function end({ answer, place, via, late }: Found<Begun>): Promise<RelayEnd> {

@@ -1,4 +1,4 @@
-import type { Json, Usage, Via } from '@muster/protocol'
+import type { GuardrailCounts, Json, Usage, Via } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
 
 /** Which vendor's way of speaking a client of the gateway uses. */
@@ -21,6 +21,8 @@ export interface RelayRequest {
   idempotencyKey: string
   /** Of what is in it: targets may be for some alone. */
   labels?: readonly string[]
+  /** Why it may not go to targets of the route, by their places there. */
+  refused?: ReadonlyMap<number, string>
   /** Requests with the same key go to the same target of a route that is sticky. */
   stickyKey?: string
   /** Request headers that are passed on (already an allow-list). */
@@ -51,6 +53,8 @@ export interface RelayEnd {
   /** As the vendor names it. */
   model: string
   via?: Via
+  /** What a guardrail has found and masked. */
+  guardrail?: GuardrailCounts
   /** The whole answer in the client's dialect, as if it had not been streamed: what is journaled. */
   whole: Json
   /** Tool calls that were delivered, and those refused by the gate. */

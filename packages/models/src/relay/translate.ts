@@ -1,10 +1,11 @@
-import { MusterError } from '@muster/protocol'
+import type { Embedded, EmbedRequest } from '../embed.ts'
 import type { ModelReply, ModelRequest, ModelSettings } from '../message.ts'
 import type { Answer, Provider } from '../provider.ts'
 import { dialectOf, type Target } from '../target.ts'
 import type { Begun, Ended } from './passthrough.ts'
 import type { Dialect, RelayRequest } from './request.ts'
 import { chatTranslation } from './translate-chat.ts'
+import { translateEmbeddings } from './translate-embeddings.ts'
 import { messagesTranslation } from './translate-messages.ts'
 import { responsesTranslation } from './translate-responses.ts'
 import { type Said, type Teller, type Translation, Unsaid } from './translation.ts'
@@ -21,16 +22,18 @@ export interface Asked {
   model: string
   provider: Provider
   call(request: ModelRequest): Promise<Answer>
+  /** Absent where it has no embeddings, or is asked for them in another way. */
+  embed?: ((request: EmbedRequest) => Promise<Embedded>) | undefined
 }
 
 /** Asks a server that speaks otherwise than the client, and tells its answer as the client speaks. */
-export async function translate(request: RelayRequest, { target, model, provider, call }: Asked): Promise<Begun> {
+export async function translate(
+  request: RelayRequest,
+  { target, model, provider, call, embed }: Asked,
+): Promise<Begun> {
   const { dialect, body, signal, idempotencyKey, responseId } = request
   const unsaid = new Unsaid(provider.media)
-  if (dialect === 'embeddings') {
-    const message = 'embeddings cannot be asked of this target'
-    throw new MusterError('model.unsupported', `${model}: ${message}`, { issues: [{ path: '/model', message }] })
-  }
+  if (dialect === 'embeddings') return translateEmbeddings(body, signal, { model, embed }, unsaid)
   const translation = translations[dialect]
   const asked: ModelRequest = { ...translation.read(body, unsaid), mayBeCut: true, signal, idempotencyKey }
   for (const name of Object.keys(asked.settings ?? {}) as (keyof ModelSettings)[]) // its own names

@@ -9,6 +9,8 @@ import { BREAKER, type RouteRule } from './rule.ts'
 export interface Asked extends About {
   kind: Course['kind']
   outputTokens: number
+  /** Why it may not go to targets, by their places. */
+  refused: ReadonlyMap<number, string> | undefined
   stickyKey: string | undefined
   signal: AbortSignal | undefined
 }
@@ -32,8 +34,10 @@ export function courseOf(
   { random, costAt, paceOf, routes }: Known,
 ): Course {
   const refused: Passed[] = []
-  const allowed = places.filter(({ target }) => {
-    if (!target.when) return true
+  const allowed = places.filter(({ target }, at) => {
+    const denied = asked.refused?.get(at)
+    if (denied !== undefined) refused.push({ target, error: new MusterError('policy.denied', denied) })
+    if (!target.when || denied !== undefined) return denied === undefined
     const why = refusalOf(target, asked)
     if (why !== undefined) refused.push({ target, error: new MusterError('route.refused', why) })
     return why === undefined

@@ -35,11 +35,11 @@ export function relayStep(
     reserveTokens: () => reserved().tokens,
     request: () => exchange.text,
     action: {
-      execute: async ({ signal, idempotencyKey, labels }) => {
+      execute: async ({ signal, idempotencyKey, labels, refused }) => {
         exchange.begin()
         try {
           const { answer, done } = await models.relay(route, {
-            ...{ dialect, body, headers, signal, idempotencyKey, labels },
+            ...{ dialect, body, headers, signal, idempotencyKey, labels, refused },
             stickyKey: run.created.session ?? run.id,
             ...(responseId === undefined ? {} : { responseId }),
             gate: (call) => gate(call, signal),
@@ -49,8 +49,9 @@ export function relayStep(
           // One text for the client and for the journal.
           const given = 'whole' in answer ? { text: JSON.stringify(answer.whole) } : answer
           exchange.answered(given)
-          const { whole, usage, costUsd, model, via } = await done
-          return { text: 'text' in given ? given.text : JSON.stringify(whole), usage, costUsd, model, via }
+          const { whole, usage, costUsd, model, via, guardrail } = await done
+          const text = 'text' in given ? given.text : JSON.stringify(whole)
+          return { text, usage, costUsd, model, via, guardrail }
         } catch (error) {
           exchange.failed(error)
           throw error

@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { loadPolicies } from '@muster/governance'
+import { loadPolicies, type PolicySet, refusedTargets } from '@muster/governance'
 import { type Controls, Heads, Holder, type Journal, Live, MailBell, type NewRun } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import {
   type Actor,
   type BudgetsByName,
+  GATEWAY,
   type Json,
+  type Label,
   type LimitsByName,
   MusterError,
   type PolicySource,
@@ -24,6 +26,7 @@ import { RecordBook } from '../record-book.ts'
 import { redactWords } from '../redacting.ts'
 import { noTelemetry, type Telemetry } from '../telemetry.ts'
 import { ToolFlow } from '../tool-flow.ts'
+import { denialOf } from './denial.ts'
 import { type ClientRequest, Exchange } from './exchange.ts'
 import { GatewayPolicies } from './gateway-policies.ts'
 
@@ -79,6 +82,8 @@ export class Gateway {
   readonly #exchanges = new Map<string, Exchange>()
   readonly #held = new Map<string, { active: ActiveRun; closed: Promise<Closed> }>()
   readonly #looking: NodeJS.Timeout
+  /** What decides now. */
+  #set: PolicySet
   #closing = false
 
   private constructor(options: GatewayOptions) {
@@ -94,6 +99,7 @@ export class Gateway {
       budgets: options.budgets ?? {},
     })
     this.#options = options
+    this.#set = nothing
     this.models = models
     this.#indexer = new Indexer({ journal, memory, log })
     this.#holder = new Holder(journal, {
@@ -131,6 +137,7 @@ export class Gateway {
       use: (set) => {
         policyUse.use(set.published)
         this.#engine.usePolicies(set)
+        this.#set = set
       },
     })
     this.#looking = setInterval(() => this.#refuseLate(), LOOK_MS)
@@ -156,6 +163,24 @@ export class Gateway {
     this.#policies.check()
     if (this.#exchanges.size >= HELD_MAX)
       throw new MusterError('rate.limited', `${HELD_MAX} requests are under way`, { retryAfterMs: 1000 })
+  }
+
+  /**
+   * Why what is asked of a route, and is no run, may not go to some of its targets, by their places there.
+   *
+   * @throws MusterError `policy.denied` where it may go to none
+   */
+  refusedTargets(
+    { key, user, team }: Actor,
+    { tenant, route, labels }: { tenant: string; route: string; labels: readonly Label[] },
+  ): ReadonlyMap<number, string> {
+    const decision = this.#set.decide({
+      ...{ tenant, action: 'model:invoke', resource: { type: 'Model', name: route }, labels, approvals: [] },
+      principal: { type: 'Plan', name: GATEWAY.name },
+      ...{ user, key, team, spentUsd: 0, targets: this.models.targetsOf(route) },
+    })
+    if (decision.effect !== 'allow') throw new MusterError('policy.denied', denialOf(route, decision, this.#set))
+    return refusedTargets(decision)
   }
 
   /** Creates the run of a request and begins with it. `input.body` may be that of the request, and is then encoded once. */

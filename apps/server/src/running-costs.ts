@@ -1,0 +1,70 @@
+import type { CostLine, Journal, RunRecord } from '@muster/journal'
+import { type Entry, isEnded, type RunEvent } from '@muster/protocol'
+import { costLines, type ProviderOf } from '@muster/runtime'
+
+/** Runs of a tenant that are looked through, the newest first, and journals of them that are read side by side. */
+const LISTED_MAX = 20_000
+const PAGE = 500
+const READERS = 8
+/** Runs whose costs are remembered until they go on. */
+const KNOWN_MAX = 10_000
+
+export interface RunningCost {
+  run: string
+  lines: readonly CostLine[]
+}
+
+/** What runs have cost that still go on, from their journals: each is read from where it was read last. */
+export class RunningCosts {
+  readonly #journal: Journal
+  readonly #providerOf: ProviderOf
+  readonly #known = new Map<string, { seq: number; lines: CostLine[] }>()
+
+  constructor(journal: Journal, providerOf: ProviderOf) {
+    this.#journal = journal
+    this.#providerOf = providerOf
+  }
+
+  async of(tenant: string): Promise<RunningCost[]> {
+    const found: RunningCost[] = []
+    const queue = (await this.#running(tenant)).values()
+    const readers = Array.from({ length: READERS }, async () => {
+      for (const record of queue) found.push({ run: record.id, lines: await this.#linesOf(record) })
+    })
+    await Promise.all(readers)
+    return found.filter(({ lines }) => lines.length > 0)
+  }
+
+  async #running(tenant: string): Promise<RunRecord[]> {
+    const running: RunRecord[] = []
+    let before: string | undefined
+    for (let listed = 0; listed < LISTED_MAX; listed += PAGE) {
+      const page = await this.#journal.list(tenant, PAGE, before)
+      // One that was only created has made no call; one that has ended since may not be counted yet.
+      running.push(...page.filter(({ id, status, seq }) => (isEnded(status) ? this.#known.has(id) : seq > 1)))
+      before = page.at(-1)?.id
+      if (page.length === 0) break
+    }
+    return running
+  }
+
+  async #linesOf({ id, seq, created }: RunRecord): Promise<readonly CostLine[]> {
+    const known = this.#known.get(id) ?? { seq: 0, lines: [] }
+    if (known.seq >= seq) return known.lines
+    const events: RunEvent[] = [{ seq: 1, hash: '', entry: created }]
+    let last = known.seq
+    for await (const stored of this.#journal.read(id, known.seq)) {
+      const entry = JSON.parse(stored.bytes) as Entry // written by the journal alone
+      last = stored.seq
+      if (entry.type === 'step.ended') events.push({ seq: stored.seq, hash: stored.hash, entry })
+    }
+    const lines = [...known.lines, ...costLines(events, this.#providerOf)]
+    this.#known.delete(id)
+    this.#known.set(id, { seq: last, lines })
+    for (const oldest of this.#known.keys()) {
+      if (this.#known.size <= KNOWN_MAX) break
+      this.#known.delete(oldest)
+    }
+    return lines
+  }
+}

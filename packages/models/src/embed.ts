@@ -1,0 +1,17 @@
+/** Texts whose vectors are asked of a provider that does not speak as OpenAI does. */
+export interface EmbedRequest {
+  texts: readonly string[]
+  /** How long a vector is to be. */
+  dimensions?: number
+  /** What the texts are for, where a model tells that apart. */
+  purpose?: string
+  signal: AbortSignal
+}
+
+export interface Embedded {
+  /** One for each text, in their order. */
+  vectors: number[][]
+  /** Where the provider tells. */
+  inputTokens: number | undefined
+  model: string
+}
