@@ -32,10 +32,8 @@ interface Converse {
   usage: TokenUsage | undefined
 }
 
-export type BedrockProvider = Required<Provider>
-
 /** Amazon Bedrock by Converse and ConverseStream: Claude, Llama, Nova, Mistral and others. */
-export function bedrock(target: BedrockTarget): BedrockProvider {
+export function bedrock(target: BedrockTarget): Required<Provider> {
   const { region, endpoint } = target.bedrock
   const client = new BedrockRuntimeClient({
     region,

@@ -1,6 +1,5 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
-import type { BedrockProvider } from './bedrock.ts'
 import { CONVERSE } from './converse.ts'
 import type { Embedded, EmbedRequest } from './embed.ts'
 import { factsOf, type ModelFacts } from './facts.ts'
@@ -17,7 +16,7 @@ import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream
 import type { BreakerState } from './route/breaker.ts'
 import { type Asked, courseOf } from './route/course.ts'
 import { type Order, type Route, type RouteRule, ruleOf } from './route/rule.ts'
-import { dialectOf, modelOf, nameOf, providerOf, type Target } from './target.ts'
+import { type BedrockTarget, dialectOf, modelOf, nameOf, providerOf, type Target } from './target.ts'
 import { estimated, estimatedOf, inputTokens } from './tokens.ts'
 
 export interface ModelsOptions {
@@ -135,12 +134,18 @@ export function createModels(options: ModelsOptions): Models {
     if (!provider) {
       provider =
         'bedrock' in target
-          ? later(CONVERSE, async () => (await import('./bedrock.ts')).bedrock(target))
+          ? bedrockLater(target)
           : 'anthropic' in target
             ? anthropic(target, upstreamOf(target))
             : target.api === 'responses'
-              ? later(RESPONSES, async () => (await import('./openai-responses.ts')).openAiResponses(target))
-              : later(CHAT, async () => (await import('./openai-chat.ts')).openAiChat(target))
+              ? later(
+                  RESPONSES,
+                  once(async () => (await import('./openai-responses.ts')).openAiResponses(target)),
+                )
+              : later(
+                  CHAT,
+                  once(async () => (await import('./openai-chat.ts')).openAiChat(target)),
+                )
       providers.set(target, provider)
     }
     return provider
@@ -307,19 +312,21 @@ export function createModels(options: ModelsOptions): Models {
   }
 }
 
-/** A provider that is loaded when it is first called: most have no such target. */
-function later(known: Omit<Provider, 'complete' | 'embed'>, open: () => Promise<BedrockProvider>): Provider {
-  let opened: Promise<BedrockProvider> | undefined
-  return {
-    ...known,
-    async complete(model, request) {
-      opened ??= open()
-      return (await opened).complete(model, request)
-    },
-    async embed(model, request) {
-      opened ??= open()
-      return (await opened).embed(model, request)
-    },
+/** A provider that is loaded when it is first called: most have no target of each. */
+function later(known: Omit<Provider, 'complete' | 'embed'>, loaded: () => Promise<Provider>): Provider {
+  return { ...known, complete: async (model, request) => (await loaded()).complete(model, request) }
+}
+
+function bedrockLater(target: BedrockTarget): Provider {
+  const loaded = once(async () => (await import('./bedrock.ts')).bedrock(target))
+  return { ...later(CONVERSE, loaded), embed: async (model, request) => (await loaded()).embed(model, request) }
+}
+
+function once<T>(open: () => Promise<T>): () => Promise<T> {
+  let opened: Promise<T> | undefined
+  return () => {
+    opened ??= open()
+    return opened
   }
 }
 
