@@ -27,11 +27,11 @@ export async function give(held: HeldRequest, reply: FastifyReply, by: Actor): P
   try {
     await sendStream(raw, headers, answer.stream, gone.signal)
     await closed
-  } catch {
-    // A stream that breaks off says so itself; what is left is a client that does not read.
-    held.cancel(by)
-  } finally {
     raw.end()
+  } catch {
+    // A stream that breaks off says so itself; what is left is a client that does not read, or an answer that was cut off.
+    held.cancel(by)
+    raw.destroy()
   }
   return reply
 }

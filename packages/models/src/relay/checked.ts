@@ -23,7 +23,7 @@ export async function checked(
   dropSealed(body)
   await look(wordsOfRequest(dialect, body), 'INPUT', signal)
   // What is decided on is what the client is given, so that it is asked about that.
-  const { gate: _, ...rest } = request
+  const { gate: _, recorded, ...rest } = request
   const relayed = await relay({ ...rest, body })
   const events = 'stream' in relayed.answer ? await held(relayed.answer.stream) : undefined
   const end = await relayed.done
@@ -36,7 +36,7 @@ export async function checked(
   const done = Promise.resolve({ ...end, whole, toolCalls: keeper.toolCalls, refused: keeper.refused })
   if (!events) return { answer: { whole }, done }
   const isAsItCame = !isMasked && !isCut && keeper.refused.length === 0
-  return { answer: { stream: given(isAsItCame ? events : retold(dialect, whole, body)) }, done }
+  return { answer: { stream: given(isAsItCame ? events : retold(dialect, whole, body), recorded) }, done }
 }
 
 async function held(stream: AsyncIterable<string>): Promise<string[]> {
@@ -50,8 +50,10 @@ async function held(stream: AsyncIterable<string>): Promise<string[]> {
   return events
 }
 
-async function* given(events: readonly string[]): AsyncGenerator<string> {
-  yield* events
+async function* given(events: readonly string[], recorded: RelayRequest['recorded']): AsyncGenerator<string> {
+  yield* events.slice(0, -1)
+  await recorded?.()
+  yield* events.slice(-1)
 }
 
 function objectIn(whole: Json) {

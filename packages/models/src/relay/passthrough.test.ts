@@ -625,3 +625,55 @@ describe('what goes wrong', () => {
     await expect(ask('default', true)).rejects.toThrow('was asked for a stream, and gave none')
   })
 })
+
+describe('a stream', () => {
+  const spoken = [
+    { dialect: 'chat', route: 'default', asked: { messages: asks }, end: DONE },
+    { dialect: 'responses', route: 'responses', asked: { input: 'Good day.' }, end: 'event: response.completed' },
+    { dialect: 'messages', route: 'messages', asked: { messages: asks, max_tokens: 9 }, end: 'event: message_stop' },
+    // Told in other words than the vendor's.
+    { dialect: 'chat', route: 'messages', asked: { messages: asks }, end: DONE },
+    { dialect: 'messages', route: 'default', asked: { messages: asks, max_tokens: 9 }, end: 'event: message_stop' },
+  ] as const
+
+  it.each(spoken)('of $dialect over $route says that it is whole when that is recorded', async (one) => {
+    const { dialect, route, asked, end } = one
+    upstream.behave = (response, request) => {
+      const pieces = {
+        '/v1/chat/completions': [
+          chunk({ role: 'assistant', content: 'I say.' }),
+          chunk({}, 'stop'),
+          chunkOfUsage,
+          DONE,
+        ],
+        '/v1/responses': responseEvents([message('I say.')]),
+        '/v1/messages': messageEvents([{ type: 'text', text: 'I say.' }], 'end_turn'),
+      }[request.path]
+      streams(...(pieces ?? []))(response, request)
+    }
+    const read = async (recorded: () => Promise<void>) => {
+      const { answer, done } = await models.relay(route, {
+        ...{ dialect, body: { model: route, stream: true, ...asked }, idempotencyKey: 'run-1/1', recorded },
+        signal: new AbortController().signal,
+      })
+      if ('whole' in answer) throw new Error('no stream')
+      let text = ''
+      for await (const events of answer.stream) {
+        expect(text).not.toContain(end)
+        text += events
+      }
+      await done
+      return text
+    }
+    let isRecorded = false
+    const text = await read(async () => {
+      await new Promise(setImmediate)
+      isRecorded = true
+    })
+    expect(isRecorded).toBe(true)
+    expect(text).toContain(end)
+    const broken = await read(() => Promise.reject(new MusterError('journal.fenced', 'it is not held here')))
+    expect(broken).toContain('it is not held here')
+    expect(broken).not.toContain(end)
+  })
+})

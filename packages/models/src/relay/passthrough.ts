@@ -18,6 +18,8 @@ export interface Begun {
   stream?: {
     first: string
     rest: AsyncGenerator<string>
+    /** What tells that it is whole, once there is no more of the rest. */
+    last(): string
     /** The dialect's own event for a failure. */
     broken(message: string): string
     /** Nobody reads on. */
@@ -60,12 +62,19 @@ export async function passThrough(
   }
   const { body, responseId } = request
   const reader = wire.reader({ gate, body, responseId, onText })
-  const rest = delivered(reader, answered, upstream)
-  const { value: first, done } = await rest.next()
-  if (done) throw upstream.failure('model.unavailable', 'the stream ended before it began')
+  const end = { text: '' }
+  const rest = delivered(reader, answered, upstream, end)
+  const { value: first = '', done } = await rest.next()
+  if (done && end.text === '') throw upstream.failure('model.unavailable', 'the stream ended before it began')
   return {
     gate,
-    stream: { first, rest, broken: (message) => reader.broken(message), leave: () => answered.leave() },
+    stream: {
+      first,
+      rest,
+      last: () => end.text,
+      broken: (message) => reader.broken(message),
+      leave: () => answered.leave(),
+    },
     async end() {
       const whole = reader.whole()
       // Without a gate nobody has looked for calls yet.
@@ -119,8 +128,13 @@ async function wholeOf(answered: Answered, upstream: Upstream): Promise<JsonObje
   throw upstream.failure('model.unavailable', 'the answer is none')
 }
 
-/** What is delivered of a stream, as much at a time as came at a time. */
-async function* delivered(reader: Reader, answered: Answered, upstream: Upstream): AsyncGenerator<string> {
+/** What is delivered of a stream, as much at a time as came at a time; with what tells that it is whole in `end`. */
+async function* delivered(
+  reader: Reader,
+  answered: Answered,
+  upstream: Upstream,
+  end: { text: string },
+): AsyncGenerator<string, undefined> {
   const splitter = new SseSplitter()
   let begun = false
   let text = ''
@@ -128,15 +142,16 @@ async function* delivered(reader: Reader, answered: Answered, upstream: Upstream
     for await (const bytes of answered.bytes()) {
       for (const event of reader.isWhole ? [] : splitter.push(bytes)) {
         // A comment keeps the connection open; before the first event it is none of the answer.
-        const given = event.data === '' ? (begun ? event.raw : '') : reader.take(event)
-        if (typeof given === 'string') text += given
-        else {
+        const given: string | Promise<string> = event.data === '' ? (begun ? event.raw : '') : reader.take(event)
+        if (typeof given !== 'string' && text !== '') {
           // Nothing that is decided on holds back what came before.
-          if (text !== '') yield text
+          yield text
           text = ''
-          text = await given
         }
-        begun ||= text !== ''
+        const added: string = typeof given === 'string' ? given : await given
+        if (reader.isWhole) end.text += added
+        else text += added
+        begun ||= added !== ''
       }
       if (text !== '') {
         const now = text

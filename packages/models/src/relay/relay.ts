@@ -73,7 +73,7 @@ export async function relay(
   const { promise: done, resolve, reject } = Promise.withResolvers<RelayEnd>()
   // Who only reads the stream is told there.
   done.catch(() => {})
-  const stream = streamed(begun.stream, asked.signal, {
+  const stream = streamed(begun.stream, asked, {
     reject(error) {
       if (error instanceof MusterError && error.code === 'model.unavailable')
         failover.ended(found.place.target, 'broken')
@@ -123,16 +123,18 @@ function isSpoken({ dialect }: RelayRequest, target: Target): boolean {
 }
 
 async function* streamed(
-  { first, rest, broken, leave }: NonNullable<Begun['stream']>,
-  signal: AbortSignal,
+  { first, rest, last, broken, leave }: NonNullable<Begun['stream']>,
+  { signal, recorded }: RelayRequest,
   done: { end(): Promise<void>; reject(error: unknown): void },
 ): AsyncGenerator<string> {
   let isSettled = false
   try {
-    yield first
+    if (first !== '') yield first
     yield* rest
     await done.end()
     isSettled = true
+    await recorded?.()
+    yield last()
   } catch (error) {
     isSettled = true
     done.reject(error)

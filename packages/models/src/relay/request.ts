@@ -32,6 +32,11 @@ export interface RelayRequest {
    * is refused, `message` is delivered as the assistant's text in its place.
    */
   gate?: Gate
+  /**
+   * Awaited before a client that reads a stream is told that the answer is whole; where it rejects, the stream ends as one
+   * that broke off. By then `done` is resolved.
+   */
+  recorded?: () => Promise<void>
   /** In place of the vendor's response id, in every event and body (`resp_…`, `chatcmpl-…`, `msg_…`). */
   responseId?: string
 }

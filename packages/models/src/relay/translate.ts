@@ -58,13 +58,16 @@ export async function translate(
   const pieces = new Pieces((onDelta) => call({ ...asked, signal: until, onDelta }))
   await pieces.begun
   let end: Ended | undefined
+  let last = ''
   return {
     gate,
     stream: {
       first: teller.begins(),
       rest: told(pieces, teller, gate, (reply, said) => {
         end = ended(reply, said)
+        last = teller.ends(said)
       }),
+      last: () => last,
       broken: (message) => teller.broken(message),
       leave: () => left.abort(),
     },
@@ -107,8 +110,8 @@ async function* told(
   const said = await judged(reply, gate)
   // What was not written piece by piece, such as what the gate says.
   const rest = (said.text ?? '').slice(text.length)
+  if (rest !== '') yield teller.delta(rest)
   onEnd(reply, said)
-  yield (rest === '' ? '' : teller.delta(rest)) + teller.ends(said)
 }
 
 /** What a call writes while it is under way, for who reads it. */

@@ -16,6 +16,8 @@ export class Exchange {
   readonly begun: Promise<void>
   /** What the client is given, once the model has begun to answer. Rejects with why there is nothing. */
   readonly answer: Promise<GivenAnswer>
+  /** The run has ended, and that is durable. Rejects where it is no longer held here. */
+  readonly recorded: Promise<void>
   hasBegun = false
   /** The client was given nothing yet. */
   isOpen = true
@@ -23,6 +25,7 @@ export class Exchange {
   readonly #begin: () => void
   readonly #answered: (answer: GivenAnswer) => void
   readonly #failed: (error: MusterError) => void
+  readonly #recorded: PromiseWithResolvers<void> = Promise.withResolvers()
 
   constructor(request: ClientRequest, at: number) {
     this.request = request
@@ -34,6 +37,8 @@ export class Exchange {
     // Not everybody waits for both.
     this.begun.catch(() => {})
     this.answer.catch(() => {})
+    this.recorded = this.#recorded.promise
+    this.recorded.catch(() => {})
     this.#begin = begun.resolve
     this.#answered = answer.resolve
     this.#failed = (error) => {
@@ -56,6 +61,16 @@ export class Exchange {
   answered(answer: GivenAnswer): void {
     this.isOpen = false
     this.#answered(answer)
+  }
+
+  ended(): void {
+    this.#recorded.resolve()
+  }
+
+  /** The run goes on elsewhere, or waits. */
+  lost(error: MusterError): void {
+    this.failed(error)
+    this.#recorded.reject(error)
   }
 
   /** Counts where nothing was answered yet. */

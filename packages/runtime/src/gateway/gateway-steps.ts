@@ -43,6 +43,7 @@ export function relayStep(
             stickyKey: run.created.session ?? run.id,
             ...(responseId === undefined ? {} : { responseId }),
             gate: (call) => gate(call, signal),
+            recorded: () => exchange.recorded,
           })
           // Whoever reads the answer may see it break off before this does.
           done.catch(() => {})

@@ -213,14 +213,15 @@ export class Gateway {
     if (how === 'ended') {
       this.#holder.over(run)
       if (exchange.isOpen) exchange.failed(new MusterError('run.cancelled', `Run ${run} was cancelled`))
+      exchange.ended()
     } else if (how === 'parked') {
       // Nobody waits for it any more: whoever takes it up ends it.
       this.#holder.over(run)
       this.#options.journal.post(run, { type: 'cancel', by: active.created.by }).catch(() => {})
-      exchange.failed(new MusterError('run.paused', `Run ${run} was paused`))
+      exchange.lost(new MusterError('run.paused', `Run ${run} was paused`))
     } else {
       this.#holder.leave(run)
-      exchange.failed(new MusterError('journal.fenced', `Run ${run} is no longer held here (${how})`))
+      exchange.lost(new MusterError('journal.fenced', `Run ${run} is no longer held here (${how})`))
     }
     return how
   }
