@@ -127,7 +127,7 @@ export async function muster(options: MusterOptions): Promise<Subject> {
     app,
     governed,
   )
-  const seal = { signers: [newSigner()], origin: 'log.example', waitMsMax: 2000 }
+  const seal = { signers: [newSigner()], origin: 'log.example' }
   const worker = await start(Math.max(inFlight, 100), outcomes, sealed ? { headsMs: 30_000, seal } : undefined)
   const heads = new Heads(journal)
   let runs: string[] = []
