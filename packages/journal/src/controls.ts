@@ -3,6 +3,8 @@ import type { Journal } from './journal.ts'
 
 /** How often each process looks for changes: what is stopped here is stopped everywhere well within a second. */
 const POLL_MS = 200
+/** After so many looks those are woken whose stop is gone: who lifted it may have come no further. */
+const LOOKS = 25
 const VERSION = 'version'
 /** Runs that are woken with one call when a stop is lifted. */
 const WAKE_MAX = 500
@@ -45,12 +47,13 @@ export class Controls {
     clearTimeout(this.#timer)
   }
 
-  #poll(): void {
+  #poll(looks = 1): void {
     this.#timer = setTimeout(() => {
       this.refresh()
+        .then(() => (looks % LOOKS === 0 ? this.wakeLeft() : undefined))
         .catch((error) => this.#onError(error))
         .finally(() => {
-          if (!this.#closed) this.#poll()
+          if (!this.#closed) this.#poll(looks + 1)
         })
     }, POLL_MS)
     this.#timer.unref()
@@ -104,24 +107,44 @@ export class Controls {
 
   /** Lifts a stop, and wakes what waits for that. @throws MusterError `stop.not_found` */
   async lift(tenant: string, name: string): Promise<void> {
-    if (!(await this.#remove('stop', tenant, name))) throw new MusterError('stop.not_found', `"${name}" is not stopped`)
+    const isLifted = await this.#remove('stop', tenant, name)
+    // Also where it was lifted before: whoever asks again did not hear whether all were woken.
     await this.#wake(tenant, name)
+    if (!isLifted) throw new MusterError('stop.not_found', `"${name}" is not stopped`)
   }
 
   /** The run waits for the stop to be lifted. Once the stop is seen to be gone, it is woken. */
   async await(tenant: string, name: string, run: string): Promise<void> {
     const { redis, partitions } = this.#journal
     const { keys } = partitions[0]
-    await redis.sadd(keys.stopped(tenant, name), run)
-    if ((await redis.hexists(keys.controls, fieldOf('stop', tenant, name))) === 0) await this.#wake(tenant, name)
+    const field = fieldOf('stop', tenant, name)
+    await Promise.all([redis.sadd(keys.awaited, field), redis.sadd(keys.stopped(tenant, name), run)])
+    if ((await redis.hexists(keys.controls, field)) === 0) await this.#wake(tenant, name)
+  }
+
+  /** Wakes what waits for stops that are gone. */
+  async wakeLeft(): Promise<void> {
+    const { redis, partitions } = this.#journal
+    const { keys } = partitions[0]
+    for (const field of await redis.smembers(keys.awaited)) {
+      const [, tenant, name] = JSON.parse(field) as [Kind, string, string] // as `fieldOf` writes it
+      if ((await redis.hexists(keys.controls, field)) === 0) await this.#wake(tenant, name)
+    }
   }
 
   async #wake(tenant: string, name: string): Promise<void> {
     const { redis, partitions } = this.#journal
-    const key = partitions[0].keys.stopped(tenant, name)
+    const { keys } = partitions[0]
+    const key = keys.stopped(tenant, name)
+    const field = fieldOf('stop', tenant, name)
     for (;;) {
       const runs = await redis.srandmember(key, WAKE_MAX)
-      if (runs.length === 0) return
+      if (runs.length === 0) {
+        await redis.srem(keys.awaited, field)
+        // Another may have come meanwhile, for the next stop of that name.
+        if ((await redis.exists(key)) === 1) await redis.sadd(keys.awaited, field)
+        return
+      }
       // Twice does no harm; not at all would.
       await Promise.all(runs.map((run) => this.#journal.post(run, { type: 'lifted' }).catch(unlessOver)))
       await redis.srem(key, ...runs)

@@ -162,6 +162,11 @@ export class Keys {
     return `${this.tag}:controls`
   }
 
+  /** Stops whose lifting some run waits for, as they stand in `controls`. */
+  get awaited(): string {
+    return `${this.tag}:awaited`
+  }
+
   /** Runs that wait for a stop to be lifted. */
   stopped(tenant: string, name: string): string {
     return `${this.tag}:stopped:${tenant}:${name}`

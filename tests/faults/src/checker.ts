@@ -44,7 +44,7 @@ export function checkChild(
   { clockSkewMs }: { clockSkewMs: number },
 ): string[] {
   return [
-    ...(isEnded(run.status) ? [] : [`it did not end: ${run.status}`]),
+    ...(isEnded(run.status) ? [] : [`it did not end: ${run.status} ${JSON.stringify(run.waiting)}`]),
     ...checkState(run, journal),
     ...journal.verification.findings.map(({ message }) => `its chain does not verify: ${message}`),
     ...checkEffects(effects, journal.entries, clockSkewMs),
@@ -72,7 +72,7 @@ export function checkRun(
 }
 
 function checkEnd({ cancelled, expected }: Accepted, run: Run, effects: readonly Effect[]): string[] {
-  if (!isEnded(run.status)) return [`it did not end: ${run.status}`]
+  if (!isEnded(run.status)) return [`it did not end: ${run.status} ${JSON.stringify(run.waiting)}`]
   if (run.status === 'cancelled' && !cancelled) return ['it was cancelled, and nobody asked for that']
   if (run.status !== 'succeeded') return []
   const found: string[] = []

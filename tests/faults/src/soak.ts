@@ -100,4 +100,6 @@ else if (options) {
   console.log(
     `${sum(({ runs }) => runs)} runs, ${sum(({ faults }) => faults)} faults, ${sum(({ effects }) => effects)} effects, ${violations} violations`,
   )
+  // Left to end by itself Node 24 may go round for ever in taking down what so many cut connections have left.
+  process.exit()
 }
