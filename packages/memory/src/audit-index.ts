@@ -1,7 +1,7 @@
 import { type AuditFilter, type AuditHit, type AuditPage, MusterError } from '@muster/protocol'
 import { textOf } from './item.ts'
 import { LAST, partition, sort } from './key.ts'
-import { BATCH_MAX, type Table } from './table.ts'
+import type { Table } from './table.ts'
 
 /** What steps came to, found by who, what and when. */
 export interface AuditIndex {
@@ -45,7 +45,7 @@ const HOUR_MS = 3_600_000
 export function openAuditIndex(table: Table, clock: () => number): AuditIndex {
   return {
     put: (tenant, hits) => each(itemsOf(tenant, hits), (item) => table.raise(item, 'last', item.last)),
-    replace: (tenant, hits) => each(batchesOf(itemsOf(tenant, hits)), (items) => table.putAll(items)),
+    replace: (tenant, hits) => table.putAll(itemsOf(tenant, hits)),
     remove: (tenant, hits) => each(itemsOf(tenant, hits), ({ pk, sk }) => table.remove(pk, sk)),
 
     async search(tenant, filter, { limit, cursor }) {
@@ -95,18 +95,6 @@ async function each<T>(items: Iterator<T, void>, write: (item: T) => Promise<unk
     for (let item = items.next(); !item.done; item = items.next()) await write(item.value)
   })
   await Promise.all(writers)
-}
-
-function* batchesOf<T>(items: Iterable<T>): Generator<T[], void> {
-  let batch: T[] = []
-  for (const item of items) {
-    if (batch.length === BATCH_MAX) {
-      yield batch
-      batch = []
-    }
-    batch.push(item)
-  }
-  if (batch.length > 0) yield batch
 }
 
 type Term = readonly [kind: string, ...values: string[]]

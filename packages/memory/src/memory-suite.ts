@@ -50,7 +50,7 @@ class DyingTable extends Table {
     return super.create(item)
   }
 
-  override async putAll(items: readonly Item[]): Promise<void> {
+  override async putAll(items: Iterable<Item>): Promise<void> {
     // Each for itself, so that it may die between any two.
     for (const item of items) await this.put(item)
   }

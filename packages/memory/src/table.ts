@@ -13,7 +13,9 @@ import type { Item } from './item.ts'
 import { expressionsOf, type Query } from './query.ts'
 
 /** Items that DynamoDB takes with one request. */
-export const BATCH_MAX = 25
+const BATCH_MAX = 25
+/** Requests of one call that are under way at once. */
+const REQUESTS_MAX = 16
 /** After that a server which leaves items undone is one that does not work. */
 const ATTEMPTS_MAX = 10
 const RETRY_MS = { first: 50, longest: 2000 }
@@ -45,11 +47,13 @@ export class Table {
   }
 
   /** Writes items over whatever stands in their places, each for itself: where it fails, some of them may be there. */
-  async putAll(items: readonly Item[]): Promise<void> {
-    const batches: Promise<void>[] = []
-    for (let from = 0; from < items.length; from += BATCH_MAX)
-      batches.push(this.#try(() => this.#putBatch(items.slice(from, from + BATCH_MAX))))
-    await Promise.all(batches)
+  async putAll(items: Iterable<Item>): Promise<void> {
+    const batches = batchesOf(items)
+    // They share the iterator.
+    const lane = async () => {
+      for (const batch of batches) await this.#try(() => this.#putBatch(batch))
+    }
+    await Promise.all(Array.from({ length: REQUESTS_MAX }, lane))
   }
 
   async #putBatch(items: readonly Item[]): Promise<void> {
@@ -135,4 +139,16 @@ export class Table {
       throw failure(error, this.#where)
     }
   }
+}
+
+function* batchesOf(items: Iterable<Item>): Generator<Item[], void> {
+  let batch: Item[] = []
+  for (const item of items) {
+    if (batch.length === BATCH_MAX) {
+      yield batch
+      batch = []
+    }
+    batch.push(item)
+  }
+  if (batch.length > 0) yield batch
 }

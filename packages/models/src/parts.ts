@@ -1,4 +1,4 @@
-import { type Issue, MusterError } from '@muster/protocol'
+import { type Issue, isBase64, MusterError } from '@muster/protocol'
 import type { ModelMessage } from './message.ts'
 
 /** What a message holds beside text. `data` is base64. */
@@ -47,10 +47,6 @@ function notTaken({ type }: Part, inputs: readonly string[] | undefined): string
   if (type === 'text' || !inputs || inputs.includes(type) || (type === 'file' && inputs.includes('image')))
     return undefined
   return `the model takes no ${type}s, as far as is known of it`
-}
-
-function isBase64(text: string): boolean {
-  return text.length > 0 && text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
 }
 
 /**

@@ -35,7 +35,6 @@ export type StepError = z.infer<typeof stepError>
 
 const decisionEffect = z.enum(['allow', 'deny', 'ask'])
 
-/** What governance said of a step, and which policies of which set said it. */
 /** Somewhere a model call may go, and whether it may. */
 const decisionTarget = z.object({
   /** As `via` names it. */
@@ -50,6 +49,7 @@ const decisionTarget = z.object({
 })
 export type DecisionTarget = z.infer<typeof decisionTarget>
 
+/** What governance said of a step, and which policies of which set said it. */
 export const decision = z.object({
   effect: decisionEffect,
   policies: z.array(z.string()),

@@ -37,10 +37,15 @@ const data = z.string().min(4).max(VALUE_MAX).meta(ENCODING)
 
 /** Why data is not what its type says; undefined where it is. */
 export function dataProblem(mediaType: string, text: string): string | undefined {
-  if (text.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return 'must be base64'
+  if (!isBase64(text)) return 'must be base64'
   if (mediaType.startsWith('text/')) return textOfData(text) === undefined ? 'is no text in UTF-8' : undefined
   const begins = bytesOf(text.slice(0, MARK_LENGTH)).reduce((hex, byte) => hex + byte.toString(16).padStart(2, '0'), '')
   return MARKS[mediaType]?.test(begins) ? undefined : `does not begin as ${mediaType} does`
+}
+
+/** Whether it is base64 of some bytes, as vendors take it. */
+export function isBase64(text: string): boolean {
+  return text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
 }
 
 /** The text that a file of text holds; undefined where it is none. */
@@ -93,9 +98,14 @@ export function isMedia(value: Json): value is MediaPart {
   return type === 'image' || (type === 'file' && typeof name === 'string')
 }
 
+/** Schemas do not change: each is looked through once, not for each value of it. */
+const looked = new WeakMap<JsonSchema, boolean>()
+
 /** Whether values of a schema may hold images or files. */
 export function takesMedia(schema: JsonSchema): boolean {
-  return JSON.stringify(schema).includes('"base64"') && holdsMedia(schema)
+  const known = looked.get(schema) ?? holdsMedia(schema)
+  looked.set(schema, known)
+  return known
 }
 
 function holdsMedia(schema: unknown): boolean {

@@ -150,6 +150,11 @@ export class Engine {
     return this.#runs.size
   }
 
+  /** What decides now. */
+  get policies(): PolicySet {
+    return this.#services.policy
+  }
+
   /** Decides by these from now on. */
   usePolicies(policy: PolicySet): void {
     const { history: before } = this.#services.policy

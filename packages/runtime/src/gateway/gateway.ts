@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { loadPolicies, type PolicySet, refusedTargets } from '@muster/governance'
+import { loadPolicies, refusedTargets } from '@muster/governance'
 import { type Controls, Heads, Holder, type Journal, Live, MailBell, type NewRun } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
@@ -82,8 +82,6 @@ export class Gateway {
   readonly #exchanges = new Map<string, Exchange>()
   readonly #held = new Map<string, { active: ActiveRun; closed: Promise<Closed> }>()
   readonly #looking: NodeJS.Timeout
-  /** What decides now. */
-  #set: PolicySet
   #closing = false
 
   private constructor(options: GatewayOptions) {
@@ -99,7 +97,6 @@ export class Gateway {
       budgets: options.budgets ?? {},
     })
     this.#options = options
-    this.#set = nothing
     this.models = models
     this.#indexer = new Indexer({ journal, memory, log })
     this.#holder = new Holder(journal, {
@@ -137,7 +134,6 @@ export class Gateway {
       use: (set) => {
         policyUse.use(set.published)
         this.#engine.usePolicies(set)
-        this.#set = set
       },
     })
     this.#looking = setInterval(() => this.#refuseLate(), LOOK_MS)
@@ -174,12 +170,13 @@ export class Gateway {
     { key, user, team }: Actor,
     { tenant, route, labels }: { tenant: string; route: string; labels: readonly Label[] },
   ): ReadonlyMap<number, string> {
-    const decision = this.#set.decide({
+    const { policies } = this.#engine
+    const decision = policies.decide({
       ...{ tenant, action: 'model:invoke', resource: { type: 'Model', name: route }, labels, approvals: [] },
       principal: { type: 'Plan', name: GATEWAY.name },
       ...{ user, key, team, spentUsd: 0, targets: this.models.targetsOf(route) },
     })
-    if (decision.effect !== 'allow') throw new MusterError('policy.denied', denialOf(route, decision, this.#set))
+    if (decision.effect !== 'allow') throw new MusterError('policy.denied', denialOf(route, decision, policies))
     return refusedTargets(decision)
   }
 
