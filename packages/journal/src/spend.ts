@@ -59,6 +59,34 @@ export class Spend {
     await this.#call(accounts, { settle: used, id })
   }
 
+  /**
+   * Moves what was set aside as `from` to the name `to`: of it so much was used, and `keep` still may be. Besides that sets
+   * aside what is asked for, and gives it: at most a sixteenth of what is left, nothing where that is less than `need`.
+   * Repeating it with the same `to` changes nothing more.
+   *
+   * @param from undefined at first
+   * @returns undefined where `from` has expired: it has counted in full
+   */
+  async refill(
+    accounts: readonly SpendAccount[],
+    move: {
+      from: string | undefined
+      to: string
+      until: number
+      used: Amounts
+      keep: Amounts
+      ask: Amounts
+      need: Amounts
+    },
+  ): Promise<Amounts | undefined> {
+    const { from = '', to, until, used, keep, ask, need } = move
+    const [code, ...granted] = await this.#call(accounts, {
+      ...{ refill: ask, need, settle: used, keep, until },
+      ...{ id: from, as: to },
+    })
+    return code === 0 ? (granted as unknown as Amounts) : undefined // five, as the command says
+  }
+
   /** At least so much was used. */
   async atLeast(accounts: readonly SpendAccount[], used: Amounts): Promise<void> {
     await this.#call(accounts, { atLeast: used })

@@ -228,7 +228,7 @@ describe('a model that answers 429 with Retry-After', () => {
   })
 
   it('is left alone for as long as it asks for, and no other is', async () => {
-    const waitMs = 600
+    const waitMs = 2000
     server = createServer(async (request, response) => {
       let body = ''
       for await (const chunk of request) body += chunk
@@ -251,9 +251,9 @@ describe('a model that answers 429 with Retry-After', () => {
     const models = createModels({ routes: { default: { model: 'busy', baseUrl, apiKey: 'none', free: true } } })
     await withWorker(app, { models }, async (journal, start) => {
       const refused = await start(steps(1, { model: 'busy', prompt: 'x' }))
-      while (!came.busy) await new Promise((resolve) => setTimeout(resolve, 5))
-      // The refusal is on its way to the worker or there: what is added by now may still be sent before it is known.
-      await new Promise((resolve) => setTimeout(resolve, 100))
+      // The worker knows of the refusal once the journal does.
+      for await (const { bytes } of journal.follow(refused, 0, AbortSignal.timeout(30_000)))
+        if (bytes.includes('rate.limited')) break
       const others = [
         await start(steps(3, { model: 'busy', prompt: 'x' })),
         await start(steps(3, { model: 'free', prompt: 'x' })),

@@ -4,13 +4,14 @@ import { type BudgetAmounts, type BudgetsByName, budgetNames, MusterError, type 
 import type { Logger } from 'pino'
 import type { ActiveRun } from './active-run.ts'
 import type { Used } from './afford.ts'
+import { type Advance, CallPurse } from './call-purse.ts'
 import { Purse } from './purse.ts'
 import type { StepState } from './step.ts'
 
 /**
  * Budgets that hold over all workers: of tenants, agents and plans for a day or a month, and of runs together with the
  * runs that they have begun. What a model call may cost is set aside before it and settled after; steps and their time
- * are taken from a purse, so that they cost no round trip.
+ * are taken from a purse, so that they cost no round trip, and so are calls where there are many.
  */
 
 /** How long a call's reservation outlives the call's own time limit, ms. */
@@ -30,6 +31,7 @@ export interface Accounts {
   /** Where money is limited, prices must be known. */
   limitsUsd: boolean
   purse: Purse | undefined
+  calls: CallPurse | undefined
 }
 
 /** What a step has set aside. */
@@ -40,8 +42,8 @@ export interface Funds {
   accounts: Accounts | undefined
   /** It has taken a step from the purse. */
   fromPurse: boolean
-  /** A reservation in all accounts. */
-  reservation: string | undefined
+  /** A reservation in all accounts, or what of another was taken. */
+  reservation: string | Advance | undefined
 }
 
 interface SpendingOptions {
@@ -107,7 +109,9 @@ export class Spending {
     const limits = (amount: number) => all.some((account) => (account.limits[amount] ?? -1) >= 0)
     const isLimiting = limits(2) || limits(3)
     const purse = isLimiting ? new Purse(this.#options.spend, all, this.#options) : undefined
-    return { all, limitsUsd: limits(0), limitsCalls: limits(0) || limits(1), purse }
+    const limitsCalls = limits(0) || limits(1)
+    const calls = limitsCalls ? new CallPurse(all, this.#options) : undefined
+    return { all, limitsUsd: limits(0), limitsCalls, purse, calls }
   }
 
   /** The run has children that use its money and tokens too: what it has used itself counts. */
@@ -131,16 +135,27 @@ export class Spending {
         if (refused) then(refusal(accounts, refused))
         else {
           funds.fromPurse = true
-          if (!isCall) then()
+          if (!isCall || this.#draw(step, funds)) then()
           else this.#reserve(run, step, funds, accounts, then)
         }
       })
       if (!isTaken) return false
       funds.fromPurse = true
     }
-    if (!isCall) return true
+    if (!isCall || this.#draw(step, funds)) return true
     this.#reserve(run, step, funds, accounts, then)
     return false
+  }
+
+  /** From what is set aside already. */
+  #draw(step: StepState, funds: Funds): boolean {
+    const need = { usd: nano(funds.usd), tokens: funds.tokens }
+    funds.reservation = funds.accounts?.calls?.take(need, this.#until(step))
+    return funds.reservation !== undefined
+  }
+
+  #until({ spec }: StepState): number {
+    return this.#options.clock() + (spec.timeoutMs ?? spec.operation.timeoutMs) + GRACE_MS
   }
 
   #reserve(
@@ -151,9 +166,9 @@ export class Spending {
     then: (refused?: MusterError) => void,
     pauseMs = PAUSE_MS.first,
   ): void {
-    const { spend, clock, log } = this.#options
+    const { spend, log } = this.#options
     const id = `${run.id}/${step.spec.id}/${step.attempt}/${run.epoch}`
-    const until = clock() + (step.spec.timeoutMs ?? step.spec.operation.timeoutMs) + GRACE_MS
+    const until = this.#until(step)
     const ask: Amounts = [nano(funds.usd), funds.tokens, 0, 0, 0]
     // Money is never overspent; tokens, of which more are guessed than used, by no more than one call.
     const need: Amounts = [nano(funds.usd), 1, 0, 0, 0]
@@ -185,16 +200,21 @@ export class Spending {
     if (fromPurse) accounts.purse?.spend(used === 'all' ? { steps: 1, ms: 0 } : used)
     if (reservation === undefined) return
     const { spend, log } = this.#options
-    const amounts: Amounts =
-      used === 'all' ? [nano(usd), tokens, 0, 0, 0] : [nano(used.costUsd), tokensOf(used.usage), 0, 0, 0]
+    const taken = { usd: nano(usd), tokens }
+    const spent = used === 'all' ? taken : { usd: nano(used.costUsd), tokens: tokensOf(used.usage) }
+    if (typeof reservation !== 'string') {
+      accounts.calls?.give(reservation, taken, spent)
+      return
+    }
     spend
-      .settle(accounts.all, reservation, amounts)
+      .settle(accounts.all, reservation, [spent.usd, spent.tokens, 0, 0, 0])
       .catch((error) => log.warn({ reservation, err: error }, 'budget not settled; what was set aside counts'))
   }
 
   /** Gives back what purses hold. */
   async close(): Promise<void> {
-    await Promise.all([...this.#lists.values()].map(({ accounts }) => accounts?.purse?.close()))
+    const all = [...this.#lists.values()].map(({ accounts }) => accounts)
+    await Promise.all(all.flatMap((accounts) => [accounts?.purse?.close(), accounts?.calls?.close()]))
   }
 }
 

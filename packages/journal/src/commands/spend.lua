@@ -11,10 +11,13 @@
         is asked for in all of the accounts, or nothing. `need` must be there; -1 is no limit. With `part` it is at most a
         sixteenth of what is left, and at least `need`.
         {"settle":[5],"id":..,"accounts":[[account],..]}: so much was used in its place.
+        {"refill":[5],"need":[5],"settle":[5],"keep":[5],"id":..,"as":..,"until":ms,"accounts":[[account,limit1..limit5],..]}:
+        so much of `id` was used, and `keep` of it still may be; sets that aside under the name `as`, and what is asked for
+        besides: at most a sixteenth of what is left, nothing where that is less than `need`. `id` is empty at first.
         {"atLeast":[5],"accounts":[[account],..]}: so much was used before, where less is known of.
         {"read":true,"accounts":[[account]]}
   Gives for each: {0, granted1..5} or {1 (not enough is left) or 2 (others have set it aside), account's place, amount,
-  used, set aside}; for `read` {0, used1..5, set aside1..5}.
+  used, set aside}; for `refill` {0, granted1..5} or {1} where `id` has expired; for `read` {0, used1..5, set aside1..5}.
 ]==]
 local COUNT = 5
 local time = redis.call('TIME')
@@ -59,6 +62,13 @@ local function open(k)
   return account
 end
 
+local function hold(account, id, due, amounts)
+  for i = 1, COUNT do account.h[i] = account.h[i] + amounts[i] end
+  redis.call('HSET', account.hash, 'r:' .. id, text(amounts))
+  redis.call('ZADD', account.due, due, id)
+  account.changed = true
+end
+
 local function reserve(op)
   local first = open(op.accounts[1][1])
   local again = redis.call('HGET', first.hash, 'r:' .. op.id)
@@ -83,13 +93,7 @@ local function reserve(op)
     end
   end
   if wait then return wait end
-  for _, about in ipairs(op.accounts) do
-    local account = open(about[1])
-    for i = 1, COUNT do account.h[i] = account.h[i] + granted[i] end
-    redis.call('HSET', account.hash, 'r:' .. op.id, text(granted))
-    redis.call('ZADD', account.due, op['until'], op.id)
-    account.changed = true
-  end
+  for _, about in ipairs(op.accounts) do hold(open(about[1]), op.id, op['until'], granted) end
   table.insert(granted, 1, 0)
   return granted
 end
@@ -112,6 +116,40 @@ local function settle(op)
   return {0}
 end
 
+local function refill(op)
+  local first = open(op.accounts[1][1])
+  local again = redis.call('HGET', first.hash, 'r:' .. op.as)
+  if again then
+    local answer = {0}
+    for i, amount in ipairs(parse(again)) do answer[1 + i] = amount - op.keep[i] end
+    return answer
+  end
+  if op.id ~= '' and not redis.call('HGET', first.hash, 'r:' .. op.id) then return {1} end
+  settle(op)
+  local granted = {}
+  for i = 1, COUNT do granted[i] = op.refill[i] end
+  for _, about in ipairs(op.accounts) do
+    local account = open(about[1])
+    for i = 1, COUNT do
+      local limit = about[i + 1]
+      if limit >= 0 then
+        local left = limit - account.s[i] - account.h[i] - op.keep[i]
+        granted[i] = math.min(granted[i], math.max(math.floor(left / 16), 0))
+      end
+    end
+  end
+  local enough = true
+  for i = 1, COUNT do enough = enough and granted[i] >= op.need[i] end
+  local all = {}
+  for i = 1, COUNT do
+    if not enough then granted[i] = 0 end
+    all[i] = op.keep[i] + granted[i]
+  end
+  for _, about in ipairs(op.accounts) do hold(open(about[1]), op.as, op['until'], all) end
+  table.insert(granted, 1, 0)
+  return granted
+end
+
 local function atLeast(op)
   for _, about in ipairs(op.accounts) do
     local account = open(about[1])
@@ -132,6 +170,7 @@ end
 local answers = {}
 for i, op in ipairs(ops) do
   if op.reserve then answers[i] = reserve(op)
+  elseif op.refill then answers[i] = refill(op)
   elseif op.settle then answers[i] = settle(op)
   elseif op.atLeast then answers[i] = atLeast(op)
   else answers[i] = read(op) end
