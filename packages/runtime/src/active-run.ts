@@ -1,9 +1,7 @@
-import { checkBudget, type History, joinLabels, type PolicySet, tightest } from '@muster/governance'
+import { type History, joinLabels, type PolicySet } from '@muster/governance'
 import { type Hold, type LostReason, type Message, RunWriter } from '@muster/journal'
 import {
   type Actor,
-  CHILDREN_MAX,
-  DEPTH_MAX,
   type EntryOf,
   type EntryVersion,
   isForPerson,
@@ -18,21 +16,18 @@ import {
 } from '@muster/protocol'
 import type { Redactor } from '@muster/redaction'
 import type { Resource, RunHandle } from '@muster/scheduler'
-import { Held, NOTHING, settleFunds } from './afford.ts'
+import { NOTHING, settleFunds } from './afford.ts'
 import { dueAt } from './approval.ts'
 import { childId } from './child.ts'
 import { isOffloaded, withBlobs } from './content.ts'
 import { endedText, endedVersion, versionWith } from './entry-text.ts'
 import { readOrigin } from './fork.ts'
 import { Inbox } from './inbox.ts'
-import { changed, stepLine } from './non-deterministic.ts'
-import { note, noteEnded, openPast } from './past.ts'
+import { noteEnded, openPast } from './past.ts'
 import {
   type Checkpoint,
   justCreated,
   type Recorded,
-  type RecordedEvent,
-  type RecordedStep,
   readFrom,
   readRecorded,
   readRecordedNow,
@@ -40,12 +35,13 @@ import {
   type Summary,
 } from './recorded.ts'
 import { redactError } from './redacting.ts'
+import { Replay } from './replay.ts'
 import { Rollback } from './rollback.ts'
+import { RunFunds } from './run-funds.ts'
 import type { Services } from './services.ts'
 import type { SessionPast } from './session-past.ts'
-import type { Accounts } from './spending.ts'
 import { Outcome, type StepSpec, type StepState, type Waiting } from './step.ts'
-import { abortStep, beginStep, checkReplayed } from './step-life.ts'
+import { abortStep, beginStep } from './step-life.ts'
 import { HeldByStops } from './stops.ts'
 import { awaitSignal, type Mailbox } from './waits.ts'
 import { runEvent, waitingEvent } from './webhook-event.ts'
@@ -111,11 +107,8 @@ export class ActiveRun {
   startedAt: number
   over = false
   readonly #writer: RunWriter
-  #recorded: ReadonlyMap<string, RecordedStep> = new Map()
-  /** What the journal tells of what it has done, and `past` does not know yet. */
-  #untold: RecordedEvent[] = []
+  readonly replay = new Replay(this)
   #stopped = false
-  #patches = new Set<string>()
   #driver: Driver | undefined
   #rollback: Rollback | undefined
   #paused = false
@@ -126,13 +119,7 @@ export class ActiveRun {
   readonly #heldBack = new Set<StepState>()
   readonly #stops = new HeldByStops(this)
   readonly inbox = new Inbox(this)
-  /** Steps that wait until others give back what they have set aside. */
-  readonly #unfunded = new Set<StepState>()
-  /** Of its own limits. */
-  readonly held = new Held()
-  /** What it draws on with others, as known last. */
-  drawsOn: { accounts: Accounts | undefined; version: string | null; until: number } | undefined
-  #shares: EntryOf<'run.created'>['shares']
+  readonly funds = new RunFunds(this)
   /** False while the journal is replayed: steps are taken up and not yet scheduled. */
   #live = false
   /** What is to be done when the replay is over. */
@@ -142,8 +129,6 @@ export class ActiveRun {
   #waiting = 0
   /** It stands among the runs that ask people something. */
   #asking = false
-  /** Child runs that it has started. */
-  #children = 0
   /** Steps whose outcome is there and waits to be durable before it is handed on. */
   #undelivered = 0
   #parkScheduled = false
@@ -180,46 +165,11 @@ export class ActiveRun {
     return this.created.limits
   }
 
-  /**
-   * One child run more, which gets what is left of the run's money, tokens, time and depth.
-   *
-   * @throws MusterError `child.too_many` or `child.too_deep`
-   */
-  limitsOfChild(of: Limits): Limits {
-    const { usd, tokens, wallTimeMs, children = CHILDREN_MAX, depth = DEPTH_MAX } = this.limits
-    if (depth < 1) throw new MusterError('child.too_deep', 'a run on this level may start no child run')
-    if (this.#children >= children)
-      throw new MusterError('child.too_many', `the run has started its ${children} child runs`)
-    this.#children++
-    this.drawsOn = undefined
-    const { costUsd, inputTokens, outputTokens } = this.totals
-    return tightest(of, {
-      depth: depth - 1,
-      ...(tokens === undefined ? {} : { tokens: Math.max(tokens - inputTokens - outputTokens, 1) }),
-      ...(usd === undefined ? {} : { usd: Math.max(usd - costUsd, 1e-6) }),
-      ...(wallTimeMs === undefined
-        ? {}
-        : { wallTimeMs: Math.max(wallTimeMs - (this.services.clock() - this.startedAt), 1) }),
-    })
-  }
-
   /** What decides: the worker's policies of now, unless they ask of the past what this run has not kept. */
   get policy(): PolicySet {
     const { policy } = this.services
     if (policy.history?.key === this.#policy.history?.key) this.#policy = policy
     return this.#policy
-  }
-
-  /** Runs whose money and tokens its steps use: those above it, and itself once others do so too. */
-  get shares(): NonNullable<EntryOf<'run.created'>['shares']> {
-    const above = this.created.shares ?? NO_SHARES
-    const { usd, tokens } = this.limits
-    if (this.#children === 0 || (usd === undefined && tokens === undefined)) return above
-    this.#shares ??= [
-      ...above,
-      { run: this.id, ...(usd === undefined ? {} : { usd }), ...(tokens === undefined ? {} : { tokens }) },
-    ]
-    return this.#shares
   }
 
   /** Replays the journal and goes on from there. */
@@ -246,20 +196,19 @@ export class ActiveRun {
     this.plan = recorded.plan
     this.history = recorded.history ?? []
     this.checkpointed = recorded.checkpoint
-    this.#children = recorded.children ?? 0
+    this.funds.children = recorded.children ?? 0
     for (const { waiting, verdicts } of recorded.steps.values())
       if (verdicts.length > 0 || (waiting && isForPerson(waiting))) this.#asking = true
     // One that was intended and is not known to have started is counted when it is started again.
     for (const { kind, ended, waiting } of recorded.steps.values())
-      if (kind === 'agent' && (ended || waiting)) this.#children++
+      if (kind === 'agent' && (ended || waiting)) this.funds.children++
     this.salt = recorded.salt
     // Waiting for a person or a child is not the run's own time: its clock stands while it is parked.
     const startedAt = recorded.startedAt ?? clock()
     const parkedMs = recorded.parkedMs + (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
     this.#clockedIn = { startedAt, parkedMs }
     this.startedAt = startedAt + parkedMs
-    this.#recorded = recorded.steps
-    this.#patches = recorded.patches
+    this.replay.begin(recorded)
     this.#paused = recorded.paused
     this.inbox.found(mail)
     for (const [name, early] of recorded.signals) this.mailboxes.set(name, { early, waiting: [] })
@@ -268,15 +217,18 @@ export class ActiveRun {
     try {
       if (this.created.origin && !recorded.copied) await this.#copy(this.created.origin, recorded)
       if (this.over) return
-      this.#untold = recorded.events ?? []
       this.#driver = makeDriver(this)
       this.#driver.start()
-      await this.#replay(recorded)
+      await this.replay.play(recorded, {
+        find: (id) => this.steps.get(id) ?? this.#rollback?.replayed(id),
+        tell: (step) => this.#tell(step),
+        cancel: (by) => this.#fail(cancelledBy(by)),
+        asynchronous: this.#driver.asynchronous,
+      })
     } catch (error) {
       this.fail(toMusterError(error, 'plan.failed'))
     }
-    this.#recall()
-    this.#recorded = new Map()
+    this.replay.end()
     if (this.over) return
     this.#live = true
     this.#watchDeadline()
@@ -313,39 +265,6 @@ export class ActiveRun {
     Object.assign(this.totals, recorded.totals)
   }
 
-  /** Gives the driver the recorded outcomes in the order in which they happened. */
-  async #replay(recorded: Recorded): Promise<void> {
-    const asynchronous = this.#driver?.asynchronous ?? false
-    for (const [i, id] of recorded.order.entries()) {
-      if (asynchronous) await nextTick()
-      if (this.over) return
-      if (recorded.cancelled?.after === i) this.#fail(cancelledBy(recorded.cancelled.by))
-      const step = this.steps.get(id) ?? this.#rollback?.replayed(id)
-      const ended = recorded.steps.get(id)?.ended
-      if (!step || !ended) throw this.#notTaken([id])
-      // Agents and plans as data make their inputs from what is recorded; code may have changed.
-      if (asynchronous) checkReplayed(this, step)
-      step.outcome = ended
-      this.#tell(step)
-    }
-    if (asynchronous) await nextTick()
-    if (this.over) return
-    if (recorded.cancelled?.after === recorded.order.length) this.#fail(cancelledBy(recorded.cancelled.by))
-    const missing = [...recorded.steps.keys()].filter((id) => !this.steps.has(id) && !this.#rollback?.replayed(id))
-    if (missing.length > 0) throw this.#notTaken(missing)
-  }
-
-  /** The plan has not come by steps that its journal has. */
-  #notTaken(missing: readonly string[]): MusterError {
-    const was = missing.flatMap((id) => {
-      const step = this.#recorded.get(id)
-      return step ? [stepLine(id, step)] : []
-    })
-    const is: string[] = []
-    for (const [id, { spec }] of this.steps) if (!this.#recorded.has(id)) is.push(stepLine(id, spec.operation))
-    return changed(`the journal has step "${missing[0]}", which the plan did not take`, was, is)
-  }
-
   /**
    * Adds a step to the graph. On replay it takes up what the journal tells of it.
    *
@@ -354,12 +273,7 @@ export class ActiveRun {
    */
   step(spec: StepSpec, undoes?: string): StepState {
     if (this.steps.has(spec.id)) throw new MusterError('plan.failed', `two steps have the name "${spec.id}"`)
-    const recorded = this.#recorded.get(spec.id)
-    const { kind, target } = spec.operation
-    if (recorded && (recorded.kind !== kind || recorded.target !== target)) {
-      const is = [stepLine(spec.id, spec.operation)]
-      throw changed(`step "${spec.id}" is another than before`, [stepLine(spec.id, recorded)], is)
-    }
+    const recorded = this.replay.take(spec)
     const step: StepState = {
       spec,
       handle: undefined,
@@ -575,17 +489,9 @@ export class ActiveRun {
     noteEnded(this, step, at, { status: 'cancelled', error: undefined })
   }
 
-  /** On replay: what policies ask of what happened before. */
-  #recall(): void {
-    for (const event of this.#untold.splice(0)) {
-      const step = this.steps.get(event.step)
-      if (step) note(this, step, event, this.#recorded.get(event.step)?.ended)
-    }
-  }
-
   /** Goes on once the session knows what it has done; the run is over for this worker already. */
   #whenTold(then: () => void): void {
-    this.#recall()
+    this.replay.recall()
     const rest = this.sessionPast?.rest
     if (!rest) then()
     else
@@ -625,8 +531,8 @@ export class ActiveRun {
     const summary: Summary = {
       ...this.#clockedIn,
       totals: this.totals,
-      children: this.#children,
-      patches: [...this.#patches],
+      children: this.funds.children,
+      patches: [...this.replay.patches],
       signals: [...this.mailboxes].map(([name, { early }]) => [name, early]),
       paused: this.#paused,
       ...(this.past ? { past: this.past.state(this.sessionPast !== undefined) } : {}),
@@ -647,65 +553,11 @@ export class ActiveRun {
   }
 
   /**
-   * Whether the code of a running plan takes the way that a patch has opened: not where its journal tells of steps that
-   * were taken without it.
-   */
-  patched(patch: string): boolean {
-    if (this.#patches.has(patch)) return true
-    if (!this.#live && this.#isReplaying()) return false
-    this.append({ type: 'plan.patched', at: this.services.clock(), patch })
-    this.#patches.add(patch)
-    return true
-  }
-
-  /**
    * Whether a step of this name would find a signal that came already. On replay: whether it did then, so that a driver
    * takes the same way again.
    */
   hasSignal(name: string, step: string): boolean {
-    return this.takes(step, () => (this.mailboxes.get(name)?.early.length ?? 0) > 0)
-  }
-
-  /** Whether a driver takes a step that it takes only at times. On replay: whether it did then, whatever is so now. */
-  takes(step: string, now: () => boolean): boolean {
-    if (this.#recorded.has(step)) return true
-    return !this.#isReplaying() && now()
-  }
-
-  /** Whether the journal tells of steps that the plan has not taken yet. */
-  #isReplaying(): boolean {
-    for (const id of this.#recorded.keys()) if (!this.steps.has(id)) return true
-    return false
-  }
-
-  /** @throws MusterError `budget.exceeded` or `run.deadline` */
-  checkBudget(reserveUsd: number): void {
-    const { costUsd, inputTokens, outputTokens, steps } = this.totals
-    const spent = { usd: costUsd, tokens: inputTokens + outputTokens, steps, startedAt: this.startedAt }
-    checkBudget(this.limits, spent, this.services.clock(), reserveUsd)
-  }
-
-  /** Whether there is enough for one call more, when those under way use all that was set aside for them. */
-  checkHeld(reserveUsd: number): boolean {
-    const { costUsd, inputTokens, outputTokens } = this.totals
-    const { usd, tokens } = this.limits
-    if (usd !== undefined && costUsd + this.held.usd + reserveUsd > usd) return false
-    return tokens === undefined || inputTokens + outputTokens + this.held.tokens < tokens
-  }
-
-  /** The step is begun again when one that is under way has used less than was set aside for it. */
-  awaitFunds(step: StepState): void {
-    this.#unfunded.add(step)
-  }
-
-  fundNext(): void {
-    if (this.#unfunded.size === 0) return
-    const steps = [...this.#unfunded]
-    this.#unfunded.clear()
-    // Later, since whoever gives back is in the middle of something.
-    setImmediate(() => {
-      for (const step of steps) if (!step.outcome) this.begin(step)
-    })
+    return this.replay.takes(step, () => (this.mailboxes.get(name)?.early.length ?? 0) > 0)
   }
 
   /** It gives what a step gave. */
@@ -976,17 +828,11 @@ export class ActiveRun {
   }
 }
 
-const NO_SHARES: NonNullable<EntryOf<'run.created'>['shares']> = []
-
 /** A run that is to go on within this time is not parked, ms. */
 const HELD_MS = 2000
 
 function cancelledBy({ user }: Actor): StepError {
   return { code: 'run.cancelled', message: `cancelled by ${user}` }
-}
-
-function nextTick(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }
 
 const NEW_IN_3: ReadonlySet<string> = new Set(['approval.escalated', 'run.stopped', 'run.lifted'])

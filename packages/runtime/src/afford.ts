@@ -16,22 +16,22 @@ export function afford(run: ActiveRun, step: StepState, input: Json): boolean {
     throw refused
   }
   if (step.funds) return true
-  const { limits, held } = run
+  const { limits } = run
   const { reserveUsd, reserveTokens } = step.spec.operation
   const accounts = run.services.spending.accountsOf(run)
   const usd = limits.usd === undefined && !accounts?.limitsUsd ? 0 : (reserveUsd?.(input) ?? 0)
-  run.checkBudget(usd)
+  run.funds.check(usd)
   const isCounted = accounts !== undefined || limits.usd !== undefined || limits.tokens !== undefined
   if (!isCounted || (accounts === undefined && !reserveUsd)) return true
   // What is under way may turn out to use less than was set aside for it.
-  if (reserveUsd && held.calls > 0 && !run.checkHeld(usd)) {
-    run.awaitFunds(step)
+  if (reserveUsd && run.funds.held.calls > 0 && !run.funds.covers(usd)) {
+    run.funds.await(step)
     return false
   }
   const tokens = reserveTokens?.(input) ?? 0
   const funds: Funds = { usd, tokens, accounts, fromPurse: false, reservation: undefined }
   step.funds = funds
-  if (reserveUsd) held.add(usd, tokens, 1)
+  if (reserveUsd) run.funds.held.add(usd, tokens, 1)
   return run.services.spending.take(run, step, funds, (refused) => {
     if (run.over || step.outcome) {
       settleFunds(run, step, NOTHING)
@@ -41,21 +41,6 @@ export function afford(run: ActiveRun, step: StepState, input: Json): boolean {
     step.refused = refused
     run.begin(step)
   })
-}
-
-/** What a run's calls that are under way have set aside of its own limits. */
-export class Held {
-  usd = 0
-  tokens = 0
-  calls = 0
-
-  add(usd: number, tokens: number, calls: 1 | -1): void {
-    this.usd += calls * usd
-    this.tokens += calls * tokens
-    this.calls += calls
-    // What was added and taken off in another order leaves crumbs.
-    if (this.calls === 0) this.usd = 0
-  }
 }
 
 /** What a step has used. `ms`: that it took itself. */
@@ -76,6 +61,5 @@ export function settleFunds(run: ActiveRun, step: StepState, used: Used | 'all')
   step.funds = undefined
   run.services.spending.settle(funds, used)
   if (!step.spec.operation.reserveUsd) return
-  run.held.add(funds.usd, funds.tokens, -1)
-  run.fundNext()
+  run.funds.release(funds.usd, funds.tokens)
 }

@@ -138,14 +138,14 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
     said = 0
     const id = `${turn}.summary`
     // Not counted again on replay: what counts may be another by then.
-    if (Number.isFinite(compactAt) && run.takes(id, isToBeCompacted)) summarise(id)
+    if (Number.isFinite(compactAt) && run.replay.takes(id, isToBeCompacted)) summarise(id)
     else askModel()
   }
 
   function askModel(): void {
     const id = `${turn}.model`
     const frozen = request()
-    if (Number.isFinite(maxTokens) && !run.takes(id, () => tokensOf(frozen) <= maxTokens)) {
+    if (Number.isFinite(maxTokens) && !run.replay.takes(id, () => tokensOf(frozen) <= maxTokens)) {
       const message = `the conversation has more than ${maxTokens} tokens, and no more of it can be summarised`
       run.fail({ code: 'model.context_full', message })
     } else run.step(modelStep(run, agent.model, { id, input: null, labels: seen }, () => frozen, { cacheMs }))

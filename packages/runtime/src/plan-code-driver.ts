@@ -157,7 +157,7 @@ export function planCodeDriver(
         const kept = { state: JSON.parse(JSON.stringify(state)), names: [...top.used], labels: seen }
         unguarded(() => run.checkpoint(kept, (error) => (error ? reject(error) : resolve())))
       }),
-    patched: (patch) => unguarded(() => run.patched(patch)),
+    patched: (patch) => unguarded(() => run.replay.patched(patch)),
     map: map as Step['map'],
   }
 

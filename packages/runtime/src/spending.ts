@@ -68,20 +68,21 @@ export class Spending {
   /** What the run's steps draw on now; undefined where nothing but its own limits holds. */
   accountsOf(run: ActiveRun): Accounts | undefined {
     const { controls } = this.#options
-    const shares = run.shares
+    const { funds } = run
+    const { shares, drawsOn } = funds
     const set = controls.budgets(run.tenant)
     if (!this.#isConfigured && !set && shares.length === 0) return undefined
     const now = this.#options.clock()
-    const { drawsOn } = run
     if (drawsOn && drawsOn.version === controls.version && now < drawsOn.until) return drawsOn.accounts
     const { accounts, until } = this.#list(run, now)
-    run.drawsOn = { accounts, until, version: controls.version }
+    funds.drawsOn = { accounts, until, version: controls.version }
     return accounts
   }
 
   /** Shared by all runs that draw on the same. */
-  #list({ tenant, shares, created }: ActiveRun, now: number): { accounts: Accounts | undefined; until: number } {
+  #list({ tenant, funds, created }: ActiveRun, now: number): { accounts: Accounts | undefined; until: number } {
     const { controls } = this.#options
+    const { shares } = funds
     if (this.#version !== controls.version || this.#lists.size >= LISTS_MAX) {
       this.#version = controls.version
       this.#lists = new Map()

@@ -53,7 +53,7 @@ export function beginStep(run: ActiveRun, step: StepState): void {
       operation.reveals && run.redactor ? run.redactor.restore(input, operation.reveals) : input,
     )
     if (step.undoes === undefined) {
-      if ('wait' in action) run.checkBudget(0)
+      if ('wait' in action) run.funds.check(0)
       else if (!afford(run, step, input)) return
     }
     if ('wait' in action && step.verdicts.at(-1)?.verdict !== 'deny') {
@@ -273,13 +273,13 @@ function waitForChild(run: ActiveRun, step: StepState, child: ChildSpec, call: C
   const agent = run.services.app.agents.get(child.agent)
   let limits: Limits
   try {
-    limits = run.limitsOfChild(agent?.manifest.limits ?? {})
+    limits = run.funds.limitsOfChild(agent?.manifest.limits ?? {})
   } catch (error) {
     endFailed(run, step, toMusterError(error), call.labels, true)
     return
   }
   shareFunds(run)
-    .then(() => startChild(run.services, run.created, child, call, { limits, shares: run.shares }))
+    .then(() => startChild(run.services, run.created, child, call, { limits, shares: run.funds.shares }))
     .then(
       (id) => {
         // A quick child may have told of its end before this.
