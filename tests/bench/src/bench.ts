@@ -100,16 +100,20 @@ export class Bench {
   }
 
   /**
-   * Measures contenders in turns (A B C, A B C, …), so that a drift of the machine hits all alike, after one turn that
-   * does not count.
+   * Measures contenders in turns (A B C, A B C, …), so that a drift of the machine hits all alike, after turns that do
+   * not count.
    */
-  async rounds(title: string, contenders: readonly Contender[], task: Partial<Task> = {}): Promise<Measured[]> {
+  async rounds(
+    title: string,
+    contenders: readonly Contender[],
+    { warmUps = 1, ...task }: Partial<Task> & { warmUps?: number } = {},
+  ): Promise<Measured[]> {
     const measured = contenders.map(({ name }) => ({ name, samples: [] as Sample[] }))
     const rounds = 5
-    for (let round = 0; round <= rounds; round++) {
+    for (let round = 1 - warmUps; round <= rounds; round++) {
       for (const [i, { name, child, empty }] of contenders.entries()) {
         const sample = await child.sample({ ms: this.sampleMs, ...task })
-        const label = round === 0 ? 'warm-up' : `${round}/${rounds}`
+        const label = round < 1 ? 'warm-up' : `${round}/${rounds}`
         this.options.log(`${title} ${label} ${name}: ${Math.round(rate(sample)).toLocaleString('en')}/s`)
         if (round > 0) measured[i]?.samples.push(sample)
         if (empty) await this.clear(empty)

@@ -2,6 +2,9 @@ import type { Bench } from '../bench.ts'
 import { figure, type Measured, type Row, rowsOf } from '../row.ts'
 import type { GatewayOptions } from '../subjects/gateway.ts'
 
+/** Ten thousand requests pass before Node has compiled what answers them: a server is there for more. */
+const WARM_UPS = 5
+
 const shapes = [
   { title: 'chat, 1 connection', connections: 1, stream: false },
   { title: 'chat, 32 connections', connections: 32, stream: false },
@@ -25,7 +28,9 @@ export async function gateway(bench: Bench): Promise<Row[]> {
       // Portkey 1.15.2 fails at streams on Node 24: it changes headers that fetch gives as immutable.
       ...(bench.options.peers && !stream ? [await start('Portkey', 'portkey')] : []),
     ]
-    const [ours, ...others] = await bench.rounds(`W7 ${title}`, contenders)
+    const [ours, ...others] = await bench.rounds(`W7 ${title}`, contenders, {
+      warmUps: bench.options.quick ? 1 : WARM_UPS,
+    })
     await bench.stop()
     if (ours) rows.push(...rowsFor({ ...ours, name: title }, others, stream))
   }
