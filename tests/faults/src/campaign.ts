@@ -20,7 +20,9 @@ const CHILD_MS = 20_000
 const GOVERNED = {
   MUSTER_POLICY: 'default',
   MUSTER_REDACT: '{}',
-  MUSTER_BUDGETS: '{"tenant:*":{"day":{"usd":1000000,"tokens":1000000000000,"steps":1000000000000}}}',
+  MUSTER_BUDGETS: JSON.stringify({
+    'tenant:*': { day: { usd: 1e6, steps: 1e12 }, month: { tokens: 1e12 } },
+  }),
 }
 
 export interface CampaignOptions extends Partial<DeploymentOptions> {

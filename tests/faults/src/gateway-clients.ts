@@ -88,7 +88,7 @@ export class GatewayClients {
 
   /**
    * What is wrong: runs that do not end or are nobody's, answers that no run has, questions that were asked twice or without
-   * an intent, and, where all runs are in the archive, costs that are not the sum of what the journals say.
+   * an intent, and, where all runs are in the archive, costs that are not the sum of what the journals say, and budgets that count less.
    */
   async account(
     muster: Muster,
@@ -126,7 +126,8 @@ export class GatewayClients {
       if (text !== undefined && !byQuestion.has(question)) found.push(`${question} was answered and has no run`)
     for (const question of this.#asked.keys())
       if (!byQuestion.has(question)) found.push(`the model was asked ${question} and there is no run of it`)
-    return isArchived ? [...found, ...(await wrongCosts(muster, paidCalls, costUsd))] : found
+    if (!isArchived) return found
+    return [...found, ...(await wrongCosts(muster, paidCalls, costUsd)), ...(await uncounted(muster))]
   }
 }
 
@@ -196,4 +197,16 @@ async function wrongCosts(muster: Muster, calls: number, costUsd: number): Promi
   const are = [sum('usd').toFixed(9), sum('inputTokens'), sum('outputTokens')].join(' ')
   const due = [costUsd.toFixed(9), calls * tokens.input, calls * tokens.output].join(' ')
   return are === due ? [] : [`what ${MODEL} cost is ${are} by the books and ${due} by the journals`]
+}
+
+/** What a budget counts may be more than was used, where nobody could tell how much it was, and is never less. */
+async function uncounted(muster: Muster): Promise<string[]> {
+  const { costs } = await muster.costs.list({ by: 'model', period: 'month' })
+  const used = costs.reduce((total, { inputTokens, outputTokens }) => total + inputTokens + outputTokens, 0)
+  return (await muster.budgets.list()).flatMap(({ name, period, spent, held }) => {
+    const counted = spent.tokens + held.tokens
+    return period === 'day' || counted >= used
+      ? []
+      : [`of ${used} tokens the ${period}'s budget of ${name} knows ${counted}`]
+  })
 }
