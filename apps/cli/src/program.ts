@@ -668,7 +668,7 @@ program
     }, json),
   )
 
-program
+const costs = program
   .command('costs')
   .description('show what model calls cost, in this month or another')
   .option('--by <what>', 'model, provider, agent or user', 'model')
@@ -679,6 +679,16 @@ program
     action(async (config) => {
       const { costsCommand } = await import('./costs-command.ts')
       return costsCommand(client(config), asked, json)
+    }, json),
+  )
+costs
+  .command('rebuild')
+  .description('make the totals anew from the journals of all runs, where Redis has lost them')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { rebuildCostsCommand } = await import('./costs-command.ts')
+      return rebuildCostsCommand(client(config), json)
     }, json),
   )
 
