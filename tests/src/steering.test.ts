@@ -121,14 +121,12 @@ it('images and files come to the model in the form of each vendor, from who star
   })
   const bad = muster.runs.start('viewer', [{ type: 'image', mediaType: 'image/png', data: image }])
   await expect(bad).rejects.toMatchObject({ code: 'input.invalid', issues: [{ path: '/input/0/data' }] })
-  const run = await muster.runs.start(
-    viewer,
-    [
-      { type: 'text', text: 'What is this?' },
-      { type: 'image', mediaType: 'image/jpeg', data: image },
-    ],
-    { session: 'seen' },
-  )
+  const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
+  const [photo, page] = [join(harness.dir, 'photo'), join(harness.dir, 'page.pdf')]
+  writeFileSync(photo, Buffer.from(image, 'base64'))
+  writeFileSync(page, Buffer.from(pdf, 'base64'))
+  const options = ['--input', '"What is this?"', '--file', photo, '--session', 'seen', '--detach']
+  const run = muster.runs.of((await runCli(['run', 'viewer', ...options], cli)).out.trim())
   await until(
     () => bodies,
     ({ length }) => length === 3,
@@ -136,10 +134,7 @@ it('images and files come to the model in the form of each vendor, from who star
   await expect(run.say([{ type: 'file', name: 'a', mediaType: 'application/pdf', data: image }])).rejects.toThrow(
     'does not begin as application/pdf does',
   )
-  await run.say([
-    { type: 'text', text: 'and this' },
-    { type: 'file', name: 'page.pdf', mediaType: 'application/pdf', data: pdf },
-  ])
+  expect(await runCli(['say', run.id, 'and this', '--file', page], cli)).toMatchObject({ code: 0 })
   // Its worker has heard it.
   for await (const { entry } of run.events()) if (entry.type === 'signal.received') break
   said.resolve()
@@ -209,7 +204,6 @@ it('images and files come to the model in the form of each vendor, from who star
   const passed = [{ code: 'policy.denied' }, { code: 'model.unsupported' }]
   expect(steps).toMatchObject([passed, passed])
   expect((await run.get()).input).toMatchObject([{}, { data: image }])
-  const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
   expect(await runCli(['verify', run.id], cli)).toMatchObject({ code: 0 })
   // The next run of the session is told that there was an image, and is not sent it again.
   const next = await muster.runs.start(viewer, 'And?', { session: 'seen' })
