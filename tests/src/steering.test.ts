@@ -72,7 +72,7 @@ it('is refused for a plan, and for a stranger', async () => {
 
 it('images and files come to the model in the form of each vendor, from who starts it, who speaks to it and a tool', async () => {
   const image = Buffer.from('\xff\xd8\xff\xe0 a photo', 'latin1').toString('base64')
-  const pdf = Buffer.from('%PDF-1.7 a page').toString('base64')
+  const pdf = Buffer.from(`%PDF-1.7 a page${' '.repeat(5000)}`).toString('base64')
   const bodies: { url: string; body: Record<string, never> }[] = []
   const said = Promise.withResolvers<void>()
   // Responses and Converse are overloaded, so that each is asked, and Anthropic answers.
@@ -201,6 +201,10 @@ it('images and files come to the model in the form of each vendor, from who star
   const steps = []
   for await (const { entry } of run.events())
     if (entry.type === 'step.ended' && entry.kind === 'model') steps.push(entry.via?.passed?.slice(0, 2))
+  // What was said is there once, where it came.
+  let journal = ''
+  for await (const event of run.events()) journal += JSON.stringify(event)
+  expect(journal.split(pdf)).toHaveLength(2)
   const passed = [{ code: 'policy.denied' }, { code: 'model.unsupported' }]
   expect(steps).toMatchObject([passed, passed])
   expect((await run.get()).input).toMatchObject([{}, { data: image }])
