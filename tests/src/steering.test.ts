@@ -2,8 +2,9 @@ import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { openMemory } from '@muster/memory'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import { actor, chain, viewer } from './fixtures/app.ts'
+import { actor, chain, gazer, viewer } from './fixtures/app.ts'
 import { type Harness, runCli, startHarness, until } from './harness.ts'
 
 let harness: Harness
@@ -110,6 +111,9 @@ it('images and files come to the model in the form of each vendor, from who star
     ...{ MUSTER_POLICY: policy, VENDOR_KEY: 'key-of-vendor' },
     MUSTER_MODELS: JSON.stringify({
       default: [{ openai: { model: 'scripted', baseUrl: `${harness.modelUrl}/v1` }, price }],
+      sight: [
+        { anthropic: { model: 'm', baseUrl: at }, key: 'VENDOR_KEY', price, about: { inputs: ['text', 'image'] } },
+      ],
       eyes: [
         { openai: { model: 'm', baseUrl: `${at}/v1` }, price, region: 'far' },
         { openai: { model: 'blind', baseUrl: `${at}/v1` }, price, about: { inputs: ['text'] } },
@@ -209,12 +213,31 @@ it('images and files come to the model in the form of each vendor, from who star
   expect(steps).toMatchObject([passed, passed])
   expect((await run.get()).input).toMatchObject([{}, { data: image }])
   expect(await runCli(['verify', run.id], cli)).toMatchObject({ code: 0 })
-  // The next run of the session is told that there was an image, and is not sent it again.
+  // The next run of the session is told that there was an image; it is sent it again where its model surely sees it.
   const next = await muster.runs.start(viewer, 'And?', { session: 'seen' })
   await next.result()
   const last = JSON.stringify(bodies.at(-1)?.body)
   expect(last).toContain('[the file page.pdf]')
+  expect(last).toContain('[an image]')
   expect(last).not.toContain(image)
+  const gaze = async () => {
+    await (await muster.runs.start(gazer, 'And now?', { session: 'seen' })).result()
+    return JSON.stringify(bodies.at(-1)?.body)
+  }
+  const gazed = await gaze()
+  expect(gazed.split(image)).toHaveLength(2)
+  // Of what a tool has shown there is a note.
+  expect(gazed.split('[an image]')).toHaveLength(2)
+  // It goes with the run that was shown it.
+  const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
+  await until(
+    () => memory.archive.eraseContent('acme', run.id, { at: 1, by: 'retention' }),
+    (erased) => erased !== undefined,
+  )
+  memory.close()
+  const erased = await gaze()
+  expect(erased.split('[an image]')).toHaveLength(3)
+  expect(erased).not.toContain(image)
   vendors.closeAllConnections()
   vendors.close()
 })

@@ -110,6 +110,12 @@ export function guarded(
   return {
     ...models,
     leadsTo: (route) => JSON.stringify([models.leadsTo(route), setting]),
+    // It looks at nothing but text.
+    routes: () =>
+      models.routes().map(({ facts, ...rest }) => {
+        const { inputs, ...others } = facts
+        return { ...rest, facts: inputs ? { ...others, inputs: inputs.filter((input) => input === 'text') } : facts }
+      }),
     // Nobody but the model that is asked is shown what was not looked at.
     countTokens: (route, request) => models.countTokens(route, { ...request, isLocal: true }),
     async relay(route, request) {
