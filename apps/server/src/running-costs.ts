@@ -1,4 +1,4 @@
-import type { Journal, RunningCost, RunRecord } from '@muster/journal'
+import type { Journal, RunCost, RunRecord } from '@muster/journal'
 import { type CostLine, type Entry, isEnded, type RunEvent } from '@muster/protocol'
 import { costLines, type ProviderOf } from '@muster/runtime'
 
@@ -21,8 +21,8 @@ export class RunningCosts {
   }
 
   /** `tenants`: that so many are looked through together, who share in what is looked at. */
-  async of(tenant: string, tenants = 1): Promise<RunningCost[]> {
-    const found: RunningCost[] = []
+  async of(tenant: string, tenants = 1): Promise<RunCost[]> {
+    const found: RunCost[] = []
     const queue = (await this.#running(tenant, LISTED_MAX / tenants)).values()
     const readers = Array.from({ length: READERS }, async () => {
       for (const record of queue) found.push({ run: record.id, lines: await this.#linesOf(record) })

@@ -2,6 +2,7 @@ import type { CostLine } from '@muster/protocol'
 import { costPartition, countCosts, KEPT_DAYS, MAKING_MS } from './cost-count.ts'
 import type { Journal } from './journal.ts'
 import type { Partition } from './partition.ts'
+import type { RunCost } from './run-costs.ts'
 
 const DAY_MS = 86_400_000
 /** Days that nothing of it is kept of, but that clocks may differ by. */
@@ -61,14 +62,20 @@ export class CostBooks {
     await this.#change('move', name, place, before === undefined ? ARCHIVE : RUNS + before)
   }
 
-  /** Counts the next run of the archive; gives how far they are then, or undefined where another has gone on. */
-  async archived(making: MakingBooks, run: string, lines: readonly CostLine[]): Promise<MakingBooks | undefined> {
-    const place = ARCHIVE + run
+  /** Counts the next runs of the archive; gives how far they are then, or undefined where another has gone on. */
+  async archived(making: MakingBooks, runs: readonly RunCost[]): Promise<MakingBooks | undefined> {
     const oldest = dayBefore(this.#partition.clock(), KEPT_DAYS)
-    const kept = lines.filter(({ day }) => day >= oldest)
-    const told = { by: making.place, next: place }
-    const isNext = await countCosts(this.#partition, { tenant: this.#tenant, run, lines: kept }, told)
-    return isNext ? { ...making, place, runs: making.runs + 1, at: { phase: 'archive', run } } : undefined
+    let { place } = making
+    // All at once: each counts only where the one before it has.
+    const counted = runs.map(({ run, lines }) => {
+      const told = { by: place, next: ARCHIVE + run }
+      place = told.next
+      const kept = lines.filter(({ day }) => day >= oldest)
+      return countCosts(this.#partition, { tenant: this.#tenant, run, lines: kept }, told)
+    })
+    if ((await Promise.all(counted)).includes(false)) return undefined
+    const at = { phase: 'archive' as const, run: runs.at(-1)?.run ?? making.at.run }
+    return { ...making, place, runs: making.runs + runs.length, at }
   }
 
   /** They hold from here on, and those that held go. */

@@ -131,11 +131,13 @@ it('has each run once in books that are made anew, whatever ends and is archived
             for (const { run, lines, at } of runs) if (at > 0 && !archive.has(run)) await books.found(run, lines)
             return books.move(making, undefined)
           }
-          const next = [...archive].sort().find((run) => run > (making.at.run ?? ''))
-          if (next === undefined) {
+          const later = [...archive].sort().filter((run) => run > (making.at.run ?? ''))
+          const next = later.slice(0, 2).map((run) => ({ run, lines: runs[Number(run)]?.lines ?? [] }))
+          if (next.length > 0) await books.archived(making, next)
+          else {
             await books.end(making)
             isDone = true
-          } else await books.archived(making, next, runs[Number(next)]?.lines ?? [])
+          }
         }
         await makers[0]?.begin('10000000-0000-4000-8000-000000000000')
         await makers[1]?.begin('20000000-0000-4000-8000-000000000000')

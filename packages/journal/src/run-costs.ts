@@ -9,8 +9,8 @@ const READS_MAX = 5
 
 type Field = readonly [name: string, value: number]
 
-/** What a run has come to that may not be counted yet. */
-export interface RunningCost {
+/** What a run has come to, whether it is counted or not. */
+export interface RunCost {
   run: string
   lines: readonly CostLine[]
 }
@@ -39,7 +39,7 @@ export class RunCosts {
     by: CostsBy,
     tenant: string,
     days: readonly string[],
-    running: readonly RunningCost[] = [],
+    running: readonly RunCost[] = [],
   ): Promise<Map<string, CostAmounts>> {
     const sums = new Map<string, CostAmounts>()
     for (const fields of await this.#days(tenant, days, running))
@@ -58,7 +58,7 @@ export class RunCosts {
     provider: string,
     tenant: string,
     days: readonly string[],
-    running: readonly RunningCost[] = [],
+    running: readonly RunCost[] = [],
   ): Promise<number[]> {
     const field = fieldOf('nanoUsd', 'provider', provider)
     const found = await this.#days(tenant, days, running, field)
@@ -66,7 +66,7 @@ export class RunCosts {
   }
 
   /** Of each day its fields, or one of them, of runs that were counted and of those that were not, at one moment. */
-  async #days(tenant: string, days: readonly string[], running: readonly RunningCost[], field?: string) {
+  async #days(tenant: string, days: readonly string[], running: readonly RunCost[], field?: string) {
     const { keys, redis } = costPartition(this.#journal, tenant)
     for (let reads = 0; ; reads++) {
       const books = (await redis.hget(keys.books(tenant), 'live')) ?? ''

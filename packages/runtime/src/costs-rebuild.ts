@@ -1,11 +1,12 @@
-import { CostBooks, type Journal, type MakingBooks } from '@muster/journal'
+import { CostBooks, type Journal, type MakingBooks, type RunCost } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import { type CostsRebuild, isEnded, newId, type StoredEntry } from '@muster/protocol'
 import { toEvents } from './content.ts'
 import { costLines, type ProviderOf } from './run-costs.ts'
 
-/** Runs in Redis that are looked at at once. */
+/** Runs in Redis that are looked at at once, and those of the archive that are counted with one round trip. */
 const PAGE = 500
+const COUNTED = 200
 
 interface Stores {
   journal: Journal
@@ -55,14 +56,21 @@ async function countArchived(
   { making, until }: { making: MakingBooks; until: () => boolean },
 ): Promise<number> {
   let at = making
-  for await (const { run, costs } of memory.archive.costs(tenant, making.at.run)) {
-    const lines = costs ?? (await costsIn(memory.archive.entries(tenant, run), providerOf)).lines
-    const next = await books.archived(at, run, lines)
+  let page: RunCost[] = []
+  /** False where another has gone on: it is looked where they are. */
+  const count = async () => {
+    const next = await books.archived(at, page)
+    page = []
     at = next ?? at
-    // Another has gone on: it is looked where they are.
-    if (!next || until()) return at.runs
+    return next !== undefined
   }
-  await books.end(at)
+  for await (const { run, costs } of memory.archive.costs(tenant, making.at.run)) {
+    page.push({ run, lines: costs ?? (await costsIn(memory.archive.entries(tenant, run), providerOf)).lines })
+    const isOver = until()
+    if (page.length < COUNTED && !isOver) continue
+    if (!(await count()) || isOver) return at.runs
+  }
+  if (await count()) await books.end(at)
   return at.runs
 }
 
