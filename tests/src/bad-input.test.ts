@@ -202,6 +202,7 @@ describe('the API describes itself', () => {
       'post /v1/approvals',
       'post /v1/callbacks',
       'post /v1/chat/completions',
+      'post /v1/costs/rebuild',
       'post /v1/embeddings',
       'post /v1/erasures',
       'post /v1/holds',

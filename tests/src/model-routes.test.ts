@@ -1,7 +1,9 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { openMemory } from '@muster/memory'
+import { createModels } from '@muster/models'
 import type { CostsBy, EntryOf } from '@muster/protocol'
+import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { actor } from './fixtures/app.ts'
 import { type Harness, runCli, startHarness, until } from './harness.ts'
@@ -14,7 +16,7 @@ let harness: Harness
 let first: Server
 const bodies: { input: unknown[] }[] = []
 /** Calls that it answers before it is overloaded. */
-const answers = 1
+let answers = 1
 
 beforeAll(async () => {
   // Speaks OpenAI Responses.
@@ -40,10 +42,26 @@ beforeAll(async () => {
   })
   await new Promise<void>((resolve) => first.listen(0, '127.0.0.1', resolve))
   const committed = { usd: 1, from: '2026-01-01', until: '2028-12-31' }
-  harness = await startHarness({
-    MUSTER_COMMITMENTS: JSON.stringify({ thinkers: { provider: 'thinkers', ...committed, tenant: 'acme' } }),
-  })
   const baseUrl = `http://127.0.0.1:${(first.address() as AddressInfo).port}/v1`
+  // Who is paid for what goes on is told by the gateway's routes.
+  const target = {
+    model: 'thinker',
+    baseUrl,
+    api: 'responses',
+    apiKey: 'none',
+    provider: 'thinkers',
+    free: true,
+  } as const
+  const policies = [{ file: 'all.cedar', text: 'permit (principal, action, resource);' }]
+  harness = await startHarness(
+    {
+      MUSTER_COMMITMENTS: JSON.stringify({
+        thinkers: { provider: 'thinkers', ...committed, tenant: 'acme' },
+        everyone: { provider: 'thinkers', ...committed },
+      }),
+    },
+    { gateway: { models: createModels({ routes: { default: target } }), policies: () => policies, lockMs: 1000 } },
+  )
   await harness.worker({
     FIRST_KEY: secret,
     MUSTER_MODELS: JSON.stringify({
@@ -154,14 +172,16 @@ describe('a route of two targets', () => {
     )
     expect(await runCli(['costs', '--by', 'shoe'], cli)).toMatchObject({ code: 1 })
     // One that waits is counted as it is, and once when it has ended.
-    const turns = [{ calls: [{ name: 'world_pay', arguments: { amount: 2000 } }] }, { answer: 'paid' }]
+    answers = bodies.length + 1
+    const turns = [{ calls: [] }, { calls: [{ name: 'world_pay', arguments: { amount: 2000 } }] }, { answer: 'paid' }]
     const waiting = await harness.muster.runs.start(actor, { turns })
     const [asks] = await until(
       async () => (await waiting.get()).waiting ?? [],
       (all) => all.length > 0,
     )
-    expect((await of('model')).total).toMatchObject({ calls: 4 })
-    expect((await of('agent')).costs).toMatchObject([{ name: 'actor', calls: 4 }])
+    expect((await of('model')).total).toMatchObject({ calls: 5 })
+    expect((await of('agent')).costs).toMatchObject([{ name: 'actor', calls: 5 }])
+    for (const one of await harness.muster.costs.commitments()) expect(one.spentUsd).toBe(0.004)
     await harness.muster.runs.approve(waiting.id, {
       step: asks?.step ?? '',
       digest: asks?.digest ?? '',
@@ -169,7 +189,7 @@ describe('a route of two targets', () => {
     })
     await waiting.result()
     const runCalls = async () => (await of('model')).total.calls
-    expect(await runCalls()).toBe(5)
+    expect(await runCalls()).toBe(6)
     // What is archived was counted before.
     const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
     await until(
@@ -177,7 +197,21 @@ describe('a route of two targets', () => {
       (run) => run !== undefined,
     )
     memory.close()
-    expect(await runCalls()).toBe(5)
+    expect(await runCalls()).toBe(6)
+    // Lost, and made anew from the archive; again, it changes nothing.
+    const whole = await of('provider')
+    const redis = new Redis(harness.redisUrl)
+    const lost = await redis.keys('*:costs:*')
+    expect(await redis.unlink(lost)).toBeGreaterThan(0)
+    redis.disconnect()
+    expect(await runCalls()).toBe(0)
+    for (let i = 0; i < 2; i++) {
+      const made = await runCli(['costs', 'rebuild', '--json'], cli)
+      expect(JSON.parse(made.out)).toMatchObject({ done: true, runs: 4 })
+      expect(await of('provider')).toEqual(whole)
+    }
+    const refused = Array.fromAsync(harness.people.ann.costs.rebuild())
+    await expect(refused).rejects.toMatchObject({ code: 'auth.forbidden' })
     const bad = harness.muster.costs.list({ period: 'day', date: '2026-13-41' })
     await expect(bad).rejects.toMatchObject({ code: 'request.invalid' })
     await expect(harness.stranger.costs.list()).rejects.toMatchObject({ code: 'auth.forbidden' })

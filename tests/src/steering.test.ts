@@ -2,8 +2,9 @@ import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { openMemory } from '@muster/memory'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import { actor, chain, viewer } from './fixtures/app.ts'
+import { actor, chain, gazer, viewer } from './fixtures/app.ts'
 import { type Harness, runCli, startHarness, until } from './harness.ts'
 
 let harness: Harness
@@ -72,7 +73,7 @@ it('is refused for a plan, and for a stranger', async () => {
 
 it('images and files come to the model in the form of each vendor, from who starts it, who speaks to it and a tool', async () => {
   const image = Buffer.from('\xff\xd8\xff\xe0 a photo', 'latin1').toString('base64')
-  const pdf = Buffer.from('%PDF-1.7 a page').toString('base64')
+  const pdf = Buffer.from(`%PDF-1.7 a page${' '.repeat(5000)}`).toString('base64')
   const bodies: { url: string; body: Record<string, never> }[] = []
   const said = Promise.withResolvers<void>()
   // Responses and Converse are overloaded, so that each is asked, and Anthropic answers.
@@ -110,6 +111,9 @@ it('images and files come to the model in the form of each vendor, from who star
     ...{ MUSTER_POLICY: policy, VENDOR_KEY: 'key-of-vendor' },
     MUSTER_MODELS: JSON.stringify({
       default: [{ openai: { model: 'scripted', baseUrl: `${harness.modelUrl}/v1` }, price }],
+      sight: [
+        { anthropic: { model: 'm', baseUrl: at }, key: 'VENDOR_KEY', price, about: { inputs: ['text', 'image'] } },
+      ],
       eyes: [
         { openai: { model: 'm', baseUrl: `${at}/v1` }, price, region: 'far' },
         { openai: { model: 'blind', baseUrl: `${at}/v1` }, price, about: { inputs: ['text'] } },
@@ -121,14 +125,12 @@ it('images and files come to the model in the form of each vendor, from who star
   })
   const bad = muster.runs.start('viewer', [{ type: 'image', mediaType: 'image/png', data: image }])
   await expect(bad).rejects.toMatchObject({ code: 'input.invalid', issues: [{ path: '/input/0/data' }] })
-  const run = await muster.runs.start(
-    viewer,
-    [
-      { type: 'text', text: 'What is this?' },
-      { type: 'image', mediaType: 'image/jpeg', data: image },
-    ],
-    { session: 'seen' },
-  )
+  const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
+  const [photo, page] = [join(harness.dir, 'photo'), join(harness.dir, 'page.pdf')]
+  writeFileSync(photo, Buffer.from(image, 'base64'))
+  writeFileSync(page, Buffer.from(pdf, 'base64'))
+  const options = ['--input', '"What is this?"', '--file', photo, '--session', 'seen', '--detach']
+  const run = muster.runs.of((await runCli(['run', 'viewer', ...options], cli)).out.trim())
   await until(
     () => bodies,
     ({ length }) => length === 3,
@@ -136,10 +138,7 @@ it('images and files come to the model in the form of each vendor, from who star
   await expect(run.say([{ type: 'file', name: 'a', mediaType: 'application/pdf', data: image }])).rejects.toThrow(
     'does not begin as application/pdf does',
   )
-  await run.say([
-    { type: 'text', text: 'and this' },
-    { type: 'file', name: 'page.pdf', mediaType: 'application/pdf', data: pdf },
-  ])
+  expect(await runCli(['say', run.id, 'and this', '--file', page], cli)).toMatchObject({ code: 0 })
   // Its worker has heard it.
   for await (const { entry } of run.events()) if (entry.type === 'signal.received') break
   said.resolve()
@@ -206,17 +205,39 @@ it('images and files come to the model in the form of each vendor, from who star
   const steps = []
   for await (const { entry } of run.events())
     if (entry.type === 'step.ended' && entry.kind === 'model') steps.push(entry.via?.passed?.slice(0, 2))
+  // What was said is there once, where it came.
+  let journal = ''
+  for await (const event of run.events()) journal += JSON.stringify(event)
+  expect(journal.split(pdf)).toHaveLength(2)
   const passed = [{ code: 'policy.denied' }, { code: 'model.unsupported' }]
   expect(steps).toMatchObject([passed, passed])
   expect((await run.get()).input).toMatchObject([{}, { data: image }])
-  const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
   expect(await runCli(['verify', run.id], cli)).toMatchObject({ code: 0 })
-  // The next run of the session is told that there was an image, and is not sent it again.
+  // The next run of the session is told that there was an image; it is sent it again where its model surely sees it.
   const next = await muster.runs.start(viewer, 'And?', { session: 'seen' })
   await next.result()
   const last = JSON.stringify(bodies.at(-1)?.body)
   expect(last).toContain('[the file page.pdf]')
+  expect(last).toContain('[an image]')
   expect(last).not.toContain(image)
+  const gaze = async () => {
+    await (await muster.runs.start(gazer, 'And now?', { session: 'seen' })).result()
+    return JSON.stringify(bodies.at(-1)?.body)
+  }
+  const gazed = await gaze()
+  expect(gazed.split(image)).toHaveLength(2)
+  // Of what a tool has shown there is a note.
+  expect(gazed.split('[an image]')).toHaveLength(2)
+  // It goes with the run that was shown it.
+  const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
+  await until(
+    () => memory.archive.eraseContent('acme', run.id, { at: 1, by: 'retention' }),
+    (erased) => erased !== undefined,
+  )
+  memory.close()
+  const erased = await gaze()
+  expect(erased.split('[an image]')).toHaveLength(3)
+  expect(erased).not.toContain(image)
   vendors.closeAllConnections()
   vendors.close()
 })

@@ -39,6 +39,16 @@ export async function costsCommand(
   return 0
 }
 
+/** `muster costs rebuild`: makes the totals anew from the journals. */
+export async function rebuildCostsCommand(muster: Muster, json: boolean): Promise<number> {
+  for await (const state of muster.costs.rebuild()) {
+    if (!state.done) console.error(`${state.runs} archived runs so far`)
+    else if (json) print(state)
+    else console.log(`made anew from ${state.runs} archived runs and those in Redis`)
+  }
+  return 0
+}
+
 /** `muster commitments`: how far each is drawn down, and where that leads. */
 export async function commitmentsCommand(muster: Muster, json: boolean): Promise<number> {
   const commitments = await muster.costs.commitments()

@@ -50,6 +50,7 @@ interface Json {
 }
 
 const flag = ['--json', 'print JSON for programs', false] as const
+const several = (value: string, before: readonly string[]) => [...before, value]
 
 program
   .command('dev')
@@ -90,13 +91,20 @@ program
 program
   .command('run <name>')
   .description('start a run of an agent or plan and follow it')
-  .option('--input <file>', 'a file, - for standard input, or JSON itself', '{}')
+  .option('--input <file>', 'a file, - for standard input, or JSON itself (default: {})')
+  .option(
+    '--file <path[#name]>',
+    'an image or a file: after the text that the input is, or in its field of this name; may be repeated',
+    several,
+    [],
+  )
   .option('--session <name>', 'conversation that the run continues')
   .option('--subject <name>', 'whom its content is about, as a pseudonym: `muster erase` erases by it')
   .option('--idempotency-key <key>', 'the same key and input give the same run; with --batch, and the same line')
   .addOption(
     new Option('--batch <file>', 'a run for each line of a file (or - for standard input): JSON as input').conflicts([
       'input',
+      'file',
       'detach',
     ]),
   )
@@ -106,7 +114,8 @@ program
     (
       name: string,
       options: {
-        input: string
+        input?: string
+        file: string[]
         session?: string
         subject?: string
         idempotencyKey?: string
@@ -510,13 +519,20 @@ audit
   )
 
 program
-  .command('say <run> <text>')
+  .command('say <run> [text]')
   .description('say something to a running agent')
+  .option(
+    '--file <path[#name]>',
+    'an image or a file, with the name that the agent is told; may be repeated',
+    several,
+    [],
+  )
   .option('--interrupt', 'cancel what it has under way first', false)
   .option(...flag)
-  .action((id: string, text: string, options: { interrupt: boolean } & Json) =>
+  .action((id: string, text: string | undefined, options: { interrupt: boolean; file: string[] } & Json) =>
     action(async (config) => {
-      await client(config).runs.of(id).say(text, { interrupt: options.interrupt })
+      const { saidOf } = await import('./read-files.ts')
+      await client(config).runs.of(id).say(saidOf(text, options.file), { interrupt: options.interrupt })
       if (options.json) print({ run: id })
       else console.log(`said: follow it with \`muster trace ${id}\``)
       return 0
@@ -668,7 +684,7 @@ program
     }, json),
   )
 
-program
+const costs = program
   .command('costs')
   .description('show what model calls cost, in this month or another')
   .option('--by <what>', 'model, provider, agent or user', 'model')
@@ -679,6 +695,16 @@ program
     action(async (config) => {
       const { costsCommand } = await import('./costs-command.ts')
       return costsCommand(client(config), asked, json)
+    }, json),
+  )
+costs
+  .command('rebuild')
+  .description('make the totals anew from the journals of all runs, where Redis has lost them')
+  .option(...flag)
+  .action(({ json }: Json) =>
+    action(async (config) => {
+      const { rebuildCostsCommand } = await import('./costs-command.ts')
+      return rebuildCostsCommand(client(config), json)
     }, json),
   )
 

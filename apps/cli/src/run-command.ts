@@ -2,6 +2,7 @@ import { type DefinitionManifest, isForPerson, type ModelDelta, type Run, type R
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
+import { withFiles } from './read-files.ts'
 import { readJson } from './read-json.ts'
 import { waitsFor } from './waterfall.ts'
 
@@ -9,7 +10,8 @@ import { waitsFor } from './waterfall.ts'
 const WAITS = 3
 
 export interface RunOptions {
-  input: string
+  input?: string
+  file: readonly string[]
   session?: string
   subject?: string
   idempotencyKey?: string
@@ -21,7 +23,8 @@ export interface RunOptions {
 export async function runCommand(muster: Muster, name: string, options: RunOptions): Promise<number> {
   const { definitions } = await muster.request<{ definitions: DefinitionManifest[] }>('GET', '/v1/definitions')
   const definition = definitions.find((candidate) => candidate.name === name)
-  const input = await readJson(options.input, '--input', definition?.input)
+  const given = options.input === undefined ? undefined : await readJson(options.input, '--input', definition?.input)
+  const input = options.file.length > 0 ? withFiles(given, options.file, definition?.input) : (given ?? {})
   const handle = await muster.runs.start(name, input, {
     ...(options.session === undefined ? {} : { session: options.session }),
     ...(options.subject === undefined ? {} : { subject: options.subject }),

@@ -1,15 +1,18 @@
 import { type CostAmounts, type Journal, NO_COSTS, RunCosts } from '@muster/journal'
+import type { Memory } from '@muster/memory'
 import {
   COSTS_BY,
   type CommitmentState,
   type Commitments,
   type Costs,
+  type CostsRebuild,
   commitmentState,
   costs,
+  costsRebuild,
   MusterError,
   PERIODS,
 } from '@muster/protocol'
-import type { ProviderOf } from '@muster/runtime'
+import { type ProviderOf, rebuildCosts } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { dayOf, daysOf, drawn, lastOf } from './forecast.ts'
@@ -20,16 +23,28 @@ import { RunningCosts } from './running-costs.ts'
 const tags = ['costs']
 const security = [{ key: [] }]
 
+/** So long one request makes costs anew, ms. */
+const REBUILD_MS = 3000
+
+export interface CostBookOptions {
+  journal: Journal
+  memory: Memory
+  commitments: Commitments
+  /** Tenants that this server serves. */
+  tenants: Iterable<string>
+  providerOf: ProviderOf
+}
+
 /** What tenants' runs have cost, and how far commitments are drawn down. */
 export class CostBook {
+  readonly #options: CostBookOptions
   readonly #costs: RunCosts
   readonly #running: RunningCosts
-  readonly #commitments: Commitments
 
-  constructor(journal: Journal, commitments: Commitments, providerOf: ProviderOf) {
-    this.#costs = new RunCosts(journal)
-    this.#running = new RunningCosts(journal, providerOf)
-    this.#commitments = commitments
+  constructor(options: CostBookOptions) {
+    this.#options = options
+    this.#costs = new RunCosts(options.journal)
+    this.#running = new RunningCosts(options.journal, options.providerOf)
   }
 
   /** `date`: `2026-11-28`, or `2026-11` for a month. */
@@ -47,14 +62,35 @@ export class CostBook {
 
   /** Those of the tenant, and those of all tenants together. */
   async commitments(tenant: string, now: number): Promise<CommitmentState[]> {
-    const own = Object.entries(this.#commitments).filter(([, one]) => one.tenant === undefined || one.tenant === tenant)
-    return Promise.all(
-      own.map(async ([name, { provider, usd, from, until, tenant: of }]) => {
-        const days = daysOf(from, until)
-        const spent = (await this.#costs.ofProvider(provider, days, of)).map((nanoUsd) => nanoUsd / 1e9)
-        return { name, provider, usd, from, until, ...drawn(usd, days, spent, dayOf(now)) }
-      }),
-    )
+    const { commitments } = this.#options
+    const own = Object.entries(commitments).filter(([, one]) => one.tenant === undefined || one.tenant === tenant)
+    const tenants = own.some(([, one]) => one.tenant === undefined) ? await this.#tenants() : [tenant]
+    const spent = own.map(([, { from, until }]) => daysOf(from, until).map(() => 0))
+    for (const of of tenants) {
+      const running = await this.#running.of(of, tenants.length)
+      for (const [i, [, one]] of own.entries()) {
+        if (one.tenant !== undefined && one.tenant !== of) continue
+        const days = await this.#costs.ofProvider(one.provider, of, daysOf(one.from, one.until), running)
+        spent[i] = (spent[i] ?? []).map((sum, day) => sum + (days[day] ?? 0))
+      }
+    }
+    return own.map(([name, { provider, usd, from, until }], i) => {
+      const usdByDay = (spent[i] ?? []).map((nanoUsd) => nanoUsd / 1e9)
+      return { name, provider, usd, from, until, ...drawn(usd, daysOf(from, until), usdByDay, dayOf(now)) }
+    })
+  }
+
+  /** Those that may have cost anything: who has a key, and who has runs in the archive. */
+  async #tenants(): Promise<string[]> {
+    const found = new Set(this.#options.tenants)
+    for await (const tenant of this.#options.memory.archive.tenants()) found.add(tenant)
+    return [...found]
+  }
+
+  /** Makes the totals of a tenant anew, for some seconds; `id` names what goes on. */
+  rebuild(tenant: string, id: string | undefined): Promise<CostsRebuild> {
+    const end = Date.now() + REBUILD_MS
+    return rebuildCosts(this.#options, tenant, { name: id, until: () => Date.now() >= end })
   }
 }
 
@@ -71,7 +107,7 @@ const query = z.object({
 })
 
 /** Routes of what models have cost. */
-export function costRoutes(server: Server, { costBook, keyOf }: Context): void {
+export function costRoutes(server: Server, { costBook, records, keyOf }: Context): void {
   server.get(
     '/v1/costs',
     {
@@ -91,6 +127,27 @@ export function costRoutes(server: Server, { costBook, keyOf }: Context): void {
         throw new MusterError('request.invalid', `date ${message}`, { issues: [{ path: '/date', message }] })
       }
       return costBook.of(tenant, { by, period, date })
+    },
+  )
+  server.post(
+    '/v1/costs/rebuild',
+    {
+      schema: {
+        tags,
+        security,
+        summary:
+          'Make the totals of costs anew from the journals of all runs: for some seconds, to be asked again until done',
+        body: z.strictObject({
+          id: z.uuid().optional().describe('of what was begun; without it one begins, or goes on'),
+        }),
+        response: { 200: costsRebuild, ...problemsOf(400, 401, 403, 503) },
+      },
+    },
+    async (request) => {
+      const who = needOperator(keyOf(request))
+      const { id } = request.body
+      if (id === undefined) await records.add(who, 'costs.rebuilt', {})
+      return costBook.rebuild(who.tenant, id)
     },
   )
   server.get(

@@ -1,18 +1,13 @@
-import type { CostLine, Journal, RunRecord } from '@muster/journal'
-import { type Entry, isEnded, type RunEvent } from '@muster/protocol'
+import type { Journal, RunCost, RunRecord } from '@muster/journal'
+import { type CostLine, type Entry, isEnded, type RunEvent } from '@muster/protocol'
 import { costLines, type ProviderOf } from '@muster/runtime'
 
-/** Runs of a tenant that are looked through, the newest first, and journals of them that are read side by side. */
+/** Runs that are looked through, the newest first, and journals of them that are read side by side. */
 const LISTED_MAX = 20_000
 const PAGE = 500
 const READERS = 8
 /** Runs whose costs are remembered until they go on. */
 const KNOWN_MAX = 10_000
-
-export interface RunningCost {
-  run: string
-  lines: readonly CostLine[]
-}
 
 /** What runs have cost that still go on, from their journals: each is read from where it was read last. */
 export class RunningCosts {
@@ -25,9 +20,10 @@ export class RunningCosts {
     this.#providerOf = providerOf
   }
 
-  async of(tenant: string): Promise<RunningCost[]> {
-    const found: RunningCost[] = []
-    const queue = (await this.#running(tenant)).values()
+  /** `tenants`: that so many are looked through together, who share in what is looked at. */
+  async of(tenant: string, tenants = 1): Promise<RunCost[]> {
+    const found: RunCost[] = []
+    const queue = (await this.#running(tenant, LISTED_MAX / tenants)).values()
     const readers = Array.from({ length: READERS }, async () => {
       for (const record of queue) found.push({ run: record.id, lines: await this.#linesOf(record) })
     })
@@ -35,10 +31,10 @@ export class RunningCosts {
     return found.filter(({ lines }) => lines.length > 0)
   }
 
-  async #running(tenant: string): Promise<RunRecord[]> {
+  async #running(tenant: string, most: number): Promise<RunRecord[]> {
     const running: RunRecord[] = []
     let before: string | undefined
-    for (let listed = 0; listed < LISTED_MAX; listed += PAGE) {
+    for (let listed = 0; listed < most; listed += PAGE) {
       const page = await this.#journal.list(tenant, PAGE, before)
       // One that was only created has made no call; one that has ended since may not be counted yet.
       running.push(...page.filter(({ id, status, seq }) => (isEnded(status) ? this.#known.has(id) : seq > 1)))

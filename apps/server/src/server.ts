@@ -110,7 +110,11 @@ export async function createServer(
     admission: new Admission(journal, options.redaction),
     controls,
     budgets,
-    costBook: new CostBook(journal, options.commitments ?? {}, options.gateway?.models.providerOf ?? (() => 'unknown')),
+    costBook: new CostBook({
+      ...{ journal, memory, commitments: options.commitments ?? {} },
+      tenants: options.keys.map(({ tenant }) => tenant),
+      providerOf: options.gateway?.models.providerOf ?? (() => 'unknown'),
+    }),
     retention: options.retention ?? [],
     refusals,
     gateway,

@@ -18,7 +18,8 @@ const scripts = {
   musterPost: { lua: script('post'), numberOfKeys: 5 },
   musterLease: { lua: script('lease') },
   musterSpend: { lua: script('spend') },
-  musterCosts: { lua: script('costs') },
+  musterCosts: { lua: script('costs'), numberOfKeys: 3 },
+  musterBooks: { lua: script('books'), numberOfKeys: 2 },
   musterWake: { lua: script('wake'), numberOfKeys: 2 },
   musterSchedule: { lua: script('schedule'), numberOfKeys: 3 },
   musterHeads: { lua: script('heads') },
@@ -53,7 +54,8 @@ export interface JournalRedis extends Redis {
   musterSealer(...keysAndArgs: Text[]): Promise<0 | 1>
   musterWitnessed(...keysAndArgs: Text[]): Promise<null>
   musterSpend(keys: number, ...keysAndArgs: Text[]): Promise<number[][]>
-  musterCosts(keys: number, ...keysAndArgs: Text[]): Promise<0 | 1>
+  musterCosts(...keysAndArgs: Text[]): Promise<0 | 1>
+  musterBooks(...keysAndArgs: Text[]): Promise<string | null>
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }
 

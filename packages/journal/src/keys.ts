@@ -181,11 +181,21 @@ export class Keys {
     return `${this.tag}:held:${account}`
   }
 
-  /** What the runs of a tenant have cost on a day, and that a run was counted. */
-  costs(tenant: string, day: string): string {
-    return `${this.tag}:costs:${day}:${tenant}`
+  /** What the runs of a tenant have cost on a day, in its first books or in those of this name; `costs.lua` has it too. */
+  costs(tenant: string, day: string, books = ''): string {
+    return books === '' ? `${this.tag}:costs:${day}:${tenant}` : `${this.tag}:book:${books}:${day}:${tenant}`
   }
 
+  /** Which books of costs a tenant has, and runs that those which are being made anew have had while they were. */
+  books(tenant: string): string {
+    return `${this.tag}:cost-books:${tenant}`
+  }
+
+  booked(tenant: string): string {
+    return `${this.tag}:cost-booked:${tenant}`
+  }
+
+  /** That a run was counted. */
   counted(tenant: string, run: string): string {
     return `${this.tag}:counted:${run}:${tenant}`
   }

@@ -1,12 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { COSTS_BY } from '@muster/protocol'
+import { COSTS_BY, type CostLine } from '@muster/protocol'
 import { startRedis } from '@muster/stack'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { CostBooks } from './cost-books.ts'
+import { type CostAmounts, costPartition } from './cost-count.ts'
 import { Journal } from './journal.ts'
-import { type CostAmounts, type CostLine, RunCosts } from './run-costs.ts'
+import { RunCosts } from './run-costs.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'muster-costs-'))
 let redis: Awaited<ReturnType<typeof startRedis>>
@@ -84,9 +86,76 @@ it('counts each run once, to the last token and billionth of a dollar, by whatev
         const drawn = days.map((day) =>
           own.reduce((sum, one) => sum + (one.day === day && one.names.provider === 'a' ? one.nanoUsd : 0), 0),
         )
-        expect(await costs.ofProvider('a', days, prefix + tenant)).toEqual(drawn)
+        expect(await costs.ofProvider('a', prefix + tenant, days)).toEqual(drawn)
       }
     }),
+    { numRuns: 40 },
+  )
+})
+
+it('has each run once in books that are made anew, whatever ends and is archived meanwhile', async () => {
+  // Each letter is a step of a run of this number, or of who makes the books.
+  const steps = fc.array(fc.nat({ max: 9 }), { minLength: 20, maxLength: 60 })
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(line, { minLength: 4, maxLength: 7 }),
+      steps,
+      fc.boolean(),
+      async (lines, steps, isLost) => {
+        const tenant = `made-${cases++}`
+        const [journal, other] = journals as [Journal, Journal]
+        const costs = new RunCosts(journal)
+        const makers = [new CostBooks(journal, tenant), new CostBooks(other, tenant)]
+        const runs = lines.map((line, i) => ({
+          run: `${i}`,
+          lines: [{ ...line, day: days[0] ?? '', calls: 1 }],
+          at: 0,
+        }))
+        const archive = new Set<string>()
+        // It ends, is counted, perhaps again, is archived, and then told of no more.
+        const goOn = async (one: (typeof runs)[number]) => {
+          one.at++
+          if (one.at === 2 || one.at === 3) await costs.add(tenant, one.run, one.lines)
+          if (one.at === 4) archive.add(one.run)
+          if (one.at === 5) await costs.forget(tenant, one.run, 0)
+        }
+        // One was archived before, and one only counted.
+        for (const [i, one] of runs.entries()) while (one.at < ([5, 2][i] ?? 0)) await goOn(one)
+        const { redis, keys } = costPartition(journal, tenant)
+        if (isLost) await redis.unlink(keys.costs(tenant, days[0] ?? ''))
+        let isDone = false
+        const make = async (books: CostBooks) => {
+          const making = await books.making()
+          if (!making) return
+          if (making.at.phase === 'runs') {
+            for (const { run, lines, at } of runs) if (at > 0 && !archive.has(run)) await books.found(run, lines)
+            return books.move(making, undefined)
+          }
+          const later = [...archive].sort().filter((run) => run > (making.at.run ?? ''))
+          const next = later.slice(0, 2).map((run) => ({ run, lines: runs[Number(run)]?.lines ?? [] }))
+          if (next.length > 0) await books.archived(making, next)
+          else {
+            await books.end(making)
+            isDone = true
+          }
+        }
+        await makers[0]?.begin('10000000-0000-4000-8000-000000000000')
+        await makers[1]?.begin('20000000-0000-4000-8000-000000000000')
+        for (const step of steps) {
+          const one = runs[step]
+          if (one) await goOn(one)
+          else if (step === 9) await Promise.all(makers.map(make))
+          else await make(makers[step % 2] as CostBooks) // of two
+        }
+        while (!isDone) await make(makers[0] as CostBooks)
+        for (const one of runs) while (one.at < 5) await goOn(one)
+        const sums = [...(await costs.by('model', tenant, days)).values()]
+        const total = (amount: 'calls' | 'nanoUsd') => sums.reduce((sum, one) => sum + one[amount], 0)
+        expect(total('calls')).toBe(runs.length)
+        expect(total('nanoUsd')).toBe(lines.reduce((sum, { nanoUsd }) => sum + nanoUsd, 0))
+        expect(await redis.exists(keys.booked(tenant), keys.costs(tenant, days[0] ?? ''))).toBe(0)
+      },
+    ),
     { numRuns: 40 },
   )
 })

@@ -1,4 +1,5 @@
 import {
+  type CostLine,
   type Erased,
   erased,
   isEnded,
@@ -9,11 +10,12 @@ import {
   runSummary,
   type StoredEntry,
 } from '@muster/protocol'
+import { type ArchivedCosts, archivedCosts, costsItem } from './archived-costs.ts'
 import { removeOpenBlob } from './blobs.ts'
 import type { ContentKeys } from './content-keys.ts'
 import { digestOf } from './digest.ts'
 import { type Item, numberOf, textOf } from './item.ts'
-import { LAST, partition, sort } from './key.ts'
+import { LAST, laterThan, partition, sort } from './key.ts'
 import { pack, unpack } from './packed.ts'
 import { joined, piecesOf, putAll } from './pieces.ts'
 import { seal, unseal } from './sealed.ts'
@@ -39,11 +41,11 @@ export type Archived = RunSummary & { entries: number; erased?: Erased }
 /** Ended runs with their journals. A run that is being archived is not there until all of it is. */
 export interface Archive {
   /**
-   * Keeps an ended run and its journal. Archiving a run again changes nothing.
+   * Keeps an ended run and its journal, and what its calls have cost. Archiving a run again changes nothing.
    *
    * @throws MusterError `journal.corrupt` where the entries are not in order; `memory.too_large`; `memory.unavailable`
    */
-  put(tenant: string, run: Run, entries: StoredEntry[]): Promise<void>
+  put(tenant: string, run: Run, entries: StoredEntry[], costs?: readonly CostLine[]): Promise<void>
   /**
    * The run with its input and output.
    *
@@ -77,6 +79,8 @@ export interface Archive {
   eraseContent(tenant: string, runId: string, why: Erased): Promise<{ entries: number; blobs: number } | undefined>
   /** Removes the run and its entries, and leaves a note that says why. Gives how many entries it has had. */
   remove(tenant: string, runId: string, why: Erased): Promise<number | undefined>
+  /** What the calls of each run have cost that was archived, the oldest first, after the run `after`: also of removed ones. */
+  costs(tenant: string, after?: string): AsyncIterable<ArchivedCosts>
   /** Runs that were removed whole, the oldest first, after the run `after`. */
   removed(tenant: string, after?: string): AsyncIterable<{ run: string; erased: Erased }>
 }
@@ -169,7 +173,7 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
   }
 
   return {
-    async put(tenant, run, entries) {
+    async put(tenant, run, entries, costs) {
       if (!isEnded(run.status))
         throw new MusterError('internal', `The run ${run.id} is ${run.status}: not to be archived`)
       if (run.tenant !== tenant) throw new MusterError('internal', `The run ${run.id} belongs to another tenant`)
@@ -213,6 +217,7 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
         rest: JSON.stringify(rest),
         set,
         last: lastSeq(entries),
+        ...costsItem(costs),
         // Its key was destroyed before it came here.
         ...(key ? {} : { erased: { at: run.endedAt ?? run.createdAt, by: 'erasure' } satisfies Erased }),
       })
@@ -304,8 +309,12 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       if (!summary) return undefined
       const last = numberOf(summary, 'last')
       const { subject } = readSummary(summary)
+      const { costs } = summary
       // The note first: there is no moment at which nothing says where the run is.
-      await table.put({ pk: removed(tenant), sk: sort('RUN', runId), run: runId, last, erased: why })
+      await table.put({
+        ...{ pk: removed(tenant), sk: sort('RUN', runId), run: runId, last, erased: why },
+        ...(costs === undefined ? {} : { costs }),
+      })
       await this.eraseContent(tenant, runId, why)
       const pk = partition(tenant, 'RUN', runId)
       for await (const one of table.query({ pk, sk: { prefix: 'SEGMENT#' } })) await table.remove(pk, textOf(one, 'sk'))
@@ -314,6 +323,8 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       await table.remove(runs(tenant), sort('RUN', runId))
       return last
     },
+
+    costs: (tenant, after) => archivedCosts(table, { there: runs(tenant), gone: removed(tenant) }, after),
 
     async *removed(tenant, after) {
       for await (const item of table.query({ pk: removed(tenant), ...laterThan(after) }))
@@ -329,10 +340,6 @@ const TENANTS = partition('', 'TENANTS')
 
 function removed(tenant: string): string {
   return partition(tenant, 'REMOVED')
-}
-
-function laterThan(after: string | undefined) {
-  return after === undefined ? {} : { sk: { from: `${sort('RUN', after)}#`, to: `RUN#${LAST}` } }
 }
 
 function digestIn({ bytes }: StoredEntry): string[] {

@@ -26,6 +26,11 @@ export function sort(kind: string, ...parts: (string | number)[]): string {
 /** Comes after everything that `sort` can put in its place: its other characters are of ASCII and below `~`, or letters of ids. */
 export const LAST = '~'
 
+/** Runs after this one; all without it. */
+export function laterThan(run: string | undefined) {
+  return run === undefined ? {} : { sk: { from: `${sort('RUN', run)}#`, to: `RUN#${LAST}` } }
+}
+
 /** Ten digits: more than a run has entries, a session turns or a fact versions. */
 function padded(value: number): string {
   if (!Number.isInteger(value) || value < 0 || value > 9_999_999_999) {

@@ -3,10 +3,12 @@ import { type NewRecord, newId, type Run, type StoredEntry } from '@muster/proto
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { openArchive } from './archive.ts'
+import { archivedCosts } from './archived-costs.ts'
 import { openBlobs } from './blobs.ts'
 import { connect } from './connection.ts'
 import { type NewFact, openFacts } from './facts.ts'
 import type { Item } from './item.ts'
+import { partition } from './key.ts'
 import { openLedgers } from './ledger.ts'
 import { type Memory, openMemory } from './memory.ts'
 import { PIECE_BYTES_MAX } from './pieces.ts'
@@ -475,6 +477,43 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         ),
         { numRuns: 40 },
       ))
+  })
+
+  describe('costs of archived runs', () => {
+    const names = { model: 'm', provider: 'p', agent: 'a', user: 'u' }
+    const line = (calls: number) => ({
+      ...{ day: '2026-11-28', names, calls },
+      ...{ nanoUsd: 7, inputTokens: 1, outputTokens: 2, cachedTokens: 0 },
+    })
+
+    test('stay when the run is removed, unless they are too many', async () => {
+      const tenant = newId()
+      const many = Array.from({ length: 2000 }, (_, i) => line(i))
+      const runs = [[line(1)], [line(2)], many, undefined].map((costs) => ({ run: testRun(tenant), costs }))
+      for (const { run, costs } of runs) await memory.archive.put(tenant, run, [testEntry(1, '1')], costs)
+      const found = () => collect(memory.archive.costs(tenant))
+      const ids = runs.map(({ run }) => run.id)
+      const whole = [[line(1)], [line(2)], undefined, undefined].map((costs, i) => ({ run: ids[i] ?? '', costs }))
+      expect(await found()).toEqual(whole)
+      await memory.archive.remove(tenant, ids[0] ?? '', { at: 1, by: 'retention', id: '0' })
+      expect(await found()).toEqual(whole)
+      expect(await collect(memory.archive.costs(tenant, ids[1]))).toEqual(whole.slice(2))
+    })
+
+    test('are told in order, each once, of more runs than are read at once', async () => {
+      const tenant = newId()
+      const ids = Array.from({ length: 1300 }, (_, i) => String(i).padStart(5, '0'))
+      const put = (pk: string, some: string[]) =>
+        Table.prototype.putAll.call(
+          dying,
+          some.map((id) => ({ pk, sk: `RUN#${id}`, costs: [] })),
+        )
+      const places = { there: partition(tenant, 'RUNS'), gone: partition(tenant, 'REMOVED') }
+      // Those that are being removed are in both.
+      await Promise.all([put(places.there, ids.slice(0, 700)), put(places.gone, ids.slice(650))])
+      const found = await collect(archivedCosts(dying, places, '00001'))
+      expect(found.map(({ run }) => run)).toEqual(ids.slice(2))
+    })
   })
 
   describe('blobs', () => {

@@ -27,11 +27,12 @@ let says: object[] = []
 let strange: ((response: ServerResponse) => void) | undefined
 
 /** A guardrail that masks addresses of mail and blocks what is violent, as Bedrock's would say it. */
-function guardrail(response: ServerResponse, { body }: Seen): void {
-  if (strange) {
-    strange(response)
-    return
-  }
+function guardrail(response: ServerResponse, seen: Seen): void {
+  if (strange) strange(response)
+  else answered(response, seen)
+}
+
+function answered(response: ServerResponse, { body }: Seen): void {
   const [{ text: { text = '' } = {} } = {}] = body.content as { text?: { text: string } }[]
   const mails = text.match(MAIL) ?? []
   const isViolent = text.includes('fight')
@@ -255,6 +256,67 @@ describe('clients of the gateway', () => {
     await anthropic.messages.countTokens({ model: 'messages', messages: hello })
     expect(upstream.asked).toHaveLength(before)
   })
+
+  it.each(['chat', 'responses', 'messages'] as const)(
+    'hear while %s is held that it goes on, and how it ends',
+    async (dialect) => {
+      const setting = { id: 'gr-1', version: '2', region: 'eu-central-1', endpoint: server.endpoint }
+      const target = { model: 'gpt', baseUrl: `${upstream.url}/v1`, apiKey: KEY, free: true }
+      const default_ = {
+        chat: target,
+        responses: { ...target, api: 'responses' as const },
+        messages: { anthropic: { model: 'claude', baseUrl: upstream.url }, apiKey: KEY, free: true },
+      }[dialect]
+      const held = await gateway(guarded(createModels({ routes: { default: default_ } }), setting, { keepAliveMs: 5 }))
+      /** The guardrail answers about what the model wrote when the client has heard of it twice. */
+      let heard = Promise.withResolvers<void>()
+      let raw = ''
+      const listen: typeof fetch = async (...asked) => {
+        const response = await fetch(...asked)
+        raw = ''
+        const tap = new TransformStream<Uint8Array, Uint8Array>({
+          transform(bytes, controller) {
+            raw += new TextDecoder().decode(bytes)
+            if (raw.split(dialect === 'messages' ? 'event: ping' : ': keep-alive').length > 2) heard.resolve()
+            controller.enqueue(bytes)
+          },
+        })
+        return new Response(response.body?.pipeThrough(tap), response)
+      }
+      const options = { apiKey: 'of-the-client', maxRetries: 0, fetch: listen }
+      const [openai, anthropic] = [
+        new OpenAI({ ...options, baseURL: `${held.url}/v1` }),
+        new Anthropic({ ...options, baseURL: held.url }),
+      ]
+      const ask = async (): Promise<string> => {
+        const [model, messages] = ['default', [{ role: 'user' as const, content: 'x' }]]
+        if (dialect === 'chat') return String(await openai.chat.completions.stream({ model, messages }).finalContent())
+        if (dialect === 'responses')
+          return (await openai.responses.stream({ model, input: 'x' }).finalResponse()).output_text
+        return anthropic.messages.stream({ model, messages, max_tokens: 9 }).finalText()
+      }
+      const answers = (text: string) =>
+        streams(
+          ...{
+            chat: [chunk({ role: 'assistant', content: text }, 'stop'), chunkOfUsage, DONE],
+            responses: responseEvents([message(text)]),
+            messages: messageEvents([{ type: 'text', text }], 'end_turn'),
+          }[dialect],
+        )
+      strange = (response) => {
+        const [seen] = server.seen.slice(-1)
+        if (seen?.body.source === 'OUTPUT') void heard.promise.then(() => answered(response, seen))
+        else if (seen) answered(response, seen)
+      }
+      upstream.behave = answers(MAIL_SAID)
+      expect(await ask()).toBe('Written to {EMAIL}.')
+      heard = Promise.withResolvers()
+      upstream.behave = answers('a fight')
+      await expect(ask()).rejects.toThrow('blocked what the model wrote')
+      expect(raw).not.toContain('a fight')
+      held.close()
+    },
+  )
 
   it('are refused what is blocked, what nobody can look at, and all where the guardrail cannot be asked', async () => {
     const ask = (content: unknown, model = 'default') =>

@@ -28,7 +28,11 @@ const CLEAN_MAX = 50_000
  * The same models, where a guardrail of Bedrock (ApplyGuardrail) sees what people and tools say before a model does, and
  * what a model says before anybody. What it masks is masked; what it blocks, and what it cannot be asked about, fails.
  */
-export function guarded(models: Models, setting: GuardrailSetting): Models {
+export function guarded(
+  models: Models,
+  setting: GuardrailSetting,
+  { keepAliveMs }: { keepAliveMs?: number } = {},
+): Models {
   const check = createCheck(setting)
   /** A conversation is sent again with every turn: what was seen once needs no second look. */
   const seen = new WeakMap<ModelMessage, ModelMessage>()
@@ -106,6 +110,12 @@ export function guarded(models: Models, setting: GuardrailSetting): Models {
   return {
     ...models,
     leadsTo: (route) => JSON.stringify([models.leadsTo(route), setting]),
+    // It looks at nothing but text.
+    routes: () =>
+      models.routes().map(({ facts, ...rest }) => {
+        const { inputs, ...others } = facts
+        return { ...rest, facts: inputs ? { ...others, inputs: inputs.filter((input) => input === 'text') } : facts }
+      }),
     // Nobody but the model that is asked is shown what was not looked at.
     countTokens: (route, request) => models.countTokens(route, { ...request, isLocal: true }),
     async relay(route, request) {
@@ -114,6 +124,7 @@ export function guarded(models: Models, setting: GuardrailSetting): Models {
         (asked) => models.relay(route, asked),
         request,
         (words, source, signal) => look(words, source, found, signal),
+        keepAliveMs,
       )
       const end = relayed.done.then((end) => (Object.keys(found).length > 0 ? { ...end, guardrail: found } : end))
       return { ...relayed, done: end }

@@ -23,6 +23,27 @@ export const costs = z.object({
 })
 export type Costs = z.infer<typeof costs>
 
+/** What a run's calls of one day (`2026-11-28`, UTC) have cost that have all names in common. All amounts are integers. */
+export const costLine = z.object({
+  day: z.string(),
+  names: z.object({ model: z.string(), provider: z.string(), agent: z.string(), user: z.string() }),
+  /** Billionths of a US dollar. */
+  nanoUsd: z.number(),
+  calls: z.number(),
+  inputTokens: z.number(),
+  outputTokens: z.number(),
+  cachedTokens: z.number(),
+})
+export type CostLine = z.infer<typeof costLine>
+
+/** How far a tenant's costs are that are being made anew from the journals of its runs. */
+export const costsRebuild = z.object({
+  id: z.string(),
+  done: z.boolean().describe('the costs told from here on are those made anew; ask again until then'),
+  runs: z.number().describe('archived runs that were looked at'),
+})
+export type CostsRebuild = z.infer<typeof costsRebuild>
+
 /** For so many days costs are known. */
 const DAYS_MAX = 1100
 const DAY_MS = 86_400_000

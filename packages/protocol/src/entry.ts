@@ -110,12 +110,13 @@ export type Priority = z.infer<typeof priority>
  * above them may use; `run.stopped`, `run.lifted`; decisions by `history`, or with `trial`,
  * `unapproved`, `newDestination` or `targets`; runs with a `subject`, or begun by somebody of a `team`; tokens of reasoning; answers `via` one of several targets (of a
  * region, by an order, sticky or hedged).
+ * 4: a step that gives a large signal as it came has no content of its own.
  */
-export const ENTRY_VERSION = 3
-export type EntryVersion = 1 | 2 | 3
+export const ENTRY_VERSION = 4
+export type EntryVersion = 1 | 2 | 3 | 4
 
 const head = {
-  v: z.literal([1, 2, 3]),
+  v: z.literal([1, 2, 3, 4]),
   /** Position in the run's journal, from 1. */
   seq: z.number().int().positive(),
   /** Milliseconds since the Unix epoch. */
@@ -220,7 +221,7 @@ export const entry = z.discriminatedUnion('type', [
     retry: z.boolean().optional(),
     /** Labels that the step's tool, a named declassifier, took off. */
     declassified: z.array(label).optional(),
-    /** The signal that the step took: the place of its `signal.received`. */
+    /** The signal that the step took: the place of its `signal.received`, whose content is the output where there is none here. */
     signal: z.number().int().optional(),
     redacted,
     copied,

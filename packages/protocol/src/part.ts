@@ -23,13 +23,25 @@ const FILES = [
   ...['application/vnd.openxmlformats-officedocument.wordprocessingml.document', 'application/vnd.ms-excel'],
   'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
 ] as const
+/** By the end of a file's name, where how it begins does not tell them apart. */
+const ENDINGS: Record<string, (typeof FILES)[number]> = {
+  txt: 'text/plain',
+  md: 'text/markdown',
+  csv: 'text/csv',
+  html: 'text/html',
+  htm: 'text/html',
+  doc: 'application/msword',
+  docx: 'application/vnd.openxmlformats-officedocument.wordprocessingml.document',
+  xls: 'application/vnd.ms-excel',
+  xlsx: 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
+}
 /** Base64 characters that tell how data begins. */
 const MARK_LENGTH = 24
 
 /** Characters of JSON that an input, an output or a message may have, with what is in its images and files. */
 export const VALUE_MAX = 4 * 1024 * 1024
 /** Parts of one message. */
-const PARTS_MAX = 100
+export const PARTS_MAX = 100
 
 /** Where a schema says so, a text is the data of an image or a file. */
 const ENCODING = { contentEncoding: 'base64' }
@@ -41,6 +53,20 @@ export function dataProblem(mediaType: string, text: string): string | undefined
   if (mediaType.startsWith('text/')) return textOfData(text) === undefined ? 'is no text in UTF-8' : undefined
   const begins = bytesOf(text.slice(0, MARK_LENGTH)).reduce((hex, byte) => hex + byte.toString(16).padStart(2, '0'), '')
   return MARKS[mediaType]?.test(begins) ? undefined : `does not begin as ${mediaType} does`
+}
+
+/**
+ * A file with this name and data (base64) as an image or a file: by how it begins, by the end of its name where several begin
+ * so, and any other text as plain text. Undefined where it is none that a model is given.
+ */
+export function mediaOf(name: string, data: string): MediaPart | undefined {
+  const ending = ENDINGS[name.slice(name.lastIndexOf('.') + 1).toLowerCase()]
+  const image = IMAGES.find((type) => dataProblem(type, data) === undefined)
+  if (image) return { type: 'image', mediaType: image, data }
+  const types = ['application/pdf' as const, ...(ending ? [ending] : []), 'text/plain' as const]
+  const mediaType = types.find((type) => dataProblem(type, data) === undefined)
+  if (!mediaType || (mediaType.startsWith('text/') && textOfData(data)?.includes('\0'))) return undefined
+  return { type: 'file', name, mediaType, data }
 }
 
 /** Whether it is base64 of some bytes, as vendors take it. */

@@ -10,6 +10,7 @@ export const recordAction = z.enum([
   'budget.removed',
   'budget.set',
   'content.read',
+  'costs.rebuilt',
   'erasure.done',
   'erasure.requested',
   'hold.lifted',

@@ -256,7 +256,7 @@ export class ActiveRun {
     for (const { entry, from, salted = '' } of copies) {
       if (entry.type === 'step.ended' && entry.signal !== undefined) entry.signal = places.get(entry.signal)
       const fields = JSON.stringify(entry).slice(1, -1)
-      const v = versionOf(entry)
+      const v = versionOf(entry, salted !== '')
       const seq = writer.appendSalted(this.#writer, fields, salted, v)
       places.set(from, seq)
       record(recorded, { ...entry, v, seq }, salted === '' ? undefined : salted)
@@ -838,7 +838,9 @@ function cancelledBy({ user }: Actor): StepError {
 const NEW_IN_3: ReadonlySet<string> = new Set(['approval.escalated', 'run.stopped', 'run.lifted'])
 
 /** The oldest version of the entries' format that knows what this one says. */
-function versionOf(entry: NewEntry): EntryVersion {
+function versionOf(entry: NewEntry, hasContent = true): EntryVersion {
+  // What it gives is its signal.
+  if (entry.type === 'step.ended' && entry.status === 'ok' && entry.signal !== undefined && !hasContent) return 4
   const isOfMany = entry.type === 'approval.given' && (entry.more !== undefined || entry.edited === true)
   if (isOfMany || NEW_IN_3.has(entry.type)) return 3
   return versionWith('decision' in entry ? entry.decision : undefined, 'redacted' in entry ? entry.redacted : undefined)

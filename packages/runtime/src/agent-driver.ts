@@ -26,7 +26,8 @@ import {
   trimMessage,
   trimResult,
 } from './compaction.ts'
-import { besideText, contentOf, noted, plainContent, withoutMedia, withText } from './content-parts.ts'
+import { besideText, contentOf, plainContent, withoutMedia, withText } from './content-parts.ts'
+import { noteImages, withImages } from './session-images.ts'
 import type { StepState } from './step.ts'
 import { agentStep, factStep, memoryStep, modelStep, type Place, toolStep } from './steps.ts'
 import { signalStep } from './wait-steps.ts'
@@ -332,13 +333,15 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   function end(): void {
     if (session === undefined) run.finish(answer, seen)
     else {
-      const own = ofSession()
+      const { own, images } = ofSession()
       run.step(
         memoryStep(
           'session.append',
           'session',
           { id: 'session.append', input: { session, turns: own.length }, labels: seen },
           async ({ labels }) => {
+            const { tenant, subject } = run.created
+            for (const [name, data] of images) await memory.blobs.put({ tenant, run: run.id, subject }, name, data)
             const turn = { run: run.id, at: run.services.clock(), messages: own, labels: [...labels] }
             return { output: { version: await appendTurn(memory, run.created, session, sessionVersion, turn) } }
           },
@@ -348,10 +351,19 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
   }
 
   /** What the session keeps of it: its own part, or all where a summary takes the place of what the session has. */
-  function ofSession(): Json[] {
-    const kept = (message: ModelMessage) => noted(message) as unknown as Json // plain JSON by construction
-    if (!summary) return messages.slice(ownFrom).map(kept)
-    return messages.slice(1).map((message) => (message === summary ? standing(summary, sessionVersion) : kept(message)))
+  function ofSession(): { own: Json[]; images: ReadonlyMap<string, string> } {
+    const whole = messages.slice(summary ? 1 : ownFrom)
+    const { messages: noted, images } = noteImages(whole, run.id)
+    const at = summary ? whole.indexOf(summary) : -1
+    return {
+      own: noted.map((message, i) => (summary && i === at ? standing(summary, sessionVersion) : message)),
+      images,
+    }
+  }
+
+  function seesImages(): boolean {
+    const route = run.services.models.routes().find(({ name }) => name === agent.model)
+    return route?.facts.inputs?.includes('image') ?? false
   }
 
   return {
@@ -369,7 +381,10 @@ export function agentDriver(run: ActiveRun, agent: Agent): Driver {
             async ({ tenant }) => {
               const { version, turns } = await memory.sessions.read(tenant, session, { last: SESSION_TURNS })
               return {
-                output: { version, messages: recalled(version, turns) },
+                output: {
+                  version,
+                  messages: await withImages(recalled(version, turns), { memory, tenant, isSeen: seesImages }),
+                },
                 labels: joinLabels(...turns.map((turn) => turn.labels)),
               }
             },

@@ -27,7 +27,7 @@ export async function archiveRun(
   // Before the journal may leave: what died in between is done again.
   await costs.add(tenant, id, lines)
   await memory.auditIndex.put(tenant, auditHitsOf(events))
-  await memory.archive.put(tenant, run, entries)
+  await memory.archive.put(tenant, run, entries, lines)
   await journal.expire(id, tenant, ttlS)
   if (lines.length > 0) await costs.forget(tenant, id, ttlS)
 }

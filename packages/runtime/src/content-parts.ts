@@ -42,12 +42,17 @@ export function withText(message: ToolMessage, change: (text: string) => string)
   return first?.type === 'text' ? { ...message, content: [{ ...first, text: change(first.text) }, ...media] } : message
 }
 
-/** A message as a session keeps it: of data, that there was some. A turn of a session is small. */
-export function noted(message: ModelMessage): ModelMessage {
+type Image = Extract<ModelPart, { type: 'image'; data: string }>
+
+/** A message as a session has it: of data, that there was some, and of what a person has shown what `keep` says. */
+export function noted(message: ModelMessage, keep: (image: Image) => object): ModelMessage {
   if ((message.role !== 'user' && message.role !== 'tool') || typeof message.content === 'string') return message
   const content = message.content.map((part): ModelPart => {
+    // Nothing that somebody has put beside a text says where an image is.
+    if (part.type === 'text') return { type: 'text', text: part.text }
     if (!('data' in part)) return part
-    return { type: 'text', text: part.type === 'file' ? `[the file ${part.name}]` : '[an image]' }
+    if (part.type === 'file') return { type: 'text', text: `[the file ${part.name}]` }
+    return { type: 'text', text: '[an image]', ...(message.role === 'user' ? keep(part) : {}) }
   })
   return { ...message, content }
 }

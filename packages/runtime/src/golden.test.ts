@@ -140,7 +140,9 @@ async function recordAll(file: URL): Promise<void> {
   const callbacks = new CallbackTokens('a secret of the test')
   const redaction = createRedaction(redactRules.parse({}))
   await withWorker(app, { callbacks, redaction }, async (journal, start) => {
-    for (const scene of [everyWait, everyEffect, rolledBack, cancelled, calledBack, redacted, escalated, stopped]) {
+    for (const scene of [
+      ...[everyWait, everyEffect, rolledBack, cancelled, calledBack, redacted, escalated, stopped, largeSignal],
+    ]) {
       const runs = await scene(journal, start)
       for (const run of runs) {
         const stored: StoredEntry[] = []
@@ -257,6 +259,17 @@ async function stopped(journal: Journal, start: Start): Promise<string[]> {
   await entries(journal, run)
   controls.close()
   return [run]
+}
+
+async function largeSignal(journal: Journal, start: Start): Promise<string[]> {
+  const plan = { steps: { large: { signal: 'large' }, add: { tool: 'add', input: { $ref: '#/steps/large/output' } } } }
+  const run = await start(plan)
+  await parked(journal, run)
+  await journal.post(run, { type: 'signal', name: 'large', payload: { text: 'a'.repeat(5000) }, by, labels: [] })
+  const cut = (await entries(journal, run)).find((one) => one.type === 'step.ended')?.seq ?? 1
+  const fork = await start(plan, { origin: { run, seq: cut, hash: await hashAt(journal, run, cut) } })
+  await entries(journal, fork)
+  return [run, fork]
 }
 
 async function cancelled(journal: Journal, start: Start): Promise<string[]> {

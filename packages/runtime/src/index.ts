@@ -2,6 +2,7 @@
 export { archiveRun } from './archiver.ts'
 export { CallbackTokens } from './callback-token.ts'
 export { toEvents, withBlobs } from './content.ts'
+export { rebuildCosts } from './costs-rebuild.ts'
 export { INLINE } from './engine.ts'
 export { planErasure, REFUSAL_SEEN_MS, targetOf } from './erasing.ts'
 export type { Exchange } from './gateway/exchange.ts'

@@ -343,7 +343,8 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       step.waiting = undefined
       step.firstAt ||= entry.at - entry.durationMs
       if (entry.status !== 'skipped') to.events?.push(endedEvent(entry, entry.status))
-      if (entry.signal !== undefined) takeSignal(to, entry.target, entry.signal)
+      const signal = entry.signal === undefined ? undefined : takeSignal(to, entry.target, entry.signal)
+      const output = text ?? (entry.content === undefined ? signal?.text : undefined)
       to.totals.costUsd += entry.costUsd ?? 0
       to.totals.inputTokens += entry.usage?.inputTokens ?? 0
       to.totals.outputTokens += entry.usage?.outputTokens ?? 0
@@ -351,7 +352,7 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       if (entry.retry) break
       step.ended = new Outcome(
         entry.status,
-        text === undefined || entry.status !== 'ok' ? 'null' : text,
+        output === undefined || entry.status !== 'ok' ? 'null' : output,
         entry.labels,
         entry.error,
       )
@@ -374,11 +375,11 @@ function endedEvent(
   return event
 }
 
-function takeSignal(to: Recorded, name: string, seq: number): void {
+function takeSignal(to: Recorded, name: string, seq: number): Signal | undefined {
   const signals = to.signals.get(name) ?? []
   // Nearly always the first.
   const at = signals.findIndex((signal) => signal.seq === seq)
-  if (at >= 0) signals.splice(at, 1)
+  return at >= 0 ? signals.splice(at, 1)[0] : undefined
 }
 
 function stepOf(to: Recorded, entry: { step: string; kind: string; target: string }): RecordedStep {

@@ -1,5 +1,5 @@
-import { type CostLine, NO_COSTS } from '@muster/journal'
-import type { EntryOf, RunEvent } from '@muster/protocol'
+import { NO_COSTS } from '@muster/journal'
+import type { CostLine, EntryOf, RunEvent } from '@muster/protocol'
 
 /** The provider that a model call went to, by its route and the target that answered. */
 export type ProviderOf = (route: string, target: string | undefined) => string

@@ -18,10 +18,13 @@ import { redactError, redactOutput } from './redacting.ts'
 import { retryAfterMs } from './retry.ts'
 import { type Executed, Outcome, type StepState } from './step.ts'
 
+/** Characters of a signal that is not journaled again as what its step gives: it may have images and files. */
+const TOLD_MIN = 4096
+
 /** The ends of a step: what it gave or why it failed is journaled, counted and handed on. */
 export function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels: readonly Label[]): void {
   if (run.over || step.outcome) return
-  const { usage, costUsd, model, via, cached, guardrail } = executed
+  const { usage, costUsd, model, via, cached, guardrail, isSignal = false } = executed
   let { text } = executed
   let redacted: RedactCounts | undefined
   if (run.redactor) {
@@ -48,8 +51,10 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   const declassified = removed.length > 0 ? removed : undefined
   const rest = { usage, costUsd, model, via, guardrail, cached, declassified, redacted }
   const outcome = new Outcome('ok', text, kept)
-  const version = via || guardrail || cached || usage?.reasoningTokens !== undefined ? 3 : endedVersion(step, redacted)
-  run.appendText(endedText(step, at, kept, 'ok', rest), text, version)
+  const isTold = isSignal && text === executed.text && text.length > TOLD_MIN
+  const isNew = via || guardrail || cached || usage?.reasoningTokens !== undefined
+  const version = isTold ? 4 : isNew ? 3 : endedVersion(step, redacted)
+  run.appendText(endedText(step, at, kept, 'ok', rest), isTold ? undefined : text, version)
   noteEnded(run, step, at, outcome, { outcome })
   step.intended = false
   run.services.telemetry.step(run, step, 'ok', isElsewhere ? { text } : executed)

@@ -143,6 +143,8 @@ export interface Executed {
   guardrail?: GuardrailCounts | undefined
   /** No model was asked: an identical call had this answer. */
   cached?: true | undefined
+  /** The journal has it already, where the signal came that it is. */
+  isSignal?: boolean
 }
 
 /** A child run to start instead of executing here. */

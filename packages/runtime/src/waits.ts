@@ -97,7 +97,7 @@ function takeSignal(run: ActiveRun, step: StepState, { seq, text, labels }: Sign
     endFailed(run, step, toMusterError(error), labels)
     return
   }
-  endOk(run, step, { text: taken, labels }, [])
+  endOk(run, step, { text: taken, labels, isSignal: taken === text }, [])
 }
 
 function mailbox(run: ActiveRun, name: string): Mailbox {

@@ -1,4 +1,4 @@
-import type { Budget, BudgetState, CommitmentState, Costs, CostsBy, Stop } from '@muster/protocol'
+import type { Budget, BudgetState, CommitmentState, Costs, CostsBy, CostsRebuild, Stop } from '@muster/protocol'
 import type { Muster } from './client.ts'
 
 export interface BudgetsClient {
@@ -15,6 +15,8 @@ export interface CostsClient {
   list(options?: { by?: CostsBy; period?: Costs['period']; date?: string }): Promise<Costs>
   /** How far commitments to providers are drawn down. */
   commitments(): Promise<CommitmentState[]>
+  /** Makes the totals of costs anew from the journals of all runs; tells now and then how far it is. */
+  rebuild(): AsyncGenerator<CostsRebuild, void, undefined>
 }
 
 export interface StopsClient {
@@ -38,6 +40,14 @@ export function costsClient(request: Muster['request']): CostsClient {
   return {
     list: (options = {}) => request('GET', `/v1/costs?${new URLSearchParams(options)}`),
     commitments: async () => (await request<{ commitments: CommitmentState[] }>('GET', '/v1/commitments')).commitments,
+    async *rebuild() {
+      for (let id: string | undefined; ; ) {
+        const state: CostsRebuild = await request('POST', '/v1/costs/rebuild', id === undefined ? {} : { id })
+        yield state
+        if (state.done) return
+        id = state.id
+      }
+    },
   }
 }
 

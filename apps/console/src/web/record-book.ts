@@ -13,6 +13,7 @@ const actions: Record<RecordAction, true> = {
   'budget.removed': true,
   'budget.set': true,
   'content.read': true,
+  'costs.rebuilt': true,
   'erasure.done': true,
   'erasure.requested': true,
   'hold.lifted': true,

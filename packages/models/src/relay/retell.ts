@@ -9,6 +9,20 @@ export function retold(dialect: Dialect, whole: JsonObject, asked: JsonObject): 
   return events.map((value) => eventText(textOf(value.type), value))
 }
 
+/** What keeps a stream open: a comment, or where there is an event for it, that; no SDK shows either. */
+export function keepAlive(dialect: Dialect): string {
+  return dialect === 'messages' ? eventText('ping', { type: 'ping' }) : ': keep-alive\n\n'
+}
+
+/** Ends a stream of which nothing was told yet. */
+export function broken(dialect: Dialect, message: string): string {
+  if (dialect === 'messages') return eventText('error', { type: 'error', error: { type: 'api_error', message } })
+  const error = { code: 'server_error', message, param: null }
+  return dialect === 'responses'
+    ? eventText('error', { type: 'error', ...error, sequence_number: 0 })
+    : eventText('', { error: { ...error, type: 'server_error' } })
+}
+
 function chatEvents({ choices, usage = null, object: _, ...meta }: JsonObject, isUsageAsked: boolean): string[] {
   const chunk = (choices: JsonObject[], more: JsonObject = {}) =>
     `data: ${JSON.stringify({ ...meta, object: 'chat.completion.chunk', choices, ...more })}\n\n`
