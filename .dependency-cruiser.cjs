@@ -14,7 +14,7 @@ const packages = {
   verify: [],
   journal: ['audit', 'protocol'],
   sdk: ['tools', 'protocol'],
-  'bedrock-agents': ['sdk', 'protocol'],
+  'bedrock-agents': ['models', 'sdk', 'protocol'],
   runtime: ['journal', 'memory', 'governance', 'audit', 'redaction', 'models', 'tools', 'sdk', 'scheduler', 'protocol'],
 }
 

@@ -8,7 +8,7 @@ import {
 } from '@aws-sdk/client-bedrock-runtime'
 import { type GuardrailCounts, type GuardrailSetting, MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { codeOf } from './bedrock.ts'
+import { codeOf } from './bedrock-error.ts'
 import type { ModelMessage } from './message.ts'
 import type { Models } from './models.ts'
 import { joined, type Part, partsOf } from './parts.ts'
