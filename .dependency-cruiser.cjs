@@ -14,7 +14,7 @@ const packages = {
   verify: [],
   journal: ['audit', 'protocol'],
   sdk: ['tools', 'protocol'],
-  'bedrock-agents': ['sdk', 'protocol'],
+  'bedrock-agents': ['models', 'sdk', 'protocol'],
   runtime: ['journal', 'memory', 'governance', 'audit', 'redaction', 'models', 'tools', 'sdk', 'scheduler', 'protocol'],
 }
 
@@ -68,9 +68,11 @@ module.exports = {
           '^$1/',
           '^(packages|apps)/[^/]+/src/index\\.ts$',
           '^packages/verify/muster-verify\\.mjs$',
-          '^packages/stack/src/bedrock-server\\.ts$',
+          '^packages/stack/src/(bedrock-server|sigv4)\\.ts$',
           // What they say does not load the engine.
           '^packages/runtime/src/(keys|ledger/s3)\\.ts$',
+          // Nor the clients of all vendors.
+          '^packages/models/src/bedrock-error\\.ts$',
           '^apps/worker/src/settings\\.ts$',
           '^apps/cli/src/main\\.ts$',
           '^apps/demo/src/agents\\.ts$',

@@ -9,15 +9,9 @@ import { generateText, stepCountIs, streamText, tool as vercelTool } from 'ai'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { ScriptedModel, tokens } from './fixtures/scripted-model.ts'
+import { answerUsd, price, ScriptedModel } from './fixtures/scripted-model.ts'
 import { type Harness, startHarness, until } from './harness.ts'
 
-const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
-const callUsd =
-  ((tokens.input - tokens.cached) * price.inputUsd +
-    tokens.cached * price.cachedUsd +
-    tokens.output * price.outputUsd) /
-  1e6
 /** Asks for a sum, and says what it was told. */
 const model = new ScriptedModel(({ results: [sum] }) =>
   sum === undefined
@@ -61,7 +55,7 @@ async function isTold(text: string): Promise<void> {
   )
   for (const run of runs) {
     expect(run).toMatchObject({ name: 'gateway', status: 'succeeded' })
-    expect(run.costUsd).toBeCloseTo(callUsd, 12)
+    expect(run.costUsd).toBeCloseTo(answerUsd, 12)
   }
 }
 

@@ -18,19 +18,13 @@ import { createModels } from '@muster/models'
 import type { Run } from '@muster/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fix, work } from './fixtures/codex-app.ts'
-import { type Said, ScriptedModel, tokens } from './fixtures/scripted-model.ts'
+import { answerUsd, price, type Said, ScriptedModel, tokens } from './fixtures/scripted-model.ts'
 import { ended, type Harness, type Ran, runCli, startHarness, until } from './harness.ts'
 
 const fixture = (name: string) => fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url))
 const main = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 const bin = fileURLToPath(new URL('../node_modules/.bin', import.meta.url))
 
-const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
-const callUsd =
-  ((tokens.input - tokens.cached) * price.inputUsd +
-    tokens.cached * price.cachedUsd +
-    tokens.output * price.outputUsd) /
-  1e6
 /** Nothing of Codex leaves this machine. */
 const quiet =
   'check_for_update_on_startup = false\nanalytics.enabled = false\nfeatures.plugins = false\nfeatures.apps = false\n'
@@ -155,12 +149,12 @@ describe('the real Codex, by muster codex', () => {
     )
     for (const run of runs) {
       expect(run).toMatchObject({ status: 'succeeded', by: { key: 'dora-laptop' } })
-      expect(run.costUsd).toBeCloseTo(callUsd, 12)
+      expect(run.costUsd).toBeCloseTo(answerUsd, 12)
     }
     const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
     const { out: trace } = await runCli(['trace', '--session', runs[0]?.session ?? '', '--json'], cli)
     const { runs: traced, ...sum } = JSON.parse(trace)
-    expect(sum).toEqual({ session: runs[0]?.session, costUsd: expect.closeTo(3 * callUsd, 12), ok: true })
+    expect(sum).toEqual({ session: runs[0]?.session, costUsd: expect.closeTo(3 * answerUsd, 12), ok: true })
     expect(traced.map(({ run, spans }: { run: Run; spans: { target: string }[] }) => [run.id, spans.length])).toEqual(
       [...runs].reverse().map(({ id, steps }) => [id, steps]),
     )
@@ -233,7 +227,7 @@ describe('the tool codex.work', () => {
     expect(runs.map(({ session }) => session)).toEqual(runs.map(() => `builder/${thread}`))
     // What they have cost is in the run's own limits.
     const { costUsd: paid, usage } = await run.get()
-    expect(paid).toBeCloseTo(3 * callUsd, 12)
+    expect(paid).toBeCloseTo(3 * answerUsd, 12)
     expect(usage.outputTokens).toBe(3 * tokens.output)
   })
 

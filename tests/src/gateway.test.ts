@@ -18,16 +18,9 @@ import OpenAI, {
   RateLimitError,
 } from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Asked, type Said, ScriptedModel, tokens } from './fixtures/scripted-model.ts'
+import { type Asked, answerUsd, price, type Said, ScriptedModel } from './fixtures/scripted-model.ts'
 import { ended, type Harness, runCli, startHarness, stopProcess, until } from './harness.ts'
 import { provenEnd } from './receipts.ts'
-
-const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
-const costUsd =
-  ((tokens.input - tokens.cached) * price.inputUsd +
-    tokens.cached * price.cachedUsd +
-    tokens.output * price.outputUsd) /
-  1e6
 
 const policy = `
 @id("anybody") permit (principal == Plan::"gateway", action, resource);
@@ -76,7 +69,7 @@ beforeAll(async () => {
   writeFileSync(keyFile, newLedgerKey())
   harness = await startHarness(
     {
-      MUSTER_BUDGETS: JSON.stringify({ 'user:spender': { day: { usd: 4.5 * costUsd } } }),
+      MUSTER_BUDGETS: JSON.stringify({ 'user:spender': { day: { usd: 4.5 * answerUsd } } }),
       ...{ MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_HEADS_MS: '200', MUSTER_PARTITIONS: '2' },
     },
     {
@@ -132,7 +125,7 @@ describe('a request', () => {
     expect(data).toMatchObject({ id: `chatcmpl-${id}`, choices: [{ message: { content: 'a plain answer' } }] })
     const run = await harness.muster.runs.get(id)
     expect(run).toMatchObject({ status: 'succeeded', name: 'gateway', by: { user: 'acme-user' }, output: data })
-    expect(run.costUsd).toBeCloseTo(costUsd, 12)
+    expect(run.costUsd).toBeCloseTo(answerUsd, 12)
     expect(run.input).toEqual({ dialect: 'chat', client: 'openai-sdk', body: { model: 'chat', messages: hi } })
     const events = await eventsOf(id)
     expect(events.map(({ entry }) => entry.type)).toEqual([
@@ -155,7 +148,7 @@ describe('a request', () => {
       status: 'succeeded',
       output: { choices: [{ message: { content: 'a plain answer' } }] },
     })
-    expect(streamed.costUsd).toBeCloseTo(costUsd, 12)
+    expect(streamed.costUsd).toBeCloseTo(answerUsd, 12)
 
     const whole = await openai.responses.create({ model: 'gpt-r', input: 'hi' })
     const told = await Array.fromAsync(await openai.responses.create({ model: 'gpt-r', input: 'hi', stream: true }))

@@ -1,16 +1,27 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { openMemory } from '@muster/memory'
 import { createModels } from '@muster/models'
 import type { CostsBy, EntryOf } from '@muster/protocol'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { actor } from './fixtures/app.ts'
+import { price } from './fixtures/scripted-model.ts'
 import { type Harness, runCli, startHarness, until } from './harness.ts'
 
 const reasoning = { type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'c2VhbGVk' }
 const secret = 'sk-of-the-first-target'
-const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 20 }
+
+const home = mkdtempSync(join(tmpdir(), 'muster-routes-'))
+const policies = `${readFileSync(fileURLToPath(new URL('./fixtures/policy.cedar', import.meta.url)), 'utf8')}
+@id("board-at-home")
+forbid (principal, action == Action::"model:invoke", resource)
+when { context.labels.contains("board") && context.region != "eu" };
+`
 
 let harness: Harness
 let first: Server
@@ -42,6 +53,9 @@ beforeAll(async () => {
   })
   await new Promise<void>((resolve) => first.listen(0, '127.0.0.1', resolve))
   const committed = { usd: 1, from: '2026-01-01', until: '2028-12-31' }
+  const ledger = { MUSTER_LEDGER_KEY_FILE: join(home, 'ledger.pem'), MUSTER_LEDGER_ORIGIN: 'log.example' }
+  expect(await runCli(['ledger', 'key', ledger.MUSTER_LEDGER_KEY_FILE], ledger)).toMatchObject({ code: 0 })
+  writeFileSync(join(home, 'policy.cedar'), policies)
   const baseUrl = `http://127.0.0.1:${(first.address() as AddressInfo).port}/v1`
   // Who is paid for what goes on is told by the gateway's routes.
   const target = {
@@ -52,15 +66,17 @@ beforeAll(async () => {
     provider: 'thinkers',
     free: true,
   } as const
-  const policies = [{ file: 'all.cedar', text: 'permit (principal, action, resource);' }]
+  const all = [{ file: 'all.cedar', text: 'permit (principal, action, resource);' }]
   harness = await startHarness(
     {
+      ...ledger,
+      MUSTER_POLICY: join(home, 'policy.cedar'),
       MUSTER_COMMITMENTS: JSON.stringify({
         thinkers: { provider: 'thinkers', ...committed, tenant: 'acme' },
         everyone: { provider: 'thinkers', ...committed },
       }),
     },
-    { gateway: { models: createModels({ routes: { default: target } }), policies: () => policies, lockMs: 1000 } },
+    { gateway: { models: createModels({ routes: { default: target } }), policies: () => all, lockMs: 1000 } },
   )
   await harness.worker({
     FIRST_KEY: secret,
@@ -71,7 +87,7 @@ beforeAll(async () => {
           ...{ key: 'FIRST_KEY', price, provider: 'thinkers', when: { labels: { without: ['pii'] } } },
         },
         {
-          when: { labels: { without: ['secret'] } },
+          ...{ when: { labels: { without: ['secret'] } }, region: 'eu' },
           openai: { model: 'scripted', baseUrl: `${harness.modelUrl}/v1` },
           price: { inputUsd: 0, cachedUsd: 0, outputUsd: 0 },
         },
@@ -83,7 +99,18 @@ afterAll(async () => {
   await harness.close()
   first.closeAllConnections()
   first.close()
+  rmSync(home, { recursive: true })
 })
+
+/** The first call of a model in a run: what was intended, and how it ended. */
+async function entriesOf(run: string) {
+  let intent: EntryOf<'step.intent'> | undefined
+  for await (const { entry } of harness.muster.runs.of(run).events()) {
+    if (entry.type === 'step.intent' && entry.kind === 'model') intent ??= entry
+    if (entry.type === 'step.ended' && entry.kind === 'model') return [intent, entry] as const
+  }
+  return [intent, undefined] as const
+}
 
 describe('a route of two targets', () => {
   it('goes over to the second within a step, and the journal and the trace say which answered and why', async () => {
@@ -111,7 +138,7 @@ describe('a route of two targets', () => {
     expect((await run.get()).costUsd).toBeCloseTo(steps[0]?.costUsd ?? 0, 12)
     const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
     const { out } = await runCli(['trace', run.id], cli)
-    expect(out).toContain(`via ${scripted}, not ${host} (model.unavailable)`)
+    expect(out).toContain(`via ${scripted} (eu), not ${host} (model.unavailable)`)
     expect(await runCli(['verify', run.id], cli)).toMatchObject({ code: 0 })
     const { out: json } = await runCli(['trace', run.id, '--json'], cli)
     expect(json).toContain('"passed"')
@@ -215,6 +242,52 @@ describe('a route of two targets', () => {
     const bad = harness.muster.costs.list({ period: 'day', date: '2026-13-41' })
     await expect(bad).rejects.toMatchObject({ code: 'request.invalid' })
     await expect(harness.stranger.costs.list()).rejects.toMatchObject({ code: 'auth.forbidden' })
+  })
+
+  it('may be denied one of them by policy, and replay tells by an export where a call may have gone', async () => {
+    const asked = bodies.length
+    const run = await harness.muster.runs.start(actor, { turns: [{ answer: 1 }] }, { labels: ['board'] })
+    await run.result()
+    expect(bodies).toHaveLength(asked)
+    const [intent, ended] = await entriesOf(run.id)
+    const [there = '', here = ''] = intent?.decision.targets?.map(({ name }) => name) ?? []
+    const where = { region: 'eu', effect: 'allow', policies: ['all'] }
+    expect(intent?.decision).toMatchObject({
+      ...{ effect: 'allow', policies: ['all'] },
+      targets: [{ name: there, provider: 'thinkers', region: '', effect: 'deny', policies: ['board-at-home'] }, where],
+    })
+    expect(ended?.via).toEqual({ target: here, region: 'eu', passed: [{ target: there, code: 'policy.denied' }] })
+
+    const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key, MUSTER_HOME: home }
+    await until(
+      () => harness.muster.ledger.receipt(run.id).catch(() => undefined),
+      (receipt) => receipt !== undefined,
+      60_000,
+    )
+    const to = join(home, 'export')
+    expect(await runCli(['audit', 'export', '--to', to, '--run', run.id], cli)).toMatchObject({ code: 0 })
+    const file = join(to, 'runs', `${run.id}.jsonl`)
+    const before = readFileSync(file, 'utf8')
+    const replayed = async (from: string, with_: string) => {
+      writeFileSync(file, before.replaceAll(from.replaceAll('"', '\\"'), with_.replaceAll('"', '\\"')))
+      const { code, out } = await runCli(['audit', 'verify', to, '--replay', '--json'], cli)
+      const { conduct } = JSON.parse(out)
+      return { code, ...conduct, breaches: conduct.breaches.map(({ message }: { message: string }) => message) }
+    }
+    const whole = await replayed('', '')
+    expect(whole).toMatchObject({ code: 0, breaches: [], notCheckable: [], same: whole.decisions })
+    // As if it had been allowed there.
+    const { breaches } = await replayed(
+      '"effect":"deny","policies":["board-at-home"]',
+      '"effect":"allow","policies":["all"]',
+    )
+    expect(breaches).toEqual([
+      `step 1.model at ${there}: recorded is allow, and by its policies it is deny (board-at-home)`,
+    ])
+    // As if it had been asked, and as if it had answered.
+    const went = `step 1.model went to ${there}, and nothing before it allowed that`
+    expect((await replayed('"code":"policy.denied"', '"code":"model.unavailable"')).breaches).toEqual([went])
+    expect((await replayed(`"via":{"target":"${here}"`, `"via":{"target":"${there}"`)).breaches).toEqual([went])
   })
 
   it('is refused before it starts where a variable with a key is missing', async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { contentJson } from '@muster/audit'
 import { decisionsOf, loadPolicies, type PolicySet, type RecordedDecision, replay } from '@muster/governance'
 import {
+  type Decision,
   type EntryOf,
   entry as entrySchema,
   type Label,
@@ -140,6 +141,8 @@ interface StepPast {
   /** The labels of its newest intent, and the policies that allowed it. */
   labels: readonly Label[]
   set: string
+  /** Where its newest intent allowed a model call to go; anywhere where that was not asked. */
+  targets: Decision['targets']
   /** Its newest attempt has ended: nobody is in doubt of it. */
   ended: 'ok' | 'failed' | undefined
   /** A person has answered since. */
@@ -148,6 +151,9 @@ interface StepPast {
 
 /** Between asking whether there is time left and an intent's place in the journal, ms. */
 const LATE_MS = 5000
+
+/** Why a target was passed over without being asked. */
+const NOT_ASKED: ReadonlySet<string> = new Set(['policy.denied', 'route.refused', 'route.open'])
 
 const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'memory'])
 
@@ -214,7 +220,10 @@ class RunConduct {
   }
 
   #step(id: string): StepPast {
-    const known = this.#steps.get(id) ?? { intents: 0, labels: [], set: '', ended: undefined, answered: false }
+    const known = this.#steps.get(id) ?? {
+      ...{ intents: 0, labels: [], set: '', targets: undefined },
+      ...{ ended: undefined, answered: false },
+    }
     this.#steps.set(id, known)
     return known
   }
@@ -231,6 +240,7 @@ class RunConduct {
       intents: step.intents + 1,
       labels: entry.labels,
       set: decision.set,
+      targets: decision.targets,
       ended: undefined,
       answered: false,
     })
@@ -276,6 +286,7 @@ class RunConduct {
     if (entry.copied !== undefined) return
     const step = this.#step(id)
     if (status === 'ok' && ASKED.has(entry.kind)) this.#checkEffect(entry, step)
+    this.#checkTargets(entry, step)
     this.#checkLabels(entry, step)
     step.ended = status === 'ok' ? 'ok' : 'failed'
   }
@@ -293,6 +304,15 @@ class RunConduct {
     if (!tool) this.notCheckable(seq, `whether ${target} is pure: its policy set is not in the export`)
     else if (tool.effect !== 'pure')
       this.#breach('effect-without-intent', seq, `step ${id} succeeded without an intent, and ${target} is not pure`)
+  }
+
+  /** A model call goes nowhere but where its policies allow it, also where that target did not answer it. */
+  #checkTargets({ seq, step: id, via, cached }: EntryOf<'step.ended'>, { targets }: StepPast): void {
+    if (!via || !targets || cached) return
+    const asked = (via.passed ?? []).flatMap(({ target, code }) => (NOT_ASKED.has(code) ? [] : [target]))
+    for (const name of new Set([via.target, ...asked, ...(via.hedged ?? [])]))
+      if (!targets.some((target) => target.name === name && target.effect === 'allow'))
+        this.#breach('effect-without-allow', seq, `step ${id} went to ${name}, and nothing before it allowed that`)
   }
 
   /** Labels go on to what a step gives, but for those that its tool is declared to take off. */
@@ -327,10 +347,24 @@ class RunConduct {
     const { outcome, decision: after, why = '' } = replay(recorded, set)
     if (outcome === 'same') this.#conduct.same++
     else if (outcome === 'unknown') this.notCheckable(seq, `the decision on step ${step}: ${why}`)
-    else {
-      const by = after?.policies.join(', ') || after?.errors?.join('; ') || 'no policy'
-      const message = `step ${step}: recorded is ${before.effect}, and by its policies it is ${after?.effect} (${by})`
-      this.#breach('decision', seq, message)
-    }
+    else if (after)
+      for (const { what, was, is } of changesOf(before, after)) {
+        const by = is.policies.join(', ') || is.errors?.join('; ') || 'no policy'
+        const message = `step ${step}${what}: recorded is ${was.effect}, and by its policies it is ${is.effect} (${by})`
+        this.#breach('decision', seq, message)
+      }
   }
+}
+
+type Said = Pick<Decision, 'effect' | 'policies' | 'errors'>
+
+/** What of a decision came out otherwise: where it is not the whole, some targets of a model call. */
+function changesOf(before: Decision, after: Decision): { what: string; was: Said; is: Said }[] {
+  const whole = { what: '', was: before, is: after }
+  if (before.effect !== after.effect) return [whole]
+  const targets = (before.targets ?? []).flatMap((was, at) => {
+    const is = after.targets?.[at] ?? after
+    return was.effect === is.effect ? [] : [{ what: ` at ${was.name}`, was, is }]
+  })
+  return targets.length > 0 ? targets : [whole]
 }

@@ -57,12 +57,14 @@ function lineOf({ run, step, target, outcome, before, after, why = '' }: ReturnT
   return `${what}  ${effectOf(before)} → ${pc.yellow(effectOf(after))}${tried}`
 }
 
-function effectOf({ effect, policies, role, errors }: NonNullable<Decision['trial']>): string {
+function effectOf({ effect, policies, role, errors, targets = [] }: Omit<Decision, 'set'>): string {
   const by = errors?.join('; ') ?? (policies.join(', ') || 'no policy permits')
-  return plain(`${effect}${role === undefined ? '' : ` ${role}`}: ${by}`)
+  const not = targets.flatMap((target) => (effect === 'allow' && target.effect !== effect ? [target.name] : []))
+  const where = not.length === 0 ? '' : `, not at ${not.join(', ')}`
+  return plain(`${effect}${role === undefined ? '' : ` ${role}`}: ${by}${where}`)
 }
 
-/** `; allow → deny 3, ask → allow 1` */
+/** `; allow → deny 3, ask → allow 1`; what goes elsewhere is `allow → allow`. */
 function transitions(replayed: readonly Replayed[]): string {
   const counts = new Map<string, number>()
   for (const { outcome, recorded, decision } of replayed) {

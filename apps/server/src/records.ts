@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { type Json, type RecordAction, type Run, recordFilter, recordPage } from '@muster/protocol'
 import type { RecordBook } from '@muster/runtime'
+import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { type ApiKey, actorOf } from './keys.ts'
@@ -18,8 +19,8 @@ const READS_MAX = 10_000
 export class ServerRecords {
   readonly #book: RecordBook
   readonly #reads: boolean
-  /** When a read was recorded, the oldest first. */
-  readonly #known = new Map<string, number>()
+  /** Reads that were recorded of late. */
+  readonly #known = new LRUCache<string, true>({ max: READS_MAX, ttl: READ_MS })
 
   /** With `reads` also who reads content. */
   constructor(book: RecordBook, reads: boolean) {
@@ -39,14 +40,10 @@ export class ServerRecords {
    */
   async read(who: ApiKey, { id, by }: Pick<Run, 'id' | 'by'>, what: ReadContent): Promise<void> {
     if (!this.#reads || by.user === who.user) return
-    const now = Date.now()
     const key = JSON.stringify([who.tenant, who.id, id, what])
-    const known = this.#known.get(key)
-    if (known !== undefined && now - known < READ_MS) return
+    if (this.#known.has(key)) return
     await this.add(who, 'content.read', { run: id, what })
-    this.#known.delete(key)
-    this.#known.set(key, now)
-    if (this.#known.size > READS_MAX) for (const oldest of this.#known.keys()) return void this.#known.delete(oldest)
+    this.#known.set(key, true)
   }
 }
 

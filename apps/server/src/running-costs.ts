@@ -1,6 +1,7 @@
 import type { Journal, RunCost, RunRecord } from '@muster/journal'
-import { type CostLine, type Entry, isEnded, type RunEvent } from '@muster/protocol'
+import { type CostLine, type Entry, isEnded, type RunEvent, sideBySide } from '@muster/protocol'
 import { costLines, type ProviderOf } from '@muster/runtime'
+import { LRUCache } from 'lru-cache'
 
 /** Runs that are looked through, the newest first, and journals of them that are read side by side. */
 const LISTED_MAX = 20_000
@@ -13,7 +14,7 @@ const KNOWN_MAX = 10_000
 export class RunningCosts {
   readonly #journal: Journal
   readonly #providerOf: ProviderOf
-  readonly #known = new Map<string, { seq: number; lines: CostLine[] }>()
+  readonly #known = new LRUCache<string, { seq: number; lines: CostLine[] }>({ max: KNOWN_MAX })
 
   constructor(journal: Journal, providerOf: ProviderOf) {
     this.#journal = journal
@@ -23,11 +24,9 @@ export class RunningCosts {
   /** `tenants`: that so many are looked through together, who share in what is looked at. */
   async of(tenant: string, tenants = 1): Promise<RunCost[]> {
     const found: RunCost[] = []
-    const queue = (await this.#running(tenant, LISTED_MAX / tenants)).values()
-    const readers = Array.from({ length: READERS }, async () => {
-      for (const record of queue) found.push({ run: record.id, lines: await this.#linesOf(record) })
+    await sideBySide(READERS, await this.#running(tenant, LISTED_MAX / tenants), async (record) => {
+      found.push({ run: record.id, lines: await this.#linesOf(record) })
     })
-    await Promise.all(readers)
     return found.filter(({ lines }) => lines.length > 0)
   }
 
@@ -55,12 +54,7 @@ export class RunningCosts {
       if (entry.type === 'step.ended') events.push({ seq: stored.seq, hash: stored.hash, entry })
     }
     const lines = [...known.lines, ...costLines(events, this.#providerOf)]
-    this.#known.delete(id)
     this.#known.set(id, { seq: last, lines })
-    for (const oldest of this.#known.keys()) {
-      if (this.#known.size <= KNOWN_MAX) break
-      this.#known.delete(oldest)
-    }
     return lines
   }
 }

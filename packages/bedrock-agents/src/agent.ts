@@ -37,12 +37,11 @@ export interface BedrockAgent<Name extends string = string> {
 /** An agent of Amazon Bedrock, by InvokeAgent. */
 export function bedrockAgent<const Name extends string>(options: BedrockAgentOptions<Name>): BedrockAgent<Name> {
   const { name, description = '', effect, tools = [], labels = ['untrusted'], agent, alias } = options
-  const ask: Ask = async ({ session, text, invocation, results }, signal) => {
+  const ask: Ask = async ({ session, text, state }, signal) => {
     const { completion, sessionId } = await clientOf(options).send(
       new InvokeAgentCommand({
-        ...{ agentId: agent, agentAliasId: alias, sessionId: session, enableTrace: true },
-        ...(text === undefined ? {} : { inputText: text }),
-        ...(results ? { sessionState: { returnControlInvocationResults: results, invocationId: invocation } } : {}),
+        ...{ agentId: agent, agentAliasId: alias, enableTrace: true },
+        ...{ sessionId: session, inputText: text, sessionState: state },
       }),
       { abortSignal: signal },
     )

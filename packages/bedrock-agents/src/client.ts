@@ -1,5 +1,6 @@
-import { BedrockAgentRuntimeClient, BedrockAgentRuntimeServiceException } from '@aws-sdk/client-bedrock-agent-runtime'
-import { type ErrorCode, MusterError } from '@muster/protocol'
+import { BedrockAgentRuntimeClient } from '@aws-sdk/client-bedrock-agent-runtime'
+import { codeOf } from '@muster/models/bedrock-error'
+import { MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 
 /** Where Bedrock is. Requests are signed with what the AWS SDK finds (environment, profile, role). */
@@ -28,16 +29,6 @@ export function clientOf({ region, endpoint }: Place): BedrockAgentRuntimeClient
   return client
 }
 
-const PASSING = new Set([
-  'BadGatewayException',
-  'DependencyFailedException',
-  'InternalServerException',
-  'ModelNotReadyException',
-])
-
-/** A stream that did not come to its end. */
-export class Cut extends Error {}
-
 /**
  * What a call to Bedrock has failed with: `rate.limited` and `model.unavailable` may pass, `model.failed` does not. An
  * abort is nobody's failure and stays as it is.
@@ -46,18 +37,4 @@ export function failureOf(what: string, error: unknown, signal: AbortSignal): un
   if (signal.aborted || error instanceof MusterError) return error
   const message = error instanceof Error ? error.message : String(error)
   return new MusterError(codeOf(error), `${what}: ${message}`, { cause: error })
-}
-
-function codeOf(error: unknown): ErrorCode {
-  if (error instanceof BedrockAgentRuntimeServiceException) {
-    if (PASSING.has(error.name)) return 'model.unavailable'
-    // Told in the middle of a stream, it has none.
-    const status = error.$metadata?.httpStatusCode ?? 0
-    if (error.name === 'ThrottlingException' || status === 429) return 'rate.limited'
-    return status >= 500 ? 'model.unavailable' : 'model.failed'
-  }
-  if (error instanceof Cut) return 'model.unavailable'
-  const { name, code } = error as { name?: string; code?: unknown }
-  const isNetwork = name === 'TimeoutError' || (name !== 'CredentialsProviderError' && typeof code === 'string')
-  return isNetwork ? 'model.unavailable' : 'model.failed'
 }

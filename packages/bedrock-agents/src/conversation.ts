@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { InvocationResultMember } from '@aws-sdk/client-bedrock-agent-runtime'
+import type { InvocationResultMember, SessionState } from '@aws-sdk/client-bedrock-agent-runtime'
 import { type Effect, MusterError, toMusterError } from '@muster/protocol'
 import type { Step, Tool } from '@muster/sdk'
 import { failureOf } from './client.ts'
@@ -10,8 +10,8 @@ import { type Answer, resultOf, type ToolUse, type Turn } from './turn.ts'
 interface Said {
   session: string
   text?: string
-  invocation?: string
-  results?: InvocationResultMember[]
+  /** Of both kinds of agent alike. */
+  state?: Pick<SessionState, 'invocationId' | 'returnControlInvocationResults'>
 }
 
 /** One call to an agent. */
@@ -60,7 +60,7 @@ export async function converse(
     if (turns === TURNS_MAX) throw new MusterError('model.failed', `${name}: no answer after ${TURNS_MAX} turns`)
     const { session, invocation } = turn
     const results = await step.all(turn.calls.map((use) => callTool(step, tools, use)))
-    turn = await call({ session, results, ...(invocation === undefined ? {} : { invocation }) })
+    turn = await call({ session, state: { invocationId: invocation, returnControlInvocationResults: results } })
     trace.push(...turn.trace)
     citations.push(...turn.citations)
     usage.inputTokens += turn.usage.inputTokens

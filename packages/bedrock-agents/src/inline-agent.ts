@@ -47,15 +47,9 @@ export function inlineAgent(options: InlineAgentOptions): {
       ? { guardrailConfiguration: { guardrailIdentifier: guardrail.id, guardrailVersion: guardrail.version } }
       : {}),
   }
-  const ask: Ask = async ({ session, text, invocation, results }, signal) => {
+  const ask: Ask = async ({ session, text, state }, signal) => {
     const { completion, sessionId } = await clientOf(options).send(
-      new InvokeInlineAgentCommand({
-        ...{ ...about, sessionId: session },
-        ...(text === undefined ? {} : { inputText: text }),
-        ...(results
-          ? { inlineSessionState: { returnControlInvocationResults: results, invocationId: invocation } }
-          : {}),
-      }),
+      new InvokeInlineAgentCommand({ ...about, sessionId: session, inputText: text, inlineSessionState: state }),
       { abortSignal: signal },
     )
     return readTurn(sessionId ?? session, completion, signal)

@@ -4,9 +4,9 @@ import type {
   ReturnControlPayload,
   TracePart,
 } from '@aws-sdk/client-bedrock-agent-runtime'
+import { Cut } from '@muster/models/bedrock-error'
 import { MusterError } from '@muster/protocol'
 import { z } from 'zod'
-import { Cut } from './client.ts'
 import { citation, citationsOf } from './sources.ts'
 import { readTrace, traced } from './trace.ts'
 

@@ -60,9 +60,15 @@ function withoutGuess({ trial, ...decision }: Decision): Decision {
   return trial === undefined || trial.errors ? decision : { ...decision, trial }
 }
 
-/** Whether they come to the same, whichever policies they are by. */
+/** Whether they come to the same, whichever policies they are by: of a model call, at each target of its route. */
 function isAlike(a: Decision, b: Decision): boolean {
-  return a.effect === b.effect && a.role === b.role
+  const targets = [...(a.targets ?? b.targets ?? []).keys()]
+  return a.effect === b.effect && a.role === b.role && targets.every((at) => effectAt(a, at) === effectAt(b, at))
+}
+
+/** By policies that do not look at targets, all are as the call is. */
+function effectAt({ effect, targets }: Decision, at: number): Decision['effect'] | undefined {
+  return targets ? targets[at]?.effect : effect
 }
 
 function isSame(a: Decision, b: Decision): boolean {

@@ -86,15 +86,18 @@ describe('where a model call goes', () => {
       requests: [{ ...call(['pii']), targets: decision.targets }],
     }
     expect(replay(recorded, set, set).outcome).toBe('same')
-    expect(replay(recorded, load(home.replace('!=', '==') + permit)).decision).toMatchObject({
-      targets: [{ effect: 'allow' }, { effect: 'deny' }],
+    // Allowed too, and somewhere else.
+    expect(replay(recorded, load(home.replace('!=', '==') + permit))).toMatchObject({
+      ...{ outcome: 'changed', decision: { targets: [{ effect: 'allow' }, { effect: 'deny' }] } },
     })
+    expect(replay(recorded, load(permit)).outcome).toBe('changed')
     expect(replay(recorded, load(permit + home.replace(' && context.region != "eu-central-1"', ''))).outcome).toBe(
       'changed',
     )
     const [first, ...others] = decision.targets ?? []
     const forged = { ...decision, targets: [{ ...first, effect: 'allow' as const }, ...others] }
     expect(replay({ ...recorded, decision: forged as typeof decision }, set, set)).toMatchObject({ outcome: 'unknown' })
+    expect(replay({ ...recorded, decision: forged as typeof decision }, set)).toMatchObject({ outcome: 'changed' })
     expect(replay({ ...recorded, requests: [{ ...call(['pii']), targets: undefined }] }, set).outcome).toBe('unknown')
   })
 })

@@ -17,7 +17,7 @@ import { digestOf } from './digest.ts'
 import { type Item, numberOf, textOf } from './item.ts'
 import { LAST, laterThan, partition, sort } from './key.ts'
 import { pack, unpack } from './packed.ts'
-import { joined, piecesOf, putAll } from './pieces.ts'
+import { joined, piecesOf, putPieces } from './pieces.ts'
 import { seal, unseal } from './sealed.ts'
 import { type Bare, lastSeq, requireOrder, type Stored, segmentsOf } from './segment.ts'
 import type { Table } from './table.ts'
@@ -139,7 +139,7 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
     const segments = await segmentsOf(bare)
     const set = digestOf(segments.map((segment) => segment.entries))
     const pk = partition(tenant, 'RUN', run)
-    await putAll(
+    await putPieces(
       table,
       segments.flatMap(({ last, entries }) => piecesOf(pk, ['SEGMENT', set, last], entries)),
     )
@@ -199,7 +199,7 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
         ]),
       ]
       const set = digestOf(parts.map(({ content }) => content))
-      await putAll(
+      await putPieces(
         table,
         parts.flatMap(({ place: [kind], last, content }) => piecesOf(pk, [kind, set, ...last], content)),
       )

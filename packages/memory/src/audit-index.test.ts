@@ -1,6 +1,7 @@
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { type AuditFilter, type AuditHit, newId } from '@muster/protocol'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Memory, openMemory } from './memory.ts'
 import { hasJava, startDynalite, startLocal, type TestServer } from './test-server.ts'
 
@@ -182,6 +183,15 @@ describe.each(Object.entries(servers))('the audit index on %s', (_, start) => {
     expect(second.hits.map(({ step }) => step)).toEqual(['s5', 's4', 's3', 's2', 's1', 's0'])
     expect(second.cursor).toBeUndefined()
     slow.close()
+    // What is not filtered is asked for once for a page, wherever the page before ended.
+    const send = vi.spyOn(DynamoDBDocumentClient.prototype, 'send')
+    let cursor: string | undefined
+    for (let page = 1; page <= 4; page++) {
+      const { hits, ...next } = await memory.auditIndex.search(tenant, { tool: 'pay' }, { limit: 9, cursor })
+      expect([hits.length, send.mock.calls.length]).toEqual([9, page])
+      cursor = next.cursor
+    }
+    send.mockRestore()
   })
 
   it('refuses a cursor that no page gave', async () => {

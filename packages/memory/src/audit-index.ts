@@ -1,4 +1,5 @@
-import { type AuditFilter, type AuditHit, type AuditPage, MusterError } from '@muster/protocol'
+import { type AuditFilter, type AuditHit, type AuditPage, MusterError, sideBySide } from '@muster/protocol'
+import { auditItemsOf, HOUR_MS, type Term } from './audit-items.ts'
 import { textOf } from './item.ts'
 import { LAST, partition, sort } from './key.ts'
 import type { Table } from './table.ts'
@@ -29,24 +30,14 @@ const SCAN_MAX = 300
 const READ = 50
 /** A page that takes longer than this asks for no more items, and goes on by its cursor, ms. */
 const SCAN_MS = 20
-/** Hits of one run that one item holds. */
-const CHUNK = 10
 const WRITES = 16
-/** What is longer cannot be asked for, and its key could be too long. */
-const TEXT_MAX = 256
-const HOUR_MS = 3_600_000
 
-/*
- * An item holds a run's hits of one hour that have a term in common, under that term; what is long goes into several. So
- * the same hit is in several items, each whole: a search reads the items of one term of its filter, the one that tells
- * most, and looks at the rest of the filter hit by hit. Keys follow from the hits alone, and hits of one key come one after
- * the other, so that writing them again is harmless, and the item that has the last one has all.
- */
 export function openAuditIndex(table: Table, clock: () => number): AuditIndex {
   return {
-    put: (tenant, hits) => each(itemsOf(tenant, hits), (item) => table.raise(item, 'last', item.last)),
-    replace: (tenant, hits) => table.putAll(itemsOf(tenant, hits)),
-    remove: (tenant, hits) => each(itemsOf(tenant, hits), ({ pk, sk }) => table.remove(pk, sk)),
+    put: (tenant, hits) =>
+      sideBySide(WRITES, auditItemsOf(tenant, hits), (item) => table.raise(item, 'last', item.last)),
+    replace: (tenant, hits) => table.putAll(auditItemsOf(tenant, hits)),
+    remove: (tenant, hits) => sideBySide(WRITES, auditItemsOf(tenant, hits), ({ pk, sk }) => table.remove(pk, sk)),
 
     async search(tenant, filter, { limit, cursor }) {
       const after = cursor === undefined ? undefined : readCursor(cursor)
@@ -66,8 +57,8 @@ export function openAuditIndex(table: Table, clock: () => number): AuditIndex {
         pk: partition(tenant, 'AUDIT', ...(term ?? [])),
         sk: range,
         descending: true,
-        // What is filtered needs more items than it gives.
-        page: others.length === 0 ? limit + 1 : READ,
+        // Also that in which the page before ended, and one that tells that there are more. What is filtered needs others.
+        page: others.length === 0 ? limit + 2 : READ,
       })
       for await (const item of items) {
         const sk = textOf(item, 'sk')
@@ -89,33 +80,6 @@ export function openAuditIndex(table: Table, clock: () => number): AuditIndex {
   }
 }
 
-/** Does it to all, some at a time. */
-async function each<T>(items: Iterator<T, void>, write: (item: T) => Promise<unknown>): Promise<void> {
-  const writers = Array.from({ length: WRITES }, async () => {
-    for (let item = items.next(); !item.done; item = items.next()) await write(item.value)
-  })
-  await Promise.all(writers)
-}
-
-type Term = readonly [kind: string, ...values: string[]]
-
-/** What a hit is found by. */
-function termsOfHit(hit: AuditHit): Term[] {
-  const asked = [...new Set(hit.decisions)].filter((decision) => decision !== 'allow')
-  const terms: Term[] = [
-    ['ALL'],
-    ['NAME', hit.name],
-    ['TARGET', hit.kind, hit.target],
-    ...(hit.kind === 'run' ? [] : [['RESOURCE', hit.target] as const]),
-    ...[...new Set([hit.by, ...hit.approvers])].map((person) => ['PERSON', person] as const),
-    ...asked.flatMap((decision) => [['DECISION', decision] as const, ['DECISION', decision, hit.target] as const]),
-    ...[...new Set(hit.policies)].map((policy) => ['POLICY', policy] as const),
-    ...[...new Set(hit.labels)].map((label) => ['LABEL', label] as const),
-    ...(hit.error === undefined ? [] : [['ERROR', hit.error] as const]),
-  ]
-  return terms.filter((term) => term.every(({ length }) => length <= TEXT_MAX))
-}
-
 /** The terms of a filter, that which tells most first; nothing where all is read. What is left must be looked at. */
 function termsOf(filter: AuditFilter): (Term | undefined)[] {
   const { tool, resource = tool, decision, policy, error, label, name, person, by, approver } = filter
@@ -127,7 +91,6 @@ function termsOf(filter: AuditFilter): (Term | undefined)[] {
     approver === undefined ? undefined : ['PERSON', approver],
     person === undefined ? undefined : ['PERSON', person],
     by === undefined ? undefined : ['PERSON', by],
-    tool === undefined ? undefined : ['TARGET', 'tool', tool],
     resource === undefined ? undefined : ['RESOURCE', resource],
     policy === undefined ? undefined : ['POLICY', policy],
     label === undefined ? undefined : ['LABEL', label],
@@ -160,25 +123,6 @@ function matches(hit: AuditHit, filter: AuditFilter): boolean {
     (since === undefined || hit.at >= since) &&
     (until === undefined || hit.at < until)
   )
-}
-
-/** Items of a run's hits. */
-function* itemsOf(tenant: string, hits: readonly AuditHit[]) {
-  const byKey = new Map<string, { pk: string; hour: number; run: string; hits: AuditHit[] }>()
-  for (const hit of hits)
-    for (const term of termsOfHit(hit)) {
-      const pk = partition(tenant, 'AUDIT', ...term)
-      const hour = Math.floor(hit.at / HOUR_MS)
-      const key = JSON.stringify([pk, hour, hit.run])
-      const group = byKey.get(key) ?? { pk, hour, run: hit.run, hits: [] }
-      group.hits.push(hit)
-      byKey.set(key, group)
-    }
-  for (const { pk, hour, run, hits } of byKey.values())
-    for (let i = 0; i * CHUNK < hits.length; i++) {
-      const part = hits.slice(i * CHUNK, (i + 1) * CHUNK)
-      yield { pk, sk: sort('HIT', hour, run, i), last: part.at(-1)?.seq ?? 0, hits: JSON.stringify(part) }
-    }
 }
 
 /** Where a page ended: the item, and the hit in it. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { MusterError } from '@muster/protocol'
+import { LRUCache } from 'lru-cache'
 import { bytesOf, type Item, numberOf, textOf } from './item.ts'
 import { partition, sort } from './key.ts'
 import type { Records } from './records.ts'
@@ -53,7 +54,7 @@ export class ContentKeys {
   readonly #records: Records
   readonly #master: MasterKey | undefined
   readonly #clock: () => number
-  readonly #cache = new Map<string, Cached>()
+  readonly #cache = new LRUCache<string, Cached>({ max: CACHED_MAX })
   /** See `KEY_CACHE_MS`. */
   readonly cacheMs: number
 
@@ -195,12 +196,9 @@ export class ContentKeys {
     const known = this.#cache.get(name)
     if (known && known.until > now) return known.key
     const key = read()
-    this.#cache.delete(name)
     this.#cache.set(name, { until: now + this.cacheMs, key })
-    const forget = () => this.#cache.get(name)?.key === key && this.#cache.delete(name)
+    const forget = () => this.#cache.peek(name)?.key === key && this.#cache.delete(name)
     key.then((found) => found || forget(), forget)
-    const [oldest] = this.#cache.keys()
-    if (this.#cache.size > CACHED_MAX && oldest !== undefined) this.#cache.delete(oldest)
     return key
   }
 }

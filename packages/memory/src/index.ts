@@ -4,8 +4,9 @@
 export type { Answers, KeptAnswer } from './answers.ts'
 /** Ended runs with their journals; options of its list. */
 export type { Archive, Archived, ArchiveListOptions } from './archive.ts'
-/** What steps came to, found by who, what and when. */
+/** What steps came to, found by who, what and when; the items that are written of it. */
 export type { AuditIndex } from './audit-index.ts'
+export { auditItemsOf } from './audit-items.ts'
 /** Large content by its digest. */
 export type { Blobs } from './blobs.ts'
 /** Whose content it is; keys of content, and what wraps them. */

@@ -1,4 +1,4 @@
-import { MusterError } from '@muster/protocol'
+import { MusterError, sideBySide } from '@muster/protocol'
 import { bytesOf, type Item, numberOf } from './item.ts'
 import { sort } from './key.ts'
 import type { Table } from './table.ts'
@@ -7,7 +7,7 @@ import type { Table } from './table.ts'
 export const PIECE_BYTES_MAX = 350_000
 
 /** Writes in flight at once: enough to hide the network, few enough to leave sockets for others. */
-const writesMax = 8
+const WRITES_MAX = 8
 
 /** Content as items of at most PIECE_BYTES_MAX, each knowing its number and how many there are. */
 export function piecesOf(pk: string, sk: readonly [string, ...(string | number)[]], content: Uint8Array): Item[] {
@@ -21,13 +21,9 @@ export function piecesOf(pk: string, sk: readonly [string, ...(string | number)[
   }))
 }
 
-/** Writes all items in any order. */
-export async function putAll(table: Table, items: Item[]): Promise<void> {
-  let next = 0
-  const lane = async () => {
-    for (let item = items[next++]; item !== undefined; item = items[next++]) await table.put(item)
-  }
-  await Promise.all(Array.from({ length: Math.min(writesMax, items.length) }, lane))
+/** Writes all items in any order, one with each request: large ones together would take too long. */
+export function putPieces(table: Table, items: readonly Item[]): Promise<void> {
+  return sideBySide(WRITES_MAX, items, (item) => table.put(item))
 }
 
 /**

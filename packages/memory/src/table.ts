@@ -8,6 +8,7 @@ import {
   PutCommand,
   paginateQuery,
 } from '@aws-sdk/lib-dynamodb'
+import { sideBySide } from '@muster/protocol'
 import { failure } from './failure.ts'
 import type { Item } from './item.ts'
 import { expressionsOf, type Query } from './query.ts'
@@ -48,12 +49,7 @@ export class Table {
 
   /** Writes items over whatever stands in their places, each for itself: where it fails, some of them may be there. */
   async putAll(items: Iterable<Item>): Promise<void> {
-    const batches = batchesOf(items)
-    // They share the iterator.
-    const lane = async () => {
-      for (const batch of batches) await this.#try(() => this.#putBatch(batch))
-    }
-    await Promise.all(Array.from({ length: REQUESTS_MAX }, lane))
+    await sideBySide(REQUESTS_MAX, batchesOf(items), (batch) => this.#try(() => this.#putBatch(batch)))
   }
 
   async #putBatch(items: readonly Item[]): Promise<void> {

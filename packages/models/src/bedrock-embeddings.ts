@@ -1,5 +1,5 @@
 import { type BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-bedrock-runtime'
-import { MusterError } from '@muster/protocol'
+import { MusterError, sideBySide } from '@muster/protocol'
 import type { Embedded, EmbedRequest } from './embed.ts'
 
 /** How the embedding models of one family are asked. */
@@ -81,12 +81,8 @@ export async function embedded(
     inputTokens = tokens === undefined || inputTokens === undefined ? undefined : inputTokens + tokens
   }
 
-  const queue = pieces.entries()
-  const workers = Array.from({ length: Math.min(CALLS_MAX, pieces.length) }, async () => {
-    for (const [at, piece] of queue) await ask(at, piece)
-  })
   try {
-    await Promise.all(workers)
+    await sideBySide(CALLS_MAX, pieces.entries(), ([at, piece]) => ask(at, piece))
   } finally {
     failed.abort()
   }

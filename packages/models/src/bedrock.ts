@@ -15,8 +15,9 @@ import {
   type Tool,
   type ToolConfiguration,
 } from '@aws-sdk/client-bedrock-runtime'
-import { type ErrorCode, type Json, type JsonSchema, MusterError } from '@muster/protocol'
+import { type Json, type JsonSchema, MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
+import { Cut, codeOf } from './bedrock-error.ts'
 import { CONVERSE, FORMATS } from './converse.ts'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
 import { type FilePart, type ImagePart, type Part, partsOf } from './parts.ts'
@@ -119,9 +120,6 @@ async function streamed(
   if (pieces.stopReason === undefined || !pieces.usage) throw new Cut('the stream ended before the answer did')
   return pieces
 }
-
-/** A stream that has not come to its end. */
-class Cut extends Error {}
 
 /** Puts the blocks of an answer together. */
 class Pieces implements Converse {
@@ -443,30 +441,4 @@ function wrappedValue(args: string): string {
   } catch {
     return args
   }
-}
-
-/** What may pass when it is tried again, whatever its status: some come in the middle of a stream and have none. */
-const PASSING = new Set([
-  'InternalServerException',
-  'ServiceUnavailableException',
-  'ModelErrorException',
-  'ModelNotReadyException',
-  'ModelStreamErrorException',
-  'ModelTimeoutException',
-])
-
-export function codeOf(error: unknown): ErrorCode {
-  if (error instanceof BedrockRuntimeServiceException) {
-    if (PASSING.has(error.name)) return 'model.unavailable'
-    // Told in the middle of a stream, it has none.
-    const httpStatusCode = error.$metadata?.httpStatusCode ?? 0
-    if (error.name === 'ThrottlingException' || httpStatusCode === 429) return 'rate.limited'
-    return httpStatusCode >= 500 ? 'model.unavailable' : 'model.failed'
-  }
-  // A server has answered, but not as Bedrock does.
-  if (error instanceof Cut || '$response' in (error as object)) return 'model.unavailable'
-  const { name, code } = error as { name?: string; code?: unknown }
-  return name === 'TimeoutError' || (name !== 'CredentialsProviderError' && typeof code === 'string')
-    ? 'model.unavailable'
-    : 'model.failed'
 }

@@ -1,49 +1,17 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { MusterError } from '@muster/protocol'
 import { ACCESS_KEY, bedrockServer, frame, SECRET_KEY, stream } from '@muster/stack/bedrock-server'
 import fc from 'fast-check'
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { failure } from './fixture.ts'
+import { describe, expect, it, vi } from 'vitest'
+import { type Answer, failure, hang, says, status, vendors } from './fixture.ts'
 import type { ModelReply } from './message.ts'
 import { createModels } from './models.ts'
 import type { Route } from './route/rule.ts'
 import type { Target } from './target.ts'
 
-type Answer = (response: ServerResponse, request: IncomingMessage) => void
 const price = { inputUsd: 1, cachedUsd: 1, outputUsd: 1 }
-const baseUrls: string[] = []
-const servers: { server: Server; target: Target; calls: number; answer: Answer }[] = []
-
-beforeAll(async () => {
-  for (let i = 0; i < 3; i++) {
-    const server = createServer((request, response) => {
-      one.calls++
-      request.resume().on('end', () => one.answer(response, request))
-    })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    baseUrls.push(baseUrl)
-    const usd = { inputUsd: i + 1, cachedUsd: i + 1, outputUsd: i + 1 }
-    const one: (typeof servers)[number] = {
-      ...{ server, calls: 0, answer: () => {} },
-      target: { model: `m${i}`, baseUrl, apiKey: `key-of-${i}`, timeoutMs: 20_000, price: usd },
-    }
-    servers.push(one)
-  }
-})
-afterAll(() => {
-  for (const { server } of servers) {
-    server.closeAllConnections()
-    server.close()
-  }
-})
-beforeEach(() => {
-  for (const one of servers) one.calls = 0
-})
-
+const servers = vendors([1, 2, 3])
 const calls = () => servers.map((one) => one.calls)
-const host = (at: number) => `${new URL(baseUrls[at] ?? '').host} m${at}`
+const host = (at: number) => servers[at]?.name ?? ''
 const route = (more: Partial<Target> = {}) =>
   createModels({ routes: { default: servers.map(({ target }) => ({ ...target, ...more })) as unknown as Route } })
 const behave = (...answers: Answer[]) => {
@@ -54,12 +22,7 @@ const behave = (...answers: Answer[]) => {
 }
 const messages = [{ role: 'user' as const, content: 'hello' }]
 
-const status =
-  (code: number, headers: Record<string, string> = {}, error: object = { message: 'no' }): Answer =>
-  (response) =>
-    response.writeHead(code, { 'content-type': 'application/json', ...headers }).end(JSON.stringify({ error }))
 const reset: Answer = (response) => response.socket?.resetAndDestroy()
-const hang: Answer = () => {}
 const chunk = (content: string, finish_reason: string | null = null) =>
   `data: ${JSON.stringify({ id: 'c', object: 'chat.completion.chunk', created: 1, model: 'm', choices: [{ index: 0, delta: { role: 'assistant', content }, finish_reason }] })}\n\n`
 const writes =
@@ -76,16 +39,6 @@ const writes =
       )
     }
   }
-const says: Answer = (response) => {
-  const message = { role: 'assistant', content: 'Good day.' }
-  const body = {
-    model: 'm',
-    choices: [{ index: 0, finish_reason: 'stop', message }],
-    usage: { prompt_tokens: 10, completion_tokens: 5 },
-  }
-  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
-}
-
 describe('a route of several targets', () => {
   it('asks the first alone while that answers, and says so', async () => {
     behave(says, says, says)

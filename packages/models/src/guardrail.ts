@@ -6,9 +6,10 @@ import {
   type GuardrailAssessment,
   type GuardrailContentSource,
 } from '@aws-sdk/client-bedrock-runtime'
-import { type GuardrailCounts, type GuardrailSetting, MusterError } from '@muster/protocol'
+import { type GuardrailCounts, type GuardrailSetting, MusterError, sideBySide } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { codeOf } from './bedrock.ts'
+import { LRUCache } from 'lru-cache'
+import { codeOf } from './bedrock-error.ts'
 import type { ModelMessage } from './message.ts'
 import type { Models } from './models.ts'
 import { joined, type Part, partsOf } from './parts.ts'
@@ -53,7 +54,7 @@ export function guarded(
   }
 
   /** Texts of clients in which nothing was found, by their digests: each request has those of the one before. */
-  const clean = new Set<string>()
+  const clean = new LRUCache<string, true>({ max: CLEAN_MAX })
 
   async function looked(
     { text, put }: Words,
@@ -62,21 +63,12 @@ export function guarded(
     signal: AbortSignal,
   ) {
     const digest = hash('sha256', source + text, 'base64')
-    if (clean.delete(digest)) {
-      clean.add(digest)
-      return false
-    }
+    if (clean.get(digest)) return false
     const own: GuardrailCounts = {}
     const passed = await check(text, source, own, signal)
     for (const [name, count] of Object.entries(own)) found[name] = (found[name] ?? 0) + count
     if (passed !== text) put(passed)
-    else if (Object.keys(own).length === 0) {
-      clean.add(digest)
-      for (const oldest of clean) {
-        if (clean.size <= CLEAN_MAX) break
-        clean.delete(oldest)
-      }
-    }
+    else if (Object.keys(own).length === 0) clean.set(digest, true)
     return passed !== text
   }
 
@@ -94,13 +86,11 @@ export function guarded(
       )
     const failed = new AbortController()
     const until = AbortSignal.any([signal, failed.signal])
-    const queue = words.values()
     let isChanged = false
-    const lookers = Array.from({ length: LOOKERS }, async () => {
-      for (const one of queue) isChanged = (await looked(one, source, found, until)) || isChanged
-    })
     try {
-      await Promise.all(lookers)
+      await sideBySide(LOOKERS, words, async (one) => {
+        isChanged = (await looked(one, source, found, until)) || isChanged
+      })
     } finally {
       failed.abort()
     }

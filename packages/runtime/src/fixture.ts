@@ -6,8 +6,9 @@ import { Journal, type NewRun } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import { type Entry, type Json, newId } from '@muster/protocol'
-import type { App } from '@muster/sdk'
+import { type App, tool } from '@muster/sdk'
 import { type RedisService, startRedis } from '@muster/stack'
+import { z } from 'zod'
 import { startWorker, type WorkerOptions } from './worker.ts'
 
 let started: { redis: Promise<RedisService>; dir: string } | undefined
@@ -28,6 +29,17 @@ export async function stopRedis(): Promise<void> {
   await redis.stop()
   rmSync(started.dir, { recursive: true })
 }
+
+export const any = z.record(z.string(), z.json())
+
+/** Gives what its callback brings. */
+export const book = tool({
+  name: 'book',
+  effect: 'once',
+  input: any,
+  output: any,
+  run: async (_, { callback }) => (await callback()).later,
+})
 
 /** Creates a run of a plan that the worker carries, or of one as data. */
 export type Start = (plan: string | { steps: Json; rollback?: boolean }, extra?: Partial<NewRun>) => Promise<string>

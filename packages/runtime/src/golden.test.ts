@@ -16,7 +16,7 @@ import { collect, plan, tool } from '@muster/sdk'
 import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { CallbackTokens } from './callback-token.ts'
-import { entries, type Start, stopRedis, withWorker } from './fixture.ts'
+import { any, book, entries, type Start, stopRedis, withWorker } from './fixture.ts'
 import { readRecordedNow } from './recorded.ts'
 
 /**
@@ -83,7 +83,6 @@ function recordedOf(run: string, entries: readonly StoredEntry[]): Json {
   return JSON.parse(JSON.stringify(readRecordedNow(run, entries, entries.at(-1)?.hash ?? ''), plain))
 }
 
-const any = z.record(z.string(), z.json())
 const by = { key: 'k', user: 'ann' }
 let failures = 1
 
@@ -112,13 +111,7 @@ const app = collect({
       throw new Error('broken')
     },
   }),
-  book: tool({
-    name: 'book',
-    effect: 'once',
-    input: any,
-    output: any,
-    run: async (_, { callback }) => (await callback()).later,
-  }),
+  book,
   all: plan({
     name: 'all',
     version: '1',

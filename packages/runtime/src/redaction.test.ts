@@ -5,11 +5,10 @@ import { collect, plan, tool } from '@muster/sdk'
 import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { CallbackTokens } from './callback-token.ts'
-import { ended, entries, stopRedis, withWorker } from './fixture.ts'
+import { any, book, ended, entries, stopRedis, withWorker } from './fixture.ts'
 
 afterAll(stopRedis)
 
-const any = z.record(z.string(), z.json())
 /** What tools were given, and what they took back. */
 const seen: Json[] = []
 
@@ -60,13 +59,7 @@ const app = collect({
       return { text: 'x '.repeat(600_000) }
     },
   }),
-  book: tool({
-    name: 'book',
-    effect: 'once',
-    input: any,
-    output: any,
-    run: async (_, { callback }) => (await callback()).later,
-  }),
+  book,
   waits: plan({
     name: 'waits',
     version: '1',

@@ -1,5 +1,5 @@
 import { type Journal, Live, type LiveDelta, type RunRecord } from '@muster/journal'
-import type { Memory } from '@muster/memory'
+import type { ArchiveListOptions, Memory } from '@muster/memory'
 import {
   type Actor,
   isEnded,
@@ -7,7 +7,6 @@ import {
   MusterError,
   type Run,
   type RunEvent,
-  type RunStatus,
   type RunSummary,
   RunView,
   type StepError,
@@ -22,19 +21,6 @@ export interface StoredRun {
   /** Who began it. */
   by: Actor
   read(after: number): AsyncIterable<StoredEntry>
-}
-
-/** Which runs are listed, newest first. */
-export interface ListFilter {
-  limit: number
-  /** Only runs older than this one. */
-  before?: string | undefined
-  status?: RunStatus | undefined
-  /** Of the agent or plan. */
-  name?: string | undefined
-  /** Code of the error with which it ended. */
-  error?: string | undefined
-  session?: string | undefined
 }
 
 /** Reads runs for one tenant at a time, from Redis while they are there and from the archive afterwards: the same bytes. */
@@ -161,7 +147,7 @@ export class RunReader {
   }
 
   /** A tenant's runs, newest first, and the cursor of the next page. */
-  async list(tenant: string, filter: ListFilter): Promise<{ runs: RunSummary[]; cursor?: string }> {
+  async list(tenant: string, filter: ArchiveListOptions): Promise<{ runs: RunSummary[]; cursor?: string }> {
     const wanted = filter.limit + 1
     const [live, archived] = await Promise.all([
       this.#listLive(tenant, { ...filter, limit: wanted }),
@@ -174,7 +160,7 @@ export class RunReader {
     return { runs, cursor: runs.at(-1)?.id ?? '' }
   }
 
-  async #listLive(tenant: string, filter: ListFilter): Promise<RunSummary[]> {
+  async #listLive(tenant: string, filter: ArchiveListOptions): Promise<RunSummary[]> {
     const found: RunSummary[] = []
     const page = 200
     for (let before = filter.before; found.length < filter.limit; ) {

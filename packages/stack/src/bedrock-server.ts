@@ -1,7 +1,7 @@
-import { createHash, createHmac } from 'node:crypto'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { crc32 } from 'node:zlib'
+import { readSignature, sha256 } from './sigv4.ts'
 
 export const ACCESS_KEY = 'AKIDEXAMPLE'
 export const SECRET_KEY = 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY'
@@ -85,23 +85,12 @@ export function frame(type: string, payload: object, kind: 'event' | 'exception'
 }
 
 function isSigned(path: string, headers: IncomingHttpHeaders, body: Buffer): boolean {
-  const [, id, date, region, service, names = '', given] =
-    /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/([^/]+)\/aws4_request, SignedHeaders=([^,]+), Signature=([0-9a-f]{64})$/.exec(
-      headers.authorization ?? '',
-    ) ?? []
-  const sha256 = (data: Buffer | string) => createHash('sha256').update(data).digest('hex')
-  const canonical = [
-    // All services but S3 have the path encoded once more.
-    ...['POST', path.split('/').map(encodeURIComponent).join('/'), ''],
-    ...names.split(';').map((name) => `${name}:${String(headers[name]).trim()}`),
-    ...['', names, sha256(body)],
-  ].join('\n')
-  const scope = `${date}/${region}/${service}/aws4_request`
-  const text = ['AWS4-HMAC-SHA256', headers['x-amz-date'], scope, sha256(canonical)].join('\n')
-  const hmac = (key: Buffer | string, message: string) => createHmac('sha256', key).update(message).digest()
-  const key = [date, region, service, 'aws4_request'].reduce<Buffer | string>(
-    (before, part) => hmac(before, part ?? ''),
-    `AWS4${SECRET_KEY}`,
+  const signature = readSignature(headers)
+  // All services but S3 have the path encoded once more.
+  const encoded = path.split('/').map(encodeURIComponent).join('/')
+  return (
+    signature.accessKey === ACCESS_KEY &&
+    signature.service === 'bedrock' &&
+    signature.isOf(['POST', encoded, ''], sha256(body), SECRET_KEY)
   )
-  return id === ACCESS_KEY && service === 'bedrock' && hmac(key, text).toString('hex') === given
 }

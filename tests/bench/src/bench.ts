@@ -58,9 +58,10 @@ export class Bench {
     return { place: { redisUrl: service.url, dynamo: (await this.#dynamo).endpoint ?? '' }, admin }
   }
 
-  /** A DynamoDB with its data on disk, for more than fits into memory. */
-  async dynamoOnDisk(): Promise<string> {
-    this.#onDisk ??= startDynamo({ dir: join(this.#dir, 'dynamo') })
+  /** A DynamoDB with its data on disk, for more than fits into memory. `fill` puts it there. */
+  async dynamoOnDisk(fill: (dir: string) => Promise<void>): Promise<string> {
+    const dir = join(this.#dir, 'dynamo')
+    this.#onDisk ??= fill(dir).then(() => startDynamo({ dir }))
     return (await this.#onDisk).endpoint ?? ''
   }
 

@@ -11,6 +11,7 @@ import {
   type Schema as SchemaSource,
   type StatefulAuthorizationCall,
 } from '@cedar-policy/cedar-wasm/nodejs'
+import { LRUCache } from 'lru-cache'
 import { CompiledPolicies, type Request } from './compiled.ts'
 import { readEntities } from './entities.ts'
 import { Irregular } from './irregular.ts'
@@ -123,8 +124,8 @@ function check(uid: Uid, what: string, types: ReadonlySet<string>, schema: Schem
 
 /** Sets and schemas that were compiled of late, by their text: a caller may hand over the same with each call. */
 const RECENT_MAX = 64
-const recentPolicies = new Map<string, CompiledPolicies>()
-const recentSchemas = new Map<string, Schema>()
+const recentPolicies = new LRUCache<string, CompiledPolicies>({ max: RECENT_MAX })
+const recentSchemas = new LRUCache<string, Schema>({ max: RECENT_MAX })
 
 function compiledOf(policies: PolicySet): CompiledPolicies {
   return recent(recentPolicies, policies, () => new CompiledPolicies(readPolicies(policies)))
@@ -134,12 +135,10 @@ function schemaOf(schema: SchemaSource): Schema {
   return recent(recentSchemas, schema, () => readSchema(schema))
 }
 
-function recent<T>(known: Map<string, T>, source: unknown, make: () => T): T {
+function recent<T extends object>(known: LRUCache<string, T>, source: unknown, make: () => T): T {
   const text = JSON.stringify(source, (_, value) => (typeof value === 'bigint' ? { bigint: `${value}` } : value))
   const found = known.get(text) ?? make()
-  known.delete(text)
   known.set(text, found)
-  if (known.size > RECENT_MAX) known.delete(known.keys().next().value ?? '')
   return found
 }
 

@@ -1,52 +1,18 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { MusterError } from '@muster/protocol'
 import fc from 'fast-check'
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createFailover } from '../failover.ts'
-import { failure } from '../fixture.ts'
+import { type Answer, failure, hang, says, status, vendors } from '../fixture.ts'
 import { createModels } from '../models.ts'
 import { chunk, chunkOfUsage, DONE } from '../relay/fixture.ts'
 import type { Target } from '../target.ts'
 import { Breaker } from './breaker.ts'
 import type { RouteRule, Targets } from './rule.ts'
 
-type Answer = (response: ServerResponse, request: IncomingMessage) => void
-const servers: { server: Server; target: Target; calls: number; aborted: number; answer: Answer }[] = []
-
-beforeAll(async () => {
-  for (let i = 0; i < 3; i++) {
-    const server = createServer((request, response) => {
-      one.calls++
-      response.on('close', () => {
-        if (!response.writableEnded) one.aborted++
-      })
-      request.resume().on('end', () => one.answer(response, request))
-    })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    const usd = { inputUsd: 3 - i, cachedUsd: 3 - i, outputUsd: 3 - i }
-    const target: Target = { model: `m${i}`, baseUrl, apiKey: 'none', timeoutMs: 20_000, price: usd }
-    const one: (typeof servers)[number] = { server, calls: 0, aborted: 0, answer: () => {}, target }
-    servers.push(one)
-  }
-})
-afterAll(() => {
-  for (const { server } of servers) {
-    server.closeAllConnections()
-    server.close()
-  }
-})
-beforeEach(() => {
-  for (const one of servers) Object.assign(one, { calls: 0, aborted: 0 })
-})
-
+const servers = vendors([3, 2, 1])
 const calls = () => servers.map((one) => one.calls)
-const host = (at: number) => {
-  const target = servers[at]?.target
-  return target && 'baseUrl' in target ? `${new URL(target.baseUrl ?? '').host} m${at}` : ''
-}
+const host = (at: number) => servers[at]?.name ?? ''
 const targets = (...more: Partial<Target>[]) =>
   servers.map(({ target }, i) => ({ ...target, ...more[i] })) as unknown as Targets // three of them
 const route = (rule: Partial<RouteRule>) => createModels({ routes: { default: { targets: targets(), ...rule } } })
@@ -55,17 +21,6 @@ const behave = (...answers: Answer[]) => {
 }
 const messages = [{ role: 'user' as const, content: 'hello' }]
 
-const status =
-  (code: number): Answer =>
-  (response) =>
-    response.writeHead(code, { 'content-type': 'application/json' }).end('{"error":{"message":"no"}}')
-const hang: Answer = () => {}
-const says: Answer = (response) => {
-  const message = { role: 'assistant', content: 'Good day.' }
-  const usage = { prompt_tokens: 10, completion_tokens: 5 }
-  const body = { model: 'm', choices: [{ index: 0, finish_reason: 'stop', message }], usage }
-  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
-}
 const later =
   (ms: number, answer: Answer): Answer =>
   (response, request) =>

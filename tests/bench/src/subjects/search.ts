@@ -1,44 +1,9 @@
 import { openMemory } from '@muster/memory'
-import type { AuditFilter, AuditHit } from '@muster/protocol'
+import type { AuditFilter } from '@muster/protocol'
+import { HOUR_MS, START_MS } from '../audit-runs.ts'
 import { percentile, type Subject } from '../subject.ts'
 
-const HOUR_MS = 3_600_000
-const START_MS = Date.UTC(2026, 0, 1)
 const LIMIT = 50
-const PAGES = 20
-/** Runs that are put in at once. */
-const BATCH = 100
-
-/** The steps of a run: one in a hundred runs is denied its payment, one in ten is asked for it. A hundred runs an hour. */
-function hitsOf(i: number): AuditHit[] {
-  const run = `00000000-0000-7000-8000-${i.toString(16).padStart(12, '0')}`
-  const at = START_MS + i * (HOUR_MS / 100)
-  const of = {
-    run,
-    name: `agent-${i % 20}`,
-    version: '1',
-    by: `user-${i % 500}`,
-    labels: i % 4 === 0 ? ['untrusted'] : [],
-  }
-  const step = (seq: number, kind: string, target: string) => ({
-    ...{ ...of, seq, at: at + seq, step: `s${seq}`, kind, target, status: 'ok', approvers: [], policies: ['works'] },
-    decisions: ['allow' as const],
-  })
-  const denied = i % 100 === 0
-  const asked = !denied && i % 10 === 0
-  return [
-    ...[step(1, 'model', 'default'), step(2, 'tool', 'invoice.read'), step(3, 'model', 'default')],
-    {
-      ...step(4, 'tool', 'ledger.pay'),
-      ...(denied
-        ? { status: 'denied', decisions: ['deny' as const], policies: ['never'], error: 'policy.denied' }
-        : {}),
-      ...(asked ? { decisions: ['ask' as const, 'allow' as const], approvers: [`boss-${i % 70}`] } : {}),
-      amounts: { amount: i % 10_000 },
-    },
-    { ...step(5, 'run', of.name), decisions: [], policies: [], status: denied ? 'failed' : 'succeeded' },
-  ]
-}
 
 const middleOf = (runs: number) => START_MS + (runs / 2) * (HOUR_MS / 100)
 
@@ -65,23 +30,11 @@ export function searches(runs: number): Record<string, AuditFilter> {
 /** Where a search is begun from that was half through. */
 export const DEEP = 'everything, half through'
 
-/** An index with so many runs, put there as the archiver does; pages of each search, by cursor, and a bare Query beside. */
-export async function auditSearch({ dynamo, runs }: { dynamo: string; runs: number }): Promise<Subject> {
+/** An index with so many runs; pages of each search, by cursor, and a bare Query beside. */
+export async function auditSearch(options: { dynamo: string; runs: number; pages: number }): Promise<Subject> {
+  const { dynamo, runs, pages } = options
   const memory = await openMemory({ table: 'bench', endpoint: dynamo })
   const index = memory.auditIndex
-  const began = performance.now()
-  let next = 0
-  const fill = async () => {
-    while (next < runs) {
-      const from = next
-      next += BATCH
-      const batch = Array.from({ length: Math.min(BATCH, runs - from) }, (_, i) => hitsOf(from + i))
-      await index.replace('bench', batch.flat())
-    }
-  }
-  await Promise.all(Array.from({ length: 2 }, fill))
-  process.stderr.write(`${runs} runs put in, in ${Math.round((performance.now() - began) / 1000)} s\n`)
-
   const deep = (await index.search('bench', { until: middleOf(runs) }, { limit: LIMIT })).cursor
   const all = [
     ...Object.entries(searches(runs)).map(([name, filter]) => ({ name, filter, start: undefined })),
@@ -99,7 +52,7 @@ export async function auditSearch({ dynamo, runs }: { dynamo: string; runs: numb
       for (const { name, filter, start } of all) {
         const times: number[] = []
         let cursor: string | undefined = start
-        for (let i = 0; i < PAGES; i++) {
+        for (let i = 0; i < pages; i++) {
           const from = performance.now()
           const page = await index.search('bench', filter, { limit: LIMIT, cursor })
           times.push(performance.now() - from)
@@ -109,7 +62,7 @@ export async function auditSearch({ dynamo, runs }: { dynamo: string; runs: numb
         take(name, times)
       }
       take('bare', bare)
-      return { units: PAGES * all.length, elapsedMs: performance.now() - started, figures }
+      return { units: pages * all.length, elapsedMs: performance.now() - started, figures }
     },
     async close() {
       memory.close()

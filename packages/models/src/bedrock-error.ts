@@ -1,0 +1,43 @@
+import type { ErrorCode } from '@muster/protocol'
+
+/** What may pass when it is tried again, whatever its status: some come in the middle of a stream and have none. */
+const PASSING = new Set([
+  'BadGatewayException',
+  'DependencyFailedException',
+  'InternalServerException',
+  'ModelErrorException',
+  'ModelNotReadyException',
+  'ModelStreamErrorException',
+  'ModelTimeoutException',
+  'ServiceUnavailableException',
+])
+
+/** A stream that has not come to its end. */
+export class Cut extends Error {}
+
+/** What the clients of the AWS SDK throw, as far as it is read. */
+interface SdkError {
+  name?: string
+  code?: unknown
+  /** Whose fault it is: what a service has answered as AWS does has it. */
+  $fault?: string
+  $metadata?: { httpStatusCode?: number }
+  $response?: unknown
+}
+
+/** The code of what a call to Amazon Bedrock has failed with, to a model or an agent. */
+export function codeOf(error: unknown): ErrorCode {
+  if (error instanceof Cut) return 'model.unavailable'
+  const { name = '', code, $fault, $metadata, $response } = error as SdkError
+  if ($fault !== undefined) {
+    if (PASSING.has(name)) return 'model.unavailable'
+    // Told in the middle of a stream, it has none.
+    const status = $metadata?.httpStatusCode ?? 0
+    if (name === 'ThrottlingException' || status === 429) return 'rate.limited'
+    return status >= 500 ? 'model.unavailable' : 'model.failed'
+  }
+  // A server has answered, but not as Bedrock does.
+  if ($response !== undefined) return 'model.unavailable'
+  const isNetwork = name === 'TimeoutError' || (name !== 'CredentialsProviderError' && typeof code === 'string')
+  return isNetwork ? 'model.unavailable' : 'model.failed'
+}
