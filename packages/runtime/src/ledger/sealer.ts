@@ -170,9 +170,10 @@ export class Sealer {
     const { version, state = EMPTY } = known ?? (await store.state())
     const log = known?.log ?? new TileLog(store)
     this.#known.delete(tenant)
-    const [tree, taken] = await Promise.all([
-      append(store, log, state),
+    // Redis looks for the next ones while these are hashed.
+    const [taken, tree] = await Promise.all([
       take ? this.#take(tenant, state.cursors) : { count: 0, leaves: Buffer.of(), cursors: state.cursors },
+      append(store, log, state),
     ])
     const idle = taken.count === 0
     const changed = state.pending.length > 0 || !idle
