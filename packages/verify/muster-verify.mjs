@@ -43,12 +43,21 @@ const sha256 = (...parts) => Buffer.from(hex(Buffer.concat(parts)), 'hex')
 const leafHash = (leaf) => sha256(Buffer.of(0), leaf)
 const nodeHash = (left, right) => sha256(Buffer.of(1), left, right)
 
-/** The root over a power of two of hashes, which lie one after the other. */
-function fold(hashes) {
-  if (hashes.length === 32) return hashes
-  const middle = hashes.length / 2
-  return nodeHash(fold(hashes.subarray(0, middle)), fold(hashes.subarray(middle)))
+/** Hashes, one after the other, and in each layer above those over its pairs: the last has one for as many as can be. */
+function layersOf(hashes) {
+  const layers = [hashes]
+  for (let below = hashes; below.length >= 64; below = layers.at(-1)) {
+    const layer = Buffer.alloc(Math.floor(below.length / 64) * 32)
+    for (let at = 0; at < layer.length; at += 32) {
+      below.copy(pair, 1, 2 * at, 2 * at + 64)
+      layer.hexWrite(hex(pair), at)
+    }
+    layers.push(layer)
+  }
+  return layers
 }
+
+const pair = Buffer.alloc(65, 1)
 
 /** The root that a leaf and its proof of inclusion lead to (RFC 9162, 2.1.3.2); undefined where they lead to none. */
 function rootOfProof(hash, index, size, proof) {
@@ -192,7 +201,8 @@ function listFiles(folder, report, below = '') {
   return names.sort()
 }
 
-const piece = Buffer.alloc(1 << 20)
+/** Not at the beginning of its memory: to a place that is 16 bytes into a page, AMD's processors copy pages at half their speed. */
+const piece = Buffer.alloc((1 << 20) + 64).subarray(64)
 
 /** Pieces of a file, so that one of any length can be read. Each is gone when the next one comes, of this file or another. */
 function* piecesOf(path) {
@@ -402,6 +412,7 @@ class Tree {
     this.names = new Set(names)
     this.size = size
     this.read = new Map()
+    this.edges = new Map()
   }
 
   /** How wide a tile is in this tree, and so what it is called. */
@@ -410,36 +421,69 @@ class Tree {
     return tileName(level, index, Math.min(256, count - index * 256))
   }
 
-  tile(level, index) {
-    const name = this.nameOf(level, index)
-    const known = this.read.get(name)
+  /** A tile's hashes, and those over them. */
+  layers(level, index) {
+    const place = index * 64 + level
+    const known = this.read.get(place)
     if (known) return known
+    const name = this.nameOf(level, index)
     const width = Math.min(256, countAt(level, this.size) - index * 256)
     const bytes = this.names.has(name) ? readWhole(join(this.folder, name)) : undefined
     if (bytes?.length !== width * 32) throw new MissingTile(`${name} is missing, or has not ${width} hashes`)
     // A few at a time: a tree may be larger than memory.
     if (this.read.size >= 64) this.read.clear()
-    this.read.set(name, bytes)
-    return bytes
+    const layers = layersOf(bytes)
+    this.read.set(place, layers)
+    return layers
   }
 
   /** The hash over the `width` leaves from `start` on, which are a whole subtree: it is in a tile, or over some of its hashes. */
   subtree(start, width) {
-    const level = Math.floor(Math.log2(width) / 8)
-    const [from, count] = [start / 256 ** level, width / 256 ** level]
-    const tile = this.tile(level, Math.floor(from / 256))
-    return fold(tile.subarray((from % 256) * 32, ((from % 256) + count) * 32))
+    const height = Math.log2(width)
+    const level = Math.floor(height / 8)
+    const at = start / 256 ** level
+    const layer = this.layers(level, Math.floor(at / 256))[height % 8]
+    const from = ((at % 256) / 2 ** (height % 8)) * 32
+    return layer.subarray(from, from + 32)
   }
 
   /** The root over the leaves from `start` to `end`: of the tree when it was smaller, too. */
   root(end, start = 0) {
     if (end === start) return sha256()
-    let half = 1
-    while (half * 2 < end - start) half *= 2
+    const half = halfOf(end - start)
     // Only whole subtrees have a width that is a power of two.
     if (half * 2 === end - start || end - start === 1) return this.subtree(start, end - start)
     return nodeHash(this.subtree(start, half), this.root(end, start + half))
   }
+
+  /** The proof that a leaf is in the tree: from the leaf to the root, the hash over what stands beside its path. */
+  proof(index) {
+    const hashes = []
+    for (let [start, end] = [0, this.size]; end - start > 1; ) {
+      const middle = start + halfOf(end - start)
+      if (index < middle) {
+        hashes.push(end === this.size ? this.edge(middle) : this.subtree(middle, end - middle))
+        end = middle
+      } else {
+        hashes.push(this.subtree(start, middle - start))
+        start = middle
+      }
+    }
+    return hashes.reverse()
+  }
+
+  /** The root over all leaves from `start` on, of which many proofs have the same. */
+  edge(start) {
+    if (!this.edges.has(start)) this.edges.set(start, this.root(this.size, start))
+    return this.edges.get(start)
+  }
+}
+
+/** The greatest power of two below `width`, which is more than 1; 1 for 1. */
+function halfOf(width) {
+  let half = 1
+  while (half * 2 < width) half *= 2
+  return half
 }
 
 /** The leaves in a bundle: each has its length, in two bytes, before it. Undefined where it ends within one. */
@@ -480,10 +524,10 @@ function checkTree(tree, checkpoint, whole, report) {
     const name = tree.nameOf(level, index)
     if (level === 'entries' || (!whole && !tree.names.has(name))) continue
     try {
-      const tile = tree.tile(level, index)
+      const [tile] = tree.layers(level, index)
       for (let i = 0; level > 0 && i < tile.length / 32; i++) {
         if (!whole && !tree.names.has(tree.nameOf(level - 1, index * 256 + i))) continue
-        if (!fold(tree.tile(level - 1, index * 256 + i)).equals(tile.subarray(i * 32, i * 32 + 32)))
+        if (!tree.layers(level - 1, index * 256 + i)[8].equals(tile.subarray(i * 32, i * 32 + 32)))
           report.find('tree', name, `its hash ${i} is not that of the tile below: the ledger was changed`)
       }
     } catch (error) {
@@ -597,12 +641,31 @@ function checkProof(proof, file, checkpoint, report) {
   return undefined
 }
 
-/** The export's own receipts: each of the run that it is named by, under the export's checkpoint, for the run's newest leaf. */
-function checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole }, report) {
+/**
+ * Whether this is, byte by byte, the receipt that a tree gives for its leaf. Where nothing was found of the tree and its
+ * leaves there is nothing to find of such a receipt either: it has the leaf, and its proof leads to the root.
+ */
+function isReceiptOf(tree, { index }, bytes, note) {
+  const text = bytes.toString('latin1')
+  const extra = text.slice(29, text.indexOf('\n', 29))
+  const leaf = Buffer.from(extra, 'base64')
+  if (!leafIsAt(tree, index, leaf)) return false
+  const proof = tree.proof(index).map((hash) => hash.toString('base64'))
+  const lines = ['c2sp.org/tlog-proof@v1', `extra ${leaf.toString('base64')}`, `index ${index}`, ...proof]
+  return text === `${lines.join('\n')}\n\n${Buffer.from(note).toString('latin1')}`
+}
+
+/**
+ * The export's own receipts: each of the run that it is named by, under the export's checkpoint, for the run's newest leaf.
+ * `isRight`: nothing was found of the tree, which is whole, nor of its leaves.
+ */
+function checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole, isRight }, report) {
   for (const file of names.filter((name) => name.startsWith(RECEIPTS))) {
     const run = file.slice(RECEIPTS.length)
     const bytes = readWhole(join(folder, file), TEXT_MAX)
     if (files && Object.hasOwn(files, file)) checkHash(file, bytes && hex(bytes), files, report)
+    const newest = leaves.get(run)?.at(-1)
+    if (isRight && bytes && newest && isReceiptOf(tree, newest, bytes, checkpoint.note)) continue
     const proof = parseProof(bytes?.toString() ?? '')
     if (proof && proof.checkpoint !== checkpoint.note)
       report.find('receipt', file, "is for another checkpoint than the export's", { run })
@@ -618,10 +681,8 @@ function checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole }
           tree.nameOf(0, Math.floor(leaf.index / 256)),
           `does not have leaf ${leaf.index}, of the run`,
         )
-    } else if (leaves.get(run)?.at(-1)?.index !== leaf.index)
-      report.find('receipt', file, `is not of the run's newest leaf: that is leaf ${leaves.get(run)?.at(-1)?.index}`, {
-        run,
-      })
+    } else if (newest?.index !== leaf.index)
+      report.find('receipt', file, `is not of the run's newest leaf: that is leaf ${newest?.index}`, { run })
   }
 }
 
@@ -643,14 +704,15 @@ function parseLine(line) {
 class Places {
   constructor(run, find) {
     this.find = find
-    this.hashes = new Map([[0, hex(`muster/journal/v1\n${run}`)]])
+    /** By place, of which there may be gaps. */
+    this.hashes = [hex(`muster/journal/v1\n${run}`)]
     this.gaps = new Set()
     this.last = 0
   }
 
   /** Takes an entry; false where it has no place of its own. */
   take({ seq, hash }) {
-    const known = this.hashes.get(seq)
+    const known = this.hashes[seq]
     if (known !== undefined) {
       if (known === hash) this.find('entry-duplicated', seq, `entry ${seq} stands here a second time`)
       else this.find('entry-added', seq, `entry ${seq} is there already: this one was added`)
@@ -663,14 +725,14 @@ class Places {
       if (this.gaps.size >= 10_000) break
       this.gaps.add(gap)
     }
-    this.hashes.set(seq, hash)
+    this.hashes[seq] = hash
     this.last = Math.max(this.last, seq)
     return true
   }
 
   /** Takes the entry after the last one. */
   next(hash) {
-    this.hashes.set(++this.last, hash)
+    this.hashes[++this.last] = hash
   }
 
   finish() {
@@ -678,8 +740,8 @@ class Places {
   }
 }
 
-/** Whether a byte may stand in a JSON string as it is. */
-const isPlain = (byte) => byte >= 0x20 && byte !== 0x22 /* " */ && byte !== 0x5c /* \ */
+/** 1 for each byte that may stand in a JSON string as it is: all but control characters, " and \. */
+const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) => Number(byte >= 0x20 && byte !== 0x22 && byte !== 0x5c))
 const bytesOf = (texts) => texts.map((text) => Buffer.from(text))
 const [TO_SEQ, TO_HASH, TO_ENTRY, TO_CONTENT] = bytesOf(['{"seq":', ',"hash":"', '","bytes":"', '","content":"'])
 const LINE_END = Buffer.from('"}\n')
@@ -695,14 +757,25 @@ const [SEQ, TYPE, DECISION, REDACTED, DIGEST] = ['seq', 'type', 'decision', 'red
   },
 )
 const DEPTH_MAX = 16
-/** What may come next in an entry. */
-const [NAME, VALUE, AFTER] = [0, 1, 2]
 
-/** Whether `expected` is what stands there. */
-function isAt(bytes, from, to, expected, at = 0, end = expected.length) {
-  if (to - from !== end - at) return false
+/** Whether as many bytes of `expected` stand there as there are from `from` to `to`. */
+function beginsAt(bytes, from, to, expected, at = 0) {
   for (let i = 0; i < to - from; i++) if (bytes[from + i] !== expected[at + i]) return false
   return true
+}
+
+/** Whether `expected` is what stands there. */
+const isAt = (bytes, from, to, expected) => to - from === expected.length && beginsAt(bytes, from, to, expected)
+
+/** Bytes of which the first ones are hashed: those of common lengths are kept, as to make one takes a tenth as long as to hash it. */
+class Bytes {
+  all = Buffer.alloc(2 * piece.length)
+  kept = []
+  first(length) {
+    if (length >= 4096) return this.all.subarray(0, length)
+    this.kept[length] ??= this.all.subarray(0, length)
+    return this.kept[length]
+  }
 }
 
 /**
@@ -715,9 +788,9 @@ function isAt(bytes, from, to, expected, at = 0, end = expected.length) {
  */
 class QuickReader {
   constructor() {
-    /** The hash before, and the bytes of the entry; then those of the content. */
-    this.out = Buffer.alloc(2 * piece.length)
-    this.firsts = []
+    /** The hash before, and the bytes of the entry. */
+    this.out = new Bytes()
+    this.contents = new Bytes()
     /** The hash that `out` begins with. */
     this.hash = ''
     this.digest = Buffer.alloc(64)
@@ -731,8 +804,9 @@ class QuickReader {
 
   /** Reads the line at `at` as entry `seq`, after the one with the hash `before`; gives where it ends, 0 where it gives up. */
   read(lines, at, seq, before) {
-    const { out, from, to } = this
-    if (lines.length > out.length - 64 || !Number.isSafeInteger(seq)) return 0
+    const { from, to } = this
+    const out = this.out.all
+    if (lines.length > out.length - 64) return 0
     if (before !== this.hash) {
       if (!isHash(before)) return 0
       out.latin1Write(before, 0)
@@ -741,23 +815,20 @@ class QuickReader {
     from.fill(0)
     this.lines = lines
     this.at = at
-    this.end = 64
-    const place = String(seq)
-    const seqAt = at + TO_SEQ.length
-    const hashAt = seqAt + place.length + TO_HASH.length
-    this.digest.latin1Write(place, 0)
-    if (!this.skip(TO_SEQ) || !isAt(lines, seqAt, seqAt + place.length, this.digest, 0, place.length)) return 0
-    this.at += place.length
+    if (!this.skip(TO_SEQ)) return 0
+    const seqAt = this.at
+    if (!this.place(seq)) return 0
+    const seqEnd = this.at
     if (!this.skip(TO_HASH)) return 0
+    const hashAt = this.at
     this.at += 64
     if (!this.skip(TO_ENTRY) || !this.entry()) return 0
-    const { end } = this
     const hasContent = this.skip(TO_CONTENT)
     if ((hasContent && !this.content()) || !this.skip(LINE_END)) return 0
     if (from[SEQ] === 0 || from[TYPE] === 0 || from[REDACTED] > 0 || this.is(TYPE, CREATED)) return 0
-    if (!isAt(out, from[SEQ], to[SEQ], lines, seqAt, seqAt + place.length)) return 0
+    if (to[SEQ] - from[SEQ] !== seqEnd - seqAt || !beginsAt(out, from[SEQ], to[SEQ], lines, seqAt)) return 0
     if (hasContent) {
-      this.digest.latin1Write(hex(out.subarray(end, this.end)), 0)
+      this.digest.latin1Write(hex(this.contents.first(this.contentEnd)), 0)
       if (from[DIGEST] === 0 || !isAt(out, from[DIGEST] + 1, to[DIGEST] - 1, this.digest)) return 0
     }
     this.erased = !hasContent && from[DIGEST] > 0
@@ -765,18 +836,12 @@ class QuickReader {
     this.decides = from[DECISION] > 0
     if (this.decides && !this.is(DECISION, this.decided)) this.decide()
     if (this.is(TYPE, INTENT) && !(this.decides && this.decision.allows)) return 0
-    const hash = hex(this.first(end))
+    const hash = hex(this.out.first(this.end))
     // Where it is right, the next entry comes behind it.
     out.latin1Write(hash, 0)
-    if (!isAt(lines, hashAt, hashAt + 64, out, 0, 64)) return 0
+    if (!beginsAt(lines, hashAt, hashAt + 64, out)) return 0
     this.hash = hash
     return this.at
-  }
-
-  /** So many bytes of `out`. Those of common lengths are kept: to make one takes a tenth as long as to hash it. */
-  first(length) {
-    if (length < 4096) this.firsts[length] ??= this.out.subarray(0, length)
-    return this.firsts[length] ?? this.out.subarray(0, length)
   }
 
   /** Whether that is what comes next, and then it is passed. */
@@ -787,8 +852,18 @@ class QuickReader {
     return true
   }
 
+  /** Whether the place comes next, and then it is passed. */
+  place(seq) {
+    const { lines } = this
+    let [at, found] = [this.at, 0]
+    for (; isDigit(lines[at]); at++) found = found * 10 + lines[at] - 0x30
+    const isPlace = found === seq && Number.isSafeInteger(seq) && lines[this.at] !== 0x30
+    this.at = at
+    return isPlace
+  }
+
   is(wanted, bytes) {
-    return isAt(this.out, this.from[wanted], this.to[wanted], bytes)
+    return isAt(this.out.all, this.from[wanted], this.to[wanted], bytes)
   }
 
   /**
@@ -796,79 +871,87 @@ class QuickReader {
    * is escaped, or this gives up. Of the outermost object, it is noted where what is wanted stands: the last time, as JSON has it.
    */
   entry() {
-    const { lines, out, from, to } = this
-    let { at, end } = this
+    const { lines, from, to } = this
+    const out = this.out.all
+    let [at, end] = [this.at, 64]
     if (lines[at] !== 0x7b /* { */) return false
-    let [next, depth, wanted] = [VALUE, 0, -1]
+    let [depth, wanted, isName, isObject] = [0, -1, false, false]
     // By the depth, in bits: whether it is an object that is open there, or an array.
     let objects = 0
-    do {
-      const byte = lines[at++]
-      if (next === AFTER) {
-        if (depth === 1 && wanted >= 0) {
-          to[wanted] = end
-          wanted = -1
-        }
-        out[end++] = byte
-        const isObject = (objects & (1 << depth)) !== 0
-        if (byte === 0x2c /* , */) next = isObject ? NAME : VALUE
-        else if (byte === (isObject ? 0x7d /* } */ : 0x5d) /* ] */) depth--
-        else return false
-      } else if (byte === 0x5c /* \ */) {
-        const name = end
+    for (;;) {
+      let byte = lines[at++]
+      if (byte === 0x5c /* \ */) {
+        const first = end
         if (lines[at++] !== 0x22 /* " */) return false
         out[end++] = 0x22
-        for (let plain = lines[at]; isPlain(plain); plain = lines[++at]) out[end++] = plain
-        if (lines[at++] !== 0x5c || lines[at++] !== 0x22) return false
+        for (byte = lines[at++]; PLAIN[byte] === 1; byte = lines[at++]) out[end++] = byte
+        if (byte !== 0x5c || lines[at++] !== 0x22) return false
         out[end++] = 0x22
-        if (next === VALUE) next = AFTER
-        else {
+        if (isName) {
           if (lines[at++] !== 0x3a /* : */) return false
           out[end++] = 0x3a
-          next = VALUE
-          const one = depth === 1 ? WANTED[out[name + 1]] : undefined
-          if (one === undefined || !isAt(out, name, end - 1, one.name)) continue
+          isName = false
+          const one = depth === 1 ? WANTED[out[first + 1]] : undefined
+          if (one === undefined || !isAt(out, first, end - 1, one.name)) continue
           wanted = one.place
           from[wanted] = end
+          continue
         }
-      } else if (next === NAME) return false
+      } else if (isName) return false
       else if (byte === 0x7b || byte === 0x5b /* [ */) {
         if (++depth > DEPTH_MAX) return false
-        const isObject = byte === 0x7b
+        isObject = byte === 0x7b
         out[end++] = byte
         objects = isObject ? objects | (1 << depth) : objects & ~(1 << depth)
-        next = isObject ? NAME : VALUE
-        if (lines[at] === (isObject ? 0x7d : 0x5d)) next = AFTER
+        isName = isObject
+        if (lines[at] !== (isObject ? 0x7d /* } */ : 0x5d) /* ] */) continue
       } else {
         const last = numberEnd(lines, at - 1) || literalEnd(lines, at - 1)
         if (last === 0) return false
         for (at--; at < last; at++) out[end++] = lines[at]
-        next = AFTER
       }
-    } while (depth > 0)
-    this.at = at
-    this.end = end
-    return true
+      // After a value: whatever ends with it, and a comma where something follows.
+      for (byte = lines[at++]; byte !== 0x2c /* , */; byte = lines[at++]) {
+        if (byte !== (isObject ? 0x7d : 0x5d)) return false
+        if (depth === 1 && wanted >= 0) to[wanted] = end
+        out[end++] = byte
+        if (--depth === 0) {
+          this.at = at
+          this.end = end
+          return true
+        }
+        isObject = (objects & (1 << depth)) !== 0
+      }
+      if (depth === 1 && wanted >= 0) {
+        to[wanted] = end
+        wanted = -1
+      }
+      out[end++] = 0x2c
+      isName = isObject
+    }
   }
 
   /** The content, where nothing but quotes and backslashes is escaped in it. */
   content() {
-    const { lines, out } = this
-    let { at, end } = this
-    for (let byte = lines[at]; byte !== 0x22 /* " */; byte = lines[++at]) {
-      if (byte === 0x5c /* \ */) {
-        byte = lines[++at]
-        if (byte !== 0x5c && byte !== 0x22) return false
-      } else if (!isPlain(byte)) return false
-      out[end++] = byte
+    const { lines } = this
+    const { all } = this.contents
+    let [at, end] = [this.at, 0]
+    for (;;) {
+      let byte = lines[at++]
+      for (; PLAIN[byte] === 1; byte = lines[at++]) all[end++] = byte
+      if (byte !== 0x5c /* \ */) break
+      byte = lines[at++]
+      if (byte !== 0x5c && byte !== 0x22 /* " */) return false
+      all[end++] = byte
     }
-    this.at = at
-    this.end = end
+    // What ended it is looked at again.
+    this.at = at - 1
+    this.contentEnd = end
     return true
   }
 
   decide() {
-    this.decided = Buffer.from(this.out.subarray(this.from[DECISION], this.to[DECISION]))
+    this.decided = Buffer.from(this.out.all.subarray(this.from[DECISION], this.to[DECISION]))
     const { effect, set } = JSON.parse(this.decided.toString()) ?? {}
     this.decision = { allows: effect === 'allow', set: isHash(set) ? set : undefined }
   }
@@ -918,7 +1001,7 @@ function checkLines(journal, lines) {
   const mayBeQuick = run !== BOOK && isUtf8(lines)
   for (let at = 0, end = 0; at < lines.length; at = end) {
     const seq = places.last + 1
-    const before = mayBeQuick && seq > 1 && journal.ended === undefined ? places.hashes.get(seq - 1) : undefined
+    const before = mayBeQuick && seq > 1 && journal.ended === undefined ? places.hashes[seq - 1] : undefined
     end = before === undefined ? 0 : quick.read(lines, at, seq, before)
     if (end > 0) {
       counts.entries++
@@ -946,7 +1029,7 @@ function checkLine(journal, line) {
   }
   const { seq, hash, bytes, content } = stored
   if (!places.take(stored)) return
-  const before = places.hashes.get(seq - 1)
+  const before = places.hashes[seq - 1]
   // Of an entry whose predecessor is missing or comes later, that is what is told.
   if (before !== undefined && hex(before + bytes) !== hash)
     find('entry-changed', seq, `entry ${seq} does not have its hash: it, or the entry before it, was changed`)
@@ -1065,7 +1148,7 @@ function checkContent({ seq, content: digest, redacted }, content, counts, find)
 }
 
 function checkLeaf({ seq, head, state, from }, hashes, ended, find) {
-  const hash = hashes.get(seq)
+  const hash = hashes[seq]
   if (hash === undefined)
     find('run-cut', seq, `${from} has entry ${seq} of the run, and the journal does not: it was cut`)
   else if (hash !== head)
@@ -1209,9 +1292,11 @@ export function verifyExport(folder, options = {}) {
     const whole = isWhole && checkpoint.size / 256 <= names.length
     if (isWhole && !whole)
       report.find('tree', 'checkpoint', `is of ${checkpoint.size} leaves, and their tiles are missing`)
+    const before = report.findings.length
     checkTree(tree, checkpoint, whole, report)
     if (whole) leaves = readLeaves(tree, report)
-    checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole }, report)
+    const isRight = whole && report.findings.length === before
+    checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole, isRight }, report)
     checkKept({ older, receipts }, keys, { checkpoint, tree, names, kept }, report)
   }
   const runs = checkRuns({ names, leaves, manifest, expired: readExpired(folder, names, leaves) }, report)

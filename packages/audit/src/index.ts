@@ -28,5 +28,13 @@ export {
   verifySignatures,
 } from './ledger/note.ts'
 export { formatProof, type Proof, parseProof, verifyProof } from './ledger/proof.ts'
-export { decodeEntries, encodeEntries, parseTilePath, TILE_WIDTH, type Tile, tileWidth } from './ledger/tile.ts'
+export {
+  decodeEntries,
+  encodeEntries,
+  parseTilePath,
+  TILE_WIDTH,
+  type Tile,
+  tileOfBundle,
+  tileWidth,
+} from './ledger/tile.ts'
 export { type Finding, type Verification, verifyBook, verifyJournal } from './verify.ts'

@@ -1,4 +1,4 @@
-import { TILE_WIDTH, type TileFile } from '@muster/audit'
+import { TILE_WIDTH, type TileFile, tileOfBundle } from '@muster/audit'
 import { isId } from '@muster/protocol'
 import { bytesOf, type Item, numberOf, textOf } from './item.ts'
 import { partition, sort } from './key.ts'
@@ -57,11 +57,13 @@ export type Ledgers = (tenant: string) => LedgerStore
 
 const PARTIAL = /\.p\/(\d+)$/
 const BUNDLE = /^tile\/entries\//
+const LOWEST = /^tile\/0\//
 
 /*
  * A full tile is an item that never changes. The partial ones of a tree are in one item together, which is replaced by that
  * of a larger tree only: a partial tile is the beginning of every wider one of its place, so that nothing has to be cleaned
- * up, and a writer that comes late takes nothing back.
+ * up, and a writer that comes late takes nothing back. Tiles of the lowest level are not stored: they are the hashes of the
+ * entries in the bundle of the same place, and half of all items, whose bytes do not get fewer when they are compressed.
  */
 export function openLedgers(table: Table): Ledgers {
   return (tenant) => {
@@ -77,22 +79,28 @@ export function openLedgers(table: Table): Ledgers {
       })
       return reading
     }
+    const read = async (path: string): Promise<Uint8Array | undefined> => {
+      if (LOWEST.test(path)) {
+        const bundle = await read(path.replace(LOWEST, 'tile/entries/'))
+        return bundle && tileOfBundle(bundle)
+      }
+      const place = path.replace(PARTIAL, '')
+      const partial = place === path ? undefined : await edge()
+      const isPartial = partial?.[place] !== undefined
+      // Else it is full by now, or not there.
+      const { pk, sk } = tileKey(path)
+      const item = isPartial ? partial : await table.get(pk, sk)
+      const content = item && bytesOf(item, isPartial ? place : 'content')
+      return content && BUNDLE.test(path) ? unsqueeze(content) : content
+    }
     return {
-      async read(path) {
-        const place = path.replace(PARTIAL, '')
-        const partial = place === path ? undefined : await edge()
-        const isPartial = partial?.[place] !== undefined
-        // Else it is full by now, or not there.
-        const { pk, sk } = tileKey(path)
-        const item = isPartial ? partial : await table.get(pk, sk)
-        const content = item && bytesOf(item, isPartial ? place : 'content')
-        return content && BUNDLE.test(path) ? unsqueeze(content) : content
-      },
+      read,
 
       async write(tiles, size) {
         const full: Item[] = []
         const partial: Item = { ...edgeKey, size }
         for (const { path, bytes, width } of tiles) {
+          if (LOWEST.test(path)) continue
           // Of hashes nothing can be saved.
           const content = BUNDLE.test(path) ? squeeze(bytes) : bytes
           if (width === TILE_WIDTH) full.push({ ...tileKey(path), content })

@@ -1,4 +1,4 @@
-import { verifyBook } from '@muster/audit'
+import { emptyRoot, leafHash, TileLog, verifyBook } from '@muster/audit'
 import { type NewRecord, newId, type Run, type StoredEntry } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -578,7 +578,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
 
     test('partial tiles only grow, in whatever order they are written, and full ones take their places', async () => {
       const ledger = memory.ledgers(newId())
-      const places = ['tile/0/x001/234', 'tile/entries/x001/234']
+      const places = ['tile/1/x001/234', 'tile/entries/x001/234']
       const filesOf = (width: number) =>
         places.map((place) => ({
           ...{
@@ -598,12 +598,12 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         expect(await read(place)).toEqual(Buffer.alloc(256 * 32, 7))
         expect((await read(`${place}.p/7`)).length).toBeGreaterThanOrEqual(7 * 32)
       }
-      expect(await ledger.read('tile/1/x001/234')).toBeUndefined()
-      expect(await ledger.read('tile/1/x001/234.p/3')).toBeUndefined()
+      expect(await ledger.read('tile/2/x001/234')).toBeUndefined()
+      expect(await ledger.read('tile/2/x001/234.p/3')).toBeUndefined()
     })
 
     test('a tile can be read as far as it was, wherever a writer dies that makes it full', async () => {
-      const places = ['tile/0/000', 'tile/entries/000']
+      const places = ['tile/1/000', 'tile/entries/000']
       const filesOf = (width: number, index: number) =>
         places.map((place) => ({
           ...{ path: `${place.slice(0, -1)}${index}${width < 256 ? `.p/${width}` : ''}`, width, stored: 0 },
@@ -628,6 +628,18 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         }
       }
       expect(deaths).toBe(3)
+    })
+
+    test('the lowest tiles are those of the entries, wherever these are', async () => {
+      const ledger = memory.ledgers(newId())
+      const entries = Array.from({ length: 300 }, (_, i) => Buffer.from(`leaf ${i}`))
+      await new TileLog(ledger).append({ size: 0, root: emptyRoot }, entries)
+      const hashes = (from: number, to: number) => Buffer.concat(entries.slice(from, to).map(leafHash))
+      expect(await ledger.read('tile/0/000')).toEqual(hashes(0, 256))
+      expect(await ledger.read('tile/0/001.p/44')).toEqual(hashes(256, 300))
+      expect(await ledger.read('tile/0/002')).toBeUndefined()
+      await ledger.write([{ path: 'tile/entries/002', bytes: Buffer.of(0, 9, 1), width: 256, stored: 0 }], 768)
+      expect(await ledger.read('tile/0/002')).toBeUndefined()
     })
 
     test('many tiles are written at once', async () => {

@@ -55,9 +55,13 @@ const LARGE = 70_000
 const naive = new NaiveTree(3000)
 
 async function build(files: Files, sizes: readonly number[]): Promise<Tree> {
-  const log = new TileLog(files)
+  let log = new TileLog(files)
   let tree: Tree = { size: 0, root: emptyRoot }
-  for (const size of sizes) tree = await log.append(tree, entriesOf(tree.size, tree.size + size))
+  for (const [i, size] of sizes.entries()) {
+    // One goes on from what it has, another from what it reads.
+    if (i % 2 === 0) log = new TileLog(files)
+    tree = await log.append(tree, entriesOf(tree.size, tree.size + size))
+  }
   return tree
 }
 
@@ -163,8 +167,32 @@ describe('a log in tiles', () => {
     await log.inclusion(12_345, LARGE)
     expect(files.reads).toBeLessThanOrEqual(6)
     files.reads = 0
-    await log.append(tree, entriesOf(LARGE, LARGE + 1))
+    const next = await log.append(tree, entriesOf(LARGE, LARGE + 1))
     expect(files.reads).toBeLessThanOrEqual(6)
+    files.reads = 0
+    await log.append(next, entriesOf(LARGE + 1, LARGE + 300))
+    expect(files.reads).toBe(0)
+  })
+
+  it('reads anew what another, or a write that failed, may have changed', async () => {
+    const files = new Files()
+    const old = await build(files, [300])
+    let fails = false
+    const storage: TileStorage = {
+      read: (path) => files.read(path),
+      async write(tiles) {
+        for (const { path, bytes } of tiles) files.files.set(path, bytes)
+        if (fails) throw new Error('the answer is lost')
+      },
+    }
+    const log = new TileLog(storage)
+    const tree = await log.append(old, entriesOf(300, 310))
+    fails = true
+    await expect(log.append(tree, entriesOf(310, 600))).rejects.toThrow('lost')
+    fails = false
+    expect((await log.append(tree, entriesOf(310, 600))).root).toEqual(naive.roots[600])
+    const other = await new TileLog(storage).append(tree, entriesOf(310, 700))
+    expect((await log.append(other, entriesOf(700, 800))).root).toEqual(naive.roots[800])
   })
 
   it('serves a partial tile from a wider one that took its place', async () => {

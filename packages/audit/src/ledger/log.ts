@@ -44,25 +44,39 @@ type ReadTile = (level: number, index: number) => Promise<Uint8Array>
  */
 export class TileLog {
   readonly #storage: TileStorage
+  /** The tree that was appended to last, and its right edge: who goes on from there need not read it. */
+  #last: { tree: Tree; edge: Edge } | undefined
 
   constructor(storage: TileStorage) {
     this.#storage = storage
   }
 
   /**
-   * Appends entries to a tree. Holds the right edge of it, a tile of each level.
+   * Appends entries to a tree. Holds the right edge of it, a tile of each level and a bundle.
    *
-   * @throws MusterError `ledger.corrupt` where the tiles that are there do not have the tree's root
+   * @throws MusterError `ledger.corrupt` where the tiles that are read do not have the tree's root
    */
   async append(before: Tree, entries: readonly Uint8Array[]): Promise<Tree> {
-    const edge = new Edge(await this.#levels(before.size))
-    if (!sameHash(edge.root(), before.root))
-      throw new MusterError('ledger.corrupt', `the tiles of ${before.size} leaves do not have the root that was stored`)
-    const bundles = await this.#bundles(before.size, entries)
-    for (const entry of entries) edge.add(entry)
-    const size = before.size + entries.length
-    if (entries.length > 0) await this.#storage.write([...bundles, ...edge.tiles()], size)
-    return { size, root: edge.root() }
+    const last = this.#last
+    // Of what was not written nothing is known.
+    this.#last = undefined
+    const goesOn = last?.tree.size === before.size && sameHash(last.tree.root, before.root)
+    const edge = goesOn ? last.edge : await this.#readEdge(before)
+    const tiles = edge.add(entries)
+    const tree = { size: before.size + entries.length, root: edge.root() }
+    if (entries.length > 0) await this.#storage.write(tiles, tree.size)
+    this.#last = { tree, edge }
+    return tree
+  }
+
+  async #readEdge({ size, root }: Tree): Promise<Edge> {
+    const width = size % TILE_WIDTH
+    const bundle = { level: 'entries' as const, index: Math.floor(size / TILE_WIDTH), width }
+    const [levels, stored] = await Promise.all([this.#levels(size), width === 0 ? Buffer.of() : this.tile(bundle)])
+    const edge = new Edge(levels, { ...bundle, bytes: stored })
+    if (!sameHash(edge.root(), root))
+      throw new MusterError('ledger.corrupt', `the tiles of ${size} leaves do not have the root that was stored`)
+    return edge
   }
 
   /** The last tile of each level of a tree, which is not full; none where all are. */
@@ -74,22 +88,6 @@ export class TileLog {
       levels.push(stored.then((bytes) => ({ index, stored: width, width, hashes: Buffer.concat([bytes], TILE_BYTES) })))
     }
     return Promise.all(levels)
-  }
-
-  /** The bundles that entries after the first `size` are in. */
-  async #bundles(size: number, entries: readonly Uint8Array[]): Promise<TileFile[]> {
-    const bundles: TileFile[] = []
-    for (let given = 0; given < entries.length; ) {
-      const index = Math.floor((size + given) / TILE_WIDTH)
-      const before = (size + given) % TILE_WIDTH
-      const added = entries.slice(given, given + TILE_WIDTH - before)
-      const width = before + added.length
-      const stored = before === 0 ? [] : [await this.tile({ level: 'entries', index, width: before })]
-      const bytes = Buffer.concat([...stored, encodeEntries(added)])
-      bundles.push({ path: tilePath({ level: 'entries', index, width }), bytes, width, stored: before })
-      given += added.length
-    }
-    return bundles
   }
 
   /** The root of the first `size` leaves, read as for `inclusion`. */
@@ -155,19 +153,49 @@ interface EdgeTile {
   hashes: Buffer
 }
 
+/** The last entry bundle. */
+interface EdgeBundle {
+  index: number
+  width: number
+  bytes: Uint8Array
+}
+
 /** The right edge of a tree, which grows. */
 class Edge {
   readonly #levels: EdgeTile[]
-  readonly #full: TileFile[] = []
+  #bundle: EdgeBundle
 
-  constructor(levels: EdgeTile[]) {
+  constructor(levels: EdgeTile[], bundle: EdgeBundle) {
     this.#levels = levels
+    this.#bundle = bundle
   }
 
-  add(entry: Uint8Array): void {
-    const tile = this.#level(0)
-    writeLeafHash(tile.hashes, tile.width, entry)
-    this.#grown(0, tile)
+  /** Adds entries; gives the bundles and tiles that they are in, and the other last ones, which are not full. */
+  add(entries: readonly Uint8Array[]): TileFile[] {
+    const bundles = this.#addToBundles(entries)
+    const full: TileFile[] = []
+    for (const entry of entries) {
+      const tile = this.#level(0)
+      writeLeafHash(tile.hashes, tile.width, entry)
+      this.#grown(0, tile, full)
+    }
+    const partial = this.#levels.flatMap((tile, level) => (tile.width > 0 ? fileOf(level, tile) : []))
+    for (const tile of this.#levels) tile.stored = tile.width
+    return [...bundles, ...full, ...partial]
+  }
+
+  #addToBundles(entries: readonly Uint8Array[]): TileFile[] {
+    const files: TileFile[] = []
+    for (let given = 0; given < entries.length; ) {
+      const { index, width: stored, bytes: before } = this.#bundle
+      const added = entries.slice(given, given + TILE_WIDTH - stored)
+      const width = stored + added.length
+      const bytes = Buffer.concat([before, encodeEntries(added)])
+      files.push({ path: tilePath({ level: 'entries', index, width }), bytes, width, stored })
+      this.#bundle = width < TILE_WIDTH ? { index, width, bytes } : { index: index + 1, width: 0, bytes: Buffer.of() }
+      given += added.length
+    }
+    return files
   }
 
   #level(level: number): EdgeTile {
@@ -177,19 +205,14 @@ class Edge {
   }
 
   /** A full tile's hash is one of the next level. */
-  #grown(level: number, tile: EdgeTile): void {
+  #grown(level: number, tile: EdgeTile, full: TileFile[]): void {
     tile.width++
     if (tile.width < TILE_WIDTH) return
-    this.#full.push(fileOf(level, tile))
+    full.push(fileOf(level, tile))
     this.#levels[level] = newTile(tile.index + 1)
     const above = this.#level(level + 1)
     above.hashes.set(foldTile(tile.hashes, 0, TILE_WIDTH), above.width * HASH_LENGTH)
-    this.#grown(level + 1, above)
-  }
-
-  /** The tiles that have become full, and those that are not. */
-  tiles(): TileFile[] {
-    return [...this.#full, ...this.#levels.flatMap((tile, level) => (tile.width > 0 ? fileOf(level, tile) : []))]
+    this.#grown(level + 1, above, full)
   }
 
   root(): Hash {

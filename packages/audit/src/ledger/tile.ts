@@ -1,4 +1,4 @@
-import { ENTRY_BYTES_MAX, HASH_LENGTH, type Hash, halve, type Subtree } from './merkle.ts'
+import { ENTRY_BYTES_MAX, HASH_LENGTH, type Hash, halve, type Subtree, writeLeafHash } from './merkle.ts'
 
 /** Tiles and entry bundles as in C2SP tlog-tiles: <https://c2sp.org/tlog-tiles>. */
 export const TILE_WIDTH = 256
@@ -91,4 +91,12 @@ export function decodeEntries(bundle: Uint8Array): Uint8Array[] | undefined {
     at = end
   }
   return entries
+}
+
+/** The tile of the lowest level over a bundle's entries; undefined where its bytes do not end with an entry. */
+export function tileOfBundle(bundle: Uint8Array): Uint8Array | undefined {
+  const entries = decodeEntries(bundle)
+  const hashes = Buffer.allocUnsafe((entries?.length ?? 0) * HASH_LENGTH)
+  for (const [i, entry] of entries?.entries() ?? []) writeLeafHash(hashes, i, entry)
+  return entries && hashes
 }

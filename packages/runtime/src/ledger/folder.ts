@@ -79,8 +79,7 @@ function folderLedger(home: string): LedgerStore {
       } finally {
         await rm(draft, { force: true })
       }
-      await publish(version + 1, state)
-      await forgetOld(states, before)
+      await Promise.all([publish(version + 1, state), forgetOld(states, before)])
       return true
     },
 

@@ -226,6 +226,8 @@ describe.each(['folder', 'DynamoDB'] as const)('the sealer, in %s', (kind) => {
           const tenant = newId()
           const store = stores[kind](tenant)
           const auditor = new Auditor(store, `log.example/${tenant}`)
+          // It remembers what it wrote last, and others have gone on since.
+          const resident = sealer(stores[kind])
           const ended = new Map<string, string>()
           for (const { runs, fates } of rounds) {
             for (const [run, head] of await endRuns(tenant, runs)) ended.set(run, head)
@@ -235,7 +237,7 @@ describe.each(['folder', 'DynamoDB'] as const)('the sealer, in %s', (kind) => {
             await Promise.allSettled(fates.filter(({ how }) => how !== 'stalls').map(sealAs))
             // Others do their work, and more comes, while these stand still.
             for (const [run, head] of await endRuns(tenant, runs)) ended.set(run, head)
-            await sealToEnd(sealer(stores[kind]), tenant)
+            await sealToEnd(resident, tenant)
             await auditor.check()
             resolve()
             await Promise.allSettled(stalled)

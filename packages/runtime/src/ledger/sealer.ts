@@ -58,6 +58,12 @@ export interface SealerOptions {
 /** Nothing is left to be done of what was taken; or something is; or a whole batch was taken, and there may be another. */
 type Sealed = 'done' | 'more' | 'full'
 
+interface Known {
+  version: number
+  state: LedgerState
+  log: TileLog
+}
+
 const EMPTY: LedgerState = {
   size: 0,
   root: Buffer.from(emptyRoot).toString('base64'),
@@ -76,8 +82,11 @@ const EMPTY: LedgerState = {
 export class Sealer {
   readonly #options: SealerOptions
   readonly #signedAt = new Map<string, number>()
-  /** States that were written here last: they need not be read. Where another has written since, what we write is refused. */
-  readonly #known = new Map<string, { version: number; state: LedgerState }>()
+  /**
+   * States that were written here last, and logs that have the right edge of their trees: they need not be read. Where
+   * another has written since, what we write is refused.
+   */
+  readonly #known = new Map<string, Known>()
   #timer: NodeJS.Timeout | undefined
   #tick: Promise<void> | undefined
   #closing = false
@@ -157,17 +166,22 @@ export class Sealer {
   async seal(tenant: string, { take = true } = {}): Promise<Sealed> {
     const { heads, ledgers } = this.#options
     const store = ledgers(tenant)
-    const { version, state = EMPTY } = this.#known.get(tenant) ?? (await store.state())
+    const known = this.#known.get(tenant)
+    const { version, state = EMPTY } = known ?? (await store.state())
+    const log = known?.log ?? new TileLog(store)
     this.#known.delete(tenant)
-    const tree = await append(store, state)
-    const taken = take ? await heads.take(tenant, state.cursors, BATCH_MAX) : { heads: [], cursors: state.cursors }
-    const idle = taken.heads.length === 0
+    // Redis looks for the next ones while these are hashed.
+    const [taken, tree] = await Promise.all([
+      take ? this.#take(tenant, state.cursors) : { count: 0, leaves: Buffer.of(), cursors: state.cursors },
+      append(store, log, state),
+    ])
+    const idle = taken.count === 0
     const changed = state.pending.length > 0 || !idle
     const due = idle || this.#isDue(tenant)
     const stale = tree.size > 0 && tree.size !== sizeOf(state.checkpoint)
     if (!changed && !stale) {
       await heads.forget(tenant, state.cursors, true)
-      if (version > 0) this.#remember(tenant, version, state)
+      if (version > 0) this.#remember(tenant, { version, state, log })
       return 'done'
     }
     const signed = stale && due ? await this.#sign(tenant, tree, state.keys) : undefined
@@ -176,7 +190,7 @@ export class Sealer {
       ...signed,
       size: tree.size,
       root: Buffer.from(tree.root).toString('base64'),
-      pending: encodeEntries(taken.heads.map(leafOf)),
+      pending: taken.leaves,
       cursors: taken.cursors,
     }
     if (signed) await this.#options.witnesses?.expect(tenant, tree.size)
@@ -186,13 +200,19 @@ export class Sealer {
     // What the state before has taken is in the tiles now.
     const over = idle && sizeOf(next.checkpoint) === next.size
     await heads.forget(tenant, state.cursors, over)
-    this.#remember(tenant, version + 1, next)
+    this.#remember(tenant, { version: version + 1, state: next, log })
     if (over) return 'done'
-    return taken.heads.length >= BATCH_MAX ? 'full' : 'more'
+    return taken.count >= BATCH_MAX ? 'full' : 'more'
   }
 
-  #remember(tenant: string, version: number, state: LedgerState): void {
-    this.#known.set(tenant, { version, state })
+  /** Heads that wait, as the leaves that they become. */
+  async #take(tenant: string, from: LedgerState['cursors']) {
+    const { heads, cursors } = await this.#options.heads.take(tenant, from, BATCH_MAX)
+    return { count: heads.length, leaves: encodeEntries(heads.map(leafOf)), cursors }
+  }
+
+  #remember(tenant: string, known: Known): void {
+    this.#known.set(tenant, known)
     const [oldest] = this.#known.keys()
     if (this.#known.size > KNOWN_MAX && oldest !== undefined) this.#known.delete(oldest)
   }
@@ -228,29 +248,27 @@ export class Sealer {
 }
 
 /** Writes the leaves that are decided. @throws MusterError `ledger.corrupt` where the tiles are not what they were */
-async function append(store: LedgerStore, { size, root, pending }: LedgerState): Promise<Tree> {
+async function append(store: LedgerStore, log: TileLog, { size, root, pending }: LedgerState): Promise<Tree> {
   const before = { size, root: base64(root) ?? emptyRoot }
   if (pending.length === 0) return before
   const leaves = decodeEntries(pending)
   if (!leaves) throw new MusterError('ledger.corrupt', `the leaves that come after ${size} cannot be read`)
-  const [tree] = await Promise.all([
-    new TileLog(store).append(before, leaves),
-    store.setPlaces(size, leaves.map(runOf)),
-  ])
+  const [tree] = await Promise.all([log.append(before, leaves), store.setPlaces(size, leaves.map(runOf))])
   return tree
 }
 
 const BEFORE_RUN = '{"v":1,"run":"'
+const QUOTE = 0x22
 
-/** As `ledgerLeaf` has it. None of these has a character that JSON would write otherwise. */
+/** As `ledgerLeaf` has it. None of these has a character that JSON would write otherwise, or one that is not ASCII. */
 function leafOf({ run, seq, head, at, state }: Head): Uint8Array {
-  return Buffer.from(`${BEFORE_RUN}${run}","seq":${seq},"head":"${head}","at":${at},"state":"${state}"}`)
+  const text = `${BEFORE_RUN}${run}","seq":${seq},"head":"${head}","at":${at},"state":"${state}"}`
+  return Buffer.from(text, 'latin1')
 }
 
-function runOf(leaf: Uint8Array): string {
-  const { buffer, byteOffset, length } = leaf
-  const text = Buffer.from(buffer, byteOffset, length)
-  return text.toString('latin1', BEFORE_RUN.length, text.indexOf('"', BEFORE_RUN.length))
+function runOf({ buffer, byteOffset, length }: Uint8Array): string {
+  const leaf = Buffer.from(buffer, byteOffset, length)
+  return leaf.toString('latin1', BEFORE_RUN.length, leaf.indexOf(QUOTE, BEFORE_RUN.length))
 }
 
 function sizeOf(checkpoint: string): number | undefined {
