@@ -65,8 +65,9 @@ describe('muster verify', () => {
     expect(await verify(run.id)).toMatchObject({ code: 0, findings: [], output: expect.stringContaining('ok') })
     const events = []
     for await (const event of run.events()) events.push(event)
-    const intent = events.find(({ entry }) => entry.type === 'step.intent' && entry.target === 'world.write')?.seq ?? 0
-    expect(intent).toBeGreaterThan(1)
+    // In the input, what the model asked for, what was intended, and what the tool gave.
+    const written = events.flatMap(({ seq, content }) => (JSON.stringify(content)?.includes('pay 100') ? [seq] : []))
+    expect(written.length).toBeGreaterThanOrEqual(4)
 
     // In an entry: who decided.
     await rewrite(run.id, (_, fields) => ({
@@ -83,7 +84,7 @@ describe('muster verify', () => {
     // In the content beside it: what was written.
     await rewrite(run.id, (_, fields) => ({ ...fields, c: (fields.c ?? '').replaceAll('pay 100', 'pay 900') }))
     expect((await verify(run.id)).findings).toEqual(
-      [1, 4, intent, intent + 1].map((seq) => expect.objectContaining({ seq, code: 'content' })),
+      written.map((seq) => expect.objectContaining({ seq, code: 'content' })),
     )
     await rewrite(run.id, (_, fields) => ({ ...fields, c: (fields.c ?? '').replaceAll('pay 900', 'pay 100') }))
 
