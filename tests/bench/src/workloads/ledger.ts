@@ -1,11 +1,12 @@
 import type { Bench } from '../bench.ts'
 import { figure, type Row, rowsOf } from '../row.ts'
 import type { Sample } from '../subject.ts'
+import { stepsOf } from '../subjects/app.ts'
 
 const LEAVES = 1_000_000
 const ENTRIES = 200_000
 
-/** A2: W1 with and without a ledger, in turns. */
+/** A2: W1 with and without a ledger, and sealing alone, in turns: what it adds is less than W1 differs from itself. */
 export async function sealing(bench: Bench): Promise<Row[]> {
   const { place, admin } = await bench.place()
   const start = async (name: string, sealed: boolean) => ({
@@ -13,16 +14,20 @@ export async function sealing(bench: Bench): Promise<Row[]> {
     child: await bench.start('muster', { ...place, plan: 'chain', inFlight: 100, outcomes: 'ahead', sealed }),
     empty: admin,
   })
-  const [plain, sealed] = await bench.rounds('A2', [
+  const [plain, sealed, alone] = await bench.rounds('A2', [
     await start('W1, ahead, without a ledger', false),
     await start('W1, ahead, every run sealed', true),
+    { name: 'sealing alone', child: await bench.start('ledger-sealer', { ...place, store: 'DynamoDB' }) },
   ])
   await bench.stop()
-  if (!plain || !sealed) return []
+  if (!plain || !sealed || !alone) return []
   const cpu = ({ workerCpuMs, units }: Sample) => (workerCpuMs / units) * 1000
+  // A run has one head, its end.
+  const perStep = { ...alone, samples: alone.samples.map((one) => ({ ...one, units: one.units * stepsOf.chain })) }
   return [
     ...rowsOf({ workload: 'A2', unit: 'steps/s' }, sealed, [plain]),
     ...rowsOf({ workload: 'A2', unit: 'µs of CPU/step', of: cpu }, sealed, [plain]),
+    ...rowsOf({ workload: 'A2', unit: 'µs of CPU/step', of: cpu }, perStep, [plain]),
   ]
 }
 
