@@ -92,7 +92,7 @@ it('is never overspent by several that are filled and used in any order, and all
         for (const one of both) expect(await exact.read(one)).toEqual({ spent: sum(used), held: sum(0) })
       },
     ),
-    { numRuns: 25 },
+    { numRuns: 25, endOnFailure: true },
   )
 })
 

@@ -48,7 +48,7 @@ export class CallPurse {
   #now: Advance | undefined
   /** What calls have asked for since it was filled. */
   #asked = { calls: 0, most: none(), sum: none() }
-  #filling = false
+  #filling: Promise<void> | undefined
   #closed = false
   #timer: NodeJS.Timeout | undefined
 
@@ -86,10 +86,15 @@ export class CallPurse {
     if (this.#filling) return
     const { calls, most, sum } = this.#asked
     this.#asked = { calls: 0, most: none(), sum: none() }
-    if (calls >= CALLS_MIN) await this.#move({ usd: 2 * sum.usd, tokens: 2 * sum.tokens }, most)
+    if (calls >= CALLS_MIN) await this.#fill({ usd: 2 * sum.usd, tokens: 2 * sum.tokens }, most)
     else if (!this.#now) this.#rest()
-    else if (!isNone(this.#now.free) || !isNone(this.#now.used)) await this.#move(none(), none())
-    else if (isNone(this.#now.taken)) this.#now = undefined
+    else if (!isNone(this.#now.free) || !isNone(this.#now.used)) await this.#fill(none(), none())
+  }
+
+  async #fill(ask: Sum, need: Sum): Promise<void> {
+    this.#filling = this.#move(ask, need)
+    await this.#filling
+    this.#filling = undefined
   }
 
   /** Moves what calls have taken to a new name, since what is said of each must be heard once, and asks for more. */
@@ -100,12 +105,12 @@ export class CallPurse {
     const move = { from: now.id, to, until, used: amounts(now.used), keep: amounts(now.taken) }
     now.used = none()
     now.free = none()
-    this.#filling = true
     for (;;) {
       try {
         const granted = await spend.refill(this.#accounts, { ...move, ask: amounts(ask), need: amounts(need) })
+        const isEmpty = granted?.every((amount) => amount === 0) && move.keep.every((amount) => amount === 0)
         // Where it has expired it has counted in full, with what is under way.
-        this.#now = granted && now
+        this.#now = granted && !isEmpty ? now : undefined
         now.id = to
         now.until = until
         // Calls that have ended meanwhile have given back what they did not use.
@@ -117,7 +122,6 @@ export class CallPurse {
         await pause(PERIOD_MS)
       }
     }
-    this.#filling = false
   }
 
   #rest(): void {
@@ -129,7 +133,8 @@ export class CallPurse {
   async close(): Promise<void> {
     this.#closed = true
     this.#rest()
-    if (this.#now && !this.#filling) await this.#move(none(), none())
+    await this.#filling
+    if (this.#now) await this.#move(none(), none())
   }
 }
 

@@ -17,7 +17,8 @@
         {"atLeast":[5],"accounts":[[account],..]}: so much was used before, where less is known of.
         {"read":true,"accounts":[[account]]}
   Gives for each: {0, granted1..5} or {1 (not enough is left) or 2 (others have set it aside), account's place, amount,
-  used, set aside}; for `refill` {0, granted1..5} or {1} where `id` has expired; for `read` {0, used1..5, set aside1..5}.
+  used, set aside}; for `refill` {0, granted1..5} or {1} where `id` is not there: it has
+  expired, or nothing was left of it; for `read` {0, used1..5, set aside1..5}.
 ]==]
 local COUNT = 5
 local time = redis.call('TIME')
@@ -140,12 +141,15 @@ local function refill(op)
   end
   local enough = true
   for i = 1, COUNT do enough = enough and granted[i] >= op.need[i] end
-  local all = {}
+  local all, some = {}, false
   for i = 1, COUNT do
     if not enough then granted[i] = 0 end
     all[i] = op.keep[i] + granted[i]
+    some = some or all[i] > 0
   end
-  for _, about in ipairs(op.accounts) do hold(open(about[1]), op.as, op['until'], all) end
+  if some then
+    for _, about in ipairs(op.accounts) do hold(open(about[1]), op.as, op['until'], all) end
+  end
   table.insert(granted, 1, 0)
   return granted
 end
