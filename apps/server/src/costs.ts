@@ -65,18 +65,21 @@ export class CostBook {
     const { commitments } = this.#options
     const own = Object.entries(commitments).filter(([, one]) => one.tenant === undefined || one.tenant === tenant)
     const tenants = own.some(([, one]) => one.tenant === undefined) ? await this.#tenants() : [tenant]
-    const spent = own.map(([, { from, until }]) => daysOf(from, until).map(() => 0))
+    const states = own.map(([name, one]) => {
+      const days = daysOf(one.from, one.until)
+      return { name, one, days, nanoUsd: days.map(() => 0) }
+    })
     for (const of of tenants) {
       const running = await this.#running.of(of, tenants.length)
-      for (const [i, [, one]] of own.entries()) {
+      for (const { one, days, nanoUsd } of states) {
         if (one.tenant !== undefined && one.tenant !== of) continue
-        const days = await this.#costs.ofProvider(one.provider, of, daysOf(one.from, one.until), running)
-        spent[i] = (spent[i] ?? []).map((sum, day) => sum + (days[day] ?? 0))
+        const spent = await this.#costs.ofProvider(one.provider, of, days, running)
+        for (const [day, amount] of spent.entries()) nanoUsd[day] = (nanoUsd[day] ?? 0) + amount
       }
     }
-    return own.map(([name, { provider, usd, from, until }], i) => {
-      const usdByDay = (spent[i] ?? []).map((nanoUsd) => nanoUsd / 1e9)
-      return { name, provider, usd, from, until, ...drawn(usd, daysOf(from, until), usdByDay, dayOf(now)) }
+    return states.map(({ name, one: { provider, usd, from, until }, days, nanoUsd }) => {
+      const spent = nanoUsd.map((amount) => amount / 1e9)
+      return { name, provider, usd, from, until, ...drawn(usd, days, spent, dayOf(now)) }
     })
   }
 

@@ -1,8 +1,9 @@
 import type { CostLine } from '@muster/protocol'
-import { costPartition, countCosts, KEPT_DAYS, MAKING_MS } from './cost-count.ts'
+import { countCosts, KEPT_DAYS, MAKING_MS } from './cost-count.ts'
 import type { Journal } from './journal.ts'
 import type { Partition } from './partition.ts'
 import type { RunCost } from './run-costs.ts'
+import { tenantPartition } from './tenant-partition.ts'
 
 const DAY_MS = 86_400_000
 /** Days that nothing of it is kept of, but that clocks may differ by. */
@@ -32,7 +33,7 @@ export class CostBooks {
 
   constructor(journal: Journal, tenant: string) {
     this.#tenant = tenant
-    this.#partition = costPartition(journal, tenant)
+    this.#partition = tenantPartition(journal, tenant)
   }
 
   /** Those that are being made; undefined where there are none, or others than those named. */

@@ -1,6 +1,4 @@
-import { hash } from 'node:crypto'
 import { COSTS_BY, type CostLine, type CostsBy } from '@muster/protocol'
-import type { Journal } from './journal.ts'
 import type { Partition } from './partition.ts'
 
 /** What model calls came to: billionths of a US dollar, tokens, and how many there were. All integers. */
@@ -19,13 +17,6 @@ export const MAKING_MS = 30 * DAY_MS
 const letters = { nanoUsd: 'n', calls: 'k', inputTokens: 'i', outputTokens: 'o', cachedTokens: 'c' } as const
 const AMOUNTS = Object.keys(letters) as (keyof CostAmounts)[] // its own keys
 const amountOf = new Map(AMOUNTS.map((amount) => [letters[amount] as string, amount]))
-
-/** Where a tenant's costs are. */
-export function costPartition({ partitions }: Journal, tenant: string): Partition {
-  if (partitions.length === 1) return partitions[0]
-  const index = hash('sha256', tenant, 'buffer').readUInt32BE() % partitions.length
-  return partitions[index] as Partition // within their number
-}
 
 /** Tells of a run. False where its place in the archive is one that another has gone on from. */
 export async function countCosts(

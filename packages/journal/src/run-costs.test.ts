@@ -1,31 +1,15 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { COSTS_BY, type CostLine } from '@muster/protocol'
-import { startRedis } from '@muster/stack'
 import fc from 'fast-check'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { CostBooks } from './cost-books.ts'
-import { type CostAmounts, costPartition } from './cost-count.ts'
-import { Journal } from './journal.ts'
+import type { CostAmounts } from './cost-count.ts'
+import { journalsOf } from './fixture.ts'
+import type { Journal } from './journal.ts'
 import { RunCosts } from './run-costs.ts'
+import { tenantPartition } from './tenant-partition.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'muster-costs-'))
-let redis: Awaited<ReturnType<typeof startRedis>>
-let journals: Journal[]
+const journals = journalsOf('costs', 2)
 let cases = 0
-
-beforeAll(async () => {
-  redis = await startRedis({ dir })
-  journals = await Promise.all(
-    Array.from({ length: 2 }, () => Journal.open({ url: redis.url, namespace: 'costs', partitions: 3 })),
-  )
-})
-afterAll(async () => {
-  await Promise.all(journals.map((journal) => journal.close()))
-  await redis.stop()
-  rmSync(dir, { recursive: true, force: true })
-})
 
 const days = ['2026-11-27', '2026-11-28', '2026-12-01']
 const name = fc.constantFrom('a', 'b:c', 'model', '')
@@ -121,7 +105,7 @@ it('has each run once in books that are made anew, whatever ends and is archived
         }
         // One was archived before, and one only counted.
         for (const [i, one] of runs.entries()) while (one.at < ([5, 2][i] ?? 0)) await goOn(one)
-        const { redis, keys } = costPartition(journal, tenant)
+        const { redis, keys } = tenantPartition(journal, tenant)
         if (isLost) await redis.unlink(keys.costs(tenant, days[0] ?? ''))
         let isDone = false
         const make = async (books: CostBooks) => {

@@ -1,6 +1,7 @@
 import type { CostLine, CostsBy } from '@muster/protocol'
-import { type CostAmounts, costPartition, countCosts, fieldOf, fieldsOf, NO_COSTS, readField } from './cost-count.ts'
+import { type CostAmounts, countCosts, fieldOf, fieldsOf, NO_COSTS, readField } from './cost-count.ts'
 import type { Journal } from './journal.ts'
+import { tenantPartition } from './tenant-partition.ts'
 
 /** After that nobody tells any more of a run whose journal is gone. */
 const GRACE_S = 3600
@@ -25,12 +26,12 @@ export class RunCosts {
 
   /** Counts a run of which nothing more is to come. The same again changes nothing. */
   async add(tenant: string, run: string, lines: readonly CostLine[]): Promise<void> {
-    if (lines.length > 0) await countCosts(costPartition(this.#journal, tenant), { tenant, run, lines })
+    if (lines.length > 0) await countCosts(tenantPartition(this.#journal, tenant), { tenant, run, lines })
   }
 
   /** The run is archived, and its journal stays for `ttlS` at most: after that it is not told of any more. */
   async forget(tenant: string, run: string, ttlS: number): Promise<void> {
-    const { keys, redis } = costPartition(this.#journal, tenant)
+    const { keys, redis } = tenantPartition(this.#journal, tenant)
     await redis.expire(keys.counted(tenant, run), ttlS + GRACE_S)
   }
 
@@ -67,7 +68,7 @@ export class RunCosts {
 
   /** Of each day its fields, or one of them, of runs that were counted and of those that were not, at one moment. */
   async #days(tenant: string, days: readonly string[], running: readonly RunCost[], field?: string) {
-    const { keys, redis } = costPartition(this.#journal, tenant)
+    const { keys, redis } = tenantPartition(this.#journal, tenant)
     for (let reads = 0; ; reads++) {
       const books = (await redis.hget(keys.books(tenant), 'live')) ?? ''
       const asked = redis.multi().hget(keys.books(tenant), 'live')

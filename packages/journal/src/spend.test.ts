@@ -1,28 +1,11 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { startRedis } from '@muster/stack'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Journal } from './journal.ts'
+import { describe, expect, it } from 'vitest'
+import { journalsOf } from './fixture.ts'
+import type { Journal } from './journal.ts'
 import { type Amounts, Spend, type SpendAccount } from './spend.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'muster-spend-'))
-let redis: Awaited<ReturnType<typeof startRedis>>
-let journals: Journal[]
+const journals = journalsOf('spend', 4)
 let accounts = 0
-
-beforeAll(async () => {
-  redis = await startRedis({ dir })
-  journals = await Promise.all(
-    Array.from({ length: 4 }, () => Journal.open({ url: redis.url, namespace: 'spend', partitions: 3 })),
-  )
-})
-afterAll(async () => {
-  await Promise.all(journals.map((journal) => journal.close()))
-  await redis.stop()
-  rmSync(dir, { recursive: true, force: true })
-})
 
 const NONE: Amounts = [-1, -1, -1, -1, -1]
 const usd = (amount: number): Amounts => [amount, 0, 0, 0, 0]

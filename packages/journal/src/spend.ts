@@ -1,7 +1,7 @@
-import { hash } from 'node:crypto'
 import type { Journal } from './journal.ts'
 import type { Partition } from './partition.ts'
 import { SharedCalls } from './shared-calls.ts'
+import { tenantPartition } from './tenant-partition.ts'
 
 /** What an account counts, in this order, each an integer: billionths of a US dollar, tokens, steps, milliseconds, runs. */
 export type Amounts = readonly [nanoUsd: number, tokens: number, steps: number, ms: number, runs: number]
@@ -99,10 +99,7 @@ export class Spend {
   }
 
   #call(accounts: readonly SpendAccount[], json: Operation['json']): Promise<readonly number[]> {
-    const { partitions } = this.#journal
-    const tenant = accounts[0]?.tenant ?? ''
-    const index = partitions.length === 1 ? 0 : hash('sha256', tenant, 'buffer').readUInt32BE() % partitions.length
-    const partition = partitions[index] as Partition // within their number
+    const partition = tenantPartition(this.#journal, accounts[0]?.tenant ?? '')
     let calls = this.#calls.get(partition)
     if (!calls) {
       calls = new SharedCalls((batch) => this.#send(partition, batch), {

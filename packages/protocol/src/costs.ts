@@ -4,13 +4,13 @@ import { z } from 'zod'
 export const COSTS_BY = ['model', 'provider', 'agent', 'user'] as const
 export type CostsBy = (typeof COSTS_BY)[number]
 
-const amounts = {
-  usd: z.number(),
+const counts = {
   calls: z.number(),
   inputTokens: z.number(),
   outputTokens: z.number(),
   cachedTokens: z.number(),
 }
+const amounts = { usd: z.number(), ...counts }
 
 /** What model calls cost, of a day or month (UTC), the dearest first. */
 export const costs = z.object({
@@ -29,10 +29,7 @@ export const costLine = z.object({
   names: z.object({ model: z.string(), provider: z.string(), agent: z.string(), user: z.string() }),
   /** Billionths of a US dollar. */
   nanoUsd: z.number(),
-  calls: z.number(),
-  inputTokens: z.number(),
-  outputTokens: z.number(),
-  cachedTokens: z.number(),
+  ...counts,
 })
 export type CostLine = z.infer<typeof costLine>
 

@@ -1,29 +1,22 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { type Amounts, Journal, Spend, type SpendAccount } from '@muster/journal'
-import { startRedis } from '@muster/stack'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type Advance, CallPurse } from './call-purse.ts'
+import { stopRedis, theRedis } from './fixture.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'muster-calls-'))
 const log = pino({ level: 'silent' })
-let redis: Awaited<ReturnType<typeof startRedis>>
 let journals: Journal[]
 let accounts = 0
 
 beforeAll(async () => {
-  redis = await startRedis({ dir })
-  journals = await Promise.all(
-    Array.from({ length: 2 }, () => Journal.open({ url: redis.url, namespace: 'calls', partitions: 3 })),
-  )
+  const { url } = await theRedis()
+  const opening = Array.from({ length: 2 }, () => Journal.open({ url, namespace: 'calls', partitions: 3 }))
+  journals = await Promise.all(opening)
 })
 afterAll(async () => {
   await Promise.all(journals.map((journal) => journal.close()))
-  await redis.stop()
-  rmSync(dir, { recursive: true, force: true })
+  await stopRedis()
 })
 
 const account = (usd: number, tokens = -1): SpendAccount => ({

@@ -1,31 +1,25 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { Journal, RunCosts } from '@muster/journal'
 import { type Memory, openMemory } from '@muster/memory'
 import { type CostLine, newId, type Run } from '@muster/protocol'
-import { startDynamo, startRedis } from '@muster/stack'
+import { startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { rebuildCosts } from './costs-rebuild.ts'
+import { stopRedis, theRedis } from './fixture.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'muster-rebuild-'))
-let redis: Awaited<ReturnType<typeof startRedis>>
 let dynamo: Awaited<ReturnType<typeof startDynamo>>
 let memory: Memory
 let journal: Journal
 
 beforeAll(async () => {
-  redis = await startRedis({ dir })
   dynamo = await startDynamo({})
   memory = await openMemory({ table: 'rebuild', endpoint: dynamo.endpoint ?? '' })
-  journal = await Journal.open({ url: redis.url, namespace: 'rebuild' })
+  journal = await Journal.open({ url: (await theRedis()).url, namespace: 'rebuild' })
 })
 afterAll(async () => {
   memory.close()
   await journal.close()
-  await redis.stop()
+  await stopRedis()
   await dynamo.stop()
-  rmSync(dir, { recursive: true })
 })
 
 const [day, at] = ['2026-11-28', Date.parse('2026-11-28T12:00:00Z')]

@@ -15,7 +15,7 @@ let started: { redis: Promise<RedisService>; dir: string } | undefined
 let namespaces = 0
 
 /** One Redis for the tests of a file. */
-async function theRedis(): Promise<RedisService> {
+export async function theRedis(): Promise<RedisService> {
   if (!started) {
     const dir = mkdtempSync(join(tmpdir(), 'muster-runtime-'))
     started = { redis: startRedis({ dir }), dir }
