@@ -204,11 +204,17 @@ function listFiles(folder, report, below = '') {
 /** Not at the beginning of its memory: to a place that is 16 bytes into a page, AMD's processors copy pages at half their speed. */
 const piece = Buffer.alloc((1 << 20) + 64).subarray(64)
 
-/** Pieces of a file, so that one of any length can be read. Each is gone when the next one comes, of this file or another. */
+/**
+ * Pieces of a file, so that one of any length can be read. Each is gone when the next one comes, of this file or another.
+ * A file gives less than a piece only at its end.
+ */
 function* piecesOf(path) {
   const file = openSync(path, 'r')
   try {
-    for (let read = readSync(file, piece); read > 0; read = readSync(file, piece)) yield piece.subarray(0, read)
+    for (let read = piece.length; read === piece.length; ) {
+      read = readSync(file, piece)
+      if (read > 0) yield piece.subarray(0, read)
+    }
   } finally {
     closeSync(file)
   }
@@ -767,9 +773,21 @@ function beginsAt(bytes, from, to, expected, at = 0) {
 /** Whether `expected` is what stands there. */
 const isAt = (bytes, from, to, expected) => to - from === expected.length && beginsAt(bytes, from, to, expected)
 
+const viewOf = (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+
+/** Whether the same `length` bytes stand there in both: where they are many, in a third of the time. */
+function areSame(one, from, other, at, length) {
+  if (from + length > one.byteLength || at + length > other.byteLength) return false
+  let i = 0
+  for (; i <= length - 4; i += 4) if (one.getInt32(from + i) !== other.getInt32(at + i)) return false
+  for (; i < length; i++) if (one.getUint8(from + i) !== other.getUint8(at + i)) return false
+  return true
+}
+
 /** Bytes of which the first ones are hashed: those of common lengths are kept, as to make one takes a tenth as long as to hash it. */
 class Bytes {
   all = Buffer.alloc(2 * piece.length)
+  view = viewOf(this.all)
   kept = []
   first(length) {
     if (length >= 4096) return this.all.subarray(0, length)
@@ -793,12 +811,13 @@ class QuickReader {
     this.contents = new Bytes()
     /** The hash that `out` begins with. */
     this.hash = ''
-    this.digest = Buffer.alloc(64)
+    this.digest = viewOf(Buffer.alloc(64))
+    this.digestBytes = Buffer.from(this.digest.buffer, this.digest.byteOffset, 64)
     /** From where to where in `out` what is wanted stands; 0 where it does not. */
     this.from = new Int32Array(5)
     this.to = new Int32Array(5)
-    /** The last decision that was read: most are like the one before. */
-    this.decided = Buffer.of()
+    /** The last decision that was read, as it stands in a line and in the entry: most are like the one before. */
+    this.decided = { line: viewOf(Buffer.of()), entry: Buffer.of() }
     this.decision = undefined
   }
 
@@ -812,8 +831,11 @@ class QuickReader {
       out.latin1Write(before, 0)
     }
     this.hash = ''
-    from.fill(0)
-    this.lines = lines
+    for (let i = 0; i < 5; i++) from[i] = 0
+    if (lines !== this.lines) {
+      this.lines = lines
+      this.view = viewOf(lines)
+    }
     this.at = at
     if (!this.skip(TO_SEQ)) return 0
     const seqAt = this.at
@@ -828,18 +850,18 @@ class QuickReader {
     if (from[SEQ] === 0 || from[TYPE] === 0 || from[REDACTED] > 0 || this.is(TYPE, CREATED)) return 0
     if (to[SEQ] - from[SEQ] !== seqEnd - seqAt || !beginsAt(out, from[SEQ], to[SEQ], lines, seqAt)) return 0
     if (hasContent) {
-      this.digest.latin1Write(hex(this.contents.first(this.contentEnd)), 0)
-      if (from[DIGEST] === 0 || !isAt(out, from[DIGEST] + 1, to[DIGEST] - 1, this.digest)) return 0
+      this.digestBytes.latin1Write(hex(this.contents.first(this.contentEnd)), 0)
+      if (from[DIGEST] === 0 || to[DIGEST] - from[DIGEST] !== 66) return 0
+      if (!areSame(this.out.view, from[DIGEST] + 1, this.digest, 0, 64)) return 0
     }
     this.erased = !hasContent && from[DIGEST] > 0
     this.ends = this.is(TYPE, ENDED)
     this.decides = from[DECISION] > 0
-    if (this.decides && !this.is(DECISION, this.decided)) this.decide()
     if (this.is(TYPE, INTENT) && !(this.decides && this.decision.allows)) return 0
     const hash = hex(this.out.first(this.end))
     // Where it is right, the next entry comes behind it.
     out.latin1Write(hash, 0)
-    if (!beginsAt(lines, hashAt, hashAt + 64, out)) return 0
+    if (!areSame(this.view, hashAt, this.out.view, 0, 64)) return 0
     this.hash = hash
     return this.at
   }
@@ -875,7 +897,7 @@ class QuickReader {
     const out = this.out.all
     let [at, end] = [this.at, 64]
     if (lines[at] !== 0x7b /* { */) return false
-    let [depth, wanted, isName, isObject] = [0, -1, false, false]
+    let [depth, wanted, valueAt, isName, isObject] = [0, -1, 0, false, false]
     // By the depth, in bits: whether it is an object that is open there, or an array.
     let objects = 0
     for (;;) {
@@ -895,7 +917,13 @@ class QuickReader {
           if (one === undefined || !isAt(out, first, end - 1, one.name)) continue
           wanted = one.place
           from[wanted] = end
-          continue
+          valueAt = at
+          if (wanted !== DECISION || !this.isDecided(at)) continue
+          const { line, entry } = this.decided
+          at += line.byteLength
+          out.set(entry, end)
+          end += entry.length
+          valueAt = 0
         }
       } else if (isName) return false
       else if (byte === 0x7b || byte === 0x5b /* [ */) {
@@ -913,7 +941,10 @@ class QuickReader {
       // After a value: whatever ends with it, and a comma where something follows.
       for (byte = lines[at++]; byte !== 0x2c /* , */; byte = lines[at++]) {
         if (byte !== (isObject ? 0x7d : 0x5d)) return false
-        if (depth === 1 && wanted >= 0) to[wanted] = end
+        if (depth === 1 && wanted >= 0) {
+          to[wanted] = end
+          if (wanted === DECISION && valueAt > 0) this.decide(valueAt, at - 1)
+        }
         out[end++] = byte
         if (--depth === 0) {
           this.at = at
@@ -924,6 +955,7 @@ class QuickReader {
       }
       if (depth === 1 && wanted >= 0) {
         to[wanted] = end
+        if (wanted === DECISION && valueAt > 0) this.decide(valueAt, at - 1)
         wanted = -1
       }
       out[end++] = 0x2c
@@ -950,9 +982,17 @@ class QuickReader {
     return true
   }
 
-  decide() {
-    this.decided = Buffer.from(this.out.all.subarray(this.from[DECISION], this.to[DECISION]))
-    const { effect, set } = JSON.parse(this.decided.toString()) ?? {}
+  /** Whether the last decision comes next. */
+  isDecided(at) {
+    const { line } = this.decided
+    return line.byteLength > 0 && areSame(this.view, at, line, 0, line.byteLength)
+  }
+
+  /** A decision stands in the line from `at` to `end`. */
+  decide(at, end) {
+    const entry = Buffer.from(this.out.all.subarray(this.from[DECISION], this.to[DECISION]))
+    this.decided = { line: viewOf(Buffer.from(this.lines.subarray(at, end))), entry }
+    const { effect, set } = JSON.parse(entry.toString()) ?? {}
     this.decision = { allows: effect === 'allow', set: isHash(set) ? set : undefined }
   }
 }

@@ -259,11 +259,17 @@ describe('a line of a journal', () => {
     const folder = join(home, 'lines')
     const run = makeRun(1010)
     await writeExport(folder, [run], { signer })
+    const intent = { type: 'step.intent', labels: [] }
+    const allowed = { decision: { effect: 'allow', policies: ['ä'], set: 'b'.repeat(64) } }
+    const asked = { type: 'step.waiting', decision: { effect: 'ask', set: 'c'.repeat(64) } }
+    // Decisions that are like the one before, and others.
     const kinds = [
-      { type: 'step.intent', labels: [], decision: { effect: 'allow', policies: ['ä'], set: 'b'.repeat(64) } },
+      { ...intent, ...allowed },
       { type: 'step.ended', costUsd: -0.25, usage: { of: [{}, [], true, [null, 0]] } },
-      { type: 'step.waiting', decision: { effect: 'ask', set: 'c'.repeat(64) } },
+      asked,
       { type: 'step.ended', ключ: '\\ "' },
+      { ...asked, attempt: 2 },
+      { ...intent, ...allowed, attempt: 2 },
     ]
     const raw = (text: string) => Buffer.from(Buffer.from(text).toString('latin1').replaceAll('Â§', 'ÿ'), 'latin1')
     const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
