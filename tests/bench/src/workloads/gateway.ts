@@ -16,23 +16,29 @@ const shapes = [
 export async function gateway(bench: Bench): Promise<Row[]> {
   const rows: Row[] = []
   for (const { title, connections, stream } of shapes) {
-    const { place, admin } = await bench.place('always')
-    const start = async (name: string, by: GatewayOptions['by']) => ({
+    const start = async (
+      name: string,
+      by: GatewayOptions['by'],
+      { place, admin }: Awaited<ReturnType<Bench['place']>>,
+    ) => ({
       name,
       child: await bench.start('gateway', { ...place, by, connections, stream }),
       ...(by === 'muster' ? { empty: admin } : {}),
     })
+    const always = await bench.place('always')
+    const everysec = await bench.place()
     const contenders = [
-      await start('gateway', 'muster'),
-      await start('the model server alone', 'itself'),
+      await start(title, 'muster', everysec),
+      await start(`${title}, appendfsync always`, 'muster', always),
+      await start('the model server alone', 'itself', everysec),
       // Portkey 1.15.2 fails at streams on Node 24: it changes headers that fetch gives as immutable.
-      ...(bench.options.peers && !stream ? [await start('Portkey', 'portkey')] : []),
+      ...(bench.options.peers && !stream ? [await start('Portkey', 'portkey', everysec)] : []),
     ]
-    const [ours, ...others] = await bench.rounds(`W7 ${title}`, contenders, {
+    const [ours, synced, ...others] = await bench.rounds(`W7 ${title}`, contenders, {
       warmUps: bench.options.quick ? 1 : WARM_UPS,
     })
     await bench.stop()
-    if (ours) rows.push(...rowsFor({ ...ours, name: title }, others, stream))
+    for (const one of [ours, synced]) if (one) rows.push(...rowsFor(one, others, stream))
   }
   return rows
 }
