@@ -1,6 +1,7 @@
 import type { Decision } from '@muster/protocol'
-import type { PolicyRequest, PolicySet } from './policy.ts'
+import type { PolicySet } from './policy.ts'
 import type { RecordedDecision } from './recorded.ts'
+import type { PolicyRequest } from './request.ts'
 
 /** A recorded decision as another set makes it. */
 export interface Replayed {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { explain } from './explain.ts'
 import { appOf, toolCall } from './fixture.ts'
 import { loadPolicies } from './load.ts'
-import type { PolicyRequest } from './policy.ts'
+import type { PolicyRequest } from './request.ts'
 
 const app = appOf({ 'ledger.pay': { amount: { type: 'number' } } })
 const permit = '@id("all") permit (principal, action, resource);\n'

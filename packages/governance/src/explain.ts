@@ -1,7 +1,8 @@
 import type { Decision } from '@muster/protocol'
 import { PEOPLE_MAX } from '@muster/protocol'
 import { type Nearest, nearestPermits } from './nearest.ts'
-import type { Policy, PolicyRequest, PolicySet } from './policy.ts'
+import type { Policy, PolicySet } from './policy.ts'
+import type { PolicyRequest } from './request.ts'
 
 /** Something that could be otherwise about a request. */
 export type Change =

@@ -1,5 +1,5 @@
 import type { AppManifest, JsonSchema } from '@muster/protocol'
-import type { PolicyRequest } from './policy.ts'
+import type { PolicyRequest } from './request.ts'
 
 /** An app of tools with these input fields, as the SDK would publish it. */
 export function appOf(tools: Record<string, Record<string, JsonSchema>>): AppManifest {

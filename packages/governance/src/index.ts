@@ -1,5 +1,4 @@
 /** Decides every step: Cedar policies, information-flow labels, budgets. */
-
 export { budgetsOf, checkBudget, type PeriodBudget, type Spent, tightest } from './budget.ts'
 export { isAuthorized, preparsePolicySet, preparseSchema, statefulIsAuthorized } from './cedar/index.ts'
 export { comparePolicies, type PolicyDifferences } from './compare.ts'
@@ -9,8 +8,9 @@ export { type Change, type Explanation, explain } from './explain.ts'
 export { History, type HistoryState, type HistoryValues } from './history.ts'
 export { declassify, joinLabels } from './labels.ts'
 export { loadPolicies, readPolicyTexts } from './load.ts'
-export { type Action, type Policy, type PolicyRequest, PolicySet } from './policy.ts'
+export { type Policy, PolicySet } from './policy.ts'
 export { requestOfQuestion, type Tried, tryCase } from './policy-case.ts'
 export { decisionsOf, type RecordedDecision } from './recorded.ts'
+export type { Action, PolicyRequest } from './request.ts'
 export type { StepEvent } from './step-event.ts'
 export { type ModelTarget, refusedTargets } from './target.ts'

@@ -1,7 +1,8 @@
 import { type PolicyJson, policyToJson } from '@cedar-policy/cedar-wasm/nodejs'
 import { readUid } from './cedar/json.ts'
 import { Uid } from './cedar/value.ts'
-import type { Policy, PolicyRequest } from './policy.ts'
+import type { Policy } from './policy.ts'
+import type { PolicyRequest } from './request.ts'
 
 /** A permit that does not apply, and why not. */
 export interface Nearest {

@@ -7,7 +7,8 @@ import {
   type PolicyQuestion,
 } from '@muster/protocol'
 import { hasNewDestination } from './destinations.ts'
-import type { Action, PolicyRequest, PolicySet } from './policy.ts'
+import type { PolicySet } from './policy.ts'
+import type { Action, PolicyRequest } from './request.ts'
 
 const RESOURCES: Record<Action, PolicyRequest['resource']['type']> = {
   'tool:call': 'Tool',

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { appOf } from './fixture.ts'
 import { loadPolicies } from './load.ts'
-import type { PolicyRequest } from './policy.ts'
+import type { PolicyRequest } from './request.ts'
 
 /**
  * The policies of one family, twice: as Cedar text for `loadPolicies`, and as plain functions that

@@ -2,7 +2,8 @@ import { type Json, MusterError } from '@muster/protocol'
 import { describe, expect, it } from 'vitest'
 import { appOf, toolCall } from './fixture.ts'
 import { loadPolicies } from './load.ts'
-import type { PolicyRequest, PolicySet } from './policy.ts'
+import type { PolicySet } from './policy.ts'
+import type { PolicyRequest } from './request.ts'
 
 const app = appOf({
   'ledger.pay': {

@@ -1,67 +1,18 @@
 import type { SchemaJson } from '@cedar-policy/cedar-wasm/nodejs'
-import type {
-  AppManifest,
-  Approval,
-  ApprovalRule,
-  Decision,
-  Json,
-  PolicyMode,
-  PolicySource,
-  PublishedPolicies,
-} from '@muster/protocol'
+import type { AppManifest, ApprovalRule, Decision, PolicyMode, PolicySource, PublishedPolicies } from '@muster/protocol'
 import { type Ask, strictest } from './ask.ts'
 import { CompiledPolicies, type Request, type Verdict } from './cedar/compiled.ts'
 import { readPolicies } from './cedar/policies.ts'
 import type { CedarRecord } from './cedar/value.ts'
-import { History, type HistoryQuestion } from './history.ts'
+import { History } from './history.ts'
 import type { Term } from './history-term.ts'
 import { HistoryTerms } from './history-terms.ts'
 import { Questions } from './question.ts'
 import { Reference } from './reference.ts'
+import type { PolicyRequest } from './request.ts'
 import type { InputType } from './schema.ts'
 import { Shadow, type ShadowOptions } from './shadow.ts'
-import { joinTargets, type ModelTarget } from './target.ts'
-
-export type Action =
-  | 'model:invoke'
-  | 'tool:call'
-  | 'gateway:tool'
-  | 'code:run'
-  | 'memory:read'
-  | 'memory:write'
-  | 'agent:delegate'
-
-/** One question: may this agent or plan do that, with this data? */
-export interface PolicyRequest {
-  tenant: string
-  principal: { type: 'Agent' | 'Plan'; name: string }
-  action: Action
-  resource: {
-    type: 'Tool' | 'ClientTool' | 'Model' | 'Memory' | 'Agent' | 'Code'
-    name: string
-    effect?: string
-    approved?: boolean
-  }
-  /** Of `tool:call`: data goes where none is known to go. */
-  newDestination?: boolean
-  /** Labels of everything that goes into the step. */
-  labels: readonly string[]
-  /** Who has approved this very step, as it is. */
-  approvals: readonly Approval[]
-  /** Who began the run: the user, by which key, of which team. */
-  user: string
-  key?: string | undefined
-  team?: string | undefined
-  /** US dollars that the run has cost so far. */
-  spentUsd: number
-  input?: Json
-  /** The input is not known: a policy that looks into it fails to evaluate. */
-  unrecorded?: true
-  /** What happened before, for the terms of `@history`. */
-  history?: HistoryQuestion | undefined
-  /** Of `model:invoke`: where it may go. Not known, a policy that looks at it fails to evaluate. */
-  targets?: readonly ModelTarget[] | undefined
-}
+import { joinTargets } from './target.ts'
 
 /** One policy of a set. */
 export interface Policy {

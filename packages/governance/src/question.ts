@@ -1,8 +1,8 @@
 import type { Json } from '@muster/protocol'
 import type { Request } from './cedar/compiled.ts'
 import type { Entity } from './cedar/operators.ts'
-import { type CedarRecord, Decimal, fail, Uid, type Value } from './cedar/value.ts'
-import type { PolicyRequest } from './policy.ts'
+import { type CedarRecord, type Decimal, decimal, fail, Uid, type Value } from './cedar/value.ts'
+import type { PolicyRequest } from './request.ts'
 import { clientInput, type InputType } from './schema.ts'
 import { type ModelTarget, TARGET_FIELDS } from './target.ts'
 
@@ -189,18 +189,4 @@ function cedarValue(value: Json, type: InputType): Value | undefined {
       return elements
     }
   }
-}
-
-/** Beyond this a double has no four digits after the point. */
-const DECIMAL_MAX = 2 ** 53 / 10_000
-
-/** Cedar's decimal has four digits after the point; more are rounded, as `toFixed` does. Undefined where even those are lost. */
-export function decimal(value: number): Decimal | undefined {
-  // Not a number is not at most anything either.
-  if (!(Math.abs(value) <= DECIMAL_MAX)) return undefined
-  const scaled = value * 10_000
-  const rounded = Math.round(scaled)
-  // In the middle between two, the product itself may have been rounded to the wrong side.
-  if (Math.abs(Math.abs(scaled - rounded) - 0.5) > 1e-3) return new Decimal(rounded + 0)
-  return new Decimal(Number(value.toFixed(4).replace('.', '')) + 0)
 }

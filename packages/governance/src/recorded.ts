@@ -8,7 +8,7 @@ import {
   type RunEvent,
   type ToolManifest,
 } from '@muster/protocol'
-import type { Action, PolicyRequest } from './policy.ts'
+import type { Action, PolicyRequest } from './request.ts'
 
 /** A decision of a run's journal, and what the policies were asked. */
 export interface RecordedDecision {

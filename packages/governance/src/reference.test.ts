@@ -2,7 +2,7 @@ import type { Json } from '@muster/protocol'
 import { expect, it } from 'vitest'
 import { appOf, toolCall } from './fixture.ts'
 import { loadPolicies } from './load.ts'
-import type { PolicyRequest } from './policy.ts'
+import type { PolicyRequest } from './request.ts'
 
 const app = appOf({ 'ledger.pay': { amount: { type: 'number' } }, 'other.tool': {} })
 const text = `

@@ -2,7 +2,6 @@ import type { AuthorizationAnswer, SchemaJson } from '@cedar-policy/cedar-wasm/n
 import type { Request, Verdict } from './cedar/compiled.ts'
 import { outcomeOf, outcomeOfCedar } from './cedar/outcome.ts'
 import { EvaluationFailure, type Uid } from './cedar/value.ts'
-import type { Policy } from './policy.ts'
 import { askCedar, prepareCedar } from './reference.ts'
 
 export interface ShadowOptions {
@@ -31,7 +30,7 @@ export class Shadow {
   /** @throws MusterError `policy.invalid` when cedar-wasm does not take the set */
   constructor(
     set: string,
-    policies: ReadonlyMap<string, Pick<Policy, 'text'>>,
+    policies: ReadonlyMap<string, { text: string }>,
     schema: SchemaJson<string>,
     options: ShadowOptions,
   ) {

@@ -1,6 +1,6 @@
 import type { Json } from '@muster/protocol'
+import { decimal } from './cedar/value.ts'
 import type { Comparison, Field, Pattern } from './history-term.ts'
-import { decimal } from './question.ts'
 
 /** What happened to a step: it was allowed and begun, or it ended. */
 export interface StepEvent {

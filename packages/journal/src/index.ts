@@ -7,14 +7,15 @@ export type { Created, CreateOptions } from './creation.ts'
 export type { Durability } from './durability.ts'
 export type { NewRun } from './first-entry.ts'
 export { type Head, Heads, type TakenHeads } from './heads.ts'
+export { type Hold, newHold } from './hold.ts'
 export { Holder } from './holder.ts'
 export { Intake } from './intake.ts'
 export { Journal, type JournalOptions } from './journal.ts'
 export { Live, type LiveDelta } from './live.ts'
 export { MailBell } from './mail-bell.ts'
-export { newHold } from './new-hold.ts'
+export { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './offload.ts'
 export { Outbox } from './outbox.ts'
-export type { Hold, Message, Snapshot } from './partition.ts'
+export type { Message, Snapshot } from './partition.ts'
 export type { ReplicationOptions } from './replication.ts'
 export { type RunCost, RunCosts } from './run-costs.ts'
 export type { RunRecord } from './run-record.ts'
@@ -25,11 +26,8 @@ export { type Attempted, type WebhookJob, WebhookQueue } from './webhook-queue.t
 export { type StoredWebhook, Webhooks } from './webhooks.ts'
 export { ANNOUNCE_MS } from './workers.ts'
 export {
-  CONTENT_INLINE_MAX,
   type LostReason,
   lostError,
-  OFFLOADED,
-  type Offload,
   type ParentNotice,
   RunWriter,
   Writer,

@@ -18,13 +18,14 @@ import { connect, type JournalRedis } from './commands.ts'
 import type { Created, CreateOptions } from './creation.ts'
 import { checkEviction, type Durability, readDurability } from './durability.ts'
 import { type NewRun, shortDigest } from './first-entry.ts'
+import type { Hold } from './hold.ts'
 import * as manifests from './manifests.ts'
-import { type Hold, type Message, Partition, type Snapshot } from './partition.ts'
+import type { Offload } from './offload.ts'
+import { type Message, Partition, type Snapshot } from './partition.ts'
 import * as policySets from './policy-sets.ts'
 import type { ReplicationOptions } from './replication.ts'
 import type { RunRecord } from './run-record.ts'
 import * as workers from './workers.ts'
-import type { Offload } from './writer.ts'
 
 export interface JournalOptions {
   /** Address of Redis; of nodes of a Redis Cluster, separated by commas. */

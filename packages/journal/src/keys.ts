@@ -205,3 +205,8 @@ export class Keys {
     return `${this.tag}:${queue}:wait`
   }
 }
+
+/** A run among those that ask people something: a tenant's stand together, by their age. */
+export function askingMember(tenant: string, run: string): string {
+  return `${tenant}\0${run}`
+}

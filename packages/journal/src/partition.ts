@@ -1,6 +1,5 @@
 import {
   type Actor,
-  type EntryOf,
   type Json,
   type Label,
   MusterError,
@@ -13,15 +12,14 @@ import { connect, type JournalRedis, type StreamRecord } from './commands.ts'
 import { type Created, type CreateOptions, Creation, IDEMPOTENCY_TTL_S } from './creation.ts'
 import { type Activation, Feeder, QUEUE } from './feeder.ts'
 import { type NewRun, shortDigest } from './first-entry.ts'
-import { Keys } from './keys.ts'
-import type { FirstRecord } from './new-hold.ts'
+import type { Hold } from './hold.ts'
+import { askingMember, Keys } from './keys.ts'
 import { decodeRecord } from './record.ts'
 import { Replication, type ReplicationOptions } from './replication.ts'
 import { timeOf } from './run-id.ts'
 import { parseCreated, peek, queuedRunRecord, type RunRecord, toRecord } from './run-record.ts'
 import { SharedCalls } from './shared-calls.ts'
 import { Tail } from './tail.ts'
-import { askingMember } from './writer.ts'
 
 /** What comes to a run from outside while it runs or waits. */
 export type Message =
@@ -69,19 +67,6 @@ export interface PartitionOptions {
   index: number
   clock: () => number
   replication: ReplicationOptions
-}
-
-/** A run as a worker holds it: its fencing token, where its journal ends, and the journal itself where it is short. */
-export interface Hold {
-  epoch: number
-  seq: number
-  head: string
-  created: EntryOf<'run.created'>
-  entries?: StoredEntry[]
-  /** Messages that waited in its inbox when it was taken. */
-  mail: number
-  /** What creates it, where nobody has created it before. */
-  first?: FirstRecord
 }
 
 /** The place of a run's last checkpoint, and the hash of the entry before it. */

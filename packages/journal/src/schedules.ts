@@ -10,7 +10,7 @@ import {
 } from '@muster/protocol'
 import type { NewRun } from './first-entry.ts'
 import type { Journal } from './journal.ts'
-import type { Offload } from './writer.ts'
+import type { Offload } from './offload.ts'
 
 /** A schedule with what its runs are made of. */
 export interface StoredSchedule {

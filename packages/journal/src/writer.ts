@@ -8,8 +8,9 @@ import {
   type WebhookPayload,
 } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
-import type { Keys } from './keys.ts'
-import type { FirstRecord } from './new-hold.ts'
+import type { FirstRecord } from './hold.ts'
+import { askingMember, type Keys } from './keys.ts'
+import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './offload.ts'
 import type { Replication } from './replication.ts'
 import { timeOf } from './run-id.ts'
 import { whenTickEnds } from './tick.ts'
@@ -19,18 +20,6 @@ export interface ParentNotice {
   run: string
   message: string
 }
-
-/** Takes content out of the way that is too large for the journal; gives what to keep in its place. */
-export type Offload = (
-  owner: { tenant: string; run: string; subject?: string | undefined },
-  digest: string,
-  salted: string,
-) => Promise<void>
-
-/** Content longer than this is kept in the blob store under its digest; the journal holds OFFLOADED. */
-export const CONTENT_INLINE_MAX = 16_384
-/** Stands for content that lies in the blob store. */
-export const OFFLOADED = '@'
 
 /**
  * How a run's hold on its journal ended: another epoch holds it; what is stored is not what this
@@ -431,11 +420,6 @@ export class Writer {
       }
     }
   }
-}
-
-/** A run among those that ask people something: a tenant's stand together, by their age. */
-export function askingMember(tenant: string, run: string): string {
-  return `${tenant}\0${run}`
 }
 
 /** The error that a lost run's activation ends with. */

@@ -1,6 +1,6 @@
 import { contentDigest, saltContent } from '@muster/audit'
+import type { EntryOf, StoredEntry } from '@muster/protocol'
 import { firstEntry, type NewRun } from './first-entry.ts'
-import type { Hold } from './partition.ts'
 
 /** What creates a run, in the batch with which its holder begins. */
 export interface FirstRecord {
@@ -8,6 +8,19 @@ export interface FirstRecord {
   bytes: string
   digest: string
   salted: string
+}
+
+/** A run as a worker holds it: its fencing token, where its journal ends, and the journal itself where it is short. */
+export interface Hold {
+  epoch: number
+  seq: number
+  head: string
+  created: EntryOf<'run.created'>
+  entries?: StoredEntry[]
+  /** Messages that waited in its inbox when it was taken. */
+  mail: number
+  /** What creates it, where nobody has created it before. */
+  first?: FirstRecord
 }
 
 /**
