@@ -204,17 +204,11 @@ function listFiles(folder, report, below = '') {
 /** Not at the beginning of its memory: to a place that is 16 bytes into a page, AMD's processors copy pages at half their speed. */
 const piece = Buffer.alloc((1 << 20) + 64).subarray(64)
 
-/**
- * Pieces of a file, so that one of any length can be read. Each is gone when the next one comes, of this file or another.
- * A file gives less than a piece only at its end.
- */
+/** Pieces of a file, so that one of any length can be read. Each is gone when the next one comes, of this file or another. */
 function* piecesOf(path) {
   const file = openSync(path, 'r')
   try {
-    for (let read = piece.length; read === piece.length; ) {
-      read = readSync(file, piece)
-      if (read > 0) yield piece.subarray(0, read)
-    }
+    for (let read = readSync(file, piece); read > 0; read = readSync(file, piece)) yield piece.subarray(0, read)
   } finally {
     closeSync(file)
   }
