@@ -23,6 +23,14 @@ export interface Provider {
 /** What has been paid for is used up: no waiting brings it back, but another target may have more. */
 export class QuotaUsedUp extends MusterError {}
 
+/** Vendors show of a key that they refuse how it begins and ends (`sk-ab****yz`): that is left out, too. */
+const PARTLY_SHOWN = /[\w-]{1,64}\*{3,}[\w-]{0,64}|\*{3,}[\w-]{1,64}/g
+
+export function withoutKey(text: string, apiKey = ''): string {
+  const said = apiKey === '' ? text : text.replaceAll(apiKey, '***')
+  return said.includes('***') ? said.replace(PARTLY_SHOWN, '***') : said
+}
+
 /** A failure without the key: some servers repeat the one that they refuse, and the cause would carry it into a log. */
 export function failure(
   code: ErrorCode,
@@ -32,8 +40,9 @@ export function failure(
   Kind: typeof MusterError = MusterError,
 ): MusterError {
   const text = error instanceof Error ? error.message : String(error)
-  const repeatsKey = apiKey.length > 0 && text.includes(apiKey)
-  return new Kind(code, `${model}: ${repeatsKey ? text.replaceAll(apiKey, '***') : text}`, {
+  const said = withoutKey(text, apiKey)
+  const repeatsKey = said !== text
+  return new Kind(code, `${model}: ${said}`, {
     retryAfterMs: code === 'rate.limited' ? retryAfterMs : undefined,
     ...(repeatsKey ? {} : { cause: error }),
   })

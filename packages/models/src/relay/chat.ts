@@ -17,6 +17,7 @@ import {
 /** OpenAI Chat Completions. */
 export const chat: Wire = {
   path: '/chat/completions',
+  said: 'choices',
 
   bodyOf(body, model) {
     if (!body.stream) return { ...body, model }
@@ -272,6 +273,8 @@ const WHOLE = new Set(['id', 'type', 'name', 'role', 'finish_reason'])
 /** Puts a piece to what has come before: texts and lists grow, and what has an index goes to its place. */
 function merge(into: JsonObject, piece: JsonObject): void {
   for (const [name, value] of Object.entries(piece)) {
+    // It would reach every object that there is.
+    if (name === '__proto__') continue
     const before = into[name]
     if (value === null) into[name] ??= null
     else if (typeof value === 'string' && typeof before === 'string' && !WHOLE.has(name)) into[name] = before + value

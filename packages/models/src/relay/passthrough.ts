@@ -48,7 +48,8 @@ export async function passThrough(
     const whole = await wholeOf(answered, upstream)
     try {
       // Some tell of a failure under a status that says that all is well.
-      if (isObject(whole.error)) throw told(whole.error, '')
+      if (whole.error) throw told(whole.error, '')
+      if (!Array.isArray(whole[wire.said])) throw upstream.failure('model.unavailable', 'the answer is none')
       await wire.judge(whole, gate)
     } catch (error) {
       throw failureOf(error, upstream)
@@ -111,9 +112,11 @@ async function asked(wire: Wire, upstream: Upstream, model: string, request: Rel
     if (!(cause instanceof VendorError && (cause.status === 400 || cause.status === 422))) throw error
     const lesser = wire.lesser(body, cause.message, request.body)
     if (!lesser) throw error
-    upstream.refusals.set(model, cause.message)
     body = lesser
-    return post()
+    const answered = await post()
+    // Where that is refused as well, it was what the client has asked, which is held against nobody else.
+    upstream.refusals.set(model, cause.message)
+    return answered
   }
 }
 

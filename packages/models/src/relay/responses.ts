@@ -21,6 +21,7 @@ const SEALED = 'reasoning.encrypted_content'
 /** OpenAI Responses, where nothing is kept at the vendor. */
 export const responses: Wire = {
   path: '/responses',
+  said: 'output',
 
   bodyOf({ previous_response_id: _, background: __, conversation: ___, ...body }, model) {
     const include = Array.isArray(body.include) ? body.include : []

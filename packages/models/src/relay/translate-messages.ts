@@ -3,11 +3,12 @@ import type { ModelMessage, ModelRequest, ModelSettings } from '../message.ts'
 import { joined, type Part, partsOf } from '../parts.ts'
 import type { JsonObject } from './request.ts'
 import { eventText } from './sse.ts'
-import { schemaOf } from './translate-chat.ts'
+import { schemaOf, stopsOf } from './translate-chat.ts'
 import {
   effortOf,
   newId,
   type Said,
+  saysSomething,
   sealed,
   settingsOf,
   type Teller,
@@ -55,7 +56,6 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   const given = unsaid.list(body.messages, '/messages')
   if (objectOf(given.at(-1)).role === 'assistant')
     unsaid.refuse(`/messages/${given.length - 1}`, 'an answer that is begun cannot be continued by this target')
-  const stop = unsaid.list(body.stop_sequences, '/stop_sequences').map(textOf)
   const choice = objectOf(body.tool_choice)
   return {
     messages: [
@@ -69,7 +69,7 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
         maxTokens: unsaid.number(body, 'max_tokens'),
         temperature: unsaid.number(body, 'temperature'),
         topP: unsaid.number(body, 'top_p'),
-        stop: stop.length > 0 ? stop : undefined,
+        stop: stopsOf(body.stop_sequences, '/stop_sequences', unsaid),
         toolChoice: choiceOf(choice, unsaid),
         parallelToolCalls: choice.disable_parallel_tool_use === true ? false : undefined,
         ...effortOf(effort, '/output_config/effort', unsaid),
@@ -137,9 +137,9 @@ function messagesOf({ role, content }: JsonObject, path: string, unsaid: Unsaid)
 }
 
 /** A document may have a title, and marks for caches; anything else that it says cannot be said otherwise. */
-function partOf({ type, source, title, cache_control: _, ...rest }: JsonObject): Part | undefined {
+function partOf({ type, source, title, citations, cache_control: _, ...rest }: JsonObject): Part | undefined {
   const { type: from, media_type, data, url } = objectOf(source)
-  if (Object.keys(rest).length > 0) return undefined
+  if (objectOf(citations).enabled || Object.values(rest).some(saysSomething)) return undefined
   const mediaType = textOf(media_type)
   if (type === 'image' && from === 'url') return { type: 'image', url: textOf(url) }
   if (type === 'image' && from === 'base64') return { type: 'image', mediaType, data: textOf(data) }

@@ -52,7 +52,7 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   const { type = 'text', ...schema } = objectOf(format)
   const tools = unsaid.list(body.tools, '/tools').flatMap((tool, at) => {
     const { type, ...given } = objectOf(tool)
-    if (type === 'function') return [functionOf(given)]
+    if (type === 'function') return [functionOf(given, `/tools/${at}`, unsaid)]
     unsaid.refuse(`/tools/${at}`, 'only functions can be offered to this target')
     return []
   })

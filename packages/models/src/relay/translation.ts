@@ -114,7 +114,8 @@ function pointer(name: string): string {
   return name.replaceAll('~', '~0').replaceAll('/', '~1')
 }
 
-function saysSomething(value: Json): boolean {
+/** Null, nothing and what is empty say nothing. */
+export function saysSomething(value: Json): boolean {
   if (Array.isArray(value)) return value.length > 0
   if (isObject(value)) return Object.keys(value).length > 0
   return Boolean(value)

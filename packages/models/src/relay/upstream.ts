@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { Pool } from 'undici'
-import { failure, QuotaUsedUp, retryAfterMs } from '../provider.ts'
+import { failure, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
 import { Incoming } from './incoming.ts'
 import { isObject } from './wire.ts'
@@ -143,7 +143,7 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
       }
       if (incoming.status > 299) {
         const text = await beginning(bytesOf(incoming, signal, STREAM_MAX), ERROR_MAX)
-        throw refusalOf(model, incoming.status, incoming.headers, masked(text))
+        throw refusalOf(model, incoming.status, incoming.headers, withoutKey(masked(text)))
       }
       const isStream = String(incoming.headers['content-type']).startsWith('text/event-stream')
       return {
@@ -177,7 +177,10 @@ async function beginning(bytes: AsyncGenerator<Buffer>, max: number): Promise<st
 
 function refusalOf(model: string, status: number, headers: IncomingHttpHeaders, text: string): MusterError {
   const error = errorIn(text)
-  const cause = new VendorError(status, `${status} ${messageOf(error)}`, error)
+  // Where it is to be found instead, and how a proxy is to be passed, is nothing that the client has asked for.
+  const isOurs = status < 400 || status === 407
+  const said = `${status} ${messageOf(error)}`
+  const cause = isOurs ? said : new VendorError(status, said, error)
   const isUsedUp = status === 429 && isObject(error) && error.code === 'insufficient_quota'
   const code = status === 429 && !isUsedUp ? 'rate.limited' : status >= 500 ? 'model.unavailable' : 'model.failed'
   return failure(
