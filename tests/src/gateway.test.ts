@@ -467,6 +467,18 @@ describe('responses', () => {
     expect((await harness.muster.runs.get(kept.id.slice('resp_'.length))).output).toMatchObject({ id: kept.id })
   })
 
+  it('keep the labels of what they go on from', async () => {
+    const labelled = (labels: string) => ({ headers: { 'x-muster-labels': labels } })
+    const openai = clientOf(harness.key)
+    const first = await openai.responses.create({ model: 'gpt-r', input: 'of a patient' }, labelled('pii'))
+    const asked = { model: 'gpt-r', input: 'and?', previous_response_id: first.id }
+    const second = await openai.responses.create(asked, labelled('internal'))
+    const { labels } = await harness.muster.runs.get(second.id.slice('resp_'.length))
+    expect(labels).toEqual(['internal', 'pii'])
+    const away = openai.responses.create({ ...asked, model: 'abroad', previous_response_id: second.id })
+    expect(await failure(away)).toMatchObject({ status: 403, code: 'route_refused' })
+  })
+
   it('in the background are answered at once, read when they are whole, and cancelled', async () => {
     const openai = clientOf(harness.key)
     let go = () => {}
@@ -486,6 +498,8 @@ describe('responses', () => {
       ({ status }) => status === 'completed',
     )
     expect(done.output_text).toBe('later')
+    const unread = openai.responses.create({ model: 'gpt-r', input: 'hi', background: true, store: false })
+    expect(await failure(unread)).toMatchObject({ status: 400, param: 'store' })
     const other = await openai.responses.create({ model: 'gpt-r', input: 'hi', background: true })
     expect(await openai.responses.cancel(other.id)).toMatchObject({ status: 'cancelled' })
     go()
@@ -516,6 +530,33 @@ describe('what goes wrong', () => {
     )
     const events = await eventsOf(runs[0]?.id ?? '')
     expect(events.at(-1)?.entry).toMatchObject({ status: 'cancelled', error: { code: 'run.cancelled' } })
+  })
+
+  it('a client that vanishes while what it goes on from is waited for has its run ended too', async () => {
+    let go = () => {}
+    model.script = () =>
+      new Promise((resolve) => {
+        go = () => resolve({ text: 'at last' })
+      })
+    const openai = clientOf(harness.people.bob.key)
+    const first = openai.responses.create({ model: 'gpt-r', input: 'first' })
+    const running = { name: 'gateway', status: 'running' as const }
+    const runOf = async () => (await harness.muster.runs.list(running)).runs
+    const [run] = await until(runOf, (runs) => runs.length > 0)
+    const left = new AbortController()
+    const asked = { model: 'gpt-r', input: 'second', previous_response_id: `resp_${run?.id}` }
+    const second = openai.responses.create(asked, { signal: left.signal }).catch(() => {})
+    // Behind it.
+    await openai.models.list()
+    left.abort()
+    await second
+    await openai.models.list()
+    go()
+    await first
+    const ofSecond = async () =>
+      (await harness.muster.runs.list({ name: 'gateway' })).runs.find(({ id }) => id > (run?.id ?? ''))
+    const ended = await until(ofSecond, (one) => one !== undefined && one.status !== 'running')
+    expect(ended).toMatchObject({ status: 'cancelled' })
   })
 
   it('a stream that breaks off at the vendor is told as such, and its run fails', async () => {
