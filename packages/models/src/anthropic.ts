@@ -140,9 +140,9 @@ function answerOf(model: string, by: string, request: ModelRequest, { whole, usa
   const texts = blocks.flatMap(({ type, text }) => (type === 'text' ? [textOf(text)] : []))
   const items = blocks.filter(({ type }) => type === 'thinking' || type === 'redacted_thinking')
   const toolCalls = blocks.flatMap(({ type, id, name, input }) =>
-    type === 'tool_use' ? [{ id: textOf(id), name: textOf(name), arguments: JSON.stringify(input ?? {}) }] : [],
+    type === 'tool_use' ? [{ id: textOf(id), name: textOf(name), arguments: argumentsOf(input) }] : [],
   )
-  if (texts.length === 0 && toolCalls.length === 0 && !cut.cut)
+  if (texts.length === 0 && toolCalls.length === 0 && !cut.cut && !request.mayBeCut)
     throw new MusterError('model.failed', `${model} gave no answer`)
   return {
     ...cut,
@@ -152,6 +152,11 @@ function answerOf(model: string, by: string, request: ModelRequest, { whole, usa
     usage,
     model: answered,
   }
+}
+
+/** One that was cut is as it was written. */
+function argumentsOf(input: Json = {}): string {
+  return typeof input === 'string' ? input : JSON.stringify(input)
 }
 
 function cutOf(model: string, reason: string, request: ModelRequest): Pick<Answer, 'cut'> {

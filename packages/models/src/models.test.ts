@@ -1,7 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { LLMock } from '@copilotkit/aimock'
-import { APIUserAbortError } from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { failure } from './fixture.ts'
 import type { ModelRequest } from './message.ts'
@@ -311,7 +310,7 @@ describe('errors', () => {
     await close()
     expect(await failure(at(`http://127.0.0.1:${port}`).invoke('default', ask('x')))).toMatchObject({
       code: 'model.unavailable',
-      message: 'm: Connection error.',
+      message: expect.stringMatching(/^m: connect ECONNREFUSED/),
     })
   })
 
@@ -333,9 +332,9 @@ describe('errors', () => {
     const url = `http://127.0.0.1:${(hanging.address() as AddressInfo).port}`
     const abort = new AbortController()
     setTimeout(() => abort.abort(), 30)
-    await expect(at(url).invoke('default', ask('x', { signal: abort.signal }))).rejects.toBeInstanceOf(
-      APIUserAbortError,
-    )
+    await expect(at(url).invoke('default', ask('x', { signal: abort.signal }))).rejects.toMatchObject({
+      name: 'AbortError',
+    })
     hanging.closeAllConnections()
     hanging.close()
   })

@@ -55,6 +55,12 @@ export function cutAt(model: string, by: 'length' | 'filter', { mayBeCut }: Mode
   throw new MusterError('model.failed', `${model} ${why}`)
 }
 
+/** What a model says in place of an answer is no answer, unless that may be cut: then it is its text. */
+export function refusedAs(model: string, text: string, { mayBeCut }: ModelRequest): Pick<Answer, 'cut' | 'text'> {
+  if (mayBeCut) return { cut: 'filter', text }
+  throw new MusterError('model.failed', `${model} refused: ${text}`)
+}
+
 const RETRY_AFTER_MAX_MS = 3_600_000
 
 /** Retry-After (RFC 9110, section 10.2.3), or OpenAI's finer `retry-after-ms`; at most an hour, whatever a server says. */

@@ -217,6 +217,8 @@ class ChatReader implements Reader {
         choice = { index: at, message: {} }
         this.#choices.set(at, choice)
       }
+      const { content } = objectOf(delta)
+      if (at === 0 && typeof content === 'string' && content !== '') this.#options.onText?.(content)
       merge(objectOf(choice.message), objectOf(delta))
       merge(choice, rest)
     }

@@ -478,7 +478,7 @@ describe('what goes wrong', () => {
     )
     const stream = await openai.chat.completions.create({ model: 'default', messages: asks, stream: true })
     await expect(all(stream)).rejects.toThrow('late, ***')
-    await expect(end()).rejects.toMatchObject({ code: 'model.failed', message: 'gpt: late, ***' })
+    await expect(end()).rejects.toMatchObject({ code: 'model.unavailable', message: 'gpt: late, ***' })
   })
 
   it.each<[string, Behave, string]>([

@@ -134,9 +134,10 @@ class ResponsesReader implements Reader {
   }
 
   take(event: SseEvent): string | Promise<string> {
-    const isGated = this.#options.gate.gate !== undefined
+    const { gate, onText } = this.#options
+    const isGated = gate.gate !== undefined
     // Most events are pieces of a text, of which nothing needs to be known.
-    if (!isGated && event.name.endsWith('.delta')) {
+    if (!isGated && !onText && event.name.endsWith('.delta')) {
       this.#unread = event
       return event.raw
     }
@@ -145,6 +146,7 @@ class ResponsesReader implements Reader {
     const type = textOf(value.type) || event.name
     if (type === 'error') throw told(isObject(value.error) ? value.error : value, event.raw)
     if (isObject(value.response)) return this.#ofResponse({ event, value }, type, value.response)
+    if (type === 'response.output_text.delta') onText?.(textOf(value.delta))
     const at = numberOf(value.output_index)
     const item = objectOf(value.item)
     if (isGated && (this.#held.has(at) || isCall(item) || OF_CALL.test(type))) {
@@ -161,7 +163,11 @@ class ResponsesReader implements Reader {
     this.#response = response
     const { responseId } = this.#options
     if (responseId !== undefined) response.id = responseId
-    if (type === 'response.failed') throw told(response.error ?? null, this.#rewritten(held))
+    if (type === 'response.failed' || type === 'response.cancelled')
+      throw told(
+        response.error ?? { code: type, message: `ended as ${textOf(response.status)}` },
+        this.#rewritten(held),
+      )
     if (type !== 'response.completed' && type !== 'response.incomplete')
       return responseId === undefined ? this.#delivered(held) : this.#rewritten(held)
     this.isWhole = true

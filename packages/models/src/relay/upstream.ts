@@ -182,14 +182,18 @@ function refusalOf(model: string, status: number, headers: IncomingHttpHeaders, 
   const said = `${status} ${messageOf(error)}`
   const cause = isOurs ? said : new VendorError(status, said, error)
   const isUsedUp = status === 429 && isObject(error) && error.code === 'insufficient_quota'
-  const code = status === 429 && !isUsedUp ? 'rate.limited' : status >= 500 ? 'model.unavailable' : 'model.failed'
   return failure(
-    code,
+    isUsedUp ? 'model.failed' : codeOf(status),
     { model },
     cause,
     retryAfterMs((name) => headers[name]?.toString()),
     isUsedUp ? QuotaUsedUp : MusterError,
   )
+}
+
+/** What a status says of the next try. */
+export function codeOf(status: number): ErrorCode {
+  return status === 429 ? 'rate.limited' : status >= 500 ? 'model.unavailable' : 'model.failed'
 }
 
 /** The `error` of both vendors' bodies, or the body where there is none. */
