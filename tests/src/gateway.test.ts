@@ -232,6 +232,12 @@ describe('a refusal', () => {
       constructor: BadRequestError,
       param: 'messages',
     })
+    let deep = {}
+    for (let i = 0; i < 300; i++) deep = { deep }
+    expect(await ask(key, 'chat', { metadata: deep })).toMatchObject({
+      constructor: BadRequestError,
+      param: 'metadata',
+    })
     const large = [{ role: 'user', content: 'x'.repeat(33 * 1024 * 1024) }]
     expect(await ask(key, 'chat', { messages: large })).toMatchObject({ status: 413, code: 'request_too_large' })
     const unsupported = await failure(
@@ -498,6 +504,8 @@ describe('responses', () => {
       ({ status }) => status === 'completed',
     )
     expect(done.output_text).toBe('later')
+    const streamed = openai.responses.retrieve(queued.id, { stream: true })
+    expect(await failure(streamed)).toMatchObject({ status: 400, param: 'stream' })
     const unread = openai.responses.create({ model: 'gpt-r', input: 'hi', background: true, store: false })
     expect(await failure(unread)).toMatchObject({ status: 400, param: 'store' })
     const other = await openai.responses.create({ model: 'gpt-r', input: 'hi', background: true })

@@ -22,6 +22,7 @@ const body = z.looseObject({
 })
 const shared = { tags: ['gateway'], security: [{ key: [] }] }
 const params = z.object({ id: z.string().max(128).describe('`resp_…`') })
+const querystring = z.looseObject({ stream: z.string().optional().describe('`true` is refused') })
 
 /** A response that is stored: its run, and what was asked. */
 interface Stored {
@@ -117,10 +118,14 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     '/v1/responses/:id',
     {
       config: { dialect: 'responses' },
-      schema: { ...shared, summary: 'Read a response that is stored', params },
+      schema: { ...shared, summary: 'Read a response that is stored', params, querystring },
     },
     async (request) => {
       need()
+      if (request.query.stream === 'true')
+        throw new MusterError('model.unsupported', 'A response that is stored is given whole', {
+          issues: [{ path: '/stream', message: 'is not supported' }],
+        })
       return shown(await find(keyOf(request), request.params.id))
     },
   )
