@@ -44,6 +44,9 @@ const OF_TOOL = new Set([
   'eager_input_streaming',
 ])
 
+/** Blocks are texts of their own, of which others know one. */
+const BETWEEN = '\n\n'
+
 function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   unsaid.only(body, '', KNOWN)
   const { type: thinks = 'disabled' } = objectOf(body.thinking)
@@ -52,7 +55,7 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   const { format, effort, ...config } = objectOf(body.output_config)
   unsaid.only(config, '/output_config', new Set())
   const tools = unsaid.list(body.tools, '/tools').flatMap((tool, at) => toolOf(tool, `/tools/${at}`, unsaid))
-  const system = unsaid.text(body.system, '/system', ['text'])
+  const system = unsaid.text(body.system, '/system', ['text'], BETWEEN)
   const given = unsaid.list(body.messages, '/messages')
   if (objectOf(given.at(-1)).role === 'assistant')
     unsaid.refuse(`/messages/${given.length - 1}`, 'an answer that is begun cannot be continued by this target')
@@ -115,14 +118,14 @@ function messagesOf({ role, content }: JsonObject, path: string, unsaid: Unsaid)
     typeof content === 'string' ? [{ type: 'text', text: content }] : unsaid.list(content, `${path}/content`)
   const at = (i: number) => `${path}/content/${i}`
   if (role === 'assistant') return [assistantOf(blocks, at, unsaid)]
-  if (role === 'system') return [{ role, content: unsaid.text(content, `${path}/content`, ['text']) }]
+  if (role === 'system') return [{ role, content: unsaid.text(content, `${path}/content`, ['text'], BETWEEN) }]
   if (role !== 'user') unsaid.refuse(`${path}/role`, 'must be user or assistant')
   const messages: ModelMessage[] = []
   for (const [i, one] of blocks.entries()) {
     const block = objectOf(one)
     const last = messages.at(-1)
     if (block.type === 'tool_result') {
-      const result = { types: ['text'], partOf, isResult: true }
+      const result = { types: ['text'], partOf, isResult: true, between: BETWEEN }
       const told = partsOf(unsaid.content(block.content, `${at(i)}/content`, result))
       // Others have no mark for a result that is an error.
       const marked: Part[] = block.is_error === true ? [{ type: 'text', text: 'Error: ' }, ...told] : [...told]
@@ -130,7 +133,7 @@ function messagesOf({ role, content }: JsonObject, path: string, unsaid: Unsaid)
       continue
     }
     const said = unsaid.part(one, at(i), { types: ['text'], partOf })
-    if (last?.role === 'user') last.content = joined([...partsOf(last.content), said])
+    if (last?.role === 'user') last.content = joined([...partsOf(last.content), said], BETWEEN)
     else messages.push({ role: 'user', content: joined([said]) })
   }
   return messages

@@ -456,6 +456,22 @@ describe('what is carried', () => {
     expect(turnsOf(target).at(-1)).toMatchObject(turnsOf(target, expected)[0] ?? {})
   })
 
+  it('texts of messages apart, and what stops nothing', async () => {
+    const texts = [
+      { type: 'text', text: 'One.' },
+      { type: 'text', text: 'Two.' },
+    ]
+    const result = { type: 'tool_result', tool_use_id: 'c0', is_error: true, content: texts }
+    await ask.messages('chat', false, { system: texts, messages: [{ role: 'user', content: [result, ...texts] }] })
+    expect(turnsOf('chat')).toEqual([
+      { role: 'system', content: 'One.\n\nTwo.' },
+      { role: 'tool', tool_call_id: 'c0', content: 'Error: One.\n\nTwo.' },
+      { role: 'user', content: 'One.\n\nTwo.' },
+    ])
+    await ask.chat('responses', false, { stop: [] })
+    expect(asked.responses).toHaveLength(1)
+  })
+
   it('an image that a tool gave, and a text as a file', async () => {
     const source = { type: 'base64', media_type: 'image/png', data: png }
     const text = { type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'Hé' } }
@@ -594,6 +610,8 @@ describe('what cannot be said otherwise', () => {
       '/tools/0/function/later',
     ],
     ['chat', 'messages', { stop: ['x', 1] }, '/stop/1'],
+    ['responses', 'chat', { instructions: [{ role: 'user', content: 'x' }] }, '/instructions'],
+    ['responses', 'chat', { input: [{ type: 'function_call', name: 'x', async: true }] }, '/input/0/async'],
     ['responses', 'chat', { input: [{ type: 'item_reference', id: 'x' }] }, '/input/0'],
     ['responses', 'chat', { input: [{ type: 'custom_tool_call', name: 'x' }] }, '/input/0'],
     ['responses', 'converse', { reasoning: { effort: 'low' } }, '/reasoning/effort'],

@@ -38,6 +38,8 @@ interface Telling {
   /** Reads an image or a file; undefined for anything else. */
   partOf: (part: JsonObject) => Part | undefined
   isResult?: boolean
+  /** Between texts, where they are not pieces of one; none unless given. */
+  between?: string
 }
 
 /** What of a body cannot be said in other words, and where it stands. */
@@ -76,7 +78,7 @@ export class Unsaid {
   }
 
   /** The text of parts that are of these types; of others nobody knows how to tell. */
-  text(content: Json | undefined, path: string, types: readonly string[]): string {
+  text(content: Json | undefined, path: string, types: readonly string[], between = ''): string {
     if (typeof content === 'string') return content
     return this.list(content, path)
       .map((part, at) => {
@@ -84,13 +86,14 @@ export class Unsaid {
         this.refuse(`${path}/${at}`, `only text can be said to this target`)
         return ''
       })
-      .join('')
+      .join(between)
   }
 
   /** The same with images and files, as the target takes them. */
   content(content: Json | undefined, path: string, how: Telling): string | Part[] {
     if (typeof content === 'string') return content
-    return joined(this.list(content, path).map((one, at) => this.part(one, `${path}/${at}`, how)))
+    const parts = this.list(content, path).map((one, at) => this.part(one, `${path}/${at}`, how))
+    return joined(parts, how.between)
   }
 
   part(one: Json, path: string, { types, partOf, isResult = false }: Telling): Part {
