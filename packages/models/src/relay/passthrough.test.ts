@@ -192,6 +192,35 @@ describe('chat', () => {
     expect(whole).toMatchObject({ choices: [{ message: { content, ...(allowed.length > 0 ? { tool_calls } : {}) } }] })
   })
 
+  it.each([
+    ['no', {}],
+    ['the same', { index: 0 }],
+  ])(
+    'tells calls apart to which a server gives %s index, and takes no piece of one that was decided on',
+    async (_, at) => {
+      const call = (id: string, name: string, args: string) => ({
+        ...{ ...at, id, type: 'function' },
+        function: { name, arguments: args },
+      })
+      const rest = { ...at, function: { arguments: '1}' } }
+      gate.gate = only('look')
+      const told = async (...events: string[]) => {
+        upstream.behave = streams(...events, DONE)
+        const seen = await all(await openai.chat.completions.create({ model: 'default', messages: asks, stream: true }))
+        return seen.flatMap(({ choices }) => choices[0]?.delta.tool_calls ?? [])
+      }
+      const calls = [chunk({ tool_calls: [call('c1', 'pay', '{"a":')] }, ''), chunk({ tool_calls: [rest] }, '')]
+      const other = chunk({ tool_calls: [call('c2', 'look', '{}')] })
+      expect(await told(...calls, other, chunk({}, 'tool_calls'))).toEqual([{ ...call('c2', 'look', '{}'), index: 0 }])
+      expect((await end()).refused).toEqual([{ id: 'c1', name: 'pay', arguments: '{"a":1}' }])
+      await expect(told(other, chunk({}, 'tool_calls'), chunk({ tool_calls: [rest] }))).rejects.toThrow('decided on')
+      gate.gate = undefined
+      await told(...calls, other, chunk({}, 'tool_calls'))
+      const made = [{ function: { arguments: '{"a":1}' } }, { function: { name: 'look' } }]
+      expect((await gate.ends.at(-1))?.whole).toMatchObject({ choices: [{ message: { tool_calls: made } }] })
+    },
+  )
+
   it('asks a server that has no word for it without what was added, once', async () => {
     upstream.behave = (response, asked) =>
       asked.body.stream_options
