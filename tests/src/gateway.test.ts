@@ -420,6 +420,8 @@ describe('a call that the model wants the client to make', () => {
         { name: 'exec_command', arguments: { cmd: 'ls' } },
         { name: 'exec_command', arguments: { cmd: 'rm -rf /' } },
         { name: 'apply_patch', text: '*** Delete File: a.txt' },
+        // Which of the two is done is up to who reads it.
+        { name: 'shell', text: '{"of":[{"cmd":"rm -rf /","\\u0063md":"ls"}]}' },
       ],
     })
     const openai = clientOf(harness.key)
@@ -441,6 +443,7 @@ describe('a call that the model wants the client to make', () => {
         { target: 'exec_command', status: 'ok', decision: { effect: 'allow', policies: ['anybody'] } },
         { target: 'exec_command', status: 'denied', decision: { effect: 'deny', policies: ['no-rm'] } },
         { target: 'apply_patch', status: 'denied', decision: { policies: ['no-rm'] } },
+        { target: 'shell', status: 'failed', error: { message: expect.stringContaining('"cmd" twice') } },
       ])
     }
   })
