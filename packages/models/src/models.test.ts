@@ -1,5 +1,5 @@
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { LLMock } from '@copilotkit/aimock'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { failure } from './fixture.ts'
@@ -337,6 +337,18 @@ describe('errors', () => {
     })
     hanging.closeAllConnections()
     hanging.close()
+  })
+
+  it('an abort is heeded, and time runs out, while a connection is not there yet', async () => {
+    // It never shakes hands.
+    const silent = createTcpServer(() => {}).listen(0, '127.0.0.1')
+    await new Promise((resolve) => silent.once('listening', resolve))
+    const baseUrl = `https://127.0.0.1:${(silent.address() as AddressInfo).port}`
+    const signal = AbortSignal.timeout(30)
+    await expect(at(baseUrl).invoke('default', ask('x', { signal }))).rejects.toMatchObject({ name: 'TimeoutError' })
+    const late = models({ routes: { default: { model: 'm', baseUrl, apiKey, timeoutMs: 50 } } })
+    expect((await failure(late.invoke('default', ask('x')))).code).toBe('model.unavailable')
+    silent.close()
   })
 })
 

@@ -63,8 +63,8 @@ function toWire(message: ModelMessage, by: string): JsonObject[] {
   if (message.role !== 'assistant') return [{ role: message.role, content: contentToWire(message.content) }]
   const { content, toolCalls = [], reasoning } = message
   return [
-    // Nobody else can open them. They are as `answerOf` took them.
-    ...(reasoning?.by === by ? objectsOf(reasoning.items) : []),
+    // Nobody else can open them. A client that was given them to keep may give back what it likes.
+    ...(reasoning?.by === by ? objectsOf(reasoning.items).filter(({ type }) => type === 'reasoning') : []),
     ...(content ? [{ role: 'assistant', content }] : []),
     ...toolCalls.map(({ id, name, arguments: args }) => ({
       ...{ type: 'function_call', call_id: id, name, arguments: args },

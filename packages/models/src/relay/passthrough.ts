@@ -43,7 +43,7 @@ export async function passThrough(
   const gate = new Gatekeeper(request.gate)
   const ended = (whole: JsonObject): Ended => ({
     whole,
-    usage: wire.usageOf(whole) ?? estimated(request.body, whole),
+    usage: toldOf(wire, whole) ?? estimated(request.body, whole),
     model: textOf(whole.model) || model,
   })
   const answered = await asked(wire, upstream, model, request)
@@ -86,6 +86,12 @@ export async function passThrough(
       return ended(whole)
     },
   }
+}
+
+/** Some give a usage in which nothing is counted. */
+function toldOf(wire: Wire, whole: JsonObject): Usage | undefined {
+  const usage = wire.usageOf(whole)
+  return usage && usage.inputTokens + usage.outputTokens > 0 ? usage : undefined
 }
 
 /** What an answer may have cost whose server does not say: about three bytes to a token, as `reserveUsd` has it. */

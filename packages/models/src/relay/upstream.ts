@@ -14,6 +14,8 @@ const STREAM_MAX = 8 * ANSWER_MAX
 const ERROR_MAX = 65_536
 /** How long a server may take to end what is whole. */
 const END_MS = 1000
+/** How long a connection may take to be there. */
+const CONNECT_MS = 10_000
 const ANTHROPIC_URL = 'https://api.anthropic.com'
 const OPENAI_URL = 'https://api.openai.com/v1'
 
@@ -75,7 +77,8 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   const model = isAnthropic ? target.anthropic.model : target.model
   const { apiKey } = target
   // Between two pieces as long as for the first: what is said of an answer whole cannot bound one that goes on.
-  const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs })
+  const connect = { timeout: Math.min(timeoutMs, CONNECT_MS) }
+  const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs, connect })
   const auth: Record<string, string> = isAnthropic ? { 'x-api-key': apiKey } : { authorization: `Bearer ${apiKey}` }
 
   // A client may know a later one.
