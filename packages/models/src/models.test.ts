@@ -339,7 +339,8 @@ describe('errors', () => {
     hanging.close()
   })
 
-  it('an abort is heeded, and time runs out, while a connection is not there yet', async () => {
+  // Sooner than the connection is given up.
+  it('an abort is heeded, and time runs out, while a connection is not there yet', { timeout: 8000 }, async () => {
     // It never shakes hands.
     const silent = createTcpServer(() => {}).listen(0, '127.0.0.1')
     await new Promise((resolve) => silent.once('listening', resolve))
