@@ -94,6 +94,8 @@ describe('a reply that is watched while it is written', () => {
       for (let i = 0; i < 2; i++) expect((await watched(client, ask('hello'))).reply.text).toBe('whole')
       // Asked for a stream once only.
       expect(calls()).toBe(3)
+      const keyless = models({ routes: { default: { model: 'm', baseUrl: url, apiKey: 'none' } } })
+      expect((await watched(keyless, ask('hello'))).reply.text).toBe('whole')
     })
     let asked = 0
     const refusing = createServer(async (request, response) => {

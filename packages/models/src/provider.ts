@@ -23,11 +23,16 @@ export interface Provider {
 /** What has been paid for is used up: no waiting brings it back, but another target may have more. */
 export class QuotaUsedUp extends MusterError {}
 
+/** A server without keys is given a word, which is none. */
+export function masked(text: string, apiKey: string): string {
+  return apiKey.length < 8 ? text : text.replaceAll(apiKey, '***')
+}
+
 /** Vendors show of a key that they refuse how it begins and ends (`sk-ab****yz`): that is left out, too. */
 const PARTLY_SHOWN = /[\w-]{1,64}\*{3,}[\w-]{0,64}|\*{3,}[\w-]{1,64}/g
 
 export function withoutKey(text: string, apiKey = ''): string {
-  const said = apiKey === '' ? text : text.replaceAll(apiKey, '***')
+  const said = masked(text, apiKey)
   return said.includes('***') ? said.replace(PARTLY_SHOWN, '***') : said
 }
 

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { Pool } from 'undici'
-import { failure, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
+import { failure, masked, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
 import { Incoming } from './incoming.ts'
 import { isObject } from './wire.ts'
@@ -83,8 +83,6 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
 
   // A client may know a later one.
   const version: Record<string, string> = isAnthropic ? { 'anthropic-version': '2023-06-01' } : {}
-  // A server without keys is given a word, which is none.
-  const masked = (text: string) => (apiKey.length < 8 ? text : text.replaceAll(apiKey, '***'))
 
   function unreachable(error: unknown, signal: AbortSignal): unknown {
     if (signal.aborted) return signal.reason
@@ -133,7 +131,7 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   return {
     refusals: new Map(),
     failure: (code, error) => failure(code, { model, apiKey }, error),
-    masked,
+    masked: (text) => masked(text, apiKey),
     async post({ path, body, signal, headers }) {
       signal.throwIfAborted()
       const given = { ...version, ...headers, 'content-type': 'application/json', ...auth }
@@ -146,7 +144,7 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
       }
       if (incoming.status > 299) {
         const text = await beginning(bytesOf(incoming, signal, STREAM_MAX), ERROR_MAX)
-        throw refusalOf(model, incoming.status, incoming.headers, withoutKey(masked(text)))
+        throw refusalOf(model, incoming.status, incoming.headers, withoutKey(text, apiKey))
       }
       const isStream = String(incoming.headers['content-type']).startsWith('text/event-stream')
       return {
