@@ -463,7 +463,12 @@ describe('responses', () => {
       { type: 'message' },
       { role: 'user', content: 'two' },
     ])
+    expect(second).toMatchObject({ store: true, background: false, previous_response_id: first.id })
     expect(await openai.responses.retrieve(second.id)).toMatchObject({ id: second.id, output: second.output })
+    const translated = await openai.responses
+      .stream({ model: 'chat', input: 'on', previous_response_id: second.id })
+      .finalResponse()
+    expect(translated).toMatchObject({ store: true, previous_response_id: second.id })
     const third = await openai.responses.create({ model: 'gpt-r', input: 'three', previous_response_id: second.id })
     expect(model.asked.at(-1)?.body.input).toHaveLength(5)
     const others = clientOf(harness.people.ann.key)
@@ -506,7 +511,7 @@ describe('responses', () => {
       () => openai.responses.retrieve(queued.id),
       ({ status }) => status === 'completed',
     )
-    expect(done.output_text).toBe('later')
+    expect(done).toMatchObject({ output_text: 'later', background: true })
     const streamed = openai.responses.retrieve(queued.id, { stream: true })
     expect(await failure(streamed)).toMatchObject({ status: 400, param: 'stream' })
     const unread = openai.responses.create({ model: 'gpt-r', input: 'hi', background: true, store: false })

@@ -120,8 +120,18 @@ export class Requests {
     await enter(created)
     return gateway.begin(created, input, {
       ...{ route, dialect, responseId: PREFIXES[dialect] + run, headers: passedOn(request.headers) },
+      ...(dialect === 'responses' ? { kept: keptOf(body) } : {}),
       body: sent === body ? input.body : (gateway.redact(tenant, sent).value as Body), // as above
     })
+  }
+}
+
+/** What of a response the journal keeps, which the vendor is not asked to. */
+function keptOf({ store, background, previous_response_id }: Body): { [name: string]: Json } {
+  return {
+    store: store ?? true,
+    background: background ?? false,
+    previous_response_id: previous_response_id ?? null,
   }
 }
 

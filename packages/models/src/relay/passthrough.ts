@@ -58,14 +58,15 @@ export async function passThrough(
       throw failureOf(error, upstream, 'model.failed')
     }
     if (request.responseId !== undefined && whole.id !== undefined) whole.id = request.responseId
+    Object.assign(whole, request.kept)
     return { gate, end: async () => ended(whole) }
   }
   if (!answered.isStream) {
     answered.leave()
     throw upstream.failure('model.failed', NO_STREAM)
   }
-  const { body, responseId } = request
-  const reader = wire.reader({ gate, body, responseId, onText })
+  const { body, responseId, kept } = request
+  const reader = wire.reader({ gate, body, responseId, kept, onText })
   const end = { text: '' }
   const rest = delivered(reader, answered, upstream, end)
   const { value: first = '', done } = await rest.next()

@@ -161,8 +161,9 @@ class ResponsesReader implements Reader {
 
   #ofResponse(held: Held, type: string, response: JsonObject): string | Promise<string> {
     this.#response = response
-    const { responseId } = this.#options
+    const { responseId, kept } = this.#options
     if (responseId !== undefined) response.id = responseId
+    Object.assign(response, kept)
     if (type === 'response.failed' || type === 'response.cancelled')
       throw told(
         response.error ?? { code: type, message: `ended as ${textOf(response.status)}` },

@@ -179,13 +179,14 @@ class ResponsesTeller implements Teller {
   #next = 0
   #text: string | undefined
 
-  constructor({ body, model, responseId }: TellerOptions) {
+  constructor({ body, model, responseId, kept }: TellerOptions) {
     const { instructions = null, metadata = {}, parallel_tool_calls = true, temperature = null, top_p = null } = body
     const { tool_choice = 'auto', tools = [], text = { format: { type: 'text' } }, reasoning = null } = body
     this.#base = {
       ...{ id: responseId ?? newId('resp_'), object: 'response', created_at: Math.floor(Date.now() / 1000), model },
       ...{ instructions, metadata, parallel_tool_calls, temperature, top_p, tool_choice, tools, text, reasoning },
       ...{ error: null, incomplete_details: null, max_output_tokens: body.max_output_tokens ?? null, store: false },
+      ...kept,
     }
   }
 

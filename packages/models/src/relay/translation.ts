@@ -17,6 +17,7 @@ export interface TellerOptions {
   body: JsonObject
   model: string
   responseId: string | undefined
+  kept: JsonObject | undefined
 }
 
 export type Said = Pick<ModelReply, 'text' | 'toolCalls' | 'reasoning' | 'usage' | 'cut'>

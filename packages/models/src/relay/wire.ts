@@ -28,6 +28,7 @@ export interface ReaderOptions {
   /** What the client has asked. */
   body: JsonObject
   responseId: string | undefined
+  kept: JsonObject | undefined
   /** Is given the text as it comes, by those that are asked so. */
   onText?: ((text: string) => void) | undefined
 }

@@ -22,7 +22,7 @@ export function relayStep(
   gate: (call: ToolCall, signal: AbortSignal) => Promise<Verdict>,
 ): StepSpec {
   const { models } = run.services
-  const { route, dialect, body, headers = {}, responseId } = exchange.request
+  const { route, dialect, body, headers = {}, responseId, kept } = exchange.request
   let reserve: { usd: number; tokens: number } | undefined
   const reserved = () => {
     reserve ??= models.relayReserve(route, dialect, body, exchange.text)
@@ -43,6 +43,7 @@ export function relayStep(
             ...{ dialect, body, headers, signal, idempotencyKey, labels, refused },
             stickyKey: run.created.session ?? run.id,
             ...(responseId === undefined ? {} : { responseId }),
+            ...(kept === undefined ? {} : { kept }),
             gate: (call) => gate(call, signal),
             recorded: () => exchange.recorded,
           })
