@@ -60,6 +60,13 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
     ['neither agent nor plan', { input: {} }, 400, 'request.invalid'],
     ['both agent and plan', { agent: 'actor', plan: 'chain' }, 400, 'request.invalid'],
     ['a body that is no object', [1], 400, 'request.invalid'],
+    [
+      'an input of lists in lists',
+      `{"plan":"chain","input":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,
+      400,
+      'request.invalid',
+      '/input',
+    ],
     ['an unknown agent', { agent: 'nobody' }, 404, 'definition.not_found', '/agent'],
     ['an unknown version', { ...chain, version: '9.9.9' }, 404, 'definition.not_found', '/plan'],
     ['an input that does not match', { plan: 'chain', input: { n: 'three', ms: 0 } }, 422, 'input.invalid', '/input/n'],

@@ -232,6 +232,12 @@ describe('a refusal', () => {
       constructor: BadRequestError,
       param: 'messages',
     })
+    let deep = {}
+    for (let i = 0; i < 300; i++) deep = { deep }
+    expect(await ask(key, 'chat', { metadata: deep })).toMatchObject({
+      constructor: BadRequestError,
+      param: 'metadata',
+    })
     const large = [{ role: 'user', content: 'x'.repeat(33 * 1024 * 1024) }]
     expect(await ask(key, 'chat', { messages: large })).toMatchObject({ status: 413, code: 'request_too_large' })
     const unsupported = await failure(
@@ -414,6 +420,8 @@ describe('a call that the model wants the client to make', () => {
         { name: 'exec_command', arguments: { cmd: 'ls' } },
         { name: 'exec_command', arguments: { cmd: 'rm -rf /' } },
         { name: 'apply_patch', text: '*** Delete File: a.txt' },
+        // Which of the two is done is up to who reads it.
+        { name: 'shell', text: '{"of":[{"cmd":"rm -rf /","\\u0063md":"ls"}]}' },
       ],
     })
     const openai = clientOf(harness.key)
@@ -435,6 +443,7 @@ describe('a call that the model wants the client to make', () => {
         { target: 'exec_command', status: 'ok', decision: { effect: 'allow', policies: ['anybody'] } },
         { target: 'exec_command', status: 'denied', decision: { effect: 'deny', policies: ['no-rm'] } },
         { target: 'apply_patch', status: 'denied', decision: { policies: ['no-rm'] } },
+        { target: 'shell', status: 'failed', error: { message: expect.stringContaining('"cmd" twice') } },
       ])
     }
   })
@@ -454,7 +463,12 @@ describe('responses', () => {
       { type: 'message' },
       { role: 'user', content: 'two' },
     ])
+    expect(second).toMatchObject({ store: true, background: false, previous_response_id: first.id })
     expect(await openai.responses.retrieve(second.id)).toMatchObject({ id: second.id, output: second.output })
+    const translated = await openai.responses
+      .stream({ model: 'chat', input: 'on', previous_response_id: second.id })
+      .finalResponse()
+    expect(translated).toMatchObject({ store: true, previous_response_id: second.id })
     const third = await openai.responses.create({ model: 'gpt-r', input: 'three', previous_response_id: second.id })
     expect(model.asked.at(-1)?.body.input).toHaveLength(5)
     const others = clientOf(harness.people.ann.key)
@@ -465,6 +479,18 @@ describe('responses', () => {
     const kept = await openai.responses.create({ model: 'gpt-r', input: 'one', store: false })
     expect(await failure(openai.responses.retrieve(kept.id))).toBeInstanceOf(NotFoundError)
     expect((await harness.muster.runs.get(kept.id.slice('resp_'.length))).output).toMatchObject({ id: kept.id })
+  })
+
+  it('keep the labels of what they go on from', async () => {
+    const labelled = (labels: string) => ({ headers: { 'x-muster-labels': labels } })
+    const openai = clientOf(harness.key)
+    const first = await openai.responses.create({ model: 'gpt-r', input: 'of a patient' }, labelled('pii'))
+    const asked = { model: 'gpt-r', input: 'and?', previous_response_id: first.id }
+    const second = await openai.responses.create(asked, labelled('internal'))
+    const { labels } = await harness.muster.runs.get(second.id.slice('resp_'.length))
+    expect(labels).toEqual(['internal', 'pii'])
+    const away = openai.responses.create({ ...asked, model: 'abroad', previous_response_id: second.id })
+    expect(await failure(away)).toMatchObject({ status: 403, code: 'route_refused' })
   })
 
   it('in the background are answered at once, read when they are whole, and cancelled', async () => {
@@ -485,7 +511,11 @@ describe('responses', () => {
       () => openai.responses.retrieve(queued.id),
       ({ status }) => status === 'completed',
     )
-    expect(done.output_text).toBe('later')
+    expect(done).toMatchObject({ output_text: 'later', background: true })
+    const streamed = openai.responses.retrieve(queued.id, { stream: true })
+    expect(await failure(streamed)).toMatchObject({ status: 400, param: 'stream' })
+    const unread = openai.responses.create({ model: 'gpt-r', input: 'hi', background: true, store: false })
+    expect(await failure(unread)).toMatchObject({ status: 400, param: 'store' })
     const other = await openai.responses.create({ model: 'gpt-r', input: 'hi', background: true })
     expect(await openai.responses.cancel(other.id)).toMatchObject({ status: 'cancelled' })
     go()
@@ -516,6 +546,33 @@ describe('what goes wrong', () => {
     )
     const events = await eventsOf(runs[0]?.id ?? '')
     expect(events.at(-1)?.entry).toMatchObject({ status: 'cancelled', error: { code: 'run.cancelled' } })
+  })
+
+  it('a client that vanishes while what it goes on from is waited for has its run ended too', async () => {
+    let go = () => {}
+    model.script = () =>
+      new Promise((resolve) => {
+        go = () => resolve({ text: 'at last' })
+      })
+    const openai = clientOf(harness.people.bob.key)
+    const first = openai.responses.create({ model: 'gpt-r', input: 'first' })
+    const running = { name: 'gateway', status: 'running' as const }
+    const runOf = async () => (await harness.muster.runs.list(running)).runs
+    const [run] = await until(runOf, (runs) => runs.length > 0)
+    const left = new AbortController()
+    const asked = { model: 'gpt-r', input: 'second', previous_response_id: `resp_${run?.id}` }
+    const second = openai.responses.create(asked, { signal: left.signal }).catch(() => {})
+    // Behind it.
+    await openai.models.list()
+    left.abort()
+    await second
+    await openai.models.list()
+    go()
+    await first
+    const ofSecond = async () =>
+      (await harness.muster.runs.list({ name: 'gateway' })).runs.find(({ id }) => id > (run?.id ?? ''))
+    const ended = await until(ofSecond, (one) => one !== undefined && one.status !== 'running')
+    expect(ended).toMatchObject({ status: 'cancelled' })
   })
 
   it('a stream that breaks off at the vendor is told as such, and its run fails', async () => {

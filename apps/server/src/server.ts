@@ -30,6 +30,7 @@ import { erasureRoutes, Refusals } from './erasures.ts'
 import { gatewayRoutes } from './gateway/gateway-routes.ts'
 import { type ApiKey, keyFinder } from './keys.ts'
 import { ledgerRoutes } from './ledger.ts'
+import { checkNesting } from './nesting.ts'
 import { policyRoutes } from './policies.ts'
 import { problemsOf, sendProblems } from './problems.ts'
 import { recordRoutes, ServerRecords } from './records.ts'
@@ -74,6 +75,9 @@ export interface ServerOptions {
 
 /** How long requests of the gateway have to end when the server closes, ms. */
 const GRACE_MS = 10_000
+
+/** A client may take this long to send a request, ms: what waits for the rest of one is not held for ever. */
+const REQUEST_MS = 300_000
 
 /** Builds the HTTP API; `listen` opens it. Throws `redis.unavailable` when Redis does not answer. */
 export async function createServer(
@@ -143,6 +147,7 @@ export async function createServer(
     bodyLimit: BODY_BYTES_MAX,
     ...(logger ? { loggerInstance: logger } : { logger: false }),
     forceCloseConnections: true,
+    requestTimeout: REQUEST_MS,
     // A line for every poll of every client tells nobody anything; failures are logged where they are answered.
     logController: new LogController({ disableRequestLogging: true }),
   })
@@ -172,6 +177,7 @@ export async function createServer(
     if (request.url.startsWith('/v1/') && request.routeOptions.url !== CALLBACKS)
       keys.set(request, findKey(authorizationOf(request)))
   })
+  app.addHook('preValidation', async ({ body }) => checkNesting(body))
   await app.register(async (scope) => gatewayRoutes(scope as unknown as Server, context)) // as below
   await app.register(async (scope) => routes(scope as unknown as Server, context)) // the zod type provider is a matter of types only
   await app.register(reference, { routePrefix: '/reference', configuration: { url: '/openapi.json' } })

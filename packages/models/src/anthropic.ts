@@ -95,13 +95,18 @@ function blocksOf(message: ModelMessage, by: string): JsonObject[] {
   const { reasoning, toolCalls = [] } = message
   return [
     // Another model would refuse what it has not signed. They are as `answerOf` took them.
-    ...(reasoning?.by === by ? objectsOf(reasoning.items) : []),
+    ...(reasoning?.by === by ? objectsOf(reasoning.items).filter(isThought) : []),
     ...text,
     ...toolCalls.map(({ id, name, arguments: args }) => ({
       ...{ type: 'tool_use', id: wireId(id), name },
       input: inputOf(args),
     })),
   ]
+}
+
+/** A client that was given thoughts to keep may give back what it likes. */
+function isThought({ type }: JsonObject): boolean {
+  return type === 'thinking' || type === 'redacted_thinking'
 }
 
 function resultOf(content: string | readonly Part[]): Json {
@@ -138,11 +143,11 @@ function answerOf(model: string, by: string, request: ModelRequest, { whole, usa
   const cut = cutOf(model, textOf(whole.stop_reason), request)
   const blocks = objectsOf(whole.content)
   const texts = blocks.flatMap(({ type, text }) => (type === 'text' ? [textOf(text)] : []))
-  const items = blocks.filter(({ type }) => type === 'thinking' || type === 'redacted_thinking')
+  const items = blocks.filter(isThought)
   const toolCalls = blocks.flatMap(({ type, id, name, input }) =>
-    type === 'tool_use' ? [{ id: textOf(id), name: textOf(name), arguments: JSON.stringify(input ?? {}) }] : [],
+    type === 'tool_use' ? [{ id: textOf(id), name: textOf(name), arguments: argumentsOf(input) }] : [],
   )
-  if (texts.length === 0 && toolCalls.length === 0 && !cut.cut)
+  if (texts.length === 0 && toolCalls.length === 0 && !cut.cut && !request.mayBeCut)
     throw new MusterError('model.failed', `${model} gave no answer`)
   return {
     ...cut,
@@ -152,6 +157,11 @@ function answerOf(model: string, by: string, request: ModelRequest, { whole, usa
     usage,
     model: answered,
   }
+}
+
+/** One that was cut is as it was written. */
+function argumentsOf(input: Json = {}): string {
+  return typeof input === 'string' ? input : JSON.stringify(input)
 }
 
 function cutOf(model: string, reason: string, request: ModelRequest): Pick<Answer, 'cut'> {

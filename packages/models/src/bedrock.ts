@@ -418,7 +418,8 @@ function answerOf(
     if (name === answerTool?.name) answer = answerTool.wrapped ? wrappedValue(args) : args
     else toolCalls.push({ id: toolUseId, name, arguments: args })
   }
-  if (blocks.length === 0 && !cut.cut) throw new MusterError('model.failed', `${model} gave no answer`)
+  if (blocks.length === 0 && !cut.cut && !request.mayBeCut)
+    throw new MusterError('model.failed', `${model} gave no answer`)
   const { inputTokens = 0, outputTokens = 0, cacheReadInputTokens = 0, cacheWriteInputTokens = 0 } = usage ?? {}
   return {
     ...cut,

@@ -5,7 +5,8 @@ import type { Embedded, EmbedRequest } from './embed.ts'
 import { factsOf, type ModelFacts } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
-import { CHAT, RESPONSES } from './openai.ts'
+import { openAiChat } from './openai-chat.ts'
+import { openAiResponses } from './openai-responses.ts'
 import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
@@ -138,14 +139,8 @@ export function createModels(options: ModelsOptions): Models {
           : 'anthropic' in target
             ? anthropic(target, upstreamOf(target))
             : target.api === 'responses'
-              ? later(
-                  RESPONSES,
-                  once(async () => (await import('./openai-responses.ts')).openAiResponses(target)),
-                )
-              : later(
-                  CHAT,
-                  once(async () => (await import('./openai-chat.ts')).openAiChat(target)),
-                )
+              ? openAiResponses(target, upstreamOf(target))
+              : openAiChat(target, upstreamOf(target))
       providers.set(target, provider)
     }
     return provider
@@ -312,21 +307,17 @@ export function createModels(options: ModelsOptions): Models {
   }
 }
 
-/** A provider that is loaded when it is first called: most have no target of each. */
-function later(known: Omit<Provider, 'complete' | 'embed'>, loaded: () => Promise<Provider>): Provider {
-  return { ...known, complete: async (model, request) => (await loaded()).complete(model, request) }
-}
-
+/** AWS's SDK is loaded when a model is first called there: most have no target of it. */
 function bedrockLater(target: BedrockTarget): Provider {
-  const loaded = once(async () => (await import('./bedrock.ts')).bedrock(target))
-  return { ...later(CONVERSE, loaded), embed: async (model, request) => (await loaded()).embed(model, request) }
-}
-
-function once<T>(open: () => Promise<T>): () => Promise<T> {
-  let opened: Promise<T> | undefined
-  return () => {
-    opened ??= open()
-    return opened
+  let loading: Promise<Required<Provider>> | undefined
+  const loaded = () => {
+    loading ??= import('./bedrock.ts').then(({ bedrock }) => bedrock(target))
+    return loading
+  }
+  return {
+    ...CONVERSE,
+    complete: async (model, request) => (await loaded()).complete(model, request),
+    embed: async (model, request) => (await loaded()).embed(model, request),
   }
 }
 

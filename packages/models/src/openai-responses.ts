@@ -1,91 +1,51 @@
-import { type ErrorCode, MusterError } from '@muster/protocol'
-import { APIConnectionError, APIError, APIUserAbortError } from 'openai'
-import type {
-  Response,
-  ResponseCreateParamsNonStreaming,
-  ResponseInputFile,
-  ResponseInputImage,
-  ResponseInputItem,
-  ResponseInputText,
-  ResponseOutputItem,
-} from 'openai/resources/responses/responses'
+import { type Json, MusterError } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
-import { RESPONSES } from './openai.ts'
-import { openAiClient, openAiError, optionsOf } from './openai-client.ts'
-import { dataUrl, type Part } from './parts.ts'
-import { type Answer, cutAt, failure, type Provider } from './provider.ts'
+import { dataUrl, type Part, PDF } from './parts.ts'
+import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
+import { type Ended, passThrough } from './relay/passthrough.ts'
+import type { JsonObject } from './relay/request.ts'
+import { responses } from './relay/responses.ts'
+import type { Upstream } from './relay/upstream.ts'
+import { objectOf, objectsOf, textOf } from './relay/wire.ts'
 import type { OpenAiTarget } from './target.ts'
 
 /** OpenAI Responses, where nothing is kept at OpenAI: each request has the whole conversation, with the sealed thoughts. */
-export function openAiResponses(target: OpenAiTarget): Provider {
-  const { responses } = openAiClient(target)
-  /** Models that do not think have nothing to seal, and refuse to be asked for it. */
-  const thoughtless = new Set<string>()
-
-  async function respond(body: ResponseCreateParamsNonStreaming, request: ModelRequest): Promise<Response> {
-    const options = optionsOf(request)
-    const { onDelta, signal } = request
-    if (!onDelta) return responses.create(body, options)
-    const stream = await responses.create({ ...body, stream: true }, options)
-    const items: ResponseOutputItem[] = []
-    try {
-      for await (const event of stream) {
-        if (event.type === 'response.output_text.delta') onDelta(event.delta)
-        else if (event.type === 'response.output_item.done') items.push(event.item)
-        else if (event.type === 'error') throw refused(target, body.model ?? '', event)
-        else if ('response' in event && event.response.status !== 'in_progress' && event.response.status !== 'queued')
-          return event.response.output?.length ? event.response : { ...event.response, output: items }
-      }
-    } catch (error) {
-      if (error instanceof APIError || error instanceof MusterError) throw error
-      throw new APIConnectionError({ message: String(error), ...(error instanceof Error ? { cause: error } : {}) })
-    }
-    // The client ends an aborted stream as if it had come to its end.
-    if (signal?.aborted) throw new APIUserAbortError()
-    throw new APIConnectionError({ message: 'the stream ended before the answer did' })
-  }
-
+export function openAiResponses(target: OpenAiTarget, upstream: Upstream): Provider {
   return {
-    ...RESPONSES,
+    settings: ['maxTokens', 'temperature', 'topP', 'toolChoice', 'parallelToolCalls', 'effort'],
+    media: { urls: true, files: [PDF, 'text/plain', 'text/markdown', 'text/csv', 'text/html'], results: true },
     async complete(model, request) {
       const by = `openai ${target.baseUrl ?? ''} ${model}`
-      const { tools = [], output, settings = {} } = request
-      const effort = settings.effort ?? target.effort
-      const body: ResponseCreateParamsNonStreaming = {
-        model,
-        store: false,
-        input: request.messages.flatMap((message) => toWire(message, by)),
-        ...(tools.length > 0
-          ? { tools: tools.map((tool) => ({ type: 'function' as const, strict: false, ...tool })) }
-          : {}),
-        ...(output ? { text: { format: { type: 'json_schema' as const, strict: false, ...output } } } : {}),
-        ...(effort === undefined ? {} : { reasoning: { effort } }),
-        ...settingsOf(settings),
-      }
-      try {
-        if (thoughtless.has(model)) return answerOf(target, model, by, request, await respond(body, request))
-        const sealed = { ...body, include: ['reasoning.encrypted_content' as const] }
-        try {
-          return answerOf(target, model, by, request, await respond(sealed, request))
-        } catch (error) {
-          if (!(error instanceof APIError && error.status === 400 && /encrypted/i.test(error.message))) throw error
-          thoughtless.add(model)
-          return answerOf(target, model, by, request, await respond(body, request))
-        }
-      } catch (error) {
-        throw openAiError({ model, apiKey: target.apiKey }, error)
-      }
+      const { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID() } = request
+      const body = { ...bodyOf(target, by, request), ...(onDelta ? { stream: true } : {}) }
+      const asked = { dialect: 'responses' as const, body, signal, idempotencyKey }
+      const { stream, end } = await passThrough(responses, upstream, model, asked, onDelta)
+      // Read to its end: what is in it was shown by `onDelta`.
+      for await (const _ of stream?.rest ?? []);
+      return answerOf(model, by, request, await end())
     },
   }
 }
 
-function settingsOf({
-  maxTokens,
-  temperature,
-  topP,
-  toolChoice,
-  parallelToolCalls,
-}: ModelSettings): Partial<ResponseCreateParamsNonStreaming> {
+function bodyOf(
+  target: OpenAiTarget,
+  by: string,
+  { messages, tools = [], output, settings = {} }: ModelRequest,
+): JsonObject {
+  const effort = settings.effort ?? target.effort
+  return {
+    input: messages.flatMap((message) => toWire(message, by)),
+    // A schema is JSON, here and below.
+    ...(tools.length > 0
+      ? { tools: tools.map((tool) => ({ type: 'function', strict: false, ...(tool as JsonObject) })) }
+      : {}),
+    ...(output ? { text: { format: { type: 'json_schema', strict: false, ...(output as JsonObject) } } } : {}),
+    ...(effort === undefined ? {} : { reasoning: { effort } }),
+    ...settingsOf(settings),
+  }
+}
+
+function settingsOf({ maxTokens, temperature, topP, toolChoice, parallelToolCalls }: ModelSettings): JsonObject {
   return {
     ...(maxTokens === undefined ? {} : { max_output_tokens: maxTokens }),
     ...(temperature === undefined ? {} : { temperature }),
@@ -97,29 +57,24 @@ function settingsOf({
   }
 }
 
-function toWire(message: ModelMessage, by: string): ResponseInputItem[] {
+function toWire(message: ModelMessage, by: string): JsonObject[] {
   if (message.role === 'tool')
     return [{ type: 'function_call_output', call_id: message.callId, output: contentToWire(message.content) }]
   if (message.role !== 'assistant') return [{ role: message.role, content: contentToWire(message.content) }]
   const { content, toolCalls = [], reasoning } = message
   return [
-    // Nobody else can open them. They are as `answerOf` took them.
-    ...(reasoning?.by === by ? (reasoning.items as unknown as ResponseInputItem[]) : []),
-    ...(content ? [{ role: 'assistant' as const, content }] : []),
-    ...toolCalls.map((call) => ({
-      type: 'function_call' as const,
-      call_id: call.id,
-      name: call.name,
-      arguments: call.arguments,
+    // Nobody else can open them. A client that was given them to keep may give back what it likes.
+    ...(reasoning?.by === by ? objectsOf(reasoning.items).filter(({ type }) => type === 'reasoning') : []),
+    ...(content ? [{ role: 'assistant', content }] : []),
+    ...toolCalls.map(({ id, name, arguments: args }) => ({
+      ...{ type: 'function_call', call_id: id, name, arguments: args },
     })),
   ]
 }
 
-function contentToWire(
-  content: string | readonly Part[],
-): string | (ResponseInputText | ResponseInputImage | ResponseInputFile)[] {
+function contentToWire(content: string | readonly Part[]): Json {
   if (typeof content === 'string') return content
-  return content.map((part) => {
+  return content.map((part): JsonObject => {
     if (part.type === 'text') return { type: 'input_text', text: part.text }
     if (part.type === 'image')
       return { type: 'input_image', detail: 'auto', image_url: 'url' in part ? part.url : dataUrl(part) }
@@ -127,57 +82,37 @@ function contentToWire(
   })
 }
 
-function answerOf(target: OpenAiTarget, model: string, by: string, request: ModelRequest, response: Response): Answer {
-  const { status, error, incomplete_details, output = [], usage } = response
+function answerOf(model: string, by: string, request: ModelRequest, { whole, usage, model: answered }: Ended): Answer {
+  const { status, incomplete_details, output } = whole
   const isCut = status === 'incomplete'
-  const cut = isCut ? cutAt(model, incomplete_details?.reason === 'content_filter' ? 'filter' : 'length', request) : {}
-  if (error || (status !== 'completed' && !isCut))
-    throw refused(target, model, error ?? { code: null, message: `ended as ${status ?? 'nothing'}` })
+  if (!isCut && status !== 'completed')
+    throw new MusterError('model.failed', `${model} ended as ${textOf(status) || 'nothing'}`)
+  const reason = objectOf(incomplete_details).reason === 'content_filter' ? 'filter' : 'length'
+  const cut = isCut ? cutAt(model, reason, request) : {}
   let text: string | null = null
+  let refusal = ''
   const toolCalls: Answer['toolCalls'] = []
-  const items: NonNullable<Answer['reasoning']>['items'] = []
-  for (const item of output) {
-    if (item.type === 'message') {
-      for (const part of item.content) {
-        if (part.type === 'refusal') throw new MusterError('model.failed', `${model} refused: ${part.refusal}`)
-        text = (text ?? '') + part.text
+  const items: JsonObject[] = []
+  for (const { type, ...item } of objectsOf(output)) {
+    if (type === 'message') {
+      for (const part of objectsOf(item.content)) {
+        if (part.type === 'refusal') refusal += textOf(part.refusal)
+        else text = (text ?? '') + textOf(part.text)
       }
-    } else if (item.type === 'function_call') {
-      toolCalls.push({ id: item.call_id, name: item.name, arguments: item.arguments })
-    } else if (item.type === 'reasoning') {
-      const { id, summary, encrypted_content } = item
-      if (encrypted_content)
-        items.push({ type: 'reasoning', id, summary: summary.map((part) => ({ ...part })), encrypted_content })
-    } else throw new MusterError('model.failed', `${model} gave what was not asked for: ${item.type}`)
+    } else if (type === 'function_call') {
+      toolCalls.push({ id: textOf(item.call_id), name: textOf(item.name), arguments: textOf(item.arguments) })
+    } else if (type === 'reasoning') {
+      const { id = '', summary = [], encrypted_content } = item
+      if (encrypted_content) items.push({ type, id, summary, encrypted_content })
+    } else throw new MusterError('model.failed', `${model} gave what was not asked for: ${textOf(type)}`)
   }
-  if (text === null && toolCalls.length === 0 && !isCut)
+  if (text === null && refusal === '' && toolCalls.length === 0 && !isCut && !request.mayBeCut)
     throw new MusterError('model.failed', `${model} gave no answer`)
-  const reasoningTokens = usage?.output_tokens_details?.reasoning_tokens
   return {
-    ...cut,
-    text,
+    ...(refusal === '' ? { ...cut, text } : refusedAs(model, (text ?? '') + refusal, request)),
     toolCalls,
     ...(items.length > 0 ? { reasoning: { by, items } } : {}),
-    usage: {
-      inputTokens: usage?.input_tokens ?? 0,
-      outputTokens: usage?.output_tokens ?? 0,
-      cachedTokens: usage?.input_tokens_details?.cached_tokens ?? 0,
-      ...(reasoningTokens ? { reasoningTokens } : {}),
-    },
-    model: response.model,
+    usage,
+    model: answered,
   }
-}
-
-/** Told in a stream that had begun well, or in a response that failed. */
-function refused(
-  { apiKey }: OpenAiTarget,
-  model: string,
-  { code, message }: { code: string | null; message: string },
-): MusterError {
-  const codes: Record<string, ErrorCode> = {
-    rate_limit_exceeded: 'rate.limited',
-    server_error: 'model.unavailable',
-    vector_store_timeout: 'model.unavailable',
-  }
-  return failure(codes[code ?? ''] ?? 'model.failed', { model, apiKey }, message)
 }

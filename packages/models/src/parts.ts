@@ -77,8 +77,8 @@ export function checkParts(
 }
 
 /** As one text, where it holds nothing else. */
-export function joined(parts: readonly Part[]): string | Part[] {
-  return parts.every((part) => part.type === 'text') ? parts.map(({ text }) => text).join('') : [...parts]
+export function joined(parts: readonly Part[], between = ''): string | Part[] {
+  return parts.every((part) => part.type === 'text') ? parts.map(({ text }) => text).join(between) : [...parts]
 }
 
 export function partsOf(content: string | readonly Part[]): readonly Part[] {

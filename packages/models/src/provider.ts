@@ -23,6 +23,19 @@ export interface Provider {
 /** What has been paid for is used up: no waiting brings it back, but another target may have more. */
 export class QuotaUsedUp extends MusterError {}
 
+/** A server without keys is given a word, which is none. */
+export function masked(text: string, apiKey: string): string {
+  return apiKey.length < 8 ? text : text.replaceAll(apiKey, '***')
+}
+
+/** Vendors show of a key that they refuse how it begins and ends (`sk-ab****yz`): that is left out, too. */
+const PARTLY_SHOWN = /[\w-]{1,64}\*{3,}[\w-]{0,64}|\*{3,}[\w-]{1,64}/g
+
+export function withoutKey(text: string, apiKey = ''): string {
+  const said = masked(text, apiKey)
+  return said.includes('***') ? said.replace(PARTLY_SHOWN, '***') : said
+}
+
 /** A failure without the key: some servers repeat the one that they refuse, and the cause would carry it into a log. */
 export function failure(
   code: ErrorCode,
@@ -32,8 +45,9 @@ export function failure(
   Kind: typeof MusterError = MusterError,
 ): MusterError {
   const text = error instanceof Error ? error.message : String(error)
-  const repeatsKey = apiKey.length > 0 && text.includes(apiKey)
-  return new Kind(code, `${model}: ${repeatsKey ? text.replaceAll(apiKey, '***') : text}`, {
+  const said = withoutKey(text, apiKey)
+  const repeatsKey = said !== text
+  return new Kind(code, `${model}: ${said}`, {
     retryAfterMs: code === 'rate.limited' ? retryAfterMs : undefined,
     ...(repeatsKey ? {} : { cause: error }),
   })
@@ -44,6 +58,12 @@ export function cutAt(model: string, by: 'length' | 'filter', { mayBeCut }: Mode
   if (mayBeCut) return { cut: by }
   const why = by === 'length' ? 'has come to its limit of tokens' : 'was stopped by a content filter'
   throw new MusterError('model.failed', `${model} ${why}`)
+}
+
+/** What a model says in place of an answer is no answer, unless that may be cut: then it is its text. */
+export function refusedAs(model: string, text: string, { mayBeCut }: ModelRequest): Pick<Answer, 'cut' | 'text'> {
+  if (mayBeCut) return { cut: 'filter', text }
+  throw new MusterError('model.failed', `${model} refused: ${text}`)
 }
 
 const RETRY_AFTER_MAX_MS = 3_600_000

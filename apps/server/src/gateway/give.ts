@@ -13,6 +13,8 @@ export async function give(held: HeldRequest, reply: FastifyReply, by: Actor): P
     gone?.abort()
     held.cancel(by)
   })
+  // It may have gone while what it asks was looked at.
+  if (raw.destroyed) held.cancel(by)
   const headers = { 'x-muster-run': run, 'x-request-id': run }
   reply.headers(headers)
   const answer = await exchange.answer

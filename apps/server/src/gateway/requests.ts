@@ -1,5 +1,5 @@
 import type { Dialect, ModelFacts } from '@muster/models'
-import { GATEWAY, type Json, MusterError, newId } from '@muster/protocol'
+import { GATEWAY, type Json, type Label, MusterError, newId } from '@muster/protocol'
 import type { Gateway, HeldRequest } from '@muster/runtime'
 import type { FastifyRequest } from 'fastify'
 import type { Context } from '../context.ts'
@@ -23,6 +23,12 @@ export interface StoredRequest {
   dialect: Dialect
   client: string
   body: Body
+}
+
+/** What a model is asked, and how what was said before is labelled. */
+export interface Sent {
+  body: Body
+  labels: readonly Label[]
 }
 
 /** Takes clients' requests: each becomes a run that this process holds. */
@@ -89,7 +95,12 @@ export class Requests {
    * @param sent what the model is asked, where that is more than the client has sent
    * @throws MusterError why it is not taken
    */
-  async begin(request: FastifyRequest, dialect: Dialect, body: Body, sent: Body = body): Promise<HeldRequest> {
+  async begin(
+    request: FastifyRequest,
+    dialect: Dialect,
+    body: Body,
+    { body: sent, labels: before }: Sent = { body, labels: [] },
+  ): Promise<HeldRequest> {
     const { gateway } = this
     const { enter, controls } = this.#context
     const { who, route } = this.#allowed(request, body)
@@ -101,7 +112,7 @@ export class Requests {
     const input = value as unknown as StoredRequest & { [name: string]: Json } // the shape stays
     const created = {
       ...{ run, tenant, by: actorOf(who), definition: GATEWAY, limits: {} },
-      labels: labelsOf(request.headers, who.gateway?.labels),
+      labels: labelsOf(request.headers, [...(who.gateway?.labels ?? []), ...before]),
       ...(session === undefined ? {} : { session }),
       ...(redacted ? { redacted } : {}),
     }
@@ -109,8 +120,18 @@ export class Requests {
     await enter(created)
     return gateway.begin(created, input, {
       ...{ route, dialect, responseId: PREFIXES[dialect] + run, headers: passedOn(request.headers) },
+      ...(dialect === 'responses' ? { kept: keptOf(body) } : {}),
       body: sent === body ? input.body : (gateway.redact(tenant, sent).value as Body), // as above
     })
+  }
+}
+
+/** What of a response the journal keeps, which the vendor is not asked to. */
+function keptOf({ store, background, previous_response_id }: Body): { [name: string]: Json } {
+  return {
+    store: store ?? true,
+    background: background ?? false,
+    previous_response_id: previous_response_id ?? null,
   }
 }
 

@@ -1,11 +1,11 @@
-import { isEnded, isGateway, isId, type Json, MusterError, type Run } from '@muster/protocol'
+import { isEnded, isGateway, isId, type Json, type Label, MusterError, type Run } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from '../context.ts'
 import { controls } from '../control.ts'
 import { type ApiKey, actorOf } from '../keys.ts'
 import { PREFIXES } from './client.ts'
 import { give } from './give.ts'
-import { type Body, GATEWAY_BYTES_MAX, type Requests, type StoredRequest } from './requests.ts'
+import { type Body, GATEWAY_BYTES_MAX, type Requests, type Sent, type StoredRequest } from './requests.ts'
 
 /** Responses that one goes on from, at most. */
 const CHAIN_MAX = 200
@@ -22,6 +22,7 @@ const body = z.looseObject({
 })
 const shared = { tags: ['gateway'], security: [{ key: [] }] }
 const params = z.object({ id: z.string().max(128).describe('`resp_…`') })
+const querystring = z.looseObject({ stream: z.string().optional().describe('`true` is refused') })
 
 /** A response that is stored: its run, and what was asked. */
 interface Stored {
@@ -62,9 +63,10 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     }
   }
 
-  /** What a model is asked that remembers nothing: all that was said before, and this. */
-  const expanded = async (who: ApiKey, asked: Body): Promise<Body> => {
+  /** What a model is asked that remembers nothing: all that was said before, with its labels, and this. */
+  const expanded = async (who: ApiKey, asked: Body): Promise<Sent> => {
     const said: Json[][] = [itemsOf(asked.input)]
+    const labels = new Set<Label>()
     let size = 0
     let previous = asked.previous_response_id
     for (let i = 0; typeof previous === 'string'; i++) {
@@ -73,13 +75,14 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       const issues = [{ path: '/previous_response_id', message: 'cannot be gone on from' }]
       if (!output) throw new MusterError('request.invalid', `Response "${previous}" has no answer`, { issues })
       said.unshift(itemsOf(request.body.input), output)
+      for (const label of run.labels) labels.add(label)
       size += JSON.stringify(said[0]).length + JSON.stringify(output).length
       if (i >= CHAIN_MAX || size > GATEWAY_BYTES_MAX)
         throw new MusterError('request.invalid', 'The conversation has become too long', { issues })
       previous = request.body.previous_response_id
     }
     const { previous_response_id: _, ...rest } = asked
-    return { ...rest, model: asked.model, input: said.flat() }
+    return { body: { ...rest, model: asked.model, input: said.flat() }, labels: [...labels] }
   }
 
   server.post(
@@ -99,18 +102,10 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       const requests = need()
       const who = keyOf(request)
       const asked = request.body as Body // by the schema, and JSON
-      const unsupported = asked.conversation != null ? 'conversation' : asked.background && asked.stream ? 'stream' : ''
-      if (unsupported !== '')
-        throw new MusterError('model.unsupported', `"${unsupported}" cannot be used here`, {
-          issues: [{ path: `/${unsupported}`, message: 'is not supported' }],
-        })
-      const sent = typeof asked.previous_response_id === 'string' ? await expanded(who, asked) : asked
-      const held = await requests.begin(
-        request,
-        'responses',
-        asked,
-        asked.background ? { ...sent, stream: false } : sent,
-      )
+      checkKept(asked)
+      const sent =
+        typeof asked.previous_response_id === 'string' ? await expanded(who, asked) : { body: asked, labels: [] }
+      const held = await requests.begin(request, 'responses', asked, sent)
       if (!asked.background) return give(held, reply, actorOf(who))
       await held.exchange.begun
       const { run } = held
@@ -123,10 +118,14 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     '/v1/responses/:id',
     {
       config: { dialect: 'responses' },
-      schema: { ...shared, summary: 'Read a response that is stored', params },
+      schema: { ...shared, summary: 'Read a response that is stored', params, querystring },
     },
     async (request) => {
       need()
+      if (request.query.stream === 'true')
+        throw new MusterError('model.unsupported', 'A response that is stored is given whole', {
+          issues: [{ path: '/stream', message: 'is not supported' }],
+        })
       return shown(await find(keyOf(request), request.params.id))
     },
   )
@@ -155,6 +154,19 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       }
     },
   )
+}
+
+/** What of keeping and of the background there is here. @throws MusterError `model.unsupported`, `request.invalid` */
+function checkKept({ conversation, background, stream, store }: Body): void {
+  const unsupported = conversation != null ? 'conversation' : background && stream ? 'stream' : ''
+  if (unsupported !== '')
+    throw new MusterError('model.unsupported', `"${unsupported}" cannot be used here`, {
+      issues: [{ path: `/${unsupported}`, message: 'is not supported' }],
+    })
+  if (background && store === false)
+    throw new MusterError('request.invalid', 'What is answered in the background must be stored to be read', {
+      issues: [{ path: '/store', message: 'must be true with background' }],
+    })
 }
 
 /** What was asked, as items. */

@@ -17,6 +17,7 @@ import {
 /** OpenAI Chat Completions. */
 export const chat: Wire = {
   path: '/chat/completions',
+  said: 'choices',
 
   bodyOf(body, model) {
     if (!body.stream) return { ...body, model }
@@ -96,6 +97,8 @@ class ChatReader implements Reader {
   readonly #ours: string
   /** Of each choice the chunks with its calls, until they are whole. */
   readonly #held = new Map<number, Chunk[]>()
+  /** Choices whose calls were decided on. */
+  readonly #decided = new Set<number>()
 
   constructor(options: ReaderOptions) {
     this.#options = options
@@ -140,6 +143,7 @@ class ChatReader implements Reader {
     let text = ''
     let last: Chunk | undefined = chunk
     if (hasCalls(choice)) {
+      if (this.#decided.has(index)) throw told('a piece of a call that was decided on', '')
       const { tool_calls, ...delta } = objectOf(choice.delta)
       let kept = chunk
       if (delta.content) {
@@ -152,8 +156,9 @@ class ChatReader implements Reader {
       this.#held.set(index, held)
       last = undefined
     }
-    if (!held || choice.finish_reason == null) return last ? text + this.#delivered(last) : text
+    if (!held || !isOver(choice)) return last ? text + this.#delivered(last) : text
     this.#held.delete(index)
+    this.#decided.add(index)
     return this.#release(held, last).then((released) => text + released)
   }
 
@@ -166,14 +171,13 @@ class ChatReader implements Reader {
 
   /** `last`: the chunk that ends the choice, where it is not the last that was held. */
   async #release(held: Chunk[], last: Chunk | undefined): Promise<string> {
-    const delta: JsonObject = {}
-    for (const { value } of held) merge(delta, objectOf(objectsOf(value.choices)[0]?.delta))
+    const { calls, callOf } = together(held)
     /** Where the calls that are delivered stand among those. */
-    const places = new Map<number, number>()
+    const places = new Map<JsonObject | undefined, number>()
     const said: string[] = []
-    for (const call of objectsOf(delta.tool_calls)) {
+    for (const call of calls) {
       const message = await this.#options.gate.ask(toolCallOf(call))
-      if (message === undefined) places.set(numberOf(call.index), places.size)
+      if (message === undefined) places.set(call, places.size)
       else said.push(message)
     }
     const chunks = last ? [...held, last] : held
@@ -183,11 +187,11 @@ class ChatReader implements Reader {
     for (const chunk of chunks) {
       const choice = objectsOf(chunk.value.choices)[0] ?? {}
       const { tool_calls, ...rest } = objectOf(choice.delta)
-      const kept = objectsOf(tool_calls).flatMap((call) => {
-        const index = places.get(numberOf(call.index))
-        return index === undefined ? [] : [{ ...call, index }]
+      const kept = objectsOf(tool_calls).flatMap((piece) => {
+        const index = places.get(callOf.get(piece))
+        return index === undefined ? [] : [{ ...piece, index }]
       })
-      const ends = choice.finish_reason != null
+      const ends = isOver(choice)
       if (ends) text += this.#saying(chunk, choice, said)
       const finish_reason = ends && places.size === 0 ? endOf(choice) : (choice.finish_reason ?? null)
       const isEmpty = kept.length === 0 && !ends && chunk !== first
@@ -197,7 +201,7 @@ class ChatReader implements Reader {
       }
     }
     // A stream that ends without a reason for it.
-    if (first && objectsOf(chunks.at(-1)?.value.choices)[0]?.finish_reason == null)
+    if (first && !isOver(objectsOf(chunks.at(-1)?.value.choices)[0] ?? {}))
       text += this.#saying(first, objectsOf(first.value.choices)[0] ?? {}, said)
     return text
   }
@@ -216,6 +220,8 @@ class ChatReader implements Reader {
         choice = { index: at, message: {} }
         this.#choices.set(at, choice)
       }
+      const { content } = objectOf(delta)
+      if (at === 0 && typeof content === 'string' && content !== '') this.#options.onText?.(content)
       merge(objectOf(choice.message), objectOf(delta))
       merge(choice, rest)
     }
@@ -256,6 +262,36 @@ function beginningOf(id: Json | undefined): string {
   return `data: {"id":${JSON.stringify(id)}`
 }
 
+/** Some say in every chunk that there is no reason yet. */
+function isOver({ finish_reason }: JsonObject): boolean {
+  return Boolean(finish_reason)
+}
+
+/** The calls of a choice, and which of them each piece is of: some servers give all the same index, or none. */
+function together(held: readonly Chunk[]): { calls: JsonObject[]; callOf: Map<JsonObject, JsonObject> } {
+  const calls: JsonObject[] = []
+  const callOf = new Map<JsonObject, JsonObject>()
+  for (const { value } of held) {
+    for (const piece of objectsOf(objectOf(objectsOf(value.choices)[0]?.delta).tool_calls)) {
+      let call = calls.findLast((one) => continues(piece, one))
+      if (!call) {
+        call = {}
+        calls.push(call)
+      }
+      merge(call, piece)
+      callOf.set(piece, call)
+    }
+  }
+  return { calls, callOf }
+}
+
+/** Whether it is of another call than the one before, though that has the same index. */
+function begins(piece: JsonObject, { id }: JsonObject): boolean {
+  if (toolCallOf(piece).name === '') return false
+  if (piece.index === undefined) return !piece.id || piece.id !== id
+  return Boolean(piece.id && id && piece.id !== id)
+}
+
 function hasCalls({ delta }: JsonObject): boolean {
   return objectsOf(objectOf(delta).tool_calls).length > 0
 }
@@ -272,6 +308,8 @@ const WHOLE = new Set(['id', 'type', 'name', 'role', 'finish_reason'])
 /** Puts a piece to what has come before: texts and lists grow, and what has an index goes to its place. */
 function merge(into: JsonObject, piece: JsonObject): void {
   for (const [name, value] of Object.entries(piece)) {
+    // It would reach every object that there is.
+    if (name === '__proto__') continue
     const before = into[name]
     if (value === null) into[name] ??= null
     else if (typeof value === 'string' && typeof before === 'string' && !WHOLE.has(name)) into[name] = before + value
@@ -285,10 +323,14 @@ function merge(into: JsonObject, piece: JsonObject): void {
 
 function mergedList(before: Json[], pieces: Json[]): Json[] {
   for (const piece of pieces) {
-    const at = isObject(piece) && typeof piece.index === 'number' ? piece.index : undefined
-    const place = before.find((one) => isObject(one) && at !== undefined && one.index === at)
+    const place = isObject(piece) ? before.findLast((one) => isObject(one) && continues(piece, one)) : undefined
     if (isObject(place) && isObject(piece)) merge(place, piece)
     else before.push(structuredClone(piece))
   }
   return before
+}
+
+function continues(piece: JsonObject, one: JsonObject): boolean {
+  const isPlaced = typeof piece.index === 'number' || isObject(piece.function) || isObject(piece.custom)
+  return isPlaced && one.index === piece.index && !begins(piece, one)
 }

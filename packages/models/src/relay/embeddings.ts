@@ -3,6 +3,7 @@ import { numberOf, objectOf, type Wire } from './wire.ts'
 /** OpenAI's embeddings, which are given whole and call nothing. */
 export const embeddings: Wire = {
   path: '/embeddings',
+  said: 'data',
   bodyOf: (body, model) => ({ ...body, model }),
   lesser: () => undefined,
   usageOf: ({ usage }) =>

@@ -35,7 +35,11 @@ export class Incoming implements Dispatcher.DispatchHandler {
     return this.#isOver
   }
 
-  readonly #leave = () => this.leave()
+  /** A connection that is not there yet is not waited for. */
+  readonly #leave = () => {
+    if (this.#controller) this.leave()
+    else this.onResponseError(undefined, new Error('left'))
+  }
 
   /** Nobody reads on. */
   leave(): void {
@@ -62,7 +66,7 @@ export class Incoming implements Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
-    if (this.#signal.aborted) this.leave()
+    if (this.#signal.aborted) controller.abort(new Error('left'))
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
@@ -83,7 +87,7 @@ export class Incoming implements Dispatcher.DispatchHandler {
     this.#end()
   }
 
-  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+  onResponseError(_: Dispatcher.DispatchController | undefined, error: Error): void {
     this.#error = error
     this.#started.reject(error)
     this.#end()

@@ -17,6 +17,7 @@ import {
 /** Anthropic's Messages. */
 export const messages: Wire = {
   path: '/v1/messages',
+  said: 'content',
 
   bodyOf: (body, model) => ({ ...body, model }),
 

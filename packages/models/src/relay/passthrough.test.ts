@@ -192,14 +192,47 @@ describe('chat', () => {
     expect(whole).toMatchObject({ choices: [{ message: { content, ...(allowed.length > 0 ? { tool_calls } : {}) } }] })
   })
 
+  it.each([
+    ['no', {}],
+    ['the same', { index: 0 }],
+  ])(
+    'tells calls apart to which a server gives %s index, and takes no piece of one that was decided on',
+    async (_, at) => {
+      const call = (id: string, name: string, args: string) => ({
+        ...{ ...at, id, type: 'function' },
+        function: { name, arguments: args },
+      })
+      const rest = { ...at, function: { arguments: '1}' } }
+      gate.gate = only('look')
+      const told = async (...events: string[]) => {
+        upstream.behave = streams(...events, DONE)
+        const seen = await all(await openai.chat.completions.create({ model: 'default', messages: asks, stream: true }))
+        return seen.flatMap(({ choices }) => choices[0]?.delta.tool_calls ?? [])
+      }
+      const calls = [chunk({ tool_calls: [call('c1', 'pay', '{"a":')] }, ''), chunk({ tool_calls: [rest] }, '')]
+      const other = chunk({ tool_calls: [call('c2', 'look', '{}')] })
+      expect(await told(...calls, other, chunk({}, 'tool_calls'))).toEqual([{ ...call('c2', 'look', '{}'), index: 0 }])
+      expect((await end()).refused).toEqual([{ id: 'c1', name: 'pay', arguments: '{"a":1}' }])
+      await expect(told(other, chunk({}, 'tool_calls'), chunk({ tool_calls: [rest] }))).rejects.toThrow('decided on')
+      gate.gate = undefined
+      await told(...calls, other, chunk({}, 'tool_calls'))
+      const made = [{ function: { arguments: '{"a":1}' } }, { function: { name: 'look' } }]
+      expect((await gate.ends.at(-1))?.whole).toMatchObject({ choices: [{ message: { tool_calls: made } }] })
+    },
+  )
+
   it('asks a server that has no word for it without what was added, once', async () => {
     upstream.behave = (response, asked) =>
       asked.body.stream_options
         ? says({ error: { message: 'unknown field stream_options' } }, 400)(response, asked)
         : streams(chunk({ content: 'hi' }, 'stop'), DONE)(response, asked)
+    const ask = { model: 'default', messages: asks, stream: true } as const
+    // What is refused for what a client has asked itself changes nothing for others.
+    const odd = { include_obfuscation: true }
+    await expect(openai.chat.completions.create({ ...ask, stream_options: odd })).rejects.toMatchObject({ status: 400 })
+    upstream.asked.length = 0
     for (let i = 0; i < 2; i++) {
-      const stream = await openai.chat.completions.create({ model: 'default', messages: asks, stream: true })
-      expect(await all(stream)).toHaveLength(1)
+      expect(await all(await openai.chat.completions.create(ask))).toHaveLength(1)
     }
     expect(upstream.asked.map(({ body }) => body.stream_options !== undefined)).toEqual([true, false, false])
     // It must not look as if it had cost nothing.
@@ -459,6 +492,11 @@ describe('what goes wrong', () => {
   it('is told with the status of the vendor and its words, without the key', async () => {
     upstream.behave = says({ error: { message: `no, ${KEY}`, param: 'n' } }, 403)
     await expect(ask('default')).rejects.toMatchObject({ status: 403, message: '403 gpt: 403 no, ***' })
+    // As OpenAI shows it.
+    upstream.behave = says({ error: { message: 'Incorrect API key: sk-proj-********wxyz.' } }, 401)
+    await expect(ask('default')).rejects.toMatchObject({ status: 401, message: '401 gpt: 401 Incorrect API key: ***.' })
+    upstream.behave = says({}, 307, { location: '/elsewhere' })
+    await expect(ask('default')).rejects.toMatchObject({ status: 502 })
     upstream.behave = streams(
       `data: ${JSON.stringify({ error: { message: `at once, ${KEY}`, code: 'server_error' } })}\n\n`,
     )
@@ -469,7 +507,7 @@ describe('what goes wrong', () => {
     )
     const stream = await openai.chat.completions.create({ model: 'default', messages: asks, stream: true })
     await expect(all(stream)).rejects.toThrow('late, ***')
-    await expect(end()).rejects.toMatchObject({ code: 'model.failed', message: 'gpt: late, ***' })
+    await expect(end()).rejects.toMatchObject({ code: 'model.unavailable', message: 'gpt: late, ***' })
   })
 
   it.each<[string, Behave, string]>([
@@ -512,9 +550,21 @@ describe('what goes wrong', () => {
     await expect(end()).rejects.toMatchObject({ code: 'model.unavailable' })
   })
 
-  it('is told under whatever status', async () => {
+  it('is told under whatever status, and an answer that is none is not taken for one', async () => {
     upstream.behave = says({ error: { message: 'overloaded', type: 'server_error' } })
     await expect(ask('default')).rejects.toMatchObject({ status: 503 })
+    upstream.behave = says({ error: 'no such model' })
+    await expect(ask('default')).rejects.toMatchObject({ status: 502, message: '502 gpt: no such model' })
+    upstream.behave = says({ object: 'chat.completion' })
+    await expect(ask('default')).rejects.toMatchObject({ status: 503, message: '503 gpt: the answer is none' })
+  })
+
+  it('at a server that says what it should not reaches no other object', async () => {
+    const piece = '{"__proto__":{"isReached":true},"content":"hi"}'
+    upstream.behave = streams(`data: {"choices":[{"index":0,"delta":${piece},"finish_reason":"stop"}]}\n\n`, DONE)
+    await all(await openai.chat.completions.create({ model: 'default', messages: asks, stream: true }))
+    expect((await end()).whole).toMatchObject({ choices: [{ message: { content: 'hi' } }] })
+    expect('isReached' in {}).toBe(false)
   })
 
   it('bends no answer of a server that is given a word in place of a key', async () => {

@@ -1,7 +1,7 @@
 import { type ErrorCode, type Json, MusterError, type Usage } from '@muster/protocol'
 import type { JsonObject, RelayRequest } from './request.ts'
 import { SseSplitter } from './sse.ts'
-import { type Answered, messageOf, type Upstream, VendorError } from './upstream.ts'
+import { type Answered, codeOf, messageOf, type Upstream, VendorError } from './upstream.ts'
 import { Gatekeeper, isObject, type Reader, Told, textOf, told, type Wire } from './wire.ts'
 
 /** A whole answer, in the client's dialect. */
@@ -29,6 +29,9 @@ export interface Begun {
   end(): Promise<Ended>
 }
 
+/** The cause of a `model.failed`. */
+export const NO_STREAM = 'was asked for a stream, and gave none'
+
 /** Asks a server that speaks as the client does, and passes on what it says. */
 export async function passThrough(
   wire: Wire,
@@ -40,7 +43,7 @@ export async function passThrough(
   const gate = new Gatekeeper(request.gate)
   const ended = (whole: JsonObject): Ended => ({
     whole,
-    usage: wire.usageOf(whole) ?? estimated(request.body, whole),
+    usage: toldOf(wire, whole) ?? estimated(request.body, whole),
     model: textOf(whole.model) || model,
   })
   const answered = await asked(wire, upstream, model, request)
@@ -48,20 +51,22 @@ export async function passThrough(
     const whole = await wholeOf(answered, upstream)
     try {
       // Some tell of a failure under a status that says that all is well.
-      if (isObject(whole.error)) throw told(whole.error, '')
+      if (whole.error) throw told(whole.error, '')
+      if (!Array.isArray(whole[wire.said])) throw upstream.failure('model.unavailable', 'the answer is none')
       await wire.judge(whole, gate)
     } catch (error) {
-      throw failureOf(error, upstream)
+      throw failureOf(error, upstream, 'model.failed')
     }
     if (request.responseId !== undefined && whole.id !== undefined) whole.id = request.responseId
+    Object.assign(whole, request.kept)
     return { gate, end: async () => ended(whole) }
   }
   if (!answered.isStream) {
     answered.leave()
-    throw upstream.failure('model.failed', 'was asked for a stream, and gave none')
+    throw upstream.failure('model.failed', NO_STREAM)
   }
-  const { body, responseId } = request
-  const reader = wire.reader({ gate, body, responseId, onText })
+  const { body, responseId, kept } = request
+  const reader = wire.reader({ gate, body, responseId, kept, onText })
   const end = { text: '' }
   const rest = delivered(reader, answered, upstream, end)
   const { value: first = '', done } = await rest.next()
@@ -82,6 +87,12 @@ export async function passThrough(
       return ended(whole)
     },
   }
+}
+
+/** Some give a usage in which nothing is counted. */
+function toldOf(wire: Wire, whole: JsonObject): Usage | undefined {
+  const usage = wire.usageOf(whole)
+  return usage && usage.inputTokens + usage.outputTokens > 0 ? usage : undefined
 }
 
 /** What an answer may have cost whose server does not say: about three bytes to a token, as `reserveUsd` has it. */
@@ -111,9 +122,11 @@ async function asked(wire: Wire, upstream: Upstream, model: string, request: Rel
     if (!(cause instanceof VendorError && (cause.status === 400 || cause.status === 422))) throw error
     const lesser = wire.lesser(body, cause.message, request.body)
     if (!lesser) throw error
-    upstream.refusals.set(model, cause.message)
     body = lesser
-    return post()
+    const answered = await post()
+    // Where that is refused as well, it was what the client has asked, which is held against nobody else.
+    upstream.refusals.set(model, cause.message)
+    return answered
   }
 }
 
@@ -163,10 +176,10 @@ async function* delivered(
   } catch (error) {
     // What comes after the end is none of the answer.
     if (reader.isWhole && !(error instanceof Told) && text === '') return
-    if (error instanceof Told && !begun) throw failureOf(error, upstream)
+    if (error instanceof Told && !begun) throw failureOf(error, upstream, 'model.unavailable')
     if (text !== '') yield text
     if (error instanceof Told && error.raw !== '') yield upstream.masked(error.raw)
-    throw failureOf(error, upstream)
+    throw failureOf(error, upstream, 'model.unavailable')
   }
   if (!reader.isWhole) throw upstream.failure('model.unavailable', 'the stream ended before the answer did')
 }
@@ -179,14 +192,20 @@ const CODES: Record<string, ErrorCode> = {
   overloaded_error: 'model.unavailable',
 }
 
+function codeNamed(names: string[], unsaid: ErrorCode): ErrorCode {
+  const known = names.map((name) => CODES[name]).find((code) => code !== undefined)
+  return known ?? (names.some((name) => name !== '') ? 'model.failed' : unsaid)
+}
+
 /** A failure that the client has been told of already. */
 export class ToldFailure extends MusterError {}
 
-function failureOf(error: unknown, upstream: Upstream): unknown {
+/** `unsaid`: what it is where the server gives no code. */
+function failureOf(error: unknown, upstream: Upstream, unsaid: ErrorCode): unknown {
   if (!(error instanceof Told)) return error
   const { error: said, raw } = error
-  const names = isObject(said) ? [textOf(said.code), textOf(said.type)] : []
-  const code = names.map((name) => CODES[name]).find((code) => code !== undefined) ?? 'model.failed'
+  const { code: own, type } = isObject(said) ? said : {}
+  const code = typeof own === 'number' ? codeOf(own) : codeNamed([textOf(own), textOf(type)], unsaid)
   const failure = upstream.failure(code, messageOf(said))
   return raw === '' ? failure : new ToldFailure(failure.code, failure.message)
 }

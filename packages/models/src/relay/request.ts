@@ -39,6 +39,8 @@ export interface RelayRequest {
   recorded?: () => Promise<void>
   /** In place of the vendor's response id, in every event and body (`resp_…`, `chatcmpl-…`, `msg_…`). */
   responseId?: string
+  /** What is kept by who relays, and not at the vendor, as every response says it. */
+  kept?: JsonObject
 }
 
 export interface Relayed {

@@ -21,6 +21,7 @@ const SEALED = 'reasoning.encrypted_content'
 /** OpenAI Responses, where nothing is kept at the vendor. */
 export const responses: Wire = {
   path: '/responses',
+  said: 'output',
 
   bodyOf({ previous_response_id: _, background: __, conversation: ___, ...body }, model) {
     const include = Array.isArray(body.include) ? body.include : []
@@ -133,9 +134,10 @@ class ResponsesReader implements Reader {
   }
 
   take(event: SseEvent): string | Promise<string> {
-    const isGated = this.#options.gate.gate !== undefined
+    const { gate, onText } = this.#options
+    const isGated = gate.gate !== undefined
     // Most events are pieces of a text, of which nothing needs to be known.
-    if (!isGated && event.name.endsWith('.delta')) {
+    if (!isGated && !onText && event.name.endsWith('.delta')) {
       this.#unread = event
       return event.raw
     }
@@ -144,6 +146,7 @@ class ResponsesReader implements Reader {
     const type = textOf(value.type) || event.name
     if (type === 'error') throw told(isObject(value.error) ? value.error : value, event.raw)
     if (isObject(value.response)) return this.#ofResponse({ event, value }, type, value.response)
+    if (type === 'response.output_text.delta') onText?.(textOf(value.delta))
     const at = numberOf(value.output_index)
     const item = objectOf(value.item)
     if (isGated && (this.#held.has(at) || isCall(item) || OF_CALL.test(type))) {
@@ -158,9 +161,14 @@ class ResponsesReader implements Reader {
 
   #ofResponse(held: Held, type: string, response: JsonObject): string | Promise<string> {
     this.#response = response
-    const { responseId } = this.#options
+    const { responseId, kept } = this.#options
     if (responseId !== undefined) response.id = responseId
-    if (type === 'response.failed') throw told(response.error ?? null, this.#rewritten(held))
+    Object.assign(response, kept)
+    if (type === 'response.failed' || type === 'response.cancelled')
+      throw told(
+        response.error ?? { code: type, message: `ended as ${textOf(response.status)}` },
+        this.#rewritten(held),
+      )
     if (type !== 'response.completed' && type !== 'response.incomplete')
       return responseId === undefined ? this.#delivered(held) : this.#rewritten(held)
     this.isWhole = true

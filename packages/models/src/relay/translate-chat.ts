@@ -133,16 +133,15 @@ function toolOf(tool: Json, path: string, unsaid: Unsaid): NonNullable<ModelRequ
     return []
   }
   unsaid.only(rest, path, new Set())
-  return [functionOf(given)]
+  return [functionOf(given, `${path}/function`, unsaid)]
 }
 
+const OF_FUNCTION = new Set(['name', 'description', 'parameters', 'strict'])
+
 /** Of a function, as both of OpenAI's dialects describe it. */
-export function functionOf({
-  name,
-  description,
-  parameters,
-  strict,
-}: JsonObject): NonNullable<ModelRequest['tools']>[0] {
+export function functionOf(given: JsonObject, path: string, unsaid: Unsaid): NonNullable<ModelRequest['tools']>[0] {
+  unsaid.only(given, path, OF_FUNCTION)
+  const { name, description, parameters, strict } = given
   return {
     name: textOf(name),
     description: textOf(description),
@@ -182,9 +181,16 @@ export function schemaOutput(
 }
 
 function stopOf(stop: Json | undefined, unsaid: Unsaid): string[] | undefined {
-  if (stop === undefined || stop === null) return undefined
-  const texts = typeof stop === 'string' ? [stop] : unsaid.list(stop, '/stop')
-  return texts.map(textOf)
+  return stopsOf(typeof stop === 'string' ? [stop] : stop, '/stop', unsaid)
+}
+
+/** Texts at which an answer ends; a list of none says nothing. */
+export function stopsOf(given: Json | undefined, path: string, unsaid: Unsaid): string[] | undefined {
+  const stops = unsaid.list(given, path).map((stop, at) => {
+    if (typeof stop !== 'string') unsaid.refuse(`${path}/${at}`, 'must be a text')
+    return textOf(stop)
+  })
+  return stops.length > 0 ? stops : undefined
 }
 
 function choiceOf(choice: Json | undefined, unsaid: Unsaid): ModelSettings['toolChoice'] {

@@ -3,11 +3,12 @@ import type { ModelMessage, ModelRequest, ModelSettings } from '../message.ts'
 import { joined, type Part, partsOf } from '../parts.ts'
 import type { JsonObject } from './request.ts'
 import { eventText } from './sse.ts'
-import { schemaOf } from './translate-chat.ts'
+import { schemaOf, stopsOf } from './translate-chat.ts'
 import {
   effortOf,
   newId,
   type Said,
+  saysSomething,
   sealed,
   settingsOf,
   type Teller,
@@ -43,6 +44,9 @@ const OF_TOOL = new Set([
   'eager_input_streaming',
 ])
 
+/** Blocks are texts of their own, of which others know one. */
+const BETWEEN = '\n\n'
+
 function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   unsaid.only(body, '', KNOWN)
   const { type: thinks = 'disabled' } = objectOf(body.thinking)
@@ -51,11 +55,10 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   const { format, effort, ...config } = objectOf(body.output_config)
   unsaid.only(config, '/output_config', new Set())
   const tools = unsaid.list(body.tools, '/tools').flatMap((tool, at) => toolOf(tool, `/tools/${at}`, unsaid))
-  const system = unsaid.text(body.system, '/system', ['text'])
+  const system = unsaid.text(body.system, '/system', ['text'], BETWEEN)
   const given = unsaid.list(body.messages, '/messages')
   if (objectOf(given.at(-1)).role === 'assistant')
     unsaid.refuse(`/messages/${given.length - 1}`, 'an answer that is begun cannot be continued by this target')
-  const stop = unsaid.list(body.stop_sequences, '/stop_sequences').map(textOf)
   const choice = objectOf(body.tool_choice)
   return {
     messages: [
@@ -69,7 +72,7 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
         maxTokens: unsaid.number(body, 'max_tokens'),
         temperature: unsaid.number(body, 'temperature'),
         topP: unsaid.number(body, 'top_p'),
-        stop: stop.length > 0 ? stop : undefined,
+        stop: stopsOf(body.stop_sequences, '/stop_sequences', unsaid),
         toolChoice: choiceOf(choice, unsaid),
         parallelToolCalls: choice.disable_parallel_tool_use === true ? false : undefined,
         ...effortOf(effort, '/output_config/effort', unsaid),
@@ -115,14 +118,14 @@ function messagesOf({ role, content }: JsonObject, path: string, unsaid: Unsaid)
     typeof content === 'string' ? [{ type: 'text', text: content }] : unsaid.list(content, `${path}/content`)
   const at = (i: number) => `${path}/content/${i}`
   if (role === 'assistant') return [assistantOf(blocks, at, unsaid)]
-  if (role === 'system') return [{ role, content: unsaid.text(content, `${path}/content`, ['text']) }]
+  if (role === 'system') return [{ role, content: unsaid.text(content, `${path}/content`, ['text'], BETWEEN) }]
   if (role !== 'user') unsaid.refuse(`${path}/role`, 'must be user or assistant')
   const messages: ModelMessage[] = []
   for (const [i, one] of blocks.entries()) {
     const block = objectOf(one)
     const last = messages.at(-1)
     if (block.type === 'tool_result') {
-      const result = { types: ['text'], partOf, isResult: true }
+      const result = { types: ['text'], partOf, isResult: true, between: BETWEEN }
       const told = partsOf(unsaid.content(block.content, `${at(i)}/content`, result))
       // Others have no mark for a result that is an error.
       const marked: Part[] = block.is_error === true ? [{ type: 'text', text: 'Error: ' }, ...told] : [...told]
@@ -130,16 +133,16 @@ function messagesOf({ role, content }: JsonObject, path: string, unsaid: Unsaid)
       continue
     }
     const said = unsaid.part(one, at(i), { types: ['text'], partOf })
-    if (last?.role === 'user') last.content = joined([...partsOf(last.content), said])
+    if (last?.role === 'user') last.content = joined([...partsOf(last.content), said], BETWEEN)
     else messages.push({ role: 'user', content: joined([said]) })
   }
   return messages
 }
 
 /** A document may have a title, and marks for caches; anything else that it says cannot be said otherwise. */
-function partOf({ type, source, title, cache_control: _, ...rest }: JsonObject): Part | undefined {
+function partOf({ type, source, title, citations, cache_control: _, ...rest }: JsonObject): Part | undefined {
   const { type: from, media_type, data, url } = objectOf(source)
-  if (Object.keys(rest).length > 0) return undefined
+  if (objectOf(citations).enabled || Object.values(rest).some(saysSomething)) return undefined
   const mediaType = textOf(media_type)
   if (type === 'image' && from === 'url') return { type: 'image', url: textOf(url) }
   if (type === 'image' && from === 'base64') return { type: 'image', mediaType, data: textOf(data) }

@@ -50,15 +50,17 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   const reasoning = objectOf(body.reasoning)
   unsaid.only(reasoning, '/reasoning', OF_REASONING)
   const { type = 'text', ...schema } = objectOf(format)
+  const { instructions = null } = body
+  if (instructions !== null && typeof instructions !== 'string') unsaid.refuse('/instructions', 'must be a text')
   const tools = unsaid.list(body.tools, '/tools').flatMap((tool, at) => {
     const { type, ...given } = objectOf(tool)
-    if (type === 'function') return [functionOf(given)]
+    if (type === 'function') return [functionOf(given, `/tools/${at}`, unsaid)]
     unsaid.refuse(`/tools/${at}`, 'only functions can be offered to this target')
     return []
   })
   return {
     messages: [
-      ...(body.instructions ? [{ role: 'system' as const, content: textOf(body.instructions) }] : []),
+      ...(instructions ? [{ role: 'system' as const, content: textOf(instructions) }] : []),
       ...conversationOf(body.input, unsaid),
     ],
     ...(tools.length > 0 ? { tools } : {}),
@@ -77,6 +79,13 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   }
 }
 
+/** Of items, with what says nothing to the model: how they came about, and in which phase. */
+const OF_ITEM: Record<string, ReadonlySet<string>> = {
+  message: new Set(['type', 'id', 'status', 'role', 'content', 'phase']),
+  function_call: new Set(['type', 'id', 'status', 'call_id', 'name', 'arguments', 'caller']),
+  function_call_output: new Set(['type', 'id', 'status', 'call_id', 'output', 'name', 'caller']),
+}
+
 type Assistant = Extract<ModelMessage, { role: 'assistant' }>
 
 /** Items of the assistant that stand together are one message: what was thought, what was said, what was called. */
@@ -93,7 +102,10 @@ function conversationOf(input: Json | undefined, unsaid: Unsaid): ModelMessage[]
   for (const [at, one] of unsaid.list(input, '/input').entries()) {
     const path = `/input/${at}`
     const item = objectOf(one)
-    switch (item.type ?? 'message') {
+    const type = textOf(item.type ?? 'message')
+    const known = OF_ITEM[type]
+    if (known) unsaid.only(item, path, known)
+    switch (type) {
       case 'message':
         if (item.role === 'assistant') {
           const content = unsaid.text(saidIn(item.content), `${path}/content`, ['output_text', 'input_text', 'text'])
@@ -102,7 +114,6 @@ function conversationOf(input: Json | undefined, unsaid: Unsaid): ModelMessage[]
         break
       case 'function_call': {
         const call: ToolCall = { id: textOf(item.call_id), name: textOf(item.name), arguments: textOf(item.arguments) }
-        if (item.namespace) unsaid.refuse(`${path}/namespace`, 'cannot be said to this target')
         const message = assistant(() => false)
         message.toolCalls = [...(message.toolCalls ?? []), call]
         break
@@ -120,7 +131,7 @@ function conversationOf(input: Json | undefined, unsaid: Unsaid): ModelMessage[]
         break
       }
       default:
-        unsaid.refuse(path, `an item ${textOf(item.type)} cannot be said to this target`)
+        unsaid.refuse(path, `an item ${type} cannot be said to this target`)
     }
   }
   return messages
@@ -168,13 +179,14 @@ class ResponsesTeller implements Teller {
   #next = 0
   #text: string | undefined
 
-  constructor({ body, model, responseId }: TellerOptions) {
+  constructor({ body, model, responseId, kept }: TellerOptions) {
     const { instructions = null, metadata = {}, parallel_tool_calls = true, temperature = null, top_p = null } = body
     const { tool_choice = 'auto', tools = [], text = { format: { type: 'text' } }, reasoning = null } = body
     this.#base = {
       ...{ id: responseId ?? newId('resp_'), object: 'response', created_at: Math.floor(Date.now() / 1000), model },
       ...{ instructions, metadata, parallel_tool_calls, temperature, top_p, tool_choice, tools, text, reasoning },
       ...{ error: null, incomplete_details: null, max_output_tokens: body.max_output_tokens ?? null, store: false },
+      ...kept,
     }
   }
 

@@ -151,6 +151,7 @@ afterAll(() => {
 })
 beforeEach(() => {
   script = pays
+  upstream.behave = ofVendor
   for (const target of targets) asked[target] = []
   gate.ends.length = 0
   gate.gate = undefined
@@ -455,6 +456,22 @@ describe('what is carried', () => {
     expect(turnsOf(target).at(-1)).toMatchObject(turnsOf(target, expected)[0] ?? {})
   })
 
+  it('texts of messages apart, and what stops nothing', async () => {
+    const texts = [
+      { type: 'text', text: 'One.' },
+      { type: 'text', text: 'Two.' },
+    ]
+    const result = { type: 'tool_result', tool_use_id: 'c0', is_error: true, content: texts }
+    await ask.messages('chat', false, { system: texts, messages: [{ role: 'user', content: [result, ...texts] }] })
+    expect(turnsOf('chat')).toEqual([
+      { role: 'system', content: 'One.\n\nTwo.' },
+      { role: 'tool', tool_call_id: 'c0', content: 'Error: One.\n\nTwo.' },
+      { role: 'user', content: 'One.\n\nTwo.' },
+    ])
+    await ask.chat('responses', false, { stop: [] })
+    expect(asked.responses).toHaveLength(1)
+  })
+
   it('an image that a tool gave, and a text as a file', async () => {
     const source = { type: 'base64', media_type: 'image/png', data: png }
     const text = { type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'Hé' } }
@@ -503,6 +520,63 @@ describe('what is carried', () => {
   })
 })
 
+describe('an answer that is no usual one', () => {
+  const usage = { prompt_tokens: 100, completion_tokens: 20, prompt_tokens_details: { cached_tokens: 40 } }
+  const ofChat = (message: object, finish_reason: string) => says({ choices: [{ message, finish_reason }], usage })
+  const refusal = { type: 'refusal', refusal: 'I will not.' }
+  const ofResponses = { status: 'completed', output: [{ ...message(''), content: [refusal] }] }
+  const ofMessages = { content: [], stop_reason: 'end_turn', usage: { input_tokens: 100, output_tokens: 20 } }
+  // As some servers write it, without its type.
+  const begun = { tool_calls: [{ index: 0, id: 'c1', function: { name: 'pay', arguments: '{"amount"' } }] }
+
+  it.each([
+    ['a refusal', 'messages', 'chat', ofChat({ content: null, refusal: 'I will not.' }, 'stop'), 'refusal'],
+    ['a refusal', 'chat', 'responses', says(ofResponses), 'content_filter'],
+    ['nothing', 'chat', 'messages', says(ofMessages), 'stop'],
+    ['nothing', 'messages', 'responses', says({ status: 'completed', output: [] }), 'end_turn'],
+  ] as const)('is given as it is: %s, to a client of %s, of %s', async (what, dialect, target, behave, stop) => {
+    upstream.behave = behave
+    await ask[dialect](target, false)
+    const { whole, usage } = await end()
+    expect(JSON.stringify(whole)).toContain(`"${stop}"`)
+    if (what === 'a refusal') expect(JSON.stringify(whole)).toContain('I will not.')
+    expect(usage.outputTokens).toBeGreaterThan(0)
+  })
+
+  it('is told as one that was cut, though a tool is strict and its call is not whole', async () => {
+    upstream.behave = streams(chunk({ content: 'I pay.' }), chunk(begun), chunk({}, 'length'), chunkOfUsage, DONE)
+    const tools = [{ name: 'pay', input_schema: schema, strict: true }]
+    const body = { model: 'chat', max_tokens: 9, messages: [{ role: 'user' as const, content: 'Pay.' }], tools }
+    const seen: string[] = []
+    for await (const event of await anthropic.messages.create({ ...body, stream: true }))
+      if (event.type === 'message_delta') seen.push(String(event.delta.stop_reason))
+    expect(seen).toEqual(['max_tokens'])
+    expect((await end()).costUsd).toBeCloseTo(COST, 12)
+  })
+
+  it('is refused as the vendor refuses, or where its reason to stop is not known', async () => {
+    upstream.behave = says({ error: { message: 'too long', code: 'context_length_exceeded' } }, 400)
+    await expect(ask.messages('chat', false)).rejects.toMatchObject({ status: 400 })
+    await expect(ask.chat('responses', true)).rejects.toMatchObject({ status: 400 })
+    upstream.behave = ofChat({ content: 'half of' }, 'error')
+    await expect(ask.messages('chat', false)).rejects.toMatchObject({ status: 502 })
+  })
+
+  it('keeps a call that was cut as it was written', async () => {
+    const [start = '', ...rest] = messageEvents(
+      [{ type: 'tool_use', id: 'c1', name: 'pay', input: { a: 1 } }],
+      'max_tokens',
+    )
+    upstream.behave = streams(start, ...rest.map((event) => event.replace('1}', '')))
+    const stream = await openai.chat.completions.create({
+      ...{ model: 'messages', stream: true, messages: [{ role: 'user', content: 'Pay.' }] },
+    })
+    let args = ''
+    for await (const { choices } of stream) args += choices[0]?.delta.tool_calls?.[0]?.function?.arguments ?? ''
+    expect(args).toBe('{"a":')
+  })
+})
+
 describe('what cannot be said otherwise', () => {
   const image = { type: 'image_url', image_url: { url: 'data:' } }
   const userOf = (part: object) => ({ messages: [{ role: 'user', content: [{ type: 'text', text: 'x' }, part] }] })
@@ -523,6 +597,21 @@ describe('what cannot be said otherwise', () => {
     ['chat', 'responses', { messages: [{ role: 'user', name: 'me', content: 'x' }] }, '/messages/0/name'],
     ['chat', 'responses', { tools: [{ type: 'custom', custom: { name: 'x' } }] }, '/tools/0'],
     ['responses', 'chat', { tools: [{ type: 'web_search' }] }, '/tools/0'],
+    [
+      'responses',
+      'chat',
+      { tools: [{ type: 'function', name: 'x', output_schema: schema }] },
+      '/tools/0/output_schema',
+    ],
+    [
+      'chat',
+      'messages',
+      { tools: [{ type: 'function', function: { name: 'x', later: 1 } }] },
+      '/tools/0/function/later',
+    ],
+    ['chat', 'messages', { stop: ['x', 1] }, '/stop/1'],
+    ['responses', 'chat', { instructions: [{ role: 'user', content: 'x' }] }, '/instructions'],
+    ['responses', 'chat', { input: [{ type: 'function_call', name: 'x', async: true }] }, '/input/0/async'],
     ['responses', 'chat', { input: [{ type: 'item_reference', id: 'x' }] }, '/input/0'],
     ['responses', 'chat', { input: [{ type: 'custom_tool_call', name: 'x' }] }, '/input/0'],
     ['responses', 'converse', { reasoning: { effort: 'low' } }, '/reasoning/effort'],

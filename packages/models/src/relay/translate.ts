@@ -31,7 +31,7 @@ export async function translate(
   request: RelayRequest,
   { target, model, provider, call, embed }: Asked,
 ): Promise<Begun> {
-  const { dialect, body, signal, idempotencyKey, responseId } = request
+  const { dialect, body, signal, idempotencyKey, responseId, kept } = request
   const unsaid = new Unsaid(provider.media)
   if (dialect === 'embeddings') return translateEmbeddings(body, signal, { model, embed }, unsaid)
   const translation = translations[dialect]
@@ -42,7 +42,7 @@ export async function translate(
     unsaid.refuse(translation.paths.toolChoice, 'cannot be said to this target beside the schema of an answer')
   unsaid.check(model)
   const gate = new Gatekeeper(request.gate)
-  const teller = translation.teller({ body, model, responseId })
+  const teller = translation.teller({ body, model, responseId, kept })
   const ended = (reply: Answer, said: Said): Ended => ({
     whole: teller.whole(said),
     usage: reply.usage,

@@ -17,6 +17,7 @@ export interface TellerOptions {
   body: JsonObject
   model: string
   responseId: string | undefined
+  kept: JsonObject | undefined
 }
 
 export type Said = Pick<ModelReply, 'text' | 'toolCalls' | 'reasoning' | 'usage' | 'cut'>
@@ -38,6 +39,8 @@ interface Telling {
   /** Reads an image or a file; undefined for anything else. */
   partOf: (part: JsonObject) => Part | undefined
   isResult?: boolean
+  /** Between texts, where they are not pieces of one; none unless given. */
+  between?: string
 }
 
 /** What of a body cannot be said in other words, and where it stands. */
@@ -76,7 +79,7 @@ export class Unsaid {
   }
 
   /** The text of parts that are of these types; of others nobody knows how to tell. */
-  text(content: Json | undefined, path: string, types: readonly string[]): string {
+  text(content: Json | undefined, path: string, types: readonly string[], between = ''): string {
     if (typeof content === 'string') return content
     return this.list(content, path)
       .map((part, at) => {
@@ -84,13 +87,14 @@ export class Unsaid {
         this.refuse(`${path}/${at}`, `only text can be said to this target`)
         return ''
       })
-      .join('')
+      .join(between)
   }
 
   /** The same with images and files, as the target takes them. */
   content(content: Json | undefined, path: string, how: Telling): string | Part[] {
     if (typeof content === 'string') return content
-    return joined(this.list(content, path).map((one, at) => this.part(one, `${path}/${at}`, how)))
+    const parts = this.list(content, path).map((one, at) => this.part(one, `${path}/${at}`, how))
+    return joined(parts, how.between)
   }
 
   part(one: Json, path: string, { types, partOf, isResult = false }: Telling): Part {
@@ -114,7 +118,8 @@ function pointer(name: string): string {
   return name.replaceAll('~', '~0').replaceAll('/', '~1')
 }
 
-function saysSomething(value: Json): boolean {
+/** Null, nothing and what is empty say nothing. */
+export function saysSomething(value: Json): boolean {
   if (Array.isArray(value)) return value.length > 0
   if (isObject(value)) return Object.keys(value).length > 0
   return Boolean(value)

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { Pool } from 'undici'
-import { failure, QuotaUsedUp, retryAfterMs } from '../provider.ts'
+import { failure, masked, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
 import { Incoming } from './incoming.ts'
 import { isObject } from './wire.ts'
@@ -14,6 +14,8 @@ const STREAM_MAX = 8 * ANSWER_MAX
 const ERROR_MAX = 65_536
 /** How long a server may take to end what is whole. */
 const END_MS = 1000
+/** How long a connection may take to be there. */
+const CONNECT_MS = 10_000
 const ANTHROPIC_URL = 'https://api.anthropic.com'
 const OPENAI_URL = 'https://api.openai.com/v1'
 
@@ -75,13 +77,12 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   const model = isAnthropic ? target.anthropic.model : target.model
   const { apiKey } = target
   // Between two pieces as long as for the first: what is said of an answer whole cannot bound one that goes on.
-  const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs })
+  const connect = { timeout: Math.min(timeoutMs, CONNECT_MS) }
+  const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs, connect })
   const auth: Record<string, string> = isAnthropic ? { 'x-api-key': apiKey } : { authorization: `Bearer ${apiKey}` }
 
   // A client may know a later one.
   const version: Record<string, string> = isAnthropic ? { 'anthropic-version': '2023-06-01' } : {}
-  // A server without keys is given a word, which is none.
-  const masked = (text: string) => (apiKey.length < 8 ? text : text.replaceAll(apiKey, '***'))
 
   function unreachable(error: unknown, signal: AbortSignal): unknown {
     if (signal.aborted) return signal.reason
@@ -130,7 +131,7 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   return {
     refusals: new Map(),
     failure: (code, error) => failure(code, { model, apiKey }, error),
-    masked,
+    masked: (text) => masked(text, apiKey),
     async post({ path, body, signal, headers }) {
       signal.throwIfAborted()
       const given = { ...version, ...headers, 'content-type': 'application/json', ...auth }
@@ -143,7 +144,7 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
       }
       if (incoming.status > 299) {
         const text = await beginning(bytesOf(incoming, signal, STREAM_MAX), ERROR_MAX)
-        throw refusalOf(model, incoming.status, incoming.headers, masked(text))
+        throw refusalOf(model, incoming.status, incoming.headers, withoutKey(text, apiKey))
       }
       const isStream = String(incoming.headers['content-type']).startsWith('text/event-stream')
       return {
@@ -177,16 +178,23 @@ async function beginning(bytes: AsyncGenerator<Buffer>, max: number): Promise<st
 
 function refusalOf(model: string, status: number, headers: IncomingHttpHeaders, text: string): MusterError {
   const error = errorIn(text)
-  const cause = new VendorError(status, `${status} ${messageOf(error)}`, error)
+  // Where it is to be found instead, and how a proxy is to be passed, is nothing that the client has asked for.
+  const isOurs = status < 400 || status === 407
+  const said = `${status} ${messageOf(error)}`
+  const cause = isOurs ? said : new VendorError(status, said, error)
   const isUsedUp = status === 429 && isObject(error) && error.code === 'insufficient_quota'
-  const code = status === 429 && !isUsedUp ? 'rate.limited' : status >= 500 ? 'model.unavailable' : 'model.failed'
   return failure(
-    code,
+    isUsedUp ? 'model.failed' : codeOf(status),
     { model },
     cause,
     retryAfterMs((name) => headers[name]?.toString()),
     isUsedUp ? QuotaUsedUp : MusterError,
   )
+}
+
+/** What a status says of the next try. */
+export function codeOf(status: number): ErrorCode {
+  return status === 429 ? 'rate.limited' : status >= 500 ? 'model.unavailable' : 'model.failed'
 }
 
 /** The `error` of both vendors' bodies, or the body where there is none. */

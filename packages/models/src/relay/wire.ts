@@ -7,6 +7,8 @@ import type { SseEvent } from './sse.ts'
 export interface Wire {
   /** Below the server's address. */
   path: string
+  /** Where a whole answer has what it says, as a list. */
+  said: 'choices' | 'output' | 'content' | 'data'
   /** What the server is asked: what the client asks, but for what is ours to say. */
   bodyOf(body: JsonObject, model: string): JsonObject
   /**
@@ -26,6 +28,7 @@ export interface ReaderOptions {
   /** What the client has asked. */
   body: JsonObject
   responseId: string | undefined
+  kept: JsonObject | undefined
   /** Is given the text as it comes, by those that are asked so. */
   onText?: ((text: string) => void) | undefined
 }

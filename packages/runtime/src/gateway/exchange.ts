@@ -2,7 +2,9 @@ import type { RelayRequest } from '@muster/models'
 import { MusterError } from '@muster/protocol'
 
 /** What a client asks, in its own words. */
-export type ClientRequest = Pick<RelayRequest, 'dialect' | 'body' | 'headers' | 'responseId'> & { route: string }
+export type ClientRequest = Pick<RelayRequest, 'dialect' | 'body' | 'headers' | 'responseId' | 'kept'> & {
+  route: string
+}
 
 /** What a client is given: the whole answer as JSON, or events as they come. */
 export type GivenAnswer = { text: string } | { stream: AsyncIterable<string> }

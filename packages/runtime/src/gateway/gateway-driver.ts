@@ -1,5 +1,5 @@
 import type { ToolCall } from '@muster/models'
-import { type ErrorCode, errorCatalog, type Json, MusterError, type StepError } from '@muster/protocol'
+import { type ErrorCode, errorCatalog, MusterError, type StepError } from '@muster/protocol'
 import type { ActiveRun, Driver } from '../active-run.ts'
 import type { StepState } from '../step.ts'
 import { denialOf } from './denial.ts'
@@ -23,7 +23,7 @@ export function gatewayDriver(run: ActiveRun, exchange: Exchange | undefined): D
       asked.set(id, resolve)
       // Nobody waits for it any more, and no step ends.
       signal.addEventListener('abort', () => resolve({ allow: false, message: 'The request was cancelled.' }))
-      run.step(clientToolStep(id, name, inputOf(args), run.created.labels))
+      run.step(clientToolStep(id, name, args, run.created.labels))
     })
   }
 
@@ -67,17 +67,6 @@ export function gatewayDriver(run: ActiveRun, exchange: Exchange | undefined): D
       }
     },
   }
-}
-
-/** What policies look into: the arguments where they are an object, else the text that they are. */
-function inputOf(args: string): Json {
-  try {
-    const value: Json = JSON.parse(args)
-    if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value
-  } catch {
-    // A custom tool takes a text.
-  }
-  return { text: args }
 }
 
 function toError(code: string, message: string): MusterError {

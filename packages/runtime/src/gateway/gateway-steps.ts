@@ -3,6 +3,7 @@ import { type Json, type Label, MusterError } from '@muster/protocol'
 import type { ActiveRun } from '../active-run.ts'
 import type { Operation, StepSpec } from '../step.ts'
 import type { Exchange } from './exchange.ts'
+import { twiceNamed } from './twice-named.ts'
 
 /** A client may listen to an answer for this long, ms. */
 const ANSWER_MS = 3_600_000
@@ -21,7 +22,7 @@ export function relayStep(
   gate: (call: ToolCall, signal: AbortSignal) => Promise<Verdict>,
 ): StepSpec {
   const { models } = run.services
-  const { route, dialect, body, headers = {}, responseId } = exchange.request
+  const { route, dialect, body, headers = {}, responseId, kept } = exchange.request
   let reserve: { usd: number; tokens: number } | undefined
   const reserved = () => {
     reserve ??= models.relayReserve(route, dialect, body, exchange.text)
@@ -42,6 +43,7 @@ export function relayStep(
             ...{ dialect, body, headers, signal, idempotencyKey, labels, refused },
             stickyKey: run.created.session ?? run.id,
             ...(responseId === undefined ? {} : { responseId }),
+            ...(kept === undefined ? {} : { kept }),
             gate: (call) => gate(call, signal),
             recorded: () => exchange.recorded,
           })
@@ -78,14 +80,32 @@ export function unansweredStep(id: string, input: Json): StepSpec {
 }
 
 /** A call that the model wants the client to make. Its output says what is called, for there is nothing else to know of it here. */
-export function clientToolStep(id: string, name: string, input: Json, labels: readonly Label[]): StepSpec {
+export function clientToolStep(id: string, name: string, args: string, labels: readonly Label[]): StepSpec {
+  const given = objectIn(args)
   const operation: Operation = {
     ...common,
     ...{ kind: 'tool', target: name, effect: 'pure', timeoutMs: DECISION_MS, keepInput: true },
     policy: { action: 'gateway:tool', resource: { type: 'ClientTool', name } },
-    action: { execute: ({ input }) => ({ text: JSON.stringify(input) }) },
+    action: {
+      execute: ({ input }) => {
+        const twice = given && twiceNamed(args)
+        if (twice === undefined) return { text: JSON.stringify(input) }
+        throw new MusterError('input.invalid', `${name} is called with "${twice}" twice, which nobody can decide on`)
+      },
+    },
   }
-  return { id, operation, input, labels }
+  // What policies look into.
+  return { id, operation, input: given ?? { text: args }, labels }
+}
+
+function objectIn(args: string): Json | undefined {
+  try {
+    const value: Json = JSON.parse(args)
+    return value !== null && typeof value === 'object' && !Array.isArray(value) ? value : undefined
+  } catch {
+    // A custom tool takes a text.
+    return undefined
+  }
 }
 
 /** The route that a request names, as its run was given it. */

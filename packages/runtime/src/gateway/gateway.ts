@@ -184,8 +184,10 @@ export class Gateway {
   begin(created: NewRun, input: { [name: string]: Json }, request: ClientRequest): HeldRequest {
     const { run } = created
     const exchange = new Exchange(request, Date.now())
+    // What cannot be written is not under way.
+    const content = contentOf(input, exchange)
     this.#exchanges.set(run, exchange)
-    const { run: active, closed } = this.#engine.begin(created, contentOf(input, exchange))
+    const { run: active, closed } = this.#engine.begin(created, content)
     const over = closed.catch((): Closed => 'gap').then((how) => this.#over(active, exchange, how))
     this.#held.set(run, { active, closed: over })
     return {
