@@ -89,7 +89,7 @@ function report(run: Run, json: boolean): number {
     for (const waiting of run.waiting.filter((waiting) => waiting.for !== 'child')) {
       const { step, role, target } = waiting
       const what = isForPerson(waiting)
-        ? `for ${role} to approve ${target} (step ${step}): \`muster approve ${run.id}\` shows it`
+        ? `for ${role} to approve ${target === role ? '' : `${target} `}(step ${step}): \`muster approve ${run.id}\` shows it`
         : `for ${waitsFor(waiting)} (step ${step})`
       console.error(`${pc.yellow('waits')} ${what}`)
     }
