@@ -1032,7 +1032,7 @@ function workersTable(workers: readonly WorkerInfo[]): string {
       new Date(startedAt).toISOString(),
       `${held}/${concurrency}`,
       fenced,
-      plain(definitions.join(', ')),
+      definitions.map(plain).join('\n'),
     ])
   return table.toString()
 }

@@ -157,12 +157,18 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     onMail: (run) => engine.mail(run),
     onMailLost: () => engine.mailLost(),
     onLost: (runs) => engine.lose(runs),
-    onError: (error) => log.warn({ err: error }, 'queue'),
+    onError: (error) => log.warn({ err: error }, 'no runs are taken for now; it is tried again'),
   })
   await intake.ready()
   const startedAt = clock()
   const { concurrency } = options
   const definitions = [...engine.carried]
+  options.telemetry?.worker({
+    concurrency,
+    held: () => engine.held,
+    lost: () => engine.fenced,
+    backlog: () => journal.backlog(),
+  })
   let decidesBy = policy
   /** Redis may have lost what it was told, by hand or by a failover, and may have been set to lose more. */
   const look = async () => {
@@ -187,7 +193,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       .catch((error) => log.warn({ err: error }, 'worker not announced'))
   await announce()
   const announcing = setInterval(() => {
-    look().catch((error) => log.error({ err: error }, 'Redis'))
+    look().catch((error) => log.error({ err: error }, 'Redis is not as it must be'))
     void announce()
   }, ANNOUNCE_MS)
   const schedules = pollSchedules(journal, memory.blobs.put, (error) => log.warn({ err: error }, 'schedule'))
