@@ -141,6 +141,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     concurrency: options.concurrency * 4,
   })
   await controls.start()
+  /** Definitions that runs came for and that are not carried here. */
+  const absent = new Set<string>()
   const intake = new Intake(journal, {
     concurrency: options.concurrency,
     lockMs: options.lockMs,
@@ -150,7 +152,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       } catch (error) {
         if (toMusterError(error).code === 'journal.fenced')
           log.info({ run, reason: toMusterError(error).message }, 'run let go')
-        else log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
+        else if (toMusterError(error).code !== 'definition.absent')
+          log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
+        else if (!absent.has(definition)) {
+          // Every second, for as long as its runs wait.
+          absent.add(definition)
+          log.warn({ run, definition }, 'runs wait for a worker that carries their definition')
+        }
         throw error
       }
     },
