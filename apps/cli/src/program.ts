@@ -157,6 +157,7 @@ program
         const { json, ...filter } = options
         const page = await client(config).runs.list(filter)
         if (json) print(page)
+        else if (page.runs.length === 0) console.log('there is no run like this')
         else
           console.log(
             runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)),
