@@ -35,6 +35,7 @@ export function tableOf(head: string[]): Table.Table {
 }
 
 export function money(usd: number): string {
+  if (usd > 0 && usd < 0.00005) return '<$0.0001'
   return usd === 0 ? '' : `$${usd.toFixed(4)}`
 }
 
