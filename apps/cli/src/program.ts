@@ -9,7 +9,7 @@ import {
   type WorkerInfo,
 } from '@muster/protocol'
 import type { ActionOptions, RunAction } from '@muster/sdk'
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Help, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
 import { approvalsCommand, approveCommand, type Verdict } from './approve-command.ts'
 import type { ExportFlags, VerifyFlags } from './audit-command.ts'
@@ -30,6 +30,12 @@ const program = new Command('muster')
   .description('A runtime for managed agents: durable, governed, provable.')
   .version(VERSION)
   .showHelpAfterError('add --help to see what it takes')
+  // That a flag is off, or a list empty, until it is given goes without saying.
+  .configureHelp({
+    optionDescription(option) {
+      return Help.prototype.optionDescription.call(this, option).replace(/ \(default: (false|\[\])\)$/, '')
+    },
+  })
   .enablePositionalOptions()
 
 /** Runs an action with the configuration; a failure is told as a person or a program can read it. */
