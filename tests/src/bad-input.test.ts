@@ -158,9 +158,22 @@ describe('the API describes itself', () => {
   it('as OpenAPI 3.1 with every route and a page to read it', async () => {
     const document = (await (await fetch(`${harness.url}/openapi.json`)).json()) as {
       openapi: string
-      paths: Record<string, Record<string, unknown>>
+      paths: Record<string, Record<string, { operationId: string }>>
     }
     expect(document.openapi).toBe('3.1.0')
+    const references = new Set(JSON.stringify(document).match(/#\/components[^"]*/g))
+    expect([...references].sort()).toEqual([
+      '#/components/schemas/Json',
+      '#/components/schemas/JsonInput',
+      '#/components/schemas/Problem',
+    ])
+    for (const reference of references) {
+      const steps = reference.slice(2).split('/')
+      const found = steps.reduce<unknown>((at, step) => Reflect.get(Object(at), step), document)
+      expect(found, reference).toBeInstanceOf(Object)
+    }
+    const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))
+    expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length)
     const routes = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method} ${path}`),
     )

@@ -122,7 +122,15 @@ describe('a stop', () => {
     await expect(harness.people.ann.stops.set('tenant')).rejects.toMatchObject({ code: 'auth.forbidden' })
     await expect(muster.stops.set('everything')).rejects.toMatchObject({ code: 'request.invalid' })
     await expect(muster.stops.lift('tool:nothing')).rejects.toMatchObject({ code: 'stop.not_found' })
-    expect(await command('stop', 'tool:world.pay', '--reason', 'wrong bank')).toMatchObject({ code: 0 })
+    expect(await command('stop', 'tool:world.pay', '--reason', 'wrong bank')).toMatchObject({ code: 0, err: '' })
+    expect(await command('stop', 'tool:world.pya')).toMatchObject({
+      code: 0,
+      err: expect.stringContaining('no worker carries tool:world.pya'),
+    })
+    expect(await command('lift', 'tool:world.pya')).toMatchObject({ code: 0 })
+    const workers = await command('workers')
+    expect(workers.out).toContain('carries')
+    expect(workers.out).not.toContain('\u001b')
     expect(await command('stops')).toMatchObject({ out: expect.stringMatching(/tool:world.pay since .* wrong bank/) })
     expect(await harness.stranger.stops.list()).toEqual([])
     expect(await command('lift', 'tool:world.pay')).toMatchObject({ code: 0 })

@@ -66,7 +66,8 @@ describe('OpenTelemetry', () => {
     const metrics = received['/v1/metrics'] ?? ''
     for (const text of ['gen_ai.client.token.usage', 'muster.step.duration', 'muster.run.duration', 'muster.cost'])
       expect(metrics).toContain(text)
-    expect(metrics).toContain('muster.model.breaker')
+    for (const text of ['muster.model.breaker', 'muster.worker.runs', 'muster.worker.places', 'muster.worker.lost'])
+      expect(metrics).toContain(text)
     expect(spans + metrics).not.toContain('a private matter')
   })
 

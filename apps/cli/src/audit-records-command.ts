@@ -1,9 +1,8 @@
 import type { AuditRecord, RecordFilter } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import Table from 'cli-table3'
 import pc from 'picocolors'
 import { askOn, withTimes } from './ask-on.ts'
-import { plain, print } from './output.ts'
+import { plain, print, tableOf } from './output.ts'
 
 export type RecordsOptions = Omit<RecordFilter, 'since' | 'until'> & {
   since?: string
@@ -29,7 +28,7 @@ export async function auditRecordsCommand(muster: Muster, options: RecordsOption
 }
 
 function recordsTable(records: readonly AuditRecord[]): string {
-  const table = new Table({ head: ['record', 'at', 'who', 'did', 'about'], style: { head: [], compact: true } })
+  const table = tableOf(['record', 'at', 'who', 'did', 'about'])
   for (const { seq, at, by, action, about } of records) {
     const what = Object.entries(about).map(([name, value]) => `${name}=${plainValue(value)}`)
     table.push([String(seq), new Date(at).toISOString(), `${by.user} (${by.key})`, action, what.join(', ')].map(plain))

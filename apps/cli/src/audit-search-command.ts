@@ -1,9 +1,8 @@
 import type { AuditFilter, AuditHit } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import Table from 'cli-table3'
 import pc from 'picocolors'
 import { askOn, withTimes } from './ask-on.ts'
-import { plain, print } from './output.ts'
+import { plain, print, tableOf } from './output.ts'
 
 export type SearchOptions = Omit<AuditFilter, 'since' | 'until'> & {
   since?: string
@@ -31,10 +30,7 @@ export async function auditSearchCommand(muster: Muster, options: SearchOptions,
 }
 
 function hitsTable(hits: readonly AuditHit[]): string {
-  const table = new Table({
-    head: ['at', 'run', 'step', 'of', 'status', 'decided', 'people', 'labels', 'numbers'],
-    style: { head: [], compact: true },
-  })
+  const table = tableOf(['at', 'run', 'step', 'of', 'status', 'decided', 'people', 'labels', 'numbers'])
   for (const hit of hits) {
     const { at, run, step, target, status, error, decisions, policies, by, approvers, labels, amounts } = hit
     table.push(

@@ -77,7 +77,7 @@ export async function codexRunCommand(config: Config, args: readonly string[], f
   }
 }
 
-/** @throws MusterError `model.not_found`, `request.not_found`, `auth.invalid_key` and what else a server says */
+/** @throws MusterError `model.not_found`, `server.unavailable`, `auth.invalid_key` and what else a server says */
 async function providerOf(config: Config, { model, functionsOnly, print }: CodexFlags): Promise<Provider> {
   const about = { baseUrl: baseUrlOf(config), functionsOnly }
   // What is only shown needs no server.

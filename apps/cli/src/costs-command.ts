@@ -1,11 +1,9 @@
 import { type CostsBy, costs, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import Table from 'cli-table3'
 import pc from 'picocolors'
-import { plain, print } from './output.ts'
+import { plain, print, tableOf } from './output.ts'
 
 const money = (usd: number) => `${usd < 0 ? '-' : ''}$${Math.abs(usd).toFixed(4)}`
-const tableOf = (head: string[]) => new Table({ head, style: { head: [], compact: true } })
 
 /** `muster costs`: what model calls cost. */
 export async function costsCommand(

@@ -158,7 +158,7 @@ async function chooseModel(config: Config): Promise<{ about: string; env: NodeJS
   if (config.OPENAI_API_KEY !== undefined) return { about: `${config.MUSTER_MODEL ?? 'gpt-5-mini'} at OpenAI`, env: {} }
   const { baseUrl, stop } = await startScriptedModel()
   return {
-    about: 'no model key: scripted model (set OPENAI_API_KEY or MUSTER_MODEL_BASE_URL for a real one)',
+    about: `no model key: scripted model${config.MUSTER_APP === undefined ? '' : ', which knows the demo alone'} (set OPENAI_API_KEY or MUSTER_MODEL_BASE_URL for a real one)`,
     env: { MUSTER_MODEL_BASE_URL: baseUrl, MUSTER_MODEL: SCRIPTED },
     stop,
   }

@@ -1,8 +1,7 @@
 import type { Config } from '@muster/protocol'
 import { readModels } from '@muster/worker'
-import Table from 'cli-table3'
 import pc from 'picocolors'
-import { plain, print } from './output.ts'
+import { plain, print, tableOf } from './output.ts'
 
 /** `muster models`: where routes lead as this environment has them, and what a million tokens cost there now. */
 export function modelsCommand(config: Config, json: boolean): void {
@@ -11,10 +10,7 @@ export function modelsCommand(config: Config, json: boolean): void {
     print({ routes: routes.map(({ facts: _, ...route }) => route) })
     return
   }
-  const rows = new Table({
-    head: ['route', 'target', 'speaks', 'paid', 'in', 'cached', 'out', 'since', 'source'],
-    style: { head: [], compact: true },
-  })
+  const rows = tableOf(['route', 'target', 'speaks', 'paid', 'in', 'cached', 'out', 'since', 'source'])
   for (const { name, order, targets } of routes)
     for (const [i, { name: target, dialect, provider, region, price, free }] of targets.entries()) {
       const route = i > 0 ? '' : plain(order === 'listed' ? name : `${name} (${order})`)

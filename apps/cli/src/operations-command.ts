@@ -1,8 +1,7 @@
 import { type Budget, budget, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import Table from 'cli-table3'
 import pc from 'picocolors'
-import { plain, print } from './output.ts'
+import { plain, print, tableOf } from './output.ts'
 
 const time = (ms: number) => new Date(ms).toISOString()
 const amounts = { usd: 'money', tokens: 'tokens', steps: 'steps', wallTimeMs: 'time', runs: 'runs' } as const
@@ -14,10 +13,7 @@ export async function budgetsCommand(muster: Muster, json: boolean): Promise<num
     print({ budgets })
     return 0
   }
-  const rows = new Table({
-    head: ['budget', 'of', 'used', 'set aside', 'limit', 'until'],
-    style: { head: [], compact: true },
-  })
+  const rows = tableOf(['budget', 'of', 'used', 'set aside', 'limit', 'until'])
   for (const { name, period, limits, spent, held, endsAt } of budgets)
     for (const [amount, what] of Object.entries(amounts)) {
       const limit = limits[amount as keyof typeof amounts] // one of its keys
@@ -50,7 +46,10 @@ export async function setBudgetCommand(muster: Muster, name: string, value: unkn
   const made: Budget = parsed.data
   const budgets = await muster.budgets.set(name, made)
   if (json) print({ budgets })
-  else console.log(`set the budget of ${plain(name)}: see \`muster budgets\``)
+  else {
+    console.log(`set the budget of ${plain(name)}: see \`muster budgets\``)
+    await warnIfUnknown(muster, name)
+  }
   return 0
 }
 
@@ -75,6 +74,23 @@ export async function stopCommand(
 ): Promise<number> {
   const made = await muster.stops.set(name, reason === undefined ? {} : { reason })
   if (json) print(made)
-  else console.log(`stopped ${plain(name)} everywhere: lift it with \`muster lift ${plain(name)}\``)
+  else {
+    console.log(`stopped ${plain(name)} everywhere: lift it with \`muster lift ${plain(name)}\``)
+    await warnIfUnknown(muster, name)
+  }
   return 0
+}
+
+/** A name may come before the worker that carries it, so that a wrong one is no error; who has mistyped it is to know. */
+async function warnIfUnknown(muster: Muster, name: string): Promise<void> {
+  if (!/^(agent|plan|tool):/.test(name) || name === 'plan:gateway') return
+  const { definitions, tools } = await muster.request<{
+    definitions: { kind: string; name: string }[]
+    tools: { name: string }[]
+  }>('GET', '/v1/definitions')
+  const known = [...definitions.map((one) => `${one.kind}:${one.name}`), ...tools.map((one) => `tool:${one.name}`)]
+  if (known.includes(name)) return
+  console.error(
+    `${pc.yellow('warning')} no worker carries ${plain(name)}: it holds for one that will. Is the name right?`,
+  )
 }

@@ -1,4 +1,5 @@
 import { MusterError } from '@muster/protocol'
+import Table from 'cli-table3'
 import pc from 'picocolors'
 
 /** What went wrong, for a person: what, where, and what to do. Never a stack trace. */
@@ -28,7 +29,13 @@ export function print(value: unknown): void {
   console.log(JSON.stringify(value, null, 2))
 }
 
+/** An empty table, in colour only where there is a terminal. */
+export function tableOf(head: string[]): Table.Table {
+  return new Table({ head, style: { head: [], border: pc.isColorSupported ? ['grey'] : [], compact: true } })
+}
+
 export function money(usd: number): string {
+  if (usd > 0 && usd < 0.00005) return '<$0.0001'
   return usd === 0 ? '' : `$${usd.toFixed(4)}`
 }
 

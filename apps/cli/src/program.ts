@@ -9,8 +9,7 @@ import {
   type WorkerInfo,
 } from '@muster/protocol'
 import type { ActionOptions, RunAction } from '@muster/sdk'
-import Table from 'cli-table3'
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Help, InvalidArgumentError, Option } from 'commander'
 import pc from 'picocolors'
 import { approvalsCommand, approveCommand, type Verdict } from './approve-command.ts'
 import type { ExportFlags, VerifyFlags } from './audit-command.ts'
@@ -20,7 +19,7 @@ import type { SearchOptions } from './audit-search-command.ts'
 import type { CodexFlags } from './codex-command.ts'
 import { client } from './connection.ts'
 import type { EraseOptions } from './erasure-command.ts'
-import { fail, money, plain, print } from './output.ts'
+import { fail, money, plain, print, tableOf } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
 import { traceCommand, traceSessionCommand } from './trace-command.ts'
 import { verifyCommand } from './verify-command.ts'
@@ -30,7 +29,13 @@ import { VERSION } from './version.ts'
 const program = new Command('muster')
   .description('A runtime for managed agents: durable, governed, provable.')
   .version(VERSION)
-  .showHelpAfterError()
+  .showHelpAfterError('add --help to see what it takes')
+  // That a flag is off, or a list empty, until it is given goes without saying.
+  .configureHelp({
+    optionDescription(option) {
+      return Help.prototype.optionDescription.call(this, option).replace(/ \(default: (false|\[\])\)$/, '')
+    },
+  })
   .enablePositionalOptions()
 
 /** Runs an action with the configuration; a failure is told as a person or a program can read it. */
@@ -158,6 +163,7 @@ program
         const { json, ...filter } = options
         const page = await client(config).runs.list(filter)
         if (json) print(page)
+        else if (page.runs.length === 0) console.log('there is no run like this')
         else
           console.log(
             runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)),
@@ -723,7 +729,7 @@ const budget = program.command('budget').description('limit what a tenant, an ag
 budget
   .command('set <name> <budget>')
   .description(
-    'of `tenant`, `agent:<name>` or `plan:<name>`: a file, - for standard input, or JSON itself, as {"day":{"usd":5}}',
+    'of `tenant`, or agent:, plan:, key:, user: or team: and a name: a file, - for standard input, or JSON itself, as {"day":{"usd":5}}',
   )
   .option(...flag)
   .action((name: string, value: string, { json }: Json) =>
@@ -1012,7 +1018,7 @@ program
         print(rows)
         return
       }
-      const table = new Table({ head: ['variable', 'value', 'what it is for'], style: { head: [], compact: true } })
+      const table = tableOf(['variable', 'value', 'what it is for'])
       for (const row of rows)
         table.push([row.name, row.set ? pc.bold(row.value ?? '') : (row.value ?? pc.dim('not set')), row.about])
       console.log(table.toString())
@@ -1026,23 +1032,20 @@ function positive(text: string): number {
 }
 
 function workersTable(workers: readonly WorkerInfo[]): string {
-  const table = new Table({ head: ['worker', 'since', 'runs', 'lost', 'carries'], style: { head: [], compact: true } })
+  const table = tableOf(['worker', 'since', 'runs', 'lost', 'carries'])
   for (const { name, startedAt, held, fenced, concurrency, definitions } of workers)
     table.push([
       plain(name),
       new Date(startedAt).toISOString(),
       `${held}/${concurrency}`,
       fenced,
-      plain(definitions.join(', ')),
+      definitions.map(plain).join('\n'),
     ])
   return table.toString()
 }
 
 function runsTable(runs: readonly RunSummary[]): string {
-  const table = new Table({
-    head: ['run', 'what', 'status', 'created', 'steps', 'cost'],
-    style: { head: [], compact: true },
-  })
+  const table = tableOf(['run', 'what', 'status', 'created', 'steps', 'cost'])
   for (const run of runs) {
     const status = {
       succeeded: pc.green,

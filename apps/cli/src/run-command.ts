@@ -9,6 +9,9 @@ import { waitsFor } from './waterfall.ts'
 /** Exit code of a run that waits for a person. */
 const WAITS = 3
 
+/** How often it is asked whether any worker can take the run. */
+const HELD_UP_MS = 2000
+
 export interface RunOptions {
   input?: string
   file: readonly string[]
@@ -44,6 +47,13 @@ export async function runCommand(muster: Muster, name: string, options: RunOptio
   }
   process.once('SIGINT', detach)
   if (!options.json) console.error(pc.dim(`run ${handle.id}`))
+  // One that no worker can take would be waited for in silence.
+  const watching = setInterval(async () => {
+    const { heldUp } = await handle.get().catch(() => ({ heldUp: undefined }))
+    if (!heldUp) return
+    clearInterval(watching)
+    if (!options.json) console.error(`${pc.yellow('waits')} ${plain(heldUp.message)}`)
+  }, HELD_UP_MS).unref()
   const live = process.stderr.isTTY && !options.json ? new Answer() : undefined
   const { signal } = stopped
   for await (const event of live ? handle.events({ signal, deltas: true }) : handle.events({ signal })) {
@@ -56,6 +66,7 @@ export async function runCommand(muster: Muster, name: string, options: RunOptio
     if (event.entry.type === 'run.parked' && (await handle.get()).waiting.some((waiting) => waiting.for !== 'child'))
       break
   }
+  clearInterval(watching)
   process.removeListener('SIGINT', detach)
   if (stopped.signal.aborted) return 130
   return report(await handle.get(), options.json)
@@ -89,7 +100,7 @@ function report(run: Run, json: boolean): number {
     for (const waiting of run.waiting.filter((waiting) => waiting.for !== 'child')) {
       const { step, role, target } = waiting
       const what = isForPerson(waiting)
-        ? `for ${role} to approve ${target} (step ${step}): \`muster approve ${run.id}\` shows it`
+        ? `for ${role} to approve ${target === role ? '' : `${target} `}(step ${step}): \`muster approve ${run.id}\` shows it`
         : `for ${waitsFor(waiting)} (step ${step})`
       console.error(`${pc.yellow('waits')} ${what}`)
     }

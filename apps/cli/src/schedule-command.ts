@@ -1,9 +1,8 @@
 import type { DefinitionManifest, Schedule } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import Table from 'cli-table3'
 import pc from 'picocolors'
-import { plain, print } from './output.ts'
+import { plain, print, tableOf } from './output.ts'
 import { readJson } from './read-json.ts'
 
 export interface CreateOptions {
@@ -28,7 +27,7 @@ export async function schedulesCommand(muster: Muster, json: boolean): Promise<n
 }
 
 function table(schedules: readonly Schedule[]): string {
-  const rows = new Table({ head: ['schedule', 'runs', 'when', 'next', 'fired'], style: { head: [], compact: true } })
+  const rows = tableOf(['schedule', 'runs', 'when', 'next', 'fired'])
   for (const { id, run, when, next, paused, fired } of schedules) {
     const what = run.agent ?? (typeof run.plan === 'string' ? run.plan : 'inline')
     const then = paused ? pc.yellow('paused') : next === undefined ? pc.dim('never') : time(next)
@@ -47,7 +46,11 @@ export async function createScheduleCommand(muster: Muster, name: string, option
   const { cron, zone, every, at, overlap } = options
   const { definitions } = await muster.request<{ definitions: DefinitionManifest[] }>('GET', '/v1/definitions')
   const definition = definitions.find((one) => one.name === name)
-  const input = await readJson(options.input, '--input', definition?.input)
+  if (!definition) {
+    const known = definitions.map((one) => one.name).join(', ') || 'none: no worker has started yet'
+    throw new MusterError('definition.not_found', `There is no agent or plan "${name}". Known: ${known}`)
+  }
+  const input = await readJson(options.input, '--input', definition.input)
   const once = at === undefined ? undefined : Date.parse(at)
   if (Number.isNaN(once))
     throw new MusterError('request.invalid', `--at: "${at}" is no time, such as 2030-01-31T09:00:00Z`)
@@ -58,7 +61,7 @@ export async function createScheduleCommand(muster: Muster, name: string, option
       ...(every === undefined ? {} : { everyS: every }),
       ...(once === undefined ? {} : { at: once }),
     },
-    run: definition?.kind === 'agent' ? { agent: name, input } : { plan: name, input },
+    run: definition.kind === 'agent' ? { agent: name, input } : { plan: name, input },
     ...(overlap === undefined ? {} : { overlap }),
   })
   if (options.json) print(made)

@@ -11,6 +11,7 @@ export async function startScriptedModel(): Promise<{ baseUrl: string; stop(): P
     // Both follow the wire format of Chat Completions.
     const reply = answer(request as ChatRequest)
     if ('content' in reply) return reply
+    if ('error' in reply) return { error: { message: reply.error, type: 'invalid_request_error' }, status: 400 }
     return {
       toolCalls: reply.toolCalls.map((call) => ({ name: call.name, arguments: JSON.stringify(call.arguments) })),
     }

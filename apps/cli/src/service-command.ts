@@ -46,6 +46,7 @@ export async function serverCommand(config: Config): Promise<Service> {
   return {
     url,
     async close() {
+      log.info('closing: no new requests')
       await server.close()
       memory.close()
       await exported?.close()
@@ -77,7 +78,13 @@ export async function workerCommand(config: Config): Promise<Service> {
   const log = logger(config, 'worker')
   const worker = await runWorker(config, log)
   log.info({ worker: worker.name, app: config.MUSTER_APP }, 'taking runs')
-  return { close: () => worker.close(GRACE_MS) }
+  return {
+    async close() {
+      log.info({ runs: worker.held() }, `closing: no new runs; those at hand have ${GRACE_MS / 1000} s`)
+      await worker.close(GRACE_MS)
+      log.info('closed')
+    },
+  }
 }
 
 function logger(config: Config, name: string): Logger {

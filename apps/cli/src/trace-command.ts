@@ -1,4 +1,4 @@
-import { MusterError, type Run, type RunEvent, type RunSummary } from '@muster/protocol'
+import { isEnded, MusterError, type Run, type RunEvent, type RunSummary } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { duration, money, plain, print } from './output.ts'
@@ -78,11 +78,11 @@ function stopLines(events: readonly RunEvent[]): string {
 }
 
 function title(run: Run, events: readonly RunEvent[], whole: boolean): string {
-  const took = (events.at(-1)?.entry.at ?? run.createdAt) - run.createdAt
+  const [how, until] = isEnded(run.status) ? ['in', events.at(-1)?.entry.at ?? run.createdAt] : ['for', Date.now()]
   const proof = whole ? pc.green(`verify: ok (${run.entries} entries)`) : pc.red('verify: ALTERED')
   const what = `${run.name}@${run.version}`
   const taken = redactedText(redactedOf(events))
   const stops = stopLines(events)
   const heldUp = run.heldUp ? `\n${pc.yellow(plain(run.heldUp.message))}` : ''
-  return `${pc.bold(what)} ${run.id}${heldUp}${stops}\n${run.status} in ${duration(took)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}${taken === '' ? '' : `, ${taken}`}\n`
+  return `${pc.bold(what)} ${run.id}${heldUp}${stops}\n${run.status} ${how} ${duration(until - run.createdAt)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}${taken === '' ? '' : `, ${taken}`}\n`
 }

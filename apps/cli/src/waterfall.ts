@@ -186,7 +186,7 @@ export function waterfall(spans: readonly Span[], width: number): string {
       redactedText(span.redacted),
       redactedText(span.guardrail).replace('redacted', 'guardrail'),
       ...span.answers,
-      span.waitsFor && `waits for ${span.waitsFor}`,
+      span.waitsFor && `${span.status === 'waiting' ? 'waits' : 'waited'} for ${span.waitsFor}`,
       span.error && plain(span.error),
     ].filter(Boolean)
     return `${glyph[span.status]} ${name.padEnd(nameWidth)} ${bar} ${duration(span.durationMs).padStart(9)} ${money(span.costUsd).padStart(8)}  ${notes.join('  ')}`

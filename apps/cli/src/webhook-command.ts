@@ -1,8 +1,7 @@
 import { MusterError, type Webhook, type WebhookEvent, webhookEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
-import Table from 'cli-table3'
 import pc from 'picocolors'
-import { plain, print } from './output.ts'
+import { plain, print, tableOf } from './output.ts'
 
 const time = (ms: number) => new Date(ms).toISOString()
 
@@ -16,7 +15,7 @@ export async function webhooksCommand(muster: Muster, json: boolean): Promise<nu
 }
 
 function table(webhooks: readonly Webhook[]): string {
-  const rows = new Table({ head: ['webhook', 'address', 'events', ''], style: { head: [], compact: true } })
+  const rows = tableOf(['webhook', 'address', 'events', ''])
   for (const { id, url, events, disabled } of webhooks)
     rows.push([id, plain(url), events.join(', '), disabled ? pc.yellow(`disabled: ${plain(disabled.reason)}`) : ''])
   return rows.toString()
@@ -49,10 +48,7 @@ export async function deliveriesCommand(muster: Muster, id: string, json: boolea
     print({ deliveries })
     return 0
   }
-  const rows = new Table({
-    head: ['when', 'event', 'type', 'attempt', 'answer', 'again'],
-    style: { head: [], compact: true },
-  })
+  const rows = tableOf(['when', 'event', 'type', 'attempt', 'answer', 'again'])
   for (const { at, event, type, attempt, delivered, status, error, nextAt } of deliveries) {
     const answer = String(status ?? plain(error ?? ''))
     const again = nextAt === undefined ? '' : time(nextAt)

@@ -18,6 +18,7 @@ const chatRequest = z.object({
     }),
   ),
   tools: z.array(z.object({ function: z.object({ name: z.string() }).optional() })).nullish(),
+  response_format: z.unknown().optional(),
 })
 export type ChatRequest = z.input<typeof chatRequest>
 

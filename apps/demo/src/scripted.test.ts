@@ -169,8 +169,10 @@ describe('when a tool fails', () => {
   })
 })
 
-test('without invoice tools, the script says what it is', () => {
-  expect(answer({ messages: [{ role: 'user', content: [{ text: 'hello' }] }] })).toMatchObject({
-    content: expect.stringMatching(/scripted/),
+test('to others than the clerk, the script says what it is, and fails where a text is no answer', () => {
+  const messages = [{ role: 'user', content: [{ text: 'hello' }] }]
+  expect(answer({ messages })).toMatchObject({ content: expect.stringMatching(/scripted/) })
+  expect(answer({ messages, response_format: { type: 'json_schema' } })).toMatchObject({
+    error: expect.stringMatching(/OPENAI_API_KEY/),
   })
 })

@@ -5,8 +5,11 @@ import { normalIban } from './iban.ts'
 import { type Invoice, parsed } from './invoice.ts'
 import { match } from './match.ts'
 
-/** What the scripted model says: an answer, or tools to call. */
-export type Reply = { content: string } | { toolCalls: { name: string; arguments: Record<string, unknown> }[] }
+/** What the scripted model says: an answer, why it has none, or tools to call. */
+export type Reply =
+  | { content: string }
+  | { error: string }
+  | { toolCalls: { name: string; arguments: Record<string, unknown> }[] }
 
 /**
  * Plays the clerk's model without a model, so that the demo runs offline and tests are exact. It is
@@ -15,10 +18,12 @@ export type Reply = { content: string } | { toolCalls: { name: string; arguments
  */
 export function answer(request: ChatRequest): Reply {
   const conversation = readConversation(request)
-  if (!conversation.tools.has('invoice_read')) {
-    return { content: "I am the demo's scripted model: all that I can do is to process invoices." }
-  }
-  return nextOf(conversation)
+  if (conversation.tools.has('payment_draft')) return nextOf(conversation)
+  const content = "I am the demo's scripted model: all that I can do is to process invoices."
+  // An answer of that shape would be made up, and a text is none.
+  return request.response_format === undefined
+    ? { content }
+    : { error: `${content} Set OPENAI_API_KEY or MUSTER_MODEL_BASE_URL for a real model.` }
 }
 
 const input = z.strictObject({ file: z.string(), folder: z.string().optional() })

@@ -50,6 +50,7 @@ export async function play(
     if ('content' in reply) {
       return { status: 'ended', output: clerkOutput.parse(JSON.parse(reply.content)), role: undefined, tools: used }
     }
+    if ('error' in reply) throw new Error(reply.error)
     for (const call of reply.toolCalls) {
       used.push(call.name)
       const id = `${turn}.${call.name}`

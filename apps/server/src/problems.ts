@@ -73,6 +73,11 @@ export function knownError(error: Error & { code?: string; statusCode?: number }
 }
 
 /** The answer of a route to requests that it does not expect. */
-export function problemsOf(...statuses: number[]): Record<number, typeof problemSchema> {
-  return Object.fromEntries(statuses.map((status) => [status, problemSchema]))
+export function problemsOf(...statuses: number[]): Record<number, typeof problemAnswer> {
+  return Object.fromEntries(statuses.map((status) => [status, problemAnswer]))
+}
+
+const problemAnswer = {
+  description: 'Problem details (RFC 9457); `code` says what it is',
+  content: { 'application/problem+json': { schema: problemSchema } },
 }

@@ -136,6 +136,7 @@ export function runRoutes(server: Server, context: Context): void {
           deltas: z.stringbool().default(false).describe('also what models write, as events `delta`: provisional'),
         }),
         produces: ['text/event-stream'],
+        response: { 200: z.string(), ...problemsOf(400, 401, 404, 503) },
       },
     },
     async (request, reply) => {
@@ -165,6 +166,7 @@ export function runRoutes(server: Server, context: Context): void {
           'One line of JSON per entry: place, hash, exact bytes, content. The headers Muster-Head and Muster-Entries say how it must end.',
         params,
         produces: ['application/x-ndjson'],
+        response: { 200: z.custom<Readable>(), ...problemsOf(401, 404, 503) },
       },
     },
     async (request, reply) => {

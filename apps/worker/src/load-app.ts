@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { MusterError } from '@muster/protocol'
@@ -19,10 +20,14 @@ async function importApp(file: string): Promise<Record<string, unknown>> {
     return await import(pathToFileURL(path).href)
   } catch (error) {
     if (error instanceof MusterError) throw error
-    throw new MusterError(
-      'definition.invalid',
-      `${file} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    )
+    const why = existsSync(path) ? reason(error) : `there is no file ${path}`
+    throw new MusterError('definition.invalid', `${file} cannot be loaded: ${why}`, { cause: error })
   }
+}
+
+function reason(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  return /^Cannot find package '(@muster\/|zod')/.test(message)
+    ? `${message}. Put it anywhere below Muster's own folder, or into a package that depends on it`
+    : message
 }

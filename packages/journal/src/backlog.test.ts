@@ -65,7 +65,15 @@ describe('the backlog', () => {
     const many = new Set(await queue('many', 2000))
     expect((await next(50)).every((run) => many.has(run))).toBe(true)
     const [one] = await queue('one', 1)
+    await queue('one', 1, 'high')
+    expect(await journal.backlog()).toEqual(
+      new Map([
+        ['many', 1950],
+        ['one', 2],
+      ]),
+    )
     expect(await next(10)).toContain(one)
+    expect((await journal.backlog()).has('one')).toBe(false)
   })
 
   it('is shared by weight, and not made up for by having been away', async () => {

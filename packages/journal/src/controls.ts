@@ -24,6 +24,7 @@ export class Controls {
   #budgets = new Map<string, Map<string, Budget>>()
   #timer: NodeJS.Timeout | undefined
   #closed = false
+  #failing = false
 
   constructor(journal: Journal, options: { onChange?: () => void; onError?: (error: unknown) => void } = {}) {
     this.#journal = journal
@@ -51,7 +52,16 @@ export class Controls {
     this.#timer = setTimeout(() => {
       this.refresh()
         .then(() => (looks % LOOKS === 0 ? this.wakeLeft() : undefined))
-        .catch((error) => this.#onError(error))
+        .then(
+          () => {
+            this.#failing = false
+          },
+          (error) => {
+            // Five a second say no more than the first.
+            if (!this.#failing) this.#onError(error)
+            this.#failing = true
+          },
+        )
         .finally(() => {
           if (!this.#closed) this.#poll(looks + 1)
         })

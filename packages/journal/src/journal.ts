@@ -322,6 +322,14 @@ export class Journal {
     return workers.leave(this.redis, this.partitions[0].keys, worker)
   }
 
+  /** How many runs of each tenant wait for a worker, where any does. */
+  async backlog(): Promise<Map<string, number>> {
+    const backlog = new Map<string, number>()
+    const waiting = await Promise.all(this.partitions.map((partition) => partition.backlog()))
+    for (const { tenant, runs } of waiting.flat()) if (runs > 0) backlog.set(tenant, (backlog.get(tenant) ?? 0) + runs)
+    return backlog
+  }
+
   /** The workers that live. */
   workers(): Promise<WorkerInfo[]> {
     const { clock, keys } = this.partitions[0]

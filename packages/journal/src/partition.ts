@@ -83,6 +83,7 @@ const INBOX_MAX = 10_000
 
 /** Runs that are woken with one call. */
 const WAKE_MAX = 200
+const PRIORITIES = [0, 1, 2] as const
 
 /** A journal of so many entries comes along with the activation. */
 const WHOLE_MAX = 32
@@ -253,6 +254,16 @@ export class Partition {
       const first = firsts[i]
       return toRecord(run, hashes[i] ?? {}) ?? (first?.length ? queuedRunRecord(run, first) : undefined)
     })
+  }
+
+  /** How many runs of each tenant wait for a worker; of those that have had their turn, none. */
+  async backlog(): Promise<{ tenant: string; runs: number }[]> {
+    const { keys, redis } = this
+    const classes = await Promise.all(PRIORITIES.map((priority) => redis.zrange(keys.turns(priority), '0', '-1')))
+    const waiting = PRIORITIES.flatMap((priority, i) =>
+      (classes[i] ?? []).map(async (tenant) => ({ tenant, runs: await redis.zcard(keys.backlog(priority, tenant)) })),
+    )
+    return Promise.all(waiting)
   }
 
   /** A tenant's runs that are still in Redis, newest first. */

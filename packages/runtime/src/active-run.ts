@@ -47,7 +47,7 @@ import { awaitSignal, type Mailbox } from './waits.ts'
 import { runEvent, waitingEvent } from './webhook-event.ts'
 
 /** How an activation ended: the run ended or parked, or its journal is no longer ours to continue. */
-export type Closed = 'ended' | 'parked' | LostReason
+export type Closed = 'ended' | 'parked' | 'left' | LostReason
 
 /** What grows a run's graph: an agent's turns, a plan as data, a plan as code. */
 export interface Driver {
@@ -757,7 +757,7 @@ export class ActiveRun {
       } else if (!step.outcome && !this.#heldBack.has(step) && !this.#isBlocked(step)) return
     }
     if (this.#draining && (this.#heldBack.size > 0 || waiting.length === 0)) {
-      this.whenDurable(this.#writer.seq, () => this.#stop('gap'))
+      this.whenDurable(this.#writer.seq, () => this.#stop('left'))
       return
     }
     // Its timer wakes it here, for less than taking it up again costs.
@@ -795,7 +795,7 @@ export class ActiveRun {
 
   /** Leaves the run to another activation, as its journal has it. */
   abandon(): void {
-    this.#stop('gap')
+    this.#stop('left')
   }
 
   /** Another worker has taken it. */

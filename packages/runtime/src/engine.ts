@@ -203,6 +203,7 @@ export class Engine {
       if (how === 'mail') continue
       if (how === 'parked') this.#services.indexer.note(id, run.tenant)
       if (how === 'ended' || how === 'parked') return
+      if (how === 'left') throw new MusterError('journal.fenced', `run ${id} is left to another worker`)
       if (how === 'fenced' || how === 'missing') this.#fenced++
       throw lostError(id, how)
     }

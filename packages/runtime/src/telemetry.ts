@@ -10,11 +10,20 @@ export interface Telemetry {
   run(run: ActiveRun, status: string, error?: StepError): void
   /** Tells of their breakers from now on. */
   models(models: Models): void
+  /** Tells of what waits for workers, and of what this one holds, from now on. */
+  worker(worker: WorkerLoad): void
   /** cedar-wasm would have decided otherwise: see `MUSTER_POLICY_SHADOW`. */
   policyDifference(action: string): void
 }
 
-export const noTelemetry: Telemetry = { step() {}, run() {}, models() {}, policyDifference() {} }
+interface WorkerLoad {
+  concurrency: number
+  held(): number
+  lost(): number
+  backlog(): Promise<ReadonlyMap<string, number>>
+}
+
+export const noTelemetry: Telemetry = { step() {}, run() {}, models() {}, worker() {}, policyDifference() {} }
 
 const operation: Partial<Record<StepKind, string>> = { model: 'chat', tool: 'execute_tool', agent: 'invoke_agent' }
 
@@ -59,6 +68,23 @@ export function openTelemetry(): Telemetry {
     description: 'Whether a target of a route is passed over: 0 no, 1 it is being tried again, 2 yes',
   })
 
+  const held = meter.createObservableGauge('muster.worker.runs', {
+    unit: '{run}',
+    description: 'Runs that the worker holds',
+  })
+  const places = meter.createObservableGauge('muster.worker.places', {
+    unit: '{run}',
+    description: 'Runs that the worker may hold at once',
+  })
+  const lost = meter.createObservableCounter('muster.worker.lost', {
+    unit: '{run}',
+    description: 'Runs that the worker held and another took',
+  })
+  const backlog = meter.createObservableGauge('muster.backlog', {
+    unit: '{run}',
+    description: 'Queued runs of a tenant; every worker tells all of them',
+  })
+
   /** A run's spans hang under one remote parent derived from the run id, whichever worker makes them. */
   const parent = (run: ActiveRun) => {
     const hex = run.id.replaceAll('-', '')
@@ -86,6 +112,21 @@ export function openTelemetry(): Telemetry {
         for (const { route, target, state } of models.breakers())
           result.observe(BREAKER[state], { 'muster.route': route, 'muster.target': target })
       }),
+    worker(worker) {
+      held.addCallback((result) => result.observe(worker.held()))
+      places.addCallback((result) => result.observe(worker.concurrency))
+      lost.addCallback((result) => result.observe(worker.lost()))
+      const told = new Set<string>()
+      backlog.addCallback(async (result) => {
+        const waiting = await worker.backlog()
+        for (const tenant of waiting.keys()) told.add(tenant)
+        // Once nothing waits that is told too: without it the last figure would stand.
+        for (const tenant of told) {
+          result.observe(waiting.get(tenant) ?? 0, { 'muster.tenant': tenant })
+          if (!waiting.has(tenant)) told.delete(tenant)
+        }
+      })
+    },
     policyDifference: (action) => differences.add(1, { 'muster.action': action }),
     step(run, step, status, executed, error) {
       const { id, operation: about } = step.spec

@@ -56,7 +56,7 @@ export function startWebhooks({
     (error, run) => log.warn({ run, err: error }, 'event not handed on to webhooks yet; it is tried again'),
   )
   const deliver = deliverer(webhooks, options)
-  queue.work(deliver, (error) => log.warn({ err: error }, 'webhooks'))
+  queue.work(deliver, (error) => log.warn({ err: error }, 'webhooks are not delivered for now; it is tried again'))
   return {
     async close() {
       await outbox.close()

@@ -141,6 +141,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     concurrency: options.concurrency * 4,
   })
   await controls.start()
+  /** Definitions that runs came for and that are not carried here. */
+  const absent = new Set<string>()
   const intake = new Intake(journal, {
     concurrency: options.concurrency,
     lockMs: options.lockMs,
@@ -150,19 +152,31 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       } catch (error) {
         if (toMusterError(error).code === 'journal.fenced')
           log.info({ run, reason: toMusterError(error).message }, 'run let go')
-        else log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
+        else if (toMusterError(error).code !== 'definition.absent')
+          log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
+        else if (!absent.has(definition)) {
+          // Every second, for as long as its runs wait.
+          absent.add(definition)
+          log.warn({ run, definition }, 'runs wait for a worker that carries their definition')
+        }
         throw error
       }
     },
     onMail: (run) => engine.mail(run),
     onMailLost: () => engine.mailLost(),
     onLost: (runs) => engine.lose(runs),
-    onError: (error) => log.warn({ err: error }, 'queue'),
+    onError: (error) => log.warn({ err: error }, 'no runs are taken for now; it is tried again'),
   })
   await intake.ready()
   const startedAt = clock()
   const { concurrency } = options
   const definitions = [...engine.carried]
+  options.telemetry?.worker({
+    concurrency,
+    held: () => engine.held,
+    lost: () => engine.fenced,
+    backlog: () => journal.backlog(),
+  })
   let decidesBy = policy
   /** Redis may have lost what it was told, by hand or by a failover, and may have been set to lose more. */
   const look = async () => {
@@ -187,7 +201,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       .catch((error) => log.warn({ err: error }, 'worker not announced'))
   await announce()
   const announcing = setInterval(() => {
-    look().catch((error) => log.error({ err: error }, 'Redis'))
+    look().catch((error) => log.error({ err: error }, 'Redis is not as it must be'))
     void announce()
   }, ANNOUNCE_MS)
   const schedules = pollSchedules(journal, memory.blobs.put, (error) => log.warn({ err: error }, 'schedule'))

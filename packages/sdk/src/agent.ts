@@ -199,6 +199,8 @@ export function parseLimits(of: string, options: LimitOptions = {}): Limits {
   const { wallTime, ...rest } = options
   // ms gives undefined for what it cannot read; that must not become a run without a limit.
   const wallTimeMs = wallTime === undefined ? undefined : ((ms(wallTime) as number | undefined) ?? Number.NaN)
+  if (Number.isNaN(wallTimeMs))
+    throw new MusterError('definition.invalid', `"${of}": limits.wallTime: "${wallTime}" is no time, such as "10m"`)
   const parsed = limitsSchema.safeParse(wallTimeMs === undefined ? rest : { ...rest, wallTimeMs })
   if (parsed.success) return parsed.data
   throw invalid(of, 'limits', parsed.error)

@@ -16,7 +16,7 @@ export interface App {
 /**
  * Collects the agents, plans and tools among a module's exports, and the tools that they name.
  *
- * @throws MusterError `definition.invalid` when two different definitions have one name
+ * @throws MusterError `definition.invalid` when two different definitions have one name, or a plan as data names what there is not
  */
 export function collect(exports: Record<string, unknown>): App {
   const tools = new Map<string, Tool>()
@@ -50,6 +50,7 @@ export function collect(exports: Record<string, unknown>): App {
       for (const agent of value.agents) addAgent(agent)
     }
   }
+  for (const plan of new Set(plans.values())) checkNames(plan, tools, agents)
   const definitions = [...new Set([...agents.values(), ...plans.values()])].map((definition) => definition.manifest)
   const toolManifests = [...tools.values()].map((tool) => tool.manifest)
   const hashes = [...definitions, ...toolManifests].map((manifest) => manifest.hash).sort()
@@ -58,6 +59,24 @@ export function collect(exports: Record<string, unknown>): App {
     agents,
     plans,
     manifest: { hash: hash('sha256', hashes.join(), 'hex'), definitions, tools: toolManifests },
+  }
+}
+
+/** A plan as data has names in place of what they stand for. */
+function checkNames({ name, body }: Plan, tools: App['tools'], agents: App['agents']): void {
+  if (!('data' in body)) return
+  for (const [id, step] of Object.entries(body.data.steps)) {
+    const absent =
+      'tool' in step && !tools.has(step.tool)
+        ? `/steps/${id}/tool: there is no tool "${step.tool}"`
+        : 'agent' in step && !agents.has(step.agent)
+          ? `/steps/${id}/agent: there is no agent "${step.agent}"`
+          : undefined
+    if (absent !== undefined)
+      throw new MusterError(
+        'definition.invalid',
+        `plan "${name}": ${absent}. Export it, or name it in the plan's tools or agents`,
+      )
   }
 }
 

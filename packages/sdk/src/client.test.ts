@@ -166,8 +166,21 @@ describe('errors', () => {
     expect(error.message).toBe(
       `No Muster server answers at http://127.0.0.1:${port}: start one with \`npx pnpm@12 dev\`, or set MUSTER_URL`,
     )
+    expect(error).toMatchObject({ code: 'server.unavailable', status: 503 })
     expect(JSON.stringify(error.toProblem())).not.toContain('s3cret')
     server.listen(0)
+  })
+
+  it('do not come of a server that is started again: what may be repeated is sent again', async () => {
+    const { port } = server.address() as AddressInfo
+    answer = (response, { method }) =>
+      send(response, 200, method === 'GET' ? { definitions: [{ kind: 'plan', name: 'p' }] } : { id: 'r1' })
+    await new Promise((resolve) => server.close(resolve))
+    const started = client().runs.start('p', {})
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    server.listen(port, '127.0.0.1')
+    expect((await started).id).toBe('r1')
+    expect(calls).toHaveLength(2)
   })
 })
 

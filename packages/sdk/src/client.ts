@@ -196,7 +196,7 @@ export interface Muster {
   open(method: string, path: string): Promise<Response>
 }
 
-/** How often what may be repeated is sent again while the server answers 503: about 8 s in all. */
+/** How often what may be repeated is sent again while the server is away or answers 503: about 8 s in all. */
 const RETRIES = 5
 
 async function patiently<T>(send: () => Promise<T>): Promise<T> {
@@ -238,7 +238,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     } catch (error) {
       if (signal?.aborted) throw error
       throw new MusterError(
-        'request.not_found',
+        'server.unavailable',
         `No Muster server answers at ${base}: start one with \`npx pnpm@12 dev\`, or set MUSTER_URL`,
         { cause: error },
       )
@@ -291,7 +291,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
         }
       } catch (error) {
         if (signal?.aborted) return
-        if (error instanceof MusterError && error.status < 500 && !(error.cause instanceof Error)) throw error
+        if (error instanceof MusterError && error.status < 500) throw error
         if (++failures > 20) throw error
       }
       // The connection ended before the run did: go on where it stopped.
@@ -478,9 +478,8 @@ export function createMuster(options: ClientOptions = {}): Muster {
 
   /** A bare name is an agent or a plan: the server knows which. */
   async function byName(name: string): Promise<{ agent: string } | { plan: string }> {
-    const { definitions } = await request<{ definitions: { kind: 'agent' | 'plan'; name: string }[] }>(
-      'GET',
-      '/v1/definitions',
+    const { definitions } = await patiently(() =>
+      request<{ definitions: { kind: 'agent' | 'plan'; name: string }[] }>('GET', '/v1/definitions'),
     )
     const found = definitions.find((definition) => definition.name === name)
     if (found) return found.kind === 'agent' ? { agent: name } : { plan: name }

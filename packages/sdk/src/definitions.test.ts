@@ -148,6 +148,10 @@ describe('collect', () => {
     expect(invalid(() => collect({ a: named('x'), b: named('x') }))).toContain('two tools have the name "x"')
     const twin = agent({ name: 'writer', version: '1', model: 'default', instructions: 'Else.' })
     expect(invalid(() => collect({ writer, twin }))).toContain('writer@1')
+    const data = plan({ name: 'd', version: '1', input: open, steps: { one: { tool: 'ledger.pya', input: {} } } })
+    expect(invalid(() => collect({ pay, data }))).toMatch(
+      /^definition.invalid: plan "d": \/steps\/one\/tool: there is no tool "ledger.pya"/,
+    )
     expect(invalid(() => collect({ clerk, other: named('ledger.pay') }))).toContain(
       'two tools have the name "ledger.pay"',
     )

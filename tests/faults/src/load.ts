@@ -103,7 +103,7 @@ export class Load {
       } catch (error) {
         // The answers are those of questions that give nothing.
         if (error instanceof MusterError && answers.includes(error.code)) return undefined as T
-        const passing = !(error instanceof MusterError) || error.status >= 500 || error.code === 'request.not_found'
+        const passing = !(error instanceof MusterError) || error.status >= 500
         if (!passing || this.#over) throw error
       }
       await sleep(100)

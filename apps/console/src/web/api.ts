@@ -64,6 +64,9 @@ async function open(
     ...(signal ? { signal } : {}),
     cache: 'no-store',
     redirect: 'error',
+  }).catch((error) => {
+    // Each browser has words of its own for it.
+    throw signal?.aborted ? error : new Error('The server does not answer.', { cause: error })
   })
   const date = Date.parse(response.headers.get('date') ?? '')
   // The header is cut to the second, so an offset below two seconds is none.

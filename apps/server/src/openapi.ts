@@ -1,0 +1,44 @@
+import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
+import { json } from '@muster/protocol'
+import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+
+// It is made of itself: without a name of its own, nothing would stand where the document refers to it.
+z.globalRegistry.add(json, { id: 'Json', description: 'Any JSON value' })
+
+/** How the API describes itself. */
+export const openApi: FastifyDynamicSwaggerOptions = {
+  openapi: {
+    openapi: '3.1.0',
+    info: {
+      title: 'Muster',
+      version: '0.1.0',
+      description: 'A runtime for managed agents: durable, governed, provable.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    servers: [{ url: '/' }],
+    components: {
+      securitySchemes: {
+        key: { type: 'http', scheme: 'bearer', description: 'API key' },
+        callback: { type: 'http', scheme: 'bearer', description: 'token that a tool was given' },
+      },
+    },
+  },
+  transform(document) {
+    const { schema, url } = jsonSchemaTransform(document)
+    const method = String(document.route.method).toLowerCase()
+    return { schema: { operationId: operationId(method, url), ...schema }, url }
+  },
+  transformObject: jsonSchemaTransformObject,
+}
+
+/** `POST /v1/runs/:id/cancel` is `postRunsByIdCancel`: what generators of clients name their functions. */
+function operationId(method: string, url: string): string {
+  const words = url.replace(/^\/v1/, '').match(/[:*]?[a-z]+|\*/gi) ?? []
+  return (
+    method +
+    words.map((word) => (/^[:*]/.test(word) ? `By${capital(word.slice(1) || 'path')}` : capital(word))).join('')
+  )
+}
+
+const capital = (word: string) => word.charAt(0).toUpperCase() + word.slice(1)
