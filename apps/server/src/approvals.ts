@@ -30,6 +30,12 @@ export function approvalRoutes(server: Server, context: Context): void {
     const waiting = run.waiting.find((one) => one.step === step && isForPerson(one))
     if (!waiting) throw await whyNothing(tenant, run, step)
     if (waiting.digest !== digest) throw new MusterError('approval.mismatch', 'What is to be approved has changed')
+    // Where no worker has ended the wait yet, its time is over all the same.
+    if (verdict === 'approve' && waiting.until !== undefined && waiting.until <= Date.now())
+      throw new MusterError(
+        'approval.expired',
+        `Step "${step}" of run ${id} waited for an approval until ${new Date(waiting.until).toISOString()}`,
+      )
     if (service)
       throw new MusterError('auth.forbidden', `Approvals are given by people; this key belongs to the service ${user}`)
     const { role = 'operator', rule = {}, escalated } = waiting
