@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import {
   copyFileSync,
   cpSync,
@@ -6,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -318,6 +320,10 @@ describe('what runs did', () => {
     expect(await codesAfter(large, (all) => all.filter((entry) => entry.type !== 'approval.given'))).toContain(
       'decision',
     )
+    // What was shown to whom approved it was something else.
+    const otherShown = (all: Record<string, unknown>[]) =>
+      all.map((entry) => (isA('approval.given')(entry) ? { ...entry, shown: 'a'.repeat(64) } : entry))
+    expect(await codesAfter(large, otherShown)).toEqual(['approval', 'decision'])
     // An effect that nothing allowed.
     expect(await codesAfter(paid, (all) => all.filter((entry) => entry.type !== 'step.intent'))).toContain(
       'effect-without-allow',
@@ -481,6 +487,29 @@ describe('what runs did', () => {
     expect(alone.breaches).toEqual([])
     expect(alone.notCheckable.map(({ why }) => why).join()).toContain('only an export of the whole tenant')
     await muster.budgets.remove('plan:fan-out')
+  })
+
+  it('is not read from what is no file, nor stopped by an entry of another shape', async () => {
+    const to = at('odd')
+    cpSync(folder, to, { recursive: true })
+    for (const name of ['manifest.json', 'records.jsonl']) {
+      rmSync(join(to, name))
+      execFileSync('mkfifo', [join(to, name)])
+    }
+    symlinkSync('/dev/zero', join(to, 'policies', `${'0'.repeat(64)}.json`))
+    const file = join(to, 'runs', `${ids.large}.jsonl`)
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+    const odd = lines.map((line) =>
+      line.includes('step.waiting') ? JSON.stringify({ ...JSON.parse(line), content: `${'a'.repeat(22)}null` }) : line,
+    )
+    writeFileSync(file, `${odd.join('\n')}\n`)
+    const { code, conduct } = await conductOf(to)
+    expect({ code, breaches: conduct.breaches }).toEqual({ code: 1, breaches: [] })
+    expect(conduct.notCheckable).toContainEqual({
+      run: ids.large,
+      seq: 1,
+      why: expect.stringContaining('cannot be replayed'),
+    })
   })
 
   it('cannot be told where policies are missing, and is not taken to be right', async () => {

@@ -1,11 +1,8 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { contentJson } from '@muster/audit'
+import { basename } from 'node:path'
 import { decisionsOf, loadPolicies, type PolicySet, type RecordedDecision, replay } from '@muster/governance'
 import {
   type Decision,
   type EntryOf,
-  entry as entrySchema,
   type Label,
   publishedPolicies,
   RECORD_BOOK,
@@ -13,13 +10,24 @@ import {
   storedEntry,
   type ToolManifest,
 } from '@muster/protocol'
+import { ApprovalConduct, ruleText } from './approval-conduct.ts'
+import { filesIn, linesOf, textOf } from './export-files.ts'
 import { FamilyLabels } from './family-labels.ts'
 import { LabelFlow } from './label-flow.ts'
+import { eventOf } from './stored-journal.ts'
 import { TenantBudgets } from './tenant-budgets.ts'
 
 /** Something that a run did, or that governance let through, and that it should not have. */
 interface Breach {
-  code: 'policy' | 'decision' | 'effect-without-allow' | 'effect-without-intent' | 'once-repeated' | 'budget' | 'labels'
+  code:
+    | 'policy'
+    | 'decision'
+    | 'approval'
+    | 'effect-without-allow'
+    | 'effect-without-intent'
+    | 'once-repeated'
+    | 'budget'
+    | 'labels'
   run?: string
   seq?: number
   message: string
@@ -44,16 +52,17 @@ export function replayExport(folder: string): Conduct {
   const sets = readSets(folder, conduct)
   const family = new FamilyLabels()
   const budgets = readBudgets(folder)
-  for (const name of namesIn(join(folder, 'runs')).filter((name) => name.endsWith('.jsonl'))) {
-    const run = name.slice(0, -'.jsonl'.length)
+  for (const file of filesIn(folder, 'runs').filter((file) => file.endsWith('.jsonl'))) {
+    const run = basename(file, '.jsonl')
     const about = new RunConduct(run, sets, conduct)
-    const events = readEvents(join(folder, 'runs', name), about)
-    for (const event of events) {
-      about.take(event)
-      family.take(run, event)
-      budgets.take(run, event)
-    }
-    about.decideAgain(events)
+    const events = readEvents(file, about)
+    for (const event of events)
+      about.unlessMalformed(event.seq, () => {
+        about.take(event)
+        family.take(run, event)
+        budgets.take(run, event)
+      })
+    about.unlessMalformed(1, () => about.decideAgain(events))
   }
   for (const { run, seq, message, unknown } of family.lost())
     if (unknown === undefined) conduct.breaches.push({ code: 'labels', run, seq, message })
@@ -64,32 +73,23 @@ export function replayExport(folder: string): Conduct {
   return conduct
 }
 
-function namesIn(folder: string): string[] {
-  return existsSync(folder) ? readdirSync(folder).sort() : []
-}
-
 /** The budgets that the manifest and the record book tell of. */
 function readBudgets(folder: string): TenantBudgets {
-  const budgets = new TenantBudgets(jsonOf(join(folder, 'manifest.json')))
-  const book = join(folder, `${RECORD_BOOK}.jsonl`)
-  for (const line of existsSync(book) ? readFileSync(book, 'utf8').split('\n') : []) {
-    const bytes = line === '' ? undefined : bytesOf(line)
-    if (bytes !== undefined) budgets.record(bytes)
+  const files = filesIn(folder)
+  const [manifest, book] = ['manifest.json', `${RECORD_BOOK}.jsonl`].map((name) =>
+    files.find((file) => basename(file) === name),
+  )
+  const budgets = new TenantBudgets(manifest && jsonOf(textOf(manifest) ?? ''))
+  for (const line of book ? linesOf(book) : []) {
+    const { data } = storedEntry.safeParse(jsonOf(line ?? ''))
+    if (data) budgets.record(data.bytes)
   }
   return budgets
 }
 
-function jsonOf(file: string): unknown {
+function jsonOf(text: string): unknown {
   try {
-    return JSON.parse(readFileSync(file, 'utf8'))
-  } catch {
-    return undefined
-  }
-}
-
-function bytesOf(line: string): string | undefined {
-  try {
-    return storedEntry.parse(JSON.parse(line)).bytes
+    return JSON.parse(text)
   } catch {
     return undefined
   }
@@ -98,10 +98,10 @@ function bytesOf(line: string): string | undefined {
 /** The policy sets, each only where it is what its hash says. */
 function readSets(folder: string, { breaches }: Conduct): Map<string, PolicySet> {
   const sets = new Map<string, PolicySet>()
-  for (const name of namesIn(join(folder, 'policies'))) {
-    const hash = name.replace(/\.json$/, '')
+  for (const file of filesIn(folder, 'policies')) {
+    const [name, hash] = [basename(file), basename(file, '.json')]
     try {
-      const { sources, app } = publishedPolicies.parse(JSON.parse(readFileSync(join(folder, 'policies', name), 'utf8')))
+      const { sources, app } = publishedPolicies.parse(JSON.parse(textOf(file) ?? ''))
       const set = loadPolicies(sources, app, { by: 'cedar-wasm' })
       if (set.hash === hash) sets.set(hash, set)
       else
@@ -116,23 +116,16 @@ function readSets(folder: string, { breaches }: Conduct): Map<string, PolicySet>
 
 function readEvents(file: string, about: RunConduct): RunEvent[] {
   const events: RunEvent[] = []
-  for (const [i, line] of readFileSync(file, 'utf8').split('\n').entries()) {
+  let place = 0
+  for (const line of linesOf(file)) {
+    place++
     if (line === '') continue
-    const event = eventOf(line)
+    const { data } = storedEntry.safeParse(jsonOf(line ?? ''))
+    const event = data && eventOf(data)
     if (event) events.push(event)
-    else about.notCheckable(i + 1, 'it is no entry that can be read')
+    else about.notCheckable(place, 'it is no entry that can be read')
   }
   return events
-}
-
-function eventOf(line: string): RunEvent | undefined {
-  try {
-    const { seq, hash, bytes, content } = storedEntry.parse(JSON.parse(line))
-    const entry = entrySchema.parse(JSON.parse(bytes))
-    return { seq, hash, entry, ...(content === undefined ? {} : { content: JSON.parse(contentJson(content)) }) }
-  } catch {
-    return undefined
-  }
 }
 
 /** What is known of one step so far. */
@@ -166,6 +159,7 @@ class RunConduct {
     (entry) => this.#tool(entry, entry.decision?.set),
     (created) => this.#planData(created),
   )
+  readonly #approvals = new ApprovalConduct()
   readonly #clock = {
     startedAt: undefined as number | undefined,
     parkedAt: undefined as number | undefined,
@@ -184,6 +178,15 @@ class RunConduct {
 
   notCheckable(seq: number, why: string): void {
     this.#conduct.notCheckable.push({ run: this.#run, seq, why })
+  }
+
+  /** What was recorded may have any shape, and then cannot be told what it was: that stops nothing else from being checked. */
+  unlessMalformed(seq: number, what: () => void): void {
+    try {
+      what()
+    } catch (error) {
+      this.notCheckable(seq, `it cannot be replayed: ${error instanceof Error ? error.message : error}`)
+    }
   }
 
   #breach(code: Breach['code'], seq: number, message: string): void {
@@ -210,6 +213,7 @@ class RunConduct {
     for (const { seq, message, unknown } of this.#flow.take(event))
       if (unknown === undefined) this.#breach('labels', seq, message)
       else this.notCheckable(seq, `${message}: ${unknown}`)
+    for (const message of this.#approvals.take(event)) this.#breach('approval', entry.seq, message)
     if (entry.type === 'run.activated') this.#goOn(entry.at)
     if (entry.type === 'run.parked') this.#clock.parkedAt = entry.at
     if (entry.type === 'run.created') this.#created = entry
@@ -345,7 +349,9 @@ class RunConduct {
   #compare(recorded: RecordedDecision, set: PolicySet): void {
     const { seq, step, decision: before } = recorded
     const { outcome, decision: after, why = '' } = replay(recorded, set)
-    if (outcome === 'same') this.#conduct.same++
+    if (outcome === 'same' && after && ruleText(before.rule) !== ruleText(after.rule))
+      this.#breach('decision', seq, `step ${step}: what its approval takes is not what its policies ask`)
+    else if (outcome === 'same') this.#conduct.same++
     else if (outcome === 'unknown') this.notCheckable(seq, `the decision on step ${step}: ${why}`)
     else if (after)
       for (const { what, was, is } of changesOf(before, after)) {
