@@ -1029,12 +1029,13 @@ function literalEnd(lines, from) {
 
 const quick = new QuickReader()
 
-/** Checks a journal by itself and against the leaves of its run, and counts what the manifest says of it; gives its last place. */
+/** Checks a journal by itself and against the leaves of its run, and counts what the manifest says of it; gives its last place, and what of it was erased. */
 function checkJournal(folder, { run, leaves, hash: expected }, tenant, counts, report) {
   const file = fileOf(run)
   const find = (code, seq, message) => report.find(code, file, message, { run, seq })
   const digest = expected === undefined ? undefined : createHash('sha256')
-  const journal = { run, tenant, counts, find, places: new Places(run, find), ended: undefined }
+  const journal = { run, tenant, counts, find, places: new Places(run, find), ended: undefined, subject: undefined }
+  const before = counts.erased
   for (const lines of wholeLinesOf(join(folder, file), digest)) {
     if (lines === undefined) checkLine(journal, undefined)
     else checkLines(journal, lines)
@@ -1043,7 +1044,7 @@ function checkJournal(folder, { run, leaves, hash: expected }, tenant, counts, r
   places.finish()
   for (const leaf of leaves) checkLeaf(leaf, places.hashes, ended, find)
   if (digest?.digest('hex') !== expected) report.find('file-changed', file, CHANGED)
-  return places.last
+  return { last: places.last, erased: counts.erased - before, subject: journal.subject }
 }
 
 /** Checks whole lines: each the quick way if there is nothing to tell of it, and otherwise as what it may be. */
@@ -1099,6 +1100,7 @@ function checkLine(journal, line) {
     (entry.type !== 'run.created' || entry.run !== run || (tenant !== undefined && entry.tenant !== tenant))
   )
     find('run', seq, `the journal does not begin with the creation of run ${run} of ${tenant ?? 'its tenant'}`)
+  if (seq === 1) journal.subject = entry.subject
   if (journal.ended !== undefined && seq > journal.ended) find('run', seq, `entry ${seq} follows the end of the run`)
   if (entry.type === 'run.ended') journal.ended = seq
   if (entry.type === 'step.intent' && entry.decision?.effect !== 'allow')
@@ -1113,8 +1115,8 @@ const newCounts = () => ({ entries: 0, records: 0, erased: 0, redacted: byName()
 /** Checks journals one after the other. */
 function checkJournals({ folder, journals, tenant }) {
   const [report, counts] = [new Report(), newCounts()]
-  const lasts = journals.map((journal) => checkJournal(folder, journal, tenant, counts, report))
-  return { lasts, counts, findings: report.findings }
+  const all = journals.map((journal) => checkJournal(folder, journal, tenant, counts, report))
+  return { journals: all, counts, findings: report.findings }
 }
 
 /** Less is not worth a thread, which takes some forty milliseconds to begin, bytes. */
@@ -1167,7 +1169,7 @@ function checkSideBySide(all, threads, report) {
     for (const set of part.counts.sets) counts.sets.add(set)
     for (const finding of part.findings) report.findings.push(finding)
   }
-  return { counts, lasts: parts.flatMap(({ lasts }) => lasts) }
+  return { counts, journals: parts.flatMap(({ journals }) => journals) }
 }
 
 /** What a thread does with its part. */
@@ -1274,19 +1276,36 @@ function checkKept({ older, receipts }, keys, ledger, report) {
   }
 }
 
-/** Runs that were removed whole when their time had come, and the record that says so: the book's own chain is checked with it. */
-function readExpired(folder, names, leaves) {
-  const expired = new Map()
+/**
+ * What the book says was taken away: runs that were removed whole when their time had come, by the record that says so, and
+ * whose content went. The book's own chain is checked with it.
+ */
+function readRemoved(folder, names, leaves) {
+  const removed = { expired: new Map(), content: new Set(), subjects: new Map(), tenant: 0 }
   const sealed = leaves.get(BOOK)?.at(-1)?.seq ?? 0
-  if (!names.includes(fileOf(BOOK))) return expired
+  if (!names.includes(fileOf(BOOK))) return removed
   for (const line of linesOf(join(folder, fileOf(BOOK)))) {
     const { seq, bytes } = parseLine(line) ?? {}
-    const { action, about } = parseJson(bytes ?? '') ?? {}
-    if (seq > sealed) break
-    if (action === 'retention.expired' && isObject(about) && about.what === 'run' && isObject(about.runs))
-      for (const run of Object.keys(about.runs)) expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
+    const { action, about, at } = parseJson(bytes ?? '') ?? {}
+    if (!isObject(about)) continue
+    if (action === 'retention.expired' && isObject(about.runs))
+      for (const run of Object.keys(about.runs))
+        if (about.what !== 'run') removed.content.add(run)
+        else if (seq <= sealed) removed.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
+    if (!['erasure.requested', 'key.destroyed', 'erasure.done'].includes(action) || !Number.isSafeInteger(at)) continue
+    if (isRun(about.run)) removed.content.add(about.run)
+    if (typeof about.subject === 'string') removed.subjects.set(about.subject, at)
+    if (about.tenant === true) removed.tenant = at
   }
-  return expired
+  return removed
+}
+
+/** Content that is gone, though nothing says that it was erased. What was begun after an erasure was not erased by it. */
+function checkErased({ run, erased, subject }, { content, subjects, tenant }, report) {
+  const until = Math.max(tenant, subjects.get(subject) ?? 0)
+  if (erased === 0 || content.has(run) || createdAt(run) <= until) return
+  const message = `the content of ${erased} entries is gone, and no record says that it was erased`
+  report.find('content-removed', fileOf(run), message, { run })
 }
 
 /** Every run of the ledger that belongs here must be here; and what is here must be in the ledger, or be named as not in it. */
@@ -1352,18 +1371,25 @@ export function verifyExport(folder, options = {}) {
     checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole, isRight }, report)
     checkKept({ older, receipts }, keys, { checkpoint, tree, names, kept }, report)
   }
-  const runs = checkRuns({ names, leaves, manifest, expired: readExpired(folder, names, leaves) }, report)
+  const removed = readRemoved(folder, names, leaves)
+  const runs = checkRuns({ names, leaves, manifest, expired: removed.expired }, report)
   const tenant = checkpoint && tenantOf(checkpoint.origin)
   const journals = runs.map((run) => ({
     run,
     leaves: [...(leaves.get(run) ?? []), ...(kept.get(run) ?? [])],
     hash: manifest.files && Object.hasOwn(manifest.files, fileOf(run)) ? manifest.files[fileOf(run)] : undefined,
   }))
-  const { counts, lasts } = checkSideBySide({ folder, journals, tenant }, threads, report)
+  const { counts, journals: checked } = checkSideBySide({ folder, journals, tenant }, threads, report)
   for (const [i, run] of runs.entries()) {
-    const sealed = leaves.get(run)?.at(-1)?.seq
-    if (sealed !== undefined && lasts[i] > sealed)
-      report.note(`${fileOf(run)}: entries ${sealed + 1} to ${lasts[i]} are not in the ledger yet`)
+    const { seq: sealed, state } = leaves.get(run)?.at(-1) ?? {}
+    if (!isWhole && sealed !== undefined && state !== 'ended')
+      report.note(
+        `${fileOf(run)}: had not ended by its leaf; whether the ledger has a later one, an export of one run cannot tell`,
+      )
+    const { last, ...about } = checked[i]
+    if (isWhole && run !== BOOK) checkErased({ run, ...about }, removed, report)
+    if (sealed !== undefined && last > sealed)
+      report.note(`${fileOf(run)}: entries ${sealed + 1} to ${last} are not in the ledger yet`)
   }
   const policies = names.filter((name) => name.startsWith('policies/')).length
   for (const set of counts.sets)
