@@ -15,6 +15,7 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { type ApiKey, actorOf, hasRole } from './keys.ts'
 import { knownError, problemSchema, problemsOf } from './problems.ts'
+import { runCursor } from './run-cursor.ts'
 
 const tags = ['approvals']
 const security = [{ key: [] }]
@@ -123,7 +124,7 @@ export function approvalRoutes(server: Server, context: Context): void {
           role: z.string().max(128).optional().describe('that this role may answer'),
           target: z.string().max(256).optional().describe('of this tool, model or agent'),
           limit: z.coerce.number().int().min(1).max(100).default(50).describe('runs that are looked at'),
-          cursor: z.string().max(64).optional(),
+          cursor: runCursor.optional(),
         }),
         response: {
           200: z.object({ approvals: z.array(question), cursor: z.string().optional() }),
