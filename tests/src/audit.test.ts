@@ -112,6 +112,12 @@ describe('an audit export', () => {
     expect(journalsIn(to)).toEqual([`${run}.jsonl`])
     expect(existsSync(join(to, 'tile/entries'))).toBe(false)
     expect(verifyExport(to)).toMatchObject({ ok: true, runs: 1, scope: { kind: 'run', run } })
+    expect(verifyExport(to).notes.join()).not.toContain('had not ended')
+    // Who has the whole ledger can take an earlier leaf of it.
+    const parked = at('run-parked')
+    expect(await cliOf('audit', 'export', '--to', parked, '--run', runs[2] ?? '')).toMatchObject({ code: 0 })
+    expect(verifyExport(parked)).toMatchObject({ ok: true })
+    expect(verifyExport(parked).notes.join()).toContain('had not ended by its leaf')
   })
 
   it('of a time has the runs created in it', async () => {
@@ -294,7 +300,9 @@ describe('what runs did', () => {
     await asks.result()
     const { runs: all } = await muster.runs.list({ limit: 200 })
     const child = all.find(({ parent }) => parent?.run === asks.id)?.id ?? ''
-    Object.assign(ids, { refers: refers.id, named: named.id, asks: asks.id, child })
+    const fork = await checked.fork({ step: 'pay' })
+    await fork.result()
+    Object.assign(ids, { refers: refers.id, named: named.id, asks: asks.id, child, fork: fork.id })
     for (const id of Object.values(ids)) await sealedAs(id, 'ended')
     expect((await cliOf('audit', 'export', '--to', folder)).code).toBe(0)
   })
@@ -341,6 +349,10 @@ describe('what runs did', () => {
         entry.type === 'step.intent' ? [] : [isA('step.ended')(entry) ? { ...entry, decision: first(all) } : entry],
       )
     expect(await codesAfter(paid, asPure)).toContain('effect-without-intent')
+    // What was never in the run that it is said to be taken over from.
+    const otherCopy = (all: Record<string, unknown>[]) =>
+      all.map((entry) => (entry.copied === undefined ? entry : { ...entry, durationMs: 99_999 }))
+    expect(await codesAfter(ids.fork ?? '', otherCopy)).toEqual(['copied', 'copied'])
     // Labels that vanished, and one that was taken off by who may not.
     const labels = (change: object) => (all: Record<string, unknown>[]) =>
       all.map((entry) =>

@@ -2,6 +2,7 @@ import { basename } from 'node:path'
 import { decisionsOf, loadPolicies, type PolicySet, type RecordedDecision, replay } from '@muster/governance'
 import {
   type Decision,
+  type DefinitionManifest,
   type EntryOf,
   type Label,
   publishedPolicies,
@@ -11,9 +12,11 @@ import {
   type ToolManifest,
 } from '@muster/protocol'
 import { ApprovalConduct, ruleText } from './approval-conduct.ts'
-import { filesIn, linesOf, textOf } from './export-files.ts'
-import { FamilyLabels } from './family-labels.ts'
+import { filesIn, jsonOf, linesOf, textOf } from './export-files.ts'
+import { Family } from './family.ts'
+import { type Fork, forkOf, strangeCopies } from './fork-copies.ts'
 import { LabelFlow } from './label-flow.ts'
+import { StepConduct } from './step-conduct.ts'
 import { eventOf } from './stored-journal.ts'
 import { TenantBudgets } from './tenant-budgets.ts'
 
@@ -28,6 +31,9 @@ interface Breach {
     | 'once-repeated'
     | 'budget'
     | 'labels'
+    | 'time'
+    | 'parent'
+    | 'copied'
   run?: string
   seq?: number
   message: string
@@ -50,7 +56,8 @@ export interface Conduct {
 export function replayExport(folder: string): Conduct {
   const conduct: Conduct = { decisions: 0, same: 0, effects: 0, breaches: [], notCheckable: [] }
   const sets = readSets(folder, conduct)
-  const family = new FamilyLabels()
+  const family = new Family()
+  const forks: Fork[] = []
   const budgets = readBudgets(folder)
   for (const file of filesIn(folder, 'runs').filter((file) => file.endsWith('.jsonl'))) {
     const run = basename(file, '.jsonl')
@@ -63,9 +70,13 @@ export function replayExport(folder: string): Conduct {
         budgets.take(run, event)
       })
     about.unlessMalformed(1, () => about.decideAgain(events))
+    const fork = forkOf(run, events)
+    if (fork) forks.push(fork)
   }
-  for (const { run, seq, message, unknown } of family.lost())
-    if (unknown === undefined) conduct.breaches.push({ code: 'labels', run, seq, message })
+  for (const fork of forks)
+    for (const odd of strangeCopies(fork, folder)) conduct.breaches.push({ code: 'copied', run: fork.run, ...odd })
+  for (const { code, run, seq, message, unknown } of family.odd())
+    if (unknown === undefined) conduct.breaches.push({ code, run, seq, message })
     else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
   for (const { unknown, message, ...where } of budgets.findings())
     if (unknown) conduct.notCheckable.push({ ...where, why: message })
@@ -85,14 +96,6 @@ function readBudgets(folder: string): TenantBudgets {
     if (data) budgets.record(data.bytes)
   }
   return budgets
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 /** The policy sets, each only where it is what its hash says. */
@@ -160,6 +163,11 @@ class RunConduct {
     (created) => this.#planData(created),
   )
   readonly #approvals = new ApprovalConduct()
+  readonly #order = new StepConduct({
+    tool: (entry, app) =>
+      this.#sets.get(entry.decision.set)?.app.hash === app ? this.#tool(entry, entry.decision.set) : undefined,
+    definition: (created) => this.#definitions(created)[0],
+  })
   readonly #clock = {
     startedAt: undefined as number | undefined,
     parkedAt: undefined as number | undefined,
@@ -198,14 +206,17 @@ class RunConduct {
     return this.#sets.get(set ?? '')?.app.tools.find(({ name }) => name === entry.target)
   }
 
-  /** The plan as data that the run is of, from any policy set that was checked against the app that carries it. */
-  #planData({ definition: { kind, name, version, hash } }: EntryOf<'run.created'>): unknown {
-    if (kind !== 'plan') return undefined
-    for (const { app } of this.#sets.values())
-      for (const one of app.definitions)
-        if (one.kind === 'plan' && one.name === name && one.version === version && one.hash === hash && one.data)
-          return one.data
-    return undefined
+  /** What the run is of, from the policy sets that were checked against apps that carry it. */
+  #definitions({ definition: { kind, name, version, hash } }: EntryOf<'run.created'>): DefinitionManifest[] {
+    return [...this.#sets.values()].flatMap(({ app }) =>
+      app.definitions.filter(
+        (one) => one.kind === kind && one.name === name && one.version === version && one.hash === hash,
+      ),
+    )
+  }
+
+  #planData(created: EntryOf<'run.created'>): unknown {
+    return this.#definitions(created).flatMap((one) => (one.kind === 'plan' && one.data ? one.data : []))[0]
   }
 
   take(event: RunEvent): void {
@@ -213,6 +224,7 @@ class RunConduct {
     for (const { seq, message, unknown } of this.#flow.take(event))
       if (unknown === undefined) this.#breach('labels', seq, message)
       else this.notCheckable(seq, `${message}: ${unknown}`)
+    for (const { code, message } of this.#order.take(event)) this.#breach(code, entry.seq, message)
     for (const message of this.#approvals.take(event)) this.#breach('approval', entry.seq, message)
     if (entry.type === 'run.activated') this.#goOn(entry.at)
     if (entry.type === 'run.parked') this.#clock.parkedAt = entry.at

@@ -53,6 +53,15 @@ export function textOf(file: string): string | undefined {
   return Buffer.concat(pieces).toString()
 }
 
+/** Undefined for what is no JSON. */
+export function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
 /** Each is gone when the next one comes. Nothing is waited for: something else may have taken the file's place. */
 function* piecesOf(path: string): Generator<Uint8Array | undefined> {
   const piece = Buffer.alloc(PIECE)
