@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -101,6 +102,10 @@ describe('an audit export', () => {
     expect(result.policies).toBe(1)
     rmSync(alone, { recursive: true })
     expect(await cliOf('audit', 'verify', to)).toMatchObject({ code: 0 })
+    // The book comes after the journals, and so says of what was erased meanwhile that it was.
+    const times = (file: string) => statSync(join(to, file), { bigint: true })
+    for (const journal of journalsIn(to))
+      expect(times('records.jsonl').birthtimeNs).toBeGreaterThanOrEqual(times(`runs/${journal}`).mtimeNs)
     // As `sha256sum -c` reads it.
     expect(readFileSync(join(to, 'manifest.sha256'), 'utf8')).toBe(`${fingerprint}  manifest.json\n`)
   })
@@ -129,6 +134,15 @@ describe('an audit export', () => {
     expect(verifyExport(to)).toMatchObject({ ok: true, runs: 1 })
     const wrong = await cliOf('audit', 'export', '--to', at('never'), '--since', 'yesterday', '--json')
     expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('request.invalid') })
+    const back = await cliOf(
+      'audit',
+      'export',
+      '--to',
+      at('never'),
+      ...['--since', '2026-12-01', '--until', '2026-11-01'],
+    )
+    expect(back).toMatchObject({ code: 1, err: expect.stringContaining('is not after --since') })
+    expect(existsSync(at('never'))).toBe(false)
   })
 
   it('is signed by who exports, with keys of a file and of KMS', async () => {
