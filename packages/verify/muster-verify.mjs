@@ -1432,7 +1432,11 @@ const plain = (text) =>
       (one) => `⟨U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`,
     )
 
-const dateOf = (ms) => (ms === undefined || ms === null ? 'open' : new Date(ms).toISOString())
+function dateOf(ms) {
+  if (ms === undefined || ms === null) return 'open'
+  // A witness can sign any time.
+  return Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : `${ms} ms`
+}
 
 function aboutScope({ kind, run, since, until }) {
   if (kind === 'run') return `run ${run} alone`

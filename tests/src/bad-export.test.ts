@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } f
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { checkpointText, formatNote, newVerifier, signNote } from '@muster/audit'
-import type { ExportVerification } from '@muster/verify'
+import { type ExportVerification, summaryOf, verifyExport } from '@muster/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   filesIn,
@@ -196,6 +196,9 @@ describe('the verifier, given', () => {
     writeFileSync(join(folder, 'runs/\u{202e}lnosj\u{200b}'), '')
     const { stdout } = spawnSync(process.execPath, [verifier, folder], { encoding: 'utf8' })
     expect(stdout).toContain('[file-added] runs/⟨U+202E⟩lnosj⟨U+200B⟩: is not in the manifest')
+    // Nor is it stopped by a time that there is not, which any witness can sign.
+    const signers = [{ name: 'w', id: '', witness: true, at: 2 ** 62 }]
+    expect(summaryOf({ ...verifyExport(genuine), signers })).toContain('witness w, ')
   })
 
   it('a checkpoint over more leaves than there could be, signed by its own key', async () => {

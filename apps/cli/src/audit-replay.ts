@@ -16,6 +16,7 @@ import { filesIn, jsonOf, linesOf, textOf } from './export-files.ts'
 import { Family } from './family.ts'
 import { type Fork, forkOf, strangeCopies } from './fork-copies.ts'
 import { LabelFlow } from './label-flow.ts'
+import { PoliciesUsed, recordOf } from './policies-used.ts'
 import { StepConduct } from './step-conduct.ts'
 import { eventOf } from './stored-journal.ts'
 import { TenantBudgets } from './tenant-budgets.ts'
@@ -58,10 +59,11 @@ export function replayExport(folder: string): Conduct {
   const sets = readSets(folder, conduct)
   const family = new Family()
   const forks: Fork[] = []
-  const budgets = readBudgets(folder)
+  const used = new PoliciesUsed()
+  const budgets = readBudgets(folder, used)
   for (const file of filesIn(folder, 'runs').filter((file) => file.endsWith('.jsonl'))) {
     const run = basename(file, '.jsonl')
-    const about = new RunConduct(run, sets, conduct)
+    const about = new RunConduct(run, { sets, used }, conduct)
     const events = readEvents(file, about)
     for (const event of events)
       about.unlessMalformed(event.seq, () => {
@@ -84,8 +86,8 @@ export function replayExport(folder: string): Conduct {
   return conduct
 }
 
-/** The budgets that the manifest and the record book tell of. */
-function readBudgets(folder: string): TenantBudgets {
+/** The budgets that the manifest and the record book tell of; and the policies, which the book tells of. */
+function readBudgets(folder: string, used: PoliciesUsed): TenantBudgets {
   const files = filesIn(folder)
   const [manifest, book] = ['manifest.json', `${RECORD_BOOK}.jsonl`].map((name) =>
     files.find((file) => basename(file) === name),
@@ -93,7 +95,10 @@ function readBudgets(folder: string): TenantBudgets {
   const budgets = new TenantBudgets(manifest && jsonOf(textOf(manifest) ?? ''))
   for (const line of book ? linesOf(book) : []) {
     const { data } = storedEntry.safeParse(jsonOf(line ?? ''))
-    if (data) budgets.record(data.bytes)
+    if (!data) continue
+    budgets.record(data.bytes)
+    const record = recordOf(jsonOf(data.bytes))
+    if (record) used.record(record)
   }
   return budgets
 }
@@ -156,6 +161,9 @@ const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'm
 class RunConduct {
   readonly #run: string
   readonly #sets: ReadonlyMap<string, PolicySet>
+  readonly #used: PoliciesUsed
+  #worker = ''
+  readonly #doubted = new Set<string>()
   readonly #conduct: Conduct
   readonly #steps = new Map<string, StepPast>()
   readonly #flow = new LabelFlow(
@@ -178,9 +186,14 @@ class RunConduct {
   #tokens = 0
   #ended = 0
 
-  constructor(run: string, sets: ReadonlyMap<string, PolicySet>, conduct: Conduct) {
+  constructor(
+    run: string,
+    { sets, used }: { sets: ReadonlyMap<string, PolicySet>; used: PoliciesUsed },
+    conduct: Conduct,
+  ) {
     this.#run = run
     this.#sets = sets
+    this.#used = used
     this.#conduct = conduct
   }
 
@@ -226,13 +239,26 @@ class RunConduct {
       else this.notCheckable(seq, `${message}: ${unknown}`)
     for (const { code, message } of this.#order.take(event)) this.#breach(code, entry.seq, message)
     for (const message of this.#approvals.take(event)) this.#breach('approval', entry.seq, message)
-    if (entry.type === 'run.activated') this.#goOn(entry.at)
+    if ('decision' in entry && entry.decision && !('copied' in entry && entry.copied !== undefined))
+      this.#checkSet(entry.decision.set, entry)
+    if (entry.type === 'run.activated') {
+      this.#goOn(entry.at)
+      this.#worker = entry.worker
+    }
     if (entry.type === 'run.parked') this.#clock.parkedAt = entry.at
     if (entry.type === 'run.created') this.#created = entry
     else if (entry.type === 'step.intent') this.#intend(entry)
     else if (entry.type === 'step.ended') this.#end(entry)
     else if (entry.type === 'approval.given') this.#step(entry.step).answered = true
     else if (entry.type === 'run.ended') this.#compareCost(entry)
+  }
+
+  /** Which policies decided is what its worker says of itself; each doubt is told once. */
+  #checkSet(set: string, { seq, at }: { seq: number; at: number }): void {
+    const why = this.#used.whyNot(this.#worker, set, at)
+    if (why === undefined || this.#doubted.has(why)) return
+    this.#doubted.add(why)
+    this.notCheckable(seq, `which policies were in force: ${why}`)
   }
 
   #step(id: string): StepPast {
