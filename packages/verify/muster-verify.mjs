@@ -19,7 +19,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import crypto, { createHash, createPublicKey, verify as verifySignature } from 'node:crypto'
-import { closeSync, lstatSync, openSync, readdirSync, readSync, realpathSync } from 'node:fs'
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync, realpathSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -188,10 +188,29 @@ class Report {
   }
 }
 
+/** Undefined where the system refuses: what is not allowed, not there any more, or has too long a name. */
+function unlessRefused(what) {
+  try {
+    return what()
+  } catch (error) {
+    if (error?.syscall === undefined) throw error
+    return undefined
+  }
+}
+
+/** What is in the folder, or in one below it that may be unreadable. */
+function entriesIn(folder, report, below) {
+  const read = () => readdirSync(join(folder, below), { withFileTypes: true })
+  if (below === '') return read()
+  const entries = unlessRefused(read)
+  if (!entries) report.find('file-added', below, 'is a folder that cannot be read')
+  return entries ?? []
+}
+
 /** All files below the folder, by names with slashes. */
 function listFiles(folder, report, below = '') {
   const names = []
-  for (const entry of readdirSync(join(folder, below), { withFileTypes: true })) {
+  for (const entry of entriesIn(folder, report, below)) {
     const name = below === '' ? entry.name : `${below}/${entry.name}`
     if (name.includes('\u{fffd}')) report.find('file-added', name, 'has a name that is not UTF-8')
     else if (entry.isDirectory()) for (const one of listFiles(folder, report, name)) names.push(one)
@@ -204,49 +223,72 @@ function listFiles(folder, report, below = '') {
 /** Not at the beginning of its memory: to a place that is 16 bytes into a page, AMD's processors copy pages at half their speed. */
 const piece = Buffer.alloc((1 << 20) + 64).subarray(64)
 
+/** A file may have been put in the place of another since the folder was listed: no link is followed, nothing waited for. */
+const OF_EXPORT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
 /** Pieces of a file, so that one of any length can be read. Each is gone when the next one comes, of this file or another. */
-function* piecesOf(path) {
-  const file = openSync(path, 'r')
+function* piecesOf(path, flags = 'r') {
+  const file = openSync(path, flags)
   try {
-    for (let read = readSync(file, piece); read > 0; read = readSync(file, piece)) yield piece.subarray(0, read)
+    if (flags === 'r' || fstatSync(file).isFile())
+      for (let read = readSync(file, piece); read > 0; read = readSync(file, piece)) yield piece.subarray(0, read)
   } finally {
     closeSync(file)
   }
 }
 
+/** The same of a file of the export; undefined where it cannot be read, or not to its end. */
+function* piecesIn(path) {
+  const pieces = piecesOf(path, OF_EXPORT)
+  for (;;) {
+    const next = unlessRefused(() => pieces.next())
+    if (next?.done) return
+    yield next?.value
+    if (!next) return
+  }
+}
+
+/** 0 where that cannot be told. */
+const lengthOf = (path) => unlessRefused(() => lstatSync(path).size) ?? 0
+
 /** No file that is read at once is longer: a manifest of millions of files has half of that. */
 const FILE_MAX = 1 << 28
-const TOO_LONG = 'is longer than any that an export has'
+const NOT_READ = 'cannot be read, or is longer than any that an export has'
 const CHANGED = 'does not have the hash that the manifest says: it was changed'
 
 /** The same; undefined as soon as the file is longer than `max`. How long it is, is asked only where it has a full piece. */
-function* piecesWithin(path, max) {
+function* piecesWithin(pieces, path, max) {
   let length = 0
-  for (const bytes of piecesOf(path)) {
-    length += bytes.length
-    const isWithin = length <= max && (bytes.length < piece.length || lstatSync(path).size <= max)
+  for (const bytes of pieces) {
+    length += bytes?.length ?? 0
+    const isWithin = bytes && length <= max && (bytes.length < piece.length || lengthOf(path) <= max)
     yield isWithin ? bytes : undefined
     if (!isWithin) return
   }
 }
 
-/** A file as a whole; undefined where it is longer than any that an export has. */
-function readWhole(path, max = FILE_MAX) {
-  const pieces = []
-  for (const bytes of piecesWithin(path, max)) {
+function joined(pieces) {
+  const all = []
+  for (const bytes of pieces) {
     if (!bytes) return undefined
-    pieces.push(Buffer.from(bytes))
+    all.push(Buffer.from(bytes))
   }
-  return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces)
+  return all.length === 1 ? all[0] : Buffer.concat(all)
 }
+
+/** A file as a whole; undefined where it cannot be read, or is longer than any that an export has. */
+const readWhole = (path, max = FILE_MAX) => joined(piecesWithin(piecesIn(path), path, max))
 
 const TEXT_MAX = 1 << 20
 const readText = (path) => readWhole(path, TEXT_MAX)?.toString() ?? ''
 
-/** Undefined where it is longer than any that an export has. */
+/** A file that the auditor names, which may be a link or a pipe, and must be there. */
+const readKept = (path) => joined(piecesWithin(piecesOf(path), path, TEXT_MAX))?.toString() ?? ''
+
+/** Undefined where it cannot be read, or is longer than any that an export has. */
 function hashOfFile(path) {
   const hash = createHash('sha256')
-  for (const bytes of piecesWithin(path, FILE_MAX)) {
+  for (const bytes of piecesWithin(piecesIn(path), path, FILE_MAX)) {
     if (!bytes) return undefined
     hash.update(bytes)
   }
@@ -257,12 +299,16 @@ function hashOfFile(path) {
 const LINE_MAX = 1 << 26
 
 /**
- * A file in pieces of whole lines, each with the newline at its end; undefined for a line that does not end, or is too long.
- * All of it is added to `digest`. A piece is gone when the next one comes.
+ * A file in pieces of whole lines, each with the newline at its end; undefined for a line that does not end, is too long, or
+ * cannot be read. All of it is added to `digest`. A piece is gone when the next one comes.
  */
 function* wholeLinesOf(path, digest) {
   let [rest, length] = [[], 0]
-  for (const piece of piecesOf(path)) {
+  for (const piece of piecesIn(path)) {
+    if (!piece) {
+      yield undefined
+      return
+    }
     digest?.update(piece)
     const end = piece.lastIndexOf(10) + 1
     if (end > 0) {
@@ -338,7 +384,7 @@ function readManifest(folder, names, fingerprint, report) {
   }
   const bytes = readWhole(join(folder, 'manifest.json'))
   if (!bytes) {
-    report.find('manifest', 'manifest.json', TOO_LONG)
+    report.find('manifest', 'manifest.json', NOT_READ)
     return empty
   }
   const found = hex(bytes)
@@ -377,8 +423,12 @@ function checkExporter(folder, names, { origin, fingerprint }, given, report) {
 const RECEIPTS = 'receipts/'
 
 function checkHash(name, found, files, report) {
-  if (found !== files[name]) report.find('file-changed', name, found === undefined ? TOO_LONG : CHANGED)
+  if (found !== files[name]) report.find('file-changed', name, found === undefined ? NOT_READ : CHANGED)
 }
+
+/** What an export can have; which runs, receipts and tiles there may be is looked at with them. */
+const OWN_FILES =
+  /^(?:(?:checkpoint|keys|verify\.mjs|records\.jsonl|manifest\.(?:json|sha256|sig)|policies\/[0-9a-f]{64}\.json)$|(?:runs|receipts|tile)\/)/
 
 /** Checks what is there and its hashes, but for files that are hashed when they are read: journals, and receipts where they are. */
 function checkFiles({ folder, names, files, withReceipts }, report) {
@@ -386,6 +436,7 @@ function checkFiles({ folder, names, files, withReceipts }, report) {
   if (names.includes('manifest.sig')) known.add('manifest.sig')
   for (const name of names) {
     if (!known.has(name)) report.find('file-added', name, 'is not in the manifest: it was added')
+    else if (!OWN_FILES.test(name)) report.find('file-added', name, 'is no file of an export: it was added')
     else if (runOf(name) !== undefined || !Object.hasOwn(files, name)) continue
     else if (withReceipts || !name.startsWith(RECEIPTS)) checkHash(name, hashOfFile(join(folder, name)), files, report)
   }
@@ -1012,12 +1063,13 @@ function literalEnd(lines, from) {
 
 const quick = new QuickReader()
 
-/** Checks a journal by itself and against the leaves of its run, and counts what the manifest says of it; gives its last place. */
+/** Checks a journal by itself and against the leaves of its run, and counts what the manifest says of it; gives its last place, and what of it was erased. */
 function checkJournal(folder, { run, leaves, hash: expected }, tenant, counts, report) {
   const file = fileOf(run)
   const find = (code, seq, message) => report.find(code, file, message, { run, seq })
   const digest = expected === undefined ? undefined : createHash('sha256')
-  const journal = { run, tenant, counts, find, places: new Places(run, find), ended: undefined }
+  const journal = { run, tenant, counts, find, places: new Places(run, find), ended: undefined, subject: undefined }
+  const before = counts.erased
   for (const lines of wholeLinesOf(join(folder, file), digest)) {
     if (lines === undefined) checkLine(journal, undefined)
     else checkLines(journal, lines)
@@ -1026,7 +1078,7 @@ function checkJournal(folder, { run, leaves, hash: expected }, tenant, counts, r
   places.finish()
   for (const leaf of leaves) checkLeaf(leaf, places.hashes, ended, find)
   if (digest?.digest('hex') !== expected) report.find('file-changed', file, CHANGED)
-  return places.last
+  return { last: places.last, erased: counts.erased - before, subject: journal.subject }
 }
 
 /** Checks whole lines: each the quick way if there is nothing to tell of it, and otherwise as what it may be. */
@@ -1082,6 +1134,7 @@ function checkLine(journal, line) {
     (entry.type !== 'run.created' || entry.run !== run || (tenant !== undefined && entry.tenant !== tenant))
   )
     find('run', seq, `the journal does not begin with the creation of run ${run} of ${tenant ?? 'its tenant'}`)
+  if (seq === 1) journal.subject = entry.subject
   if (journal.ended !== undefined && seq > journal.ended) find('run', seq, `entry ${seq} follows the end of the run`)
   if (entry.type === 'run.ended') journal.ended = seq
   if (entry.type === 'step.intent' && entry.decision?.effect !== 'allow')
@@ -1089,13 +1142,15 @@ function checkLine(journal, line) {
   if (isHash(entry.decision?.set)) counts.sets.add(entry.decision.set)
 }
 
-const newCounts = () => ({ entries: 0, records: 0, erased: 0, redacted: {}, actions: {}, sets: new Set() })
+/** By names that others chose: `toString` is one as well. */
+const byName = () => Object.create(null)
+const newCounts = () => ({ entries: 0, records: 0, erased: 0, redacted: byName(), actions: byName(), sets: new Set() })
 
 /** Checks journals one after the other. */
 function checkJournals({ folder, journals, tenant }) {
   const [report, counts] = [new Report(), newCounts()]
-  const lasts = journals.map((journal) => checkJournal(folder, journal, tenant, counts, report))
-  return { lasts, counts, findings: report.findings }
+  const all = journals.map((journal) => checkJournal(folder, journal, tenant, counts, report))
+  return { journals: all, counts, findings: report.findings }
 }
 
 /** Less is not worth a thread, which takes some forty milliseconds to begin, bytes. */
@@ -1104,7 +1159,7 @@ const SHARD_MIN = 1 << 26
 /** Journals in parts of about the same size, in their order: as many as threads are asked for, else as there are processors. */
 function shardsOf({ folder, journals, tenant }, threads) {
   if (threads === 1) return [{ folder, journals, tenant }]
-  const sizes = journals.map(({ run }) => lstatSync(join(folder, fileOf(run))).size)
+  const sizes = journals.map(({ run }) => lengthOf(join(folder, fileOf(run))))
   const all = sizes.reduce((sum, size) => sum + size, 0)
   const count = threads ?? Math.min(availableParallelism(), Math.ceil(all / SHARD_MIN))
   const shards = Array.from({ length: Math.max(count, 1) }, () => ({ folder, journals: [], tenant }))
@@ -1148,7 +1203,7 @@ function checkSideBySide(all, threads, report) {
     for (const set of part.counts.sets) counts.sets.add(set)
     for (const finding of part.findings) report.findings.push(finding)
   }
-  return { counts, lasts: parts.flatMap(({ lasts }) => lasts) }
+  return { counts, journals: parts.flatMap(({ journals }) => journals) }
 }
 
 /** What a thread does with its part. */
@@ -1169,7 +1224,7 @@ function checkRecord({ seq, action, tenant }, expected, counts, find) {
 
 function checkContent({ seq, content: digest, redacted }, content, counts, find) {
   for (const [kind, count] of Object.entries(isObject(redacted) ? redacted : {}))
-    counts.redacted[kind] = (counts.redacted[kind] ?? 0) + count
+    if (Number.isSafeInteger(count)) counts.redacted[kind] = (counts.redacted[kind] ?? 0) + count
   if (digest === undefined && content !== undefined)
     find('content-added', seq, `entry ${seq} has no content: what lies beside it was put there`)
   else if (digest !== undefined && content === undefined) counts.erased++
@@ -1214,7 +1269,7 @@ function tenantOf(origin) {
 
 /** What the files say, where the manifest says something else. */
 function checkCounts(manifest, found, report) {
-  const sorted = (value) => toJson(isObject(value) ? Object.entries(value).sort() : value)
+  const sorted = (value) => toJson(isObject(value) ? Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)) : value)
   for (const [name, value] of Object.entries(found))
     if (sorted(manifest[name]) !== sorted(value))
       report.find(
@@ -1239,11 +1294,11 @@ function readKeys(folder, names, given, report) {
 /** Checks what the auditor kept: older checkpoints and receipts. */
 function checkKept({ older, receipts }, keys, ledger, report) {
   for (const file of older) {
-    const kept = readCheckpoint(readText(file), file, keys, report)
+    const kept = readCheckpoint(readKept(file), file, keys, report)
     if (kept) checkOlder(kept, file, ledger, report)
   }
   for (const file of receipts) {
-    const proof = parseProof(readText(file))
+    const proof = parseProof(readKept(file))
     const kept = proof && readCheckpoint(proof.checkpoint, file, keys, report)
     if (kept) checkOlder(kept, file, ledger, report)
     const leaf = checkProof(proof, file, kept ?? ledger.checkpoint, report)
@@ -1255,19 +1310,36 @@ function checkKept({ older, receipts }, keys, ledger, report) {
   }
 }
 
-/** Runs that were removed whole when their time had come, and the record that says so: the book's own chain is checked with it. */
-function readExpired(folder, names, leaves) {
-  const expired = new Map()
+/**
+ * What the book says was taken away: runs that were removed whole when their time had come, by the record that says so, and
+ * whose content went. The book's own chain is checked with it.
+ */
+function readRemoved(folder, names, leaves) {
+  const removed = { expired: new Map(), content: new Set(), subjects: new Map(), tenant: 0 }
   const sealed = leaves.get(BOOK)?.at(-1)?.seq ?? 0
-  if (!names.includes(fileOf(BOOK))) return expired
+  if (!names.includes(fileOf(BOOK))) return removed
   for (const line of linesOf(join(folder, fileOf(BOOK)))) {
     const { seq, bytes } = parseLine(line) ?? {}
-    const { action, about } = parseJson(bytes ?? '') ?? {}
-    if (seq > sealed) break
-    if (action === 'retention.expired' && isObject(about) && about.what === 'run' && isObject(about.runs))
-      for (const run of Object.keys(about.runs)) expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
+    const { action, about, at } = parseJson(bytes ?? '') ?? {}
+    if (!isObject(about)) continue
+    if (action === 'retention.expired' && isObject(about.runs))
+      for (const run of Object.keys(about.runs))
+        if (about.what !== 'run') removed.content.add(run)
+        else if (seq <= sealed) removed.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
+    if (!['erasure.requested', 'key.destroyed', 'erasure.done'].includes(action) || !Number.isSafeInteger(at)) continue
+    if (isRun(about.run)) removed.content.add(about.run)
+    if (typeof about.subject === 'string') removed.subjects.set(about.subject, at)
+    if (about.tenant === true) removed.tenant = at
   }
-  return expired
+  return removed
+}
+
+/** Content that is gone, though nothing says that it was erased. What was begun after an erasure was not erased by it. */
+function checkErased({ run, erased, subject }, { content, subjects, tenant }, report) {
+  const until = Math.max(tenant, subjects.get(subject) ?? 0)
+  if (erased === 0 || content.has(run) || createdAt(run) <= until) return
+  const message = `the content of ${erased} entries is gone, and no record says that it was erased`
+  report.find('content-removed', fileOf(run), message, { run })
 }
 
 /** Every run of the ledger that belongs here must be here; and what is here must be in the ledger, or be named as not in it. */
@@ -1333,18 +1405,25 @@ export function verifyExport(folder, options = {}) {
     checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole, isRight }, report)
     checkKept({ older, receipts }, keys, { checkpoint, tree, names, kept }, report)
   }
-  const runs = checkRuns({ names, leaves, manifest, expired: readExpired(folder, names, leaves) }, report)
+  const removed = readRemoved(folder, names, leaves)
+  const runs = checkRuns({ names, leaves, manifest, expired: removed.expired }, report)
   const tenant = checkpoint && tenantOf(checkpoint.origin)
   const journals = runs.map((run) => ({
     run,
     leaves: [...(leaves.get(run) ?? []), ...(kept.get(run) ?? [])],
     hash: manifest.files && Object.hasOwn(manifest.files, fileOf(run)) ? manifest.files[fileOf(run)] : undefined,
   }))
-  const { counts, lasts } = checkSideBySide({ folder, journals, tenant }, threads, report)
+  const { counts, journals: checked } = checkSideBySide({ folder, journals, tenant }, threads, report)
   for (const [i, run] of runs.entries()) {
-    const sealed = leaves.get(run)?.at(-1)?.seq
-    if (sealed !== undefined && lasts[i] > sealed)
-      report.note(`${fileOf(run)}: entries ${sealed + 1} to ${lasts[i]} are not in the ledger yet`)
+    const { seq: sealed, state } = leaves.get(run)?.at(-1) ?? {}
+    if (!isWhole && sealed !== undefined && state !== 'ended')
+      report.note(
+        `${fileOf(run)}: had not ended by its leaf; whether the ledger has a later one, an export of one run cannot tell`,
+      )
+    const { last, ...about } = checked[i]
+    if (isWhole && run !== BOOK) checkErased({ run, ...about }, removed, report)
+    if (sealed !== undefined && last > sealed)
+      report.note(`${fileOf(run)}: entries ${sealed + 1} to ${last} are not in the ledger yet`)
   }
   const policies = names.filter((name) => name.startsWith('policies/')).length
   for (const set of counts.sets)
@@ -1377,11 +1456,21 @@ export function verifyExport(folder, options = {}) {
 
 const SHOWN_MAX = 100
 
-/** Text of others without the control characters that a terminal obeys. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
-const plain = (text) => String(text).replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ')
+/** Text of others without the control characters that a terminal obeys; those that hide or turn around others are named. */
+const plain = (text) =>
+  String(text)
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
+    .replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ')
+    .replace(
+      /[\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu,
+      (one) => `⟨U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`,
+    )
 
-const dateOf = (ms) => (ms === undefined || ms === null ? 'open' : new Date(ms).toISOString())
+function dateOf(ms) {
+  if (ms === undefined || ms === null) return 'open'
+  // A witness can sign any time.
+  return Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : `${ms} ms`
+}
 
 function aboutScope({ kind, run, since, until }) {
   if (kind === 'run') return `run ${run} alone`

@@ -176,6 +176,21 @@ describe('time', () => {
     expect(effects(run.id)).toEqual([])
   })
 
+  it('cannot be given after its time where no worker was there to end it', async () => {
+    await harness.worker()
+    const run = await start({ launch: { tool: 'world.launch', input: {} } })
+    const { until: end = 0, ...question } = await asked(run)
+    await harness.killWorkers()
+    await until(
+      () => Date.now(),
+      (now) => now > end,
+    )
+    await expect(answer('ann', question)).rejects.toMatchObject({ code: 'approval.expired' })
+    await harness.worker()
+    expect(await until(run.get, ended)).toMatchObject({ status: 'failed', error: { code: 'approval.expired' } })
+    expect(effects(run.id)).toEqual([])
+  })
+
   it('lets another role answer as well, and the journal says for whom', async () => {
     await harness.worker()
     const run = await start({ write: { tool: 'world.write', input: { text: 'x' } } })

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import {
   copyFileSync,
   cpSync,
@@ -6,6 +7,8 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -99,6 +102,10 @@ describe('an audit export', () => {
     expect(result.policies).toBe(1)
     rmSync(alone, { recursive: true })
     expect(await cliOf('audit', 'verify', to)).toMatchObject({ code: 0 })
+    // The book comes after the journals, and so says of what was erased meanwhile that it was.
+    const times = (file: string) => statSync(join(to, file), { bigint: true })
+    for (const journal of journalsIn(to))
+      expect(times('records.jsonl').birthtimeNs).toBeGreaterThanOrEqual(times(`runs/${journal}`).mtimeNs)
     // As `sha256sum -c` reads it.
     expect(readFileSync(join(to, 'manifest.sha256'), 'utf8')).toBe(`${fingerprint}  manifest.json\n`)
   })
@@ -110,6 +117,12 @@ describe('an audit export', () => {
     expect(journalsIn(to)).toEqual([`${run}.jsonl`])
     expect(existsSync(join(to, 'tile/entries'))).toBe(false)
     expect(verifyExport(to)).toMatchObject({ ok: true, runs: 1, scope: { kind: 'run', run } })
+    expect(verifyExport(to).notes.join()).not.toContain('had not ended')
+    // Who has the whole ledger can take an earlier leaf of it.
+    const parked = at('run-parked')
+    expect(await cliOf('audit', 'export', '--to', parked, '--run', runs[2] ?? '')).toMatchObject({ code: 0 })
+    expect(verifyExport(parked)).toMatchObject({ ok: true })
+    expect(verifyExport(parked).notes.join()).toContain('had not ended by its leaf')
   })
 
   it('of a time has the runs created in it', async () => {
@@ -121,6 +134,15 @@ describe('an audit export', () => {
     expect(verifyExport(to)).toMatchObject({ ok: true, runs: 1 })
     const wrong = await cliOf('audit', 'export', '--to', at('never'), '--since', 'yesterday', '--json')
     expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('request.invalid') })
+    const back = await cliOf(
+      'audit',
+      'export',
+      '--to',
+      at('never'),
+      ...['--since', '2026-12-01', '--until', '2026-11-01'],
+    )
+    expect(back).toMatchObject({ code: 1, err: expect.stringContaining('is not after --since') })
+    expect(existsSync(at('never'))).toBe(false)
   })
 
   it('is signed by who exports, with keys of a file and of KMS', async () => {
@@ -292,7 +314,9 @@ describe('what runs did', () => {
     await asks.result()
     const { runs: all } = await muster.runs.list({ limit: 200 })
     const child = all.find(({ parent }) => parent?.run === asks.id)?.id ?? ''
-    Object.assign(ids, { refers: refers.id, named: named.id, asks: asks.id, child })
+    const fork = await checked.fork({ step: 'pay' })
+    await fork.result()
+    Object.assign(ids, { refers: refers.id, named: named.id, asks: asks.id, child, fork: fork.id })
     for (const id of Object.values(ids)) await sealedAs(id, 'ended')
     expect((await cliOf('audit', 'export', '--to', folder)).code).toBe(0)
   })
@@ -318,6 +342,10 @@ describe('what runs did', () => {
     expect(await codesAfter(large, (all) => all.filter((entry) => entry.type !== 'approval.given'))).toContain(
       'decision',
     )
+    // What was shown to whom approved it was something else.
+    const otherShown = (all: Record<string, unknown>[]) =>
+      all.map((entry) => (isA('approval.given')(entry) ? { ...entry, shown: 'a'.repeat(64) } : entry))
+    expect(await codesAfter(large, otherShown)).toEqual(['approval', 'decision'])
     // An effect that nothing allowed.
     expect(await codesAfter(paid, (all) => all.filter((entry) => entry.type !== 'step.intent'))).toContain(
       'effect-without-allow',
@@ -335,6 +363,10 @@ describe('what runs did', () => {
         entry.type === 'step.intent' ? [] : [isA('step.ended')(entry) ? { ...entry, decision: first(all) } : entry],
       )
     expect(await codesAfter(paid, asPure)).toContain('effect-without-intent')
+    // What was never in the run that it is said to be taken over from.
+    const otherCopy = (all: Record<string, unknown>[]) =>
+      all.map((entry) => (entry.copied === undefined ? entry : { ...entry, durationMs: 99_999 }))
+    expect(await codesAfter(ids.fork ?? '', otherCopy)).toEqual(['copied', 'copied'])
     // Labels that vanished, and one that was taken off by who may not.
     const labels = (change: object) => (all: Record<string, unknown>[]) =>
       all.map((entry) =>
@@ -481,6 +513,29 @@ describe('what runs did', () => {
     expect(alone.breaches).toEqual([])
     expect(alone.notCheckable.map(({ why }) => why).join()).toContain('only an export of the whole tenant')
     await muster.budgets.remove('plan:fan-out')
+  })
+
+  it('is not read from what is no file, nor stopped by an entry of another shape', async () => {
+    const to = at('odd')
+    cpSync(folder, to, { recursive: true })
+    for (const name of ['manifest.json', 'records.jsonl']) {
+      rmSync(join(to, name))
+      execFileSync('mkfifo', [join(to, name)])
+    }
+    symlinkSync('/dev/zero', join(to, 'policies', `${'0'.repeat(64)}.json`))
+    const file = join(to, 'runs', `${ids.large}.jsonl`)
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+    const odd = lines.map((line) =>
+      line.includes('step.waiting') ? JSON.stringify({ ...JSON.parse(line), content: `${'a'.repeat(22)}null` }) : line,
+    )
+    writeFileSync(file, `${odd.join('\n')}\n`)
+    const { code, conduct } = await conductOf(to)
+    expect({ code, breaches: conduct.breaches }).toEqual({ code: 1, breaches: [] })
+    expect(conduct.notCheckable).toContainEqual({
+      run: ids.large,
+      seq: 1,
+      why: expect.stringContaining('cannot be replayed'),
+    })
   })
 
   it('cannot be told where policies are missing, and is not taken to be right', async () => {

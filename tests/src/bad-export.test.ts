@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } f
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { checkpointText, formatNote, newVerifier, signNote } from '@muster/audit'
-import type { ExportVerification } from '@muster/verify'
+import { type ExportVerification, summaryOf, verifyExport } from '@muster/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   filesIn,
@@ -84,6 +84,7 @@ describe('the verifier, given', () => {
       { scope: { kind: 'range', since: { valueOf: 1, toString: 1 } } },
       { unsealed: [{ toString: 1 }] },
       { missing: 'none' },
+      { redacted: { email: { toString: 1 }, iban: 1 } },
     ])
       expect(after(withManifest(change))).toMatchObject({
         status: 1,
@@ -163,6 +164,41 @@ describe('the verifier, given', () => {
       journal.toUpperCase(),
     ]
     for (const name of [...added, `${'d/'.repeat(500)}file`]) expect(odd.codes).toContain(`file-added ${name}`)
+  })
+
+  it('folders and files whose names are too long to be opened, and files that no export has', () => {
+    const folder = join(home, 'long')
+    cpSync(genuine, folder, { recursive: true })
+    // Not to be made, nor removed, by its whole name.
+    const below = `${'d'.repeat(250)}/`.repeat(9)
+    execFileSync('bash', ['-c', `cd '${folder}' && for i in 1 2; do mkdir -p ${below} && cd ${below}; done`])
+    const { status, stdout } = spawnSync(process.execPath, [verifier, folder, '--json'], { encoding: 'utf8' })
+    execFileSync('rm', ['-r', folder])
+    const { findings }: ExportVerification = JSON.parse(stdout)
+    expect({ status, findings }).toMatchObject({
+      status: 1,
+      findings: [{ code: 'file-added', file: expect.stringMatching(/^(d+\/)+d+$/) }],
+    })
+    const listed = after((folder) => {
+      writeFile(folder, 'approvals.txt', 'all is approved')
+      writeFile(folder, 'policies/notes.json', '{}')
+      writeFile(folder, 'RUNS/x.jsonl', '')
+      sealFolder(folder)
+    })
+    expect(listed.codes.sort()).toEqual(
+      ['RUNS/x.jsonl', 'approvals.txt', 'policies/notes.json'].map((name) => `file-added ${name}`),
+    )
+  })
+
+  it('names that would turn around or hide what is beside them, which it shows by their numbers', () => {
+    const folder = join(home, 'named')
+    cpSync(genuine, folder, { recursive: true })
+    writeFileSync(join(folder, 'runs/\u{202e}lnosj\u{200b}'), '')
+    const { stdout } = spawnSync(process.execPath, [verifier, folder], { encoding: 'utf8' })
+    expect(stdout).toContain('[file-added] runs/⟨U+202E⟩lnosj⟨U+200B⟩: is not in the manifest')
+    // Nor is it stopped by a time that there is not, which any witness can sign.
+    const signers = [{ name: 'w', id: '', witness: true, at: 2 ** 62 }]
+    expect(summaryOf({ ...verifyExport(genuine), signers })).toContain('witness w, ')
   })
 
   it('a checkpoint over more leaves than there could be, signed by its own key', async () => {

@@ -132,6 +132,13 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
     expect(await get(`/v1/policies/${'f'.repeat(64)}`)).toMatchObject({ status: 404, code: 'policy.not_found' })
     expect(await get('/v1/audit/search?limit=201')).toMatchObject({ status: 400, code: 'request.invalid' })
     expect(await get('/v1/audit/search?cursor=0%230')).toMatchObject({ status: 400, code: 'request.invalid' })
+    // What is misspelt would find everything.
+    expect(await get('/v1/audit/search?tol=ledger.pay')).toMatchObject({ status: 400, code: 'request.invalid' })
+    for (const pages of ['runs', 'approvals', 'audit/removed'])
+      expect(await get(`/v1/${pages}?cursor=~`), pages).toMatchObject({
+        status: 400,
+        errors: [{ path: 'querystring/cursor' }],
+      })
     expect(await get('/v1/audit/search?since=1&until=0')).toMatchObject({ status: 200 })
     expect(await get('/v1/ledger')).toMatchObject({ status: 404, code: 'ledger.off' })
     expect(await get('/v1/ledger/tile/..%2f0/000')).toMatchObject({ status: 404 })

@@ -104,7 +104,7 @@ async function sealed(run: string): Promise<void> {
   )
 }
 
-async function records(): Promise<{ action: string; about: unknown; by: { user: string } }[]> {
+async function records(): Promise<{ action: string; about: { hold?: string }; by: { user: string } }[]> {
   const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
   const all = (await Array.fromAsync(memory.records.read('acme'))).map(({ bytes }) => JSON.parse(bytes))
   memory.close()
@@ -282,9 +282,13 @@ describe('a hold', () => {
     expect((await cli('hold', 'lift', id, '--reason', 'closed', '--json')).code).toBe(1)
     await doneOf(made.id)
     expect(await run.get()).not.toHaveProperty('output')
-    expect((await records()).map(({ action }) => action)).toEqual(
-      expect.arrayContaining(['hold.placed', 'hold.lifted']),
-    )
+    await expect(muster.holds.lift(made.id, 'no hold')).rejects.toMatchObject({ code: 'hold.not_found' })
+    // What came to nothing is not told as if it had.
+    const ofHolds = (await records()).filter(({ action }) => action.startsWith('hold.'))
+    expect(ofHolds.map(({ action, about }) => [action, about.hold])).toEqual([
+      ['hold.placed', id],
+      ['hold.lifted', id],
+    ])
   })
 })
 

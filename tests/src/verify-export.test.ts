@@ -140,9 +140,26 @@ describe('an export that nobody has changed', () => {
     const [first, ...rest] = runs
     const erased = { ...first, entries: first?.entries.map(({ content: _, ...entry }) => entry) ?? [] } as MadeRun // of one that is there
     const folder = join(home, 'erased')
-    await writeExport(folder, [erased, ...rest, makeRun(1004)], { signer, sealed: runs })
-    expect(verifyExport(folder)).toMatchObject({ ok: true, erased: 4, runs: 4 })
-    expect(verifyExport(folder).notes.join()).toContain(`runs/${makeRun(1004).id}.jsonl: is not in the ledger`)
+    const exported = async (...records: object[]) => {
+      const book = makeBook(records)
+      const sealed = [...runs, book]
+      await writeExport(folder, [erased, ...rest, makeRun(1004), book], { signer, sealed })
+      return verifyExport(folder)
+    }
+    const right = await exported({ action: 'erasure.done', about: { run: erased.id } })
+    expect(right).toMatchObject({ ok: true, erased: 4, runs: 4 })
+    expect(right.notes.join()).toContain(`runs/${makeRun(1004).id}.jsonl: is not in the ledger`)
+    const ofAll = { action: 'key.destroyed', about: { tenant: true } }
+    expect(await exported(ofAll, { ...ofAll, at: Date.now() })).toMatchObject({ ok: true })
+    const byRule = { action: 'retention.expired', about: { what: 'content', runs: { [erased.id]: 4 } } }
+    expect(await exported(byRule)).toMatchObject({ ok: true })
+    // Of another run, before it was begun, or of nothing: somebody took it away.
+    for (const record of [
+      { action: 'erasure.done', about: { run: rest[0]?.id } },
+      { ...ofAll, at: 1 },
+      { action: 'content.read', about: { run: erased.id } },
+    ])
+      expect((await exported(record)).findings).toMatchObject([{ code: 'content-removed', run: erased.id }])
   })
 })
 

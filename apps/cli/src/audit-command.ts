@@ -46,11 +46,15 @@ export async function auditExportCommand(
 function scopeOf({ run, since, until }: { run?: string; since?: string; until?: string }): Scope {
   if (run !== undefined) return { kind: 'run', run }
   if (since === undefined && until === undefined) return { kind: 'tenant' }
-  return {
-    kind: 'range',
+  const range = {
     ...(since === undefined ? {} : { since: timeOf(since, '--since') }),
     ...(until === undefined ? {} : { until: timeOf(until, '--until') }),
   }
+  if (range.since !== undefined && range.until !== undefined && range.since >= range.until)
+    throw new MusterError('request.invalid', `--until: ${until} is not after --since`, {
+      issues: [{ path: '/until', message: 'a time after --since: no run was created between them' }],
+    })
+  return { kind: 'range', ...range }
 }
 
 function timeOf(text: string, option: string): number {
@@ -74,7 +78,7 @@ export interface VerifyFlags {
 
 /** `muster audit verify`: what lies in every export as `verify.mjs`, run from here; with `replay` also what runs did. */
 export async function auditVerifyCommand(folder: string, options: VerifyFlags & { json: boolean }): Promise<number> {
-  const { main, NotAnExport, summaryOf, verifyExport } = await import('@muster/verify')
+  const { main, summaryOf, verifyExport } = await import('@muster/verify')
   if (!options.replay) return main(argumentsOf(folder, options))
   const { key: keys, exporterKey: exporterKeys, older, receipt: receipts, fingerprint, threads, json } = options
   const given = {
@@ -86,7 +90,6 @@ export async function auditVerifyCommand(folder: string, options: VerifyFlags & 
   try {
     result = verifyExport(folder, given)
   } catch (error) {
-    if (!(error instanceof NotAnExport)) throw error
     fail(error, json)
     return 2
   }

@@ -200,18 +200,26 @@ export async function exportAudit(
       if (counts.runs % 100 === 0) progress(`${counts.runs} runs, ${counts.entries} entries`)
       return isThere
     }
-    await each(sealed, async ([run, { index, leaf }]) => {
+    const copySealed = async ([run, { index, leaf }]: [string, { index: number; leaf: Uint8Array }]) => {
       if (!(await copied(run))) {
         missing.push(run)
         return
       }
       const inclusion = await log.inclusion(index, size)
       await folder.write(`receipts/${run}`, [formatProof({ index, inclusion, checkpoint, entry: leaf })])
-    })
-    if (!sealed.has(RECORD_BOOK) && (await copyRecords(muster, folder, counts))) unsealed.push(RECORD_BOOK)
-    await each(await runsOutside(muster, sealed, scope), async (run) => {
+    }
+    const copyUnsealed = async (run: string) => {
       if (await copied(run)) unsealed.push(run)
-    })
+    }
+    const book = sealed.get(RECORD_BOOK)
+    await each(
+      [...sealed].filter(([run]) => run !== RECORD_BOOK),
+      copySealed,
+    )
+    await each(await runsOutside(muster, sealed, scope), copyUnsealed)
+    // After the journals: it says why content is gone that was erased meanwhile.
+    if (book) await copySealed([RECORD_BOOK, book])
+    else await copyUnsealed(RECORD_BOOK)
   }
   for (const proven of older) if (proven <= size) await log.consistency(proven, size)
 

@@ -1,11 +1,9 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { contentJson } from '@muster/audit'
+import { basename } from 'node:path'
 import { decisionsOf, loadPolicies, type PolicySet, type RecordedDecision, replay } from '@muster/governance'
 import {
   type Decision,
+  type DefinitionManifest,
   type EntryOf,
-  entry as entrySchema,
   type Label,
   publishedPolicies,
   RECORD_BOOK,
@@ -13,13 +11,30 @@ import {
   storedEntry,
   type ToolManifest,
 } from '@muster/protocol'
-import { FamilyLabels } from './family-labels.ts'
+import { ApprovalConduct, ruleText } from './approval-conduct.ts'
+import { filesIn, jsonOf, linesOf, textOf } from './export-files.ts'
+import { Family } from './family.ts'
+import { type Fork, forkOf, strangeCopies } from './fork-copies.ts'
 import { LabelFlow } from './label-flow.ts'
+import { PoliciesUsed, recordOf } from './policies-used.ts'
+import { StepConduct } from './step-conduct.ts'
+import { eventOf } from './stored-journal.ts'
 import { TenantBudgets } from './tenant-budgets.ts'
 
 /** Something that a run did, or that governance let through, and that it should not have. */
 interface Breach {
-  code: 'policy' | 'decision' | 'effect-without-allow' | 'effect-without-intent' | 'once-repeated' | 'budget' | 'labels'
+  code:
+    | 'policy'
+    | 'decision'
+    | 'approval'
+    | 'effect-without-allow'
+    | 'effect-without-intent'
+    | 'once-repeated'
+    | 'budget'
+    | 'labels'
+    | 'time'
+    | 'parent'
+    | 'copied'
   run?: string
   seq?: number
   message: string
@@ -42,21 +57,28 @@ export interface Conduct {
 export function replayExport(folder: string): Conduct {
   const conduct: Conduct = { decisions: 0, same: 0, effects: 0, breaches: [], notCheckable: [] }
   const sets = readSets(folder, conduct)
-  const family = new FamilyLabels()
-  const budgets = readBudgets(folder)
-  for (const name of namesIn(join(folder, 'runs')).filter((name) => name.endsWith('.jsonl'))) {
-    const run = name.slice(0, -'.jsonl'.length)
-    const about = new RunConduct(run, sets, conduct)
-    const events = readEvents(join(folder, 'runs', name), about)
-    for (const event of events) {
-      about.take(event)
-      family.take(run, event)
-      budgets.take(run, event)
-    }
-    about.decideAgain(events)
+  const family = new Family()
+  const forks: Fork[] = []
+  const used = new PoliciesUsed()
+  const budgets = readBudgets(folder, used)
+  for (const file of filesIn(folder, 'runs').filter((file) => file.endsWith('.jsonl'))) {
+    const run = basename(file, '.jsonl')
+    const about = new RunConduct(run, { sets, used }, conduct)
+    const events = readEvents(file, about)
+    for (const event of events)
+      about.unlessMalformed(event.seq, () => {
+        about.take(event)
+        family.take(run, event)
+        budgets.take(run, event)
+      })
+    about.unlessMalformed(1, () => about.decideAgain(events))
+    const fork = forkOf(run, events)
+    if (fork) forks.push(fork)
   }
-  for (const { run, seq, message, unknown } of family.lost())
-    if (unknown === undefined) conduct.breaches.push({ code: 'labels', run, seq, message })
+  for (const fork of forks)
+    for (const odd of strangeCopies(fork, folder)) conduct.breaches.push({ code: 'copied', run: fork.run, ...odd })
+  for (const { code, run, seq, message, unknown } of family.odd())
+    if (unknown === undefined) conduct.breaches.push({ code, run, seq, message })
     else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
   for (const { unknown, message, ...where } of budgets.findings())
     if (unknown) conduct.notCheckable.push({ ...where, why: message })
@@ -64,44 +86,30 @@ export function replayExport(folder: string): Conduct {
   return conduct
 }
 
-function namesIn(folder: string): string[] {
-  return existsSync(folder) ? readdirSync(folder).sort() : []
-}
-
-/** The budgets that the manifest and the record book tell of. */
-function readBudgets(folder: string): TenantBudgets {
-  const budgets = new TenantBudgets(jsonOf(join(folder, 'manifest.json')))
-  const book = join(folder, `${RECORD_BOOK}.jsonl`)
-  for (const line of existsSync(book) ? readFileSync(book, 'utf8').split('\n') : []) {
-    const bytes = line === '' ? undefined : bytesOf(line)
-    if (bytes !== undefined) budgets.record(bytes)
+/** The budgets that the manifest and the record book tell of; and the policies, which the book tells of. */
+function readBudgets(folder: string, used: PoliciesUsed): TenantBudgets {
+  const files = filesIn(folder)
+  const [manifest, book] = ['manifest.json', `${RECORD_BOOK}.jsonl`].map((name) =>
+    files.find((file) => basename(file) === name),
+  )
+  const budgets = new TenantBudgets(manifest && jsonOf(textOf(manifest) ?? ''))
+  for (const line of book ? linesOf(book) : []) {
+    const { data } = storedEntry.safeParse(jsonOf(line ?? ''))
+    if (!data) continue
+    budgets.record(data.bytes)
+    const record = recordOf(jsonOf(data.bytes))
+    if (record) used.record(record)
   }
   return budgets
-}
-
-function jsonOf(file: string): unknown {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8'))
-  } catch {
-    return undefined
-  }
-}
-
-function bytesOf(line: string): string | undefined {
-  try {
-    return storedEntry.parse(JSON.parse(line)).bytes
-  } catch {
-    return undefined
-  }
 }
 
 /** The policy sets, each only where it is what its hash says. */
 function readSets(folder: string, { breaches }: Conduct): Map<string, PolicySet> {
   const sets = new Map<string, PolicySet>()
-  for (const name of namesIn(join(folder, 'policies'))) {
-    const hash = name.replace(/\.json$/, '')
+  for (const file of filesIn(folder, 'policies')) {
+    const [name, hash] = [basename(file), basename(file, '.json')]
     try {
-      const { sources, app } = publishedPolicies.parse(JSON.parse(readFileSync(join(folder, 'policies', name), 'utf8')))
+      const { sources, app } = publishedPolicies.parse(JSON.parse(textOf(file) ?? ''))
       const set = loadPolicies(sources, app, { by: 'cedar-wasm' })
       if (set.hash === hash) sets.set(hash, set)
       else
@@ -116,23 +124,16 @@ function readSets(folder: string, { breaches }: Conduct): Map<string, PolicySet>
 
 function readEvents(file: string, about: RunConduct): RunEvent[] {
   const events: RunEvent[] = []
-  for (const [i, line] of readFileSync(file, 'utf8').split('\n').entries()) {
+  let place = 0
+  for (const line of linesOf(file)) {
+    place++
     if (line === '') continue
-    const event = eventOf(line)
+    const { data } = storedEntry.safeParse(jsonOf(line ?? ''))
+    const event = data && eventOf(data)
     if (event) events.push(event)
-    else about.notCheckable(i + 1, 'it is no entry that can be read')
+    else about.notCheckable(place, 'it is no entry that can be read')
   }
   return events
-}
-
-function eventOf(line: string): RunEvent | undefined {
-  try {
-    const { seq, hash, bytes, content } = storedEntry.parse(JSON.parse(line))
-    const entry = entrySchema.parse(JSON.parse(bytes))
-    return { seq, hash, entry, ...(content === undefined ? {} : { content: JSON.parse(contentJson(content)) }) }
-  } catch {
-    return undefined
-  }
 }
 
 /** What is known of one step so far. */
@@ -160,12 +161,21 @@ const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'm
 class RunConduct {
   readonly #run: string
   readonly #sets: ReadonlyMap<string, PolicySet>
+  readonly #used: PoliciesUsed
+  #worker = ''
+  readonly #doubted = new Set<string>()
   readonly #conduct: Conduct
   readonly #steps = new Map<string, StepPast>()
   readonly #flow = new LabelFlow(
     (entry) => this.#tool(entry, entry.decision?.set),
     (created) => this.#planData(created),
   )
+  readonly #approvals = new ApprovalConduct()
+  readonly #order = new StepConduct({
+    tool: (entry, app) =>
+      this.#sets.get(entry.decision.set)?.app.hash === app ? this.#tool(entry, entry.decision.set) : undefined,
+    definition: (created) => this.#definitions(created)[0],
+  })
   readonly #clock = {
     startedAt: undefined as number | undefined,
     parkedAt: undefined as number | undefined,
@@ -176,14 +186,28 @@ class RunConduct {
   #tokens = 0
   #ended = 0
 
-  constructor(run: string, sets: ReadonlyMap<string, PolicySet>, conduct: Conduct) {
+  constructor(
+    run: string,
+    { sets, used }: { sets: ReadonlyMap<string, PolicySet>; used: PoliciesUsed },
+    conduct: Conduct,
+  ) {
     this.#run = run
     this.#sets = sets
+    this.#used = used
     this.#conduct = conduct
   }
 
   notCheckable(seq: number, why: string): void {
     this.#conduct.notCheckable.push({ run: this.#run, seq, why })
+  }
+
+  /** What was recorded may have any shape, and then cannot be told what it was: that stops nothing else from being checked. */
+  unlessMalformed(seq: number, what: () => void): void {
+    try {
+      what()
+    } catch (error) {
+      this.notCheckable(seq, `it cannot be replayed: ${error instanceof Error ? error.message : error}`)
+    }
   }
 
   #breach(code: Breach['code'], seq: number, message: string): void {
@@ -195,14 +219,17 @@ class RunConduct {
     return this.#sets.get(set ?? '')?.app.tools.find(({ name }) => name === entry.target)
   }
 
-  /** The plan as data that the run is of, from any policy set that was checked against the app that carries it. */
-  #planData({ definition: { kind, name, version, hash } }: EntryOf<'run.created'>): unknown {
-    if (kind !== 'plan') return undefined
-    for (const { app } of this.#sets.values())
-      for (const one of app.definitions)
-        if (one.kind === 'plan' && one.name === name && one.version === version && one.hash === hash && one.data)
-          return one.data
-    return undefined
+  /** What the run is of, from the policy sets that were checked against apps that carry it. */
+  #definitions({ definition: { kind, name, version, hash } }: EntryOf<'run.created'>): DefinitionManifest[] {
+    return [...this.#sets.values()].flatMap(({ app }) =>
+      app.definitions.filter(
+        (one) => one.kind === kind && one.name === name && one.version === version && one.hash === hash,
+      ),
+    )
+  }
+
+  #planData(created: EntryOf<'run.created'>): unknown {
+    return this.#definitions(created).flatMap((one) => (one.kind === 'plan' && one.data ? one.data : []))[0]
   }
 
   take(event: RunEvent): void {
@@ -210,13 +237,28 @@ class RunConduct {
     for (const { seq, message, unknown } of this.#flow.take(event))
       if (unknown === undefined) this.#breach('labels', seq, message)
       else this.notCheckable(seq, `${message}: ${unknown}`)
-    if (entry.type === 'run.activated') this.#goOn(entry.at)
+    for (const { code, message } of this.#order.take(event)) this.#breach(code, entry.seq, message)
+    for (const message of this.#approvals.take(event)) this.#breach('approval', entry.seq, message)
+    if ('decision' in entry && entry.decision && !('copied' in entry && entry.copied !== undefined))
+      this.#checkSet(entry.decision.set, entry)
+    if (entry.type === 'run.activated') {
+      this.#goOn(entry.at)
+      this.#worker = entry.worker
+    }
     if (entry.type === 'run.parked') this.#clock.parkedAt = entry.at
     if (entry.type === 'run.created') this.#created = entry
     else if (entry.type === 'step.intent') this.#intend(entry)
     else if (entry.type === 'step.ended') this.#end(entry)
     else if (entry.type === 'approval.given') this.#step(entry.step).answered = true
     else if (entry.type === 'run.ended') this.#compareCost(entry)
+  }
+
+  /** Which policies decided is what its worker says of itself; each doubt is told once. */
+  #checkSet(set: string, { seq, at }: { seq: number; at: number }): void {
+    const why = this.#used.whyNot(this.#worker, set, at)
+    if (why === undefined || this.#doubted.has(why)) return
+    this.#doubted.add(why)
+    this.notCheckable(seq, `which policies were in force: ${why}`)
   }
 
   #step(id: string): StepPast {
@@ -345,7 +387,9 @@ class RunConduct {
   #compare(recorded: RecordedDecision, set: PolicySet): void {
     const { seq, step, decision: before } = recorded
     const { outcome, decision: after, why = '' } = replay(recorded, set)
-    if (outcome === 'same') this.#conduct.same++
+    if (outcome === 'same' && after && ruleText(before.rule) !== ruleText(after.rule))
+      this.#breach('decision', seq, `step ${step}: what its approval takes is not what its policies ask`)
+    else if (outcome === 'same') this.#conduct.same++
     else if (outcome === 'unknown') this.notCheckable(seq, `the decision on step ${step}: ${why}`)
     else if (after)
       for (const { what, was, is } of changesOf(before, after)) {

@@ -15,6 +15,7 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { type ApiKey, actorOf, hasRole } from './keys.ts'
 import { knownError, problemSchema, problemsOf } from './problems.ts'
+import { runCursor } from './run-cursor.ts'
 
 const tags = ['approvals']
 const security = [{ key: [] }]
@@ -30,6 +31,12 @@ export function approvalRoutes(server: Server, context: Context): void {
     const waiting = run.waiting.find((one) => one.step === step && isForPerson(one))
     if (!waiting) throw await whyNothing(tenant, run, step)
     if (waiting.digest !== digest) throw new MusterError('approval.mismatch', 'What is to be approved has changed')
+    // Where no worker has ended the wait yet, its time is over all the same.
+    if (verdict === 'approve' && waiting.until !== undefined && waiting.until <= Date.now())
+      throw new MusterError(
+        'approval.expired',
+        `Step "${step}" of run ${id} waited for an approval until ${new Date(waiting.until).toISOString()}`,
+      )
     if (service)
       throw new MusterError('auth.forbidden', `Approvals are given by people; this key belongs to the service ${user}`)
     const { role = 'operator', rule = {}, escalated } = waiting
@@ -117,7 +124,7 @@ export function approvalRoutes(server: Server, context: Context): void {
           role: z.string().max(128).optional().describe('that this role may answer'),
           target: z.string().max(256).optional().describe('of this tool, model or agent'),
           limit: z.coerce.number().int().min(1).max(100).default(50).describe('runs that are looked at'),
-          cursor: z.string().max(64).optional(),
+          cursor: runCursor.optional(),
         }),
         response: {
           200: z.object({ approvals: z.array(question), cursor: z.string().optional() }),

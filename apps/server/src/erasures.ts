@@ -21,6 +21,7 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { actorOf, needRole } from './keys.ts'
 import { problemsOf } from './problems.ts'
+import { runCursor } from './run-cursor.ts'
 
 const tags = ['erasure']
 const security = [{ key: [] }]
@@ -228,9 +229,11 @@ export function erasureRoutes(
       const who = needRole(keyOf(request), 'eraser')
       const { tenant } = who
       const { reason } = redact(tenant, request.body).value
-      const by = actorOf(who)
-      await records.add(who, 'hold.lifted', { hold: request.params.id, reason })
-      return memory.holds.lift(tenant, request.params.id, { by, at: Date.now(), reason })
+      const { id } = request.params
+      // Nothing is recorded of what is not done.
+      const held = (await memory.holds.list(tenant)).some((one) => one.id === id && !one.lifted)
+      if (held) await records.add(who, 'hold.lifted', { hold: id, reason })
+      return memory.holds.lift(tenant, id, { by: actorOf(who), at: Date.now(), reason })
     },
   )
 
@@ -261,7 +264,7 @@ export function erasureRoutes(
         summary: 'Runs that were removed whole, by which rule',
         querystring: z.object({
           limit: z.coerce.number().int().min(1).max(1000).default(200),
-          cursor: z.string().max(64).optional().describe('`cursor` of the page before'),
+          cursor: runCursor.optional().describe('`cursor` of the page before'),
         }),
         response: { 200: removedRuns, ...problemsOf(400, 401, 503) },
       },

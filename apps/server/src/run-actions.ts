@@ -4,6 +4,7 @@ import type { Context, Server } from './context.ts'
 import { controls } from './control.ts'
 import { forks } from './fork.ts'
 import { knownError, problemSchema, problemsOf } from './problems.ts'
+import { runCursor } from './run-cursor.ts'
 
 const params = z.object({ id: z.string().max(64).describe('run id') })
 const tags = ['runs']
@@ -93,7 +94,7 @@ export function runActionRoutes(server: Server, context: Context): void {
           error: z.string().max(64).optional().describe('code of the error with which it ended'),
           dryRun: z.boolean().default(false),
           limit: z.number().int().min(1).max(PAGE_MAX).default(PAGE_MAX),
-          cursor: z.string().max(64).optional(),
+          cursor: runCursor.optional(),
         }),
         response: {
           200: z.object({

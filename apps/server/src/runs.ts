@@ -18,6 +18,7 @@ import { ownSession } from './gateway/client.ts'
 import { actorOf } from './keys.ts'
 import { checkMedia, MEDIA_BODY_MAX } from './media.ts'
 import { problemsOf } from './problems.ts'
+import { runCursor } from './run-cursor.ts'
 import { PLACE, placeOf, sendEvents } from './sse.ts'
 
 const params = z.object({ id: z.string().max(64).describe('run id') })
@@ -86,7 +87,7 @@ export function runRoutes(server: Server, context: Context): void {
             .optional()
             .describe("the conversation that it is of; `~/<id>` is that of the key's own user at the gateway"),
           limit: z.coerce.number().int().min(1).max(200).default(50),
-          cursor: z.string().max(64).optional().describe('`cursor` of the page before'),
+          cursor: runCursor.optional().describe('`cursor` of the page before'),
         }),
         response: {
           200: z.object({ runs: z.array(runSummary), cursor: z.string().optional() }),

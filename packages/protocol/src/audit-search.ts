@@ -31,7 +31,7 @@ const number = z.coerce.number()
 const time = z.coerce.number().int().min(0).max(8.64e15)
 
 /** What is searched for: all that is given must hold of one and the same step. */
-export const auditFilter = z.object({
+export const auditFilter = z.strictObject({
   person: text.optional().describe('asked for the run, or answered an approval of the step'),
   by: text.optional().describe('asked for the run'),
   approver: text.optional().describe('answered an approval of the step'),

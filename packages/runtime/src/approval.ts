@@ -126,6 +126,8 @@ function whyNot(
     return 'invalid'
   // Whoever began it may still say no.
   if (verdict === 'deny') return undefined
+  // What was on its way when the time was over may come before the wait is ended.
+  if (waiting.until !== undefined && run.services.clock() >= waiting.until) return 'late'
   if (waiting.rule?.requester === false && by.user === run.created.by.user) return 'requester'
   return peopleOf(step, waiting.shownText, waiting.role ?? '').includes(by.user) ? 'repeated' : undefined
 }
