@@ -7,6 +7,7 @@ import { type Contender, type Course, createFailover, type Place } from './failo
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
+import { openAiUpstream } from './openai-upstream.ts'
 import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
@@ -17,7 +18,7 @@ import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream
 import type { BreakerState } from './route/breaker.ts'
 import { type Asked, courseOf } from './route/course.ts'
 import { type Order, type Route, type RouteRule, ruleOf } from './route/rule.ts'
-import { type BedrockTarget, dialectOf, modelOf, nameOf, providerOf, type Target } from './target.ts'
+import { type BedrockTarget, dialectOf, modelOf, nameOf, type OpenAiTarget, providerOf, type Target } from './target.ts'
 import { estimated, estimatedOf, inputTokens } from './tokens.ts'
 
 export interface ModelsOptions {
@@ -138,12 +139,14 @@ export function createModels(options: ModelsOptions): Models {
           ? bedrockLater(target)
           : 'anthropic' in target
             ? anthropic(target, upstreamOf(target))
-            : target.api === 'responses'
-              ? openAiResponses(target, upstreamOf(target))
-              : openAiChat(target, upstreamOf(target))
+            : openAi(target, openAiUpstream(target, upstreamOf(target)))
       providers.set(target, provider)
     }
     return provider
+  }
+
+  function openAi(target: OpenAiTarget, upstream: Upstream): Provider {
+    return target.api === 'responses' ? openAiResponses(target, upstream) : openAiChat(target, upstream)
   }
 
   async function call(target: Target, model: string, request: ModelRequest): Promise<Answer> {

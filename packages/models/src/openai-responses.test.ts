@@ -13,6 +13,8 @@ const server = createServer(async (request, response) => {
   let text = ''
   for await (const part of request) text += part
   expect([request.url, request.headers.authorization]).toEqual(['/v1/responses', `Bearer ${apiKey}`])
+  // By OpenAI's own client.
+  expect(request.headers['user-agent']).toMatch(/^OpenAI\/JS /)
   const body = JSON.parse(text)
   bodies.push(body)
   answer(response, body)

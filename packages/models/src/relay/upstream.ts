@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { Pool } from 'undici'
 import { failure, masked, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
@@ -90,42 +89,8 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
     const { code } = error as { code?: unknown }
     const isLate = code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT'
     const why = isLate ? `nothing came within ${timeoutMs} ms` : error
-    return failure(code === 'UND_ERR_INVALID_ARG' ? 'model.failed' : 'model.unavailable', { model, apiKey }, why)
-  }
-
-  const tooLarge = (max: number) => failure('model.failed', { model, apiKey }, `gave more than ${max} bytes`)
-
-  async function* bytesOf(incoming: Incoming, signal: AbortSignal, max: number) {
-    let size = 0
-    try {
-      for (let bytes = await incoming.take(); bytes; bytes = await incoming.take()) {
-        size += bytes.length
-        if (size > max) throw tooLarge(max)
-        yield bytes
-      }
-    } catch (error) {
-      throw unreachable(error, signal)
-    } finally {
-      incoming.leave()
-    }
-  }
-
-  /** Without a generator, which costs more than a small answer. */
-  async function wholeOf(incoming: Incoming, signal: AbortSignal): Promise<Buffer> {
-    const parts: Buffer[] = []
-    let size = 0
-    try {
-      for (let bytes = await incoming.take(); bytes; bytes = await incoming.take()) {
-        size += bytes.length
-        if (size > ANSWER_MAX) throw tooLarge(ANSWER_MAX)
-        parts.push(bytes)
-      }
-    } catch (error) {
-      incoming.leave()
-      throw unreachable(error, signal)
-    }
-    const [first = Buffer.alloc(0)] = parts
-    return parts.length > 1 ? Buffer.concat(parts) : first
+    const isOurs = error instanceof TooLarge || code === 'UND_ERR_INVALID_ARG'
+    return failure(isOurs ? 'model.failed' : 'model.unavailable', { model, apiKey }, why)
   }
 
   return {
@@ -143,21 +108,77 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
         throw unreachable(error, signal)
       }
       if (incoming.status > 299) {
-        const text = await beginning(bytesOf(incoming, signal, STREAM_MAX), ERROR_MAX)
-        throw refusalOf(model, incoming.status, incoming.headers, withoutKey(text, apiKey))
+        const bytes = bytesOf(incoming, STREAM_MAX, (error) => unreachable(error, signal))
+        const text = await beginning(bytes, ERROR_MAX)
+        const headerOf = (name: string) => incoming.headers[name]?.toString()
+        throw refusalOf({ model, status: incoming.status, headerOf }, errorIn(withoutKey(text, apiKey)))
       }
       const isStream = String(incoming.headers['content-type']).startsWith('text/event-stream')
-      return {
-        isStream,
-        bytes: () => bytesOf(incoming, signal, isStream ? STREAM_MAX : ANSWER_MAX),
-        whole: () => wholeOf(incoming, signal),
-        leave: () => incoming.leave(),
-        endSoon() {
-          if (!incoming.isOver) setTimeout(() => incoming.leave(), END_MS).unref()
-        },
-      }
+      return answeredBy(incoming, isStream, (error) => unreachable(error, signal))
     },
   }
+}
+
+/** What comes of an answer. */
+export interface Bytes {
+  readonly isOver: boolean
+  /** What has come since; undefined at the end. Throws where it breaks off. */
+  take(): Promise<Buffer | undefined>
+  /** Nobody reads on. */
+  leave(): void
+}
+
+/** @param thrown what is thrown in place of what `incoming` throws, or of a `TooLarge` */
+export function answeredBy(incoming: Bytes, isStream: boolean, thrown: (error: unknown) => unknown): Answered {
+  return {
+    isStream,
+    bytes: () => bytesOf(incoming, isStream ? STREAM_MAX : ANSWER_MAX, thrown),
+    whole: () => wholeOf(incoming, thrown),
+    leave: () => incoming.leave(),
+    endSoon() {
+      if (!incoming.isOver) setTimeout(() => incoming.leave(), END_MS).unref()
+    },
+  }
+}
+
+/** An answer is longer than any that is read. */
+export class TooLarge extends Error {
+  constructor(max: number) {
+    super(`gave more than ${max} bytes`)
+  }
+}
+
+async function* bytesOf(incoming: Bytes, max: number, thrown: (error: unknown) => unknown): AsyncGenerator<Buffer> {
+  let size = 0
+  try {
+    for (let bytes = await incoming.take(); bytes; bytes = await incoming.take()) {
+      size += bytes.length
+      if (size > max) throw new TooLarge(max)
+      yield bytes
+    }
+  } catch (error) {
+    throw thrown(error)
+  } finally {
+    incoming.leave()
+  }
+}
+
+/** Without a generator, which costs more than a small answer. */
+async function wholeOf(incoming: Bytes, thrown: (error: unknown) => unknown): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let size = 0
+  try {
+    for (let bytes = await incoming.take(); bytes; bytes = await incoming.take()) {
+      size += bytes.length
+      if (size > ANSWER_MAX) throw new TooLarge(ANSWER_MAX)
+      parts.push(bytes)
+    }
+  } catch (error) {
+    incoming.leave()
+    throw thrown(error)
+  }
+  const [first = Buffer.alloc(0)] = parts
+  return parts.length > 1 ? Buffer.concat(parts) : first
 }
 
 /** What a server says of a failure, as much as matters; it may break off. */
@@ -176,8 +197,14 @@ async function beginning(bytes: AsyncGenerator<Buffer>, max: number): Promise<st
   return Buffer.concat(parts).toString()
 }
 
-function refusalOf(model: string, status: number, headers: IncomingHttpHeaders, text: string): MusterError {
-  const error = errorIn(text)
+interface Refusal {
+  model: string
+  status: number
+  headerOf: (name: string) => string | null | undefined
+}
+
+/** @param error the `error` of its body, without a key */
+export function refusalOf({ model, status, headerOf }: Refusal, error: Json): MusterError {
   // Where it is to be found instead, and how a proxy is to be passed, is nothing that the client has asked for.
   const isOurs = status < 400 || status === 407
   const said = `${status} ${messageOf(error)}`
@@ -187,7 +214,7 @@ function refusalOf(model: string, status: number, headers: IncomingHttpHeaders, 
     isUsedUp ? 'model.failed' : codeOf(status),
     { model },
     cause,
-    retryAfterMs((name) => headers[name]?.toString()),
+    retryAfterMs(headerOf),
     isUsedUp ? QuotaUsedUp : MusterError,
   )
 }
