@@ -37,16 +37,23 @@ export class Refusals {
   }
 
   /** @throws MusterError `subject.erased`; of a run with a subject, `memory.unavailable` where nobody can tell */
-  async check({ tenant, subject }: Pick<EntryOf<'run.created'>, 'tenant' | 'subject'>): Promise<void> {
+  async check(run: Pick<EntryOf<'run.created'>, 'tenant' | 'subject'>): Promise<void> {
+    if (!(await this.#find(run))) return
+    // It may be done since: who has heard of that is not refused any more.
+    this.#known.delete(run.tenant)
+    const found = await this.#find(run)
+    if (!found) return
+    const whose = found.subject === undefined ? 'All content of this tenant' : 'Content of this subject'
+    throw new MusterError('subject.erased', `${whose} is being erased, by ${found.by.user}: erasure ${found.id}`)
+  }
+
+  async #find({ tenant, subject }: Pick<EntryOf<'run.created'>, 'tenant' | 'subject'>): Promise<Erasure | undefined> {
     const open = await this.#open(tenant).catch((error) => {
       // Erasing a tenant begins with ending what it has: what begins now is seen then.
       if (subject === undefined) return []
       throw error
     })
-    const found = open.find((one) => one.tenant !== undefined || (subject !== undefined && one.subject === subject))
-    if (!found) return
-    const whose = found.subject === undefined ? 'All content of this tenant' : 'Content of this subject'
-    throw new MusterError('subject.erased', `${whose} is being erased, by ${found.by.user}: erasure ${found.id}`)
+    return open.find((one) => one.tenant !== undefined || (subject !== undefined && one.subject === subject))
   }
 
   /** Something begins to be erased: others hear of it when their time is over. */

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { connect } from './connection.ts'
 import type { MasterKey } from './content-keys.ts'
+import { openErasures } from './erasures.ts'
 import { partition, sort } from './key.ts'
 import { type Memory, openMemory } from './memory.ts'
 import { pack } from './packed.ts'
@@ -268,5 +269,30 @@ describe('keys', () => {
       [2, 'key.created', { key: 'TENANT#0000000001' }],
       [1, 'key.created', { key: 'SUBJECT#a#0000000001' }],
     ])
+  })
+})
+
+describe('an erasure', () => {
+  it('whose worker dies as it writes that it is done is open still, for those who ask and for who carries it on', async () => {
+    const tenant = newId()
+    const { client, documents } = connect(options())
+    class Dying extends Table {
+      override async remove(): Promise<void> {
+        throw new Error('died')
+      }
+    }
+    const erasures = openErasures(new Dying(documents, 'keys', 'test'))
+    const none = { runs: 0, entries: 0, turns: 0, facts: 0, blobs: 0 }
+    const by = { key: 'k', user: 'u' }
+    const made = { id: newId(), subject: 'a', reason: 'r', by, at: 1, state: 'settling', erased: none } as const
+    await erasures.create(tenant, made)
+    const [open] = await erasures.openOf(tenant)
+    const done = { ...made, state: 'done', doneAt: 2 } as const
+    if (!open) throw new Error('it is not there')
+    await expect(erasures.close({ ...open, erasure: done })).rejects.toThrow('died')
+    expect([await erasures.get(tenant, made.id), await erasures.openOf(tenant)]).toEqual([made, [open]])
+    await memory.erasures.close({ ...open, erasure: done })
+    expect([await erasures.get(tenant, made.id), await erasures.openOf(tenant)]).toEqual([done, []])
+    client.destroy()
   })
 })

@@ -92,10 +92,11 @@ export function openErasures(table: Table): Erasures {
     },
 
     async get(tenant, id) {
-      const item = (await table.get(doneOf(tenant), sort('ERASURE', id))) ?? undefined
-      if (item) return erasure.parse(JSON.parse(String(item.content)))
+      // In this order: it is done once it is no longer open, as runs are refused until then.
       const open = await table.get(OPEN, sort('ERASURE', tenant, id))
       if (open) return readOpen(open).erasure
+      const item = await table.get(doneOf(tenant), sort('ERASURE', id))
+      if (item) return erasure.parse(JSON.parse(String(item.content)))
       throw new MusterError('erasure.not_found', `There is no erasure ${id.slice(0, 64)}`)
     },
   }
