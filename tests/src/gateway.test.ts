@@ -32,7 +32,7 @@ forbid (principal, action == Action::"model:invoke", resource) when { context.la
 forbid (principal, action == Action::"model:invoke", resource == Model::"asked") unless { context.approvals.contains("finance") };
 @id("no-rm") @message("Nothing is deleted.") @contact("sec@acme.example")
 forbid (principal, action == Action::"gateway:tool", resource)
-when { (context.input has cmd && context.input.cmd like "*rm -rf*") || context.input.arguments like "*Delete File*" };
+when { (context.input has cmd && context.input.cmd like "*rm -rf*") || (context.input has text && context.input.text like "*Delete File*") };
 `
 
 const model = new ScriptedModel()
@@ -420,8 +420,13 @@ describe('a call that the model wants the client to make', () => {
         { name: 'exec_command', arguments: { cmd: 'ls' } },
         { name: 'exec_command', arguments: { cmd: 'rm -rf /' } },
         { name: 'apply_patch', text: '*** Delete File: a.txt' },
-        // Which of the two is done is up to who reads it.
-        { name: 'shell', text: '{"of":[{"cmd":"rm -rf /","\\u0063md":"ls"}]}' },
+        // A text that looks like the JSON of a function is one nevertheless.
+        { name: 'apply_patch', text: '{"patch":"*** Delete File: b.txt"}' },
+        // What is done with the rest is up to who reads it.
+        { name: 'shell', arguments: '{"of":[{"cmd":"rm -rf /","\\u0063md":"ls"}]}' },
+        { name: 'shell', arguments: '{"cmd":"rm -rf /",}' },
+        { name: 'shell', arguments: '{"n":[1.5,-12345678901234567890]}' },
+        { name: 'now', arguments: '' },
       ],
     })
     const openai = clientOf(harness.key)
@@ -434,6 +439,7 @@ describe('a call that the model wants the client to make', () => {
       expect(text).not.toContain('Delete File')
       expect(response.output.filter(({ type }) => type === 'function_call')).toMatchObject([
         { arguments: '{"cmd":"ls"}' },
+        { name: 'now', arguments: '' },
       ])
       expect(text).toContain('no-rm')
       expect(text).toContain('Ask sec@acme.example')
@@ -443,7 +449,11 @@ describe('a call that the model wants the client to make', () => {
         { target: 'exec_command', status: 'ok', decision: { effect: 'allow', policies: ['anybody'] } },
         { target: 'exec_command', status: 'denied', decision: { effect: 'deny', policies: ['no-rm'] } },
         { target: 'apply_patch', status: 'denied', decision: { policies: ['no-rm'] } },
+        { target: 'apply_patch', status: 'denied', decision: { policies: ['no-rm'] } },
         { target: 'shell', status: 'failed', error: { message: expect.stringContaining('"cmd" twice') } },
+        { target: 'shell', status: 'failed', error: { message: expect.stringContaining('no JSON object') } },
+        { target: 'shell', status: 'failed', error: { message: expect.stringContaining('-12345678901234567890') } },
+        { target: 'now', status: 'ok' },
       ])
     }
   })
