@@ -70,7 +70,9 @@ export interface ServerOptions {
   /** Whether reads of content are recorded; true unless given. */
   recordReads?: boolean | undefined
   /** Serves clients that speak as OpenAI or Anthropic do; there is no gateway without it. */
-  gateway?: Pick<GatewayOptions, 'models' | 'policies' | 'limits' | 'ledger' | 'lockMs' | 'telemetry'> | undefined
+  gateway?:
+    | Pick<GatewayOptions, 'models' | 'policies' | 'limits' | 'ledger' | 'lockMs' | 'telemetry' | 'places'>
+    | undefined
   log?: Logger | undefined
 }
 
