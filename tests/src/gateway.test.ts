@@ -73,12 +73,13 @@ beforeAll(async () => {
       ...{ MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_HEADS_MS: '200', MUSTER_PARTITIONS: '2' },
     },
     {
-      gateway: { models, policies: () => policies, lockMs: 1000, ledger: true, limits },
+      gateway: { models, policies: () => policies, lockMs: 1000, ledger: true, limits, places: 10 },
       keys: [
         { id: 'one', tenant: 'acme', user: 'spender', roles: [] },
         { id: 'two', tenant: 'acme', user: 'spender', roles: [] },
         { id: 'board', tenant: 'acme', user: 'chair', roles: [], team: 'board', gateway: { routes: ['se*'] } },
         { id: 'labelled', tenant: 'acme', user: 'nurse', roles: [], gateway: { labels: ['pii'] } },
+        { id: 'far', tenant: 'far', user: 'far', roles: [] },
         { id: 'teamed', tenant: 'acme', user: 'mate', roles: [], team: 'blue' },
       ],
     },
@@ -258,6 +259,29 @@ describe('a refusal', () => {
     expect(model.asked.length).toBe(asked)
   })
 
+  it('tells of what is not here in the words of the vendor that has it, and what is in its place', async () => {
+    const openai = clientOf(harness.key)
+    const absent = { constructor: NotFoundError, code: 'unknown_url' }
+    const old = await failure(openai.completions.create({ model: 'chat', prompt: 'hi' }))
+    expect(old).toMatchObject({ ...absent, message: expect.stringContaining('POST /v1/chat/completions') })
+    const file = new File(['x'], 'x.wav')
+    expect(await failure(openai.audio.transcriptions.create({ model: 'chat', file }))).toMatchObject(absent)
+    expect(await failure(openai.chat.completions.list())).toMatchObject(absent)
+    expect(await failure(openai.models.delete('chat'))).toMatchObject(absent)
+    expect(await failure(clientOf('mk_wrong').files.list())).toBeInstanceOf(AuthenticationError)
+    const anthropics = { 'x-api-key': harness.key, 'anthropic-version': '2023-06-01' }
+    for (const path of ['messages/batches', 'models/nothing', 'complete']) {
+      const response = await fetch(`${harness.url}/v1/${path}`, { headers: anthropics })
+      expect(await response.json()).toMatchObject({ type: 'error', error: { type: 'not_found_error' } })
+      expect(response.status).toBe(404)
+    }
+    const { id } = await openai.responses.create({ model: 'gpt-r', input: 'hi' })
+    expect(await failure(clientOf(harness.people.ann.key).responses.delete(id))).toBeInstanceOf(NotFoundError)
+    const kept = await failure(openai.responses.delete(id))
+    expect(kept).toMatchObject({ constructor: PermissionDeniedError, code: 'response_kept' })
+    expect(await openai.responses.retrieve(id)).toMatchObject({ id })
+  })
+
   it('goes where policies let it, and the journal says why not elsewhere', async () => {
     const patient = { 'x-muster-labels': 'patient' }
     const { response } = await clientOf(harness.key, patient)
@@ -359,6 +383,35 @@ describe('a refusal', () => {
     expect(Number(late.headers?.get('retry-after'))).toBeGreaterThan(0)
     go()
     expect((await first).choices[0]?.message.content).toBe('first')
+  })
+
+  it('is told to a tenant that holds as many places as are left, and not to another', async () => {
+    const open: (() => void)[] = []
+    model.script = () => new Promise((resolve) => open.push(() => resolve({ text: 'at last' })))
+    const once = (apiKey = harness.key) =>
+      new OpenAI({ apiKey, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create({
+        ...{ model: 'chat', messages: hi },
+      })
+    const held = Array.from({ length: 5 }, () => once())
+    await until(
+      () => open.length,
+      (count) => count === 5,
+    )
+    const more = await failure(once())
+    expect(more).toMatchObject({ constructor: RateLimitError, code: 'rate_limit_exceeded' })
+    expect(more.message).toContain('5 requests of "acme" are under way')
+    held.push(once(harness.keys.far))
+    await until(
+      () => open.length,
+      (count) => count === 6,
+    )
+    for (const go of open) go()
+    expect((await Promise.all(held)).map(({ choices }) => choices[0]?.message.content)).toContain('at last')
+    model.script = () => ({ text: 'a plain answer' })
+    await until(
+      () => once().catch(() => undefined),
+      (answer) => answer !== undefined,
+    )
   })
 
   it('is a stop, with its reason; what is under way is cut off', async () => {
