@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -408,6 +409,29 @@ describe('a refusal', () => {
     for (const go of open) go()
     expect((await Promise.all(held)).map(({ choices }) => choices[0]?.message.content)).toContain('at last')
     model.script = () => ({ text: 'a plain answer' })
+    await until(
+      () => once().catch(() => undefined),
+      (answer) => answer !== undefined,
+    )
+  })
+
+  it('is told to a tenant whose bodies are half of all that may be on their way', async () => {
+    const { hostname, port } = new URL(harness.url)
+    const slow = Array.from({ length: 8 }, () => connect(Number(port), hostname))
+    for (const one of slow) {
+      const about = `Host: x\r\nAuthorization: Bearer ${harness.key}\r\nContent-Type: application/json`
+      one.write(`POST /v1/chat/completions HTTP/1.1\r\n${about}\r\nContent-Length: ${32 << 20}\r\n\r\n{`)
+    }
+    const large = { messages: [{ role: 'user' as const, content: 'x'.repeat(1 << 20) }], model: 'chat' }
+    const once = (apiKey = harness.key) =>
+      new OpenAI({ apiKey, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create(large)
+    const refused = await until(
+      () => once().catch((error: unknown) => error),
+      (error) => error instanceof RateLimitError,
+    )
+    expect(refused).toMatchObject({ message: expect.stringContaining('bytes of bodies of "acme"') })
+    expect((await once(harness.keys.far)).choices[0]?.message.content).toBe('a plain answer')
+    for (const one of slow) one.destroy()
     await until(
       () => once().catch(() => undefined),
       (answer) => answer !== undefined,

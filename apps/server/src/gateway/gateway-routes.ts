@@ -6,6 +6,7 @@ import type { Context, Server } from '../context.ts'
 import { actorOf } from '../keys.ts'
 import { knownError } from '../problems.ts'
 import { absentRoutes } from './absent.ts'
+import { boundBodies } from './bodies.ts'
 import { clientOf } from './client.ts'
 import { give } from './give.ts'
 import { modelRoutes } from './models.ts'
@@ -30,6 +31,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
     throw new MusterError('gateway.off', 'This server has no gateway')
   }
   sendRefusals(server)
+  boundBodies(server, context)
 
   const answer =
     (dialect: Dialect) =>
