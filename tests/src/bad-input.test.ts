@@ -56,6 +56,7 @@ describe('a bad request gets a problem that says what is wrong, where, and what 
       undefined,
       { 'content-type': 'application/x-www-form-urlencoded' },
     ],
+    ['a packed body', chain, 415, 'request.unsupported_media_type', undefined, { 'content-encoding': 'gzip' }],
     ['an unknown field', { ...chain, priority: 1 }, 400, 'request.invalid'],
     ['neither agent nor plan', { input: {} }, 400, 'request.invalid'],
     ['both agent and plan', { agent: 'actor', plan: 'chain' }, 400, 'request.invalid'],
@@ -187,6 +188,7 @@ describe('the API describes itself', () => {
     expect(routes.sort()).toEqual([
       'delete /v1/budgets/{name}',
       'delete /v1/holds/{id}',
+      'delete /v1/responses/{id}',
       'delete /v1/schedules/{id}',
       'delete /v1/stops/{name}',
       'delete /v1/webhooks/{id}',

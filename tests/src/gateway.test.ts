@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -32,7 +33,7 @@ forbid (principal, action == Action::"model:invoke", resource) when { context.la
 forbid (principal, action == Action::"model:invoke", resource == Model::"asked") unless { context.approvals.contains("finance") };
 @id("no-rm") @message("Nothing is deleted.") @contact("sec@acme.example")
 forbid (principal, action == Action::"gateway:tool", resource)
-when { (context.input has cmd && context.input.cmd like "*rm -rf*") || context.input.arguments like "*Delete File*" };
+when { (context.input has cmd && context.input.cmd like "*rm -rf*") || (context.input has text && context.input.text like "*Delete File*") };
 `
 
 const model = new ScriptedModel()
@@ -73,12 +74,13 @@ beforeAll(async () => {
       ...{ MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_HEADS_MS: '200', MUSTER_PARTITIONS: '2' },
     },
     {
-      gateway: { models, policies: () => policies, lockMs: 1000, ledger: true, limits },
+      gateway: { models, policies: () => policies, lockMs: 1000, ledger: true, limits, places: 10 },
       keys: [
         { id: 'one', tenant: 'acme', user: 'spender', roles: [] },
         { id: 'two', tenant: 'acme', user: 'spender', roles: [] },
         { id: 'board', tenant: 'acme', user: 'chair', roles: [], team: 'board', gateway: { routes: ['se*'] } },
         { id: 'labelled', tenant: 'acme', user: 'nurse', roles: [], gateway: { labels: ['pii'] } },
+        { id: 'far', tenant: 'far', user: 'far', roles: [] },
         { id: 'teamed', tenant: 'acme', user: 'mate', roles: [], team: 'blue' },
       ],
     },
@@ -258,6 +260,29 @@ describe('a refusal', () => {
     expect(model.asked.length).toBe(asked)
   })
 
+  it('tells of what is not here in the words of the vendor that has it, and what is in its place', async () => {
+    const openai = clientOf(harness.key)
+    const absent = { constructor: NotFoundError, code: 'unknown_url' }
+    const old = await failure(openai.completions.create({ model: 'chat', prompt: 'hi' }))
+    expect(old).toMatchObject({ ...absent, message: expect.stringContaining('POST /v1/chat/completions') })
+    const file = new File(['x'], 'x.wav')
+    expect(await failure(openai.audio.transcriptions.create({ model: 'chat', file }))).toMatchObject(absent)
+    expect(await failure(openai.chat.completions.list())).toMatchObject(absent)
+    expect(await failure(openai.models.delete('chat'))).toMatchObject(absent)
+    expect(await failure(clientOf('mk_wrong').files.list())).toBeInstanceOf(AuthenticationError)
+    const anthropics = { 'x-api-key': harness.key, 'anthropic-version': '2023-06-01' }
+    for (const path of ['messages/batches', 'models/nothing', 'complete']) {
+      const response = await fetch(`${harness.url}/v1/${path}`, { headers: anthropics })
+      expect(await response.json()).toMatchObject({ type: 'error', error: { type: 'not_found_error' } })
+      expect(response.status).toBe(404)
+    }
+    const { id } = await openai.responses.create({ model: 'gpt-r', input: 'hi' })
+    expect(await failure(clientOf(harness.people.ann.key).responses.delete(id))).toBeInstanceOf(NotFoundError)
+    const kept = await failure(openai.responses.delete(id))
+    expect(kept).toMatchObject({ constructor: PermissionDeniedError, code: 'response_kept' })
+    expect(await openai.responses.retrieve(id)).toMatchObject({ id })
+  })
+
   it('goes where policies let it, and the journal says why not elsewhere', async () => {
     const patient = { 'x-muster-labels': 'patient' }
     const { response } = await clientOf(harness.key, patient)
@@ -361,6 +386,58 @@ describe('a refusal', () => {
     expect((await first).choices[0]?.message.content).toBe('first')
   })
 
+  it('is told to a tenant that holds as many places as are left, and not to another', async () => {
+    const open: (() => void)[] = []
+    model.script = () => new Promise((resolve) => open.push(() => resolve({ text: 'at last' })))
+    const once = (apiKey = harness.key) =>
+      new OpenAI({ apiKey, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create({
+        ...{ model: 'chat', messages: hi },
+      })
+    const held = Array.from({ length: 5 }, () => once())
+    await until(
+      () => open.length,
+      (count) => count === 5,
+    )
+    const more = await failure(once())
+    expect(more).toMatchObject({ constructor: RateLimitError, code: 'rate_limit_exceeded' })
+    expect(more.message).toContain('5 requests of "acme" are under way')
+    held.push(once(harness.keys.far))
+    await until(
+      () => open.length,
+      (count) => count === 6,
+    )
+    for (const go of open) go()
+    expect((await Promise.all(held)).map(({ choices }) => choices[0]?.message.content)).toContain('at last')
+    model.script = () => ({ text: 'a plain answer' })
+    await until(
+      () => once().catch(() => undefined),
+      (answer) => answer !== undefined,
+    )
+  })
+
+  it('is told to a tenant whose bodies are half of all that may be on their way', async () => {
+    const { hostname, port } = new URL(harness.url)
+    const slow = Array.from({ length: 8 }, () => connect(Number(port), hostname))
+    for (const one of slow) {
+      const about = `Host: x\r\nAuthorization: Bearer ${harness.key}\r\nContent-Type: application/json`
+      one.write(`POST /v1/chat/completions HTTP/1.1\r\n${about}\r\nContent-Length: ${32 << 20}\r\n\r\n{`)
+    }
+    const large = { messages: [{ role: 'user' as const, content: 'x'.repeat(1 << 20) }], model: 'chat' }
+    const once = (apiKey = harness.key) =>
+      new OpenAI({ apiKey, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create(large)
+    const refused = await until(
+      () => once().catch((error: unknown) => error),
+      (error) => error instanceof RateLimitError,
+    )
+    expect(refused).toMatchObject({ message: expect.stringContaining('bytes of bodies of "acme"') })
+    expect((await once(harness.keys.far)).choices[0]?.message.content).toBe('a plain answer')
+    for (const one of slow) one.destroy()
+    await until(
+      () => once().catch(() => undefined),
+      (answer) => answer !== undefined,
+    )
+  })
+
   it('is a stop, with its reason; what is under way is cut off', async () => {
     model.script = () => new Promise(() => {})
     const before = model.asked.length
@@ -420,8 +497,13 @@ describe('a call that the model wants the client to make', () => {
         { name: 'exec_command', arguments: { cmd: 'ls' } },
         { name: 'exec_command', arguments: { cmd: 'rm -rf /' } },
         { name: 'apply_patch', text: '*** Delete File: a.txt' },
-        // Which of the two is done is up to who reads it.
-        { name: 'shell', text: '{"of":[{"cmd":"rm -rf /","\\u0063md":"ls"}]}' },
+        // A text that looks like the JSON of a function is one nevertheless.
+        { name: 'apply_patch', text: '{"patch":"*** Delete File: b.txt"}' },
+        // What is done with the rest is up to who reads it.
+        { name: 'shell', arguments: '{"of":[{"cmd":"rm -rf /","\\u0063md":"ls"}]}' },
+        { name: 'shell', arguments: '{"cmd":"rm -rf /",}' },
+        { name: 'shell', arguments: '{"n":[1.5,-12345678901234567890]}' },
+        { name: 'now', arguments: '' },
       ],
     })
     const openai = clientOf(harness.key)
@@ -434,6 +516,7 @@ describe('a call that the model wants the client to make', () => {
       expect(text).not.toContain('Delete File')
       expect(response.output.filter(({ type }) => type === 'function_call')).toMatchObject([
         { arguments: '{"cmd":"ls"}' },
+        { name: 'now', arguments: '' },
       ])
       expect(text).toContain('no-rm')
       expect(text).toContain('Ask sec@acme.example')
@@ -443,7 +526,11 @@ describe('a call that the model wants the client to make', () => {
         { target: 'exec_command', status: 'ok', decision: { effect: 'allow', policies: ['anybody'] } },
         { target: 'exec_command', status: 'denied', decision: { effect: 'deny', policies: ['no-rm'] } },
         { target: 'apply_patch', status: 'denied', decision: { policies: ['no-rm'] } },
+        { target: 'apply_patch', status: 'denied', decision: { policies: ['no-rm'] } },
         { target: 'shell', status: 'failed', error: { message: expect.stringContaining('"cmd" twice') } },
+        { target: 'shell', status: 'failed', error: { message: expect.stringContaining('no JSON object') } },
+        { target: 'shell', status: 'failed', error: { message: expect.stringContaining('-12345678901234567890') } },
+        { target: 'now', status: 'ok' },
       ])
     }
   })

@@ -70,7 +70,9 @@ export interface ServerOptions {
   /** Whether reads of content are recorded; true unless given. */
   recordReads?: boolean | undefined
   /** Serves clients that speak as OpenAI or Anthropic do; there is no gateway without it. */
-  gateway?: Pick<GatewayOptions, 'models' | 'policies' | 'limits' | 'ledger' | 'lockMs' | 'telemetry'> | undefined
+  gateway?:
+    | Pick<GatewayOptions, 'models' | 'policies' | 'limits' | 'ledger' | 'lockMs' | 'telemetry' | 'places'>
+    | undefined
   log?: Logger | undefined
 }
 
@@ -161,6 +163,7 @@ export async function createServer(
     if (request.url.startsWith('/v1/') && request.routeOptions.url !== CALLBACKS)
       keys.set(request, findKey(authorizationOf(request)))
   })
+  app.addHook('preParsing', async ({ headers }) => checkPlain(headers['content-encoding']))
   app.addHook('preValidation', async ({ body }) => checkNesting(body))
   await app.register(async (scope) => gatewayRoutes(scope as unknown as Server, context)) // as below
   await app.register(async (scope) => routes(scope as unknown as Server, context)) // the zod type provider is a matter of types only
@@ -183,6 +186,13 @@ export async function createServer(
       await journal.close()
     },
   }
+}
+
+/** Of what is packed nobody knows how large it is. @throws MusterError `request.unsupported_media_type` */
+function checkPlain(encoding = 'identity'): void {
+  if (encoding === 'identity') return
+  const message = `A body under Content-Encoding: ${encoding.slice(0, 64)} is not read: send it as it is`
+  throw new MusterError('request.unsupported_media_type', message)
 }
 
 /** Anthropic's clients send their key in a header of its own. */

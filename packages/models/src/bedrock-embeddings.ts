@@ -11,14 +11,14 @@ interface Family {
   /** Whether texts are told apart by what they are for. */
   hasPurpose: boolean
   bodyOf(texts: readonly string[], request: EmbedRequest): object
-  vectorsOf(answer: Answer): number[][] | undefined
+  vectorsOf(answer: Answer): unknown
 }
 
 /** As the models answer, as far as it is read. */
 interface Answer {
-  embedding?: number[]
-  inputTextTokenCount?: number
-  embeddings?: { float?: number[][] } | number[][]
+  embedding?: unknown
+  inputTextTokenCount?: unknown
+  embeddings?: unknown
 }
 
 const titan: Family = {
@@ -26,7 +26,7 @@ const titan: Family = {
   dimensions: [256, 512, 1024],
   hasPurpose: false,
   bodyOf: ([inputText], { dimensions }) => ({ inputText, ...(dimensions === undefined ? {} : { dimensions }) }),
-  vectorsOf: ({ embedding }) => embedding && [embedding],
+  vectorsOf: ({ embedding }) => [embedding],
 }
 const cohere: Family = {
   textsMax: 96,
@@ -40,7 +40,7 @@ const cohere: Family = {
     embedding_types: ['float'],
     ...(dimensions === undefined ? {} : { output_dimension: dimensions }),
   }),
-  vectorsOf: ({ embeddings }) => (Array.isArray(embeddings) ? embeddings : embeddings?.float),
+  vectorsOf: ({ embeddings }) => (isObject(embeddings) ? embeddings.float : embeddings),
 }
 
 /** By the model's id, with or without the region of an inference profile. */
@@ -74,9 +74,9 @@ export async function embedded(
 
   async function ask(at: number, piece: readonly string[]): Promise<void> {
     const { answer, tokens } = await invoked(client, model, bodyOf(piece, request), signal)
-    const found = vectorsOf(answer)
-    if (found?.length !== piece.length)
-      throw new MusterError('model.failed', `${model} gave ${found?.length ?? 0} vectors for ${piece.length} texts`)
+    const found = vectorsIn(vectorsOf(answer))
+    if (found.length !== piece.length)
+      throw new MusterError('model.failed', `${model} gave ${found.length} vectors for ${piece.length} texts`)
     vectors[at] = found
     inputTokens = tokens === undefined || inputTokens === undefined ? undefined : inputTokens + tokens
   }
@@ -87,6 +87,16 @@ export async function embedded(
     failed.abort()
   }
   return { vectors: vectors.flat(), inputTokens, model }
+}
+
+/** Those that are some: of what a server says else nobody could go on with a number. */
+function vectorsIn(given: unknown): number[][] {
+  const vectors: unknown[] = Array.isArray(given) ? given : []
+  return vectors.filter((one): one is number[] => Array.isArray(one) && one.every(Number.isFinite))
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function check(
@@ -129,13 +139,13 @@ async function invoked(
   const { body: bytes } = await client.send(command, { abortSignal })
   const answer = answerIn(modelId, bytes.transformToString())
   const tokens = counted === undefined ? answer.inputTextTokenCount : Number(counted)
-  return { answer, tokens: Number.isFinite(tokens) ? tokens : undefined }
+  return { answer, tokens: typeof tokens === 'number' && Number.isFinite(tokens) ? tokens : undefined }
 }
 
 function answerIn(model: string, text: string): Answer {
   try {
     const answer: unknown = JSON.parse(text)
-    if (typeof answer === 'object' && answer !== null) return answer
+    if (isObject(answer)) return answer
   } catch {
     // Told below.
   }

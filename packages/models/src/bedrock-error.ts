@@ -1,4 +1,5 @@
 import type { ErrorCode } from '@muster/protocol'
+import { VendorError } from './relay/upstream.ts'
 
 /** What may pass when it is tried again, whatever its status: some come in the middle of a stream and have none. */
 const PASSING = new Set([
@@ -18,11 +19,20 @@ export class Cut extends Error {}
 /** What the clients of the AWS SDK throw, as far as it is read. */
 interface SdkError {
   name?: string
+  message?: string
   code?: unknown
   /** Whose fault it is: what a service has answered as AWS does has it. */
   $fault?: string
   $metadata?: { httpStatusCode?: number }
   $response?: unknown
+}
+
+/** A refusal as other vendors' are told, so that a client of the gateway gets its status; anything else as it is. */
+export function refusalIn(error: unknown): unknown {
+  const { name = '', message = '', $metadata } = error as SdkError
+  const status = $metadata?.httpStatusCode ?? 0
+  if (status < 400 || codeOf(error) !== 'model.failed') return error
+  return new VendorError(status, message, { message, type: 'invalid_request_error', code: name })
 }
 
 /** The code of what a call to Amazon Bedrock has failed with, to a model or an agent. */

@@ -410,8 +410,13 @@ describe('embeddings', () => {
     const asked = (openai: OpenAI) => openai.embeddings.create({ model: 'default', input: ['a', 'b'] })
     await expect(embeddings('amazon.titan-embed-text-v2:0', asked)).rejects.toMatchObject({ code: 'rate.limited' })
     // Fewer vectors than texts are no answer.
-    answer = (response) => json(response, { embeddings: { float: [[1]] } })
-    await expect(embeddings('cohere.embed-v4:0', asked)).rejects.toMatchObject({ code: 'model.failed' })
+    for (const float of [[[1]], [[1], [null]], [[1], 'x'], 'xy']) {
+      answer = (response) => json(response, { embeddings: { float } })
+      await expect(embeddings('cohere.embed-v4:0', asked)).rejects.toMatchObject({ code: 'model.failed' })
+    }
+    // With the status of the vendor, which says that trying again changes nothing.
+    answer = (response) => refuse(response, 400, 'ValidationException', 'too long')
+    await expect(embeddings('cohere.embed-v4:0', asked)).rejects.toMatchObject({ status: 400, code: 'model.failed' })
     await expect(embeddings(model, asked)).rejects.toMatchObject({ code: 'model.unsupported' })
   })
 })

@@ -17,7 +17,7 @@ import {
 } from '@aws-sdk/client-bedrock-runtime'
 import { type Json, type JsonSchema, MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { Cut, codeOf } from './bedrock-error.ts'
+import { Cut, codeOf, refusalIn } from './bedrock-error.ts'
 import { CONVERSE, FORMATS } from './converse.ts'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
 import { type FilePart, type ImagePart, type Part, partsOf } from './parts.ts'
@@ -82,7 +82,7 @@ export function bedrock(target: BedrockTarget): Required<Provider> {
     return failure(
       codeOf(error),
       { model, apiKey: target.apiKey },
-      error,
+      refusalIn(error),
       retryAfterMs((name) => headers?.[name]),
     )
   }

@@ -244,6 +244,14 @@ describe('clients of the gateway', () => {
       ...{ stop_reason: 'tool_use', usage: { output_tokens: 20 } },
       content: [{ text: 'Written to {EMAIL}.' }, { input: { to: ['{EMAIL}'] } }],
     })
+    // What was decided on is what is delivered, however it was written.
+    const [twice = '', ...more] = messageEvents([{ type: 'tool_use', id: 't', name: 'f', input: { a: 1 } }], 'tool_use')
+    upstream.behave = streams(twice, ...more.map((event) => event.replace('":1}"', String.raw`":1,\"a\":2}"`)))
+    let written = ''
+    for await (const event of await anthropic.messages.create({ ...ask, stream: true }))
+      if (event.type === 'content_block_delta' && event.delta.type === 'input_json_delta')
+        written += event.delta.partial_json
+    expect(written).toBe('{"a":2}')
     says = [{ text: MAIL_SAID }]
     const { content } = await anthropic.messages.create({ ...ask, model: 'converse' })
     expect(content).toMatchObject([{ text: 'Written to {EMAIL}.' }])

@@ -6,6 +6,8 @@ export interface ToolCall {
   id: string
   name: string
   arguments: string
+  /** Of a custom tool, whose `arguments` are any text. */
+  isText?: boolean
 }
 
 /** What a model thought, in its vendor's own form: sealed or signed, and of use to nobody but the same model there. */

@@ -14,6 +14,7 @@ import { type Answer, failure, type Provider } from './provider.ts'
 import { type CountRequest, countTokens } from './relay/count-tokens.ts'
 import { relay } from './relay/relay.ts'
 import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
+import { tierOf } from './relay/tier.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
 import type { BreakerState } from './route/breaker.ts'
 import { type Asked, courseOf } from './route/course.ts'
@@ -193,9 +194,10 @@ export function createModels(options: ModelsOptions): Models {
     return model === modelOf(target) ? target.price : undefined
   }
 
-  function costAt({ target, model }: Place, { model: answered, usage }: { model: string; usage: Usage }): number {
+  function costAt({ target, model }: Place, answer: { model: string; usage: Usage; tier?: string }): number {
+    const { model: answered, usage, tier } = answer
     const paid = ownPrice(target, model) ?? priceOf(answered, options.prices) ?? priceOf(model, options.prices)
-    return paid ? costOf(paid, usage) : 0
+    return paid ? costOf(paid, usage, tier) : 0
   }
 
   function priceAt({ target, model }: Place) {
@@ -203,10 +205,11 @@ export function createModels(options: ModelsOptions): Models {
   }
 
   /** What the dearest target of a route would cost. */
-  function dearest(route: string, usage: Usage): number {
+  function dearest(route: string, usage: Usage, tier?: string): number {
     const costs = find(route).places.map((place) => {
       const paid = priceAt(place)
-      if (paid) return costOf(paid, usage)
+      // What was asked for may not be had.
+      if (paid) return Math.max(costOf(paid, usage), costOf(paid, usage, tier))
       if (place.target.free) return 0
       throw new MusterError('model.no_price', `there is a money limit, but no price for ${place.model}`)
     })
@@ -273,7 +276,7 @@ export function createModels(options: ModelsOptions): Models {
       const inputTokens = text.length > LONG ? estimatedOf(body) : Math.ceil(Buffer.byteLength(text) / 3)
       const outputTokens = outputTokensOf(dialect, body)
       const usage = { inputTokens, outputTokens, cachedTokens: 0 }
-      return { usd: dearest(route, usage), tokens: inputTokens + outputTokens }
+      return { usd: dearest(route, usage, tierOf(body)), tokens: inputTokens + outputTokens }
     },
     routes: () =>
       [...rules].map(([name, { targets, order = 'listed' }]) => ({

@@ -55,6 +55,13 @@ describe('costOf', () => {
     expect(costOf(price, { inputTokens: 0, cachedTokens: 0, outputTokens: 0 })).toBe(0)
   })
 
+  it('is as dear as how the answer says that it was served', () => {
+    const tiers = { priority: { inputUsd: 4, cachedUsd: 1, outputUsd: 16 } }
+    const usage = { inputTokens: 1_000_000, cachedTokens: 0, outputTokens: 0 }
+    const at = (tier?: string) => costOf({ ...price, tiers }, usage, tier)
+    expect([at(), at('priority'), at('flex'), at('constructor')]).toEqual([2, 4, 2, 2])
+  })
+
   it('is never negative, whatever a server counts', () => {
     expect(costOf(price, { inputTokens: 10, cachedTokens: 1000, outputTokens: 0 })).toBeGreaterThan(0)
   })

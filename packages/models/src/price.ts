@@ -1,12 +1,21 @@
 import type { Usage } from '@muster/protocol'
 import prices from './prices.json' with { type: 'json' }
 
-/** US dollars per million tokens, from a day on, and where the figure comes from. */
-export interface Price {
-  model: string
+/** US dollars per million tokens. */
+interface Rates {
   inputUsd: number
   cachedUsd: number
   outputUsd: number
+}
+
+/** What a model costs, and where an answer says that it was served otherwise (`priority`, `flex`, `fast`), what that does. */
+export interface TieredRates extends Rates {
+  tiers?: { [tier: string]: Rates | undefined } | undefined
+}
+
+/** From a day on, and where the figures come from. */
+export interface Price extends TieredRates {
+  model: string
   since: string
   source: string
 }
@@ -43,10 +52,16 @@ export function pricesWith(own: readonly Price[]): Price[] {
 }
 
 /** What a call cost, in US dollars. Cached tokens are part of the input tokens. */
-export function costOf(price: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'>, usage: Usage): number {
+export function costOf(price: TieredRates, usage: Usage, tier = ''): number {
+  const { inputUsd, cachedUsd, outputUsd } = ratesAt(price, tier)
   // A server that counts cached tokens beside the input must not make a call cheaper than free.
   const fresh = Math.max(0, usage.inputTokens - usage.cachedTokens)
-  return (fresh * price.inputUsd + usage.cachedTokens * price.cachedUsd + usage.outputTokens * price.outputUsd) / 1e6
+  return (fresh * inputUsd + usage.cachedTokens * cachedUsd + usage.outputTokens * outputUsd) / 1e6
+}
+
+/** A tier that the price does not tell of costs what the model does. */
+function ratesAt({ tiers, ...rates }: TieredRates, tier: string): Rates {
+  return (tiers && Object.hasOwn(tiers, tier) ? tiers[tier] : undefined) ?? rates
 }
 
 /** What two calls have used together. */

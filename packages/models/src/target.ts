@@ -1,5 +1,5 @@
 import type { ModelFacts } from './facts.ts'
-import type { Price } from './price.ts'
+import type { TieredRates } from './price.ts'
 import type { Conditions } from './route/conditions.ts'
 
 /** Where a route leads: a vendor's or a compatible server, and the model there. */
@@ -9,7 +9,7 @@ interface Common {
   /** How long one call may take, ms; of a call that is relayed as a stream, how long each piece may. */
   timeoutMs?: number
   /** In place of the price table's. */
-  price?: Pick<Price, 'inputUsd' | 'cachedUsd' | 'outputUsd'>
+  price?: TieredRates
   /** Without a price, calls cost nothing (a model on one's own hardware) or are refused under a money limit. */
   free?: boolean
   /** What its model can do, in place of what is known of it. */

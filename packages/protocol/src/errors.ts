@@ -172,6 +172,11 @@ export const errorCatalog = {
   ],
   'gateway.stalled': [408, 'The client has stopped reading', 'Read the answer as it comes.'],
   'response.not_found': [404, 'No such response', 'Only responses with `store` are kept, for the user who made them.'],
+  'response.kept': [
+    403,
+    'Clients delete no response',
+    'Send it with `store: false` to have it read by nobody by its id. `MUSTER_RETENTION` and `muster erase` remove content.',
+  ],
   'journal.newer': [
     503,
     'The journal was written by a newer Muster',

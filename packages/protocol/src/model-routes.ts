@@ -9,6 +9,9 @@ const address = z
 const effort = z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh'])
 const api = z.enum(['chat', 'responses'])
 const usd = z.number().nonnegative()
+const rates = { inputUsd: usd, cachedUsd: usd, outputUsd: usd }
+/** Where an answer says that it was served so: `priority`, `flex`, `fast`. */
+const tiers = z.record(z.string().min(1).max(64), z.strictObject(rates)).optional()
 
 const names = z.array(label).min(1).max(50)
 const tokens = z.number().int().min(1).max(1e9)
@@ -56,7 +59,7 @@ const target = z
       .string()
       .regex(/^[A-Z][A-Z0-9_]{0,99}$/, 'the name of the environment variable that has the key')
       .optional(),
-    price: z.strictObject({ inputUsd: usd, cachedUsd: usd, outputUsd: usd }).optional(),
+    price: z.strictObject({ ...rates, tiers }).optional(),
     free: z.boolean().optional(),
     /** What its model can do, in place of what is known of it: `GET /v1/models` tells it. */
     about: z
@@ -100,9 +103,8 @@ export const modelPrices = z
   .array(
     z.strictObject({
       model: text,
-      inputUsd: usd,
-      cachedUsd: usd,
-      outputUsd: usd,
+      ...rates,
+      tiers,
       since: z.iso.date().default('1970-01-01'),
       /** Where the figures come from. */
       source: text.default('MUSTER_PRICES'),

@@ -5,6 +5,8 @@ import { z } from 'zod'
 import type { Context, Server } from '../context.ts'
 import { actorOf } from '../keys.ts'
 import { knownError } from '../problems.ts'
+import { absentRoutes } from './absent.ts'
+import { boundBodies } from './bodies.ts'
 import { clientOf } from './client.ts'
 import { give } from './give.ts'
 import { modelRoutes } from './models.ts'
@@ -29,6 +31,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
     throw new MusterError('gateway.off', 'This server has no gateway')
   }
   sendRefusals(server)
+  boundBodies(server, context)
 
   const answer =
     (dialect: Dialect) =>
@@ -91,12 +94,16 @@ export function gatewayRoutes(server: Server, context: Context): void {
   )
   responseRoutes(server, context, need)
   modelRoutes(server, context, need)
+  absentRoutes(server, need)
 }
 
 /** Every error leaves in the words of the vendor as whom the route speaks. */
 function sendRefusals(server: Server): void {
   server.setErrorHandler((error: FastifyError, request, reply) => {
-    const { dialect = 'chat' } = request.routeOptions.config
+    const { dialect: spoken = 'chat' } = request.routeOptions.config
+    // Both vendors have models at the same address.
+    const isAnthropic = spoken === 'chat' && request.headers['anthropic-version'] !== undefined
+    const dialect = isAnthropic ? 'messages' : spoken
     const known =
       error.code === 'FST_ERR_CTP_BODY_TOO_LARGE'
         ? new MusterError('request.too_large', `The body is larger than ${GATEWAY_BYTES_MAX >> 20} MB`)

@@ -14,12 +14,14 @@ const OPENAI: Partial<Record<ErrorCode, { status?: number; code: string; type?: 
   'auth.invalid_key': { code: 'invalid_api_key' },
   'request.invalid': { code: 'invalid_value' },
   'request.invalid_json': { code: 'invalid_json' },
+  'request.not_found': { code: 'unknown_url' },
   'request.too_large': { code: 'request_too_large' },
   'model.not_found': { code: 'model_not_found' },
   'model.not_allowed': { code: 'model_not_allowed' },
   'model.unsupported': { status: 400, code: 'unsupported_parameter' },
   'model.blocked': { status: 400, code: 'content_filter' },
   'response.not_found': { code: 'response_not_found' },
+  'response.kept': { code: 'response_kept' },
   'policy.denied': { code: 'policy_denied', type: 'policy_denied' },
   'budget.exceeded': { status: 429, code: 'insufficient_quota', type: 'insufficient_quota' },
   'quota.exceeded': { status: 429, code: 'insufficient_quota', type: 'insufficient_quota' },
@@ -39,6 +41,7 @@ const FINAL: ReadonlySet<ErrorCode> = new Set([
   'run.cancelled',
   'route.refused',
   'subject.erased',
+  'response.kept',
 ])
 
 const ANTHROPIC: Record<number, string> = {
@@ -75,7 +78,8 @@ export function refusalFor(client: { name: ClientName; dialect: Dialect }, error
   }
   const type = known?.type ?? (status < 500 ? 'invalid_request_error' : 'server_error')
   const own = { message: text, type, param: paramOf(error), code: known?.code ?? code.replaceAll('.', '_') }
-  if (client.name === 'codex' && status < 500 && code !== 'rate.limited') {
+  // What it asks of a route that is not there it asks to see whether it is.
+  if (client.name === 'codex' && status < 500 && code !== 'rate.limited' && code !== 'request.not_found') {
     // In one line, and with our own code as the type, which is not shown.
     const told = { message: text.replaceAll(/\s+/g, ' '), type: own.code, param: null, code: CODEX_FINAL.code }
     return { status: CODEX_FINAL.status, headers, body: { error: told } }

@@ -84,7 +84,7 @@ export class Requests {
   /** Whose request it is, and where it goes. @throws MusterError where the key may not */
   #allowed(request: FastifyRequest, { model: route }: Body): { who: ApiKey; route: string } {
     const who = this.#context.keyOf(request)
-    this.gateway.check()
+    this.gateway.check(who.tenant)
     if (!this.#routes.has(route)) throw this.unknown(who, route)
     if (!mayUse(who, route))
       throw new MusterError('model.not_allowed', `The key "${who.id}" may not use the model "${route}"`)
@@ -117,12 +117,17 @@ export class Requests {
       ...(redacted ? { redacted } : {}),
     }
     checkNotStopped(controls, created, `model:${route}`)
-    await enter(created)
-    return gateway.begin(created, input, {
-      ...{ route, dialect, responseId: PREFIXES[dialect] + run, headers: passedOn(request.headers) },
-      ...(dialect === 'responses' ? { kept: keptOf(body) } : {}),
-      body: sent === body ? input.body : (gateway.redact(tenant, sent).value as Body), // as above
-    })
+    const giveBack = await enter(created)
+    try {
+      return gateway.begin(created, input, {
+        ...{ route, dialect, responseId: PREFIXES[dialect] + run, headers: passedOn(request.headers) },
+        ...(dialect === 'responses' ? { kept: keptOf(body) } : {}),
+        body: sent === body ? input.body : (gateway.redact(tenant, sent).value as Body), // as above
+      })
+    } catch (error) {
+      await giveBack()
+      throw error
+    }
   }
 }
 

@@ -129,6 +129,26 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       return shown(await find(keyOf(request), request.params.id))
     },
   )
+  server.delete(
+    '/v1/responses/:id',
+    {
+      config: { dialect: 'responses' },
+      schema: {
+        ...shared,
+        summary: 'Refused: what a response holds is a journal’s, and clients delete nothing of it',
+        params,
+      },
+    },
+    async (request) => {
+      need()
+      const { id } = request.params
+      await find(keyOf(request), id)
+      throw new MusterError(
+        'response.kept',
+        `Response "${id}" is kept with its journal, of which clients delete nothing: rules of retention and erasure do`,
+      )
+    },
+  )
   server.post(
     '/v1/responses/:id/cancel',
     {

@@ -74,9 +74,11 @@ function usageIn(usage: Json | undefined): Usage | undefined {
 
 /** Of a function, or of a custom tool, whose input is free text. */
 function toolCallOf({ id, function: called, custom }: JsonObject): ToolCall {
-  const { name, arguments: args } = objectOf(called)
-  const own = objectOf(custom)
-  return { id: textOf(id), name: textOf(name ?? own.name), arguments: textOf(args ?? own.input) }
+  if (isObject(custom) && !called)
+    return { id: textOf(id), name: textOf(custom.name), arguments: textOf(custom.input), isText: true }
+  const { name, arguments: args = '' } = objectOf(called)
+  // Some give an object in place of its text.
+  return { id: textOf(id), name: textOf(name), arguments: typeof args === 'string' ? args : JSON.stringify(args) }
 }
 
 interface Chunk {

@@ -63,7 +63,9 @@ async function finish(
   const keeper = new Gatekeeper(gate)
   await wires[dialect].judge(whole, keeper)
   const { toolCalls, refused } = keeper
-  const isAsItCame = !isMasked && !isCut && refused.length === 0
+  // Of inputs that came in pieces the gate was asked about what they say, not about how it was written.
+  const isReread = dialect === 'messages' && toolCalls.length > 0
+  const isAsItCame = !isMasked && !isCut && !isReread && refused.length === 0
   const events = held && (isAsItCame ? held : retold(dialect, whole, body))
   return { end: { ...end, whole, toolCalls, refused }, events }
 }

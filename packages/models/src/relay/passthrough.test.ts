@@ -18,9 +18,12 @@ import {
   streams,
   vendor,
 } from './fixture.ts'
+import type { JsonObject } from './request.ts'
 
 const KEY = 'sk-of-the-vendor'
-const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 100 }
+const rates = { inputUsd: 10, cachedUsd: 1, outputUsd: 100 }
+const twice = { inputUsd: 20, cachedUsd: 2, outputUsd: 200 }
+const price = { ...rates, tiers: { priority: twice, fast: twice } }
 /** 100 tokens of input, of which 40 were cached, and 20 of output. */
 const COST = (60 * 10 + 40 * 1 + 20 * 100) / 1e6
 
@@ -119,9 +122,26 @@ describe('chat', () => {
     expect(upstream.asked[0]?.body).toEqual({ ...asked, model: 'gpt' })
     const toolCalls = [
       { id: 'c1', name: 'pay', arguments: '{"a":1}' },
-      { id: 'c2', name: 'patch', arguments: '*** Begin' },
+      { id: 'c2', name: 'patch', arguments: '*** Begin', isText: true },
     ]
     expect(await end()).toMatchObject({ usage, costUsd: COST, model: 'gpt-of-vendor', toolCalls, refused: [] })
+  })
+
+  it('costs what it does where it says that it was served otherwise than others', async () => {
+    upstream.behave = says({ ...answer({ content: 'x' }, 'stop'), service_tier: 'priority' })
+    await openai.chat.completions.create({ model: 'default', messages: asks, service_tier: 'auto' })
+    upstream.behave = streams(
+      ...messageEvents([{ type: 'text', text: 'x' }], 'end_turn').map((event) =>
+        event.replace('"cache_creation_input_tokens"', '"service_tier":"standard","speed":"fast",$&'),
+      ),
+    )
+    const asked = { model: 'messages', max_tokens: 100, messages: asks, stream: true as const }
+    await all(await anthropic.messages.create(asked))
+    expect((await Promise.all(gate.ends)).map(({ costUsd }) => costUsd)).toEqual([2 * COST, 2 * COST])
+    const reserved = (body: JsonObject) => models.relayReserve('default', 'chat', { ...body, max_tokens: 100 }, '').usd
+    const plain = reserved({})
+    const other = (service_tier: string) => reserved({ service_tier })
+    expect([other('flex'), other('priority')]).toEqual([plain, 2 * plain])
   })
 
   it('puts what the gate says in the place of calls, in a whole answer', async () => {

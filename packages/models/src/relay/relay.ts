@@ -11,6 +11,7 @@ import { messages } from './messages.ts'
 import { type Begun, passThrough, ToldFailure } from './passthrough.ts'
 import type { RelayEnd, Relayed, RelayRequest } from './request.ts'
 import { responses } from './responses.ts'
+import { tierOf } from './tier.ts'
 import { translate } from './translate.ts'
 import type { HttpTarget, Upstream } from './upstream.ts'
 
@@ -25,7 +26,7 @@ interface Where {
   providerOf(target: Target): Provider
   callAt(target: Target, model: string, request: ModelRequest): Promise<Answer>
   embedAt(target: Target, model: string, request: EmbedRequest): Promise<Embedded>
-  costAt(place: Place, answer: { model: string; usage: Usage }): number
+  costAt(place: Place, answer: { model: string; usage: Usage; tier: string }): number
 }
 
 /** One call of a client that speaks as a vendor does. */
@@ -53,13 +54,14 @@ export async function relay(
   async function end({ answer, place, via, late }: Found<Begun>): Promise<RelayEnd> {
     const { whole, usage, model } = await answer.end()
     const { toolCalls, refused } = answer.gate
-    const end = { usage, costUsd: costAt(place, { model, usage }), model, whole, toolCalls, refused }
+    const costUsd = costAt(place, { model, usage, tier: tierOf(whole) })
+    const end = { usage, costUsd, model, whole, toolCalls, refused }
     for (const other of await late) {
       // What was to be streamed tells at its end alone what it has used.
       if (other.answer.stream) continue
       const also = await other.answer.end()
       end.usage = joinUsage(end.usage, also.usage)
-      end.costUsd += costAt(other.place, also)
+      end.costUsd += costAt(other.place, { ...also, tier: tierOf(also.whole) })
     }
     return via ? { ...end, via } : end
   }

@@ -70,12 +70,14 @@ function isCall({ type, execution }: JsonObject): boolean {
 
 function toolCallOf(item: JsonObject): ToolCall {
   const { type, call_id, id, namespace, name, action, operation } = item
-  const given = [item.arguments, item.input].find((text) => typeof text === 'string')
+  const { arguments: args, input } = item
   const own = textOf(name) || textOf(type).replace(/_call$/, '')
   return {
     id: textOf(call_id) || textOf(id),
     name: typeof namespace === 'string' ? `${namespace}.${own}` : own,
-    arguments: typeof given === 'string' ? given : JSON.stringify(action ?? operation ?? item.arguments ?? {}),
+    ...(typeof input === 'string' && args === undefined
+      ? { arguments: input, isText: true }
+      : { arguments: typeof args === 'string' ? args : JSON.stringify(action ?? operation ?? args ?? {}) }),
   }
 }
 

@@ -17,6 +17,7 @@ import { isObject, objectOf, textOf } from './wire.ts'
 
 /** Chat Completions, spoken by a client whose model is asked otherwise. */
 export const chatTranslation: Translation = {
+  said: '/messages',
   paths: {
     ...{
       maxTokens: '/max_completion_tokens',

@@ -21,6 +21,7 @@ import { isObject, objectOf, textOf } from './wire.ts'
 
 /** Anthropic's Messages, spoken by a client whose model is asked otherwise. */
 export const messagesTranslation: Translation = {
+  said: '/messages',
   paths: {
     ...{ maxTokens: '/max_tokens', temperature: '/temperature', topP: '/top_p', stop: '/stop_sequences' },
     ...{ seed: '/seed', toolChoice: '/tool_choice', effort: '/output_config/effort' },

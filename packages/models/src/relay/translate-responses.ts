@@ -20,6 +20,7 @@ import { objectOf, textOf } from './wire.ts'
 
 /** OpenAI Responses, spoken by a client whose model is asked otherwise. */
 export const responsesTranslation: Translation = {
+  said: '/input',
   paths: {
     ...{ maxTokens: '/max_output_tokens', temperature: '/temperature', topP: '/top_p', stop: '/stop', seed: '/seed' },
     ...{ toolChoice: '/tool_choice', parallelToolCalls: '/parallel_tool_calls', effort: '/reasoning/effort' },

@@ -618,6 +618,19 @@ describe('what cannot be said otherwise', () => {
     ['responses', 'converse', { include: ['message.output_text.logprobs'] }, '/include/0'],
     ['messages', 'chat', { messages: [{ role: 'user', content: [{ type: 'image' }] }] }, '/messages/0/content/0'],
     ['messages', 'chat', { messages: [{ role: 'assistant', content: 'I ' }] }, '/messages/0'],
+    [
+      'chat',
+      'messages',
+      {
+        messages: [
+          { role: 'assistant', content: 'I ' },
+          { role: 'system', content: 'x' },
+        ],
+      },
+      '/messages',
+    ],
+    ['chat', 'converse', { messages: [{ role: 'assistant', content: 'I ' }] }, '/messages'],
+    ['responses', 'messages', { input: [{ role: 'assistant', content: 'I ' }] }, '/input'],
     ['chat', 'converse', userOf({ type: 'image_url', image_url: { url: 'https://a.example/b.png' } }), PART],
     ['chat', 'messages', userOf({ type: 'image_url', image_url: { url: 'file:///etc/passwd' } }), PART],
     ['chat', 'messages', userOf({ type: 'image_url', image_url: { url: 'data:image/tiff;base64,AAAA' } }), PART],

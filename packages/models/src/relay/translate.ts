@@ -38,6 +38,7 @@ export async function translate(
   const asked: ModelRequest = { ...translation.read(body, unsaid), mayBeCut: true, signal, idempotencyKey }
   for (const name of Object.keys(asked.settings ?? {}) as (keyof ModelSettings)[]) // its own names
     if (!provider.settings.includes(name)) unsaid.refuse(translation.paths[name], 'cannot be said to this target')
+  if (isContinued(asked, target)) unsaid.refuse(translation.said, CONTINUED)
   if (isAnswerTool(target) && asked.output && asked.settings?.toolChoice)
     unsaid.refuse(translation.paths.toolChoice, 'cannot be said to this target beside the schema of an answer')
   unsaid.check(model)
@@ -76,6 +77,15 @@ export async function translate(
       return end
     },
   }
+}
+
+const CONTINUED = 'ends with an answer, which this target would go on with in place of giving one'
+
+/** Where nothing follows an answer, OpenAI's models give another, and others go on with it as if they had begun it so. */
+function isContinued({ messages }: ModelRequest, target: Target): boolean {
+  const dialect = dialectOf(target)
+  if (dialect !== 'messages' && dialect !== 'converse') return false
+  return messages.findLast(({ role }) => role !== 'system')?.role === 'assistant'
 }
 
 /** There an answer that must match is the call of a tool, which must be chosen. */

@@ -8,6 +8,8 @@ import { isObject, objectOf } from './wire.ts'
 /** One dialect, as clients speak it, in the words that every provider is asked in. */
 export interface Translation {
   read(body: JsonObject, unsaid: Unsaid): ModelRequest
+  /** Where the body has what was said before. */
+  said: string
   /** Where the body has each setting. */
   paths: Record<keyof ModelSettings, string>
   teller(options: TellerOptions): Teller

@@ -17,13 +17,13 @@ const NAME_MAX = 64
 export function gatewayDriver(run: ActiveRun, exchange: Exchange | undefined): Driver {
   const asked = new Map<string, (verdict: Verdict) => void>()
 
-  function gate({ name, arguments: args }: ToolCall, signal: AbortSignal): Promise<Verdict> {
+  function gate(call: ToolCall, signal: AbortSignal): Promise<Verdict> {
     return new Promise((resolve) => {
-      const id = `${asked.size + 1}.${name.slice(0, NAME_MAX)}`
+      const id = `${asked.size + 1}.${call.name.slice(0, NAME_MAX)}`
       asked.set(id, resolve)
       // Nobody waits for it any more, and no step ends.
       signal.addEventListener('abort', () => resolve({ allow: false, message: 'The request was cancelled.' }))
-      run.step(clientToolStep(id, name, args, run.created.labels))
+      run.step(clientToolStep(id, call, run.created.labels))
     })
   }
 

@@ -2,8 +2,8 @@ import type { ToolCall } from '@muster/models'
 import { type Json, type Label, MusterError } from '@muster/protocol'
 import type { ActiveRun } from '../active-run.ts'
 import type { Operation, StepSpec } from '../step.ts'
+import { ambiguityIn } from './ambiguity.ts'
 import type { Exchange } from './exchange.ts'
-import { twiceNamed } from './twice-named.ts'
 
 /** A client may listen to an answer for this long, ms. */
 const ANSWER_MS = 3_600_000
@@ -80,17 +80,21 @@ export function unansweredStep(id: string, input: Json): StepSpec {
 }
 
 /** A call that the model wants the client to make. Its output says what is called, for there is nothing else to know of it here. */
-export function clientToolStep(id: string, name: string, args: string, labels: readonly Label[]): StepSpec {
-  const given = objectIn(args)
+export function clientToolStep(
+  id: string,
+  { name, arguments: args, isText }: ToolCall,
+  labels: readonly Label[],
+): StepSpec {
+  const given = isText ? undefined : objectIn(args.trim() === '' ? '{}' : args)
   const operation: Operation = {
     ...common,
     ...{ kind: 'tool', target: name, effect: 'pure', timeoutMs: DECISION_MS, keepInput: true },
     policy: { action: 'gateway:tool', resource: { type: 'ClientTool', name } },
     action: {
       execute: ({ input }) => {
-        const twice = given && twiceNamed(args)
-        if (twice === undefined) return { text: JSON.stringify(input) }
-        throw new MusterError('input.invalid', `${name} is called with "${twice}" twice, which nobody can decide on`)
+        const doubt = isText ? undefined : given ? ambiguityIn(args) : 'what is no JSON object'
+        if (doubt === undefined) return { text: JSON.stringify(input) }
+        throw new MusterError('input.invalid', `${name} is called with ${doubt}: nobody can decide on that`)
       },
     },
   }
@@ -103,7 +107,6 @@ function objectIn(args: string): Json | undefined {
     const value: Json = JSON.parse(args)
     return value !== null && typeof value === 'object' && !Array.isArray(value) ? value : undefined
   } catch {
-    // A custom tool takes a text.
     return undefined
   }
 }

@@ -29,9 +29,10 @@ import { ToolFlow } from '../tool-flow.ts'
 import { denialOf } from './denial.ts'
 import { type ClientRequest, Exchange } from './exchange.ts'
 import { GatewayPolicies } from './gateway-policies.ts'
+import { Places } from './places.ts'
 
-/** Requests that are under way at once; more are told to come again. */
-const HELD_MAX = 10_000
+/** Requests that are under way at once, of which a tenant has its part; more are told to come again. */
+const PLACES = 10_000
 /** A request whose turn has not come by then is told to come again: clients wait better than a connection does, ms. */
 const TURN_MS = 5000
 const LOOK_MS = 500
@@ -51,6 +52,8 @@ export interface GatewayOptions {
   budgets?: BudgetsByName | undefined
   /** Heads of runs enter the ledger of their tenant; some worker must take them there. */
   ledger?: boolean | undefined
+  /** Requests that are under way at once, of all tenants. */
+  places?: number | undefined
   /** A process that has not said for this long that it lives has lost its requests, ms. */
   lockMs: number
   telemetry?: Telemetry | undefined
@@ -80,12 +83,13 @@ export class Gateway {
   readonly #policies: GatewayPolicies
   readonly #indexer: Indexer
   readonly #exchanges = new Map<string, Exchange>()
+  readonly #places: Places
   readonly #held = new Map<string, { active: ActiveRun; closed: Promise<Closed> }>()
   readonly #looking: NodeJS.Timeout
   #closing = false
 
   private constructor(options: GatewayOptions) {
-    const { journal, memory, controls, models, lockMs } = options
+    const { journal, memory, controls, models, lockMs, places = PLACES } = options
     const log = options.log ?? pino({ level: 'silent' })
     const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
     const app = collect({})
@@ -98,6 +102,7 @@ export class Gateway {
     })
     this.#options = options
     this.models = models
+    this.#places = new Places(places)
     this.#indexer = new Indexer({ journal, memory, log })
     this.#holder = new Holder(journal, {
       name,
@@ -122,7 +127,7 @@ export class Gateway {
       budgets: options.budgets ?? {},
       ledger: options.ledger ?? false,
       // A request and the calls of tools that are decided beside it.
-      concurrency: 2 * HELD_MAX,
+      concurrency: 2 * places,
     })
     this.#bell = new MailBell(journal, {
       onMail: (run) => this.#engine.mail(run),
@@ -153,12 +158,11 @@ export class Gateway {
     return { value, ...(found ? { redacted: found } : {}) }
   }
 
-  /** Whether a request may be taken now. @throws MusterError `gateway.closing`, `gateway.not_ready`, `rate.limited` */
-  check(): void {
+  /** Whether a tenant's request may be taken now. @throws MusterError `gateway.closing`, `gateway.not_ready`, `rate.limited` */
+  check(tenant: string): void {
     if (this.#closing) throw new MusterError('gateway.closing', 'The server is shutting down')
     this.#policies.check()
-    if (this.#exchanges.size >= HELD_MAX)
-      throw new MusterError('rate.limited', `${HELD_MAX} requests are under way`, { retryAfterMs: 1000 })
+    this.#places.check(tenant)
   }
 
   /**
@@ -180,12 +184,17 @@ export class Gateway {
     return refusedTargets(decision)
   }
 
-  /** Creates the run of a request and begins with it. `input.body` may be that of the request, and is then encoded once. */
+  /**
+   * Creates the run of a request and begins with it. `input.body` may be that of the request, and is then encoded once.
+   *
+   * @throws MusterError `rate.limited` where others have taken the places since they were looked at
+   */
   begin(created: NewRun, input: { [name: string]: Json }, request: ClientRequest): HeldRequest {
     const { run } = created
     const exchange = new Exchange(request, Date.now())
     // What cannot be written is not under way.
     const content = contentOf(input, exchange)
+    this.#places.take(created.tenant)
     this.#exchanges.set(run, exchange)
     const { run: active, closed } = this.#engine.begin(created, content)
     const over = closed.catch((): Closed => 'gap').then((how) => this.#over(active, exchange, how))
@@ -207,6 +216,7 @@ export class Gateway {
 
   #over(active: ActiveRun, exchange: Exchange, how: Closed): Closed {
     const { id: run } = active
+    this.#places.leave(active.created.tenant)
     this.#exchanges.delete(run)
     this.#held.delete(run)
     if (how === 'ended') {
