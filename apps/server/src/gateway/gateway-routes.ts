@@ -8,7 +8,7 @@ import { knownError } from '../problems.ts'
 import { clientOf } from './client.ts'
 import { give } from './give.ts'
 import { modelRoutes } from './models.ts'
-import { refusalFor } from './refusal.ts'
+import { asIs, asIsOrStream, refusalFor, refusalsOf } from './refusal.ts'
 import { type Body, GATEWAY_BYTES_MAX, Requests } from './requests.ts'
 import { responseRoutes } from './responses.ts'
 
@@ -47,6 +47,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
         summary: 'Chat Completions, as OpenAI has them',
         description: 'Streamed where `stream` is true. `x-muster-run` names the run that the request is.',
         body: chat,
+        response: { 200: asIsOrStream, ...refusalsOf('chat') },
       },
     },
     answer('chat'),
@@ -56,7 +57,12 @@ export function gatewayRoutes(server: Server, context: Context): void {
     {
       bodyLimit: GATEWAY_BYTES_MAX,
       config: { dialect: 'messages' },
-      schema: { ...shared, summary: 'Messages, as Anthropic has them', body: messages },
+      schema: {
+        ...shared,
+        summary: 'Messages, as Anthropic has them',
+        body: messages,
+        response: { 200: asIsOrStream, ...refusalsOf('messages') },
+      },
     },
     answer('messages'),
   )
@@ -70,7 +76,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
         summary: 'Count the tokens of a message, as Anthropic has it',
         description: 'Counted by Anthropic where the route leads there; else it is an estimate. It is no run.',
         body: messages,
-        response: { 200: z.object({ input_tokens: z.number() }) },
+        response: { 200: z.object({ input_tokens: z.number() }), ...refusalsOf('messages') },
       },
     },
     async (request, reply) => {
@@ -85,7 +91,12 @@ export function gatewayRoutes(server: Server, context: Context): void {
     {
       bodyLimit: GATEWAY_BYTES_MAX,
       config: { dialect: 'embeddings' },
-      schema: { ...shared, summary: 'Embeddings, as OpenAI has them', body: embeddings },
+      schema: {
+        ...shared,
+        summary: 'Embeddings, as OpenAI has them',
+        body: embeddings,
+        response: { 200: asIs, ...refusalsOf('embeddings') },
+      },
     },
     answer('embeddings'),
   )
