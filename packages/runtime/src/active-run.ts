@@ -818,7 +818,10 @@ export class ActiveRun {
     clearTimeout(this.#deadline)
     let reason: MusterError | undefined
     for (const step of this.steps.values()) {
-      if (step.outcome || step.decision === undefined) continue
+      if (step.outcome) continue
+      // Whoever takes the run up sets aside anew: others would wait for what nobody gives back.
+      settleFunds(this, step, step.pending || step.waiting ? 'all' : NOTHING)
+      if (step.decision === undefined) continue
       reason ??= new MusterError('run.cancelled', `the run has ${how === 'ended' ? 'ended' : 'left this worker'}`)
       abortStep(step, reason)
     }
