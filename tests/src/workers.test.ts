@@ -1,7 +1,7 @@
 import type { WorkerInfo } from '@muster/protocol'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { chain } from './fixtures/app.ts'
-import { type Harness, startHarness, stopProcess } from './harness.ts'
+import { astray, chain } from './fixtures/app.ts'
+import { type Harness, startHarness, stopProcess, unhurried, until } from './harness.ts'
 
 let harness: Harness
 
@@ -36,4 +36,17 @@ it('a run that no living worker carries waits, and says why', async () => {
   expect(await run.result()).toBe('0')
   expect((await run.get()).heldUp).toBeUndefined()
   await stopProcess(other)
+})
+
+it('a run whose plan waits for what is none of its steps says so, and one that has a step under way does not', async () => {
+  const worker = await harness.worker(unhurried)
+  const run = await harness.muster.runs.start(astray, {})
+  const busy = await harness.muster.runs.start(chain, { n: 1, ms: 60_000 })
+  const { heldUp, status } = await until(run.get, (found) => found.heldUp !== undefined, 60_000)
+  expect(status).toBe('running')
+  expect(heldUp).toMatchObject({ code: 'plan.astray', message: expect.stringMatching(/^plan astray@1.0.0 .*step.run/) })
+  expect((await busy.get()).heldUp).toBeUndefined()
+  await run.cancel()
+  await until(run.get, (found) => found.status === 'cancelled' && found.heldUp === undefined)
+  await stopProcess(worker, 'SIGKILL')
 })

@@ -132,6 +132,8 @@ export class ActiveRun {
   /** Steps whose outcome is there and waits to be durable before it is handed on. */
   #undelivered = 0
   #parkScheduled = false
+  /** Where its journal stood when it was asked last whether it is astray. */
+  #seqAsked = -1
   #deadline: NodeJS.Timeout | undefined
   #close: (how: Closed) => void = () => {}
 
@@ -785,6 +787,21 @@ export class ActiveRun {
 
   #isBlocked({ handle }: StepState): boolean {
     return handle !== undefined && this.services.scheduler.isBlocked(handle)
+  }
+
+  /**
+   * Whether its plan's code waits for something that is none of its steps: since it was asked last nothing was journaled,
+   * nothing is under way, and nothing is waited for.
+   */
+  isAstray(): boolean {
+    const { seq, durable } = this.#writer
+    const before = this.#seqAsked
+    this.#seqAsked = seq
+    if (seq !== before || durable !== seq || !this.#live || this.over || !this.#driver?.asynchronous) return false
+    if (this.#mayPark || this.#rollback || this.#undelivered > 0 || this.inbox.isReading) return false
+    if (this.sessionPast?.rest) return false
+    for (const step of this.steps.values()) if (!step.outcome) return false
+    return true
   }
 
   /** Begins no step any more, and leaves the run to another worker once those under way have ended. */
