@@ -209,6 +209,7 @@ export class ActiveRun {
     const startedAt = recorded.startedAt ?? clock()
     const parkedMs = recorded.parkedMs + (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
     this.#clockedIn = { startedAt, parkedMs }
+    if (recorded.startedAt === undefined) this.services.telemetry.waited('queue', startedAt - this.created.at)
     this.startedAt = startedAt + parkedMs
     this.replay.begin(recorded)
     this.#paused = recorded.paused
@@ -398,18 +399,22 @@ export class ActiveRun {
 
   /** What the step waited for has come. */
   resume(step: StepState): void {
-    step.waiting = undefined
-    this.#waiting--
+    this.#endWaiting(step)
     if (step.handle !== undefined) this.services.scheduler.resume(step.handle)
     this.services.pump()
   }
 
+  #endWaiting(step: StepState): void {
+    if (!step.waiting) return
+    const { telemetry, clock } = this.services
+    telemetry.waited(step.waiting.for, clock() - step.beganAt)
+    step.waiting = undefined
+    this.#waiting--
+  }
+
   /** The step has its outcome, which is journaled already: what depends on it goes on. */
   settle(step: StepState, outcome: Outcome): void {
-    if (step.waiting) {
-      step.waiting = undefined
-      this.#waiting--
-    }
+    this.#endWaiting(step)
     step.outcome = outcome
     if (this.services.outcomes === 'ahead') this.#handOn(step)
     else {

@@ -39,6 +39,7 @@ export function afford(run: ActiveRun, step: StepState, input: Json): boolean {
       else run.services.spending.settle(funds, NOTHING)
       return
     }
+    run.services.telemetry.waited('budget', run.services.clock() - step.beganAt)
     if (refused) settleFunds(run, step, NOTHING)
     step.refused = refused
     run.begin(step)

@@ -261,6 +261,11 @@ export class Engine {
     return this.#fenced
   }
 
+  /** How long steps have waited for a place here and for limits, all together. */
+  waitedMs(): Readonly<Record<string, number>> {
+    return { ...this.#scheduler.waitedMs(this.#services.clock()) }
+  }
+
   /** Messages for runs that are held here may have been missed. */
   mailLost(): void {
     for (const run of this.#runs.values()) run.inbox.come()

@@ -178,6 +178,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     concurrency,
     held: () => engine.held,
     lost: () => engine.fenced,
+    waitedMs: () => engine.waitedMs(),
     backlog: () => journal.backlog(),
   })
   let decidesBy = policy
