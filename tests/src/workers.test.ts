@@ -1,6 +1,7 @@
+import { type AddressInfo, connect, createServer } from 'node:net'
 import type { WorkerInfo } from '@muster/protocol'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { astray, chain } from './fixtures/app.ts'
+import { actor, astray, chain } from './fixtures/app.ts'
 import { type Harness, startHarness, stopProcess, unhurried, until } from './harness.ts'
 
 let harness: Harness
@@ -49,4 +50,31 @@ it('a run whose plan waits for what is none of its steps says so, and one that h
   await run.cancel()
   await until(run.get, (found) => found.status === 'cancelled' && found.heldUp === undefined)
   await stopProcess(worker, 'SIGKILL')
+})
+
+it('a run that needs DynamoDB waits while that is away', async () => {
+  const { hostname, port } = new URL(harness.dynamoEndpoint)
+  let isAway = false
+  const between = createServer((client) => {
+    if (isAway) return void client.destroy()
+    const server = connect(Number(port), hostname)
+    client.pipe(server).pipe(client)
+    for (const [one, other] of [
+      [client, server],
+      [server, client],
+    ] as const)
+      one.on('error', () => {}).on('close', () => other.destroy())
+  })
+  await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve))
+  const endpoint = `http://127.0.0.1:${(between.address() as AddressInfo).port}`
+  const worker = await harness.worker({ ...unhurried, DYNAMODB_ENDPOINT: endpoint })
+  isAway = true
+  const run = await harness.muster.runs.start(actor, { turns: [{ answer: 'hello' }] }, { session: 'away' })
+  // More than a tool would be given.
+  for await (const { entry } of run.events())
+    if (entry.type === 'run.ended' || (entry.type === 'step.intent' && entry.attempt === 8)) break
+  isAway = false
+  expect(await run.result()).toEqual({ answer: 'hello' })
+  await stopProcess(worker)
+  between.close()
 })
