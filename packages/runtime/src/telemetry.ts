@@ -19,7 +19,7 @@ export interface Telemetry {
 }
 
 /** What is waited for before a run or a step goes on: so many and no more, since they are told apart in a metric. */
-export type WaitReason = 'queue' | 'budget' | Waiting['for']
+type WaitReason = 'queue' | 'budget' | Waiting['for']
 
 interface WorkerLoad {
   concurrency: number
