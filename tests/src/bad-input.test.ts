@@ -166,13 +166,15 @@ describe('the API describes itself', () => {
   it('as OpenAPI 3.1 with every route and a page to read it', async () => {
     const document = (await (await fetch(`${harness.url}/openapi.json`)).json()) as {
       openapi: string
-      paths: Record<string, Record<string, { operationId: string }>>
+      paths: Record<string, Record<string, { operationId: string; parameters?: object[]; responses: object }>>
     }
     expect(document.openapi).toBe('3.1.0')
     const references = new Set(JSON.stringify(document).match(/#\/components[^"]*/g))
     expect([...references].sort()).toEqual([
+      '#/components/schemas/AnthropicError',
       '#/components/schemas/Json',
       '#/components/schemas/JsonInput',
+      '#/components/schemas/OpenAiError',
       '#/components/schemas/Problem',
     ])
     for (const reference of references) {
@@ -182,6 +184,9 @@ describe('the API describes itself', () => {
     }
     const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))
     expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length)
+    for (const { operationId, responses } of operations)
+      if (!operationId.endsWith('z')) expect(Object.keys(responses).join(), operationId).toMatch(/^2.*(401|4XX)/)
+    expect(document.paths['/v1/ledger/tile/{path}']?.get?.parameters).toMatchObject([{ in: 'path', name: 'path' }])
     const routes = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method} ${path}`),
     )
@@ -209,7 +214,7 @@ describe('the API describes itself', () => {
       'get /v1/ledger',
       'get /v1/ledger/checkpoint',
       'get /v1/ledger/consistency',
-      'get /v1/ledger/tile/{*}',
+      'get /v1/ledger/tile/{path}',
       'get /v1/models',
       'get /v1/models/{id}',
       'get /v1/policies',

@@ -1,7 +1,7 @@
 import type { Run } from '@muster/protocol'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { actor, fanOut, lead } from './fixtures/app.ts'
-import { ended, type Harness, type Ran, runCli, startHarness, until } from './harness.ts'
+import { ended, type Harness, type Ran, runCli, startHarness, unhurried, until } from './harness.ts'
 
 let harness: Harness
 let muster: Harness['muster']
@@ -9,6 +9,7 @@ let muster: Harness['muster']
 beforeAll(async () => {
   // A model whose price is known.
   harness = await startHarness({
+    ...unhurried,
     MUSTER_MODEL: 'gpt-5-mini',
     MUSTER_BUDGETS: JSON.stringify({ 'plan:chain': { month: { runs: 2 } }, 'tenant:other': { day: { usd: 1 } } }),
   })

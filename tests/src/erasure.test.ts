@@ -7,7 +7,7 @@ import type { Erasure, Run } from '@muster/protocol'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { actor, lead } from './fixtures/app.ts'
-import { ended, type Harness, runCli, runNode, startHarness, until } from './harness.ts'
+import { ended, type Harness, runCli, runNode, startHarness, unhurried, until } from './harness.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'muster-erasure-'))
 const at = (name: string) => join(home, name)
@@ -28,7 +28,7 @@ beforeAll(async () => {
   expect(await cli('ledger', 'key', env.MUSTER_LEDGER_KEY_FILE)).toMatchObject({ code: 0 })
   expect(await cli('erasure', 'key', env.MUSTER_CONTENT_KEY_FILE)).toMatchObject({ code: 0 })
   expect(await cli('erasure', 'key', env.MUSTER_CONTENT_KEY_FILE)).toMatchObject({ code: 1 })
-  harness = await startHarness(env)
+  harness = await startHarness({ ...env, ...unhurried })
   muster = harness.muster
   await harness.worker()
 })
@@ -220,6 +220,7 @@ describe('an erasure of a subject', () => {
     const waiting = await until(
       () => muster.erasures.get(made.id),
       ({ waitsFor }) => waitsFor !== undefined && waitsFor.length > 0,
+      90_000,
     )
     expect(waiting).toMatchObject({ state: 'waiting', waitsFor: [run.id] })
     const refused = muster.runs.start(actor, { turns: [{ answer: 1 }] }, { subject })

@@ -24,6 +24,9 @@ const people = [
   { user: 'robot', roles: ['*'], service: true },
 ] as const
 
+/** Workers that lose no run because the machine is busy, where none is killed whose runs another is to take. */
+export const unhurried = { MUSTER_LOCK_MS: '60000' }
+
 /** An effect as a tool wrote it down: the tests' own record of what happened outside. */
 export interface Effect {
   effect: string

@@ -3,14 +3,14 @@ import type { RunEvent, StoredEntry } from '@muster/protocol'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { actor, chain, fanOut, payment } from './fixtures/app.ts'
-import { ended, type Harness, startHarness, until } from './harness.ts'
+import { ended, type Harness, startHarness, unhurried, until } from './harness.ts'
 
 let muster: Harness['muster']
 let harness: Harness
 let redis: Redis
 
 beforeAll(async () => {
-  harness = await startHarness({ MUSTER_JOURNAL_TTL_S: '5' })
+  harness = await startHarness({ ...unhurried, MUSTER_JOURNAL_TTL_S: '5' })
   muster = harness.muster
   redis = new Redis(harness.redisUrl)
   await harness.worker()

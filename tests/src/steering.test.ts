@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { openMemory } from '@muster/memory'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { actor, chain, gazer, viewer } from './fixtures/app.ts'
-import { type Harness, runCli, startHarness, until } from './harness.ts'
+import { type Harness, runCli, startHarness, unhurried, until } from './harness.ts'
 
 let harness: Harness
 let muster: Harness['muster']
@@ -49,7 +49,7 @@ it('an agent hears what a person says between two turns, once, whichever worker 
 })
 
 it('what is under way is cancelled when the person interrupts', async () => {
-  await harness.worker()
+  await harness.worker(unhurried)
   const run = await muster.runs.start(actor, looking(120_000))
   await until(
     () => looks(run.id),
@@ -64,7 +64,7 @@ it('what is under way is cancelled when the person interrupts', async () => {
 })
 
 it('is refused for a plan, and for a stranger', async () => {
-  await harness.worker()
+  await harness.worker(unhurried)
   const run = await muster.runs.start(chain, { n: 1, ms: 1000 })
   await expect(run.say('hello')).rejects.toMatchObject({ code: 'signal.unknown' })
   await expect(harness.stranger.runs.of(run.id).say('hello')).rejects.toMatchObject({ code: 'run.not_found' })
@@ -108,7 +108,7 @@ it('images and files come to the model in the form of each vendor, from who star
     'permit (principal, action, resource);\n@id("near") forbid (principal, action == Action::"model:invoke", resource) when { context.region == "far" };',
   )
   await harness.worker({
-    ...{ MUSTER_POLICY: policy, VENDOR_KEY: 'key-of-vendor' },
+    ...{ ...unhurried, MUSTER_POLICY: policy, VENDOR_KEY: 'key-of-vendor' },
     MUSTER_MODELS: JSON.stringify({
       default: [{ openai: { model: 'scripted', baseUrl: `${harness.modelUrl}/v1` }, price }],
       sight: [

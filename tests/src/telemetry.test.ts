@@ -34,6 +34,7 @@ describe('OpenTelemetry', () => {
       OTEL_BSP_SCHEDULE_DELAY: '100',
       OTEL_METRIC_EXPORT_INTERVAL: '500',
       OTEL_METRIC_EXPORT_TIMEOUT: '400',
+      MUSTER_BUDGETS: JSON.stringify({ 'agent:actor': { day: { steps: 1000 } } }),
       MUSTER_MODELS: JSON.stringify({
         default: ['nobody', 'scripted'].map((model, i) => {
           const baseUrl = i === 0 ? 'http://127.0.0.1:1/v1' : `${harness.modelUrl}/v1`
@@ -67,6 +68,8 @@ describe('OpenTelemetry', () => {
     for (const text of ['gen_ai.client.token.usage', 'muster.step.duration', 'muster.run.duration', 'muster.cost'])
       expect(metrics).toContain(text)
     for (const text of ['muster.model.breaker', 'muster.worker.runs', 'muster.worker.places', 'muster.worker.lost'])
+      expect(metrics).toContain(text)
+    for (const text of ['muster.waited', 'muster.reason', 'queue', 'limit', 'place', 'budget'])
       expect(metrics).toContain(text)
     expect(spans + metrics).not.toContain('a private matter')
   })

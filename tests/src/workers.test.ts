@@ -1,7 +1,8 @@
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import type { WorkerInfo } from '@muster/protocol'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { chain } from './fixtures/app.ts'
-import { type Harness, startHarness, stopProcess } from './harness.ts'
+import { actor, astray, chain } from './fixtures/app.ts'
+import { type Harness, startHarness, stopProcess, unhurried, until } from './harness.ts'
 
 let harness: Harness
 
@@ -36,4 +37,51 @@ it('a run that no living worker carries waits, and says why', async () => {
   expect(await run.result()).toBe('0')
   expect((await run.get()).heldUp).toBeUndefined()
   await stopProcess(other)
+})
+
+it('a run whose plan waits for what is none of its steps says so, and one that has a step under way does not', async () => {
+  const worker = await harness.worker(unhurried)
+  const run = await harness.muster.runs.start(astray, {})
+  const busy = await harness.muster.runs.start(chain, { n: 1, ms: 60_000 })
+  const { heldUp, status } = await until(run.get, (found) => found.heldUp !== undefined, 60_000)
+  expect(status).toBe('running')
+  expect(heldUp).toMatchObject({ code: 'plan.astray', message: expect.stringMatching(/^plan astray@1.0.0 .*step.run/) })
+  expect((await busy.get()).heldUp).toBeUndefined()
+  await run.cancel()
+  await until(run.get, (found) => found.status === 'cancelled' && found.heldUp === undefined)
+  await stopProcess(worker, 'SIGKILL')
+})
+
+it('a run that needs DynamoDB waits while that is away', async () => {
+  const { hostname, port } = new URL(harness.dynamoEndpoint)
+  let isAway = false
+  const open = new Set<Socket>()
+  const between = createServer((client) => {
+    if (isAway) return void client.destroy()
+    const server = connect(Number(port), hostname)
+    client.pipe(server).pipe(client)
+    open.add(client)
+    for (const [one, other] of [
+      [client, server],
+      [server, client],
+    ] as const)
+      one.on('error', () => {}).on('close', () => other.destroy())
+  })
+  await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve))
+  const endpoint = `http://127.0.0.1:${(between.address() as AddressInfo).port}`
+  const worker = await harness.worker({ ...unhurried, DYNAMODB_ENDPOINT: endpoint })
+  isAway = true
+  for (const client of open) client.destroy()
+  const run = await harness.muster.runs.start(actor, { turns: [{ answer: 'hello' }] }, { session: 'away' })
+  let attempts = 0
+  for await (const { entry } of run.events()) {
+    if (entry.type === 'step.intent') attempts = entry.attempt
+    // More than a tool would be given.
+    if (entry.type === 'run.ended' || attempts === 6) break
+  }
+  expect(attempts).toBe(6)
+  isAway = false
+  expect(await run.result()).toEqual({ answer: 'hello' })
+  await stopProcess(worker)
+  between.close()
 })

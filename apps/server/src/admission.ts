@@ -2,6 +2,7 @@ import { tightest } from '@muster/governance'
 import type { Journal } from '@muster/journal'
 import {
   type Actor,
+  astrayText,
   type DefinitionManifest,
   type EntryOf,
   type Issue,
@@ -208,6 +209,13 @@ export class Admission {
       code: 'definition.absent',
       message: `no worker that runs carries ${wanted}${others.length === 0 ? '' : `; they carry ${others.join(', ')}`}${cure}`,
     }
+  }
+
+  /** Why a run that a worker holds does not go on, where its plan's code waits for what is none of its steps. */
+  async astray({ id, name, version }: Run): Promise<StepError | undefined> {
+    const workers = await this.#journal.workers()
+    if (!workers.some(({ astray }) => astray.includes(id))) return undefined
+    return { code: 'plan.astray', message: astrayText({ name, version }) }
   }
 
   async #definition({ kind, name, version }: Run): Promise<DefinitionManifest | undefined> {

@@ -47,6 +47,7 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
         description: '`tile/<level>/<index>` and `tile/entries/<index>`, with `.p/<width>` where it is partial.',
         params: z.object({ '*': z.string().max(100) }),
         produces: ['application/octet-stream'],
+        response: { 200: z.custom<Buffer>(), ...problems },
       },
     },
     async (request, reply) => {

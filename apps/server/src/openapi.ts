@@ -1,5 +1,6 @@
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import { json } from '@muster/protocol'
+import type { FastifySchema } from 'fastify'
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 
@@ -27,9 +28,16 @@ export const openApi: FastifyDynamicSwaggerOptions = {
   transform(document) {
     const { schema, url } = jsonSchemaTransform(document)
     const method = String(document.route.method).toLowerCase()
-    return { schema: { operationId: operationId(method, url), ...schema }, url }
+    return { schema: named({ operationId: operationId(method, url), ...schema }), url: url.replace('*', ':path') }
   },
   transformObject: jsonSchemaTransformObject,
+}
+
+/** The rest of a path is `*` to the router; in a document it has a name. */
+function named(schema: FastifySchema): FastifySchema {
+  const { params } = schema
+  if (params === undefined || !JSON.stringify(params).includes('"*"')) return schema
+  return { ...schema, params: JSON.parse(JSON.stringify(params).replaceAll('"*"', '"path"')) }
 }
 
 /** `POST /v1/runs/:id/cancel` is `postRunsByIdCancel`: what generators of clients name their functions. */

@@ -80,6 +80,7 @@ export function recordRoutes(server: Server, { memory, keyOf }: Context): void {
         description: 'One line of JSON per record: place, hash, exact bytes. It is chained as a journal is.',
         querystring: z.strictObject({ after: z.coerce.number().int().min(0).max(9_999_999_999).default(0) }),
         produces: ['application/x-ndjson'],
+        response: { 200: z.custom<Readable>(), ...problemsOf(400, 401, 503) },
       },
     },
     async (request, reply) => {

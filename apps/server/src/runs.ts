@@ -110,6 +110,10 @@ export function runRoutes(server: Server, context: Context): void {
       const who = keyOf(request)
       const found = await reader.run(who.tenant, request.params.id)
       await records.read(who, found, 'run')
+      if (found.status === 'running' && found.kind === 'plan') {
+        const heldUp = await admission.astray(found)
+        return heldUp ? { ...found, heldUp } : found
+      }
       if (found.status !== 'queued' && found.status !== 'waiting') return found
       // One that was parked may have been woken.
       const record = await journal.get(found.id)

@@ -2,7 +2,15 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { genesis, verifyJournal } from '@muster/audit'
-import { childRunId, type Json, type NewEntry, newId, partitionOf, type StoredEntry } from '@muster/protocol'
+import {
+  childRunId,
+  type DefinitionManifest,
+  type Json,
+  type NewEntry,
+  newId,
+  partitionOf,
+  type StoredEntry,
+} from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { shortDigest } from './first-entry.ts'
@@ -358,6 +366,29 @@ export function journalSuite({
       await journal.expire(id, 'acme', 0)
       await reading
       expect(seen).toEqual([1])
+    })
+  })
+
+  describe('a name that is published', () => {
+    it('is of the kind published last, and of its versions the last', async () => {
+      const of = (kind: 'agent' | 'plan', version: string): DefinitionManifest => {
+        const shared = { name: 'p', version, hash: `${kind}${version}`, inputLabels: [], limits: {}, input: {} }
+        return kind === 'plan'
+          ? { kind, ...shared }
+          : { kind, ...shared, model: 'm', tools: [], output: {}, memory: { session: false, facts: [] } }
+      }
+      const named = async () => (await journal.manifest()).definitions.map(({ hash }) => hash)
+      const publish = (...definitions: DefinitionManifest[]) => journal.publish({ hash: 'app', definitions, tools: [] })
+      await publish(of('plan', '1'))
+      await publish(of('agent', '1'))
+      expect(await named()).toEqual(['agent1'])
+      expect(await journal.definition('plan', 'p')).toBeUndefined()
+      // Runs of it may go on where an old worker is left.
+      expect(await journal.definition('plan', 'p', '1')).toMatchObject({ hash: 'plan1' })
+      await publish(of('agent', '1'), of('plan', '2'))
+      expect(await named()).toEqual(['plan2'])
+      await publish(of('plan', '2'), of('agent', '3'))
+      expect(await named()).toEqual(['agent3'])
     })
   })
 

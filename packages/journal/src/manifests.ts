@@ -8,16 +8,28 @@ import {
 import type { JournalRedis } from './commands.ts'
 import type { Keys } from './keys.ts'
 
-/** Makes a worker's agents, plans and tools known to the servers. */
+/**
+ * Makes a worker's agents, plans and tools known to the servers. A bare name is of one kind, that published last: what
+ * was a plan and is an agent now would else be begun as the plan, which no worker carries any more.
+ */
 export async function publish(redis: JournalRedis, keys: Keys, app: AppManifest): Promise<void> {
-  const fields: Record<string, string> = {}
+  const fields = new Map<string, string>()
+  const gone = new Set<string>()
   for (const definition of app.definitions) {
+    const { kind, name, version } = definition
     const text = JSON.stringify(definition)
-    fields[`${definition.kind}:${definition.name}@${definition.version}`] = text
-    fields[`${definition.kind}:${definition.name}`] = text
+    const other = `${kind === 'agent' ? 'plan' : 'agent'}:${name}`
+    fields.set(`${kind}:${name}@${version}`, text)
+    fields.set(`${kind}:${name}`, text)
+    fields.delete(other)
+    gone.delete(`${kind}:${name}`)
+    gone.add(other)
   }
-  for (const tool of app.tools) fields[`tool:${tool.name}`] = JSON.stringify(tool)
-  if (Object.keys(fields).length > 0) await redis.hset(keys.manifest, fields)
+  for (const tool of app.tools) fields.set(`tool:${tool.name}`, JSON.stringify(tool))
+  if (fields.size === 0) return
+  const all = redis.multi().hset(keys.manifest, fields)
+  if (gone.size > 0) all.hdel(keys.manifest, ...gone)
+  await all.exec()
 }
 
 /** A published definition: of the version given, else the one published last. */

@@ -150,6 +150,11 @@ export function isCarried(pinned: string, carried: ReadonlySet<string>): boolean
 
 const PIN_DIGITS = 12
 
+/** What is told of a run whose plan's code waits for what is none of its steps. */
+export function astrayText({ name, version }: { name: string; version: string }): string {
+  return `plan ${name}@${version} waits for something that is none of its steps, and nobody sees to it that it comes: await what \`step\` gives, and put other work into step.run(name, () => …)`
+}
+
 /** A worker that lives. Times are ms since the epoch. */
 export const workerInfo = z.object({
   name: z.string(),
@@ -163,6 +168,8 @@ export const workerInfo = z.object({
   concurrency: z.number(),
   /** What it carries, as `name@version#content`, or `name@version` where any content of that version will do. */
   definitions: z.array(z.string()),
+  /** Runs that it holds whose plan's code waits for what is none of its steps; not all where there are many. */
+  astray: z.array(z.string()).default([]),
 })
 export type WorkerInfo = z.infer<typeof workerInfo>
 

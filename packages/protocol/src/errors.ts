@@ -90,6 +90,11 @@ export const errorCatalog = {
     'The plan changed under a running run',
     'Finish old runs on the old version, or publish a new version.',
   ],
+  'plan.astray': [
+    500,
+    'The plan waits for something that is none of its steps',
+    'Await what `step` gives; put other work into step.run(name, () => …).',
+  ],
   'plan.failed': [500, 'The plan threw', 'See the message; the error is thrown by the plan itself.'],
   'policy.denied': [403, 'Policy denied the step', 'The policies are named in the decision; ask their owner.'],
   'policy.invalid': [400, 'Invalid policy', 'Correct the policy at the line and column given.'],

@@ -125,7 +125,7 @@ export const run = z.object({
   paused: z.object({ at: z.number(), by: actor }).optional(),
   /** What holds it back until that is lifted: see `GET /v1/stops`. */
   stopped: z.array(stop).optional(),
-  /** Why it is not taken up, where no worker that lives could. */
+  /** Why it is not taken up, where no worker that lives could, or why it does not go on though nothing is under way. */
   heldUp: stepError.optional(),
   waiting: z.array(waiting),
   labels: z.array(label),

@@ -132,6 +132,8 @@ export class ActiveRun {
   /** Steps whose outcome is there and waits to be durable before it is handed on. */
   #undelivered = 0
   #parkScheduled = false
+  /** Where its journal stood when it was asked last whether it is astray. */
+  #seqAsked = -1
   #deadline: NodeJS.Timeout | undefined
   #close: (how: Closed) => void = () => {}
 
@@ -207,6 +209,7 @@ export class ActiveRun {
     const startedAt = recorded.startedAt ?? clock()
     const parkedMs = recorded.parkedMs + (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
     this.#clockedIn = { startedAt, parkedMs }
+    if (recorded.startedAt === undefined) this.services.telemetry.waited('queue', startedAt - this.created.at)
     this.startedAt = startedAt + parkedMs
     this.replay.begin(recorded)
     this.#paused = recorded.paused
@@ -396,18 +399,22 @@ export class ActiveRun {
 
   /** What the step waited for has come. */
   resume(step: StepState): void {
-    step.waiting = undefined
-    this.#waiting--
+    this.#endWaiting(step)
     if (step.handle !== undefined) this.services.scheduler.resume(step.handle)
     this.services.pump()
   }
 
+  #endWaiting(step: StepState): void {
+    if (!step.waiting) return
+    const { telemetry, clock } = this.services
+    telemetry.waited(step.waiting.for, clock() - step.beganAt)
+    step.waiting = undefined
+    this.#waiting--
+  }
+
   /** The step has its outcome, which is journaled already: what depends on it goes on. */
   settle(step: StepState, outcome: Outcome): void {
-    if (step.waiting) {
-      step.waiting = undefined
-      this.#waiting--
-    }
+    this.#endWaiting(step)
     step.outcome = outcome
     if (this.services.outcomes === 'ahead') this.#handOn(step)
     else {
@@ -787,6 +794,21 @@ export class ActiveRun {
     return handle !== undefined && this.services.scheduler.isBlocked(handle)
   }
 
+  /**
+   * Whether its plan's code waits for something that is none of its steps: since it was asked last nothing was journaled,
+   * nothing is under way, and nothing is waited for.
+   */
+  isAstray(): boolean {
+    const { seq, durable } = this.#writer
+    const before = this.#seqAsked
+    this.#seqAsked = seq
+    if (seq !== before || durable !== seq || !this.#live || this.over || !this.#driver?.asynchronous) return false
+    if (this.#mayPark || this.#rollback || this.#undelivered > 0 || this.inbox.isReading) return false
+    if (this.sessionPast?.rest) return false
+    for (const step of this.steps.values()) if (!step.outcome) return false
+    return true
+  }
+
   /** Begins no step any more, and leaves the run to another worker once those under way have ended. */
   drain(): void {
     this.#draining = true
@@ -818,7 +840,10 @@ export class ActiveRun {
     clearTimeout(this.#deadline)
     let reason: MusterError | undefined
     for (const step of this.steps.values()) {
-      if (step.outcome || step.decision === undefined) continue
+      if (step.outcome) continue
+      // Whoever takes the run up sets aside anew: others would wait for what nobody gives back.
+      settleFunds(this, step, step.pending || step.waiting ? 'all' : NOTHING)
+      if (step.decision === undefined) continue
       reason ??= new MusterError('run.cancelled', `the run has ${how === 'ended' ? 'ended' : 'left this worker'}`)
       abortStep(step, reason)
     }

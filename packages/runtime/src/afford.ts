@@ -33,10 +33,13 @@ export function afford(run: ActiveRun, step: StepState, input: Json): boolean {
   step.funds = funds
   if (reserveUsd) run.funds.held.add(usd, tokens, 1)
   return run.services.spending.take(run, step, funds, (refused) => {
-    if (run.over || step.outcome) {
-      settleFunds(run, step, NOTHING)
+    if (step.funds !== funds || run.over || step.outcome) {
+      // Who ended it may have settled what was not there yet.
+      if (step.funds === funds) settleFunds(run, step, NOTHING)
+      else run.services.spending.settle(funds, NOTHING)
       return
     }
+    run.services.telemetry.waited('budget', run.services.clock() - step.beganAt)
     if (refused) settleFunds(run, step, NOTHING)
     step.refused = refused
     run.begin(step)

@@ -168,6 +168,11 @@ export class Engine {
     return [...this.#runs.values()].map(({ id, tenant, seq }) => ({ run: id, tenant, seq }))
   }
 
+  /** Runs whose plan's code waits for what is none of its steps, as far as can be told; see `ActiveRun.isAstray`. */
+  astray(): ActiveRun[] {
+    return [...this.#runs.values()].filter((run) => run.isAstray())
+  }
+
   /** Whether this worker goes on with runs that are pinned to this; see `pinOf`. */
   carries(pinned: string): boolean {
     if (pinned.endsWith(`@${INLINE}`)) return true
@@ -254,6 +259,11 @@ export class Engine {
   /** Runs that were held here and are another worker's. */
   get fenced(): number {
     return this.#fenced
+  }
+
+  /** How long steps have waited for a place here and for limits, all together. */
+  waitedMs(): Readonly<Record<string, number>> {
+    return { ...this.#scheduler.waitedMs(this.#services.clock()) }
   }
 
   /** Messages for runs that are held here may have been missed. */

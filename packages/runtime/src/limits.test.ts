@@ -217,6 +217,30 @@ describe('time limits', () => {
   })
 })
 
+describe('a budget', () => {
+  it('counts what a call of a lost run may have used, and nobody waits for it to be given back', async () => {
+    const called = Promise.withResolvers<void>()
+    const silent = createServer(() => called.resolve())
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+    const baseUrl = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`
+    const price = { inputUsd: 1, cachedUsd: 1, outputUsd: 1 }
+    const models = createModels({ routes: { default: { model: 'dear', baseUrl, apiKey: 'none', price } } })
+    const step = { model: 'default', prompt: 'x' }
+    const usd = 1.5 * models.reserveUsd('default', { messages: [{ role: 'user', content: 'x' }] })
+    await withWorker(app, { models, budgets: { 'tenant:t': { day: { usd } } } }, async (journal, start) => {
+      const run = await start(steps(1, step))
+      await called.promise
+      await journal.activate(run)
+      // With its next entry the worker learns that it is not its own any more; then it takes it up again.
+      await journal.post(run, { type: 'pause', by: { key: 'k', user: 'u' } })
+      await journal.post(run, { type: 'resume', by: { key: 'k', user: 'u' } })
+      expect(outcomes(await entries(journal, run))).toEqual(['budget.exceeded'])
+    })
+    silent.closeAllConnections()
+    silent.close()
+  })
+})
+
 describe('a model that answers 429 with Retry-After', () => {
   /** When each call came, by model. */
   const came: Record<string, number[]> = {}

@@ -6,7 +6,8 @@ import type { Operation } from './step.ts'
 const passing: Partial<Record<ErrorCode, Backoff>> = {
   'tool.failed': { baseMs: 200, capMs: 10_000 },
   'step.timeout': { baseMs: 200, capMs: 10_000 },
-  'memory.unavailable': { baseMs: 100, capMs: 10_000 },
+  // Our own store: for some minutes it is waited for, as Redis is.
+  'memory.unavailable': { baseMs: 100, capMs: 10_000, attempts: 40 },
   'redis.unavailable': { baseMs: 100, capMs: 10_000 },
   'model.unavailable': { baseMs: 500, capMs: 30_000 },
   // Waiting is all that it asks for: whoever does has not failed.

@@ -196,8 +196,12 @@ export class Spending {
   }
 
   /** The step is over, or does not begin: so much was used. `all`: nobody knows, so what was set aside counts. */
-  settle({ accounts, reservation, fromPurse, usd, tokens }: Funds, used: Used | 'all'): void {
+  settle(funds: Funds, used: Used | 'all'): void {
+    const { accounts, reservation, fromPurse, usd, tokens } = funds
     if (!accounts) return
+    // What is still on its way is settled when it is there.
+    funds.fromPurse = false
+    funds.reservation = undefined
     if (fromPurse) accounts.purse?.spend(used === 'all' ? { steps: 1, ms: 0 } : used)
     if (reservation === undefined) return
     const { spend, log } = this.#options

@@ -1,5 +1,5 @@
 import type { Models } from '@muster/models'
-import type { StepError, StepKind, Via } from '@muster/protocol'
+import type { StepError, StepKind, Via, Waiting } from '@muster/protocol'
 import { type Attributes, context, metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { ActiveRun } from './active-run.ts'
 import type { Executed, StepState } from './step.ts'
@@ -12,18 +12,32 @@ export interface Telemetry {
   models(models: Models): void
   /** Tells of what waits for workers, and of what this one holds, from now on. */
   worker(worker: WorkerLoad): void
+  /** A step, or in the backlog a run, has waited so long for something other than the scheduler. */
+  waited(reason: WaitReason, ms: number): void
   /** cedar-wasm would have decided otherwise: see `MUSTER_POLICY_SHADOW`. */
   policyDifference(action: string): void
 }
+
+/** What is waited for before a run or a step goes on: so many and no more, since they are told apart in a metric. */
+type WaitReason = 'queue' | 'budget' | Waiting['for']
 
 interface WorkerLoad {
   concurrency: number
   held(): number
   lost(): number
+  /** Time that steps have waited for a place and for limits, ms. */
+  waitedMs(): Readonly<Record<string, number>>
   backlog(): Promise<ReadonlyMap<string, number>>
 }
 
-export const noTelemetry: Telemetry = { step() {}, run() {}, models() {}, worker() {}, policyDifference() {} }
+export const noTelemetry: Telemetry = {
+  step() {},
+  run() {},
+  models() {},
+  worker() {},
+  waited() {},
+  policyDifference() {},
+}
 
 const operation: Partial<Record<StepKind, string>> = { model: 'chat', tool: 'execute_tool', agent: 'invoke_agent' }
 
@@ -85,6 +99,17 @@ export function openTelemetry(): Telemetry {
     description: 'Queued runs of a tenant; every worker tells all of them',
   })
 
+  const waits = meter.createObservableCounter('muster.waited', {
+    unit: 's',
+    description: 'Time that runs waited in the backlog, and steps before they went on, all together',
+  })
+  const waitedMs = new Map<string, number>()
+  let ofWorker: WorkerLoad | undefined
+  waits.addCallback((result) => {
+    for (const [reason, ms] of [...waitedMs, ...Object.entries(ofWorker?.waitedMs() ?? {})])
+      result.observe(ms / 1000, { 'muster.reason': reason })
+  })
+
   /** A run's spans hang under one remote parent derived from the run id, whichever worker makes them. */
   const parent = (run: ActiveRun) => {
     const hex = run.id.replaceAll('-', '')
@@ -112,7 +137,9 @@ export function openTelemetry(): Telemetry {
         for (const { route, target, state } of models.breakers())
           result.observe(BREAKER[state], { 'muster.route': route, 'muster.target': target })
       }),
+    waited: (reason, ms) => waitedMs.set(reason, (waitedMs.get(reason) ?? 0) + Math.max(ms, 0)),
     worker(worker) {
+      ofWorker = worker
       held.addCallback((result) => result.observe(worker.held()))
       places.addCallback((result) => result.observe(worker.concurrency))
       lost.addCallback((result) => result.observe(worker.lost()))

@@ -4,7 +4,7 @@ import type { PolicySet } from '@muster/governance'
 import { ANNOUNCE_MS, Controls, Heads, Intake, Journal, Live, type ReplicationOptions } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
-import { type BudgetsByName, type LimitsByName, type RetentionRule, toMusterError } from '@muster/protocol'
+import { astrayText, type BudgetsByName, type LimitsByName, type RetentionRule, toMusterError } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
 import type { App } from '@muster/sdk'
 import type { ToolLock } from '@muster/tools'
@@ -23,6 +23,9 @@ import type { Outcomes } from './services.ts'
 import { noTelemetry, type Telemetry } from './telemetry.ts'
 import { type DestinationsByTenant, ToolFlow } from './tool-flow.ts'
 import { startWebhooks, type WebhookOptions } from './webhook-delivery.ts'
+
+/** Runs astray that a worker names. */
+const ASTRAY_MAX = 100
 
 /** How often runs that go on are looked at for audit search. */
 const INDEX_MS = 30_000
@@ -175,6 +178,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     concurrency,
     held: () => engine.held,
     lost: () => engine.fenced,
+    waitedMs: () => engine.waitedMs(),
     backlog: () => journal.backlog(),
   })
   let decidesBy = policy
@@ -187,8 +191,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     }
     await journal.checkSafe()
   }
-  const announce = () =>
-    journal
+  let astray = new Set<string>()
+  const announce = () => {
+    const runs = engine.astray()
+    for (const { id, created } of runs)
+      if (!astray.has(id)) log.warn({ run: id, plan: created.definition.name }, astrayText(created.definition))
+    astray = new Set(runs.map(({ id }) => id))
+    return journal
       .announce({
         name,
         seenAt: clock(),
@@ -197,8 +206,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
         fenced: engine.fenced,
         concurrency,
         definitions,
+        astray: [...astray].slice(0, ASTRAY_MAX),
       })
       .catch((error) => log.warn({ err: error }, 'worker not announced'))
+  }
   await announce()
   const announcing = setInterval(() => {
     look().catch((error) => log.error({ err: error }, 'Redis is not as it must be'))

@@ -37,6 +37,9 @@ const BLOCK_STRIDE = LOW + 4
  */
 export class Lanes {
   readonly #steps: Steps
+  /** Steps in the main lane, and in all others; some may be gone, until their turn comes. */
+  inMain = 0
+  inOthers = 0
   #queues = new Int32Array(16 * QUEUE_STRIDE)
   #deficits = new Float64Array(16)
   #queueCount = 0
@@ -100,6 +103,8 @@ export class Lanes {
     words[step * STRIDE + STATE] |= QUEUED
     const queues = this.#queues
     const at = queue * QUEUE_STRIDE
+    if (queues[at + RING] < RINGS) this.inMain++
+    else this.inOthers++
     if (queues[at + HEAD] === NONE) {
       queues[at + HEAD] = step
       queues[at + TAIL] = step
@@ -185,6 +190,8 @@ export class Lanes {
   #remove(next: number): boolean {
     const queues = this.#queues
     const at = this.#queue * QUEUE_STRIDE
+    if (this.#ring < RINGS) this.inMain--
+    else this.inOthers--
     if (queues[at + BLOCK] !== NONE) {
       if (this.#removeMixed(at, next)) return true
     } else {

@@ -44,6 +44,14 @@ export interface SchedulerOptions {
   concurrency: number
 }
 
+/** Time that steps have waited, all together, ms. */
+export interface Waited {
+  /** For one of the places that all share. */
+  place: number
+  /** For a resource. */
+  limit: number
+}
+
 const MAIN = 0
 const NOTHING: readonly number[] = []
 /** Half octaves of a rank in ms, from 1/16 ms up: the bits of a float32 from its exponent's lowest but 9 up. */
@@ -66,6 +74,10 @@ export class Scheduler {
   #running = 0
   /** Steps that hold their resources and have not started. */
   #granted = 0
+  /** What `waitedMs` gives, as of the last poll, and what it left waiting. */
+  #polledAt = 0
+  readonly #waited: Waited = { place: 0, limit: 0 }
+  readonly #left: Waited = { place: 0, limit: 0 }
 
   constructor(options: SchedulerOptions) {
     this.#concurrency = options.concurrency
@@ -172,6 +184,10 @@ export class Scheduler {
    */
   poll(now: number, out: StepHandle[]): number {
     const before = out.length
+    const ms = Math.max(now - this.#polledAt, 0)
+    this.#waited.place += ms * this.#left.place
+    this.#waited.limit += ms * this.#left.limit
+    this.#polledAt = now
     if (this.#delays.size > 0) this.#enqueueDue(now)
     if (this.#resources.wakes.size > 0) this.#wake(now)
     this.#graph.rank()
@@ -181,7 +197,16 @@ export class Scheduler {
       const gave = this.#startMain(now, out)
       if (this.#running >= this.#concurrency || this.#resources.firstOpen === 0 || !(granted || gave)) break
     }
+    this.#left.place = this.#lanes.inMain
+    this.#left.limit = this.#lanes.inOthers
     return out.length - before
+  }
+
+  /** How long all steps together have waited so far: those that a poll could not start, until the next. */
+  waitedMs(now: number): Waited {
+    const ms = Math.max(now - this.#polledAt, 0)
+    const { place, limit } = this.#waited
+    return { place: place + ms * this.#left.place, limit: limit + ms * this.#left.limit }
   }
 
   /**

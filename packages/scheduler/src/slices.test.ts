@@ -29,6 +29,24 @@ describe('a rate that changes', () => {
     expect(take(1000)).toBe(1)
   })
 
+  it('tells how long those that it holds back have waited, and how long others waited for a place', () => {
+    const { scheduler, take } = meter(60)
+    expect(scheduler.waitedMs(500)).toEqual({ place: 0, limit: 0 })
+    expect(take(1000)).toBe(10)
+    expect(scheduler.waitedMs(1500)).toEqual({ place: 0, limit: 190 * 500 })
+    expect(take(2000)).toBe(1)
+    expect(scheduler.waitedMs(3000).limit).toBe(190 * 1000 + 189 * 1000)
+    const full = new Scheduler({ concurrency: 1 })
+    const run = full.openRun('t')
+    for (let i = 0; i < 3; i++) full.addStep(run)
+    full.poll(1000, [])
+    full.poll(1200, [])
+    expect(full.waitedMs(1300)).toEqual({ place: 2 * 300, limit: 0 })
+    full.closeRun(run)
+    full.poll(1400, [])
+    expect(full.waitedMs(9000)).toEqual({ place: 2 * 400, limit: 0 })
+  })
+
   it('keeps what was not used, in requests, when it is raised, and its part of a burst when it is lowered', () => {
     const { set, take } = meter(60)
     set(120, 0)

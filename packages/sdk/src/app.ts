@@ -16,7 +16,8 @@ export interface App {
 /**
  * Collects the agents, plans and tools among a module's exports, and the tools that they name.
  *
- * @throws MusterError `definition.invalid` when two different definitions have one name, or a plan as data names what there is not
+ * @throws MusterError `definition.invalid` when two different definitions have one name, or a plan as data names what
+ * there is not
  */
 export function collect(exports: Record<string, unknown>): App {
   const tools = new Map<string, Tool>()
@@ -50,6 +51,12 @@ export function collect(exports: Record<string, unknown>): App {
       for (const agent of value.agents) addAgent(agent)
     }
   }
+  for (const key of plans.keys())
+    if (key.includes('@') && agents.has(key))
+      throw new MusterError(
+        'definition.invalid',
+        `an agent and a plan have the name and version ${key}: a run of it could be of either. Rename one of them`,
+      )
   for (const plan of new Set(plans.values())) checkNames(plan, tools, agents)
   const definitions = [...new Set([...agents.values(), ...plans.values()])].map((definition) => definition.manifest)
   const toolManifests = [...tools.values()].map((tool) => tool.manifest)

@@ -148,6 +148,9 @@ describe('collect', () => {
     expect(invalid(() => collect({ a: named('x'), b: named('x') }))).toContain('two tools have the name "x"')
     const twin = agent({ name: 'writer', version: '1', model: 'default', instructions: 'Else.' })
     expect(invalid(() => collect({ writer, twin }))).toContain('writer@1')
+    const namesake = plan({ name: 'writer', version: '1', input: open, run: async () => null })
+    expect(invalid(() => collect({ namesake, writer }))).toMatch(/an agent and a plan .* writer@1: .* Rename/)
+    expect(collect({ namesake: { ...namesake, version: '2' }, writer }).plans.has('writer')).toBe(true)
     const data = plan({ name: 'd', version: '1', input: open, steps: { one: { tool: 'ledger.pya', input: {} } } })
     expect(invalid(() => collect({ pay, data }))).toMatch(
       /^definition.invalid: plan "d": \/steps\/one\/tool: there is no tool "ledger.pya"/,

@@ -38,6 +38,7 @@ export function RunPage({ id, entry }: { id: string; entry: number | undefined }
     <${LedgerState} id=${id} events=${events} verification=${verification} />
     <${Problem} error=${error} />
     ${run.error && html`<div class="problem"><strong>${run.error.code}</strong> ${visible(run.error.message)}</div>`}
+    ${run.heldUp && html`<div class="problem"><strong>held up</strong> ${visible(run.heldUp.message)}</div>`}
     ${run.stopped?.map(({ name, by, at, reason }) => html`<div class="problem"><strong>stopped</strong> ${visible(`${name}, by ${by}`)} since <${Time} at=${at} />${reason !== undefined && `: ${visible(reason)}`}</div>`)}
     ${asked.map((waiting) => html`<${Approval} key=${`${waiting.step} ${waiting.digest}`} run=${run} waiting=${waiting} />`)}
     <div class=${chosen ? 'trace with-panel' : 'trace'}>

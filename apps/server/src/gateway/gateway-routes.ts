@@ -10,7 +10,7 @@ import { boundBodies } from './bodies.ts'
 import { clientOf } from './client.ts'
 import { give } from './give.ts'
 import { modelRoutes } from './models.ts'
-import { refusalFor } from './refusal.ts'
+import { asIs, asIsOrStream, refusalFor, refusalsOf } from './refusal.ts'
 import { type Body, GATEWAY_BYTES_MAX, Requests } from './requests.ts'
 import { responseRoutes } from './responses.ts'
 
@@ -50,6 +50,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
         summary: 'Chat Completions, as OpenAI has them',
         description: 'Streamed where `stream` is true. `x-muster-run` names the run that the request is.',
         body: chat,
+        response: { 200: asIsOrStream, ...refusalsOf('chat') },
       },
     },
     answer('chat'),
@@ -59,7 +60,12 @@ export function gatewayRoutes(server: Server, context: Context): void {
     {
       bodyLimit: GATEWAY_BYTES_MAX,
       config: { dialect: 'messages' },
-      schema: { ...shared, summary: 'Messages, as Anthropic has them', body: messages },
+      schema: {
+        ...shared,
+        summary: 'Messages, as Anthropic has them',
+        body: messages,
+        response: { 200: asIsOrStream, ...refusalsOf('messages') },
+      },
     },
     answer('messages'),
   )
@@ -73,7 +79,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
         summary: 'Count the tokens of a message, as Anthropic has it',
         description: 'Counted by Anthropic where the route leads there; else it is an estimate. It is no run.',
         body: messages,
-        response: { 200: z.object({ input_tokens: z.number() }) },
+        response: { 200: z.object({ input_tokens: z.number() }), ...refusalsOf('messages') },
       },
     },
     async (request, reply) => {
@@ -88,7 +94,12 @@ export function gatewayRoutes(server: Server, context: Context): void {
     {
       bodyLimit: GATEWAY_BYTES_MAX,
       config: { dialect: 'embeddings' },
-      schema: { ...shared, summary: 'Embeddings, as OpenAI has them', body: embeddings },
+      schema: {
+        ...shared,
+        summary: 'Embeddings, as OpenAI has them',
+        body: embeddings,
+        response: { 200: asIs, ...refusalsOf('embeddings') },
+      },
     },
     answer('embeddings'),
   )

@@ -1,6 +1,7 @@
 import type { ModelFacts } from '@muster/models'
 import { z } from 'zod'
 import type { Context, Server } from '../context.ts'
+import { refusalsOf } from './refusal.ts'
 import type { Requests } from './requests.ts'
 
 const listed = z.object({
@@ -32,7 +33,10 @@ export function modelRoutes(server: Server, { keyOf }: Context, need: () => Requ
       schema: {
         ...shared,
         summary: 'The models that the key may use',
-        response: { 200: z.object({ object: z.literal('list'), data: z.array(listed), has_more: z.boolean() }) },
+        response: {
+          200: z.object({ object: z.literal('list'), data: z.array(listed), has_more: z.boolean() }),
+          ...refusalsOf('chat'),
+        },
       },
     },
     async (request) => ({
@@ -49,7 +53,7 @@ export function modelRoutes(server: Server, { keyOf }: Context, need: () => Requ
         ...shared,
         summary: 'One of them',
         params: z.object({ id: z.string().max(200) }),
-        response: { 200: listed },
+        response: { 200: listed, ...refusalsOf('chat') },
       },
     },
     async (request) => {

@@ -1,5 +1,6 @@
 import { type Dialect, VendorError } from '@muster/models'
 import type { ErrorCode, Json, MusterError } from '@muster/protocol'
+import { z } from 'zod'
 import type { ClientName } from './client.ts'
 
 export interface Refusal {
@@ -60,6 +61,42 @@ const ANTHROPIC: Record<number, string> = {
  * the status says. Measured with 0.163 and 0.171.
  */
 const CODEX_FINAL = { status: 400, code: 'invalid_prompt' }
+
+const openAi = z
+  .object({
+    error: z.looseObject({
+      message: z.string(),
+      type: z.string(),
+      param: z.string().nullable(),
+      code: z.string().nullable(),
+    }),
+  })
+  .meta({ id: 'OpenAiError', description: 'An error as OpenAI says it' })
+const anthropic = z
+  .object({ type: z.literal('error'), error: z.object({ type: z.string(), message: z.string() }) })
+  .meta({ id: 'AnthropicError', description: 'An error as Anthropic says it' })
+
+/** The answers of a route of the gateway to what it refuses: any status, since a vendor's own is passed on. */
+export function refusalsOf(dialect: Dialect) {
+  const schema = dialect === 'messages' ? anthropic : openAi
+  const answer = (description: string) => ({ description, content: { 'application/json': { schema } } })
+  return {
+    '4xx': answer('The request is refused, by Muster or by the vendor; `message` says why'),
+    '5xx': answer('It failed, here or at the vendor'),
+  }
+}
+
+/** What a vendor answers is given as it is. */
+export const asIs = {
+  description: 'As the vendor has it',
+  content: { 'application/json': { schema: z.unknown() } },
+}
+
+/** The same, or as server-sent events where `stream` is true. */
+export const asIsOrStream = {
+  ...asIs,
+  content: { ...asIs.content, 'text/event-stream': { schema: z.string() } },
+}
 
 /** How a refusal is told so that the client's own library makes its typed error of it, and a person can read why. */
 export function refusalFor(client: { name: ClientName; dialect: Dialect }, error: MusterError): Refusal {

@@ -5,6 +5,7 @@ import { controls } from '../control.ts'
 import { type ApiKey, actorOf } from '../keys.ts'
 import { PREFIXES } from './client.ts'
 import { give } from './give.ts'
+import { asIs, asIsOrStream, refusalsOf } from './refusal.ts'
 import { type Body, GATEWAY_BYTES_MAX, type Requests, type Sent, type StoredRequest } from './requests.ts'
 
 /** Responses that one goes on from, at most. */
@@ -21,6 +22,7 @@ const body = z.looseObject({
   ...nullable,
 })
 const shared = { tags: ['gateway'], security: [{ key: [] }] }
+const refusals = refusalsOf('responses')
 const params = z.object({ id: z.string().max(128).describe('`resp_…`') })
 const querystring = z.looseObject({ stream: z.string().optional().describe('`true` is refused') })
 
@@ -96,6 +98,7 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
         description:
           'Streamed where `stream` is true. `previous_response_id` goes on from a stored response of the same user; with `background` it is answered at once and read later.',
         body,
+        response: { 200: asIsOrStream, ...refusals },
       },
     },
     async (request, reply) => {
@@ -118,7 +121,13 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     '/v1/responses/:id',
     {
       config: { dialect: 'responses' },
-      schema: { ...shared, summary: 'Read a response that is stored', params, querystring },
+      schema: {
+        ...shared,
+        summary: 'Read a response that is stored',
+        params,
+        querystring,
+        response: { 200: asIs, ...refusals },
+      },
     },
     async (request) => {
       need()
@@ -153,7 +162,12 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     '/v1/responses/:id/cancel',
     {
       config: { dialect: 'responses' },
-      schema: { ...shared, summary: 'Cancel a response in the background', params },
+      schema: {
+        ...shared,
+        summary: 'Cancel a response in the background',
+        params,
+        response: { 200: asIs, ...refusals },
+      },
     },
     async (request) => {
       need()
