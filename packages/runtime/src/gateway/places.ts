@@ -1,8 +1,8 @@
 import { MusterError } from '@muster/protocol'
 
 /**
- * Places for requests that are under way, or for the bytes of their bodies. A tenant may hold as many as are free: half of all where it is alone, and each that
- * takes what it can get leaves half of what was free to others.
+ * Places for requests that are under way, or for the bytes of their bodies. A tenant may hold as many as are free: half of
+ * all where it is alone, and each that takes what it can get leaves half of what was free to others.
  */
 export class Places {
   readonly #all: number
