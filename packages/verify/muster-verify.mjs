@@ -357,13 +357,19 @@ const isObject = (value) => typeof value === 'object' && value !== null && !Arra
 const areRuns = (list) => Array.isArray(list) && list.every((run) => isRun(run) || run === BOOK)
 
 /** Undefined for what is nested too deep to be written. */
-function toJson(value, indent) {
+function toJson(value, indent, replacer) {
   try {
-    return JSON.stringify(value, null, indent)
+    return JSON.stringify(value, replacer, indent)
   } catch {
     return undefined
   }
 }
+
+/** In the one way in which it can be written: without spaces, and names in order. */
+const toSorted = (value) =>
+  toJson(value, 0, (_, one) =>
+    isObject(one) ? Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1))) : one,
+  )
 
 /** What an export can be about: all runs of a tenant, those created in a time, or one. */
 function isScope(scope) {
@@ -1269,14 +1275,10 @@ function tenantOf(origin) {
 
 /** What the files say, where the manifest says something else. */
 function checkCounts(manifest, found, report) {
-  const sorted = (value) => toJson(isObject(value) ? Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)) : value)
-  for (const [name, value] of Object.entries(found))
-    if (sorted(manifest[name]) !== sorted(value))
-      report.find(
-        'manifest',
-        'manifest.json',
-        `says of ${name} ${sorted(manifest[name])}, and the files say ${sorted(value)}`,
-      )
+  for (const [name, value] of Object.entries(found)) {
+    const [said, is] = [toSorted(manifest[name]), toSorted(value)]
+    if (said !== is) report.find('manifest', 'manifest.json', `says of ${name} ${said}, and the files say ${is}`)
+  }
 }
 
 /** The keys to trust: those that were given, else the export's own, which prove only that it agrees with itself. */
@@ -1312,26 +1314,48 @@ function checkKept({ older, receipts }, keys, ledger, report) {
 
 /**
  * What the book says was taken away: runs that were removed whole when their time had come, by the record that says so, and
- * whose content went. The book's own chain is checked with it.
+ * whose content went; and for which apps workers decided by each policy set. The book's own chain is checked with it.
  */
-function readRemoved(folder, names, leaves) {
-  const removed = { expired: new Map(), content: new Set(), subjects: new Map(), tenant: 0 }
+function readBook(folder, names, leaves) {
+  const said = { expired: new Map(), content: new Set(), subjects: new Map(), tenant: 0, apps: new Map() }
   const sealed = leaves.get(BOOK)?.at(-1)?.seq ?? 0
-  if (!names.includes(fileOf(BOOK))) return removed
+  if (!names.includes(fileOf(BOOK))) return said
   for (const line of linesOf(join(folder, fileOf(BOOK)))) {
     const { seq, bytes } = parseLine(line) ?? {}
     const { action, about, at } = parseJson(bytes ?? '') ?? {}
     if (!isObject(about)) continue
+    if (action === 'policy.used' && seq <= sealed)
+      said.apps.set(about.set, (said.apps.get(about.set) ?? new Set()).add(about.app))
     if (action === 'retention.expired' && isObject(about.runs))
       for (const run of Object.keys(about.runs))
-        if (about.what !== 'run') removed.content.add(run)
-        else if (seq <= sealed) removed.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
+        if (about.what !== 'run') said.content.add(run)
+        else if (seq <= sealed) said.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
     if (!['erasure.requested', 'key.destroyed', 'erasure.done'].includes(action) || !Number.isSafeInteger(at)) continue
-    if (isRun(about.run)) removed.content.add(about.run)
-    if (typeof about.subject === 'string') removed.subjects.set(about.subject, at)
-    if (about.tenant === true) removed.tenant = at
+    if (isRun(about.run)) said.content.add(about.run)
+    if (typeof about.subject === 'string') said.subjects.set(about.subject, at)
+    if (about.tenant === true) said.tenant = at
   }
-  return removed
+  return said
+}
+
+/** The apps beside policies, which no hash of a set is over: each is one that a worker said it decided for. */
+function checkApps(folder, names, apps, report) {
+  let unsaid = 0
+  for (const file of names) {
+    const [, set] = /^policies\/(.+)\.json$/.exec(file) ?? []
+    if (set === undefined) continue
+    const { app } = parseJson(readWhole(join(folder, file))?.toString()) ?? {}
+    const said = apps.get(set)
+    if (said?.has(hex(toSorted(app) ?? ''))) continue
+    // Workers of earlier versions did not say.
+    if (said && !said.has(undefined))
+      report.find('policy-changed', file, 'has an app that no record says was decided for')
+    else if (app !== undefined) unsaid++
+  }
+  if (unsaid > 0)
+    report.note(
+      `policies: the ledger has no record of the apps of ${unsaid} sets (what tools are declared to do, and plans)`,
+    )
 }
 
 /** Content that is gone, though nothing says that it was erased. What was begun after an erasure was not erased by it. */
@@ -1405,8 +1429,8 @@ export function verifyExport(folder, options = {}) {
     checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole, isRight }, report)
     checkKept({ older, receipts }, keys, { checkpoint, tree, names, kept }, report)
   }
-  const removed = readRemoved(folder, names, leaves)
-  const runs = checkRuns({ names, leaves, manifest, expired: removed.expired }, report)
+  const said = readBook(folder, names, leaves)
+  const runs = checkRuns({ names, leaves, manifest, expired: said.expired }, report)
   const tenant = checkpoint && tenantOf(checkpoint.origin)
   const journals = runs.map((run) => ({
     run,
@@ -1421,10 +1445,11 @@ export function verifyExport(folder, options = {}) {
         `${fileOf(run)}: had not ended by its leaf; whether the ledger has a later one, an export of one run cannot tell`,
       )
     const { last, ...about } = checked[i]
-    if (isWhole && run !== BOOK) checkErased({ run, ...about }, removed, report)
+    if (isWhole && run !== BOOK) checkErased({ run, ...about }, said, report)
     if (sealed !== undefined && last > sealed)
       report.note(`${fileOf(run)}: entries ${sealed + 1} to ${last} are not in the ledger yet`)
   }
+  checkApps(folder, names, said.apps, report)
   const policies = names.filter((name) => name.startsWith('policies/')).length
   for (const set of counts.sets)
     if (!names.includes(`policies/${set}.json`))

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { genesis, link, newVerifier } from '@muster/audit'
-import type { StoredEntry } from '@muster/protocol'
+import { RECORD_BOOK, type StoredEntry } from '@muster/protocol'
 import { type ExportVerification, verifyExport } from '@muster/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { newSigner, origin, readManifest, sealFolder, writeExport } from './export-fixture.ts'
@@ -70,6 +70,7 @@ beforeAll(async () => {
   await sealedAs(one.id, 'ended')
   await sealedAs(two.id, 'ended')
   await sealedAs(parked.id, 'parked')
+  await sealedAs(RECORD_BOOK, 'running')
 })
 afterAll(async () => {
   await harness.close()
@@ -536,6 +537,27 @@ describe('what runs did', () => {
       seq: 1,
       why: expect.stringContaining('cannot be replayed'),
     })
+  })
+
+  it('is not excused by what was put into the app beside its policies, nor accused by the app of another worker', async () => {
+    const to = at('app')
+    cpSync(folder, to, { recursive: true })
+    const [name = ''] = readdirSync(join(to, 'policies'))
+    const file = join(to, 'policies', name)
+    const set = JSON.parse(readFileSync(file, 'utf8'))
+    expect(verifyExport(to)).toMatchObject({ ok: true, notes: [expect.stringMatching(/^keys/)] })
+    const check = set.app.tools.find((tool: { name: string }) => tool.name === 'world.check')
+    check.declassifies.push('pii')
+    writeFileSync(file, JSON.stringify(set, null, 2))
+    sealFolder(to)
+    expect(verifyExport(to).findings).toMatchObject([{ code: 'policy-changed', file: `policies/${name}` }])
+    // As of a deployment whose first worker carried a tool that takes off less.
+    check.declassifies = []
+    set.app.hash = 'f'.repeat(64)
+    writeFileSync(file, JSON.stringify(set, null, 2))
+    const { conduct } = await conductOf(to)
+    expect(conduct.breaches).toEqual([])
+    expect(conduct.notCheckable.map(({ why }) => why).join()).toContain('carried another app')
   })
 
   it('cannot be told where policies are missing, and is not taken to be right', async () => {
