@@ -1358,10 +1358,13 @@ function checkApps(folder, names, apps, report) {
     )
 }
 
+/** So long after an erasure was asked for runs may still begin that it is about: servers take a moment to refuse them, ms. */
+const REFUSED_MS = 5000
+
 /** Content that is gone, though nothing says that it was erased. What was begun after an erasure was not erased by it. */
 function checkErased({ run, erased, subject }, { content, subjects, tenant }, report) {
   const until = Math.max(tenant, subjects.get(subject) ?? 0)
-  if (erased === 0 || content.has(run) || createdAt(run) <= until) return
+  if (erased === 0 || content.has(run) || createdAt(run) <= until + REFUSED_MS) return
   const message = `the content of ${erased} entries is gone, and no record says that it was erased`
   report.find('content-removed', fileOf(run), message, { run })
 }

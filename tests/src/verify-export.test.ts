@@ -151,6 +151,9 @@ describe('an export that nobody has changed', () => {
     expect(right.notes.join()).toContain(`runs/${makeRun(1004).id}.jsonl: is not in the ledger`)
     const ofAll = { action: 'key.destroyed', about: { tenant: true } }
     expect(await exported(ofAll, { ...ofAll, at: Date.now() })).toMatchObject({ ok: true })
+    // An erasure that is under way reaches what began while servers did not refuse it yet.
+    const asked = { action: 'erasure.requested', about: { tenant: true } }
+    expect(await exported({ ...asked, at: 1_001_000 - 3000 })).toMatchObject({ ok: true })
     const byRule = { action: 'retention.expired', about: { what: 'content', runs: { [erased.id]: 4 } } }
     expect(await exported(byRule)).toMatchObject({ ok: true })
     // Of another run, before it was begun, or of nothing: somebody took it away.
