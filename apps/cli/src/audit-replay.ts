@@ -353,7 +353,7 @@ class RunConduct {
     }
     if (kind !== 'tool') return
     const tool = this.#tool(entry, decision.set)
-    if (!tool) this.notCheckable(seq, `whether ${target} is pure: its policy set is not in the export`)
+    if (!tool) this.notCheckable(seq, `whether ${target} is pure: no policy set that is in the export declares it`)
     else if (tool.effect === 'pure') return
     else if (this.#isOfOther(decision.set)) this.notCheckable(seq, `whether ${target} is pure: ${OTHER_APP}`)
     else this.#breach('effect-without-intent', seq, `step ${id} succeeded without an intent, and ${target} is not pure`)
@@ -377,7 +377,8 @@ class RunConduct {
     const set = entry.decision?.set ?? step.set
     const tool = this.#tool(entry, set)
     const more = declassified.filter((label) => !tool?.declassifies.includes(label))
-    if (!tool) this.notCheckable(seq, `whether ${target} may take labels off: its policy set is not in the export`)
+    if (!tool)
+      this.notCheckable(seq, `whether ${target} may take labels off: no policy set that is in the export declares it`)
     else if (more.length === 0) return
     else if (this.#isOfOther(set)) this.notCheckable(seq, `whether ${target} may take labels off: ${OTHER_APP}`)
     else this.#breach('labels', seq, `${target} took off ${more.join(', ')}, and may not`)

@@ -32,7 +32,7 @@ interface CopiedBook {
   expired: Map<string, number>
 }
 
-export interface Newest {
+interface Newest {
   index: number
   leaf: Uint8Array
   seq: number
