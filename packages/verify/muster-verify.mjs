@@ -23,6 +23,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, read
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
 import { isMainThread, MessageChannel, receiveMessageOnPort, Worker, workerData } from 'node:worker_threads'
 
 const FORMAT = 'muster-audit-export/1'
@@ -32,6 +33,16 @@ export class NotAnExport extends Error {}
 
 /** A tile that a check needs is not there, or not as long as it must be. */
 class MissingTile extends Error {}
+
+/** What a check gives; where it needs a tile that is missing, that is told. */
+function unlessMissing(check, tell) {
+  try {
+    return check()
+  } catch (error) {
+    if (!(error instanceof MissingTile)) throw error
+    return tell(error.message)
+  }
+}
 
 // —— 1. Hashes, and the tree of RFC 6962 ——
 
@@ -280,6 +291,7 @@ function joined(pieces) {
 const readWhole = (path, max = FILE_MAX) => joined(piecesWithin(piecesIn(path), path, max))
 
 const TEXT_MAX = 1 << 20
+/** Empty where it is not there. */
 const readText = (path) => readWhole(path, TEXT_MAX)?.toString() ?? ''
 
 /** A file that the auditor names, which may be a link or a pipe, and must be there. */
@@ -357,13 +369,19 @@ const isObject = (value) => typeof value === 'object' && value !== null && !Arra
 const areRuns = (list) => Array.isArray(list) && list.every((run) => isRun(run) || run === BOOK)
 
 /** Undefined for what is nested too deep to be written. */
-function toJson(value, indent) {
+function toJson(value, indent, replacer) {
   try {
-    return JSON.stringify(value, null, indent)
+    return JSON.stringify(value, replacer, indent)
   } catch {
     return undefined
   }
 }
+
+/** In the one way in which it can be written: without spaces, and names in order. */
+const toSorted = (value) =>
+  toJson(value, 0, (_, one) =>
+    isObject(one) ? Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1))) : one,
+  )
 
 /** What an export can be about: all runs of a tenant, those created in a time, or one. */
 function isScope(scope) {
@@ -388,8 +406,7 @@ function readManifest(folder, names, fingerprint, report) {
     return empty
   }
   const found = hex(bytes)
-  const said = names.includes('manifest.sha256') ? readText(join(folder, 'manifest.sha256')) : ''
-  if (said !== `${found}  manifest.json\n`)
+  if (readText(join(folder, 'manifest.sha256')) !== `${found}  manifest.json\n`)
     report.find('file-changed', 'manifest.json', 'it, or manifest.sha256, was changed: they do not fit')
   if (fingerprint !== undefined && fingerprint !== found)
     report.find('fingerprint', 'manifest.json', `the export has the fingerprint ${found}, not ${fingerprint}`)
@@ -409,7 +426,7 @@ function readManifest(folder, names, fingerprint, report) {
 function checkExporter(folder, names, { origin, fingerprint }, given, report) {
   const file = 'manifest.sig'
   const keys = parseKeys(given, '--exporter-key', report)
-  const note = names.includes(file) ? parseNote(readText(join(folder, file))) : undefined
+  const note = parseNote(readText(join(folder, file)))
   if (names.includes(file) && note?.text !== `${origin}/exports\n${FORMAT}\n${fingerprint}\n`) {
     report.find('signature', file, 'is not a signature of this manifest')
     return []
@@ -569,30 +586,28 @@ function checkTree(tree, checkpoint, whole, report) {
     if (!place || name !== tree.nameOf(...place))
       report.find('tree', name, `is no tile of a ledger of ${tree.size} leaves`)
   }
-  for (const [level, index] of whole
-    ? placesOf(tree.size)
-    : there.flatMap((name) => (placeOf(name) ? [placeOf(name)] : []))) {
+  const places = whole ? placesOf(tree.size) : there.map(placeOf).filter((place) => place !== undefined)
+  for (const [level, index] of places) {
     const name = tree.nameOf(level, index)
     if (level === 'entries' || (!whole && !tree.names.has(name))) continue
-    try {
+    const find = (message) => report.find('tree', name, message)
+    unlessMissing(() => {
       const [tile] = tree.layers(level, index)
       for (let i = 0; level > 0 && i < tile.length / 32; i++) {
         if (!whole && !tree.names.has(tree.nameOf(level - 1, index * 256 + i))) continue
         if (!tree.layers(level - 1, index * 256 + i)[8].equals(tile.subarray(i * 32, i * 32 + 32)))
-          report.find('tree', name, `its hash ${i} is not that of the tile below: the ledger was changed`)
+          find(`its hash ${i} is not that of the tile below: the ledger was changed`)
       }
-    } catch (error) {
-      if (!(error instanceof MissingTile)) throw error
-      report.find('tree', name, error.message)
-    }
+    }, find)
   }
-  try {
-    if (!tree.root(tree.size).equals(checkpoint.root))
-      report.find('tree', 'checkpoint', 'its root is not that of the tiles: the ledger was changed, or the checkpoint')
-  } catch (error) {
-    if (!(error instanceof MissingTile)) throw error
-    report.find('tree', 'checkpoint', `its root cannot be computed: ${error.message}`)
-  }
+  const find = (message) => report.find('tree', 'checkpoint', message)
+  unlessMissing(
+    () => {
+      if (!tree.root(tree.size).equals(checkpoint.root))
+        find('its root is not that of the tiles: the ledger was changed, or the checkpoint')
+    },
+    (missing) => find(`its root cannot be computed: ${missing}`),
+  )
 }
 
 const isHash = (text) => typeof text === 'string' && /^[0-9a-f]{64}$/.test(text)
@@ -628,58 +643,43 @@ function readLeaves(tree, report) {
   return byRun
 }
 
-function leafIsAt(tree, index, bytes) {
-  try {
-    return tree.subtree(index, 1).equals(leafHash(bytes))
-  } catch (error) {
-    if (error instanceof MissingTile) return false
-    throw error
-  }
-}
+const leafIsAt = (tree, index, bytes) =>
+  unlessMissing(
+    () => tree.subtree(index, 1).equals(leafHash(bytes)),
+    () => false,
+  )
 
 function addLeaf(byRun, leaf, report) {
-  const before = byRun.get(leaf.run) ?? []
+  const { run, seq, head, index, file, from } = leaf
+  const before = byRun.get(run) ?? []
   const last = before.at(-1)
-  const goesOn =
-    !last || (last.state !== 'ended' && last.seq <= leaf.seq) || (last.seq === leaf.seq && last.head === leaf.head)
-  if (!goesOn)
-    report.find(
-      'leaf',
-      leaf.file,
-      `${leaf.from} contradicts leaf ${last.index}: the run went back, or on after its end`,
-      {
-        run: leaf.run,
-        leaf: leaf.index,
-      },
-    )
+  const goesOn = !last || (last.state !== 'ended' && last.seq <= seq) || (last.seq === seq && last.head === head)
+  const message = `${from} contradicts leaf ${last?.index}: the run went back, or on after its end`
+  if (!goesOn) report.find('leaf', file, message, { run, leaf: index })
   before.push(leaf)
-  byRun.set(leaf.run, before)
+  byRun.set(run, before)
 }
 
 // —— 5. Receipts, and checkpoints that were kept from earlier ——
 
 /** Whether the ledger begins with what an older checkpoint says it was. */
 function checkOlder(older, file, { checkpoint, tree }, report) {
-  if (older.origin !== checkpoint.origin)
-    return report.find('older', file, `is of another ledger: ${older.origin}, not ${checkpoint.origin}`)
-  if (older.size > checkpoint.size)
-    return report.find(
-      'rollback',
-      file,
-      `had ${older.size} leaves, and the export's ledger has ${checkpoint.size}: it was rolled back`,
+  const find = (code, message) => report.find(code, file, message)
+  const { origin, size } = checkpoint
+  if (older.origin !== origin) find('older', `is of another ledger: ${older.origin}, not ${origin}`)
+  else if (older.size > size)
+    find('rollback', `had ${older.size} leaves, and the export's ledger has ${size}: it was rolled back`)
+  else
+    unlessMissing(
+      () => {
+        if (!tree.root(older.size).equals(older.root))
+          find(
+            'fork',
+            `the ledger does not begin with the ${older.size} leaves of this checkpoint: there are two histories`,
+          )
+      },
+      (missing) => find('not-checkable', `this export has too few tiles for it: ${missing}`),
     )
-  try {
-    if (!tree.root(older.size).equals(older.root))
-      report.find(
-        'fork',
-        file,
-        `the ledger does not begin with the ${older.size} leaves of this checkpoint: there are two histories`,
-      )
-  } catch (error) {
-    if (!(error instanceof MissingTile)) throw error
-    report.find('not-checkable', file, `this export has too few tiles for it: ${error.message}`)
-  }
-  return undefined
 }
 
 /** Checks a proof by itself, under its own checkpoint; gives its leaf, or undefined where it proves none. */
@@ -1269,26 +1269,22 @@ function tenantOf(origin) {
 
 /** What the files say, where the manifest says something else. */
 function checkCounts(manifest, found, report) {
-  const sorted = (value) => toJson(isObject(value) ? Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)) : value)
-  for (const [name, value] of Object.entries(found))
-    if (sorted(manifest[name]) !== sorted(value))
-      report.find(
-        'manifest',
-        'manifest.json',
-        `says of ${name} ${sorted(manifest[name])}, and the files say ${sorted(value)}`,
-      )
+  for (const [name, value] of Object.entries(found)) {
+    const [said, is] = [toSorted(manifest[name]), toSorted(value)]
+    if (said !== is) report.find('manifest', 'manifest.json', `says of ${name} ${said}, and the files say ${is}`)
+  }
 }
 
 /** The keys to trust: those that were given, else the export's own, which prove only that it agrees with itself. */
-function readKeys(folder, names, given, report) {
-  const lines = names.includes('keys')
-    ? readText(join(folder, 'keys'))
-        .split('\n')
-        .filter((line) => line !== '')
-    : []
+function readKeys(folder, given, report) {
   if (given.length > 0) return parseKeys(given, '--key', report)
   report.note('keys: taken from the export itself; compare them with what you were given (--key)')
-  return parseKeys(lines, 'keys', report)
+  const lines = readText(join(folder, 'keys')).split('\n')
+  return parseKeys(
+    lines.filter((line) => line !== ''),
+    'keys',
+    report,
+  )
 }
 
 /** Checks what the auditor kept: older checkpoints and receipts. */
@@ -1312,32 +1308,57 @@ function checkKept({ older, receipts }, keys, ledger, report) {
 
 /**
  * What the book says was taken away: runs that were removed whole when their time had come, by the record that says so, and
- * whose content went. The book's own chain is checked with it.
+ * whose content went; and for which apps workers decided by each policy set. The book's own chain is checked with it.
  */
-function readRemoved(folder, names, leaves) {
-  const removed = { expired: new Map(), content: new Set(), subjects: new Map(), tenant: 0 }
+function readBook(folder, names, leaves) {
+  const said = { expired: new Map(), content: new Set(), subjects: new Map(), tenant: 0, apps: new Map() }
   const sealed = leaves.get(BOOK)?.at(-1)?.seq ?? 0
-  if (!names.includes(fileOf(BOOK))) return removed
+  if (!names.includes(fileOf(BOOK))) return said
   for (const line of linesOf(join(folder, fileOf(BOOK)))) {
     const { seq, bytes } = parseLine(line) ?? {}
     const { action, about, at } = parseJson(bytes ?? '') ?? {}
     if (!isObject(about)) continue
+    if (action === 'policy.used' && seq <= sealed)
+      said.apps.set(about.set, (said.apps.get(about.set) ?? new Set()).add(about.app))
     if (action === 'retention.expired' && isObject(about.runs))
       for (const run of Object.keys(about.runs))
-        if (about.what !== 'run') removed.content.add(run)
-        else if (seq <= sealed) removed.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
+        if (about.what !== 'run') said.content.add(run)
+        else if (seq <= sealed) said.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
     if (!['erasure.requested', 'key.destroyed', 'erasure.done'].includes(action) || !Number.isSafeInteger(at)) continue
-    if (isRun(about.run)) removed.content.add(about.run)
-    if (typeof about.subject === 'string') removed.subjects.set(about.subject, at)
-    if (about.tenant === true) removed.tenant = at
+    if (isRun(about.run)) said.content.add(about.run)
+    if (typeof about.subject === 'string') said.subjects.set(about.subject, at)
+    if (about.tenant === true) said.tenant = at
   }
-  return removed
+  return said
 }
+
+/** The apps beside policies, which no hash of a set is over: each is one that a worker said it decided for. */
+function checkApps(folder, names, apps, report) {
+  let unsaid = 0
+  for (const file of names) {
+    const [, set] = /^policies\/(.+)\.json$/.exec(file) ?? []
+    if (set === undefined) continue
+    const { app } = parseJson(readWhole(join(folder, file))?.toString()) ?? {}
+    const said = apps.get(set)
+    if (said?.has(hex(toSorted(app) ?? ''))) continue
+    // Workers of earlier versions did not say.
+    if (said && !said.has(undefined))
+      report.find('policy-changed', file, 'has an app that no record says was decided for')
+    else if (app !== undefined) unsaid++
+  }
+  if (unsaid > 0)
+    report.note(
+      `policies: the ledger has no record of the apps of ${unsaid} sets (what tools are declared to do, and plans)`,
+    )
+}
+
+/** So long after an erasure was asked for runs may still begin that it is about: servers take a moment to refuse them, ms. */
+const REFUSED_MS = 5000
 
 /** Content that is gone, though nothing says that it was erased. What was begun after an erasure was not erased by it. */
 function checkErased({ run, erased, subject }, { content, subjects, tenant }, report) {
   const until = Math.max(tenant, subjects.get(subject) ?? 0)
-  if (erased === 0 || content.has(run) || createdAt(run) <= until) return
+  if (erased === 0 || content.has(run) || createdAt(run) <= until + REFUSED_MS) return
   const message = `the content of ${erased} entries is gone, and no record says that it was erased`
   report.find('content-removed', fileOf(run), message, { run })
 }
@@ -1385,9 +1406,8 @@ export function verifyExport(folder, options = {}) {
   const manifest = readManifest(folder, names, fingerprint, report)
   const exporters = checkExporter(folder, names, manifest, exporterKeys, report)
   const isWhole = manifest.scope.kind !== 'run'
-  const keys = readKeys(folder, names, given, report)
-  const note = names.includes('checkpoint') ? readText(join(folder, 'checkpoint')) : ''
-  const checkpoint = readCheckpoint(note, 'checkpoint', keys, report)
+  const keys = readKeys(folder, given, report)
+  const checkpoint = readCheckpoint(readText(join(folder, 'checkpoint')), 'checkpoint', keys, report)
   const { files } = manifest
   if (files) checkFiles({ folder, names, files, withReceipts: !checkpoint }, report)
   let leaves = new Map()
@@ -1405,8 +1425,8 @@ export function verifyExport(folder, options = {}) {
     checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole, isRight }, report)
     checkKept({ older, receipts }, keys, { checkpoint, tree, names, kept }, report)
   }
-  const removed = readRemoved(folder, names, leaves)
-  const runs = checkRuns({ names, leaves, manifest, expired: removed.expired }, report)
+  const said = readBook(folder, names, leaves)
+  const runs = checkRuns({ names, leaves, manifest, expired: said.expired }, report)
   const tenant = checkpoint && tenantOf(checkpoint.origin)
   const journals = runs.map((run) => ({
     run,
@@ -1421,10 +1441,11 @@ export function verifyExport(folder, options = {}) {
         `${fileOf(run)}: had not ended by its leaf; whether the ledger has a later one, an export of one run cannot tell`,
       )
     const { last, ...about } = checked[i]
-    if (isWhole && run !== BOOK) checkErased({ run, ...about }, removed, report)
+    if (isWhole && run !== BOOK) checkErased({ run, ...about }, said, report)
     if (sealed !== undefined && last > sealed)
       report.note(`${fileOf(run)}: entries ${sealed + 1} to ${last} are not in the ledger yet`)
   }
+  checkApps(folder, names, said.apps, report)
   const policies = names.filter((name) => name.startsWith('policies/')).length
   for (const set of counts.sets)
     if (!names.includes(`policies/${set}.json`))
@@ -1530,36 +1551,24 @@ const NOT_PROVEN = [
 const USAGE =
   'usage: node muster-verify.mjs FOLDER [--key VKEY]... [--exporter-key VKEY]... [--older CHECKPOINT]... [--receipt FILE]... [--fingerprint SHA256] [--threads N] [--json]'
 
+const LIST = { type: 'string', multiple: true, default: [] }
+const OPTIONS = {
+  ...{ key: LIST, 'exporter-key': LIST, older: LIST, receipt: LIST },
+  ...{ fingerprint: { type: 'string' }, threads: { type: 'string' }, json: { type: 'boolean', default: false } },
+}
+
 function parseArguments(args) {
-  const lists = { '--key': [], '--exporter-key': [], '--older': [], '--receipt': [] }
-  const { '--key': keys, '--exporter-key': exporterKeys, '--older': older, '--receipt': receipts } = lists
-  const options = {
-    keys,
-    exporterKeys,
-    older,
-    receipts,
-    json: false,
-    folder: undefined,
-    fingerprint: undefined,
-    threads: undefined,
+  let parsed
+  try {
+    parsed = parseArgs({ args, options: OPTIONS, allowPositionals: true })
+  } catch {
+    throw new NotAnExport(USAGE)
   }
-  for (let i = 0; i < args.length; i++) {
-    const [name, value] = [args[i], args[i + 1]]
-    if (name === '--json') options.json = true
-    else if (name.startsWith('--')) {
-      if (value === undefined || !(name in lists || ['--fingerprint', '--threads'].includes(name)))
-        throw new NotAnExport(USAGE)
-      if (name === '--fingerprint') options.fingerprint = value
-      else if (name === '--threads') {
-        if (!/^[1-9]\d{0,2}$/.test(value)) throw new NotAnExport(USAGE)
-        options.threads = Number(value)
-      } else lists[name].push(value)
-      i++
-    } else if (options.folder === undefined) options.folder = name
-    else throw new NotAnExport(USAGE)
-  }
-  if (options.folder === undefined) throw new NotAnExport(USAGE)
-  return options
+  const { values, positionals } = parsed
+  const { key: keys, 'exporter-key': exporterKeys, older, receipt: receipts, fingerprint, threads = '', json } = values
+  if (positionals.length !== 1 || !/^([1-9]\d{0,2})?$/.test(threads)) throw new NotAnExport(USAGE)
+  const [folder] = positionals
+  return { folder, keys, exporterKeys, older, receipts, fingerprint, threads: Number(threads) || undefined, json }
 }
 
 /** Runs as a command; gives the exit code. */

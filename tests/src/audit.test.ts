@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   copyFileSync,
   cpSync,
@@ -11,11 +12,15 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { genesis, link, newVerifier } from '@muster/audit'
-import type { StoredEntry } from '@muster/protocol'
+import { openMemory } from '@muster/memory'
+import { RECORD_BOOK, type StoredEntry } from '@muster/protocol'
 import { type ExportVerification, verifyExport } from '@muster/verify'
+import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { newSigner, origin, readManifest, sealFolder, writeExport } from './export-fixture.ts'
 import { actor, chain, payment } from './fixtures/app.ts'
@@ -70,6 +75,7 @@ beforeAll(async () => {
   await sealedAs(one.id, 'ended')
   await sealedAs(two.id, 'ended')
   await sealedAs(parked.id, 'parked')
+  await sealedAs(RECORD_BOOK, 'running')
 })
 afterAll(async () => {
   await harness.close()
@@ -538,6 +544,27 @@ describe('what runs did', () => {
     })
   })
 
+  it('is not excused by what was put into the app beside its policies, nor accused by the app of another worker', async () => {
+    const to = at('app')
+    cpSync(folder, to, { recursive: true })
+    const [name = ''] = readdirSync(join(to, 'policies'))
+    const file = join(to, 'policies', name)
+    const set = JSON.parse(readFileSync(file, 'utf8'))
+    expect(verifyExport(to)).toMatchObject({ ok: true, notes: [expect.stringMatching(/^keys/)] })
+    const check = set.app.tools.find((tool: { name: string }) => tool.name === 'world.check')
+    check.declassifies.push('pii')
+    writeFileSync(file, JSON.stringify(set, null, 2))
+    sealFolder(to)
+    expect(verifyExport(to).findings).toMatchObject([{ code: 'policy-changed', file: `policies/${name}` }])
+    // As of a deployment whose first worker carried a tool that takes off less.
+    check.declassifies = []
+    set.app.hash = 'f'.repeat(64)
+    writeFileSync(file, JSON.stringify(set, null, 2))
+    const { conduct } = await conductOf(to)
+    expect(conduct.breaches).toEqual([])
+    expect(conduct.notCheckable.map(({ why }) => why).join()).toContain('carried another app')
+  })
+
   it('cannot be told where policies are missing, and is not taken to be right', async () => {
     const to = at('without')
     cpSync(folder, to, { recursive: true })
@@ -551,4 +578,55 @@ describe('what runs did', () => {
     expect(conduct).toMatchObject({ same: 0, breaches: [] })
     expect(conduct.notCheckable.length).toBeGreaterThanOrEqual(conduct.decisions)
   })
+})
+
+it('an export says of a run that expired while it was written that it has expired, and has what came since', async () => {
+  const victim = await muster.runs.start(chain, { n: 1, ms: 0 })
+  await victim.result()
+  await sealedAs(victim.id, 'ended')
+  const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
+  const redis = new Redis(harness.redisUrl)
+  await until(
+    () => memory.archive.get('acme', victim.id),
+    (archived) => archived !== undefined,
+  )
+  let later = ''
+  /** As a worker does it by a rule. */
+  const expire = async () => {
+    const [now, by] = [Date.now(), { key: 'w', user: 'muster', service: true as const }]
+    const about = { rule: 0, what: 'run', terms: {}, runs: { [victim.id]: 1 } }
+    await memory.records.append('acme', [{ at: now, by, action: 'retention.expired', about }])
+    await redis.del(await redis.keys(`*${victim.id}*`))
+    await memory.archive.remove('acme', victim.id, { at: now, by: 'retention', id: '0' })
+    const run = await muster.runs.start(chain, { n: 1, ms: 0 })
+    await run.result()
+    // With it the book's head is on its way to the ledger.
+    await muster.budgets.set('plan:none', { day: { usd: 1 } })
+    await sealedAs(run.id, 'ended')
+    later = run.id
+  }
+  const proxy = createServer(async (request, response) => {
+    if (later === '' && request.url === `/v1/runs/${victim.id}/journal`) await expire()
+    const { authorization = '' } = request.headers
+    const answer = await fetch(`${harness.url}${request.url}`, { headers: { authorization } })
+    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
+    response.end(Buffer.from(await answer.arrayBuffer()))
+  }).listen(0, '127.0.0.1')
+  try {
+    await once(proxy, 'listening')
+    const { port } = proxy.address() as AddressInfo // it listens on one
+    const to = at('expired')
+    const exported = await cliWith({ MUSTER_URL: `http://127.0.0.1:${port}` }, 'audit', 'export', '--to', to, '--json')
+    expect(exported).toMatchObject({ code: 0, err: expect.stringContaining('expired meanwhile') })
+    expect(JSON.parse(exported.out)).toMatchObject({ missing: [], expired: [{ run: victim.id }] })
+    const { findings, notes } = verifyExport(to)
+    expect(findings).toEqual([])
+    expect(notes.join()).toContain(`run ${victim.id}: expired by a rule of retention`)
+    expect(journalsIn(to)).toContain(`${later}.jsonl`)
+    expect(existsSync(join(to, 'receipts', later))).toBe(true)
+  } finally {
+    proxy.close()
+    redis.disconnect()
+    memory.close()
+  }
 })

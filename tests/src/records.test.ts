@@ -93,10 +93,17 @@ describe('the record book', () => {
     const set = String(used?.about.set)
     const redis = new Redis(harness.redisUrl)
     const [key = ''] = await redis.keys(`*:policies:${set}`)
-    const before = await harness.muster.policies.get(set)
+    const { firstSeen: _, ...kept } = await harness.muster.policies.get(set)
     await redis.del(key)
-    const { firstSeen: _, ...kept } = before
-    expect(await harness.muster.policies.get(set)).toMatchObject(kept)
+    // It is archived right after the record.
+    const archived = await until(
+      () => harness.muster.policies.get(set).catch(() => undefined),
+      (found) => found !== undefined,
+    )
+    expect(archived).toMatchObject(kept)
+    // As the tenant's archive has it, also where another tenant's worker was the first with the set.
+    await redis.set(key, JSON.stringify({ ...archived, app: { ...kept.app, hash: 'other' } }))
+    expect(await harness.muster.policies.get(set)).toEqual(archived)
     redis.disconnect()
   })
 

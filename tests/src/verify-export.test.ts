@@ -151,6 +151,9 @@ describe('an export that nobody has changed', () => {
     expect(right.notes.join()).toContain(`runs/${makeRun(1004).id}.jsonl: is not in the ledger`)
     const ofAll = { action: 'key.destroyed', about: { tenant: true } }
     expect(await exported(ofAll, { ...ofAll, at: Date.now() })).toMatchObject({ ok: true })
+    // An erasure that is under way reaches what began while servers did not refuse it yet.
+    const asked = { action: 'erasure.requested', about: { tenant: true } }
+    expect(await exported({ ...asked, at: 1_001_000 - 3000 })).toMatchObject({ ok: true })
     const byRule = { action: 'retention.expired', about: { what: 'content', runs: { [erased.id]: 4 } } }
     expect(await exported(byRule)).toMatchObject({ ok: true })
     // Of another run, before it was begun, or of nothing: somebody took it away.
@@ -591,6 +594,39 @@ describe('a manifest that its exporter signed', () => {
     expect(summaryOf(known)).toContain(`Export signed by: ${name} (${id})`)
     const unknown = verifyExport(signed, trusted)
     expect(unknown).toMatchObject({ ok: true, exporters: [], notes: [expect.stringContaining(`${name} (${id})`)] })
+  })
+
+  it('has an app beside policies that no worker said it decided for, though the manifest was made to fit', async () => {
+    const folder = join(home, 'apps')
+    const set = 'a'.repeat(64)
+    const used = (app?: string) => ({ action: 'policy.used', about: { set, ...(app === undefined ? {} : { app }) } })
+    const verified = async (records: object[], sealedAt: number, declassifies: string[]) => {
+      const book = { ...makeBook(records), sealedAt: [sealedAt] }
+      await writeExport(folder, [...runs, book], { signer })
+      const app = { tools: [{ name: 'x', declassifies }], hash: 'h', definitions: [] }
+      writeFile(folder, `policies/${set}.json`, JSON.stringify({ hash: set, app }, null, 2))
+      sealFolder(folder)
+      const { findings, notes } = verifyExport(folder, { keys: [vkey] })
+      return {
+        codes: findings.map(({ code, file }) => `${code} ${file}`),
+        said: !notes.join().includes('of the apps of'),
+      }
+    }
+    const text = '{"definitions":[],"hash":"h","tools":[{"declassifies":["pii"],"name":"x"}]}'
+    const pii = createHash('sha256').update(text).digest('hex')
+    const other = createHash('sha256').update(text.replace('pii', 'any')).digest('hex')
+    expect(await verified([used(pii)], 1, ['pii'])).toEqual({ codes: [], said: true })
+    expect(await verified([used(other), used(pii)], 2, ['pii'])).toEqual({ codes: [], said: true })
+    const changed = { codes: [`policy-changed policies/${set}.json`], said: true }
+    expect(await verified([used(pii)], 1, ['any'])).toEqual(changed)
+    // Written after the ledger's last leaf of the book: by whoever has the folder.
+    expect(await verified([used(pii), used(other)], 1, ['any'])).toEqual(changed)
+    // Of earlier versions, or not in the ledger yet.
+    expect(await verified([used(pii), used()], 2, ['any'])).toEqual({ codes: [], said: false })
+    expect(await verified([{ action: 'stop.set', about: {} }, used(pii)], 1, ['pii'])).toEqual({
+      codes: [],
+      said: false,
+    })
   })
 
   it('was changed where policies, the scope or the time are not what was signed, though the manifest was made to fit', () => {

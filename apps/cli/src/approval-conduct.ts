@@ -1,4 +1,5 @@
 import type { Decision, EntryOf, RunEvent } from '@muster/protocol'
+import { dateOf } from './output.ts'
 
 type Given = EntryOf<'approval.given'>
 
@@ -99,7 +100,7 @@ function whatIsWrong({ step, at, verdict, shown, by, role, as, content }: Given,
   if (by.service) found.push(`${by.user}, which is a service, answered for step ${step}`)
   if (entry.rule?.reason && content === undefined) found.push(`${by.user} answered for step ${step} without a reason`)
   if (verdict === 'approve' && entry.until !== undefined && at > entry.until + LATE_MS)
-    found.push(`${by.user} approved step ${step} after ${new Date(entry.until).toISOString()}, until when it waited`)
+    found.push(`${by.user} approved step ${step} after ${dateOf(entry.until)}, until when it waited`)
   return found
 }
 

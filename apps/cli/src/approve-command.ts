@@ -2,7 +2,7 @@ import { createInterface } from 'node:readline/promises'
 import { type ApprovalRule, isForPerson, type Json, MusterError, type Question, type Waiting } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
-import { duration, plain, print } from './output.ts'
+import { dateOf, duration, plain, print } from './output.ts'
 
 export interface Verdict {
   yes?: boolean
@@ -131,7 +131,7 @@ function ruleText(rule: ApprovalRule | undefined, given: readonly string[], unti
     rule?.people && `${rule.people} people${given.length === 0 ? '' : `, so far ${given.map(plain).join(', ')}`}`,
     rule?.requester === false && 'not who began it',
     rule?.reason && 'with a reason',
-    until && `until ${new Date(until).toISOString()}`,
+    until && `until ${dateOf(until)}`,
   ].filter(Boolean)
   return parts.length === 0 ? '' : ` (${parts.join('; ')})`
 }

@@ -2,9 +2,10 @@ import { type Config, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import type { ExportVerification } from '@muster/verify'
 import pc from 'picocolors'
-import { exportAudit, type Scope } from './audit-export.ts'
+import { exportAudit } from './audit-export.ts'
 import type { Conduct } from './audit-replay.ts'
 import { readExporterKeys } from './audit-sign.ts'
+import type { Scope } from './export-journals.ts'
 import { fail, plain, print } from './output.ts'
 
 export interface ExportFlags {

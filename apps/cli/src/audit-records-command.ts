@@ -2,7 +2,7 @@ import type { AuditRecord, RecordFilter } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { askOn, withTimes } from './ask-on.ts'
-import { plain, print, tableOf } from './output.ts'
+import { dateOf, plain, print, tableOf } from './output.ts'
 
 export type RecordsOptions = Omit<RecordFilter, 'since' | 'until'> & {
   since?: string
@@ -31,7 +31,7 @@ function recordsTable(records: readonly AuditRecord[]): string {
   const table = tableOf(['record', 'at', 'who', 'did', 'about'])
   for (const { seq, at, by, action, about } of records) {
     const what = Object.entries(about).map(([name, value]) => `${name}=${plainValue(value)}`)
-    table.push([String(seq), new Date(at).toISOString(), `${by.user} (${by.key})`, action, what.join(', ')].map(plain))
+    table.push([String(seq), dateOf(at), `${by.user} (${by.key})`, action, what.join(', ')].map(plain))
   }
   return table.toString()
 }

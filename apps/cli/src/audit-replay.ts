@@ -156,6 +156,8 @@ const LATE_MS = 5000
 /** Why a target was passed over without being asked. */
 const NOT_ASKED: ReadonlySet<string> = new Set(['policy.denied', 'route.refused', 'route.open'])
 
+const OTHER_APP = 'its worker carried another app than the export has beside its policy set'
+
 const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'memory'])
 
 class RunConduct {
@@ -163,6 +165,7 @@ class RunConduct {
   readonly #sets: ReadonlyMap<string, PolicySet>
   readonly #used: PoliciesUsed
   #worker = ''
+  #app = ''
   readonly #doubted = new Set<string>()
   readonly #conduct: Conduct
   readonly #steps = new Map<string, StepPast>()
@@ -219,6 +222,12 @@ class RunConduct {
     return this.#sets.get(set ?? '')?.app.tools.find(({ name }) => name === entry.target)
   }
 
+  /** Whether its worker carried another app than the one that lies beside a set: another worker was the first with that. */
+  #isOfOther(set: string): boolean {
+    const carried = this.#sets.get(set)?.app.hash ?? ''
+    return carried !== '' && carried !== this.#app
+  }
+
   /** What the run is of, from the policy sets that were checked against apps that carry it. */
   #definitions({ definition: { kind, name, version, hash } }: EntryOf<'run.created'>): DefinitionManifest[] {
     return [...this.#sets.values()].flatMap(({ app }) =>
@@ -244,6 +253,7 @@ class RunConduct {
     if (entry.type === 'run.activated') {
       this.#goOn(entry.at)
       this.#worker = entry.worker
+      this.#app = entry.app
     }
     if (entry.type === 'run.parked') this.#clock.parkedAt = entry.at
     if (entry.type === 'run.created') this.#created = entry
@@ -343,9 +353,10 @@ class RunConduct {
     }
     if (kind !== 'tool') return
     const tool = this.#tool(entry, decision.set)
-    if (!tool) this.notCheckable(seq, `whether ${target} is pure: its policy set is not in the export`)
-    else if (tool.effect !== 'pure')
-      this.#breach('effect-without-intent', seq, `step ${id} succeeded without an intent, and ${target} is not pure`)
+    if (!tool) this.notCheckable(seq, `whether ${target} is pure: no policy set that is in the export declares it`)
+    else if (tool.effect === 'pure') return
+    else if (this.#isOfOther(decision.set)) this.notCheckable(seq, `whether ${target} is pure: ${OTHER_APP}`)
+    else this.#breach('effect-without-intent', seq, `step ${id} succeeded without an intent, and ${target} is not pure`)
   }
 
   /** A model call goes nowhere but where its policies allow it, also where that target did not answer it. */
@@ -363,10 +374,14 @@ class RunConduct {
     const lost = step.labels.filter((label) => !labels.includes(label) && !declassified.includes(label))
     if (lost.length > 0) this.#breach('labels', seq, `step ${id} lost the labels ${lost.join(', ')}`)
     if (declassified.length === 0) return
-    const tool = this.#tool(entry, entry.decision?.set ?? step.set)
+    const set = entry.decision?.set ?? step.set
+    const tool = this.#tool(entry, set)
     const more = declassified.filter((label) => !tool?.declassifies.includes(label))
-    if (!tool) this.notCheckable(seq, `whether ${target} may take labels off: its policy set is not in the export`)
-    else if (more.length > 0) this.#breach('labels', seq, `${target} took off ${more.join(', ')}, and may not`)
+    if (!tool)
+      this.notCheckable(seq, `whether ${target} may take labels off: no policy set that is in the export declares it`)
+    else if (more.length === 0) return
+    else if (this.#isOfOther(set)) this.notCheckable(seq, `whether ${target} may take labels off: ${OTHER_APP}`)
+    else this.#breach('labels', seq, `${target} took off ${more.join(', ')}, and may not`)
   }
 
   #compareCost({ seq, costUsd }: EntryOf<'run.ended'>): void {

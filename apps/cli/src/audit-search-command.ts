@@ -2,7 +2,7 @@ import type { AuditFilter, AuditHit } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { askOn, withTimes } from './ask-on.ts'
-import { plain, print, tableOf } from './output.ts'
+import { dateOf, plain, print, tableOf } from './output.ts'
 
 export type SearchOptions = Omit<AuditFilter, 'since' | 'until'> & {
   since?: string
@@ -35,7 +35,7 @@ function hitsTable(hits: readonly AuditHit[]): string {
     const { at, run, step, target, status, error, decisions, policies, by, approvers, labels, amounts } = hit
     table.push(
       [
-        ...[new Date(at).toISOString(), run, step ?? '', target, error === undefined ? status : `${status}: ${error}`],
+        ...[dateOf(at), run, step ?? '', target, error === undefined ? status : `${status}: ${error}`],
         decisions.length === 0 ? '' : `${decisions.join(', ')}: ${policies.join(', ') || 'no policy permits'}`,
         [by, ...approvers].join(', '),
         labels.join(', '),

@@ -4,10 +4,9 @@ import type { Muster } from '@muster/sdk'
 import { newContentKey } from '@muster/worker/settings'
 import pc from 'picocolors'
 import { addKey } from './key-file.ts'
-import { plain, print } from './output.ts'
+import { dateOf, plain, print } from './output.ts'
 
 const POLL_MS = 500
-const time = (ms: number) => new Date(ms).toISOString()
 
 /** `muster erasure key`: makes a master key; with `rotate` before those that the file has, which go on opening. */
 export function erasureKeyCommand(file: string, { json, rotate }: { json: boolean; rotate: boolean }): undefined {
@@ -96,7 +95,7 @@ function textOf(found: Erasure): string {
   const { runs, entries, turns, facts, blobs } = erased
   const lines = [
     `${mark} ${pc.bold(plain(of))} ${state} ${pc.dim(id)}`,
-    `  asked for by ${plain(by.user)} at ${time(at)}: ${plain(reason)}`,
+    `  asked for by ${plain(by.user)} at ${dateOf(at)}: ${plain(reason)}`,
     `  ${runs} runs, ${entries} entries, ${turns} turns, ${facts} facts, ${blobs} large contents`,
     ...(heldBy ? [`  held by ${heldBy.join(', ')}`] : []),
     ...left.map((one) => pc.dim(`  not reached: ${one}`)),
@@ -131,12 +130,12 @@ export async function holdsCommand(muster: Muster, json: boolean): Promise<numbe
         ...Object.entries({ subject, run, name }).flatMap(([what, value]) =>
           value ? [`${what} ${plain(value)}`] : [],
         ),
-        ...(since === undefined ? [] : [`since ${time(since)}`]),
-        ...(until === undefined ? [] : [`until ${time(until)}`]),
+        ...(since === undefined ? [] : [`since ${dateOf(since)}`]),
+        ...(until === undefined ? [] : [`until ${dateOf(until)}`]),
       ]
-      const over = lifted ? `, lifted at ${time(lifted.at)} by ${plain(lifted.by.user)}: ${plain(lifted.reason)}` : ''
+      const over = lifted ? `, lifted at ${dateOf(lifted.at)} by ${plain(lifted.by.user)}: ${plain(lifted.reason)}` : ''
       console.log(
-        `${lifted ? pc.dim('□') : pc.yellow('■')} ${pc.bold(of.join(', '))} ${pc.dim(id)} at ${time(at)} by ${plain(by.user)}: ${plain(reason)}${over}`,
+        `${lifted ? pc.dim('□') : pc.yellow('■')} ${pc.bold(of.join(', '))} ${pc.dim(id)} at ${dateOf(at)} by ${plain(by.user)}: ${plain(reason)}${over}`,
       )
     }
   return 0

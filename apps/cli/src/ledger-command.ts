@@ -23,7 +23,7 @@ import type { Shelf } from '@muster/worker'
 import { newLedgerKey, originOf, readLedgerKeys } from '@muster/worker/settings'
 import pc from 'picocolors'
 import { addKey } from './key-file.ts'
-import { plain, print } from './output.ts'
+import { dateOf, plain, print } from './output.ts'
 import { verifyRun } from './verify-command.ts'
 
 /** Checkpoints that were seen, by the ledger's name: what it was then it must still begin with. */
@@ -68,7 +68,7 @@ export async function ledgerCommand(
 }
 
 function signedAt(at: number | undefined): string {
-  return at === undefined ? '' : `, witnessed ${new Date(at * 1000).toISOString()}`
+  return at === undefined ? '' : `, witnessed ${dateOf(at * 1000)}`
 }
 
 async function onlyGrew(
@@ -97,7 +97,7 @@ export async function receiptCommand(
   else if (ok) {
     const what = leaf.state === 'running' ? 'entries so far' : `entries, ${leaf.state}`
     console.log(`${pc.green('ok')} leaf ${receipt.index} of ${checkpoint.size}: ${leaf.seq} ${what}`)
-    console.log(pc.dim(`  ${new Date(leaf.at).toISOString()}  ${plain(receipt.origin)}`))
+    console.log(pc.dim(`  ${dateOf(leaf.at)}  ${plain(receipt.origin)}`))
   } else {
     console.log(`${pc.red('DOES NOT HOLD')} run ${run}`)
     if (!checkpoint) console.log('  its leaf is not proven to be in a checkpoint that a key of the ledger has signed')

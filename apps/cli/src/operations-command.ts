@@ -1,9 +1,8 @@
 import { type Budget, budget, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
-import { plain, print, tableOf } from './output.ts'
+import { dateOf, plain, print, tableOf } from './output.ts'
 
-const time = (ms: number) => new Date(ms).toISOString()
 const amounts = { usd: 'money', tokens: 'tokens', steps: 'steps', wallTimeMs: 'time', runs: 'runs' } as const
 
 /** `muster budgets`: what may be used in this day and month, and what was. */
@@ -27,7 +26,7 @@ export async function budgetsCommand(muster: Muster, json: boolean): Promise<num
         isOut ? pc.red(used) : used,
         shown(held[amount]),
         `${shown(limit)} a ${period}`,
-        time(endsAt),
+        dateOf(endsAt),
       ])
     }
   console.log(rows.length === 0 ? 'there is no budget' : rows.toString())
@@ -61,7 +60,7 @@ export async function stopsCommand(muster: Muster, json: boolean): Promise<numbe
   else
     for (const { name, by, at, reason } of stops)
       console.log(
-        `${pc.red('■')} ${pc.bold(plain(name))} since ${time(at)} by ${plain(by)}${reason === undefined ? '' : `: ${plain(reason)}`}`,
+        `${pc.red('■')} ${pc.bold(plain(name))} since ${dateOf(at)} by ${plain(by)}${reason === undefined ? '' : `: ${plain(reason)}`}`,
       )
   return 0
 }

@@ -46,6 +46,11 @@ export function duration(ms: number): string {
     : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`
 }
 
+/** What is recorded may be a time that no date has: it is told as a number then. */
+export function dateOf(ms: number): string {
+  return Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : `${ms} ms`
+}
+
 /** Text that may come from a stranger, without the control characters that a terminal obeys; what hides or turns around others is named. */
 export function plain(text: string): string {
   return (

@@ -19,7 +19,7 @@ import type { SearchOptions } from './audit-search-command.ts'
 import type { CodexFlags } from './codex-command.ts'
 import { client } from './connection.ts'
 import type { EraseOptions } from './erasure-command.ts'
-import { fail, money, plain, print, tableOf } from './output.ts'
+import { dateOf, fail, money, plain, print, tableOf } from './output.ts'
 import type { CreateOptions } from './schedule-command.ts'
 import { traceCommand, traceSessionCommand } from './trace-command.ts'
 import { verifyCommand } from './verify-command.ts'
@@ -1034,13 +1034,7 @@ function positive(text: string): number {
 function workersTable(workers: readonly WorkerInfo[]): string {
   const table = tableOf(['worker', 'since', 'runs', 'lost', 'carries'])
   for (const { name, startedAt, held, fenced, concurrency, definitions } of workers)
-    table.push([
-      plain(name),
-      new Date(startedAt).toISOString(),
-      `${held}/${concurrency}`,
-      fenced,
-      definitions.map(plain).join('\n'),
-    ])
+    table.push([plain(name), dateOf(startedAt), `${held}/${concurrency}`, fenced, definitions.map(plain).join('\n')])
   return table.toString()
 }
 
@@ -1059,7 +1053,7 @@ function runsTable(runs: readonly RunSummary[]): string {
       run.id,
       plain(`${run.name}@${run.version}`),
       status(run.status),
-      new Date(run.createdAt).toISOString(),
+      dateOf(run.createdAt),
       run.steps,
       money(run.costUsd),
     ])

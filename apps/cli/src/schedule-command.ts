@@ -2,7 +2,7 @@ import type { DefinitionManifest, Schedule } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
-import { plain, print, tableOf } from './output.ts'
+import { dateOf, plain, print, tableOf } from './output.ts'
 import { readJson } from './read-json.ts'
 
 export interface CreateOptions {
@@ -14,8 +14,6 @@ export interface CreateOptions {
   overlap?: 'skip' | 'allow' | 'queue' | 'cancel'
   json: boolean
 }
-
-const time = (ms: number) => new Date(ms).toISOString()
 
 /** `muster schedules`: the schedules and when each fires next. */
 export async function schedulesCommand(muster: Muster, json: boolean): Promise<number> {
@@ -30,7 +28,7 @@ function table(schedules: readonly Schedule[]): string {
   const rows = tableOf(['schedule', 'runs', 'when', 'next', 'fired'])
   for (const { id, run, when, next, paused, fired } of schedules) {
     const what = run.agent ?? (typeof run.plan === 'string' ? run.plan : 'inline')
-    const then = paused ? pc.yellow('paused') : next === undefined ? pc.dim('never') : time(next)
+    const then = paused ? pc.yellow('paused') : next === undefined ? pc.dim('never') : dateOf(next)
     rows.push([id, plain(what), plain(whenText(when)), then, fired])
   }
   return rows.toString()
@@ -38,7 +36,7 @@ function table(schedules: readonly Schedule[]): string {
 
 function whenText({ cron, timeZone, everyS, at }: Schedule['when']): string {
   if (cron !== undefined) return timeZone === undefined ? cron : `${cron} (${timeZone})`
-  return everyS === undefined ? time(at ?? 0) : `every ${everyS} s`
+  return everyS === undefined ? dateOf(at ?? 0) : `every ${everyS} s`
 }
 
 /** `muster schedule create`: starts runs of an agent or plan by the clock. */
@@ -65,7 +63,7 @@ export async function createScheduleCommand(muster: Muster, name: string, option
     ...(overlap === undefined ? {} : { overlap }),
   })
   if (options.json) print(made)
-  else console.log(`${made.id} fires at\n${made.upcoming.map((ms) => `  ${time(ms)}`).join('\n')}`)
+  else console.log(`${made.id} fires at\n${made.upcoming.map((ms) => `  ${dateOf(ms)}`).join('\n')}`)
   return 0
 }
 
@@ -86,7 +84,7 @@ export async function backfillCommand(
   const planned = await muster.schedules.backfill(id, { from: first, to: last, dryRun })
   if (json) print({ planned })
   else if (planned.length === 0) console.log('nothing was planned in that time')
-  else console.log(planned.map(({ at, run }) => `${time(at)}  ${run ?? pc.dim('would be started')}`).join('\n'))
+  else console.log(planned.map(({ at, run }) => `${dateOf(at)}  ${run ?? pc.dim('would be started')}`).join('\n'))
   return 0
 }
 

@@ -1,4 +1,5 @@
 import type { DefinitionManifest, EntryOf, RunEvent, ToolManifest } from '@muster/protocol'
+import { dateOf } from './output.ts'
 
 /** What a journal has that none can have of which the runtime wrote every entry. */
 interface Odd {
@@ -155,8 +156,4 @@ export class StepConduct {
       { code: 'budget', message: `the run says that it used ${tokens} tokens, and its steps used ${this.#tokens}` },
     ]
   }
-}
-
-function dateOf(at: number): string {
-  return Math.abs(at) <= 8.64e15 ? new Date(at).toISOString() : String(at)
 }

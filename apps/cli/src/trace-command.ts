@@ -1,7 +1,7 @@
 import { isEnded, MusterError, type Run, type RunEvent, type RunSummary } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
-import { duration, money, plain, print } from './output.ts'
+import { dateOf, duration, money, plain, print } from './output.ts'
 import { readRun } from './run-events.ts'
 import { verifyRun } from './verify-command.ts'
 import { redactedOf, redactedText, spansOf, waterfall } from './waterfall.ts'
@@ -70,7 +70,7 @@ function stopLines(events: readonly RunEvent[]): string {
     if (entry.type !== 'run.stopped') continue
     const { stop, by, reason, at } = entry
     const lift = events.slice(i).find(({ entry }) => entry.type === 'run.lifted' && entry.stop === stop)
-    const time = lift ? `for ${duration(lift.entry.at - at)}` : `since ${new Date(at).toISOString()}`
+    const time = lift ? `for ${duration(lift.entry.at - at)}` : `since ${dateOf(at)}`
     const why = reason === undefined ? '' : `: ${reason}`
     lines += `\n${pc.yellow(plain(`■ ${stop} was stopped by ${by} ${time}${why}`))}`
   }

@@ -10,7 +10,7 @@ import {
   type Waiting,
 } from '@muster/protocol'
 import pc from 'picocolors'
-import { duration, money, plain } from './output.ts'
+import { dateOf, duration, money, plain } from './output.ts'
 
 /** One attempt of a step, as a trace shows it. */
 export interface Span {
@@ -43,7 +43,7 @@ export interface Span {
 
 /** What a step waits for, in a few words. */
 export function waitsFor({ for: reason, child, role, rule, target, until }: Waiting): string {
-  const time = until === undefined ? '' : new Date(until).toISOString()
+  const time = until === undefined ? '' : dateOf(until)
   if (reason === 'timer') return time
   if (reason === 'callback') return 'its callback'
   const what =
@@ -67,7 +67,16 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
   const start = (entry: EntryOf<'step.intent' | 'step.waiting' | 'step.ended'>, at: number): Span => {
     const { step, kind, target, attempt } = entry
     const span: Span = {
-      ...{ step, kind, target, attempt, status: 'running', startMs: at - began, durationMs: 0, decision: undefined },
+      ...{
+        step,
+        kind,
+        target,
+        attempt,
+        status: 'running',
+        startMs: Math.max(at - began, 0),
+        durationMs: 0,
+        decision: undefined,
+      },
       ...{
         labels: entry.labels,
         declassified: [],
@@ -127,7 +136,7 @@ export function spansOf(events: readonly RunEvent[]): Span[] {
     }
   }
   const end = (events.at(-1)?.entry.at ?? began) - began
-  for (const span of open.values()) span.durationMs = end - span.startMs
+  for (const span of open.values()) span.durationMs = Math.max(end - span.startMs, 0)
   return spans
 }
 
@@ -166,11 +175,9 @@ const glyph = {
 
 /** A run's trace as a waterfall for a terminal: a line per attempt, its bar in the run's time, who allowed it, what it cost. */
 export function waterfall(spans: readonly Span[], width: number): string {
-  const total = Math.max(1, ...spans.map((span) => span.startMs + span.durationMs))
-  const nameWidth = Math.min(
-    Math.max(4, ...spans.map((span) => plain(span.step).length + (span.attempt > 1 ? 3 : 0))),
-    44,
-  )
+  const total = spans.reduce((most, span) => Math.max(most, span.startMs + span.durationMs), 1)
+  const widthOf = (span: Span) => plain(span.step).length + (span.attempt > 1 ? 3 : 0)
+  const nameWidth = spans.reduce((most, span) => Math.min(Math.max(most, widthOf(span)), 44), 4)
   const barWidth = Math.max(12, Math.min(36, width - nameWidth - 52))
   const lines = spans.map((span) => {
     const name = plain(span.step).slice(-nameWidth) + (span.attempt > 1 ? ` ×${span.attempt}` : '')

@@ -1,9 +1,7 @@
 import { MusterError, type Webhook, type WebhookEvent, webhookEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
-import { plain, print, tableOf } from './output.ts'
-
-const time = (ms: number) => new Date(ms).toISOString()
+import { dateOf, plain, print, tableOf } from './output.ts'
 
 /** `muster webhooks`: where events are sent to. */
 export async function webhooksCommand(muster: Muster, json: boolean): Promise<number> {
@@ -51,8 +49,8 @@ export async function deliveriesCommand(muster: Muster, id: string, json: boolea
   const rows = tableOf(['when', 'event', 'type', 'attempt', 'answer', 'again'])
   for (const { at, event, type, attempt, delivered, status, error, nextAt } of deliveries) {
     const answer = String(status ?? plain(error ?? ''))
-    const again = nextAt === undefined ? '' : time(nextAt)
-    rows.push([time(at), plain(event), type, attempt, delivered ? pc.green(answer) : pc.red(answer), again])
+    const again = nextAt === undefined ? '' : dateOf(nextAt)
+    rows.push([dateOf(at), plain(event), type, attempt, delivered ? pc.green(answer) : pc.red(answer), again])
   }
   console.log(deliveries.length === 0 ? 'nothing was sent yet' : rows.toString())
   return 0

@@ -38,14 +38,9 @@ export function policyRoutes(server: Server, { journal, memory, keyOf }: Context
     },
     async (request) => {
       const { hash } = request.params
-      try {
-        return await journal.policySet(hash)
-      } catch (error) {
-        // Redis has lost it, or was replaced.
-        const kept = await memory.policies.get(keyOf(request).tenant, hash)
-        if (kept === undefined) throw error
-        return publishedPolicies.parse(JSON.parse(kept))
-      }
+      // What the tenant's record book speaks of: Redis has that of whichever worker was the first of all, or has lost it.
+      const kept = await memory.policies.get(keyOf(request).tenant, hash)
+      return kept === undefined ? journal.policySet(hash) : publishedPolicies.parse(JSON.parse(kept))
     },
   )
 }

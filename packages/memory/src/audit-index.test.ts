@@ -136,6 +136,19 @@ describe.each(Object.entries(servers))('the audit index on %s', (_, start) => {
     )
   })
 
+  it('has steps of times that no clock has told', async () => {
+    const [tenant, hits] = await filled([
+      {
+        ...{ by: 'ann', name: 'clerk' },
+        steps: [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER].map((at) => ({
+          ...{ at, step: 'a', kind: 'tool', target: 'pay', status: 'ok' },
+          ...{ decisions: [], policies: [], labels: [], approvers: [] },
+        })),
+      },
+    ])
+    expect((await searched(tenant, {}, 9)).map(idOf)).toEqual(hits.reverse().map(idOf))
+  })
+
   it('says the same when it is written twice, and nothing to another tenant', async () => {
     const hit = {
       at: 1,

@@ -37,7 +37,8 @@ export function* auditItemsOf(tenant: string, hits: readonly AuditHit[]) {
   for (const hit of hits)
     for (const term of termsOfHit(hit)) {
       const pk = partition(tenant, 'AUDIT', ...term)
-      const hour = Math.floor(hit.at / HOUR_MS)
+      // What says a time before all is found as the oldest.
+      const hour = Math.max(Math.floor(hit.at / HOUR_MS), 0)
       const key = JSON.stringify([pk, hour, hit.run])
       const group = byKey.get(key) ?? { pk, hour, run: hit.run, hits: [] }
       group.hits.push(hit)

@@ -1,5 +1,6 @@
+import { hash } from 'node:crypto'
 import type { Memory } from '@muster/memory'
-import type { BudgetsByName, Json, PublishedPolicies } from '@muster/protocol'
+import { type AppManifest, appManifest, type BudgetsByName, type Json, type PublishedPolicies } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { byWorker, type RecordBook } from './record-book.ts'
 
@@ -23,7 +24,7 @@ const TENANTS_MAX = 10_000
 
 /**
  * Keeps the policies that a worker decides by for as long as its tenants' archives, and says in their record books that it
- * does, and under which budgets of the deployment. Off the path of runs: decisions name their set themselves.
+ * does, for which app, and under which budgets of the deployment. Off the path of runs: decisions name their set themselves.
  */
 export class PolicyUse {
   readonly #options: PolicyUseOptions
@@ -53,10 +54,20 @@ export class PolicyUse {
 
   async #tell(tenant: string, set: Unpublished): Promise<void> {
     const { book, memory, worker, clock, budgets } = this.#options
-    await memory.policies.put(tenant, set.hash, JSON.stringify({ firstSeen: clock(), ...set }))
-    const about = { set: set.hash, ...ofTenant(tenant, budgets) }
+    const about = { set: set.hash, app: digestOf(set.app), ...ofTenant(tenant, budgets) }
+    // First, so that of whatever is archived, somebody has said so.
     await book.append(tenant, { at: clock(), by: byWorker(worker), action: 'policy.used', about })
+    await memory.policies.put(tenant, set.hash, JSON.stringify({ firstSeen: clock(), ...set }))
   }
+}
+
+/** The hash of a set is over its policies and schema: this is over all else that an auditor reads of it, as the verifier does. */
+function digestOf(app: AppManifest): string {
+  const sorted = (_: string, value: unknown) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value
+  return hash('sha256', JSON.stringify(appManifest.parse(app), sorted), 'hex')
 }
 
 /** Without what is of other tenants. */

@@ -40,3 +40,11 @@ it('counts the run’s own model calls, by the day on which each has ended', () 
     { day: '2026-11-29', names, nanoUsd: 300_000_000, calls: 2, ...tokens, cachedTokens: 1e15 + 2 },
   ])
 })
+
+it('counts a call of a time that no date has', () => {
+  const days = [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER].flatMap((at) => {
+    const entry = { ...ended('2026-11-28T12:00:00Z'), at }
+    return costLines([{ seq: 1, hash: '', entry }], () => '').map(({ day }) => day)
+  })
+  expect(days).toEqual(['1970-01-01', '9999-12-31'])
+})

@@ -4,6 +4,9 @@ import type { CostLine, EntryOf, RunEvent } from '@muster/protocol'
 /** The provider that a model call went to, by its route and the target that answered. */
 export type ProviderOf = (route: string, target: string | undefined) => string
 
+/** The last day that is written in ten characters, ms since the epoch: an entry can say any time. */
+const DATE_MAX = Date.UTC(9999, 11, 31)
+
 /** Names are cut to so many characters. */
 const NAME_MAX = 256
 
@@ -24,7 +27,7 @@ export function costLines(events: readonly RunEvent[], providerOf: ProviderOf): 
       agent: created?.definition.name ?? '',
       user: created?.by.user ?? '',
     }
-    const day = new Date(at).toISOString().slice(0, 10)
+    const day = new Date(Math.min(Math.max(at, 0), DATE_MAX)).toISOString().slice(0, 10)
     const key = JSON.stringify([day, names])
     const line = lines.get(key) ?? { day, names, ...NO_COSTS }
     lines.set(key, line)

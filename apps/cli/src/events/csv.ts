@@ -1,5 +1,6 @@
 import type { Json, RunEvent } from '@muster/protocol'
 import { stringify } from 'csv-stringify/sync'
+import { dateOf } from '../output.ts'
 import { actorOf, type RunContext } from './ocsf.ts'
 
 const COLUMNS = [
@@ -40,7 +41,7 @@ function rowOf(event: RunEvent, context: RunContext, content: Json | undefined):
   const decision = 'decision' in entry ? entry.decision : undefined
   const error = 'error' in entry ? entry.error : undefined
   return {
-    ...{ id: `${run}/${seq}`, time: new Date(entry.at).toISOString(), run, seq, type: entry.type, hash },
+    ...{ id: `${run}/${seq}`, time: dateOf(entry.at), run, seq, type: entry.type, hash },
     ...{ tenant: created.tenant, person: user, key },
     ...{ definition: created.definition.name, version: created.definition.version },
     step: 'step' in entry ? entry.step : undefined,

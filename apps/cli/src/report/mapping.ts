@@ -1,6 +1,6 @@
 import type { EntryOf, EntryType } from '@muster/protocol'
+import { dateOf } from '../output.ts'
 import type { Evidence } from './evidence.ts'
-import { time } from './text.ts'
 
 export interface MappedControl {
   framework: string
@@ -165,7 +165,7 @@ function chain({ verification: { ok, erased, findings } }: Evidence): string {
 function sealed({ receipt }: Evidence): string {
   if (receipt.state === 'none') return sentence(`no receipt of the ledger: ${receipt.why}`)
   return receipt.state === 'holds'
-    ? `The ledger has it: leaf ${receipt.receipt.index} of ${receipt.size}, entered ${time(receipt.leaf.at)}.`
+    ? `The ledger has it: leaf ${receipt.receipt.index} of ${receipt.size}, entered ${dateOf(receipt.leaf.at)}.`
     : sentence(`the receipt of the ledger does not hold: ${receipt.why ?? ''}`)
 }
 
@@ -203,7 +203,7 @@ function labelled({ attempts, run }: Evidence): string {
 
 function period({ run, events }: Evidence): string {
   const last = events.at(-1)?.entry.at ?? run.createdAt
-  return `From ${time(run.createdAt)} to ${time(run.endedAt ?? last)}${run.endedAt === undefined ? ', and it has not ended' : ''}.`
+  return `From ${dateOf(run.createdAt)} to ${dateOf(run.endedAt ?? last)}${run.endedAt === undefined ? ', and it has not ended' : ''}.`
 }
 
 function approvals(evidence: Evidence): string {
@@ -233,7 +233,7 @@ const INTERVENTIONS = ['run.stopped', 'run.paused', 'run.cancel_requested'] as c
 function interventions(evidence: Evidence): string {
   const found = entriesOf(evidence, ...INTERVENTIONS)
   if (found.length === 0) return 'Nobody paused, stopped or cancelled this run.'
-  return `Intervened: ${found.map((entry) => `${entry.type} by ${personOf(entry)} at ${time(entry.at)}`).join('; ')}.`
+  return `Intervened: ${found.map((entry) => `${entry.type} by ${personOf(entry)} at ${dateOf(entry.at)}`).join('; ')}.`
 }
 
 function personOf(entry: EntryOf<(typeof INTERVENTIONS)[number]>): string {

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { Decision, RedactCounts } from '@muster/protocol'
+import { dateOf } from '../output.ts'
 import { type Answer, type Attempt, type Held, heldOf } from './attempts.ts'
 import type { Evidence } from './evidence.ts'
 import { type Html, html, type Part } from './html.ts'
 import { mappedControls } from './mapping.ts'
 import { style } from './style.ts'
-import { time } from './text.ts'
 
 /** Characters of an input or output that are shown; the digest is of all of it. */
 const SHOWN_MAX = 4000
@@ -29,7 +29,7 @@ ${html`<title>Evidence of run ${run.id}</title>`}
 ${html`
 <h1>Evidence of run <code>${run.id}</code></h1>
 <p>${run.kind} ${run.name}@${run.version}, ${run.status}. Tenant ${run.tenant}.</p>
-<p class="quiet">Made ${time(evidence.at)} from the run's journal by Muster ${evidence.muster}. Times are UTC.</p>
+<p class="quiet">Made ${dateOf(evidence.at)} from the run's journal by Muster ${evidence.muster}. Times are UTC.</p>
 ${proofOf(evidence)}
 <h2>Who asked, and for what</h2>
 ${requestOf(evidence)}
@@ -88,9 +88,9 @@ function receiptOf(receipt: Evidence['receipt']): Html {
   const { leaf, size, signed, trusted, receipt: proof } = receipt
   if (receipt.state === 'fails')
     return html`<div class="verdict bad"><p><strong>The receipt of the ledger does not hold.</strong> ${receipt.why}</p></div>`
-  return html`<div class="verdict"><p><strong>The ledger has it.</strong> Leaf ${proof.index} of ${size} of <code>${proof.origin}</code>: ${leaf.seq} entries, ${leaf.state}, entered ${time(leaf.at)}.</p>
+  return html`<div class="verdict"><p><strong>The ledger has it.</strong> Leaf ${proof.index} of ${size} of <code>${proof.origin}</code>: ${leaf.seq} entries, ${leaf.state}, entered ${dateOf(leaf.at)}.</p>
 <p>${trusted ? 'Checked by keys that were given for this report' : 'Checked by the keys that the server names; give those that you trust with --key'}:</p>
-<ul>${signed.map(({ vkey, at }) => html`<li><code>${vkey}</code>${at === undefined ? '' : `, witnessed ${time(at * 1000)}`}</li>`)}</ul></div>`
+<ul>${signed.map(({ vkey, at }) => html`<li><code>${vkey}</code>${at === undefined ? '' : `, witnessed ${dateOf(at * 1000)}`}</li>`)}</ul></div>`
 }
 
 function requestOf({ created, run, events }: Evidence): Html {
@@ -98,8 +98,8 @@ function requestOf({ created, run, events }: Evidence): Html {
   const activations = events.flatMap(({ entry }) => (entry.type === 'run.activated' ? [entry] : []))
   return facts([
     ['Requested by', `${by.user}${by.service ? ' (a service)' : ''}, with the key ${by.key}`],
-    ['At', time(created.at)],
-    ['Ended', run.endedAt === undefined ? 'not yet' : time(run.endedAt)],
+    ['At', dateOf(created.at)],
+    ['Ended', run.endedAt === undefined ? 'not yet' : dateOf(run.endedAt)],
     ['Status', run.error ? `${run.status}: ${run.error.code}: ${run.error.message}` : run.status],
     [
       'Definition',
@@ -109,7 +109,7 @@ function requestOf({ created, run, events }: Evidence): Html {
     ['Subject', subject],
     ['Begun by run', parent && `${parent.run}, step ${parent.step}`],
     ['Forked from run', origin && `${origin.run}, after entry ${origin.seq} (${origin.hash})`],
-    ['By schedule', schedule && `${schedule.id}, for ${time(schedule.at)}`],
+    ['By schedule', schedule && `${schedule.id}, for ${dateOf(schedule.at)}`],
     ['Labels of its input', listed(labels)],
     ['Limits', Object.keys(limits).length === 0 ? undefined : JSON.stringify(limits)],
     ['Priority', priority],
@@ -119,7 +119,7 @@ function requestOf({ created, run, events }: Evidence): Html {
         ? 'no worker yet'
         : table(
             ['worker', 'code', 'at'],
-            activations.map(({ worker, app, at }) => [worker, html`<code>${app}</code>`, time(at)]),
+            activations.map(({ worker, app, at }) => [worker, html`<code>${app}</code>`, dateOf(at)]),
           ),
     ],
   ])
@@ -153,7 +153,7 @@ function answersOf(evidence: Evidence): Html {
   const other = evidence.events.flatMap(({ seq, entry }) =>
     entry.type === 'approval.escalated'
       ? [
-          html`<li>Entry ${seq}: nobody had answered for step ${entry.step}; from ${time(entry.at)} on ${entry.role} could as well.</li>`,
+          html`<li>Entry ${seq}: nobody had answered for step ${entry.step}; from ${dateOf(entry.at)} on ${entry.role} could as well.</li>`,
         ]
       : entry.type === 'message.ignored' && entry.about === 'approval'
         ? [
@@ -182,7 +182,7 @@ function answerRow({ seq, entry, content }: Answer, evidence: Evidence): Part[] 
     verdict === 'deny' ? 'refused' : edited ? 'approved with other input' : 'approved',
     html`${by.user}<br><span class="quiet">key ${by.key}</span>`,
     as === undefined ? role : `${as}, for ${role}`,
-    time(at),
+    dateOf(at),
     html`${reasonOf(content, evidence)}<br><span class="quiet">shown: <code>${shown}</code>${more === undefined ? '' : `; ${more} more had to approve`}</span>`,
   ]
 }
@@ -214,7 +214,7 @@ function eventsOf({ events }: Evidence): Html {
           : type === 'message.ignored'
             ? entry.about
             : ''
-    return [[seq, type, by, about, time(at)]]
+    return [[seq, type, by, about, dateOf(at)]]
   })
   if (rows.length === 0) return html`<p>Nothing: nobody stopped, paused, cancelled or signalled it.</p>`
   return table(['entry', 'what', 'by', 'about', 'at'], rows)
@@ -257,7 +257,7 @@ function stepOf(attempt: Attempt, evidence: Evidence): Html {
   const { step, kind, target, attempt: nth, status, seqs, began, ended, effect, labels, outcome } = attempt
   const altered = evidence.verification.findings.some(({ seq }) => seqs.includes(seq))
   return html`<section class="step ${status}"><h3>${step}${nth > 1 ? `, attempt ${nth}` : ''}: ${status}${altered ? ' (ALTERED)' : ''}</h3>
-<p>${kind} <code>${target}</code>${effect === undefined ? '' : `, effect ${effect}`}, ${time(began)}${
+<p>${kind} <code>${target}</code>${effect === undefined ? '' : `, effect ${effect}`}, ${dateOf(began)}${
     ended === undefined ? ', not ended' : `, ${Math.max(0, Math.round(ended - began))} ms`
   }. <span class="quiet">Entries ${seqs.join(', ')}.</span></p>
 ${facts([
@@ -282,7 +282,7 @@ ${held('Input', attempt.input, evidence)}${held('Output', attempt.output, eviden
 function waitOf({ for: reason, role, rule, until, child }: Attempt['waits'][number]): string {
   const what = child === undefined ? reason : `run ${child}`
   const who = role === undefined ? '' : ` by ${rule?.people === undefined ? '' : `${rule.people} of `}${role}`
-  return `${what}${who}${until === undefined ? '' : `, until ${time(until)}`}`
+  return `${what}${who}${until === undefined ? '' : `, until ${dateOf(until)}`}`
 }
 
 function decisionOf({
@@ -330,7 +330,7 @@ function entriesOf({ events }: Evidence): Html {
   return table(
     ['entry', 'type', 'step', 'at', 'hash'],
     events.map(({ seq, hash, entry }) => [
-      ...[seq, entry.type, 'step' in entry ? entry.step : '', time(entry.at)],
+      ...[seq, entry.type, 'step' in entry ? entry.step : '', dateOf(entry.at)],
       html`<code>${hash}</code>`,
     ]),
   )

@@ -18,11 +18,18 @@ const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short',
 /** A time as short as it is clear: today by the clock, before that with the day. */
 export function time(at: number): string {
   const date = new Date(at)
+  if (Number.isNaN(date.getTime())) return exactTime(at)
   return (date.toDateString() === new Date().toDateString() ? clock : day).format(date)
 }
 
+/** An entry can say a time that no date has. */
 export function exactTime(at: number): string {
-  return new Date(at).toISOString()
+  return Math.abs(at) <= 8.64e15 ? new Date(at).toISOString() : `${at} ms`
+}
+
+/** Of UTC, without the day. */
+export function exactClock(at: number): string {
+  return exactTime(at).replace(/^.*T/, '')
 }
 
 export function count(n: number, what: string): string {

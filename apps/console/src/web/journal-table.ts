@@ -1,7 +1,7 @@
 import type { RunEvent } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { useState } from 'preact/hooks'
-import { exactTime } from './format.ts'
+import { exactClock } from './format.ts'
 import { html } from './html.ts'
 import { Copy } from './parts.ts'
 import { visible } from './text.ts'
@@ -28,7 +28,7 @@ export function JournalTable({
             ({ seq, hash, entry }) => html`
               <tr key=${seq} data-wrong=${wrong.has(seq) || undefined} title=${wrong.get(seq)}>
                 <td class="number">${seq}</td>
-                <td class="id">${exactTime(entry.at).slice(11, 23)}</td>
+                <td class="id">${exactClock(entry.at)}</td>
                 <td>${entry.type}</td>
                 <td>${'step' in entry && entry.step !== undefined && visible(entry.step)}</td>
                 <td><${Copy} text=${hash} short=${hash.slice(0, 12)} /></td>

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { exactClock, exactTime, time } from './format.ts'
 import { scaleOf } from './scale.ts'
 import type { Span } from './spans.ts'
 
@@ -24,4 +25,13 @@ test('a run that did nothing has a scale', () => {
   const scale = scaleOf([], 5, 5)
   expect(scale.at(5)).toBe(0)
   expect(scale.ticks).toEqual([{ time: 5, ms: 0 }])
+})
+
+test('an entry of any time can be shown', () => {
+  const [from, to] = [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER]
+  for (const at of [from, to]) expect([time(at), exactTime(at), exactClock(at)]).toEqual(Array(3).fill(`${at} ms`))
+  const scale = scaleOf([span(from, to), span(0, -1)], 0, to)
+  expect(scale.at(to)).toBe(1)
+  expect(scale.ticks.length).toBeLessThan(10)
+  expect(scaleOf([span(0, 5)], 10, 0).ticks).toEqual([])
 })

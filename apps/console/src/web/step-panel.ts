@@ -2,7 +2,7 @@ import type { Json } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { Content } from './content.ts'
-import { duration, exactTime, money } from './format.ts'
+import { duration, exactClock, exactTime, money } from './format.ts'
 import { html } from './html.ts'
 import { Copy, DecisionMark, Fact, Labels } from './parts.ts'
 import { linkTo, replaceRoute } from './route.ts'
@@ -68,7 +68,7 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
       ${span.events.map(
         ({ seq, hash, entry }) => html`
           <dl class="facts entry" key=${seq}>
-            <${Fact} name=${`Entry ${seq}`}>${entry.type} <span class="dim" title=${exactTime(entry.at)}>${exactTime(entry.at).slice(11)}</span><//>
+            <${Fact} name=${`Entry ${seq}`}>${entry.type} <span class="dim" title=${exactTime(entry.at)}>${exactClock(entry.at)}</span><//>
             <${Fact} name="Hash"><${Copy} text=${hash} short=${`${hash.slice(0, 32)}…`} /><//>
             ${entry.content !== undefined && html`<${Fact} name="Content digest"><${Copy} text=${entry.content} short=${`${entry.content.slice(0, 32)}…`} /><//>`}
           </dl>

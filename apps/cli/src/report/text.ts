@@ -1,3 +1,0 @@
-export function time(ms: number): string {
-  return new Date(ms).toISOString()
-}
