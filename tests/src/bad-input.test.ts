@@ -185,7 +185,7 @@ describe('the API describes itself', () => {
     const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))
     expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length)
     for (const { operationId, responses } of operations)
-      if (!operationId.endsWith('z')) expect(Object.keys(responses).join(), operationId).toMatch(/^2.*(401|4XX)/)
+      if (!operationId.endsWith('z')) expect(Object.keys(responses).join(), operationId).toMatch(/401|4XX/)
     expect(document.paths['/v1/ledger/tile/{path}']?.get?.parameters).toMatchObject([{ in: 'path', name: 'path' }])
     const routes = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method} ${path}`),

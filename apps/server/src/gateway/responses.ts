@@ -146,6 +146,7 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
         ...shared,
         summary: 'Refused: what a response holds is a journal’s, and clients delete nothing of it',
         params,
+        response: refusals,
       },
     },
     async (request) => {
