@@ -69,6 +69,8 @@ it('a run that needs DynamoDB waits while that is away', async () => {
   })
   await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve))
   const endpoint = `http://127.0.0.1:${(between.address() as AddressInfo).port}`
+  // Those of the tests before reach it.
+  await harness.killWorkers()
   const worker = await harness.worker({ ...unhurried, DYNAMODB_ENDPOINT: endpoint })
   isAway = true
   for (const client of open) client.destroy()
