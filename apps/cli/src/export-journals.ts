@@ -12,8 +12,10 @@ import {
   RECORD_BOOK,
   type RedactCounts,
   type StoredEntry,
+  timeOf,
 } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
+import { jsonOf } from './export-files.ts'
 import type { Folder } from './export-folder.ts'
 import { overHttp } from './ledger-command.ts'
 import { entriesOf } from './stored-journal.ts'
@@ -155,11 +157,6 @@ function readLeaf(bytes: Uint8Array): LedgerLeaf | undefined {
   }
 }
 
-/** When a run was created, ms: its id begins with it. */
-function createdAt(run: string): number {
-  return Number.parseInt(run.slice(0, 8) + run.slice(9, 13), 16)
-}
-
 export function fileOf(run: string): string {
   return run === RECORD_BOOK ? 'records.jsonl' : `runs/${run}.jsonl`
 }
@@ -167,7 +164,7 @@ export function fileOf(run: string): string {
 function isInScope(scope: Scope, run: string): boolean {
   if (scope.kind === 'run') return scope.run === run
   if (scope.kind === 'tenant' || run === RECORD_BOOK) return true
-  return isId(run) && createdAt(run) >= (scope.since ?? 0) && createdAt(run) < (scope.until ?? Number.POSITIVE_INFINITY)
+  return isId(run) && timeOf(run) >= (scope.since ?? 0) && timeOf(run) < (scope.until ?? Number.POSITIVE_INFINITY)
 }
 
 /** Runs that have no leaf yet, or none ever. */
@@ -178,7 +175,7 @@ async function runsOutside(muster: Muster, sealed: ReadonlyMap<string, unknown>,
     for (const { id } of page.runs) if (!sealed.has(id) && isInScope(scope, id)) found.push(id)
     cursor = page.cursor
     const oldest = page.runs.at(-1)
-    const isPast = oldest && scope.kind === 'range' && createdAt(oldest.id) < (scope.since ?? 0)
+    const isPast = oldest && scope.kind === 'range' && timeOf(oldest.id) < (scope.since ?? 0)
     if (cursor === undefined || isPast) return found
   }
 }
@@ -232,7 +229,7 @@ async function copyRecords(muster: Muster, folder: Folder): Promise<CopiedBook |
 /** The runs that a record says were removed whole. */
 function expiredIn(record: string): string[] {
   if (!record.includes('"retention.expired"')) return []
-  const { action, about } = auditRecord.safeParse(parse(record)).data ?? {}
+  const { action, about } = auditRecord.safeParse(jsonOf(record)).data ?? {}
   return action === 'retention.expired' && about?.what === 'run' ? Object.keys(about.runs ?? {}) : []
 }
 
@@ -246,19 +243,10 @@ async function* linesOf(response: Response, copied: Copied, sets: Set<string>): 
 
 function count({ bytes, content }: StoredEntry, copied: Copied, sets: Set<string>): void {
   copied.entries++
-  const { data } = entry.safeParse(parse(bytes))
+  const { data } = entry.safeParse(jsonOf(bytes))
   if (!data) return
   if (data.content !== undefined && content === undefined) copied.erased++
   if ('redacted' in data) copied.redacted = joinCounts(copied.redacted, data.redacted) ?? {}
   const set = 'decision' in data ? data.decision?.set : undefined
   if (set) sets.add(set)
-}
-
-/** Undefined for what is no JSON. */
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

@@ -1,4 +1,4 @@
-import type { DefinitionManifest, EntryOf, RunEvent, ToolManifest } from '@muster/protocol'
+import { type DefinitionManifest, type EntryOf, type RunEvent, type ToolManifest, timeOf } from '@muster/protocol'
 import { dateOf } from './output.ts'
 
 /** What a journal has that none can have of which the runtime wrote every entry. */
@@ -83,7 +83,7 @@ export class StepConduct {
     const { run, at, parent, schedule, origin, limits } = created
     const found: Odd[] = []
     // A child run has the time of the one that began it.
-    const named = Number.parseInt(run.slice(0, 8) + run.slice(9, 13), 16)
+    const named = timeOf(run)
     if (!parent && Math.abs(named - at) > WRITTEN_MS)
       found.push({ code: 'time', message: `it was created at ${dateOf(at)}, and its id says ${dateOf(named)}` })
     const definition = schedule || origin ? undefined : this.#declared.definition(created)

@@ -15,6 +15,7 @@ import {
   type RunEvent,
 } from '@muster/protocol'
 import { z } from 'zod'
+import { jsonOf } from './export-files.ts'
 
 type Amount = (typeof BUDGET_AMOUNTS)[number]
 type Period = (typeof PERIODS)[number]
@@ -89,7 +90,7 @@ export class TenantBudgets {
 
   /** A record of the tenant's record book, in its order. */
   record(bytes: string): void {
-    const record = auditRecord.safeParse(parse(bytes)).data
+    const record = auditRecord.safeParse(jsonOf(bytes)).data
     if (record?.action === 'policy.used') {
       const budgets = budgetsByName.safeParse(record.about.budgets).data
       if (budgets) this.#told.set(record.by.key, { tenant: record.tenant, budgets })
@@ -307,12 +308,4 @@ function isUndo(step: string): boolean {
 
 function unknown(message: string): BudgetFinding[] {
   return [{ message, unknown: true }]
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

@@ -1,11 +1,10 @@
 import { contentDigest, saltContent } from '@muster/audit'
-import { isId, type Json, MusterError } from '@muster/protocol'
+import { isId, type Json, MusterError, timeOf } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
 import { firstEntry, type NewRun, queuedRecord, shapeDigest, shortDigest } from './first-entry.ts'
 import type { Keys, PriorityClass } from './keys.ts'
 import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './offload.ts'
 import type { Replication } from './replication.ts'
-import { timeOf } from './run-id.ts'
 import { SharedCalls } from './shared-calls.ts'
 
 /** How long an idempotency key is remembered, in seconds: a week. */

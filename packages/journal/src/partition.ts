@@ -6,6 +6,7 @@ import {
   type RedactCounts,
   type StepError,
   type StoredEntry,
+  timeOf,
 } from '@muster/protocol'
 import { Queue } from 'bullmq'
 import { connect, type JournalRedis, type StreamRecord } from './commands.ts'
@@ -16,7 +17,6 @@ import type { Hold } from './hold.ts'
 import { askingMember, Keys } from './keys.ts'
 import { decodeRecord } from './record.ts'
 import { Replication, type ReplicationOptions } from './replication.ts'
-import { timeOf } from './run-id.ts'
 import { parseCreated, peek, queuedRunRecord, type RunRecord, toRecord } from './run-record.ts'
 import { SharedCalls } from './shared-calls.ts'
 import { Tail } from './tail.ts'

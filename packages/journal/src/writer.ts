@@ -5,6 +5,7 @@ import {
   MusterError,
   partitionOf,
   type RunStatus,
+  timeOf,
   type WebhookPayload,
 } from '@muster/protocol'
 import type { JournalRedis } from './commands.ts'
@@ -12,7 +13,6 @@ import type { FirstRecord } from './hold.ts'
 import { askingMember, type Keys } from './keys.ts'
 import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './offload.ts'
 import type { Replication } from './replication.ts'
-import { timeOf } from './run-id.ts'
 import { whenTickEnds } from './tick.ts'
 
 /** What is told to the parent of a child run when it ends or parks. */

@@ -4,7 +4,7 @@ import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
 import { type Part, PDF, partsOf } from './parts.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
 import { messages } from './relay/messages.ts'
-import { type Ended, passThrough } from './relay/passthrough.ts'
+import { answerTo, type Ended } from './relay/passthrough.ts'
 import type { JsonObject } from './relay/request.ts'
 import type { Upstream } from './relay/upstream.ts'
 import { objectsOf, textOf } from './relay/wire.ts'
@@ -20,15 +20,8 @@ export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider
     media: { urls: true, files: [PDF, 'text/plain'], results: true },
     async complete(model, request) {
       const by = `anthropic ${target.anthropic.baseUrl ?? ''} ${model}`
-      const { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID() } = request
-      const body = { ...bodyOf(by, request), ...(onDelta ? { stream: true } : {}) }
-      const asked = { dialect: 'messages' as const, body, signal, idempotencyKey }
-      const begun = await passThrough(messages, upstream, model, asked, onDelta)
-      if (begun.stream) {
-        // Read to its end: what is in it was shown by `onDelta`.
-        for await (const _ of begun.stream.rest);
-      }
-      return answerOf(model, by, request, await begun.end())
+      const asked = { dialect: 'messages' as const, body: bodyOf(by, request) }
+      return answerOf(model, by, request, await answerTo(messages, upstream, model, asked, request))
     },
   }
 }

@@ -1,6 +1,7 @@
 import { type BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-bedrock-runtime'
 import { MusterError, sideBySide } from '@muster/protocol'
 import type { Embedded, EmbedRequest } from './embed.ts'
+import { isObject } from './relay/wire.ts'
 
 /** How the embedding models of one family are asked. */
 interface Family {
@@ -93,10 +94,6 @@ export async function embedded(
 function vectorsIn(given: unknown): number[][] {
   const vectors: unknown[] = Array.isArray(given) ? given : []
   return vectors.filter((one): one is number[] => Array.isArray(one) && one.every(Number.isFinite))
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function check(

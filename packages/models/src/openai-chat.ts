@@ -3,7 +3,7 @@ import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
 import { dataUrl, type Part, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
 import { chat } from './relay/chat.ts'
-import { type Ended, NO_STREAM, passThrough } from './relay/passthrough.ts'
+import { answerTo, type Ended, NO_STREAM } from './relay/passthrough.ts'
 import type { JsonObject } from './relay/request.ts'
 import { type Upstream, VendorError } from './relay/upstream.ts'
 import { isObject, objectOf, objectsOf, textOf } from './relay/wire.ts'
@@ -15,15 +15,12 @@ export function openAiChat(target: OpenAiTarget, upstream: Upstream): Provider {
   let plain = false
 
   async function completed(model: string, body: JsonObject, request: ModelRequest): Promise<Ended> {
-    const { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID() } = request
-    const ask = (body: JsonObject) =>
-      passThrough(chat, upstream, model, { dialect: 'chat', body, signal, idempotencyKey }, onDelta)
-    if (!onDelta || plain) return (await ask(body)).end()
+    const { onDelta, idempotencyKey = crypto.randomUUID(), ...rest } = request
+    const unwatched = { ...rest, idempotencyKey }
+    const ask = (request: ModelRequest) => answerTo(chat, upstream, model, { dialect: 'chat', body }, request)
+    if (!onDelta || plain) return ask(unwatched)
     try {
-      const { stream, end } = await ask({ ...body, stream: true })
-      // Read to its end: what is in it was shown by `onDelta`.
-      for await (const _ of stream?.rest ?? []);
-      const ended = await end()
+      const ended = await ask({ ...unwatched, onDelta })
       const [choice] = objectsOf(ended.whole.choices)
       if (choice && choice.finish_reason == null)
         throw upstream.failure('model.unavailable', 'the stream ended before the answer did')
@@ -33,7 +30,7 @@ export function openAiChat(target: OpenAiTarget, upstream: Upstream): Provider {
     } catch (error) {
       if (!cannotStream(error)) throw error
       plain = true
-      return (await ask(body)).end()
+      return ask(unwatched)
     }
   }
 

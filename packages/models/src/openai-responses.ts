@@ -2,7 +2,7 @@ import { type Json, MusterError } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
 import { dataUrl, type Part, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
-import { type Ended, passThrough } from './relay/passthrough.ts'
+import { answerTo, type Ended } from './relay/passthrough.ts'
 import type { JsonObject } from './relay/request.ts'
 import { responses } from './relay/responses.ts'
 import type { Upstream } from './relay/upstream.ts'
@@ -16,13 +16,8 @@ export function openAiResponses(target: OpenAiTarget, upstream: Upstream): Provi
     media: { urls: true, files: [PDF, 'text/plain', 'text/markdown', 'text/csv', 'text/html'], results: true },
     async complete(model, request) {
       const by = `openai ${target.baseUrl ?? ''} ${model}`
-      const { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID() } = request
-      const body = { ...bodyOf(target, by, request), ...(onDelta ? { stream: true } : {}) }
-      const asked = { dialect: 'responses' as const, body, signal, idempotencyKey }
-      const { stream, end } = await passThrough(responses, upstream, model, asked, onDelta)
-      // Read to its end: what is in it was shown by `onDelta`.
-      for await (const _ of stream?.rest ?? []);
-      return answerOf(model, by, request, await end())
+      const asked = { dialect: 'responses' as const, body: bodyOf(target, by, request) }
+      return answerOf(model, by, request, await answerTo(responses, upstream, model, asked, request))
     },
   }
 }

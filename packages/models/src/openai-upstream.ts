@@ -1,4 +1,4 @@
-import { type Json, MusterError } from '@muster/protocol'
+import type { Json } from '@muster/protocol'
 import { failure, withoutKey } from './provider.ts'
 import { answeredBy, type Bytes, refusalOf, TooLarge, type Upstream } from './relay/upstream.ts'
 import type { OpenAiTarget } from './target.ts'
@@ -42,7 +42,6 @@ export function openAiUpstream({ model, apiKey, baseUrl }: OpenAiTarget, plain: 
       const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true
       return answeredBy(new Fetched(response, left), isStream, (error) => {
         if (signal.aborted) return signal.reason
-        if (error instanceof MusterError) return error
         return failure(
           error instanceof TooLarge ? 'model.failed' : 'model.unavailable',
           { model, apiKey },

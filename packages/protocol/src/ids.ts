@@ -34,6 +34,11 @@ export function isId(text: string): boolean {
   return uuid.test(text)
 }
 
+/** Milliseconds since the Unix epoch, with which a UUIDv7 begins (RFC 9562, section 5.7). */
+export function timeOf(id: string): number {
+  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
+}
+
 /** Most partitions that runs can be spread over. */
 export const PARTITIONS_MAX = 64
 

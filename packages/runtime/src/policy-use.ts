@@ -1,6 +1,13 @@
 import { hash } from 'node:crypto'
 import type { Memory } from '@muster/memory'
-import { type AppManifest, appManifest, type BudgetsByName, type Json, type PublishedPolicies } from '@muster/protocol'
+import {
+  type AppManifest,
+  appManifest,
+  type BudgetsByName,
+  type Json,
+  type PublishedPolicies,
+  sortedJson,
+} from '@muster/protocol'
 import type { Logger } from 'pino'
 import { byWorker, type RecordBook } from './record-book.ts'
 
@@ -63,11 +70,7 @@ export class PolicyUse {
 
 /** The hash of a set is over its policies and schema: this is over all else that an auditor reads of it, as the verifier does. */
 function digestOf(app: AppManifest): string {
-  const sorted = (_: string, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value
-  return hash('sha256', JSON.stringify(appManifest.parse(app), sorted), 'hex')
+  return hash('sha256', sortedJson(appManifest.parse(app)), 'hex')
 }
 
 /** Without what is of other tenants. */

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { type Json, MusterError, type ToolManifest } from '@muster/protocol'
+import { MusterError, sortedJson, type ToolManifest } from '@muster/protocol'
 import { z } from 'zod'
 
 const schema = z.object({ version: z.literal(1), tools: z.record(z.string(), z.string()) })
@@ -61,14 +61,7 @@ export class ToolLock {
   }
 }
 
+/** The order of names says nothing: a server may give them in another after a restart. */
 function contentHash({ hash: _, name: __, ...told }: ToolManifest): string {
-  return hash('sha256', JSON.stringify(sorted(told as unknown as Json)), 'hex') // a manifest is JSON
-}
-
-/** The order of keys says nothing: a server may give them in another after a restart. */
-function sorted(value: Json): Json {
-  if (value === null || typeof value !== 'object') return value
-  if (Array.isArray(value)) return value.map(sorted)
-  const entries = Object.entries(value).filter((entry): entry is [string, Json] => entry[1] !== undefined)
-  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, child]) => [key, sorted(child)]))
+  return hash('sha256', sortedJson(told), 'hex')
 }

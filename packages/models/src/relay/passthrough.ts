@@ -1,4 +1,5 @@
 import { type ErrorCode, type Json, MusterError, type Usage } from '@muster/protocol'
+import type { ModelRequest } from '../message.ts'
 import type { JsonObject, RelayRequest } from './request.ts'
 import { SseSplitter } from './sse.ts'
 import { type Answered, codeOf, messageOf, type Upstream, VendorError } from './upstream.ts'
@@ -87,6 +88,21 @@ export async function passThrough(
       return ended(whole)
     },
   }
+}
+
+/** The answer to a request of an agent's, shown piece by piece where it is watched. */
+export async function answerTo(
+  wire: Wire,
+  upstream: Upstream,
+  model: string,
+  { dialect, body }: Pick<RelayRequest, 'dialect' | 'body'>,
+  { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID() }: ModelRequest,
+): Promise<Ended> {
+  const asked = { dialect, body: { ...body, ...(onDelta ? { stream: true } : {}) }, signal, idempotencyKey }
+  const { stream, end } = await passThrough(wire, upstream, model, asked, onDelta)
+  // Read to its end: what is in it was shown by `onDelta`.
+  for await (const _ of stream?.rest ?? []);
+  return end()
 }
 
 /** Some give a usage in which nothing is counted. */

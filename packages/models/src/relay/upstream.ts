@@ -85,7 +85,6 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
 
   function unreachable(error: unknown, signal: AbortSignal): unknown {
     if (signal.aborted) return signal.reason
-    if (error instanceof MusterError) return error
     const { code } = error as { code?: unknown }
     const isLate = code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT'
     const why = isLate ? `nothing came within ${timeoutMs} ms` : error
