@@ -15,9 +15,9 @@ import { createRedaction } from '@muster/redaction'
 import { collect, plan, tool } from '@muster/sdk'
 import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { CallbackTokens } from './callback-token.ts'
 import { any, book, entries, type Start, stopRedis, withWorker } from './fixture.ts'
-import { readRecordedNow } from './recorded.ts'
+import { readRecordedNow } from './run/recorded.ts'
+import { CallbackTokens } from './step/callback-token.ts'
 
 /**
  * Journals as every version of the entries' format has written them. A file is recorded once, when its version is new

@@ -1,8 +1,8 @@
 import type { Models } from '@muster/models'
 import type { StepError, StepKind, Via, Waiting } from '@muster/protocol'
 import { type Attributes, context, metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
-import type { ActiveRun } from './active-run.ts'
-import type { Executed, StepState } from './step.ts'
+import type { ActiveRun } from './run/active-run.ts'
+import type { Executed, StepState } from './step/step.ts'
 
 /** Spans and metrics of runs and steps. Does nothing unless an OpenTelemetry SDK is set up. */
 export interface Telemetry {

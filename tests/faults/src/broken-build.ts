@@ -26,18 +26,18 @@ const breakages: Record<string, readonly { module: string; change: (text: string
       },
     },
     {
-      module: '/packages/runtime/src/active-run.ts',
+      module: '/packages/runtime/src/run/active-run.ts',
       change: (text) => replaced(text, "  lose(): void {\n    this.#stop('fenced')\n  }", '  lose(): void {}'),
     },
     {
-      module: '/packages/runtime/src/lease.ts',
+      module: '/packages/runtime/src/step/lease.ts',
       change: (text) => replaced(text, 'if (performance.now() - since < lockMs / 2) {', 'if (lockMs > 0) {'),
     },
   ],
   /** Effects do not wait for their intents. */
   barrier: [
     {
-      module: '/packages/runtime/src/step-life.ts',
+      module: '/packages/runtime/src/step/step-life.ts',
       change: (text) =>
         replaced(
           text,

@@ -1,7 +1,7 @@
 import type { ToolCall } from '@muster/models'
 import { type Json, type Label, MusterError } from '@muster/protocol'
-import type { ActiveRun } from '../active-run.ts'
-import type { Operation, StepSpec } from '../step.ts'
+import type { ActiveRun } from '../run/active-run.ts'
+import type { Operation, StepSpec } from '../step/step.ts'
 import { ambiguityIn } from './ambiguity.ts'
 import type { Exchange } from './exchange.ts'
 

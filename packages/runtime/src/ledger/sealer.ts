@@ -17,7 +17,7 @@ import type { Head, Heads } from '@muster/journal'
 import type { LedgerState, LedgerStore, Ledgers } from '@muster/memory'
 import { MusterError } from '@muster/protocol'
 import type { Logger } from 'pino'
-import { byWorker, type RecordBook } from '../record-book.ts'
+import { byWorker, type RecordBook } from '../archive/record-book.ts'
 import { originOf } from './origin.ts'
 
 /** Leaves that are decided at once: they fit into one item of the store. */

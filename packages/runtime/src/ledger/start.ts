@@ -2,7 +2,7 @@ import type { Signer } from '@muster/audit'
 import { Heads, type Journal } from '@muster/journal'
 import type { Ledgers, Memory } from '@muster/memory'
 import type { Logger } from 'pino'
-import type { RecordBook } from '../record-book.ts'
+import type { RecordBook } from '../archive/record-book.ts'
 import { Sealer } from './sealer.ts'
 import { type Witness, Witnesses } from './witness.ts'
 

@@ -1,0 +1,86 @@
+import { Journal, RunCosts } from '@muster/journal'
+import { type Memory, openMemory } from '@muster/memory'
+import { type CostLine, newId, type Run } from '@muster/protocol'
+import { startDynamo } from '@muster/stack'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { stopRedis, theRedis } from '../fixture.ts'
+import { rebuildCosts } from './costs-rebuild.ts'
+
+let dynamo: Awaited<ReturnType<typeof startDynamo>>
+let memory: Memory
+let journal: Journal
+
+beforeAll(async () => {
+  dynamo = await startDynamo({})
+  memory = await openMemory({ table: 'rebuild', endpoint: dynamo.endpoint ?? '' })
+  journal = await Journal.open({ url: (await theRedis()).url, namespace: 'rebuild' })
+})
+afterAll(async () => {
+  memory.close()
+  await journal.close()
+  await stopRedis()
+  await dynamo.stop()
+})
+
+const [day, at] = ['2026-11-28', Date.parse('2026-11-28T12:00:00Z')]
+const line: CostLine = {
+  ...{ day, names: { model: 'm', provider: 'then', agent: 'a', user: 'u' } },
+  ...{ nanoUsd: 7, calls: 1, inputTokens: 1, outputTokens: 2, cachedTokens: 0 },
+}
+
+async function archive(tenant: string, costs: CostLine[] | undefined): Promise<string> {
+  const id = newId()
+  const who = { kind: 'agent' as const, name: 'a', version: '1', by: { key: 'k', user: 'u' }, labels: [] }
+  const run: Run = {
+    ...{ id, tenant, status: 'succeeded', ...who, createdAt: at, endedAt: at, input: null, waiting: [], steps: 1 },
+    ...{ usage: { inputTokens: 1, outputTokens: 2, cachedTokens: 0 }, costUsd: 0, epoch: 1, entries: 2, head: '' },
+  }
+  const entries = [
+    {
+      type: 'run.created',
+      run: id,
+      tenant,
+      definition: { kind: 'agent', name: 'a', version: '1', hash: '' },
+      by: run.by,
+    },
+    { type: 'step.ended', kind: 'model', target: 'default', model: 'm', usage: run.usage, costUsd: 0.000_000_007, at },
+  ]
+  const stored = entries.map((entry, i) => ({ seq: i + 1, hash: '', bytes: JSON.stringify(entry) }))
+  await memory.archive.put(tenant, run, stored, costs)
+  return id
+}
+
+it('goes on where it was left, by whoever asks, and reads the journal where nothing else tells', async () => {
+  const ids = await Promise.all([[line], [line], undefined, [line], undefined].map((costs) => archive('t', costs)))
+  await archive('other', [line])
+  await memory.archive.remove('t', ids[0] ?? '', { at, by: 'retention' })
+  const stores = { journal, memory, providerOf: () => 'now' }
+  const one = () => {
+    let steps = 0
+    return () => ++steps > 1
+  }
+  let { id, done, runs } = await rebuildCosts(stores, 't', { until: one() })
+  for (let asked = 0; !done; asked++) {
+    expect(asked).toBeLessThan(20)
+    const both = await Promise.all([id, undefined].map((name) => rebuildCosts(stores, 't', { name, until: one() })))
+    expect(new Set(both.flatMap((state) => (state.done ? [] : [state.id]))).size).toBeLessThan(2)
+    ;[{ id, done, runs }] = both as [(typeof both)[0]]
+  }
+  await rebuildCosts(stores, 't', { until: () => false })
+  expect(runs).toBeLessThanOrEqual(5)
+  const sum = (calls: number) => ({
+    nanoUsd: 7 * calls,
+    calls,
+    inputTokens: calls,
+    outputTokens: 2 * calls,
+    cachedTokens: 0,
+  })
+  const costs = new RunCosts(journal)
+  expect(await costs.by('provider', 't', [day])).toEqual(
+    new Map([
+      ['then', sum(3)],
+      ['now', sum(2)],
+    ]),
+  )
+  expect(await costs.by('model', 'other', [day])).toEqual(new Map())
+})

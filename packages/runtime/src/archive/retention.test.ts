@@ -1,0 +1,135 @@
+import { Heads } from '@muster/journal'
+import { type Memory, openMemory } from '@muster/memory'
+import { retentionRules } from '@muster/protocol'
+import { collect, plan, tool } from '@muster/sdk'
+import { type DynamoService, startDynamo } from '@muster/stack'
+import { pino } from 'pino'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { ended, stopRedis, withWorker } from '../fixture.ts'
+import { RecordBook } from './record-book.ts'
+import { Retention, retentionDue } from './retention.ts'
+import { RunReader } from './run-reader.ts'
+
+const DAY_MS = 86_400_000
+const pay = tool({
+  name: 'pay',
+  effect: 'write',
+  input: z.object({ amount: z.number() }),
+  output: z.object({ text: z.string() }),
+  run: async ({ amount }) => ({ text: `paid ${amount}` }),
+})
+const planOf = <N extends string>(name: N) =>
+  plan({
+    name,
+    version: '1',
+    input: z.object({}),
+    run: (step) => step.tool(pay, { amount: 7 }),
+  })
+const app = collect({ pay, keep: planOf('keep.all'), support: planOf('support.mail'), short: planOf('short.lived') })
+const rules = retentionRules.parse([
+  { name: 'short.*', content: '10d', run: '30d' },
+  { name: 'support.*', status: 'succeeded', content: '2w' },
+])
+
+let dynamo: DynamoService
+let memory: Memory
+beforeAll(async () => {
+  dynamo = await startDynamo({})
+  memory = await openMemory({ table: 'retention', endpoint: dynamo.endpoint ?? '', keyCacheMs: 0 })
+})
+afterAll(async () => {
+  memory.close()
+  await dynamo.stop()
+  await stopRedis()
+})
+
+describe('retention', () => {
+  it('removes content and runs when their time has come, but for what is held, and says so first', () =>
+    withWorker(app, { memory, archive: true, journalTtlS: 3600 }, async (journal, start) => {
+      const runs = {
+        keep: await start('keep.all'),
+        support: await start('support.mail'),
+        short: await start('short.lived'),
+      }
+      const held = await start('short.lived')
+      for (const run of [...Object.values(runs), held]) {
+        await ended(journal, run)
+        await expect.poll(() => memory.archive.get('t', run)).toBeDefined()
+      }
+      const by = { key: 'k', user: 'u' }
+      await memory.holds.place('t', { id: 'h', run: held, reason: 'r', by, at: 0 })
+      let now = Date.now()
+      const retention = new Retention({
+        ...{
+          journal,
+          memory,
+          book: new RecordBook(new Heads(journal), memory.records),
+          rules,
+          clock: () => now,
+          log: pino({ level: 'silent' }),
+        },
+      })
+      const records = async () =>
+        (await Array.fromAsync(memory.records.read('t')))
+          .map(({ bytes }) => JSON.parse(bytes))
+          .filter(({ action }) => action.startsWith('retention'))
+      const outputs = async () => {
+        const found: Record<string, unknown> = {}
+        for (const [name, run] of Object.entries({ ...runs, held })) {
+          const read = await new RunReader(journal, memory).run('t', run).catch(() => undefined)
+          found[name] = read && (read.output ? 'whole' : 'bare')
+        }
+        return found
+      }
+
+      await retention.tick()
+      expect(await outputs()).toEqual({ keep: 'whole', support: 'whole', short: 'whole', held: 'whole' })
+      expect((await records()).map(({ action }) => action)).toEqual(['retention.changed'])
+
+      now += 11 * DAY_MS
+      expect(await retentionDue(memory, rules, 't', now)).toEqual({ content: 1, runs: 0, held: 1, looked: 4 })
+      await retention.tick()
+      expect(await outputs()).toEqual({ keep: 'whole', support: 'whole', short: 'bare', held: 'whole' })
+      const [, first] = await records()
+      expect(first?.about).toMatchObject({ rule: 0, what: 'content', runs: { [runs.short]: expect.any(Number) } })
+      expect(await retentionDue(memory, rules, 't', now)).toMatchObject({ content: 0 })
+      // Its entries are there, and its index has no numbers of content any more.
+      const entries = await Array.fromAsync(memory.archive.entries('t', runs.short))
+      expect(entries.every(({ content }) => content === undefined)).toBe(true)
+      const amounts = async (name: string) => (await memory.auditIndex.search('t', { name, min: 1 }, { limit: 9 })).hits
+      expect((await amounts('short.lived')).map(({ run }) => run)).toEqual([held])
+      expect(await amounts('keep.all')).toHaveLength(1)
+
+      now += 20 * DAY_MS
+      await retention.tick()
+      expect(await outputs()).toEqual({ keep: 'whole', support: 'bare', short: undefined, held: 'whole' })
+      expect(await memory.archive.erased('t', runs.short)).toEqual({ at: now, by: 'retention', id: '0' })
+      expect(await Array.fromAsync(memory.archive.removed('t'))).toMatchObject([{ run: runs.short }])
+      expect(
+        (await memory.auditIndex.search('t', { name: 'short.lived' }, { limit: 99 })).hits.map(({ run }) => run),
+      ).not.toContain(runs.short)
+
+      await memory.holds.lift('t', 'h', { by, at: now, reason: 'over' })
+      now += 2 * 3_600_000
+      await retention.tick()
+      expect(await outputs()).toMatchObject({ held: undefined, keep: 'whole' })
+      // What was done is not done again.
+      const before = (await records()).length
+      now += 2 * 3_600_000
+      await retention.tick()
+      expect(await records()).toHaveLength(before)
+    }))
+})
+
+describe('rules', () => {
+  it.each([
+    [[{ content: '10' }], '0.content'],
+    [[{ content: '20d', run: '10d' }], '0.content'],
+    [[{ status: 'running', run: '10d' }], '0.status'],
+    [[{ nam: 'x' }], '0'],
+  ])('that are none are told: %j', (value, path) => {
+    const parsed = retentionRules.safeParse(value)
+    expect(parsed.error?.issues[0]?.path.join('.')).toBe(path)
+  })
+})
