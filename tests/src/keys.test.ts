@@ -344,19 +344,17 @@ describe('muster key', () => {
 
   it('adds the first key to a file, of which servers start', async () => {
     const file = join(home, 'keys.json')
-    const first = await cli('new', 'first', '--file', file, '--tenant', 'acme', '--user', 'ops', '--json')
-    const { key } = JSON.parse(first.out)
-    await cli('new', 'next', '--file', file, '--tenant', 'acme', '--user', 'ada', '--role', 'admin', '--expires', '30d')
-    expect(await cli('new', 'first', '--file', file, '--tenant', 'acme', '--user', 'ops')).toMatchObject({ code: 1 })
-    const [stored, next] = readKeys(file)
-    expect(stored).toEqual({
-      id: 'first',
-      tenant: 'acme',
-      user: 'ops',
-      roles: ['*'],
-      sha256: hash('sha256', key, 'hex'),
-    })
-    expect(next).toMatchObject({ id: 'next', roles: ['admin'], expires: expect.stringMatching(/Z$/) })
+    const asked = ['new', 'first', '--file', file, '--tenant', 'acme', '--user', 'ops', '--expires', '30d', '--json']
+    const { key } = JSON.parse((await cli(...asked)).out)
+    const before = readFileSync(file, 'utf8')
+    expect(await cli(...asked)).toMatchObject({ code: 1, err: expect.stringContaining('key.exists') })
+    expect(readFileSync(file, 'utf8')).toBe(before)
+    expect(readKeys(file)).toEqual([
+      {
+        ...{ id: 'first', tenant: 'acme', user: 'ops', roles: ['*'], sha256: hash('sha256', key, 'hex') },
+        expires: expect.stringMatching(/Z$/),
+      },
+    ])
     expect(readFileSync(file, 'utf8')).not.toContain(key)
   })
 })

@@ -39,6 +39,7 @@ interface Held {
   cuts: Set<() => void>
   /** Since when it is to be looked at again; of this process's clock. */
   since?: number | undefined
+  isLooking: boolean
 }
 
 export interface KeyRingOptions {
@@ -117,6 +118,7 @@ export class KeyRing {
     const held = this.#held.get(sha256) ?? {
       known: known ?? ofNobody(),
       cuts: new Set(),
+      isLooking: false,
       ...(known ? {} : { since: performance.now() }),
     }
     this.#held.set(sha256, held)
@@ -189,18 +191,16 @@ export class KeyRing {
       this.#known.delete(sha256)
       this.#looks.delete(sha256)
       const held = this.#held.get(sha256)
-      if (held) held.since ??= performance.now()
+      if (held) held.since = performance.now()
     }
   }
 
   #poll(): void {
     this.#timer = setTimeout(() => {
-      this.#hear()
-        .then(() => this.#cut())
-        .catch((error) => this.#onError(error, 'requests under way are not looked at'))
-        .finally(() => {
-          if (!this.#closed) this.#poll()
-        })
+      this.#hear().finally(() => {
+        this.#cut()
+        if (!this.#closed) this.#poll()
+      })
     }, POLL_MS)
     this.#timer.unref()
   }
@@ -221,32 +221,32 @@ export class KeyRing {
     }
   }
 
-  /** Ends what goes on under keys that are good no more. */
-  async #cut(): Promise<void> {
+  /** Ends what goes on under keys that are good no more, and looks at those of which that is not sure. */
+  #cut(): void {
     const now = performance.now()
-    await Promise.all(
-      [...this.#held].map(async ([sha256, held]) => {
-        if (now - held.known.readAt > FRESH_MS) held.since ??= now
-        if (held.since !== undefined && !this.#file.has(sha256)) await this.#lookFor(sha256, held, held.since)
-        const { refused, ends } = held.known
-        if (!refused && !(ends && ends.at <= Date.now())) return
-        if (this.#held.get(sha256) === held) this.#held.delete(sha256)
-        for (const cut of held.cuts) cut()
-      }),
-    )
+    for (const [sha256, held] of this.#held) {
+      if (now - held.known.readAt > FRESH_MS) held.since ??= now
+      if (held.since !== undefined && !held.isLooking && !this.#file.has(sha256))
+        this.#lookFor(sha256, held, held.since)
+      const { refused, ends } = held.known
+      if (!refused && !(ends && ends.at <= Date.now())) continue
+      this.#held.delete(sha256)
+      for (const cut of held.cuts) cut()
+    }
   }
 
   /** Looks at the key of what goes on. Where nobody can tell it goes on for its time. */
   async #lookFor(sha256: string, held: Held, since: number): Promise<void> {
-    const now = performance.now()
+    held.isLooking = true
     try {
       const known = this.#known.get(sha256)
-      const isFresh = known !== undefined && now - known.readAt < FRESH_MS
+      const isFresh = known !== undefined && performance.now() - known.readAt < FRESH_MS
       held.known = isFresh ? known : await within(LOOK_MS, this.#read(sha256))
       if (held.since === since) held.since = undefined
     } catch {
-      if (now - since > STALE_MS) held.known = ofNobody()
+      if (performance.now() - since > STALE_MS) held.known = ofNobody()
     }
+    held.isLooking = false
   }
 }
 
