@@ -164,7 +164,7 @@ function tellKey(key: ShownKey): void {
     ['revoked', revoked ? `${dateOf(revoked.at)} by ${plain(revoked.by.user)}` : ''],
     ['from', from === 'file' ? 'the keys file: it is changed there' : ''],
   ]
-  console.log(`${pc.bold(plain(id))} ${stateOf(key)}`)
+  console.log(`${pc.bold(plain(id))} ${stateOf(key) || pc.green('active')}`)
   for (const [name, value] of lines)
     if (value !== '') console.log(`${pc.dim(name.padEnd(11))}${value.replaceAll('\n', `\n${' '.repeat(11)}`)}`)
 }
@@ -200,7 +200,7 @@ function expiryOf({ expiresAt }: ShownKey): string {
   return expiresAt === undefined ? 'never' : dateOf(expiresAt)
 }
 
-/** It is known to ten minutes. */
+/** What is known may be ten minutes behind. */
 function lastUseOf({ lastUsedAt }: ShownKey): string {
   return lastUsedAt === undefined ? 'never' : `${dateOf(lastUsedAt).slice(0, 16)}Z`
 }

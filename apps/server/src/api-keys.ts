@@ -10,6 +10,7 @@ import {
   keyPage,
   keyRequest,
   keyRotation,
+  type MadeKey,
   MusterError,
   madeKey,
   type ShownKey,
@@ -71,6 +72,11 @@ export function keyRoutes(server: Server, context: Context): void {
       budgets: states.filter(({ name }) => name === `key:${key.id}`),
     }))
   }
+  /** With its secret, which must reach who asked, whatever else cannot be told. */
+  const showMade = async (tenant: string, made: KeptKey, secret: string): Promise<MadeKey> => {
+    const shown = await showOne(tenant, made).catch(() => ({ ...shownKept(made), budgets: [] }))
+    return { ...shown, key: secret }
+  }
   const showOne = async (tenant: string, key: KeptKey | ApiKey): Promise<ShownKey> => {
     const [shown] = await show(tenant, [key])
     if (!shown) throw new MusterError('internal', 'a key cannot be shown')
@@ -121,7 +127,7 @@ export function keyRoutes(server: Server, context: Context): void {
         .code(201)
         .header('location', `/v1/keys/${id}`)
         .header('cache-control', 'no-store')
-        .send({ ...(await showOne(tenant, made)), key: secret })
+        .send(await showMade(tenant, made, secret))
     },
   )
 
@@ -245,7 +251,7 @@ export function keyRoutes(server: Server, context: Context): void {
       if (!(await store.save(tenant, rotated))) throw conflict(id)
       // The answer must come, as nothing else has the secret: where Redis is away, others hear of it in a minute.
       await ring.changed(before).catch((error) => request.log.warn({ err: error }, 'a rotated key is not told of'))
-      return reply.header('cache-control', 'no-store').send({ ...(await showOne(tenant, rotated)), key: secret })
+      return reply.header('cache-control', 'no-store').send(await showMade(tenant, rotated, secret))
     },
   )
 
@@ -256,7 +262,7 @@ export function keyRoutes(server: Server, context: Context): void {
         ...shared,
         summary: 'Revoke an API key',
         description:
-          'Within a second it is refused everywhere, and what streams under it is cut off. It stays in the list, and its id stays taken. Again changes nothing.',
+          'Within a second it is refused everywhere, and what streams under it is cut off. It stays in the list, and its id stays taken.',
         params,
         response: { 204: z.null(), ...problemsOf(401, 403, 404, 409, 503) },
       },
@@ -267,9 +273,10 @@ export function keyRoutes(server: Server, context: Context): void {
       const { id } = request.params
       const revoked = { at: Date.now(), by: actorOf(who) }
       const saved = await replace(tenant, id, (key) => (key.revoked ? key : { ...key, revoked }))
-      // It holds even where it cannot be recorded or told of: who hears of that asks again, and it is told again.
-      await ring.changed(saved)
-      if (saved.revoked?.at === revoked.at) await records.add(who, 'api_key.revoked', { id, user: saved.user })
+      // It holds even where it cannot be recorded or told of: who hears of that asks again, and both are done again.
+      const recorded = records.add(who, 'api_key.revoked', { id, user: saved.user })
+      for (const done of await Promise.allSettled([ring.changed(saved), recorded]))
+        if (done.status === 'rejected') throw done.reason
       return reply.code(204).send(null)
     },
   )

@@ -144,8 +144,8 @@ export class KeyRing {
     const span = Math.floor(now / KEY_USED_MS)
     if (known.used !== span) {
       known.used = span
-      // What cannot be written now is written of the next span.
-      this.#store.used(key.tenant, key.id, span * KEY_USED_MS).catch(() => {})
+      // The first of each span is enough; what cannot be written now is written of the next.
+      this.#store.used(key.tenant, key.id, now).catch(() => {})
     }
     return key
   }

@@ -8,7 +8,7 @@ export const KEY_SECRETS_MAX = 5
 /** How long the secret before holds after a rotation, unless it is said, and at most, ms. */
 export const KEY_GRACE_MS = 24 * 3_600_000
 export const KEY_GRACE_MAX_MS = 30 * 24 * 3_600_000
-/** A key's last use is known to this, ms. */
+/** What is known of a key's last use may be so far behind, ms. */
 export const KEY_USED_MS = 600_000
 
 /** It names a budget (`key:<id>`), so it has no `*`, and stands in paths. */
@@ -106,7 +106,7 @@ export const shownKey = z.object({
   state: z.enum(['active', 'expired', 'revoked']),
   end: z.string().optional().describe('the last characters of its secret'),
   oldUntil: z.number().optional().describe('until when a secret from before the last rotation holds'),
-  lastUsedAt: z.number().optional().describe('ms since the epoch, to ten minutes'),
+  lastUsedAt: z.number().optional().describe('ms since the epoch; it may be ten minutes behind'),
   budgets: z.array(budgetState).describe('of `key:<id>`, as they stand'),
 })
 export type ShownKey = z.infer<typeof shownKey>
