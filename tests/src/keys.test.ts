@@ -26,6 +26,7 @@ const limited: Omit<ApiKey, 'sha256'>[] = [
     gateway: { routes: ['gpt-5*', 'local'], labels: ['pii'] },
   },
   { id: 'machine', tenant: 'acme', user: 'terraform', service: true, roles: ['admin'] },
+  { id: 'over', tenant: 'acme', user: 'ona', roles: ['*'], expires: '2026-01-31T09:00:00+01:00' },
   { id: 'auditor', tenant: 'acme', user: 'aud', roles: ['auditor'] },
   { id: 'theirs', tenant: 'other', user: 'eve', roles: ['*'] },
 ]
@@ -122,6 +123,7 @@ describe('a key that an operator makes', () => {
   })
 
   it('expires by itself, under what it streams too, and can be given more time', async () => {
+    expect(await code(of('over').runs.list())).toBe('auth.expired_key')
     const made = await of('admin').keys.create({ user: 'temp', expiresAt: Date.now() + 1500 })
     expect(made.id).toMatch(/^temp-[a-z0-9]{5}$/)
     const run = await harness.muster.runs.start({ steps: { wait: { sleepMs: 600_000 } } } as PlanData, {})
@@ -266,6 +268,7 @@ describe('who makes keys', () => {
     expect(await wrong(keys.create({ user: 'x', budget: {} }))).toEqual(['/budget'])
     expect(await wrong(keys.rotate('x', { graceMs: -1 }))).toEqual(['/graceMs'])
     expect(await code(keys.get('no-such'))).toBe('key.not_found')
+    expect(await code(of('admin').request('POST', '/v1/keys/no-such/rotate'))).toBe('key.not_found')
     expect(await code(keys.get('..%2f*'))).toBe('key.not_found')
     expect(await code(of('admin').request('GET', '/v1/keys?cursor=~'))).toBe('request.invalid')
   })

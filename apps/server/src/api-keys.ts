@@ -218,7 +218,8 @@ export function keyRoutes(server: Server, context: Context): void {
         description:
           'The one before holds for `graceMs` more, a day unless given. Needs the right to make such a key. Of two at the same time one is refused with `key.conflict`.',
         params,
-        body: keyRotation.default(() => keyRotation.parse({})),
+        // No body comes as `null`.
+        body: z.preprocess((body) => body ?? {}, keyRotation),
         response: { 200: madeKey, ...problemsOf(400, 401, 403, 404, 409, 503) },
       },
     },

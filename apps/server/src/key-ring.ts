@@ -216,7 +216,7 @@ export class KeyRing {
     } catch (error) {
       this.#news.missed()
       // Five a second say no more than the first.
-      if (!this.#failing) this.#onError(error, 'changes of API keys are not heard')
+      if (!this.#failing && !this.#closed) this.#onError(error, 'changes of API keys are not heard')
       this.#failing = true
     }
   }
