@@ -124,10 +124,12 @@ describe('a key that an operator makes', () => {
 
   it('expires by itself, under what it streams too, and can be given more time', async () => {
     expect(await code(of('over').runs.list())).toBe('auth.expired_key')
-    const made = await of('admin').keys.create({ user: 'temp', expiresAt: Date.now() + 1500 })
+    const made = await of('admin').keys.create({ user: 'temp' })
     expect(made.id).toMatch(/^temp-[a-z0-9]{5}$/)
     const run = await harness.muster.runs.start({ steps: { wait: { sleepMs: 600_000 } } } as PlanData, {})
     const followed = (await by(made, second).open('GET', `/v1/runs/${run.id}/events`)).text()
+    followed.catch(() => {})
+    await of('admin').keys.change(made.id, { expiresAt: Date.now() + 4000 })
     await expect(followed).rejects.toThrow()
     expect(await code(by(made).runs.list())).toBe('auth.expired_key')
     expect(await of('auditor').keys.get(made.id)).toMatchObject({ state: 'expired' })
@@ -135,7 +137,6 @@ describe('a key that an operator makes', () => {
     await until(
       () => code(by(made, second).runs.list()),
       (is) => is === 'ok',
-      2000,
     )
     await harness.muster.runs.cancel(run.id)
   })
@@ -159,7 +160,6 @@ describe('a key that an operator makes', () => {
       await until(
         () => code(by(one, second).runs.list()),
         (is) => is === 'auth.revoked_key',
-        2000,
       )
     expect(await code(by(last, second).runs.list())).toBe('ok')
   })
@@ -178,7 +178,6 @@ describe('a key that an operator makes', () => {
         await until(
           () => code(by(one).runs.list()),
           (is) => is === 'auth.revoked_key',
-          2000,
         )
     }
   })
