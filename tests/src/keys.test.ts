@@ -81,12 +81,16 @@ beforeEach(() => {
 
 describe('a key that an operator makes', () => {
   it('works on all servers at once and after a restart, and a revoked one nowhere, nor what streams under it', async () => {
-    const made = await of('both').keys.create({ id: 'ann', user: 'ann', team: 'payments', note: 'her laptop' })
+    const gateway = { routes: ['ch*'], labels: ['internal'] }
+    const made = await of('both').keys.create({ id: 'ann', user: 'ann', team: 'payments', gateway, note: 'her laptop' })
     expect(made).toMatchObject({ id: 'ann', state: 'active', from: 'api', createdBy: { key: 'both', user: 'bea' } })
     const openai = openAi(made, second)
     await openai.chat.completions.create({ model: 'chat', messages: hi })
     const { runs } = await by(made).runs.list({ name: 'gateway', limit: 1 })
-    expect((await by(made).runs.get(runs[0]?.id ?? '')).by).toEqual({ key: 'ann', user: 'ann', team: 'payments' })
+    expect(await by(made).runs.get(runs[0]?.id ?? '')).toMatchObject({
+      ...{ by: { key: 'ann', user: 'ann', team: 'payments' }, labels: ['internal'] },
+    })
+    expect(await code(openai.chat.completions.create({ model: 'default', messages: hi }))).toBe('model_not_allowed')
     await by(made, await another()).runs.list()
 
     const plan = { steps: { wait: { sleepMs: 600_000 } } } as PlanData
