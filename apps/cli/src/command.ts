@@ -23,7 +23,7 @@ export function action(run: (config: Config) => Promise<number | undefined>, jso
 }
 
 /** Of an option that may be repeated. */
-export const several = (value: string, before: readonly string[]): string[] => [...before, value]
+export const several = (value: string, before: readonly string[] = []): string[] => [...before, value]
 
 export function positive(text: string): number {
   const value = Number(text)

@@ -3,6 +3,7 @@ import { addAudit } from './audit/commands.ts'
 import { addCodex } from './codex/commands.ts'
 import { addCosts } from './costs/commands.ts'
 import { addErasure } from './erasure/commands.ts'
+import { addKeys } from './keys/commands.ts'
 import { addLedger } from './ledger/commands.ts'
 import { addOperate } from './operate/commands.ts'
 import { addPolicy } from './policy/commands.ts'
@@ -22,7 +23,18 @@ const program = new Command('muster')
   })
   .enablePositionalOptions()
 
-for (const add of [addServe, addRuns, addOperate, addCosts, addPolicy, addLedger, addAudit, addErasure, addCodex])
+for (const add of [
+  addServe,
+  addRuns,
+  addOperate,
+  addKeys,
+  addCosts,
+  addPolicy,
+  addLedger,
+  addAudit,
+  addErasure,
+  addCodex,
+])
   add(program)
 
 await program.parseAsync()

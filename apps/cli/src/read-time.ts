@@ -8,8 +8,29 @@ const UNITS_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
  * @throws MusterError `request.invalid`
  */
 export function readTime(text: string, now: number): number {
+  const ms = spanOf(text)
+  return ms === undefined ? dateIn(text) : now - ms
+}
+
+/** A time to come, as it is given: the same, or in so long. @throws MusterError `request.invalid` */
+export function readEnd(text: string, now: number): number {
+  const ms = spanOf(text)
+  return ms === undefined ? dateIn(text) : now + ms
+}
+
+/** A span of time as it is given, `90m`, `12h`, `7d` or `0`; ms. @throws MusterError `request.invalid` */
+export function readDuration(text: string): number {
+  const ms = text === '0' ? 0 : spanOf(text)
+  if (ms === undefined) throw new MusterError('request.invalid', `"${text}" is no span of time: give 90m, 12h, 7d or 0`)
+  return ms
+}
+
+function spanOf(text: string): number | undefined {
   const [, count, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
-  if (count !== undefined) return now - Number(count) * UNITS_MS[unit as keyof typeof UNITS_MS] // one of them by the pattern
+  return count === undefined ? undefined : Number(count) * UNITS_MS[unit as keyof typeof UNITS_MS] // one of them by the pattern
+}
+
+function dateIn(text: string): number {
   const ms = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN
   if (Number.isNaN(ms))
     throw new MusterError('request.invalid', `"${text}" is no time: give 2026-11-28T09:00:00Z, or 7d`)

@@ -9,6 +9,7 @@ import type { Admission } from './admission.ts'
 import type { Budgets } from './budgets.ts'
 import type { CostBook } from './costs.ts'
 import type { Refusals } from './erasures.ts'
+import type { KeyRing } from './key-ring.ts'
 import type { ApiKey } from './keys.ts'
 import type { ServerRecords } from './records.ts'
 
@@ -16,6 +17,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** As whom a route speaks: it answers errors in their words too. */
     dialect?: Dialect
+    /** It answers for as long as something goes on, and is cut off when its key is good no more. */
+    follows?: boolean
   }
 }
 
@@ -50,6 +53,7 @@ export interface Context {
   webhooksAnywhere: boolean
   /** Undefined where the server has no secret. */
   callbacks: CallbackTokens | undefined
+  ring: KeyRing
   /** Who sends a request; set before any `/v1` route runs. */
   keyOf(request: FastifyRequest): ApiKey
 }

@@ -19,6 +19,8 @@ const apiKey = z.object({
   gateway: z
     .object({ routes: z.array(z.string().min(1).max(200)).optional(), labels: z.array(label).max(50).optional() })
     .optional(),
+  /** From then on it is refused. */
+  expires: z.iso.datetime({ offset: true }).optional(),
   /** SHA-256 of the key, hexadecimal. A key has 256 random bits, so a plain hash is enough. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 })
@@ -44,8 +46,6 @@ export function needOperator(key: ApiKey): ApiKey {
   return needRole(key, 'operator')
 }
 
-export type FindKey = (authorization: string | undefined) => ApiKey
-
 /** A new key, and what the server keeps of it. */
 export function newApiKey(about: Omit<ApiKey, 'sha256'>): { key: string; stored: ApiKey } {
   const key = `mk_${randomBytes(32).toString('base64url')}`
@@ -64,16 +64,4 @@ export function readKeys(file: string): ApiKey[] {
   if (parsed.success) return parsed.data
   const detail = parsed.error.issues.map((issue) => `/${issue.path.join('/')} ${issue.message}`).join('; ')
   throw new MusterError('config.invalid', `MUSTER_KEYS_FILE: ${file}: ${detail}`)
-}
-
-/** Finds who sends a request by its `Authorization` header. */
-export function keyFinder(keys: readonly ApiKey[]): FindKey {
-  const byHash = new Map(keys.map((key) => [key.sha256, key]))
-  return (authorization) => {
-    if (!authorization) throw new MusterError('auth.missing_key', 'The request has no Authorization header')
-    const [, key] = /^Bearer (.+)$/i.exec(authorization) ?? []
-    const found = key === undefined ? undefined : byHash.get(hash('sha256', key, 'hex'))
-    if (!found) throw new MusterError('auth.invalid_key', 'The API key is not known')
-    return found
-  }
 }

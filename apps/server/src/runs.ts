@@ -128,6 +128,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/runs/:id/events',
     {
+      config: { follows: true },
       schema: {
         tags,
         security,

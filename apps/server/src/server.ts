@@ -19,6 +19,7 @@ import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { Admission } from './admission.ts'
+import { keyRoutes } from './api-keys.ts'
 import { approvalRoutes } from './approvals.ts'
 import { auditRoutes } from './audit.ts'
 import { Budgets, budgetRoutes } from './budgets.ts'
@@ -28,7 +29,8 @@ import type { Context, Server } from './context.ts'
 import { CostBook, costRoutes } from './costs.ts'
 import { erasureRoutes, Refusals } from './erasures.ts'
 import { gatewayRoutes } from './gateway/gateway-routes.ts'
-import { type ApiKey, keyFinder } from './keys.ts'
+import { KeyRing } from './key-ring.ts'
+import type { ApiKey } from './keys.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { checkNesting } from './nesting.ts'
 import { openApi } from './openapi.ts'
@@ -106,7 +108,10 @@ export async function createServer(
       ...{ journal, memory, controls, log, redaction: options.redaction, budgets: options.budgets },
       ...options.gateway,
     }))
-  const findKey = keyFinder(options.keys)
+  const ring = await KeyRing.open({
+    ...{ file: options.keys, store: memory.apiKeys, journal },
+    onError: (error, what) => log?.warn({ err: error }, what),
+  })
   const keys = new WeakMap<FastifyRequest, ApiKey>()
   const context: Context = {
     journal,
@@ -137,6 +142,7 @@ export async function createServer(
     },
     secret: options.secret,
     webhooksAnywhere: options.webhooksAnywhere ?? false,
+    ring,
     callbacks: options.secret === undefined ? undefined : new CallbackTokens(options.secret),
     keyOf(request) {
       const key = keys.get(request)
@@ -158,10 +164,19 @@ export async function createServer(
   app.setSerializerCompiler(serializerCompiler)
   sendProblems(app)
   await app.register(swagger, openApi)
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, { raw }) => {
+    const { url, config } = request.routeOptions
     // A callback has a token in place of a key.
-    if (request.url.startsWith('/v1/') && request.routeOptions.url !== CALLBACKS)
-      keys.set(request, findKey(authorizationOf(request)))
+    if (!request.url.startsWith('/v1/') || url === CALLBACKS) return
+    const found = ring.find(authorizationOf(request))
+    const key = found instanceof Promise ? await found : found
+    keys.set(request, key)
+    // What takes long does not go on under a key that is good no more.
+    if (config.follows || config.dialect !== undefined)
+      raw.on(
+        'close',
+        ring.hold(key, () => raw.destroy()),
+      )
   })
   app.addHook('preParsing', async ({ headers }) => checkPlain(headers['content-encoding']))
   app.addHook('preValidation', async ({ body }) => checkNesting(body))
@@ -182,6 +197,7 @@ export async function createServer(
     async close() {
       await gateway?.close(GRACE_MS)
       controls.close()
+      ring.close()
       await app.close()
       await journal.close()
     },
@@ -210,6 +226,7 @@ function routes(server: Server, context: Context): void {
   runActionRoutes(server, context)
   approvalRoutes(server, context)
   budgetRoutes(server, context)
+  keyRoutes(server, context)
   costRoutes(server, context)
   stopRoutes(server, context)
   scheduleRoutes(server, context)

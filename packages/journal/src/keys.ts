@@ -162,6 +162,11 @@ export class Keys {
     return `${this.tag}:controls`
   }
 
+  /** Hashes of API keys that have changed, of all tenants: servers look at them anew. */
+  get changedKeys(): string {
+    return `${this.tag}:changed-keys`
+  }
+
   /** Stops whose lifting some run waits for, as they stand in `controls`. */
   get awaited(): string {
     return `${this.tag}:awaited`

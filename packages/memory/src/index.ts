@@ -2,6 +2,8 @@
 
 /** Answers of models for identical calls. */
 export type { Answers, KeptAnswer } from './answers.ts'
+/** Tenants' API keys, by their ids and by the hashes of their secrets. */
+export type { ApiKeys, FoundKey } from './api-keys.ts'
 /** Ended runs with their journals; options of its list. */
 export type { Archive, Archived, ArchiveListOptions } from './archive.ts'
 /** What steps came to, found by who, what and when; the items that are written of it. */

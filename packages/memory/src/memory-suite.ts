@@ -1,7 +1,8 @@
 import { emptyRoot, leafHash, TileLog, verifyBook } from '@muster/audit'
-import { type NewRecord, newId, type Run, type StoredEntry } from '@muster/protocol'
+import { type KeptKey, type NewRecord, newId, type Run, type StoredEntry } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { openApiKeys } from './api-keys.ts'
 import { openArchive } from './archive.ts'
 import { archivedCosts } from './archived-costs.ts'
 import { openBlobs } from './blobs.ts'
@@ -753,6 +754,66 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     test('takes no more than it can hold', async () => {
       const large = { ...about(1), about: { text: 'x'.repeat(400_000) } }
       await expect(memory.records.append(newId(), [large])).rejects.toMatchObject({ code: 'memory.too_large' })
+    })
+  })
+
+  describe('API keys', () => {
+    const key = (id: string, version = 1, change: Partial<KeptKey> = {}): KeptKey => ({
+      ...{ id, user: 'ann', roles: [], createdAt: 1, createdBy: { key: 'k', user: 'ops' }, version },
+      ...{ secrets: [{ sha256: newId(), end: 'abcd' }], ...change },
+    })
+
+    test('change one after the other: of those who change one version one wins, also where its answer is lost', async () => {
+      const tenant = newId()
+      const { client, documents } = connect({ endpoint: server.endpoint })
+      class Losing extends Table {
+        override async create(item: Item): Promise<boolean> {
+          await super.create(item)
+          return super.create(item)
+        }
+        override async replace(item: Item, name: string, was: number | string): Promise<boolean> {
+          await super.replace(item, name, was)
+          return super.replace(item, name, was)
+        }
+      }
+      const losing = openApiKeys(new Losing(documents, 'muster-test', 'here'))
+      const first = key('one')
+      expect(await losing.create(tenant, first)).toBe(true)
+      expect(await losing.create(tenant, key('one'))).toBe(false)
+      const next = [key('one', 2, { user: 'a' }), key('one', 2, { user: 'b' }), key('one', 2, { user: 'c' })]
+      const won = await Promise.all(next.map((one) => losing.save(tenant, one)))
+      expect(won.filter(Boolean)).toHaveLength(1)
+      client.destroy()
+      const kept = next[won.indexOf(true)]
+      expect(await memory.apiKeys.get(tenant, 'one')).toEqual(kept)
+      for (const secret of [...first.secrets, ...(kept?.secrets ?? [])])
+        expect(await memory.apiKeys.find(secret.sha256)).toEqual({ tenant, key: kept })
+      expect(await memory.apiKeys.find('of nobody')).toBeUndefined()
+    })
+
+    test('are listed page by page, with their last uses, whatever they are called', async () => {
+      const tenant = newId()
+      const ids = ['a', 'a-b', 'a.b', 'b', 'B', '0']
+      for (const id of ids) await memory.apiKeys.create(tenant, key(id))
+      const listed: string[] = []
+      for (let after: string | undefined; ; after = listed.at(-1)) {
+        const page = await memory.apiKeys.list(tenant, { limit: 2, after })
+        if (page.length === 0) break
+        listed.push(...page.map(({ id }) => id))
+      }
+      expect(listed).toEqual([...ids].sort())
+      const odd = nasty.filter((name) => name !== '' && name.isWellFormed())
+      for (const [at, id] of odd.entries()) await memory.apiKeys.used(tenant, id, at + 2)
+      await memory.apiKeys.used(tenant, odd[0] ?? '', 1)
+      const used = await memory.apiKeys.lastUsed(tenant, [...odd, 'never'])
+      expect(used).toEqual(new Map(odd.map((id, at) => [id, at + 2])))
+      expect(await memory.apiKeys.lastUsed(tenant, [])).toEqual(new Map())
+    })
+
+    test('are sealed alike by all', async () => {
+      const seals = await Promise.all([1, 2, 3].map(() => memory.apiKeys.seal()))
+      for (const seal of seals) expect(Buffer.from(seal)).toEqual(Buffer.from(seals[0] ?? []))
+      expect(seals[0]).toHaveLength(32)
     })
   })
 }

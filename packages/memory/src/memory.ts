@@ -1,5 +1,6 @@
 import { MusterError } from '@muster/protocol'
 import { type Answers, openAnswers } from './answers.ts'
+import { type ApiKeys, openApiKeys } from './api-keys.ts'
 import { type Archive, openArchive } from './archive.ts'
 import { type AuditIndex, openAuditIndex } from './audit-index.ts'
 import { type Blobs, openBlobs } from './blobs.ts'
@@ -44,6 +45,7 @@ export interface Memory {
   readonly policies: Texts
   readonly ledgers: Ledgers
   readonly keys: ContentKeys
+  readonly apiKeys: ApiKeys
   readonly records: Records
   readonly erasures: Erasures
   readonly holds: Holds
@@ -97,6 +99,7 @@ export async function openMemory({
     policies: openTexts(items, 'POLICY'),
     ledgers: openLedgers(items),
     keys,
+    apiKeys: openApiKeys(items),
     records,
     erasures: openErasures(items),
     holds: openHolds(items),

@@ -1,5 +1,6 @@
 /** Schemas and types of the wire, the journal's entries, plans, runs, errors and configuration. No I/O. */
 export * from './answer.ts'
+export * from './api-key.ts'
 export * from './approval.ts'
 export * from './audit-search.ts'
 export * from './budget.ts'

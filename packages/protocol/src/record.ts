@@ -7,6 +7,10 @@ export const RECORD_BOOK = 'records'
 
 /** What a record can be about. */
 export const recordAction = z.enum([
+  'api_key.changed',
+  'api_key.created',
+  'api_key.revoked',
+  'api_key.rotated',
   'budget.removed',
   'budget.set',
   'content.read',

@@ -31,6 +31,7 @@ import {
   type RetentionClient,
   retentionClient,
 } from './erasures.ts'
+import { type KeysClient, keysClient } from './keys.ts'
 import { type LedgerClient, ledgerClient } from './ledger.ts'
 import {
   type BudgetsClient,
@@ -175,6 +176,7 @@ export interface Muster {
   budgets: BudgetsClient
   costs: CostsClient
   stops: StopsClient
+  keys: KeysClient
   schedules: SchedulesClient
   webhooks: WebhooksClient
   policies: PoliciesClient
@@ -395,6 +397,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     budgets: budgetsClient(request),
     costs: costsClient(request),
     stops: stopsClient(request),
+    keys: keysClient(request),
     schedules: schedulesClient(request),
     webhooks: webhooksClient(request),
     policies: policiesClient(request),

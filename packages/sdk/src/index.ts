@@ -30,6 +30,7 @@ export {
   type StartOptions,
 } from './client.ts'
 export type { ErasuresClient, HoldsClient, RetentionClient } from './erasures.ts'
+export type { KeysClient, NewKey } from './keys.ts'
 export type { LedgerClient } from './ledger.ts'
 export type { BudgetsClient, CostsClient, StopsClient } from './operations.ts'
 export {

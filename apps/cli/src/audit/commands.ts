@@ -134,7 +134,9 @@ export function addAudit(program: Command): void {
 
   audit
     .command('records')
-    .description('what was done besides runs: reads of content, policies and keys used, stops, budgets; newest first')
+    .description(
+      'what was done besides runs: reads of content, policies and keys used, stops, budgets, API keys; newest first',
+    )
     .addOption(new Option('--action <action>', 'only this').choices(recordAction.options))
     .option('--user <user>', 'done by this person or service')
     .option('--run <run>', 'about this run')

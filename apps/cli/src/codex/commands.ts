@@ -21,6 +21,10 @@ export function addCodex(program: Command): void {
     .option('--remove', 'take it out again', false)
     .option(...flag)
     .passThroughOptions()
+    .addHelpText(
+      'after',
+      `\nA key for each developer, from who has the role "admin":\n  muster key create --user ann --team payments --routes 'gpt-5*' --expires 90d --budget '{"day":{"usd":10}}'`,
+    )
     .action((args: string[], flags: CodexFlags) =>
       action(async (config) => {
         const { codexRunCommand, codexSetupCommand } = await import('./codex-command.ts')

@@ -10,6 +10,10 @@ import { usePages } from './use-pages.ts'
 const ABOUT_MAX = 1000
 
 const actions: Record<RecordAction, true> = {
+  'api_key.changed': true,
+  'api_key.created': true,
+  'api_key.revoked': true,
+  'api_key.rotated': true,
   'budget.removed': true,
   'budget.set': true,
   'content.read': true,

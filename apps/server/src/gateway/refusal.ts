@@ -13,6 +13,8 @@ export interface Refusal {
 const OPENAI: Partial<Record<ErrorCode, { status?: number; code: string; type?: string }>> = {
   'auth.missing_key': { code: 'invalid_api_key' },
   'auth.invalid_key': { code: 'invalid_api_key' },
+  'auth.expired_key': { code: 'invalid_api_key' },
+  'auth.revoked_key': { code: 'invalid_api_key' },
   'request.invalid': { code: 'invalid_value' },
   'request.invalid_json': { code: 'invalid_json' },
   'request.not_found': { code: 'unknown_url' },
