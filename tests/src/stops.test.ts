@@ -73,7 +73,8 @@ describe('a stop', () => {
   it('outlasts the workers: another that takes the runs up holds them too', async () => {
     const first = await harness.worker()
     const runs = await chains(2)
-    await muster.stops.set('plan:chain')
+    // Without a body, as without a reason.
+    await muster.request('PUT', '/v1/stops/plan:chain')
     for (const run of runs) await until(run.get, isHeld)
     await stopProcess(first, 'SIGKILL')
     await harness.worker()

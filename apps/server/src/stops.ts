@@ -52,7 +52,11 @@ export function stopRoutes(server: Server, { controls, records, redact, keyOf }:
         description:
           'Nothing of it begins any more within a second, and what is under way is cut off, but for effects that must not happen twice. Runs wait, and go on when it is lifted.',
         params,
-        body: z.strictObject({ reason: z.string().trim().min(1).max(REASON_MAX).optional() }).default({}),
+        // No body comes as `null`.
+        body: z.preprocess(
+          (body) => body ?? {},
+          z.strictObject({ reason: z.string().trim().min(1).max(REASON_MAX).optional() }),
+        ),
         response: { 200: stop, ...problemsOf(400, 401, 403, 503) },
       },
     },
