@@ -64,7 +64,11 @@ beforeAll(async () => {
       abroad: { ...chat, when: { labels: { without: ['pii'] } } },
     },
   })
-  const limits = { 'model:narrow': { concurrency: 1 } }
+  const limits = {
+    'model:narrow': { concurrency: 1 },
+    'user:busy': { requestsPerMinute: 6, burstMs: 20_000 },
+    'key:*': { requestsPerMinute: 6000 },
+  }
   const policies = [{ file: 'gateway.cedar', text: policy }]
   const keyFile = join(home, 'ledger.pem')
   writeFileSync(keyFile, newLedgerKey())
@@ -81,6 +85,8 @@ beforeAll(async () => {
         { id: 'board', tenant: 'acme', user: 'chair', roles: [], team: 'board', gateway: { routes: ['se*'] } },
         { id: 'labelled', tenant: 'acme', user: 'nurse', roles: [], gateway: { labels: ['pii'] } },
         { id: 'far', tenant: 'far', user: 'far', roles: [] },
+        { id: 'busy', tenant: 'acme', user: 'busy', roles: [] },
+        { id: 'far-busy', tenant: 'far', user: 'busy', roles: [] },
         { id: 'teamed', tenant: 'acme', user: 'mate', roles: [], team: 'blue' },
       ],
     },
@@ -384,6 +390,18 @@ describe('a refusal', () => {
     expect(Number(late.headers?.get('retry-after'))).toBeGreaterThan(0)
     go()
     expect((await first).choices[0]?.message.content).toBe('first')
+  })
+
+  it('is told which limit of its user lets no more through; a user of that name elsewhere has one of their own', async () => {
+    const { busy = '', teamed = '', 'far-busy': farBusy = '' } = harness.keys
+    const once = (apiKey: string) =>
+      new OpenAI({ apiKey, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create({
+        ...{ model: 'chat', messages: hi },
+      })
+    await once(busy)
+    await once(busy)
+    const [late] = await Promise.all([failure(once(busy)), once(farBusy), once(teamed)])
+    expect(late).toMatchObject({ constructor: RateLimitError, message: expect.stringContaining('limits of user:busy') })
   })
 
   it('is told to a tenant that holds as many places as are left, and not to another', async () => {

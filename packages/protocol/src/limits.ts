@@ -13,16 +13,17 @@ const withTokens = z.strictObject({ ...places, tokensPerMinute: rate.optional() 
 
 /**
  * Limits by what they hold for, over all workers together: `tenant:<name>`, `agent:<name>`, `plan:<name>` (steps of its
- * runs), `tool:<name>` or `model:<route>`. `*` instead of a name is for every other one of its class, each on its own.
+ * runs), `user:<name>`, `team:<name>`, `key:<id>` (model calls of runs that they began, in each tenant on its own),
+ * `tool:<name>` or `model:<route>`. `*` instead of a name is for every other one of its class, each on its own.
  */
 export const limitsByName = z.record(z.string().max(256), withTokens).superRefine((limits, context) => {
   for (const [name, value] of Object.entries(limits)) {
-    const [, kind] = /^(tenant|agent|plan|tool|model):./.exec(name) ?? []
+    const [, kind] = /^(tenant|agent|plan|user|team|key|tool|model):./.exec(name) ?? []
     if (kind === undefined)
       context.addIssue({
         code: 'custom',
         path: [name],
-        message: 'a name is tenant:, agent:, plan:, tool: or model: and then which one, or *',
+        message: 'a name is tenant:, agent:, plan:, user:, team:, key:, tool: or model: and then which one, or *',
       })
     else if (kind === 'tool' && !withoutTokens.safeParse(value).success)
       context.addIssue({ code: 'custom', path: [name, 'tokensPerMinute'], message: 'a tool uses no tokens' })

@@ -121,7 +121,7 @@ export class Engine {
       spending: new Spending({ ...options, spend: new Spend(journal) }),
       writer: this.#writer,
       schedule: (run, step) => {
-        const of = kinds.of(step.spec.operation)
+        const of = kinds.of(step.spec.operation, run.needs)
         const before = step.spec.after ? waitsFor(step.spec.after, step.spec.join) : NOTHING
         if (!before) {
           run.skip(step)
@@ -148,6 +148,13 @@ export class Engine {
 
   get held(): number {
     return this.#runs.size
+  }
+
+  /** Limits that hold back steps of a run, by name. */
+  awaited({ steps, needs }: ActiveRun): string[] {
+    const { kinds } = this.#services
+    const open = [...steps.values()].filter(({ outcome }) => !outcome)
+    return [...new Set(open.flatMap(({ spec }) => kinds.awaited(kinds.of(spec.operation, needs), needs)))]
   }
 
   /** What decides now. */

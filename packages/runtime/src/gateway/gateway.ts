@@ -244,9 +244,15 @@ export class Gateway {
     const late = Date.now() - TURN_MS
     for (const [run, exchange] of this.#exchanges) {
       if (exchange.hasBegun || exchange.at > late) continue
-      const message = `no turn within ${TURN_MS} ms: too much is asked of "${exchange.request.route}" at present`
+      const active = this.#held.get(run)?.active
+      const limits = active ? this.#engine.awaited(active) : []
+      const why =
+        limits.length > 0
+          ? `the limits of ${limits.join(' and ')} let no more through`
+          : `too much is asked of "${exchange.request.route}"`
+      const message = `no turn within ${TURN_MS} ms: ${why} at present`
       exchange.failed(new MusterError('rate.limited', message, { retryAfterMs: TURN_MS }))
-      this.#held.get(run)?.active.fail({ code: 'rate.limited', message })
+      active?.fail({ code: 'rate.limited', message })
     }
   }
 

@@ -15,7 +15,7 @@ import {
   toMusterError,
 } from '@muster/protocol'
 import type { Redactor } from '@muster/redaction'
-import type { Resource, RunHandle } from '@muster/scheduler'
+import type { RunHandle } from '@muster/scheduler'
 import { isOffloaded, withBlobs } from '../archive/content.ts'
 import { readOrigin } from '../archive/fork.ts'
 import { NOTHING, settleFunds } from '../limits/afford.ts'
@@ -24,6 +24,7 @@ import { HeldByStops } from '../limits/stops.ts'
 import type { Services } from '../services.ts'
 import { dueAt } from '../step/approval.ts'
 import { endedText, endedVersion, versionWith } from '../step/entry-text.ts'
+import type { Needs } from '../step/kinds.ts'
 import { redactError } from '../step/redacting.ts'
 import { Outcome, type StepSpec, type StepState, type Waiting } from '../step/step.ts'
 import { abortStep, beginStep } from '../step/step-life.ts'
@@ -81,8 +82,8 @@ export class ActiveRun {
   /** Takes personal data and secrets out of what it stores and sends, where that is wanted. */
   readonly redactor: Redactor | undefined
   readonly slot: RunHandle
-  /** What limits all of its steps. */
-  readonly needs: readonly Resource[]
+  /** What limits its steps. */
+  readonly needs: Needs
   /** How it ended for this worker; never rejects. */
   readonly closed: Promise<Closed>
   readonly steps = new Map<string, StepState>()

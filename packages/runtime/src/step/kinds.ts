@@ -1,4 +1,4 @@
-import type { EntryOf, LimitsByName, Priority, StepKind, Usage } from '@muster/protocol'
+import type { Actor, EntryOf, LimitsByName, Priority, StepKind, Usage } from '@muster/protocol'
 import type { Kind, Limits, Resource, RunHandle, Scheduler } from '@muster/scheduler'
 import type { Slices } from '../limits/slices.ts'
 import type { Operation } from './step.ts'
@@ -6,8 +6,10 @@ import type { Operation } from './step.ts'
 /** What the scheduler is told of all steps that call one tool, model, agent or memory operation. */
 export interface StepClass {
   readonly kind: Kind
-  /** What limits it, and what a 429 closes: at most one. */
+  /** What limits it. */
   readonly needs: readonly Resource[]
+  /** What a 429 closes, of these. */
+  readonly own: Resource | undefined
   /** What such a step is thought to use of its buckets before it is known: a moving average, tokens. */
   tokens: number
 }
@@ -19,6 +21,15 @@ const USUAL_TOKENS = 2000
 /** Classes that are told apart: routes can be named by clients, so there could be any number. */
 const CLASSES_MAX = 10_000
 
+/** What limits the steps of a run. */
+export interface Needs {
+  /** All of them: its tenant's limits and its definition's. */
+  readonly steps: readonly Resource[]
+  /** Its model calls: those of who began it. */
+  readonly calls: readonly Resource[]
+}
+
+const NOTHING: readonly Resource[] = []
 const priorities: Record<Priority, 0 | 1 | 2> = { high: 0, normal: 1, low: 2 }
 
 /** Which limits hold for which step: makes the scheduler's kinds and resources as steps come that need them. */
@@ -28,77 +39,107 @@ export class Kinds {
   readonly #slices: Slices
   readonly #classes = new Map<StepKind, Map<string, StepClass>>()
   #count = 0
-  /** By name, as in the limits. */
+  /** By name, and the names. */
   readonly #resources = new Map<string, Resource>()
+  readonly #names = new Map<Resource, string>()
+  /** Whether any holds for who begins runs. */
+  readonly #limitsCallers: boolean
 
   constructor(scheduler: Scheduler, limits: LimitsByName, slices: Slices) {
     this.#scheduler = scheduler
     this.#limits = limits
     this.#slices = slices
+    this.#limitsCallers = Object.keys(limits).some((name) => /^(user|team|key):/.test(name))
   }
 
-  /** Opens a run at the scheduler, under what limits its tenant and its definition: its `needs`. */
-  open({ tenant, definition, priority }: EntryOf<'run.created'>): { slot: RunHandle; needs: readonly Resource[] } {
+  /** Opens a run at the scheduler, under what limits its tenant, its definition and who began it. */
+  open({ tenant, definition, priority, by }: EntryOf<'run.created'>): { slot: RunHandle; needs: Needs } {
     const ofTenant = this.#resource(`tenant:${tenant}`)
     const ofDefinition = this.#resource(`${definition.kind}:${definition.name}`)
-    const needs = [ofTenant, ofDefinition].filter((resource) => resource !== undefined)
-    return { slot: this.#scheduler.openRun(tenant, priorities[priority ?? 'normal'], needs), needs }
+    const steps = [ofTenant, ofDefinition].filter((resource) => resource !== undefined)
+    const slot = this.#scheduler.openRun(tenant, priorities[priority ?? 'normal'], steps)
+    return { slot, needs: { steps, calls: this.#limitsCallers ? this.#callsOf(tenant, by) : NOTHING } }
+  }
+
+  /** Names are a tenant's own: two tenants may each have a user of one name. */
+  #callsOf(tenant: string, { user, team, key }: Actor): readonly Resource[] {
+    const names = [`user:${user}`, `key:${key}`, ...(team === undefined ? [] : [`team:${team}`])]
+    return names.flatMap((name) => this.#resource(name, tenant) ?? [])
   }
 
   /** A step is coming: what it needs should be there. */
-  want(of: StepClass, needs: readonly Resource[]): void {
+  want(of: StepClass, needs: Needs): void {
     if (of.needs.length > 0) this.#slices.want(of.needs)
-    if (needs.length > 0) this.#slices.want(needs)
+    if (needs.steps.length > 0) this.#slices.want(needs.steps)
   }
 
-  of({ kind, target }: Operation): StepClass {
+  /** Of the limits that a step needs, those by whose lack steps are held back now, by name. */
+  awaited(of: StepClass, needs: Needs): string[] {
+    const awaited = [...of.needs, ...needs.steps].filter((resource) => this.#scheduler.isAwaited(resource))
+    return awaited.flatMap((resource) => this.#names.get(resource) ?? [])
+  }
+
+  of({ kind, target }: Operation, { calls }: Needs): StepClass {
+    const more = kind === 'model' ? calls : NOTHING
     let classes = this.#classes.get(kind)
     if (!classes) {
       classes = new Map()
       this.#classes.set(kind, classes)
     }
-    const known = classes.get(target)
+    const known = classes.get(classOf(target, more))
     if (known) return known
     // Beyond the bound all of a kind are one, and share what limits `*`.
     const name = this.#count < CLASSES_MAX ? target : '*'
-    const shared = classes.get(name)
+    const shared = classes.get(classOf(name, more))
     if (shared) return shared
-    const made = this.#class(kind, name)
+    const made = this.#class(kind, name, more)
     this.#count++
-    classes.set(name, made)
+    classes.set(classOf(name, more), made)
     return made
   }
 
-  #class(kind: StepKind, target: string): StepClass {
+  #class(kind: StepKind, target: string, more: readonly Resource[]): StepClass {
     // The limits of an agent hold for its own run's steps, not for the one that waits for it.
     const limited = kind === 'tool' || kind === 'model' ? this.#resource(`${kind}:${target}`) : undefined
     // Any model may answer 429, limited by us or not.
-    const resource = limited ?? (kind === 'model' ? this.#scheduler.resource({}) : undefined)
-    const needs = resource === undefined ? [] : [resource]
+    const own = limited ?? (kind === 'model' ? this.#unlimited(target) : undefined)
+    const needs = own === undefined ? more : [own, ...more]
     return {
       kind: this.#scheduler.kind({ ms: USUAL_MS[kind] ?? 1, needs }),
       needs,
+      own,
       tokens: kind === 'model' ? USUAL_TOKENS : 0,
     }
   }
 
-  #resource(name: string): Resource | undefined {
-    const known = this.#resources.get(name)
+  /** Of a tenant's own names, where one is given. */
+  #resource(name: string, tenant?: string): Resource | undefined {
+    const place = tenant === undefined ? name : JSON.stringify([name, tenant])
+    const known = this.#resources.get(place)
     if (known !== undefined) return known
     const limits = limitsOf(this.#limits, name)
     if (!limits) return undefined
-    const resource = this.#slices.add(name, limits)
-    this.#resources.set(name, resource)
+    const resource = this.#slices.add(place, limits)
+    this.#resources.set(place, resource)
+    this.#names.set(resource, name)
     return resource
   }
 
-  /** Nothing of this class starts before `until`. */
-  close({ needs }: StepClass, until: number): void {
-    for (const resource of needs) this.#scheduler.closeResource(resource, until)
+  /** Of a route without limits: all who call it are held back together where it answers 429. */
+  #unlimited(route: string): Resource {
+    const place = `model:${route}`
+    const resource = this.#resources.get(place) ?? this.#scheduler.resource({})
+    this.#resources.set(place, resource)
+    return resource
+  }
+
+  /** No step of what this one calls starts before `until`. */
+  close({ own }: StepClass, until: number): void {
+    if (own !== undefined) this.#scheduler.closeResource(own, until)
   }
 
   /** An attempt of a step has ended well: corrects what was reserved for it, and what is thought of the next. */
-  ended(of: StepClass, needs: readonly Resource[], reserved: number, ms: number, usage: Usage | undefined): void {
+  ended(of: StepClass, needs: Needs, reserved: number, ms: number, usage: Usage | undefined): void {
     this.#scheduler.learn(of.kind, ms)
     if (reserved === 0 || !usage) return
     const used = usage.inputTokens + usage.outputTokens
@@ -107,10 +148,15 @@ export class Kinds {
   }
 
   /** So many tokens more (or less, below 0) than a step of a run with these needs had reserved. */
-  correct(of: StepClass, needs: readonly Resource[], tokens: number): void {
+  correct(of: StepClass, needs: Needs, tokens: number): void {
     for (const resource of of.needs) this.#scheduler.correct(resource, tokens)
-    for (const resource of needs) this.#scheduler.correct(resource, tokens)
+    for (const resource of needs.steps) this.#scheduler.correct(resource, tokens)
   }
+}
+
+/** What tells classes of one target apart: limits of who calls. */
+function classOf(target: string, more: readonly Resource[]): string {
+  return more.length === 0 ? target : `${more.join()} ${target}`
 }
 
 /** An own entry, or that for all others of its class. */
