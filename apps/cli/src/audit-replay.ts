@@ -4,6 +4,7 @@ import {
   type Decision,
   type DefinitionManifest,
   type EntryOf,
+  isGateway,
   type Label,
   publishedPolicies,
   RECORD_BOOK,
@@ -351,7 +352,8 @@ class RunConduct {
       this.#breach('effect-without-allow', seq, `step ${id} succeeded, and nothing before it allowed it`)
       return
     }
-    if (kind !== 'tool') return
+    // What a client is told to call is called by nobody here.
+    if (kind !== 'tool' || (this.#created && isGateway(this.#created.definition))) return
     const tool = this.#tool(entry, decision.set)
     if (!tool) this.notCheckable(seq, `whether ${target} is pure: no policy set that is in the export declares it`)
     else if (tool.effect === 'pure') return

@@ -179,6 +179,15 @@ describe('replay', () => {
     expect(replayed(all, eventsOf({ entry: gone }))).toEqual([
       { outcome: 'unknown', why: 'no app is known that has the tool gone.tool' },
     ])
+    // What a plan's code calls need not be declared: one that was denied can have had any effect.
+    const refused = load('')
+    const deny = { effect: 'deny' as const, policies: [], set: refused.hash }
+    const denied = { ...gone, status: 'denied', decision: deny } as const
+    expect(replayed('', eventsOf({ entry: denied, content: {} }), refused)).toMatchObject([{ outcome: 'same' }])
+    const unlessPure = `${all} forbid (principal, action, resource) when { resource has effect && resource.effect != "pure" };`
+    expect(replayed(unlessPure, eventsOf({ entry: denied, content: {} }), refused)).toMatchObject([
+      { outcome: 'unknown', why: 'it depends on what was not recorded' },
+    ])
     const erased = { ...intent, kind: 'memory', target: 'save' } as const
     expect(replayed(all, eventsOf({ entry: erased }))).toMatchObject([
       { outcome: 'unknown', why: expect.stringContaining('erased') },

@@ -1,6 +1,7 @@
 import {
   type Approval,
   type Decision,
+  type Effect,
   type EntryOf,
   isGateway,
   type Json,
@@ -33,6 +34,9 @@ interface Shown {
   input: Json
   labels: readonly string[]
 }
+
+/** What a step can have been where nothing says which of them. */
+const EFFECTS: readonly Effect[] = ['pure', 'read', 'write', 'once']
 
 /** Labels that may or may not have been on an input before more ways are too many. */
 const UNSURE_MAX = 4
@@ -140,8 +144,7 @@ function requestsOf(
   const ran = entry.type === 'step.ended' && entry.status !== 'denied'
   const ofClient = isGateway(definition)
   const tool = kind === 'tool' && !ofClient ? tools.find(({ name }) => name === target) : undefined
-  if (kind === 'tool' && !ofClient && !tool && entry.type !== 'step.intent')
-    return `no app is known that has the tool ${target}`
+  if (kind === 'tool' && !ofClient && !tool && ran) return `no app is known that has the tool ${target}`
   const shown = entry.type === 'step.waiting' ? shownIn(content) : past.shown(step)
   // The content of what ran is its output, and that of what waits is what was shown.
   // And the output of a client's call is what it is called with.
@@ -196,12 +199,14 @@ function resourcesOf(
     case 'tool': {
       // A step that undoes another was asked for as that one was, and has an effect of its own.
       const effect = entry.step.startsWith('undo(') ? tool?.effect : (intended ?? tool?.effect)
-      if (effect === undefined) return `the effect of ${target} is not known`
-      return [{ action: 'tool:call', resource: { type: 'Tool', name: target, effect } }]
+      return (effect ? [effect] : EFFECTS).map((effect) => ({
+        action: 'tool:call',
+        resource: { type: 'Tool', name: target, effect },
+      }))
     }
     case 'code': {
       const ran = entry.type === 'step.ended' && entry.status !== 'denied'
-      const effects = intended ? [intended] : ran ? ['pure'] : ['pure', 'read', 'write', 'once']
+      const effects: readonly Effect[] = intended ? [intended] : ran ? ['pure'] : EFFECTS
       return effects.map((effect) => ({
         action: 'code:run',
         resource: { type: 'Code', name: `${plan}/${target}`, effect },
