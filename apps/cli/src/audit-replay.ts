@@ -1,6 +1,7 @@
 import { basename } from 'node:path'
 import { decisionsOf, loadPolicies, type PolicySet, type RecordedDecision, replay } from '@muster/governance'
 import {
+  type AuditRecord,
   type Decision,
   type DefinitionManifest,
   type EntryOf,
@@ -19,6 +20,7 @@ import { type Fork, forkOf, strangeCopies } from './fork-copies.ts'
 import { LabelFlow } from './label-flow.ts'
 import { PoliciesUsed, recordOf } from './policies-used.ts'
 import { StepConduct } from './step-conduct.ts'
+import { StopConduct } from './stop-conduct.ts'
 import { eventOf } from './stored-journal.ts'
 import { TenantBudgets } from './tenant-budgets.ts'
 
@@ -36,6 +38,8 @@ interface Breach {
     | 'time'
     | 'parent'
     | 'copied'
+    | 'control'
+    | 'cached'
   run?: string
   seq?: number
   message: string
@@ -61,10 +65,14 @@ export function replayExport(folder: string): Conduct {
   const family = new Family()
   const forks: Fork[] = []
   const used = new PoliciesUsed()
-  const budgets = readBudgets(folder, used)
+  const stops = new StopConduct()
+  const budgets = readBudgets(folder, (record) => {
+    used.record(record)
+    stops.record(record)
+  })
   for (const file of filesIn(folder, 'runs').filter((file) => file.endsWith('.jsonl'))) {
     const run = basename(file, '.jsonl')
-    const about = new RunConduct(run, { sets, used }, conduct)
+    const about = new RunConduct(run, { sets, used, stops }, conduct)
     const events = readEvents(file, about)
     for (const event of events)
       about.unlessMalformed(event.seq, () => {
@@ -77,7 +85,9 @@ export function replayExport(folder: string): Conduct {
     if (fork) forks.push(fork)
   }
   for (const fork of forks)
-    for (const odd of strangeCopies(fork, folder)) conduct.breaches.push({ code: 'copied', run: fork.run, ...odd })
+    for (const { seq, message, unknown } of strangeCopies(fork, folder))
+      if (unknown === undefined) conduct.breaches.push({ code: 'copied', run: fork.run, seq, message })
+      else conduct.notCheckable.push({ run: fork.run, seq, why: `${message}: ${unknown}` })
   for (const { code, run, seq, message, unknown } of family.odd())
     if (unknown === undefined) conduct.breaches.push({ code, run, seq, message })
     else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
@@ -87,8 +97,8 @@ export function replayExport(folder: string): Conduct {
   return conduct
 }
 
-/** The budgets that the manifest and the record book tell of; and the policies, which the book tells of. */
-function readBudgets(folder: string, used: PoliciesUsed): TenantBudgets {
+/** The budgets that the manifest and the record book tell of; and whatever else the book tells of. */
+function readBudgets(folder: string, told: (record: AuditRecord) => void): TenantBudgets {
   const files = filesIn(folder)
   const [manifest, book] = ['manifest.json', `${RECORD_BOOK}.jsonl`].map((name) =>
     files.find((file) => basename(file) === name),
@@ -99,7 +109,7 @@ function readBudgets(folder: string, used: PoliciesUsed): TenantBudgets {
     if (!data) continue
     budgets.record(data.bytes)
     const record = recordOf(jsonOf(data.bytes))
-    if (record) used.record(record)
+    if (record) told(record)
   }
   return budgets
 }
@@ -165,6 +175,7 @@ class RunConduct {
   readonly #run: string
   readonly #sets: ReadonlyMap<string, PolicySet>
   readonly #used: PoliciesUsed
+  readonly #stops: StopConduct
   #worker = ''
   #app = ''
   readonly #doubted = new Set<string>()
@@ -192,12 +203,13 @@ class RunConduct {
 
   constructor(
     run: string,
-    { sets, used }: { sets: ReadonlyMap<string, PolicySet>; used: PoliciesUsed },
+    { sets, used, stops }: { sets: ReadonlyMap<string, PolicySet>; used: PoliciesUsed; stops: StopConduct },
     conduct: Conduct,
   ) {
     this.#run = run
     this.#sets = sets
     this.#used = used
+    this.#stops = stops
     this.#conduct = conduct
   }
 
@@ -288,7 +300,10 @@ class RunConduct {
     if (decision.effect !== 'allow')
       this.#breach('effect-without-allow', seq, `step ${id} began, and its decision is ${decision.effect}`)
     if (effect === 'once' && step.intents > 0) this.#checkRepeated(seq, id, step)
-    if (!id.startsWith('undo(')) this.#checkLimits(entry)
+    if (!id.startsWith('undo(')) {
+      this.#checkLimits(entry)
+      this.#checkStops(entry)
+    }
     this.#steps.set(id, {
       intents: step.intents + 1,
       labels: entry.labels,
@@ -325,6 +340,16 @@ class RunConduct {
       this.#breach('budget', seq, `step ${id} began after the ${steps} steps that the run may take`)
     if (tokens !== undefined && this.#tokens >= tokens)
       this.#breach('budget', seq, `step ${id} began after ${this.#tokens} of ${tokens} tokens`)
+  }
+
+  #checkStops(entry: EntryOf<'step.intent'>): void {
+    const stop = this.#created && this.#stops.stopFor(this.#created, entry)
+    if (stop)
+      this.#breach(
+        'effect-without-allow',
+        entry.seq,
+        `step ${entry.step} began when ${stop.by} had stopped ${stop.name}`,
+      )
   }
 
   #end(entry: EntryOf<'step.ended'>): void {
@@ -387,8 +412,7 @@ class RunConduct {
   }
 
   #compareCost({ seq, costUsd }: EntryOf<'run.ended'>): void {
-    // A run that began from another has the cost of what it took over, too.
-    if (this.#created?.origin === undefined && Math.abs(costUsd - this.#usd) > 1e-6)
+    if (Math.abs(costUsd - this.#usd) > 1e-6)
       this.#breach('budget', seq, `the run says that it cost $${costUsd}, and its steps cost $${this.#usd}`)
   }
 
