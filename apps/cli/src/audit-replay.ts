@@ -17,6 +17,7 @@ import { ApprovalConduct, ruleText } from './approval-conduct.ts'
 import { filesIn, jsonOf, linesOf, textOf } from './export-files.ts'
 import { Family } from './family.ts'
 import { type Fork, forkOf, strangeCopies } from './fork-copies.ts'
+import { KeptAnswers } from './kept-answers.ts'
 import { LabelFlow } from './label-flow.ts'
 import { PoliciesUsed, recordOf } from './policies-used.ts'
 import { StepConduct } from './step-conduct.ts'
@@ -66,9 +67,13 @@ export function replayExport(folder: string): Conduct {
   const forks: Fork[] = []
   const used = new PoliciesUsed()
   const stops = new StopConduct()
-  const budgets = readBudgets(folder, (record) => {
+  const answers = new KeptAnswers()
+  let hasExpired = false
+  const manifest = manifestIn(folder)
+  const budgets = readBudgets(folder, manifest, (record) => {
     used.record(record)
     stops.record(record)
+    hasExpired ||= record.action === 'retention.expired'
   })
   for (const file of filesIn(folder, 'runs').filter((file) => file.endsWith('.jsonl'))) {
     const run = basename(file, '.jsonl')
@@ -79,6 +84,7 @@ export function replayExport(folder: string): Conduct {
         about.take(event)
         family.take(run, event)
         budgets.take(run, event)
+        answers.take(run, event, (created) => definitionsOf(created, sets))
       })
     about.unlessMalformed(1, () => about.decideAgain(events))
     const fork = forkOf(run, events)
@@ -91,19 +97,32 @@ export function replayExport(folder: string): Conduct {
   for (const { code, run, seq, message, unknown } of family.odd())
     if (unknown === undefined) conduct.breaches.push({ code, run, seq, message })
     else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
+  const lacking = isOfTenant(manifest) && !hasExpired ? undefined : 'not all that was answered is in the export'
+  for (const { run, seq, message, unknown } of answers.findings(lacking))
+    if (unknown === undefined) conduct.breaches.push({ code: 'cached', run, seq, message })
+    else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
   for (const { unknown, message, ...where } of budgets.findings())
     if (unknown) conduct.notCheckable.push({ ...where, why: message })
     else conduct.breaches.push({ code: 'budget', ...where, message })
   return conduct
 }
 
+/** Undefined where it cannot be read. */
+function manifestIn(folder: string): unknown {
+  const file = filesIn(folder).find((file) => basename(file) === 'manifest.json')
+  return file && jsonOf(textOf(file) ?? '')
+}
+
+/** Whether all runs of the tenant are there. */
+function isOfTenant(manifest: unknown): boolean {
+  const { scope, missing } = Object(manifest)
+  return scope?.kind === 'tenant' && Array.isArray(missing) && missing.length === 0
+}
+
 /** The budgets that the manifest and the record book tell of; and whatever else the book tells of. */
-function readBudgets(folder: string, told: (record: AuditRecord) => void): TenantBudgets {
-  const files = filesIn(folder)
-  const [manifest, book] = ['manifest.json', `${RECORD_BOOK}.jsonl`].map((name) =>
-    files.find((file) => basename(file) === name),
-  )
-  const budgets = new TenantBudgets(manifest && jsonOf(textOf(manifest) ?? ''))
+function readBudgets(folder: string, manifest: unknown, told: (record: AuditRecord) => void): TenantBudgets {
+  const book = filesIn(folder).find((file) => basename(file) === `${RECORD_BOOK}.jsonl`)
+  const budgets = new TenantBudgets(manifest)
   for (const line of book ? linesOf(book) : []) {
     const { data } = storedEntry.safeParse(jsonOf(line ?? ''))
     if (!data) continue
@@ -171,6 +190,18 @@ const OTHER_APP = 'its worker carried another app than the export has beside its
 
 const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'memory'])
 
+/** What a run is of, from the policy sets that were checked against apps that carry it. */
+function definitionsOf(
+  { definition: { kind, name, version, hash } }: EntryOf<'run.created'>,
+  sets: ReadonlyMap<string, PolicySet>,
+): DefinitionManifest[] {
+  return [...sets.values()].flatMap(({ app }) =>
+    app.definitions.filter(
+      (one) => one.kind === kind && one.name === name && one.version === version && one.hash === hash,
+    ),
+  )
+}
+
 class RunConduct {
   readonly #run: string
   readonly #sets: ReadonlyMap<string, PolicySet>
@@ -189,7 +220,7 @@ class RunConduct {
   readonly #order = new StepConduct({
     tool: (entry, app) =>
       this.#sets.get(entry.decision.set)?.app.hash === app ? this.#tool(entry, entry.decision.set) : undefined,
-    definition: (created) => this.#definitions(created)[0],
+    definition: (created) => definitionsOf(created, this.#sets)[0],
   })
   readonly #clock = {
     startedAt: undefined as number | undefined,
@@ -241,17 +272,8 @@ class RunConduct {
     return carried !== '' && carried !== this.#app
   }
 
-  /** What the run is of, from the policy sets that were checked against apps that carry it. */
-  #definitions({ definition: { kind, name, version, hash } }: EntryOf<'run.created'>): DefinitionManifest[] {
-    return [...this.#sets.values()].flatMap(({ app }) =>
-      app.definitions.filter(
-        (one) => one.kind === kind && one.name === name && one.version === version && one.hash === hash,
-      ),
-    )
-  }
-
   #planData(created: EntryOf<'run.created'>): unknown {
-    return this.#definitions(created).flatMap((one) => (one.kind === 'plan' && one.data ? one.data : []))[0]
+    return definitionsOf(created, this.#sets).flatMap((one) => (one.kind === 'plan' && one.data ? one.data : []))[0]
   }
 
   take(event: RunEvent): void {
