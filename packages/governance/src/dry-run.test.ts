@@ -174,6 +174,16 @@ describe('replay', () => {
     expect(outcomes(refused)).toEqual(['same'])
   })
 
+  it('decides on what was in doubt by what it began with', () => {
+    const found = { entry: { ...ended, ...pay, decision: allow }, content: { receipt: 'found' } }
+    const begun = { entry: intent, content: { amount: 50 } }
+    const small = `${all} forbid (principal, action, resource == Tool::"ledger.pay")
+      when { context.input has amount && context.input.amount.greaterThan(decimal("60.0")) };`
+    const outcomes = (text: string) => replayed(text, eventsOf(begun, found)).map(({ outcome }) => outcome)
+    expect(outcomes(small)).toEqual(['same', 'same'])
+    expect(outcomes(small.replace('60.0', '40.0'))).toEqual(['changed', 'changed'])
+  })
+
   it('says why where nothing can be rebuilt', () => {
     const gone = { ...ended, kind: 'tool', target: 'gone.tool', decision: allow } as const
     expect(replayed(all, eventsOf({ entry: gone }))).toEqual([

@@ -87,8 +87,11 @@ class Past {
   readonly #shown = new Map<string, Shown>()
   readonly #shownBy = new Map<string, Shown>()
   readonly #approvals = new Map<string, (Approval & { shown: string })[]>()
+  readonly #intents = new Map<string, { input: Json | undefined; labels: readonly string[] }>()
 
   add(entry: RunEvent['entry'], content: Json | undefined): void {
+    if (entry.type === 'step.intent') this.#intents.set(entry.step, { input: content, labels: entry.labels })
+    if (entry.type === 'step.ended') this.#intents.delete(entry.step)
     if (entry.type === 'step.ended' && entry.costUsd) this.#costs.push({ at: entry.at, usd: entry.costUsd })
     if (entry.type === 'step.waiting' && entry.for === 'approval' && content !== undefined) {
       const shown = content as unknown as Shown // what an approver is shown
@@ -110,6 +113,11 @@ class Past {
   #approve(step: string, approval: Approval, shown: Shown): void {
     const all = this.#approvals.get(step) ?? []
     this.#approvals.set(step, [...all, { ...approval, shown: textOf(shown) }])
+  }
+
+  /** What a step that has not ended began with, in an activation before: its end was looked up in this one. */
+  intended(step: string): { input: Json | undefined; labels: readonly string[] } | undefined {
+    return this.#intents.get(step)
   }
 
   /** What a step was shown with, where it was. */
@@ -149,13 +157,14 @@ function requestsOf(
   // The content of what ran is its output, and that of what waits is what was shown.
   // And the output of a client's call is what it is called with.
   const isShown = (ran && !(ofClient && kind === 'tool')) || entry.type === 'step.waiting' || content === undefined
-  const input = isShown ? shown?.input : content
+  const intended = ran ? past.intended(step) : undefined
+  const input = isShown ? (shown?.input ?? intended?.input) : content
   const resources: Asked[] | string =
     ofClient && kind === 'tool'
       ? [{ action: 'gateway:tool', resource: { type: 'ClientTool', name: target } }]
       : resourcesOf(entry, definition.name, input, tool)
   if (typeof resources === 'string') return resources
-  const labelled = ran ? labelsBefore(entry, tool?.labels ?? []) : [entry.labels]
+  const labelled = intended ? [intended.labels] : ran ? labelsBefore(entry, tool?.labels ?? []) : [entry.labels]
   if (labelled.length === 0) return 'too many labels may or may not have been on its input'
   return labelled.flatMap((labels) =>
     resources.map(
