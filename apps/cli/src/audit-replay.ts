@@ -17,6 +17,7 @@ import { ApprovalConduct, ruleText } from './approval-conduct.ts'
 import { filesIn, jsonOf, linesOf, textOf } from './export-files.ts'
 import { Family } from './family.ts'
 import { type Fork, forkOf, strangeCopies } from './fork-copies.ts'
+import { HoldConduct } from './hold-conduct.ts'
 import { KeptAnswers } from './kept-answers.ts'
 import { LabelFlow } from './label-flow.ts'
 import { PoliciesUsed, recordOf } from './policies-used.ts'
@@ -67,12 +68,14 @@ export function replayExport(folder: string): Conduct {
   const forks: Fork[] = []
   const used = new PoliciesUsed()
   const stops = new StopConduct()
+  const holds = new HoldConduct()
   const answers = new KeptAnswers()
   let hasExpired = false
   const manifest = manifestIn(folder)
   const budgets = readBudgets(folder, manifest, (record) => {
     used.record(record)
     stops.record(record)
+    holds.record(record)
     hasExpired ||= record.action === 'retention.expired'
   })
   for (const file of filesIn(folder, 'runs').filter((file) => file.endsWith('.jsonl'))) {
@@ -84,6 +87,7 @@ export function replayExport(folder: string): Conduct {
         about.take(event)
         family.take(run, event)
         budgets.take(run, event)
+        holds.take(run, event)
         answers.take(run, event, (created) => definitionsOf(created, sets))
       })
     about.unlessMalformed(1, () => about.decideAgain(events))
@@ -97,6 +101,8 @@ export function replayExport(folder: string): Conduct {
   for (const { code, run, seq, message, unknown } of family.odd())
     if (unknown === undefined) conduct.breaches.push({ code, run, seq, message })
     else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
+  for (const { seq, message } of holds.findings())
+    conduct.breaches.push({ code: 'control', message: `record ${seq} of the book: ${message}` })
   const lacking = isOfTenant(manifest) && !hasExpired ? undefined : 'not all that was answered is in the export'
   for (const { run, seq, message, unknown } of answers.findings(lacking))
     if (unknown === undefined) conduct.breaches.push({ code: 'cached', run, seq, message })
