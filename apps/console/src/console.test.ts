@@ -173,9 +173,7 @@ describe.skipIf(!browser)('the console in a browser', () => {
   test('says what was erased, and not that there was none', async () => {
     const run = page.url().split('/').at(-1) ?? ''
     const { id } = await stack.muster.erasures.request({ run, reason: 'asked for' })
-    await expect
-      .poll(async () => (await stack.muster.erasures.get(id)).state, { timeout: 60_000 })
-      .toBe('done')
+    await expect.poll(async () => (await stack.muster.erasures.get(id)).state, { timeout: 60_000 }).toBe('done')
     await page.reload()
     await page.getByRole('region', { name: 'Steps' }).getByRole('button', { name: 'mail.read' }).click()
     const panel = page.getByRole('complementary')
