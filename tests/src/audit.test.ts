@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import {
   copyFileSync,
@@ -18,7 +19,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { genesis, link, newVerifier } from '@muster/audit'
 import { openMemory } from '@muster/memory'
-import { RECORD_BOOK, type StoredEntry } from '@muster/protocol'
+import { RECORD_BOOK, type StoredEntry, sortedJson } from '@muster/protocol'
 import { type ExportVerification, verifyExport } from '@muster/verify'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -605,18 +606,12 @@ it('an export says of a run that expired while it was written that it has expire
     await sealedAs(run.id, 'ended')
     later = run.id
   }
-  const proxy = createServer(async (request, response) => {
-    if (later === '' && request.url === `/v1/runs/${victim.id}/journal`) await expire()
-    const { authorization = '' } = request.headers
-    const answer = await fetch(`${harness.url}${request.url}`, { headers: { authorization } })
-    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
-    response.end(Buffer.from(await answer.arrayBuffer()))
-  }).listen(0, '127.0.0.1')
   try {
-    await once(proxy, 'listening')
-    const { port } = proxy.address() as AddressInfo // it listens on one
     const to = at('expired')
-    const exported = await cliWith({ MUSTER_URL: `http://127.0.0.1:${port}` }, 'audit', 'export', '--to', to, '--json')
+    const exported = await exportThrough(to, async (path) => {
+      if (later === '' && path === `/v1/runs/${victim.id}/journal`) await expire()
+      return undefined
+    })
     expect(exported).toMatchObject({ code: 0, err: expect.stringContaining('expired meanwhile') })
     expect(JSON.parse(exported.out)).toMatchObject({ missing: [], expired: [{ run: victim.id }] })
     const { findings, notes } = verifyExport(to)
@@ -625,8 +620,61 @@ it('an export says of a run that expired while it was written that it has expire
     expect(journalsIn(to)).toContain(`${later}.jsonl`)
     expect(existsSync(join(to, 'receipts', later))).toBe(true)
   } finally {
-    proxy.close()
     redis.disconnect()
     memory.close()
   }
 })
+
+it('an export waits for the ledger to have the record of the app that the archive has, where another was said before', async () => {
+  const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
+  let archived = ''
+  /** As of two workers that began at once, with the same policies: the second to say so was the first to archive. */
+  const archiveOther = async (path: string) => {
+    const published = await muster.policies.get(path.slice('/v1/policies/'.length))
+    published.app.hash = 'f'.repeat(64)
+    const app = createHash('sha256').update(sortedJson(published.app)).digest('hex')
+    const by = { key: 'w', user: 'muster', service: true as const }
+    const about = { set: published.hash, app }
+    await memory.records.append('acme', [{ at: Date.now(), by, action: 'policy.used', about }])
+    archived = JSON.stringify(published)
+  }
+  try {
+    const to = at('two-apps')
+    let isSent = false
+    const exported = await exportThrough(to, async (path) => {
+      // It waits: with another record the book's head is on its way to the ledger.
+      if (path === `/v1/runs/${RECORD_BOOK}/receipt` && !isSent) {
+        isSent = true
+        await muster.budgets.set('plan:none', { day: { usd: 1 } })
+      }
+      if (!path.startsWith('/v1/policies/')) return undefined
+      if (archived === '') await archiveOther(path)
+      return archived
+    })
+    expect(exported).toMatchObject({ code: 0, err: expect.stringContaining('the app beside a policy set') })
+    expect(verifyExport(to).findings).toEqual([])
+  } finally {
+    memory.close()
+  }
+})
+
+/** Exports by a server that asks `first` for what it answers; undefined is what the harness's server says. */
+async function exportThrough(to: string, first: (path: string) => Promise<string | undefined>): Promise<Ran> {
+  const proxy = createServer(async (request, response) => {
+    const { authorization = '' } = request.headers
+    const own = await first(request.url ?? '')
+    const answer =
+      own === undefined
+        ? await fetch(`${harness.url}${request.url}`, { headers: { authorization } })
+        : Response.json(JSON.parse(own))
+    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
+    response.end(Buffer.from(await answer.arrayBuffer()))
+  }).listen(0, '127.0.0.1')
+  try {
+    await once(proxy, 'listening')
+    const { port } = proxy.address() as AddressInfo // it listens on one
+    return await cliWith({ MUSTER_URL: `http://127.0.0.1:${port}` }, 'audit', 'export', '--to', to, '--json')
+  } finally {
+    proxy.close()
+  }
+}

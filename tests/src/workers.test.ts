@@ -76,7 +76,9 @@ it('a run that needs DynamoDB waits while that is away', async () => {
   for (const client of open) client.destroy()
   const run = await harness.muster.runs.start(actor, { turns: [{ answer: 'hello' }] }, { session: 'away' })
   let attempts = 0
+  let name = ''
   for await (const { entry } of run.events()) {
+    if (entry.type === 'run.activated') name = entry.worker
     if (entry.type === 'step.intent') attempts = entry.attempt
     // More than a tool would be given.
     if (entry.type === 'run.ended' || attempts === 6) break
@@ -86,4 +88,7 @@ it('a run that needs DynamoDB waits while that is away', async () => {
   expect(await run.result()).toEqual({ answer: 'hello' })
   await stopProcess(worker)
   between.close()
+  // By which policies it decides could not be told when it began.
+  const { records } = await harness.muster.audit.records({ action: 'policy.used' })
+  expect(records.map(({ by }) => by.key)).toContain(name)
 })

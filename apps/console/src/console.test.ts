@@ -170,6 +170,18 @@ describe.skipIf(!browser)('the console in a browser', () => {
     await page.getByText('approval.denied').first().waitFor()
   })
 
+  test('says what was erased, and not that there was none', async () => {
+    const run = page.url().split('/').at(-1) ?? ''
+    const { id } = await stack.muster.erasures.request({ run, reason: 'asked for' })
+    await expect.poll(async () => (await stack.muster.erasures.get(id)).state, { timeout: 60_000 }).toBe('done')
+    await page.reload()
+    await page.getByRole('region', { name: 'Steps' }).getByRole('button', { name: 'mail.read' }).click()
+    const panel = page.getByRole('complementary')
+    expect(await panel.getByText('Erased. Its digest stays in the record').count()).toBe(2)
+    expect(await panel.textContent()).not.toContain('pure step')
+    expect(await page.locator('details', { hasText: 'Input' }).getByText('Erased.').count()).toBe(1)
+  })
+
   test('fits a small screen', async () => {
     await page.setViewportSize({ width: 400, height: 800 })
     for (const hash of ['#/runs', '#/approvals', new URL(page.url()).hash]) {

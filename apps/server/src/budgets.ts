@@ -163,6 +163,8 @@ export function budgetRoutes(server: Server, { controls, budgets, records, keyOf
     async (request, reply) => {
       const who = needOperator(keyOf(request))
       const { name } = request.params
+      // It may just have been set at another server.
+      await controls.refresh()
       if (controls.budgets(who.tenant)?.has(name)) await records.add(who, 'budget.removed', { name })
       await controls.removeBudget(who.tenant, name)
       return reply.code(204).send(null)

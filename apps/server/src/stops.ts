@@ -85,6 +85,8 @@ export function stopRoutes(server: Server, { controls, records, redact, keyOf }:
     async (request, reply) => {
       const who = needOperator(keyOf(request))
       const { name } = request.params
+      // It may just have been set at another server.
+      await controls.refresh()
       if (controls.stops(who.tenant)?.has(name)) await records.add(who, 'stop.lifted', { name })
       await controls.lift(who.tenant, name)
       return reply.code(204).send(null)

@@ -174,10 +174,29 @@ describe('replay', () => {
     expect(outcomes(refused)).toEqual(['same'])
   })
 
+  it('decides on what was in doubt by what it began with', () => {
+    const found = { entry: { ...ended, ...pay, decision: allow }, content: { receipt: 'found' } }
+    const begun = { entry: intent, content: { amount: 50 } }
+    const small = `${all} forbid (principal, action, resource == Tool::"ledger.pay")
+      when { context.input has amount && context.input.amount.greaterThan(decimal("60.0")) };`
+    const outcomes = (text: string) => replayed(text, eventsOf(begun, found)).map(({ outcome }) => outcome)
+    expect(outcomes(small)).toEqual(['same', 'same'])
+    expect(outcomes(small.replace('60.0', '40.0'))).toEqual(['changed', 'changed'])
+  })
+
   it('says why where nothing can be rebuilt', () => {
     const gone = { ...ended, kind: 'tool', target: 'gone.tool', decision: allow } as const
     expect(replayed(all, eventsOf({ entry: gone }))).toEqual([
       { outcome: 'unknown', why: 'no app is known that has the tool gone.tool' },
+    ])
+    // What a plan's code calls need not be declared: one that was denied can have had any effect.
+    const refused = load('')
+    const deny = { effect: 'deny' as const, policies: [], set: refused.hash }
+    const denied = { ...gone, status: 'denied', decision: deny } as const
+    expect(replayed('', eventsOf({ entry: denied, content: {} }), refused)).toMatchObject([{ outcome: 'same' }])
+    const unlessPure = `${all} forbid (principal, action, resource) when { resource has effect && resource.effect != "pure" };`
+    expect(replayed(unlessPure, eventsOf({ entry: denied, content: {} }), refused)).toMatchObject([
+      { outcome: 'unknown', why: 'it depends on what was not recorded' },
     ])
     const erased = { ...intent, kind: 'memory', target: 'save' } as const
     expect(replayed(all, eventsOf({ entry: erased }))).toMatchObject([

@@ -1,6 +1,7 @@
 import {
   type Approval,
   type Decision,
+  type Effect,
   type EntryOf,
   isGateway,
   type Json,
@@ -33,6 +34,9 @@ interface Shown {
   input: Json
   labels: readonly string[]
 }
+
+/** What a step can have been where nothing says which of them. */
+const EFFECTS: readonly Effect[] = ['pure', 'read', 'write', 'once']
 
 /** Labels that may or may not have been on an input before more ways are too many. */
 const UNSURE_MAX = 4
@@ -83,8 +87,11 @@ class Past {
   readonly #shown = new Map<string, Shown>()
   readonly #shownBy = new Map<string, Shown>()
   readonly #approvals = new Map<string, (Approval & { shown: string })[]>()
+  readonly #intents = new Map<string, { input: Json | undefined; labels: readonly string[] }>()
 
   add(entry: RunEvent['entry'], content: Json | undefined): void {
+    if (entry.type === 'step.intent') this.#intents.set(entry.step, { input: content, labels: entry.labels })
+    if (entry.type === 'step.ended') this.#intents.delete(entry.step)
     if (entry.type === 'step.ended' && entry.costUsd) this.#costs.push({ at: entry.at, usd: entry.costUsd })
     if (entry.type === 'step.waiting' && entry.for === 'approval' && content !== undefined) {
       const shown = content as unknown as Shown // what an approver is shown
@@ -106,6 +113,11 @@ class Past {
   #approve(step: string, approval: Approval, shown: Shown): void {
     const all = this.#approvals.get(step) ?? []
     this.#approvals.set(step, [...all, { ...approval, shown: textOf(shown) }])
+  }
+
+  /** What a step that has not ended began with, in an activation before: its end was looked up in this one. */
+  intended(step: string): { input: Json | undefined; labels: readonly string[] } | undefined {
+    return this.#intents.get(step)
   }
 
   /** What a step was shown with, where it was. */
@@ -140,19 +152,19 @@ function requestsOf(
   const ran = entry.type === 'step.ended' && entry.status !== 'denied'
   const ofClient = isGateway(definition)
   const tool = kind === 'tool' && !ofClient ? tools.find(({ name }) => name === target) : undefined
-  if (kind === 'tool' && !ofClient && !tool && entry.type !== 'step.intent')
-    return `no app is known that has the tool ${target}`
+  if (kind === 'tool' && !ofClient && !tool && ran) return `no app is known that has the tool ${target}`
   const shown = entry.type === 'step.waiting' ? shownIn(content) : past.shown(step)
   // The content of what ran is its output, and that of what waits is what was shown.
   // And the output of a client's call is what it is called with.
   const isShown = (ran && !(ofClient && kind === 'tool')) || entry.type === 'step.waiting' || content === undefined
-  const input = isShown ? shown?.input : content
+  const intended = ran ? past.intended(step) : undefined
+  const input = isShown ? (shown?.input ?? intended?.input) : content
   const resources: Asked[] | string =
     ofClient && kind === 'tool'
       ? [{ action: 'gateway:tool', resource: { type: 'ClientTool', name: target } }]
       : resourcesOf(entry, definition.name, input, tool)
   if (typeof resources === 'string') return resources
-  const labelled = ran ? labelsBefore(entry, tool?.labels ?? []) : [entry.labels]
+  const labelled = intended ? [intended.labels] : ran ? labelsBefore(entry, tool?.labels ?? []) : [entry.labels]
   if (labelled.length === 0) return 'too many labels may or may not have been on its input'
   return labelled.flatMap((labels) =>
     resources.map(
@@ -196,12 +208,14 @@ function resourcesOf(
     case 'tool': {
       // A step that undoes another was asked for as that one was, and has an effect of its own.
       const effect = entry.step.startsWith('undo(') ? tool?.effect : (intended ?? tool?.effect)
-      if (effect === undefined) return `the effect of ${target} is not known`
-      return [{ action: 'tool:call', resource: { type: 'Tool', name: target, effect } }]
+      return (effect ? [effect] : EFFECTS).map((effect) => ({
+        action: 'tool:call',
+        resource: { type: 'Tool', name: target, effect },
+      }))
     }
     case 'code': {
       const ran = entry.type === 'step.ended' && entry.status !== 'denied'
-      const effects = intended ? [intended] : ran ? ['pure'] : ['pure', 'read', 'write', 'once']
+      const effects: readonly Effect[] = intended ? [intended] : ran ? ['pure'] : EFFECTS
       return effects.map((effect) => ({
         action: 'code:run',
         resource: { type: 'Code', name: `${plan}/${target}`, effect },

@@ -267,6 +267,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       clearInterval(announcing)
       clearInterval(indexing)
       await Promise.race([indexer.close(), grace])
+      await Promise.race([policyUse.close(), grace])
       await journal.leave(name).catch(() => {})
       await journal.close()
     },

@@ -19,6 +19,7 @@ import { overHttp } from '../ledger/ledger-command.ts'
 import { signManifest } from './audit-sign.ts'
 import { copiedTiles, Folder } from './export-folder.ts'
 import { copyAll, copyRun, each, fileOf, type Progress, type Scope } from './export-journals.ts'
+import { copyPolicies } from './export-policies.ts'
 
 const FORMAT = 'muster-audit-export/1'
 
@@ -77,7 +78,7 @@ export async function exportAudit(
   const all = receipt
     ? await copyRun(muster, folder, receipt.run, head)
     : await copyAll(muster, { folder, scope, progress, head })
-  const { journals, book, sets } = all
+  const { journals, book } = all
   const { size, origin, checkpoint, keys } = all.head
   await folder.write('checkpoint', [checkpoint])
   await folder.write(
@@ -101,7 +102,7 @@ export async function exportAudit(
   }
   for (const proven of older) if (proven <= size) await log.consistency(proven, size)
 
-  await copyPolicies(muster, folder, sets)
+  if (receipt) await copyPolicies(muster, folder, all.sets)
   const verifier = await folder.write('verify.mjs', [
     await readFile(fileURLToPath(import.meta.resolve('@muster/verify'))),
   ])
@@ -177,15 +178,4 @@ async function copyTiles(log: TileLog, size: number, progress: Progress): Promis
   }
   await copyLevel('entries')
   for (let level = 0; tileWidth(level, 0, size) > 0; level++) await copyLevel(level)
-}
-
-/** Those that decisions name, as workers published them. */
-async function copyPolicies(muster: Muster, folder: Folder, sets: ReadonlySet<string>): Promise<void> {
-  for (const hash of sets) {
-    try {
-      await folder.write(`policies/${hash}.json`, [`${JSON.stringify(await muster.policies.get(hash), null, 2)}\n`])
-    } catch (error) {
-      if (!(error instanceof MusterError && error.code === 'policy.not_found')) throw error
-    }
-  }
 }

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { TILE_WIDTH, TileLog } from '@muster/audit'
 import {
+  type AuditRecord,
   auditRecord,
   entry,
   isId,
@@ -19,6 +20,7 @@ import { overHttp } from '../ledger/ledger-command.ts'
 import { entriesOf } from '../replay/stored-journal.ts'
 import { jsonOf } from './export-files.ts'
 import type { Folder } from './export-folder.ts'
+import { type AppSaid, copyPolicies, recordOfApps } from './export-policies.ts'
 
 /** What of a journal was copied, which the manifest counts. */
 interface Copied {
@@ -32,6 +34,8 @@ interface CopiedBook {
   records: number
   /** Runs that were removed by a rule, and the record that says so. */
   expired: Map<string, number>
+  /** By policy sets. */
+  apps: Map<string, AppSaid[]>
 }
 
 interface Newest {
@@ -109,11 +113,31 @@ export async function copyAll(
       run !== RECORD_BOOK && !missing.has(run) && seq > (journals.get(run)?.entries ?? 0)
     await each([...sealed].filter(isBehind), ([run]) => copy(run))
     if (before === 0) await each(await runsOutside(muster, sealed, scope), copy)
-    all.book = await copyRecords(muster, folder)
-    const said = [...missing].reduce((last, run) => Math.max(last, all.book?.expired.get(run) ?? 0), 0)
-    if (said <= (sealed.get(RECORD_BOOK)?.seq ?? 0)) return { ...all, missing: [...missing] }
-    progress('runs expired meanwhile: waiting for the ledger to have the record of it')
+    const inLedger = sealed.get(RECORD_BOOK)?.seq ?? 0
+    const { book, record } = await copyBook(muster, { folder, sets: all.sets, inLedger })
+    all.book = book
+    const said = [...missing].reduce((last, run) => Math.max(last, book?.expired.get(run) ?? 0), record)
+    if (said <= inLedger) return { ...all, missing: [...missing] }
+    progress('waiting for the ledger to have the record of what expired meanwhile, or of the app beside a policy set')
     await untilSealed(muster, said)
+  }
+}
+
+/** So often it is asked again which app an archive has, for which a worker has yet to put there what it said. */
+const ASKED_MAX = 10
+
+/** Copies the policy sets and the book after them, and gives the record of those sets that the ledger must have. */
+async function copyBook(
+  muster: Muster,
+  { folder, sets, inLedger }: { folder: Folder; sets: ReadonlySet<string>; inLedger: number },
+): Promise<{ book: CopiedBook | undefined; record: number }> {
+  for (let asked = 1; ; asked++) {
+    const apps = await copyPolicies(muster, folder, sets)
+    const book = await copyRecords(muster, folder)
+    const record = recordOfApps(apps, book?.apps ?? new Map(), inLedger)
+    // What nobody has said then is for the verifier to tell of.
+    if (record !== undefined || asked === ASKED_MAX) return { book, record: record ?? 0 }
+    await setTimeout(LOOK_MS)
   }
 }
 
@@ -213,12 +237,14 @@ async function copyRecords(muster: Muster, folder: Folder): Promise<CopiedBook |
   const stored = entriesOf(await muster.open('GET', '/v1/audit/records/stored'))
   const first = await stored.next()
   if (first.done) return undefined
-  const book: CopiedBook = { records: 0, expired: new Map() }
+  const book: CopiedBook = { records: 0, expired: new Map(), apps: new Map() }
   const lines = async function* () {
     for (let one: IteratorResult<StoredEntry> = first; !one.done; one = await stored.next()) {
       book.records++
       const { seq, bytes } = one.value
       for (const run of expiredIn(bytes)) if (!book.expired.has(run)) book.expired.set(run, seq)
+      const { set, app } = usedIn(bytes)
+      if (typeof set === 'string') book.apps.set(set, [...(book.apps.get(set) ?? []), { seq, app }])
       yield `${JSON.stringify(one.value)}\n`
     }
   }
@@ -231,6 +257,13 @@ function expiredIn(record: string): string[] {
   if (!record.includes('"retention.expired"')) return []
   const { action, about } = auditRecord.safeParse(jsonOf(record)).data ?? {}
   return action === 'retention.expired' && about?.what === 'run' ? Object.keys(about.runs ?? {}) : []
+}
+
+/** What a record says that a worker decides by. */
+function usedIn(record: string): AuditRecord['about'] {
+  if (!record.includes('"policy.used"')) return {}
+  const { action, about = {} } = auditRecord.safeParse(jsonOf(record)).data ?? {}
+  return action === 'policy.used' ? about : {}
 }
 
 async function* linesOf(response: Response, copied: Copied, sets: Set<string>): AsyncGenerator<string> {

@@ -1,9 +1,11 @@
 import { basename } from 'node:path'
 import { decisionsOf, loadPolicies, type PolicySet, type RecordedDecision, replay } from '@muster/governance'
 import {
+  type AuditRecord,
   type Decision,
   type DefinitionManifest,
   type EntryOf,
+  isGateway,
   type Label,
   publishedPolicies,
   RECORD_BOOK,
@@ -15,9 +17,12 @@ import { filesIn, jsonOf, linesOf, textOf } from '../audit/export-files.ts'
 import { ApprovalConduct, ruleText } from './approval-conduct.ts'
 import { Family } from './family.ts'
 import { type Fork, forkOf, strangeCopies } from './fork-copies.ts'
+import { HoldConduct } from './hold-conduct.ts'
+import { KeptAnswers } from './kept-answers.ts'
 import { LabelFlow } from './label-flow.ts'
 import { PoliciesUsed, recordOf } from './policies-used.ts'
 import { StepConduct } from './step-conduct.ts'
+import { StopConduct } from './stop-conduct.ts'
 import { eventOf } from './stored-journal.ts'
 import { TenantBudgets } from './tenant-budgets.ts'
 
@@ -35,6 +40,8 @@ interface Breach {
     | 'time'
     | 'parent'
     | 'copied'
+    | 'control'
+    | 'cached'
   run?: string
   seq?: number
   message: string
@@ -60,25 +67,45 @@ export function replayExport(folder: string): Conduct {
   const family = new Family()
   const forks: Fork[] = []
   const used = new PoliciesUsed()
-  const budgets = readBudgets(folder, used)
+  const stops = new StopConduct()
+  const holds = new HoldConduct()
+  const answers = new KeptAnswers()
+  let hasExpired = false
+  const manifest = manifestIn(folder)
+  const budgets = readBudgets(folder, manifest, (record) => {
+    used.record(record)
+    stops.record(record)
+    holds.record(record)
+    hasExpired ||= record.action === 'retention.expired'
+  })
   for (const file of filesIn(folder, 'runs').filter((file) => file.endsWith('.jsonl'))) {
     const run = basename(file, '.jsonl')
-    const about = new RunConduct(run, { sets, used }, conduct)
+    const about = new RunConduct(run, { sets, used, stops }, conduct)
     const events = readEvents(file, about)
     for (const event of events)
       about.unlessMalformed(event.seq, () => {
         about.take(event)
         family.take(run, event)
         budgets.take(run, event)
+        holds.take(run, event)
+        answers.take(run, event, (created) => definitionsOf(created, sets))
       })
     about.unlessMalformed(1, () => about.decideAgain(events))
     const fork = forkOf(run, events)
     if (fork) forks.push(fork)
   }
   for (const fork of forks)
-    for (const odd of strangeCopies(fork, folder)) conduct.breaches.push({ code: 'copied', run: fork.run, ...odd })
+    for (const { seq, message, unknown } of strangeCopies(fork, folder))
+      if (unknown === undefined) conduct.breaches.push({ code: 'copied', run: fork.run, seq, message })
+      else conduct.notCheckable.push({ run: fork.run, seq, why: `${message}: ${unknown}` })
   for (const { code, run, seq, message, unknown } of family.odd())
     if (unknown === undefined) conduct.breaches.push({ code, run, seq, message })
+    else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
+  for (const { seq, message } of holds.findings())
+    conduct.breaches.push({ code: 'control', message: `record ${seq} of the book: ${message}` })
+  const lacking = isOfTenant(manifest) && !hasExpired ? undefined : 'not all that was answered is in the export'
+  for (const { run, seq, message, unknown } of answers.findings(lacking))
+    if (unknown === undefined) conduct.breaches.push({ code: 'cached', run, seq, message })
     else conduct.notCheckable.push({ run, seq, why: `${message}: ${unknown}` })
   for (const { unknown, message, ...where } of budgets.findings())
     if (unknown) conduct.notCheckable.push({ ...where, why: message })
@@ -86,19 +113,28 @@ export function replayExport(folder: string): Conduct {
   return conduct
 }
 
-/** The budgets that the manifest and the record book tell of; and the policies, which the book tells of. */
-function readBudgets(folder: string, used: PoliciesUsed): TenantBudgets {
-  const files = filesIn(folder)
-  const [manifest, book] = ['manifest.json', `${RECORD_BOOK}.jsonl`].map((name) =>
-    files.find((file) => basename(file) === name),
-  )
-  const budgets = new TenantBudgets(manifest && jsonOf(textOf(manifest) ?? ''))
+/** Undefined where it cannot be read. */
+function manifestIn(folder: string): unknown {
+  const file = filesIn(folder).find((file) => basename(file) === 'manifest.json')
+  return file && jsonOf(textOf(file) ?? '')
+}
+
+/** Whether all runs of the tenant are there. */
+function isOfTenant(manifest: unknown): boolean {
+  const { scope, missing } = Object(manifest)
+  return scope?.kind === 'tenant' && Array.isArray(missing) && missing.length === 0
+}
+
+/** The budgets that the manifest and the record book tell of; and whatever else the book tells of. */
+function readBudgets(folder: string, manifest: unknown, told: (record: AuditRecord) => void): TenantBudgets {
+  const book = filesIn(folder).find((file) => basename(file) === `${RECORD_BOOK}.jsonl`)
+  const budgets = new TenantBudgets(manifest)
   for (const line of book ? linesOf(book) : []) {
     const { data } = storedEntry.safeParse(jsonOf(line ?? ''))
     if (!data) continue
     budgets.record(data.bytes)
     const record = recordOf(jsonOf(data.bytes))
-    if (record) used.record(record)
+    if (record) told(record)
   }
   return budgets
 }
@@ -160,10 +196,23 @@ const OTHER_APP = 'its worker carried another app than the export has beside its
 
 const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'memory'])
 
+/** What a run is of, from the policy sets that were checked against apps that carry it. */
+function definitionsOf(
+  { definition: { kind, name, version, hash } }: EntryOf<'run.created'>,
+  sets: ReadonlyMap<string, PolicySet>,
+): DefinitionManifest[] {
+  return [...sets.values()].flatMap(({ app }) =>
+    app.definitions.filter(
+      (one) => one.kind === kind && one.name === name && one.version === version && one.hash === hash,
+    ),
+  )
+}
+
 class RunConduct {
   readonly #run: string
   readonly #sets: ReadonlyMap<string, PolicySet>
   readonly #used: PoliciesUsed
+  readonly #stops: StopConduct
   #worker = ''
   #app = ''
   readonly #doubted = new Set<string>()
@@ -177,7 +226,7 @@ class RunConduct {
   readonly #order = new StepConduct({
     tool: (entry, app) =>
       this.#sets.get(entry.decision.set)?.app.hash === app ? this.#tool(entry, entry.decision.set) : undefined,
-    definition: (created) => this.#definitions(created)[0],
+    definition: (created) => definitionsOf(created, this.#sets)[0],
   })
   readonly #clock = {
     startedAt: undefined as number | undefined,
@@ -191,12 +240,13 @@ class RunConduct {
 
   constructor(
     run: string,
-    { sets, used }: { sets: ReadonlyMap<string, PolicySet>; used: PoliciesUsed },
+    { sets, used, stops }: { sets: ReadonlyMap<string, PolicySet>; used: PoliciesUsed; stops: StopConduct },
     conduct: Conduct,
   ) {
     this.#run = run
     this.#sets = sets
     this.#used = used
+    this.#stops = stops
     this.#conduct = conduct
   }
 
@@ -228,17 +278,8 @@ class RunConduct {
     return carried !== '' && carried !== this.#app
   }
 
-  /** What the run is of, from the policy sets that were checked against apps that carry it. */
-  #definitions({ definition: { kind, name, version, hash } }: EntryOf<'run.created'>): DefinitionManifest[] {
-    return [...this.#sets.values()].flatMap(({ app }) =>
-      app.definitions.filter(
-        (one) => one.kind === kind && one.name === name && one.version === version && one.hash === hash,
-      ),
-    )
-  }
-
   #planData(created: EntryOf<'run.created'>): unknown {
-    return this.#definitions(created).flatMap((one) => (one.kind === 'plan' && one.data ? one.data : []))[0]
+    return definitionsOf(created, this.#sets).flatMap((one) => (one.kind === 'plan' && one.data ? one.data : []))[0]
   }
 
   take(event: RunEvent): void {
@@ -287,7 +328,10 @@ class RunConduct {
     if (decision.effect !== 'allow')
       this.#breach('effect-without-allow', seq, `step ${id} began, and its decision is ${decision.effect}`)
     if (effect === 'once' && step.intents > 0) this.#checkRepeated(seq, id, step)
-    if (!id.startsWith('undo(')) this.#checkLimits(entry)
+    if (!id.startsWith('undo(')) {
+      this.#checkLimits(entry)
+      this.#checkStops(entry)
+    }
     this.#steps.set(id, {
       intents: step.intents + 1,
       labels: entry.labels,
@@ -326,6 +370,16 @@ class RunConduct {
       this.#breach('budget', seq, `step ${id} began after ${this.#tokens} of ${tokens} tokens`)
   }
 
+  #checkStops(entry: EntryOf<'step.intent'>): void {
+    const stop = this.#created && this.#stops.stopFor(this.#created, entry)
+    if (stop)
+      this.#breach(
+        'effect-without-allow',
+        entry.seq,
+        `step ${entry.step} began when ${stop.by} had stopped ${stop.name}`,
+      )
+  }
+
   #end(entry: EntryOf<'step.ended'>): void {
     const { seq, step: id, usage, costUsd = 0, status, retry } = entry
     const { usd } = this.#created?.limits ?? {}
@@ -351,7 +405,8 @@ class RunConduct {
       this.#breach('effect-without-allow', seq, `step ${id} succeeded, and nothing before it allowed it`)
       return
     }
-    if (kind !== 'tool') return
+    // What a client is told to call is called by nobody here.
+    if (kind !== 'tool' || (this.#created && isGateway(this.#created.definition))) return
     const tool = this.#tool(entry, decision.set)
     if (!tool) this.notCheckable(seq, `whether ${target} is pure: no policy set that is in the export declares it`)
     else if (tool.effect === 'pure') return
@@ -385,8 +440,7 @@ class RunConduct {
   }
 
   #compareCost({ seq, costUsd }: EntryOf<'run.ended'>): void {
-    // A run that began from another has the cost of what it took over, too.
-    if (this.#created?.origin === undefined && Math.abs(costUsd - this.#usd) > 1e-6)
+    if (Math.abs(costUsd - this.#usd) > 1e-6)
       this.#breach('budget', seq, `the run says that it cost $${costUsd}, and its steps cost $${this.#usd}`)
   }
 

@@ -1,7 +1,8 @@
-import type { DefinitionManifest, Entry, ToolManifest } from '@muster/protocol'
+import type { AuditRecord, DefinitionManifest, Entry, EntryOf, ToolManifest } from '@muster/protocol'
 import { describe, expect, it } from 'vitest'
 import { Family } from './family.ts'
 import { StepConduct } from './step-conduct.ts'
+import { StopConduct } from './stop-conduct.ts'
 
 const HOUR = 3_600_000
 /** Its id says when it was created. */
@@ -49,7 +50,16 @@ describe('the entries of a run', () => {
     expect(oddOf(created(), intent(), ended(), cancelled, intent(undo))).toEqual([])
     const origin = { run, seq: 3, hash: 'h' }
     const taken = ended({ copied: 3, at: 0 })
-    expect(oddOf(created({ origin }), taken, entry({ type: 'run.copied', entries: 1 }), over())).toEqual([])
+    const none = { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
+    const wholeOf = (entries: number) => entry({ type: 'run.copied', entries })
+    expect(oddOf(created({ origin }), taken, wholeOf(1), over({ usage: none, steps: 1 }))).toEqual([])
+    const calledOff = [intent(), ended({ status: 'cancelled' })]
+    for (const steps of [0, 1]) expect(oddOf(created(), ...calledOff, over({ usage: none, steps }))).toEqual([])
+    // Only what is stopped is held back, and what was lifted may begin before the run has heard of it.
+    const stopped = entry({ type: 'run.stopped', stop: 'tool:ledger.pay', by: 'ann' })
+    const lifted = entry({ type: 'run.lifted', stop: 'tool:ledger.pay', at: at + HOUR })
+    const other = { ...model, at: at + HOUR / 2, usage }
+    expect(oddOf(created(), stopped, intent(other), ended(other), intent({ at: at + HOUR - 9 }), lifted)).toEqual([])
   })
 
   it.each<[string, string, Entry[]]>([
@@ -87,8 +97,51 @@ describe('the entries of a run', () => {
       'budget: the run says',
       [intent(model), ended({ ...model, usage: { ...usage, inputTokens: 99 } }), over()],
     ],
+    [
+      'that began while its tool was stopped',
+      'effect-without-allow: step pay began when tool:ledger.pay was stopped',
+      [
+        entry({ type: 'run.stopped', stop: 'tool:ledger.pay', by: 'ann' }),
+        intent({ at: at + HOUR / 2 }),
+        entry({ type: 'run.lifted', stop: 'tool:ledger.pay', at: at + HOUR }),
+      ],
+    ],
+    [
+      'that began while its agent was stopped for good',
+      'effect-without-allow: step pay began when agent:a was stopped',
+      [
+        entry({ type: 'run.stopped', stop: 'agent:a', by: 'ann' }),
+        intent({ at: at + HOUR }),
+        over({ status: 'failed', usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }, at: at + HOUR }),
+      ],
+    ],
+    ['resumed that was not paused', 'control: it is said to be resumed', [entry({ type: 'run.resumed', by })]],
+    ['lifted that was not stopped', 'control: the stop of tenant', [entry({ type: 'run.lifted', stop: 'tenant' })]],
+    [
+      'that succeeded when it was to be cancelled',
+      'control: it succeeded',
+      [intent(model), ended({ ...model, usage }), entry({ type: 'run.cancel_requested', by }), over()],
+    ],
+    [
+      'with other steps than it took',
+      'budget: the run says that it took 3 steps, and it took 1',
+      [intent(model), ended({ ...model, usage }), over({ steps: 3 })],
+    ],
   ])('%s is found', (_, message, entries) => {
     expect(oddOf(created(), ...entries)).toEqual([expect.stringContaining(message)])
+  })
+
+  it('that are of another run cost nothing here, and are as many as is said', () => {
+    const fork = created({ origin: { run, seq: 3, hash: 'h' } })
+    const none = { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
+    const copied = (entries: number) => entry({ type: 'run.copied', entries })
+    expect(oddOf(fork, ended({ copied: 3 }), copied(2))).toEqual([expect.stringContaining('copied: it says')])
+    expect(oddOf(fork, ended({ copied: 3, costUsd: 1 }), copied(1))).toEqual([
+      expect.stringContaining('copied: step pay'),
+    ])
+    expect(oddOf(fork, ended({ copied: 3 }), copied(1), over({ usage: { ...none, inputTokens: 9 } }))).toEqual([
+      expect.stringContaining('budget: the run says that it used 9 tokens'),
+    ])
   })
 
   it('that was begun with more than it may have, or at another time than its id says, is found', () => {
@@ -97,6 +150,30 @@ describe('the entries of a run', () => {
     ])
     expect(oddOf(created({ limits: { usd: 1 } }))).toEqual([expect.stringContaining('begun with no steps')])
     expect(oddOf(created({ at: at - HOUR }))).toEqual([expect.stringContaining('time: it was created at')])
+  })
+})
+
+describe('what operators had stopped', () => {
+  const record = (action: string, name: string, at: number): AuditRecord =>
+    ({ v: 1, seq: 1, tenant: 'acme', at, by, action, about: { name } }) as AuditRecord
+  const stopFor = (begun: number, ...records: AuditRecord[]) => {
+    const stops = new StopConduct()
+    for (const one of records) stops.record(one)
+    // Both have what their types need.
+    return stops.stopFor(created() as EntryOf<'run.created'>, intent({ at: begun }) as EntryOf<'step.intent'>)?.name
+  }
+
+  it('does not begin until it is lifted, but for a moment in which workers learn of it', () => {
+    for (const name of ['tenant', 'agent:a', 'tool:ledger.pay']) {
+      const [set, lifted] = [record('stop.set', name, at), record('stop.lifted', name, at + HOUR)]
+      expect(stopFor(at + HOUR / 2, set, lifted)).toBe(name)
+      expect(stopFor(at + HOUR / 2, set, record('stop.set', name, at + HOUR / 2 - 1))).toBe(name)
+      expect(stopFor(at + 5000, set)).toBeUndefined()
+      expect(stopFor(at + HOUR + 1, set, lifted)).toBeUndefined()
+      expect(stopFor(at - 1, set)).toBeUndefined()
+    }
+    for (const name of ['plan:a', 'agent:b', 'tool:other', 'model:ledger.pay'])
+      expect(stopFor(at + HOUR, record('stop.set', name, at))).toBeUndefined()
   })
 })
 

@@ -1,9 +1,18 @@
 import { type DefinitionManifest, type EntryOf, type RunEvent, type ToolManifest, timeOf } from '@muster/protocol'
 import { dateOf } from '../output.ts'
+import { stopNames } from './stop-conduct.ts'
 
 /** What a journal has that none can have of which the runtime wrote every entry. */
 interface Odd {
-  code: 'decision' | 'effect-without-allow' | 'effect-without-intent' | 'once-repeated' | 'budget' | 'time'
+  code:
+    | 'decision'
+    | 'effect-without-allow'
+    | 'effect-without-intent'
+    | 'once-repeated'
+    | 'budget'
+    | 'time'
+    | 'control'
+    | 'copied'
   message: string
 }
 
@@ -26,8 +35,8 @@ const INTENDED: ReadonlySet<string> = new Set(['model', 'agent', 'memory'])
 
 /**
  * Whether the entries of a run follow each other as the runtime writes them: an intent with its own key and the effect that
- * its tool is declared to have, then one outcome; nothing new while it is paused; nothing taken over but from another run;
- * and no time before that of the entries before it.
+ * its tool is declared to have, then one outcome; nothing new while it is paused or stopped, and neither ended that never
+ * began; nothing taken over but from another run; and no time before that of the entries before it.
  */
 export class StepConduct {
   readonly #declared: Declared
@@ -37,15 +46,22 @@ export class StepConduct {
   #latest = 0
   /** What it takes over stands before this. */
   #hasCopied = false
+  #copies = 0
   #halted: { how: string; at: number } | undefined
+  #isPaused = false
+  #isCancelled = false
+  /** By the names of stops: since when, and what began for all that, which may only have heard of its end first. */
+  readonly #stops = new Map<string, { since: number; began: { step: string; at: number }[] }>()
   #tokens = 0
+  /** Steps that have ended; of those that were called off not all are counted. */
+  readonly #ended = { sure: 0, unsure: 0 }
 
   constructor(declared: Declared) {
     this.#declared = declared
   }
 
   take({ entry }: Pick<RunEvent, 'entry'>): Odd[] {
-    const found = 'copied' in entry && entry.copied !== undefined ? this.#copy(entry.type) : this.#pass(entry)
+    const found = 'copied' in entry && entry.copied !== undefined ? this.#copy(entry) : this.#pass(entry)
     switch (entry.type) {
       case 'run.created':
         this.#created = entry
@@ -54,16 +70,18 @@ export class StepConduct {
         this.#app = entry.app
         return found
       case 'run.copied':
-        this.#hasCopied = true
-        return found
+        return [...found, ...this.#endCopies(entry)]
       case 'run.paused':
-        this.#halted ??= { how: 'paused', at: entry.at }
-        return found
       case 'run.resumed':
-        if (this.#halted?.how === 'paused') this.#halted = undefined
+        return [...found, ...this.#pause(entry)]
+      case 'run.stopped':
+        if (!this.#stops.has(entry.stop)) this.#stops.set(entry.stop, { since: entry.at, began: [] })
         return found
+      case 'run.lifted':
+        return [...found, ...this.#lift(entry)]
       case 'run.cancel_requested':
         this.#halted = { how: 'to be cancelled', at: entry.at }
+        this.#isCancelled = true
         return found
       case 'run.checkpoint':
         this.#steps.clear()
@@ -71,6 +89,7 @@ export class StepConduct {
       case 'step.intent':
         return [...found, ...this.#intend(entry)]
       case 'step.ended':
+        this.#count(entry)
         return entry.copied === undefined ? [...found, ...this.#end(entry)] : found
       case 'run.ended':
         return [...found, ...this.#finish(entry)]
@@ -99,11 +118,41 @@ export class StepConduct {
   }
 
   /** Its time is that of another run. */
-  #copy(type: string): Odd[] {
+  #copy(entry: EntryOf<'step.ended' | 'signal.received' | 'plan.patched'>): Odd[] {
+    const { type } = entry
+    this.#copies++
+    if (type === 'step.ended' && (entry.usage || entry.costUsd))
+      return [
+        { code: 'copied', message: `step ${entry.step} is of another run, and is said to have cost something here` },
+      ]
     if (this.#created?.origin && !this.#hasCopied) return []
     return [
       { code: 'effect-without-intent', message: `${type} is said to be of another run, and it took over none there` },
     ]
+  }
+
+  #endCopies({ entries }: EntryOf<'run.copied'>): Odd[] {
+    this.#hasCopied = true
+    if (entries === this.#copies) return []
+    return [{ code: 'copied', message: `it says that it took over ${entries} entries, and has ${this.#copies}` }]
+  }
+
+  #pause({ type, at }: EntryOf<'run.paused' | 'run.resumed'>): Odd[] {
+    const isPause = type === 'run.paused'
+    const isOdd = isPause === this.#isPaused
+    this.#isPaused = isPause
+    if (isPause) this.#halted ??= { how: 'paused', at }
+    else if (this.#halted?.how === 'paused') this.#halted = undefined
+    if (!isOdd) return []
+    return [{ code: 'control', message: `it is said to be ${isPause ? 'paused' : 'resumed'}, and was before` }]
+  }
+
+  #lift({ stop, at }: EntryOf<'run.lifted'>): Odd[] {
+    const stopped = this.#stops.get(stop)
+    this.#stops.delete(stop)
+    if (!stopped)
+      return [{ code: 'control', message: `the stop of ${stop} is said to be lifted, and it waited for none` }]
+    return whileStopped(stop, stopped.began, at - LATE_MS)
   }
 
   #pass({ at, type }: RunEvent['entry']): Odd[] {
@@ -129,8 +178,20 @@ export class StepConduct {
     // What may have happened is looked into even then.
     if (!isUndo && at > since + LATE_MS && !this.#steps.has(step))
       found.push({ code: 'effect-without-allow', message: `step ${step} began when the run was ${how}` })
+    // What is under way is cut off, and then begins again as anything else.
+    for (const name of this.#created && !isUndo ? stopNames(this.#created, entry) : []) {
+      const stopped = this.#stops.get(name)
+      if (stopped && at > stopped.since + LATE_MS) stopped.began.push({ step, at })
+    }
     this.#steps.set(step, { open: true, over: false })
     return found
+  }
+
+  /** As the runtime does. */
+  #count({ status, retry }: EntryOf<'step.ended'>): void {
+    if (retry || status === 'skipped') return
+    if (status === 'cancelled') this.#ended.unsure++
+    else this.#ended.sure++
   }
 
   #end({ step, kind, status, retry, usage }: EntryOf<'step.ended'>): Odd[] {
@@ -148,12 +209,26 @@ export class StepConduct {
     return found
   }
 
-  #finish({ usage }: EntryOf<'run.ended'>): Odd[] {
+  #finish({ usage, status, steps }: EntryOf<'run.ended'>): Odd[] {
+    const found = [...this.#stops].flatMap(([stop, { began }]) => whileStopped(stop, began))
+    if (this.#isCancelled && status === 'succeeded')
+      found.push({ code: 'control', message: 'it succeeded, and was to be cancelled before' })
     const tokens = usage.inputTokens + usage.outputTokens
-    // A run that began from another has what that had used, too.
-    if (this.#created?.origin || tokens === this.#tokens) return []
-    return [
-      { code: 'budget', message: `the run says that it used ${tokens} tokens, and its steps used ${this.#tokens}` },
-    ]
+    if (tokens !== this.#tokens)
+      found.push({
+        code: 'budget',
+        message: `the run says that it used ${tokens} tokens, and its steps used ${this.#tokens}`,
+      })
+    const { sure, unsure } = this.#ended
+    if (steps < sure || steps > sure + unsure)
+      found.push({ code: 'budget', message: `the run says that it took ${steps} steps, and it took ${sure}` })
+    return found
   }
+}
+
+/** What began while it was stopped, but for what began so late that it was lifted by then. */
+function whileStopped(stop: string, began: readonly { step: string; at: number }[], before = Number.POSITIVE_INFINITY) {
+  return began
+    .filter(({ at }) => at < before)
+    .map(({ step }): Odd => ({ code: 'effect-without-allow', message: `step ${step} began when ${stop} was stopped` }))
 }

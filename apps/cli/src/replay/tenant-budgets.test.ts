@@ -25,14 +25,14 @@ interface Call {
 /** What an auditor would read of these calls, each a run of its own unless it is said. */
 function judged(
   calls: readonly Call[],
-  set: readonly { at: number; name?: string; budget?: Budget; told?: object }[],
+  set: readonly { at: number; name?: string; budget?: Budget; told?: object; by?: string }[],
   { stated, ...manifest }: { stated?: BudgetAmounts; scope?: object; missing?: string[]; exportedAt?: string } = {},
 ) {
   const budgets = stated ? [{ name: 'tenant', period: 'day', limits: stated }] : []
   const about = { exportedAt: new Date(noon + HOUR).toISOString(), scope: { kind: 'tenant' }, missing: [] }
   const found = new TenantBudgets({ ...about, budgets, ...manifest })
-  for (const [i, { at, name = 'tenant', budget, told }] of set.entries()) {
-    const by = told ? { key: 'w', user: 'muster', service: true } : { key: 'k', user: 'ann' }
+  for (const [i, { at, name = 'tenant', budget, told, by: key = 'w' }] of set.entries()) {
+    const by = told ? { key, user: 'muster', service: true } : { key: 'k', user: 'ann' }
     const action = told ? 'policy.used' : budget ? 'budget.set' : 'budget.removed'
     const about = told ? { set: 's', budgets: told } : { name, ...(budget ? { budget } : {}) }
     const record = { v: 1, seq: i + 1, tenant: 'acme', at, by, action, about }
@@ -167,7 +167,9 @@ describe('budgets of a tenant, worked out anew', () => {
     expect(judged(calls(12), [], { stated: { tokens: 100 } })).toMatchObject([{ run: 'r11' }])
     const earlier = calls(12).map((call) => ({ ...call, at: call.at - DAY }))
     const found = judged(earlier, [], { stated: { tokens: 100 } })
-    expect(found).toEqual([{ unknown: true, message: expect.stringContaining('1 earlier days') }])
+    expect(found).toEqual([
+      { unknown: true, message: "the day's budget of tenant in 2026-11-27: no record says what it was for w" },
+    ])
     // Where the workers told of them, the record book does.
     const told = (budgets: object, stated?: BudgetAmounts) =>
       judged(earlier, [{ at: before, told: budgets }], stated ? { stated } : {})
@@ -179,6 +181,32 @@ describe('budgets of a tenant, worked out anew', () => {
     // Where an operator set them, the record book tells.
     const set = [{ at: before - DAY, budget: day({ tokens: 100 }) }]
     expect(judged(earlier, set, { stated: { tokens: 100 } })).toMatchObject([{ run: 'r11' }])
+  })
+
+  it('of the deployment are of runs, too: as the workers around told, and else it is said what is not known', () => {
+    const earlier = calls(12).map((call) => ({ ...call, at: call.at - DAY }))
+    const quota = (runs?: number) => ({ 'tenant:*': { day: runs === undefined ? { usd: 99 } : { runs } } })
+    const told = (...said: [at: number, runs?: number, by?: string][]) =>
+      judged(
+        earlier,
+        said.map(([at, runs, by = 'w']) => ({ at, told: quota(runs), by })),
+        { stated: { runs: 11 } },
+      )
+    expect(told([before - HOUR, 11])).toMatchObject([{ run: 'r11', message: expect.stringContaining('12 of 11 runs') }])
+    expect(told([before - HOUR, 12])).toEqual([])
+    // Servers may have begun with what was raised before a worker had a run to tell of it.
+    expect(told([before - HOUR, 11], [before + DAY / 2, 12, 'v'])).toEqual([])
+    expect(told([before - HOUR, 12], [before + 6.5 * 60_000, 11, 'v'])).toEqual([])
+    expect(told([before - HOUR], [before + 6.5 * 60_000, 5, 'v'])).toEqual([])
+    expect(told([before - 2 * HOUR, 12, 'v'], [before - HOUR, 11])).toMatchObject([{ run: 'r11' }])
+    const unknown =
+      "the day's budget of tenant, the runs begun in 2026-11-27: no record of then says how many the deployment allowed"
+    expect(told()).toEqual([{ unknown: true, message: unknown }])
+    expect(told([before + DAY / 2, 5])).toEqual([{ unknown: true, message: unknown }])
+    // A quota that was lowered later the same day broke nothing before.
+    const today = [{ at: noon - HOUR, told: quota(12) }]
+    expect(judged(calls(12), today, { stated: { runs: 5 } })).toEqual([])
+    expect(judged(calls(13), today, { stated: { runs: 5 } })).toMatchObject([{ run: 'r12' }])
   })
 
   it('cannot be told from a part of the runs, nor without the manifest', () => {

@@ -1,21 +1,19 @@
-import { budgetsOf } from '@muster/governance'
 import {
   auditRecord,
   BUDGET_AMOUNTS,
   type Budget,
   type BudgetAmounts,
-  type BudgetsByName,
   budget,
   budgetAmounts,
   budgetName,
   budgetNames,
-  budgetsByName,
   type EntryOf,
   PERIODS,
   type RunEvent,
 } from '@muster/protocol'
 import { z } from 'zod'
 import { jsonOf } from '../audit/export-files.ts'
+import { type Allowed, ToldBudgets } from './told-budgets.ts'
 
 type Amount = (typeof BUDGET_AMOUNTS)[number]
 type Period = (typeof PERIODS)[number]
@@ -33,6 +31,8 @@ const CRUMB_USD = 1e-6
 const TOLD_MS = 20_000
 /** What a worker may set aside at once of the time that is left. */
 const PURSE = 1 / 16
+/** Periods or workers that are named of many. */
+const SHOWN_MAX = 5
 const ASKED: ReadonlySet<string> = new Set(['tool', 'model', 'code', 'agent', 'memory'])
 
 /** What the manifest of an export says of budgets. */
@@ -75,8 +75,7 @@ export interface BudgetFinding {
 export class TenantBudgets {
   readonly #manifest: Manifest | undefined
   readonly #changes = new Map<string, Change[]>()
-  /** What the deployment allowed, by the worker that told of it: it is the same for as long as one lives. */
-  readonly #told = new Map<string, { tenant: string; budgets: BudgetsByName }>()
+  readonly #told = new ToldBudgets()
   readonly #steps: Step[] = []
   readonly #open = new Map<string, number>()
   /** Steps whose time is not what their outcome says: they have waited. */
@@ -91,10 +90,7 @@ export class TenantBudgets {
   /** A record of the tenant's record book, in its order. */
   record(bytes: string): void {
     const record = auditRecord.safeParse(jsonOf(bytes)).data
-    if (record?.action === 'policy.used') {
-      const budgets = budgetsByName.safeParse(record.about.budgets).data
-      if (budgets) this.#told.set(record.by.key, { tenant: record.tenant, budgets })
-    }
+    if (record?.action === 'policy.used') this.#told.record(record)
     if (record?.action !== 'budget.set' && record?.action !== 'budget.removed') return
     const name = budgetName.safeParse(record.about.name).data
     const set = record.action === 'budget.set' ? budget.safeParse(record.about.budget).data : undefined
@@ -141,14 +137,14 @@ export class TenantBudgets {
   #add({ seq, at }: { seq: number; at: number }, begun: number, used: Used): void {
     const { id, names, worker } = this.#run
     if (Math.abs(begun) > TIME_MAX) return
+    this.#told.saw(worker, at)
     this.#steps.push({ run: id, seq, begun, ended: at, worker, names, ...used })
   }
 
   findings(): BudgetFinding[] {
     const manifest = this.#manifest
     const inForce = manifest?.budgets ?? []
-    const deployments = [...this.#told.values()].filter(({ budgets }) => Object.keys(budgets).length > 0)
-    if (inForce.length === 0 && this.#records === 0 && deployments.length === 0)
+    if (inForce.length === 0 && this.#records === 0 && !this.#told.isAny)
       return manifest?.budgets ? [] : unknown('budgets of the tenant: the manifest does not say which were in force')
     if (manifest?.scope.kind !== 'tenant')
       return unknown('budgets of the tenant: only an export of the whole tenant has all that was spent')
@@ -165,9 +161,7 @@ export class TenantBudgets {
         else byName.set(name, [step])
       }
     const names = new Set([...inForce.map(({ name }) => name), ...this.#changes.keys()])
-    for (const name of byName.keys())
-      if (deployments.some(({ tenant, budgets }) => budgetsOf(budgets, undefined, tenant, [name], 0).length > 0))
-        names.add(name)
+    for (const name of byName.keys()) if (this.#told.isNamed(name)) names.add(name)
     for (const name of [...names].sort()) {
       const steps = byName.get(name) ?? []
       for (const period of PERIODS) found.push(...this.#check(name, period, steps, manifest))
@@ -178,7 +172,8 @@ export class TenantBudgets {
   #check(name: string, period: Period, steps: readonly Step[], manifest: Manifest): BudgetFinding[] {
     const now = Date.parse(manifest.exportedAt)
     const stated = manifest.budgets?.find((one) => one.name === name && one.period === period)?.limits
-    const limits = new Limits({ name, period, changes: this.#changes.get(name) ?? [], told: this.#told, stated, now })
+    const allowed = this.#told.allowed(name, period)
+    const limits = new Limits({ period, changes: this.#changes.get(name) ?? [], allowed, stated, now })
     const found: BudgetFinding[] = []
     const windows = Map.groupBy(steps, ({ begun }) => windowOf(period, begun))
     for (const [window, within] of windows) {
@@ -189,22 +184,15 @@ export class TenantBudgets {
       for (const amount of BUDGET_AMOUNTS)
         found.push(...overspent({ name, period, window, amount, steps: sure, limits }))
     }
-    // A run is counted by the server that it was begun at, which records nothing of that.
-    const isTold = ({ worker, runs }: Step) => (runs > 0 ? stated?.runs === undefined : this.#told.has(worker))
-    const before = [...windows].filter(
-      ([window, within]) => window < windowOf(period, now) && !within.every(isTold),
-    ).length
-    if (stated && before > 0 && !limits.isOfOperator(stated))
-      found.push(...unknown(`the ${period}'s budget of ${name} in ${before} earlier ${period}s: it is not recorded`))
-    return found
+    const earlier = [...windows].filter(([window]) => window < windowOf(period, now))
+    return [...found, ...limits.notRecorded(`the ${period}'s budget of ${name}`, earlier)]
   }
 }
 
 interface LimitsOptions {
-  name: string
   period: Period
   changes: readonly Change[]
-  told: ReadonlyMap<string, { tenant: string; budgets: BudgetsByName }>
+  allowed: Allowed
   stated: BudgetAmounts | undefined
   now: number
 }
@@ -217,23 +205,44 @@ class Limits {
   /** Since when what the manifest states is known to be in force. */
   readonly #since: number
 
-  readonly #ofWorker = new Map<string, BudgetAmounts | undefined>()
+  readonly #allowed: Allowed
 
-  constructor({ name, period, changes, told, stated, now }: LimitsOptions) {
-    for (const [worker, { tenant, budgets }] of told) {
-      const all = budgetsOf(budgets, undefined, tenant, [name], 0)
-      this.#ofWorker.set(worker, all.find((one) => one.period === period)?.limits)
-    }
+  constructor({ period, changes, allowed, stated, now }: LimitsOptions) {
+    this.#allowed = allowed
     this.#period = period
     this.#changes = changes
     this.#stated = stated
     this.#since = Math.max(Date.parse(windowOf(period, now)), changes.at(-1)?.at ?? 0)
   }
 
-  /** Whether an operator's budget says all of it, so that it is known for other periods too. */
-  isOfOperator(stated: BudgetAmounts): boolean {
-    const own = this.#changes.at(-1)?.budget?.[this.#period]
-    return BUDGET_AMOUNTS.every((amount) => stated[amount] === undefined || own?.[amount] === stated[amount])
+  /** Periods of which nobody knows all that the deployment allowed. */
+  notRecorded(what: string, windows: readonly (readonly [string, readonly Step[]])[]): BudgetFinding[] {
+    const stated = this.#stated ?? {}
+    const isOpen = (amount: Amount) => stated[amount] !== undefined && stated[amount] !== this.#ofOperator(amount)
+    const hasSpending = BUDGET_AMOUNTS.some((amount) => amount !== 'runs' && isOpen(amount))
+    const hasRuns = this.#allowed.hasRuns || isOpen('runs')
+    const untold = (steps: readonly Step[]) =>
+      steps.filter(({ runs, worker }) => hasSpending && runs === 0 && !this.#allowed.of(worker))
+    const uncounted = (steps: readonly Step[]) =>
+      steps.some(({ runs, begun }) => hasRuns && runs > 0 && this.#runsAt(begun) === undefined)
+    const spent = windows.filter(([, steps]) => untold(steps).length > 0)
+    const begun = windows.filter(([, steps]) => uncounted(steps))
+    const workers = new Set(spent.flatMap(([, steps]) => untold(steps).map(({ worker }) => worker)))
+    const found: BudgetFinding[] = []
+    if (spent.length > 0)
+      found.push(...unknown(`${what} in ${listed(spent)}: no record says what it was for ${someOf([...workers])}`))
+    if (begun.length > 0)
+      found.push(
+        ...unknown(
+          `${what}, the runs begun in ${listed(begun)}: no record of then says how many the deployment allowed`,
+        ),
+      )
+    return found
+  }
+
+  /** What an operator allowed last: where that is what is allowed now, it is known for other periods too. */
+  #ofOperator(amount: Amount): number | undefined {
+    return this.#changes.at(-1)?.budget?.[this.#period]?.[amount]
   }
 
   /** The most that may have been allowed to what began then; infinite where there may have been no limit. */
@@ -246,8 +255,18 @@ class Limits {
   #at(amount: Amount, at: number, worker: string): number {
     const own = this.#changes.findLast((change) => change.at <= at)?.budget?.[this.#period]?.[amount]
     const stated = at >= this.#since ? this.#stated : undefined
-    const others = this.#ofWorker.has(worker) ? this.#ofWorker.get(worker) : stated
-    return Math.min(own ?? Number.POSITIVE_INFINITY, others?.[amount] ?? Number.POSITIVE_INFINITY)
+    const told = this.#allowed.of(worker)
+    const others = amount === 'runs' ? this.#runs(at, stated) : (told ? told.limits : stated)?.[amount]
+    return Math.min(own ?? Number.POSITIVE_INFINITY, others ?? Number.POSITIVE_INFINITY)
+  }
+
+  #runs(at: number, stated: BudgetAmounts | undefined): number | undefined {
+    const told = this.#runsAt(at)
+    return stated ? Math.max(stated.runs ?? Number.POSITIVE_INFINITY, told ?? 0) : told
+  }
+
+  #runsAt(at: number): number | undefined {
+    return this.#allowed.runsAt(at, this.#stated?.runs ?? Number.POSITIVE_INFINITY)
   }
 }
 
@@ -308,4 +327,14 @@ function isUndo(step: string): boolean {
 
 function unknown(message: string): BudgetFinding[] {
   return [{ message, unknown: true }]
+}
+
+/** Some of what there is, and how much more. */
+function someOf(all: readonly string[]): string {
+  const more = all.length > SHOWN_MAX ? ` and ${all.length - SHOWN_MAX} more` : ''
+  return `${all.slice(0, SHOWN_MAX).join(', ')}${more}`
+}
+
+function listed(windows: readonly (readonly [string, unknown])[]): string {
+  return someOf(windows.map(([window]) => window).sort())
 }

@@ -58,3 +58,8 @@ export function Copy({ text, short = text }: { text: string; short?: string }): 
 export function Fact({ name, children }: { name: string; children?: unknown }): VNode {
   return html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`
 }
+
+/** In place of content that the record knows of and that is not there any more. */
+export function Erased(): VNode {
+  return html`<p class="note">Erased. Its digest stays in the record, and the chain holds without it.</p>`
+}

@@ -8,7 +8,7 @@ import { duration, money } from './format.ts'
 import { html } from './html.ts'
 import { JournalTable } from './journal-table.ts'
 import { LedgerState } from './ledger-state.ts'
-import { Copy, Fact, Labels, Problem, Status, Time } from './parts.ts'
+import { Copy, Erased, Fact, Labels, Problem, Status, Time } from './parts.ts'
 import { linkTo } from './route.ts'
 import { spansOf } from './spans.ts'
 import { StepPanel } from './step-panel.ts'
@@ -45,12 +45,18 @@ export function RunPage({ id, entry }: { id: string; entry: number | undefined }
       <${Waterfall} run=${id} spans=${spans} from=${run.createdAt} to=${end} chosen=${entry} />
       ${chosen && html`<${StepPanel} key=${chosen.seq} run=${id} span=${chosen} spans=${spans} />`}
     </div>
-    <${Fold} title="Input">${run.input !== undefined && html`<${Content} value=${run.input} />`}<//>
+    ${run.input !== undefined && html`<${Fold} title="Input"><${Content} value=${run.input} /><//>`}
+    ${run.input === undefined && isErased(events[0]) && html`<${Fold} title="Input" open><${Erased} /><//>`}
+    ${run.output === undefined && ended && isErased(events.at(-1)) && html`<${Fold} title="Output" open><${Erased} /><//>`}
     ${run.output !== undefined && html`<${Fold} title="Output" open><${Content} value=${run.output} /><//>`}
     <${Fold} title=${`Journal, ${events.length === 1 ? '1 entry' : `${events.length} entries`}`}>
       <${JournalTable} events=${events} findings=${verification?.findings ?? []} />
     <//>
   `
+}
+
+function isErased(event: RunEvent | undefined): boolean {
+  return event?.entry.content !== undefined && event.content === undefined
 }
 
 function Header({ run, end, cut, children }: { run: Run; end: number; cut: boolean; children: unknown }): VNode {

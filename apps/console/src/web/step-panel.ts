@@ -4,7 +4,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import { Content } from './content.ts'
 import { duration, exactClock, exactTime, money } from './format.ts'
 import { html } from './html.ts'
-import { Copy, DecisionMark, Fact, Labels } from './parts.ts'
+import { Copy, DecisionMark, Erased, Fact, Labels } from './parts.ts'
 import { linkTo, replaceRoute } from './route.ts'
 import type { Span } from './spans.ts'
 import { visible } from './text.ts'
@@ -27,7 +27,8 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
     return () => removeEventListener('keydown', onKey)
   }, [])
   const { decision, error, usage } = span
-  const asker = span.input === undefined ? askerOf(span, spans) : undefined
+  const gone = erasedOf(span)
+  const asker = span.input === undefined && !gone.has('input') ? askerOf(span, spans) : undefined
   return html`
     <aside class="panel card" aria-label=${`Step ${span.step}`} ref=${panel}>
       <header>
@@ -56,9 +57,12 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
       }
       ${(span.labels.length > 0 || span.declassified.length > 0) && html`<h3>Labels</h3><p><${Labels} labels=${span.labels} removed=${span.declassified} /></p>`}
       ${span.input !== undefined && html`<h3>Input</h3><${Content} value=${span.input} />`}
+      ${gone.has('input') && html`<h3>Input</h3><${Erased} />`}
+      ${gone.has('shown') && html`<h3>Shown to the approver</h3><${Erased} />`}
       ${span.shown !== undefined && html`<h3>Shown to the approver</h3><${Content} value=${span.shown} />`}
       ${asker && html`<h3>Input</h3><p class="note">A pure step keeps none of its own. The model gave it in <a href=${linkTo('runs', run, asker.seq)}>${visible(asker.step)}</a>.</p>`}
       ${span.output !== undefined && html`<h3>Output</h3><${Output} span=${span} />`}
+      ${gone.has('output') && html`<h3>Output</h3><${Erased} />`}
       <h3>Record</h3>
       <dl class="facts proof-facts">
         ${span.effect !== undefined && html`<${Fact} name="Effect">${span.effect}<//>`}
@@ -76,6 +80,18 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
       )}
     </aside>
   `
+}
+
+/** What of a step is not there any more, though the journal has its digest. */
+function erasedOf({ events }: Span): ReadonlySet<'input' | 'shown' | 'output'> {
+  const gone = new Set<'input' | 'shown' | 'output'>()
+  for (const { entry, content } of events) {
+    if (entry.content === undefined || content !== undefined) continue
+    if (entry.type === 'step.intent') gone.add('input')
+    if (entry.type === 'step.waiting' && (entry.for === 'approval' || entry.for === 'doubt')) gone.add('shown')
+    if (entry.type === 'step.ended') gone.add(entry.status === 'denied' ? 'input' : 'output')
+  }
+  return gone
 }
 
 /** A model's turn as text and calls; anything else as it is. */

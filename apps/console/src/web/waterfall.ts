@@ -1,5 +1,5 @@
 import type { VNode } from 'preact'
-import { useState } from 'preact/hooks'
+import { useMemo, useState } from 'preact/hooks'
 import { duration, money } from './format.ts'
 import { html } from './html.ts'
 import { DecisionMark, Labels } from './parts.ts'
@@ -10,6 +10,12 @@ import { visible } from './text.ts'
 
 /** Rows that are drawn before they are asked for. */
 const ROWS_MAX = 300
+
+/** Rows that are drawn anew together: of thousands, only those among which something has changed. */
+const ROWS_AT_ONCE = 100
+
+/** So many pauses are drawn in each row, or none. */
+const PAUSES_MAX = 40
 
 /** A time written further to the right would be cut. */
 const TICK_MAX = 0.92
@@ -36,18 +42,37 @@ interface Props {
 /** A row for each attempt of a step: its bar in the run's time, who decided, what it cost. */
 export function Waterfall({ run, spans, from, to, chosen }: Props): VNode {
   const [limit, setLimit] = useState(ROWS_MAX)
-  const scale = scaleOf(spans, from, to)
-  const choose = (seq: number) => replaceRoute(seq === chosen ? linkTo('runs', run) : linkTo('runs', run, seq))
+  const scale = useMemo(() => scaleOf(spans, from, to), [spans, from, to])
+  const drawn = Math.min(limit, spans.length)
   return html`
     <section class="waterfall card" aria-label="Steps">
       <${Axis} spans=${spans} scale=${scale} from=${from} />
       <ol onKeyDown=${moveFocus}>
-        ${spans.slice(0, limit).map((span) => html`<${Row} key=${span.seq} span=${span} scale=${scale} to=${to} chosen=${span.seq === chosen} choose=${choose} />`)}
+        ${Array.from({ length: Math.ceil(drawn / ROWS_AT_ONCE) }, (_, i) => {
+          const some = [i * ROWS_AT_ONCE, Math.min((i + 1) * ROWS_AT_ONCE, drawn)] as const
+          const isAmong = spans.slice(...some).some(({ seq }) => seq === chosen)
+          return html`<${Rows} key=${i} run=${run} spans=${spans} first=${some[0]} end=${some[1]} scale=${scale} to=${to} chosen=${isAmong ? chosen : undefined} />`
+        })}
       </ol>
       ${spans.length === 0 && html`<p class="empty">No step yet.</p>`}
       ${spans.length > limit && html`<p class="more"><button type="button" onClick=${() => setLimit(spans.length)}>Show all ${spans.length} steps</button></p>`}
     </section>
   `
+}
+
+function Rows({
+  run,
+  spans,
+  first,
+  end,
+  scale,
+  to,
+  chosen,
+}: Pick<Props, 'run' | 'spans' | 'to' | 'chosen'> & { first: number; end: number; scale: Scale }): VNode {
+  return useMemo(() => {
+    const choose = (seq: number) => replaceRoute(seq === chosen ? linkTo('runs', run) : linkTo('runs', run, seq))
+    return html`${spans.slice(first, end).map((span) => html`<${Row} key=${span.seq} span=${span} scale=${scale} to=${to} chosen=${span.seq === chosen} choose=${choose} />`)}`
+  }, [run, spans, first, end, scale, to, chosen])
 }
 
 function Axis({ spans, scale, from }: { spans: readonly Span[]; scale: Scale; from: number }): VNode {
@@ -85,7 +110,7 @@ function Row({
         </button>
         <span class="track">
           ${scale.ticks.map(({ time, ms }) => html`<i key=${ms} class="tick" style=${{ left: percent(scale.at(time)) }} />`)}
-          ${scale.pauses.map((pause) => html`<i key=${`p${pause.from}`} class="pause" title=${`nothing ran for ${duration(pause.to - pause.from)}`} style=${place(scale, pause.from, pause.to)} />`)}
+          ${scale.pauses.length <= PAUSES_MAX && scale.pauses.map((pause) => html`<i key=${`p${pause.from}`} class="pause" title=${`nothing ran for ${duration(pause.to - pause.from)}`} style=${place(scale, pause.from, pause.to)} />`)}
           <i class="bar" style=${place(scale, span.from, end)} />
           ${span.waits.map((wait) => html`<i key=${`w${wait.from}`} class="wait" style=${place(scale, wait.from, wait.to ?? end)} />`)}
         </span>

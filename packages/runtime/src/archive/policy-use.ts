@@ -26,6 +26,10 @@ interface PolicyUseOptions {
 /** Budgets that take more characters are not recorded. */
 const BUDGETS_MAX = 16_384
 
+/** After so long what could not be told is tried again, twice as long each time up to the second, ms. */
+const AGAIN_MS = 500
+const AGAIN_MAX_MS = 30_000
+
 /** Tenants that are remembered: of one that is forgotten there is one record more. */
 const TENANTS_MAX = 10_000
 
@@ -36,6 +40,10 @@ const TENANTS_MAX = 10_000
 export class PolicyUse {
   readonly #options: PolicyUseOptions
   readonly #told = new Set<string>()
+  readonly #underWay = new Set<Promise<void>>()
+  /** What could not be told, by when it is tried again. */
+  readonly #again = new Map<NodeJS.Timeout, { tenant: string; set: Unpublished }>()
+  #closed = false
   #set: Unpublished
 
   constructor(set: Unpublished, options: PolicyUseOptions) {
@@ -53,10 +61,34 @@ export class PolicyUse {
     if (this.#told.has(tenant)) return
     if (this.#told.size >= TENANTS_MAX) this.#told.clear()
     this.#told.add(tenant)
-    this.#tell(tenant, this.#set).catch((error) => {
-      this.#told.delete(tenant)
-      this.#options.log.warn({ tenant, err: error }, 'policies not archived yet; they are with the next run')
-    })
+    this.#keepTelling(tenant, this.#set)
+  }
+
+  /** Tells what is yet to be told, once more where it could not be before. */
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const [timer, { tenant, set }] of this.#again) {
+      clearTimeout(timer)
+      this.#keepTelling(tenant, set)
+    }
+    this.#again.clear()
+    await Promise.all(this.#underWay)
+  }
+
+  /** Until it is told: what was decided says by which set, and an auditor looks who said that they do. */
+  #keepTelling(tenant: string, set: Unpublished, waitMs = AGAIN_MS): void {
+    const telling = this.#tell(tenant, set)
+      .catch((error) => {
+        this.#options.log.warn({ tenant, err: error }, 'policies not archived yet; it is tried again')
+        if (this.#closed) return
+        const timer = setTimeout(() => {
+          this.#again.delete(timer)
+          this.#keepTelling(tenant, set, Math.min(2 * waitMs, AGAIN_MAX_MS))
+        }, waitMs).unref()
+        this.#again.set(timer, { tenant, set })
+      })
+      .finally(() => this.#underWay.delete(telling))
+    this.#underWay.add(telling)
   }
 
   async #tell(tenant: string, set: Unpublished): Promise<void> {

@@ -60,10 +60,18 @@ describe('retention', () => {
       const by = { key: 'k', user: 'u' }
       await memory.holds.place('t', { id: 'h', run: held, reason: 'r', by, at: 0 })
       let now = Date.now()
+      let looked = () => Promise.resolve()
+      const archive: Memory['archive'] = {
+        ...memory.archive,
+        async *all(tenant, after) {
+          yield* memory.archive.all(tenant, after)
+          await looked()
+        },
+      }
       const retention = new Retention({
         ...{
           journal,
-          memory,
+          memory: { ...memory, archive },
           book: new RecordBook(new Heads(journal), memory.records),
           rules,
           clock: () => now,
@@ -111,6 +119,13 @@ describe('retention', () => {
       ).not.toContain(runs.short)
 
       await memory.holds.lift('t', 'h', { by, at: now, reason: 'over' })
+      looked = () => memory.holds.place('t', { id: 'late', run: held, reason: 'r', by, at: now })
+      now += 2 * 3_600_000
+      await retention.tick()
+      expect(await outputs()).toMatchObject({ held: 'whole' })
+
+      looked = () => Promise.resolve()
+      await memory.holds.lift('t', 'late', { by, at: now, reason: 'over' })
       now += 2 * 3_600_000
       await retention.tick()
       expect(await outputs()).toMatchObject({ held: undefined, keep: 'whole' })

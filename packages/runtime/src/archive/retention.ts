@@ -143,8 +143,11 @@ export class Retention {
       cursor = run.id
       break
     }
+    // Whoever has placed one while runs were looked at is not too late.
+    const later = await memory.holds.list(tenant)
+    const free = due.filter(({ run }) => !later.some((hold) => isHeld(hold, run)))
     // Told before it is done; what is broken off is found again, and told again.
-    for (const [key, some] of Map.groupBy(due, ({ rule, what }) => `${rule} ${what}`)) {
+    for (const [key, some] of Map.groupBy(free, ({ rule, what }) => `${rule} ${what}`)) {
       const [first] = some
       if (!first) continue
       const { rule, what } = first

@@ -81,6 +81,7 @@ export class Gateway {
   readonly #holder: Holder
   readonly #bell: MailBell
   readonly #policies: GatewayPolicies
+  readonly #policyUse: PolicyUse
   readonly #indexer: Indexer
   readonly #exchanges = new Map<string, Exchange>()
   readonly #places: Places
@@ -101,6 +102,7 @@ export class Gateway {
       budgets: options.budgets ?? {},
     })
     this.#options = options
+    this.#policyUse = policyUse
     this.models = models
     this.#places = new Places(places)
     this.#indexer = new Indexer({ journal, memory, log })
@@ -269,16 +271,22 @@ export class Gateway {
     await this.#engine.close()
     await this.#holder.close().catch(() => {})
     await this.#indexer.close()
+    await within(LAST_MS, this.#policyUse.close())
   }
 
   async #within(ms: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise((resolve) => {
-      timer = setTimeout(resolve, ms)
-    })
-    await Promise.race([Promise.all([...this.#held.values()].map(({ closed }) => closed)), late])
-    clearTimeout(timer)
+    await within(ms, Promise.all([...this.#held.values()].map(({ closed }) => closed)))
   }
+}
+
+/** Waits for what may take too long. */
+async function within(ms: number, what: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, ms)
+  })
+  await Promise.race([what, late])
+  clearTimeout(timer)
 }
 
 function contentOf(input: { [name: string]: Json }, exchange: Exchange): string {
