@@ -196,12 +196,12 @@ export class Admission {
   async problemOf(definition: EntryOf<'run.created'>['definition']): Promise<StepError | undefined> {
     const workers = await this.#journal.workers()
     if (workers.length === 0) return { code: 'definition.absent', message: 'no worker is running' }
-    const { name, version } = definition
+    const { kind, name, version } = definition
     const wanted = pinOf(definition)
     const carried = new Set(workers.flatMap(({ definitions }) => definitions))
     if (version === INLINE || isCarried(wanted, carried)) return undefined
-    const others = [...carried].filter((other) => other.startsWith(`${name}@`))
-    const changed = others.some((other) => other.startsWith(`${name}@${version}#`))
+    const others = [...carried].filter((other) => /^[^:]+:([^@]+)@/.exec(other)?.[1] === name)
+    const changed = others.some((other) => other.startsWith(`${kind}:${name}@${version}#`))
     const cure = changed
       ? '. Its code was changed: start a worker with the code as it was, or give the change a version of its own, or let runs go on with changed code by pin: "version"'
       : ''
