@@ -78,7 +78,7 @@ program
   .description('the HTTP API')
   .action(async () => {
     const { serve, serverCommand } = await import('./service-command.ts')
-    await serve(async () => serverCommand(readConfig(process.env)))
+    await serve(async (signal) => serverCommand(readConfig(process.env), signal))
   })
 
 program
@@ -87,9 +87,9 @@ program
   .option('--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)')
   .action(async (options: { app?: string }) => {
     const { serve, workerCommand } = await import('./service-command.ts')
-    await serve(async () => {
+    await serve(async (signal) => {
       const config = readConfig(process.env)
-      return workerCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP })
+      return workerCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP }, signal)
     })
   })
 

@@ -290,6 +290,13 @@ export const configSchema = z.object({
     .max(4000)
     .default(1000)
     .describe('time that they have for it; after that it answers `journal.not_replicated`'),
+  MUSTER_START_WAIT_MS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(60_000)
+    .describe('how long a server or worker waits at its start for Redis and DynamoDB to answer; 0: not at all'),
   MUSTER_TABLE: z.string().default('muster').describe('DynamoDB table'),
   MUSTER_MODELS: models
     .optional()

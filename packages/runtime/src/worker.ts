@@ -74,6 +74,8 @@ export interface WorkerOptions {
   webhooks?: WebhookOptions | undefined
   /** Heads of runs enter the ledger of their tenant. The same for all workers, but for who seals. */
   ledger?: LedgerOptions | undefined
+  /** Opens the journal, of which Redis may not be there yet; at once or not at all unless given. */
+  reach?: ((open: () => Promise<Journal>) => Promise<Journal>) | undefined
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -99,7 +101,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const clock = options.clock ?? Date.now
   const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
   const { redisUrl: url, namespace, partitions, replication } = options
-  const journal = await Journal.open({ url, namespace, partitions, replication, clock })
+  const open = () => Journal.open({ url, namespace, partitions, replication, clock })
+  const journal = await (options.reach ?? ((at) => at()))(open)
   const { safe, text } = await journal.durability()
   log[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
