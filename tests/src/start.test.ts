@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { freePort, type RedisService, startDynamo, startRedis } from '@muster/stack'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { until } from './harness.ts'
+import { runCli, until } from './harness.ts'
 
 const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 const app = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))
@@ -241,4 +241,14 @@ describe('a process that begins before what it needs', () => {
     expect(output).toMatch(/redis\.unavailable.*ECONNREFUSED.*waited 0\.3 s/s)
     expect(code).toBe(1)
   })
+})
+
+it('a command that is sent again while no server answers says so, and in the end how to start one', async () => {
+  const url = `http://127.0.0.1:${await freePort()}`
+  const say = (...more: string[]) => runCli(['say', 'r1', 'go', ...more], { MUSTER_URL: url, MUSTER_KEY: 'k' })
+  const [{ code, err }, asJson] = await Promise.all([say(), say('--json')])
+  expect(err).toMatch(new RegExp(`^waits no server answers at ${url}; it is tried again\nerror server\\.unavailable: `))
+  expect(err).toContain('start one with `npx pnpm@12 dev`')
+  expect(code).toBe(1)
+  expect(JSON.parse(asJson.err)).toMatchObject({ code: 'server.unavailable' })
 })
