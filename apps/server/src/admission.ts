@@ -211,9 +211,14 @@ export class Admission {
     }
   }
 
-  /** Why a run that a worker holds does not go on, where its plan's code waits for what is none of its steps. */
-  async astray({ id, name, version }: Run): Promise<StepError | undefined> {
+  /**
+   * Why a run that is under way does not go on: no worker could read it, or its plan's code waits for what is none of its
+   * steps.
+   */
+  async heldUp({ id, name, version }: Run): Promise<StepError | undefined> {
     const workers = await this.#journal.workers()
+    const failing = workers.flatMap(({ failing }) => failing).find(({ run }) => run === id)
+    if (failing) return failing.error
     if (!workers.some(({ astray }) => astray.includes(id))) return undefined
     return { code: 'plan.astray', message: astrayText({ name, version }) }
   }

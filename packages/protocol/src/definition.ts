@@ -178,6 +178,10 @@ export const workerInfo = z.object({
   definitions: z.array(z.string()),
   /** Runs that it holds whose plan's code waits for what is none of its steps; not all where there are many. */
   astray: z.array(z.string()).default([]),
+  /** Runs that it could not go on with and leaves alone for a while, and why; not all where there are many. */
+  failing: z
+    .array(z.object({ run: z.string(), error: z.object({ code: z.string(), message: z.string() }) }))
+    .default([]),
 })
 export type WorkerInfo = z.infer<typeof workerInfo>
 

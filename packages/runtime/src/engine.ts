@@ -150,6 +150,11 @@ export class Engine {
     return this.#runs.size
   }
 
+  /** Whether a run is held and gone on with. */
+  holds(run: string): boolean {
+    return this.#runs.has(run)
+  }
+
   /** What decides now. */
   get policies(): PolicySet {
     return this.#services.policy

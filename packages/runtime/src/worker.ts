@@ -13,6 +13,7 @@ import { startArchiver } from './archiver.ts'
 import type { CallbackTokens } from './callback-token.ts'
 import { Engine } from './engine.ts'
 import { Eraser } from './erasing.ts'
+import { Failures } from './failures.ts'
 import { Indexer } from './indexer.ts'
 import { type LedgerOptions, startLedger } from './ledger/start.ts'
 import { PolicyUse } from './policy-use.ts'
@@ -149,18 +150,25 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   await controls.start()
   /** Definitions that runs came for and that are not carried here. */
   const absent = new Set<string>()
+  const failures = new Failures(clock, Math.random)
   const intake = new Intake(journal, {
     concurrency: options.concurrency,
     lockMs: options.lockMs,
     process: async (run, definition, job) => {
       try {
         await engine.process(run, definition, job)
+        failures.clear(run)
       } catch (error) {
-        if (toMusterError(error).code === 'journal.fenced')
+        if (toMusterError(error).code === 'journal.fenced') {
+          failures.clear(run)
           log.info({ run, reason: toMusterError(error).message }, 'run let go')
-        else if (toMusterError(error).code !== 'definition.absent')
-          log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
-        else if (!absent.has(definition)) {
+        } else if (toMusterError(error).code !== 'definition.absent') {
+          const { count, pauseMs } = failures.note(run, error)
+          log.warn(
+            { run, definition, failures: count, pauseMs, err: error },
+            'activation given back; it is tried again after a pause',
+          )
+        } else if (!absent.has(definition)) {
           // Every second, for as long as its runs wait.
           absent.add(definition)
           log.warn({ run, definition }, 'runs wait for a worker that carries their definition')
@@ -168,6 +176,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
         throw error
       }
     },
+    pauseMs: (run) => failures.pauseMs(run),
     onMail: (run) => engine.mail(run),
     onMailLost: () => engine.mailLost(),
     onLost: (runs) => engine.lose(runs),
@@ -210,6 +219,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
         concurrency,
         definitions,
         astray: [...astray].slice(0, ASTRAY_MAX),
+        failing: failures.told().filter(({ run }) => !engine.holds(run)),
       })
       .catch((error) => log.warn({ err: error }, 'worker not announced'))
   }
