@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { demoApp, demoPolicy, monthEndOutput, prepareDemo, summary } from '@muster/demo'
 import { type Config, MusterError } from '@muster/protocol'
-import { createMuster, type Muster } from '@muster/sdk'
+import { createMuster, type Muster, type RunHandle } from '@muster/sdk'
 import { newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
 import { newContentKey, newLedgerKey } from '@muster/worker/settings'
@@ -209,8 +209,8 @@ async function runDemo(config: Config, muster: Muster): Promise<void> {
   console.log(
     `\n${pc.bold('month-end')} ${again ? 'was run before over these documents' : `over ${files.length} documents in ${inbox}`}`,
   )
-  const run = await muster.runs.start(MONTH_END, {}, { idempotencyKey: again ? (known[0] ?? key) : key })
   const started = Date.now()
+  const run = await startDemo(muster, again ? (known[0] ?? key) : key, started)
   const children = new Set<string>()
   let done = 0
   for await (const { entry } of run.events()) {
@@ -220,6 +220,16 @@ async function runDemo(config: Config, muster: Muster): Promise<void> {
     if (process.stdout.isTTY) process.stdout.write(`\r${pc.dim(`${done} documents done`)}`)
   }
   if (process.stdout.isTTY) process.stdout.write('\r')
+  const { status, error } = await run.get()
+  if (status !== 'succeeded') {
+    console.log(`${pc.yellow(status)} ${plain(error ? `${error.code}: ${error.message}` : '')}`)
+    console.log(pc.dim(`see \`pnpm muster trace ${run.id}\`; all else goes on, and the next start tries it again`))
+    if (config.MUSTER_POLICY !== undefined)
+      console.log(
+        `MUSTER_POLICY is ${plain(config.MUSTER_POLICY)}, and the demo needs its own policies: start it without, or add them: MUSTER_POLICY=${demoPolicy},${plain(config.MUSTER_POLICY)}`,
+      )
+    return
+  }
   const output = monthEndOutput.parse(await run.result())
   if (!again) {
     const left = readdirSync(inbox).map((file) => `${file}:${statSync(join(inbox, file)).size}`)
@@ -234,6 +244,16 @@ async function runDemo(config: Config, muster: Muster): Promise<void> {
       ? pc.green(`verify: ok (${ids.length} journals)`)
       : pc.red(`verify: ALTERED ${broken.join(', ')}`)
   console.log(`${proof}${again ? '' : `  ${pc.dim(`in ${((Date.now() - started) / 1000).toFixed(1)} s`)}`}`)
+}
+
+/** The run of these documents; one that failed at an earlier start is not shown for ever, but tried again. */
+async function startDemo(muster: Muster, key: string, now: number): Promise<RunHandle<unknown>> {
+  for (let idempotencyKey = key; ; ) {
+    const run = await muster.runs.start(MONTH_END, {}, { idempotencyKey })
+    const { status, createdAt } = await run.get()
+    if (createdAt >= now || (status !== 'failed' && status !== 'cancelled')) return run
+    idempotencyKey = createHash('sha256').update(`${key} ${run.id}`).digest('hex')
+  }
 }
 
 function plainLines(text: string): string {
