@@ -16,6 +16,9 @@ import { describeError } from './output.ts'
 /** How long a worker has to end or park what it holds, ms. */
 const GRACE_MS = 10_000
 
+/** How long a start has to end that is told to stop, ms. */
+const START_GRACE_MS = 2000
+
 export interface Service {
   /** Where it listens, for a server. */
   url?: string
@@ -116,10 +119,13 @@ export async function serve(start: (signal: AbortSignal) => Promise<Service>): P
   const stop = () => {
     if (stopped.signal.aborted) return
     stopped.abort()
-    service?.close().then(
-      () => process.exit(0),
-      () => process.exit(1),
-    )
+    if (service)
+      service.close().then(
+        () => process.exit(0),
+        () => process.exit(1),
+      )
+    // Whatever a start is at: it holds nothing yet that another would not take up.
+    else setTimeout(() => process.exit(0), START_GRACE_MS)
   }
   process.on('SIGTERM', stop)
   // Ctrl-C reaches every process of the terminal; one that was started by another waits for its word.
@@ -131,11 +137,11 @@ export async function serve(start: (signal: AbortSignal) => Promise<Service>): P
     // Told to stop before it was there: nothing of it is left.
     if (stopped.signal.aborted) process.exit(0)
     const { code, message } = toMusterError(error)
-    tell({ failed: code, detail: message })
     console.error(describeError(error))
-    process.exitCode = 1
-    process.off('disconnect', stop)
-    process.disconnect?.()
+    // What was opened before it failed would keep the process.
+    const end = () => process.exit(1)
+    if (process.send) process.send({ failed: code, detail: message } satisfies ServiceMessage, end)
+    else end()
     return
   }
   if (stopped.signal.aborted) {

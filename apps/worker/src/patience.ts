@@ -1,9 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Config, MusterError, toMusterError } from '@muster/protocol'
+import { type Config, type ErrorCode, MusterError, toMusterError } from '@muster/protocol'
 import type { Logger } from 'pino'
 
 /** What it is to open, so that a wait can be told of. */
-const stores = { 'redis.unavailable': 'Redis', 'memory.unavailable': 'DynamoDB' } as const
+const stores: Partial<Record<ErrorCode, string>> = {
+  'redis.unavailable': 'Redis',
+  'journal.not_replicated': 'replicas of Redis',
+  'memory.unavailable': 'DynamoDB',
+}
 
 const PAUSE_MS = { first: 250, longest: 5000 }
 
@@ -30,11 +34,12 @@ export function patience(config: Config, log: Logger, signal: AbortSignal): Pati
       } catch (error) {
         signal.throwIfAborted()
         const { code, message } = toMusterError(error)
-        if (code !== 'redis.unavailable' && code !== 'memory.unavailable') throw error
+        const what = stores[code]
+        if (what === undefined) throw error
         const left = until - Date.now()
         if (left <= 0)
           throw waitMs === 0 ? error : new MusterError(code, `${message} (waited ${waitMs / 1000} s)`, { cause: error })
-        if (!told) log.warn({ reason: message, forMs: left }, `waiting for ${stores[code]}`)
+        if (!told) log.warn({ reason: message, forMs: left }, `waiting for ${what}`)
         told = true
         await sleep(Math.min(pause, left), undefined, { signal })
       }

@@ -102,12 +102,21 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const clock = options.clock ?? Date.now
   const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
   const { redisUrl: url, namespace, partitions, replication } = options
-  const open = () => Journal.open({ url, namespace, partitions, replication, clock })
+  const open = async () => {
+    const journal = await Journal.open({ url, namespace, partitions, replication, clock })
+    try {
+      await journal.publish(app.manifest)
+      return journal
+    } catch (error) {
+      journal.redis.disconnect()
+      await journal.close()
+      throw error
+    }
+  }
   const journal = await (options.reach ?? ((at) => at()))(open)
   const { safe, text } = await journal.durability()
   log[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
-  await journal.publish(app.manifest)
   await journal.publishPolicies(policy.published)
   const book = new RecordBook(new Heads(journal), memory.records, clock)
   const policyUse = new PolicyUse(policy.published, {
