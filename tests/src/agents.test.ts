@@ -59,6 +59,23 @@ describe('an agent that asks another', () => {
     expect(costUsd).toBeGreaterThan(0)
   })
 
+  it('is told what is wrong with its call, and no run begins of that', async () => {
+    const run = await muster.runs.start(lead, {
+      turns: [
+        { calls: [call('ask_actor', {}), call('ask_greeter', {}), call('transfer_to_actor', { turns: 'all' })] },
+        { calls: [call('ask_greeter', { input: 'Ann' })] },
+        { answer: '$messages' },
+      ],
+    })
+    const { answer } = await run.result()
+    const invalid = (of: string) => ({
+      error: { code: 'input.invalid', message: expect.stringContaining(`the input of ${of}`) },
+    })
+    expect(results(answer)).toMatchObject([invalid('actor'), invalid('greeter'), invalid('actor'), {}])
+    expect(results(answer)[3]?.error?.code).not.toBe('input.invalid')
+    expect(await childrenOf(run.id)).toEqual([])
+  })
+
   it('is told when it may not: levels and numbers of children are limited', async () => {
     const limited = (limits: object, turns: object[]) =>
       muster.request<Run>('POST', '/v1/runs', { agent: 'lead', input: { turns }, limits })

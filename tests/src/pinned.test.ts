@@ -24,7 +24,7 @@ it('a run goes on only with the code that began it, unless its plan says that an
   expect(status).toBe('waiting')
   expect(heldUp?.code).toBe('definition.absent')
   expect(heldUp?.message).toMatch(
-    /no worker that runs carries pinned@1\.0\.0#[0-9a-f]{12}; they carry pinned@1\.0\.0#[0-9a-f]{12}\. Its code was changed/,
+    /no worker that runs carries plan:pinned@1\.0\.0#[0-9a-f]{12}; they carry plan:pinned@1\.0\.0#[0-9a-f]{12}\. Its code was changed/,
   )
   // New ones begin with the code that is there.
   const next = await muster.runs.start(pinned, {})

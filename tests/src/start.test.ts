@@ -1,11 +1,15 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { type RedisService, startDynamo, startRedis } from '@muster/stack'
+import { freePort, type RedisService, startDynamo, startRedis } from '@muster/stack'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { runCli, until } from './harness.ts'
 
 const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 const app = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))
@@ -13,7 +17,16 @@ const dir = mkdtempSync(join(tmpdir(), 'muster-start-'))
 let redis: RedisService
 let dynamo: Awaited<ReturnType<typeof startDynamo>>
 
+/** Answers as DynamoDB does to a key that it does not know. */
+const refuses = createServer((_, response) => {
+  response.writeHead(400, { 'content-type': 'application/x-amz-json-1.0' })
+  response.end('{"__type":"UnrecognizedClientException","message":"The security token is invalid"}')
+})
+const refusing = { url: '' }
+
 beforeAll(async () => {
+  await once(refuses.listen(0, '127.0.0.1'), 'listening')
+  refusing.url = `http://127.0.0.1:${(refuses.address() as AddressInfo).port}`
   redis = await startRedis({ dir: join(dir, 'redis') })
   dynamo = await startDynamo({})
   writeFileSync(join(dir, 'broken.ts'), 'export const = 1')
@@ -34,19 +47,24 @@ beforeAll(async () => {
 afterAll(async () => {
   await redis.stop()
   await dynamo.stop()
+  refuses.close()
   rmSync(dir, { recursive: true })
 })
 
-async function start(command: string, env: NodeJS.ProcessEnv): Promise<{ code: number; output: string }> {
+function environment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const clean = Object.entries(process.env).filter(([name]) => !/^(MUSTER_|REDIS_|DYNAMODB_|OPENAI_|AWS_)/.test(name))
-  const all = {
+  return {
     ...Object.fromEntries(clean),
     NO_COLOR: '1',
     MUSTER_LOG: 'silent',
+    MUSTER_START_WAIT_MS: '0',
     MUSTER_HOME: join(dir, 'home'),
     ...env,
   }
-  return promisify(execFile)(process.execPath, [cli, command], { env: all, timeout: 25_000 }).then(
+}
+
+async function start(command: string, env: NodeJS.ProcessEnv): Promise<{ code: number; output: string }> {
+  return promisify(execFile)(process.execPath, [cli, command], { env: environment(env), timeout: 25_000 }).then(
     ({ stdout, stderr }) => ({ code: 0, output: stdout + stderr }),
     ({ code, stdout, stderr }) => ({ code, output: stdout + stderr }),
   )
@@ -119,6 +137,23 @@ describe('a process that cannot start says why and what to do, and ends', () => 
       () => ({ REDIS_URL: redis.url, DYNAMODB_ENDPOINT: dynamo.endpoint, MUSTER_APP: app }),
       /config\.invalid.*OPENAI_API_KEY/s,
     ],
+    [
+      'a worker whom DynamoDB refuses',
+      'worker',
+      () => ({ ...parts(), DYNAMODB_ENDPOINT: refusing.url, MUSTER_APP: app, MUSTER_START_WAIT_MS: '60000' }),
+      /config\.invalid.*UnrecognizedClientException|config\.invalid.*The security token/s,
+    ],
+    [
+      'a worker whom Redis refuses',
+      'worker',
+      () => ({
+        ...parts(),
+        REDIS_URL: redis.url.replace('//', '//me:hunter2@'),
+        MUSTER_APP: app,
+        MUSTER_START_WAIT_MS: '60000',
+      }),
+      /config\.invalid.*WRONGPASS/s,
+    ],
     ['a server without keys', 'server', parts, /config\.invalid.*MUSTER_KEYS_FILE/s],
     [
       'a server with bad keys',
@@ -139,4 +174,81 @@ describe('a process that cannot start says why and what to do, and ends', () => 
     expect(code).toBe(1)
     expect(output).not.toMatch(/\n\s+at |hunter2/)
   })
+})
+
+/** A worker or server, and what it has logged. */
+function begin(command: string, env: NodeJS.ProcessEnv) {
+  const child = spawn(process.execPath, [cli, command], {
+    env: environment({ MUSTER_LOG: 'info', MUSTER_START_WAIT_MS: '60000', ...env }),
+  })
+  const output = { text: '' }
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (data) => {
+      output.text += data
+    })
+  const exit = once(child, 'exit')
+  return {
+    child,
+    output,
+    exit,
+    says: (text: RegExp) =>
+      until(
+        () => output.text,
+        (all) => text.test(all),
+      ),
+  }
+}
+
+describe('a process that begins before what it needs', () => {
+  it('waits for Redis and for DynamoDB, says so once each, and then takes runs', async () => {
+    const [redisPort, dynamoPort] = [await freePort(), await freePort()]
+    const { child, output, exit, says } = begin('worker', {
+      ...{ REDIS_URL: `redis://127.0.0.1:${redisPort}`, DYNAMODB_ENDPOINT: `http://127.0.0.1:${dynamoPort}` },
+      ...{ MUSTER_APP: app, MUSTER_MODEL_BASE_URL: 'http://127.0.0.1:1/v1' },
+    })
+    await says(/waiting for DynamoDB/)
+    const late = { dynamo: await startDynamo({ port: dynamoPort }), redis: undefined as RedisService | undefined }
+    try {
+      await says(/waiting for Redis/)
+      late.redis = await startRedis({ dir: join(dir, 'late'), port: redisPort })
+      await says(/taking runs/)
+      for (const store of ['DynamoDB', 'Redis'])
+        expect(output.text.match(new RegExp(`waiting for ${store}`, 'g'))).toHaveLength(1)
+      child.kill('SIGTERM')
+      expect(await exit).toEqual([0, null])
+    } finally {
+      child.kill('SIGKILL')
+      await late.dynamo.stop()
+      await late.redis?.stop()
+    }
+  })
+
+  it('ends when it is told to while it waits', async () => {
+    const { child, exit, says } = begin('server', {
+      ...{ REDIS_URL: 'redis://127.0.0.1:1', DYNAMODB_ENDPOINT: dynamo.endpoint },
+      ...{ MUSTER_KEYS_FILE: join(dir, 'no-keys.json'), MUSTER_START_WAIT_MS: '60000' },
+    })
+    await says(/waiting for Redis/)
+    child.kill('SIGTERM')
+    expect(await exit).toEqual([0, null])
+  })
+
+  it('gives up in the end', async () => {
+    const { code, output } = await start('server', {
+      ...{ REDIS_URL: 'redis://127.0.0.1:1', DYNAMODB_ENDPOINT: dynamo.endpoint },
+      ...{ MUSTER_KEYS_FILE: join(dir, 'no-keys.json'), MUSTER_START_WAIT_MS: '300' },
+    })
+    expect(output).toMatch(/redis\.unavailable.*ECONNREFUSED.*waited 0\.3 s/s)
+    expect(code).toBe(1)
+  })
+})
+
+it('a command that is sent again while no server answers says so, and in the end how to start one', async () => {
+  const url = `http://127.0.0.1:${await freePort()}`
+  const say = (...more: string[]) => runCli(['say', 'r1', 'go', ...more], { MUSTER_URL: url, MUSTER_KEY: 'k' })
+  const [{ code, err }, asJson] = await Promise.all([say(), say('--json')])
+  expect(err).toMatch(new RegExp(`^waits no server answers at ${url}; it is tried again\nerror server\\.unavailable: `))
+  expect(err).toContain('start one with `npx pnpm@12 dev`')
+  expect(code).toBe(1)
+  expect(JSON.parse(asJson.err)).toMatchObject({ code: 'server.unavailable' })
 })

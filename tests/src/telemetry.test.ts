@@ -1,4 +1,5 @@
 import { createServer, type Server } from 'node:http'
+import { freePort } from '@muster/stack'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { actor } from './fixtures/app.ts'
 import { type Harness, startHarness, stopProcess, until } from './harness.ts'
@@ -72,6 +73,35 @@ describe('OpenTelemetry', () => {
     for (const text of ['muster.waited', 'muster.reason', 'queue', 'limit', 'place', 'budget'])
       expect(metrics).toContain(text)
     expect(spans + metrics).not.toContain('a private matter')
+  })
+
+  it('lets Prometheus scrape the metrics, by the names that are documented, and says where its port is taken', async () => {
+    const port = await freePort()
+    const prometheus = { OTEL_METRICS_EXPORTER: 'prometheus', OTEL_EXPORTER_PROMETHEUS_PORT: String(port) }
+    const before = { ...received }
+    const worker = await harness.worker({
+      ...prometheus,
+      MUSTER_BUDGETS: JSON.stringify({ 'agent:actor': { day: { steps: 1000 } } }),
+    })
+    await (await harness.muster.runs.start(actor, { turns: [{ answer: 'a private matter' }] })).result()
+    const scraped = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    for (const line of [
+      /^muster_step_duration_bucket\{.*muster_target="default".*le="1.28"\} /m,
+      /^muster_run_duration_count\{.*gen_ai_agent_name="actor",muster_run_status="succeeded".*\} 1$/m,
+      /^gen_ai_client_token_usage_sum\{.*gen_ai_token_type="input".*\} [1-9]/m,
+      /^muster_cost_total\{.*muster_tenant="acme".*\} 0\.0/m,
+      /^muster_waited_total\{.*muster_reason="queue".*\} /m,
+      /^muster_worker_places\{.*\} 100$/m,
+      /^muster_worker_runs\{/m,
+      /^muster_worker_lost_total\{/m,
+    ])
+      expect(scraped).toMatch(line)
+    expect(scraped).not.toContain('a private matter')
+    await expect(harness.worker(prometheus)).rejects.toThrow(
+      `Port ${port} on localhost is taken (OTEL_EXPORTER_PROMETHEUS_PORT)`,
+    )
+    await stopProcess(worker)
+    expect(received).toEqual(before)
   })
 
   it('is off, and its SDK not even loaded, until it is configured', async () => {

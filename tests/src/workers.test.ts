@@ -16,7 +16,7 @@ const workers = async () => (await harness.muster.request<{ workers: WorkerInfo[
 it('a run that no living worker carries waits, and says why', async () => {
   const first = await harness.worker()
   expect(await workers()).toMatchObject([{ held: 0, fenced: 0 }])
-  expect((await workers())[0]?.definitions.join()).toMatch(/\bchain@1\.0\.0#[0-9a-f]{12}\b/)
+  expect((await workers())[0]?.definitions.join()).toMatch(/\bplan:chain@1\.0\.0#[0-9a-f]{12}\b/)
   await stopProcess(first)
   expect(await workers()).toEqual([])
 
@@ -27,7 +27,7 @@ it('a run that no living worker carries waits, and says why', async () => {
   })
   const other = await harness.worker({ CHAIN_VERSION: '2.0.0' })
   expect((await run.get()).heldUp?.message).toMatch(
-    /^no worker that runs carries chain@1\.0\.0#[0-9a-f]{12}; they carry chain@2\.0\.0#[0-9a-f]{12}$/,
+    /^no worker that runs carries plan:chain@1\.0\.0#[0-9a-f]{12}; they carry plan:chain@2\.0\.0#[0-9a-f]{12}$/,
   )
   // Runs of versions that it carries pass by.
   const second = await harness.muster.runs.start('chain', { n: 1, ms: 0 })
@@ -84,8 +84,18 @@ it('a run that needs DynamoDB waits while that is away', async () => {
     if (entry.type === 'run.ended' || attempts === 6) break
   }
   expect(attempts).toBe(6)
+
+  // One that cannot even be read is left alone for longer each time, and says why.
+  const large = await harness.muster.runs.start(actor, { turns: [{ answer: 'x'.repeat(40_000) }] })
+  const { heldUp } = await until(large.get, (found) => /times by now/.test(found.heldUp?.message ?? ''), 60_000)
+  expect(heldUp).toMatchObject({
+    code: 'memory.unavailable',
+    message: expect.stringMatching(/^it could not be gone on with, \d+ times by now: DynamoDB at .* within \d+ s$/),
+  })
   isAway = false
   expect(await run.result()).toEqual({ answer: 'hello' })
+  await large.result()
+  expect((await large.get()).heldUp).toBeUndefined()
   await stopProcess(worker)
   between.close()
   // By which policies it decides could not be told when it began.

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Config, MusterError } from '@muster/protocol'
 import { createMuster, type Muster } from '@muster/sdk'
+import { patientFetch } from './patient-fetch.ts'
 
 /** File in MUSTER_HOME with the local API key, readable by its owner alone. */
 export const DEV_KEY = 'dev-key'
@@ -22,5 +23,7 @@ export function connection(config: Config): { url: string; key: string } {
 }
 
 export function client(config: Config): Muster {
-  return createMuster(connection(config))
+  const to = connection(config)
+  // A program that reads JSON finds nothing but that on standard error.
+  return createMuster(process.argv.includes('--json') ? to : { ...to, fetch: patientFetch(to.url) })
 }

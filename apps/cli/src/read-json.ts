@@ -25,7 +25,11 @@ export async function readJson(source: string, option: string, schema?: JsonSche
   try {
     text = source === '-' ? await readAll(process.stdin) : readFileSync(source, 'utf8')
   } catch (cause) {
-    throw new MusterError('request.invalid', `${option}: ${source} cannot be read`, { cause })
+    throw new MusterError(
+      'request.invalid',
+      `${option}: ${source} cannot be read. If it is no file but a text, put it in double quotes: it is JSON then`,
+      { cause },
+    )
   }
   const accepts = schema ? new Ajv2020({ strict: false }).compile(schema) : () => true
   let value: Json

@@ -196,12 +196,12 @@ export class Admission {
   async problemOf(definition: EntryOf<'run.created'>['definition']): Promise<StepError | undefined> {
     const workers = await this.#journal.workers()
     if (workers.length === 0) return { code: 'definition.absent', message: 'no worker is running' }
-    const { name, version } = definition
+    const { kind, name, version } = definition
     const wanted = pinOf(definition)
     const carried = new Set(workers.flatMap(({ definitions }) => definitions))
     if (version === INLINE || isCarried(wanted, carried)) return undefined
-    const others = [...carried].filter((other) => other.startsWith(`${name}@`))
-    const changed = others.some((other) => other.startsWith(`${name}@${version}#`))
+    const others = [...carried].filter((other) => /^[^:]+:([^@]+)@/.exec(other)?.[1] === name)
+    const changed = others.some((other) => other.startsWith(`${kind}:${name}@${version}#`))
     const cure = changed
       ? '. Its code was changed: start a worker with the code as it was, or give the change a version of its own, or let runs go on with changed code by pin: "version"'
       : ''
@@ -211,9 +211,14 @@ export class Admission {
     }
   }
 
-  /** Why a run that a worker holds does not go on, where its plan's code waits for what is none of its steps. */
-  async astray({ id, name, version }: Run): Promise<StepError | undefined> {
+  /**
+   * Why a run that is under way does not go on: no worker could read it, or its plan's code waits for what is none of its
+   * steps.
+   */
+  async heldUp({ id, name, version }: Run): Promise<StepError | undefined> {
     const workers = await this.#journal.workers()
+    const failing = workers.flatMap(({ failing }) => failing).find(({ run }) => run === id)
+    if (failing) return failing.error
     if (!workers.some(({ astray }) => astray.includes(id))) return undefined
     return { code: 'plan.astray', message: astrayText({ name, version }) }
   }

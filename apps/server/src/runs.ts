@@ -110,8 +110,8 @@ export function runRoutes(server: Server, context: Context): void {
       const who = keyOf(request)
       const found = await reader.run(who.tenant, request.params.id)
       await records.read(who, found, 'run')
-      if (found.status === 'running' && found.kind === 'plan') {
-        const heldUp = await admission.astray(found)
+      if (found.status === 'running') {
+        const heldUp = await admission.heldUp(found)
         return heldUp ? { ...found, heldUp } : found
       }
       if (found.status !== 'queued' && found.status !== 'waiting') return found
@@ -120,7 +120,7 @@ export function runRoutes(server: Server, context: Context): void {
       const heldUp =
         record === undefined || record.status === 'waiting'
           ? undefined
-          : await admission.problemOf(record.created.definition)
+          : ((await admission.problemOf(record.created.definition)) ?? (await admission.heldUp(found)))
       return heldUp ? { ...found, heldUp } : found
     },
   )

@@ -75,6 +75,8 @@ export interface ServerOptions {
   gateway?:
     | Pick<GatewayOptions, 'models' | 'policies' | 'limits' | 'ledger' | 'lockMs' | 'telemetry' | 'places'>
     | undefined
+  /** Opens the journal, of which Redis may not be there yet; at once or not at all unless given. */
+  reach?: ((open: () => Promise<Journal>) => Promise<Journal>) | undefined
   log?: Logger | undefined
 }
 
@@ -90,7 +92,8 @@ export async function createServer(
 ): Promise<{ listen(host: string, port: number): Promise<string>; close(): Promise<void> }> {
   const { memory } = options
   const { redisUrl: url, namespace, partitions, replication, log } = options
-  const journal = await Journal.open({ url, namespace, partitions, replication, failFast: true })
+  const open = () => Journal.open({ url, namespace, partitions, replication, failFast: true })
+  const journal = await (options.reach ?? ((at) => at()))(open)
   const { safe, text } = await journal.durability()
   log?.[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)

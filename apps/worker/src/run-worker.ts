@@ -4,6 +4,7 @@ import { CallbackTokens, noTelemetry, startWorker, type Worker } from '@muster/r
 import type { Logger } from 'pino'
 import { loadApp } from './load-app.ts'
 import { openMemoryOf } from './open-memory.ts'
+import { patience } from './patience.ts'
 import { readLedger } from './read-ledger.ts'
 import { readModels } from './read-models.ts'
 import { readPolicies, readToolLock } from './read-policies.ts'
@@ -11,8 +12,13 @@ import { readRedaction } from './read-redaction.ts'
 import { startTelemetry } from './start-telemetry.ts'
 import { watchPolicies } from './watch-policies.ts'
 
-/** Starts a worker as the configuration says. @throws MusterError naming what is missing or wrong */
-export async function runWorker(config: Config, log: Logger): Promise<Worker> {
+/**
+ * Starts a worker as the configuration says.
+ *
+ * @param signal gives up the wait for Redis and DynamoDB
+ * @throws MusterError naming what is missing or wrong
+ */
+export async function runWorker(config: Config, log: Logger, signal: AbortSignal): Promise<Worker> {
   if (config.REDIS_URL === undefined)
     throw new MusterError('config.invalid', 'REDIS_URL: a worker needs the Redis of its server')
   const app = await loadApp(config.MUSTER_APP)
@@ -34,17 +40,25 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
   const sources = readPolicies(config.MUSTER_POLICY)
   const policy = shadowed(loadPolicies(sources, app.manifest))
   if (config.MUSTER_POLICY === undefined) log.warn('MUSTER_POLICY is not set: every step will be denied')
-  const memory = await openMemoryOf(config)
+  // Read before the wait: what is wrong here is told at once.
+  const settings = {
+    toolLock: readToolLock(config.MUSTER_TOOLS_LOCK),
+    models: readModels(config),
+    redaction: await readRedaction(config),
+    ledger: await readLedger(config),
+  }
+  const reach = patience(config, log, signal)
+  const memory = await reach(() => openMemoryOf(config))
   const worker = await startWorker({
     redisUrl: config.REDIS_URL,
     namespace: config.MUSTER_NAMESPACE,
     partitions: config.MUSTER_PARTITIONS,
     app,
     policy,
-    toolLock: readToolLock(config.MUSTER_TOOLS_LOCK),
     destinations: config.MUSTER_DESTINATIONS,
-    models: readModels(config),
     memory,
+    reach,
+    ...settings,
     concurrency: config.MUSTER_CONCURRENCY,
     lockMs: config.MUSTER_LOCK_MS,
     journalTtlS: config.MUSTER_JOURNAL_TTL_S,
@@ -67,8 +81,6 @@ export async function runWorker(config: Config, log: Logger): Promise<Worker> {
             anywhere: config.MUSTER_WEBHOOKS === 'anywhere',
             pausesMs: config.MUSTER_WEBHOOK_PAUSES_MS,
           },
-    redaction: await readRedaction(config),
-    ledger: await readLedger(config),
     telemetry,
     log,
   })

@@ -9,8 +9,10 @@ export interface ActivationOptions {
   concurrency: number
   /** A holder that has not renewed its lock for this long has lost the run, ms. */
   lockMs: number
-  /** Drives one run, for the job named, until it ends or parks. When it rejects, it is tried again in a second. */
+  /** Drives one run, for the job named, until it ends or parks. When it rejects, it is tried again after `pauseMs`. */
   process: (run: string, definition: string, job: string) => Promise<void>
+  /** How long a run is left alone that could just not be driven, ms; a second unless given. */
+  pauseMs?: (run: string) => number
   /** There is a message for a run that this worker may hold. */
   onMail: (run: string) => void
   /** Such messages may have been missed. */
@@ -18,6 +20,15 @@ export interface ActivationOptions {
   /** The lock on these runs is another's by now, or nobody's: they are to be let go. */
   onLost: (runs: readonly string[]) => void
   onError: (error: Error) => void
+}
+
+/** So long a run that could not be driven is left alone, unless it is said otherwise, ms. */
+const AGAIN_MS = 1000
+
+/** A run could not be driven, and is left alone for so long, ms. */
+interface Failure {
+  error: Error
+  pauseMs: number
 }
 
 /** So soon after a run was taken the next is fed, unless many were taken and it is fed sooner; ms. */
@@ -31,8 +42,6 @@ const BLOCK_S = 2
 const WAKE_MS = 1000
 /** So soon a command that failed with the connection is tried again; ms. */
 const RETRY_MS = 500
-/** So long after its failure a run is processed again, ms. */
-const AGAIN_MS = 1000
 
 /**
  * Takes activations from a partition's queue, keeps the queue fed from the backlog, and repairs what others left half done.
@@ -61,6 +70,7 @@ export class Activations {
   #taken = 0
   #late: NodeJS.Timeout | undefined
   #closing = false
+  readonly #closed = Promise.withResolvers<void>()
   readonly #loop: Promise<void>
   #feeding = false
 
@@ -174,7 +184,12 @@ export class Activations {
       if (failure) {
         // Who ends leaves what is not done to others at once.
         if (this.#closing) await job.moveToWait(token)
-        else await job.moveToFailed(failure, token)
+        else {
+          job.opts.backoff = { type: 'fixed', delay: failure.pauseMs }
+          // Unless told otherwise BullMQ keeps the traces of all failures, however many.
+          job.opts.stackTraceLimit = 0
+          await job.moveToFailed(failure.error, token)
+        }
         return
       }
       reserved = this.#closing || this.#places.free <= 0 ? 0 : this.#share
@@ -199,24 +214,25 @@ export class Activations {
 
   /**
    * Drives all runs of a job to their ends; each leaves its place by itself. One that fails is tried again as long as
-   * others hold the job, which may be long. Gives the error with which the rest of the job is left to a later activation.
+   * others hold the job, which may be long. Gives the failure with which the rest of the job is left to a later activation.
    */
-  async #process({ runs, definition }: Activation, job: string): Promise<Error | undefined> {
+  async #process({ runs, definition }: Activation, job: string): Promise<Failure | undefined> {
     let busy = runs.length
     let over = () => {}
     const idle = new Promise<void>((resolve) => {
       over = resolve
     })
-    const drive = async (run: string): Promise<Error | undefined> => {
+    const drive = async (run: string): Promise<Failure | undefined> => {
       for (;;) {
-        let failure: Error | undefined
+        let failure: Failure | undefined
         try {
           await this.#options.process(run, definition, job)
         } catch (error) {
-          failure = error instanceof Error ? error : new Error(String(error))
+          const pauseMs = this.#options.pauseMs?.(run) ?? AGAIN_MS
+          failure = { error: error instanceof Error ? error : new Error(String(error)), pauseMs }
         }
         if (--busy === 0) over()
-        if (failure) await Promise.race([idle, pause(AGAIN_MS)])
+        if (failure) await Promise.race([idle, this.#closed.promise, pause(failure.pauseMs)])
         if (!failure || busy === 0 || this.#closing) {
           this.#places.leave(1)
           return failure
@@ -278,6 +294,7 @@ export class Activations {
   /** Takes no new runs; waits for those at hand. */
   async close(): Promise<void> {
     this.#closing = true
+    this.#closed.resolve()
     const [feed, sweep, renew] = this.#timers
     clearInterval(feed)
     clearInterval(sweep)

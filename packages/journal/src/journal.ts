@@ -80,7 +80,7 @@ export class Journal {
       // In this order: the queues would wait for a connection that never comes.
       journal.redis.disconnect()
       await journal.close()
-      throw error
+      throw refusal(error) ?? error
     }
   }
 
@@ -340,4 +340,16 @@ export class Journal {
     await Promise.all(this.partitions.map((partition) => partition.close()))
     this.redis.disconnect()
   }
+}
+
+/** What Redis answers while it will take commands later. */
+const LATER = /^(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY|ERR max number of clients)/
+
+/** Where Redis is there and refuses who asks, which no waiting mends. */
+function refusal(error: unknown): MusterError | undefined {
+  const { cause } = error instanceof MusterError ? error : {}
+  // ioredis wraps what the last node of a cluster said.
+  const last = cause instanceof Error && 'lastNodeError' in cause ? cause.lastNodeError : cause
+  if (!(last instanceof Error) || last.name !== 'ReplyError' || LATER.test(last.message)) return undefined
+  return new MusterError('config.invalid', `REDIS_URL: Redis refuses: ${last.message}`, { cause: error })
 }

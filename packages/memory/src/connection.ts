@@ -32,10 +32,10 @@ const credentialVariables = [
   'AWS_CONTAINER_CREDENTIALS_FULL_URI',
 ]
 
-/** @throws MusterError `memory.unavailable` where the endpoint is no address */
+/** @throws MusterError `config.invalid` where the endpoint is no address */
 export function connect({ endpoint, region }: ConnectionOptions): Connection {
   if (endpoint !== undefined && !URL.canParse(endpoint)) {
-    throw new MusterError('memory.unavailable', 'The endpoint of DynamoDB is not a URL')
+    throw new MusterError('config.invalid', 'DYNAMODB_ENDPOINT: the endpoint of DynamoDB is not a URL')
   }
   const dummy = endpoint !== undefined && !credentialVariables.some((name) => process.env[name])
   const shownRegion = region ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION

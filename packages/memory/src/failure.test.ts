@@ -137,7 +137,7 @@ describe('a server that', () => {
 describe('an address or table that', () => {
   test('is no URL', async () => {
     const { error } = await failureOf(openMemory({ endpoint: 'nonsense', table: 'muster' }))
-    expect(error).toMatchObject({ code: 'memory.unavailable' })
+    expect(error).toMatchObject({ code: 'config.invalid' })
   })
 
   test.each(['', 'x', 'a b c', 'ä'.repeat(5)])('cannot be: %j', async (table) => {
@@ -157,6 +157,6 @@ describe('an address or table that', () => {
       }),
     )
     const { error } = await failureOf(openMemory({ endpoint: dynamo.endpoint, table: 'other' }))
-    expect(error).toMatchObject({ code: 'memory.unavailable', message: expect.stringContaining('keys id') })
+    expect(error).toMatchObject({ code: 'config.invalid', message: expect.stringContaining('keys id') })
   })
 })

@@ -20,6 +20,25 @@ export function failure(error: unknown, where: string): MusterError {
   return new MusterError('memory.unavailable', `DynamoDB at ${where} cannot be used: ${detail}`, { cause: error })
 }
 
+/** The same at the start, where what no waiting mends is the configuration's: `config.invalid`. */
+export function atStart(error: unknown, where: string): MusterError {
+  const meant = failure(error, where)
+  return meant.code === 'memory.unavailable' && isRefused(error)
+    ? new MusterError('config.invalid', `${meant.message}. Check the credentials, the region and MUSTER_TABLE`, {
+        cause: error,
+      })
+    : meant
+}
+
+/** There are no credentials, or the server has understood the request and does not want it. */
+function isRefused(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  if (error.name === 'CredentialsProviderError') return true
+  if (!(error instanceof DynamoDBServiceException)) return false
+  const status = error.$metadata.httpStatusCode ?? 500
+  return status < 500 && status !== 429 && !/Throttling|Exceeded|TooManyRequests/.test(error.name)
+}
+
 /** Node's error for a host with several addresses, all of them refused, has no message but a code. */
 function detailOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)

@@ -8,7 +8,7 @@ import { connect } from './connection.ts'
 import { ContentKeys, type MasterKey } from './content-keys.ts'
 import { type Erasures, type Holds, openErasures, openHolds } from './erasures.ts'
 import { type Facts, openFacts } from './facts.ts'
-import { failure } from './failure.ts'
+import { atStart } from './failure.ts'
 import { type Ledgers, openLedgers } from './ledger.ts'
 import { openPasts, type Pasts } from './pasts.ts'
 import { openRecords, type Records } from './records.ts'
@@ -68,7 +68,7 @@ const answerWithinMs = 4000
  * the environment it uses dummy ones.
  *
  * @throws MusterError `memory.unavailable` within 5 s where DynamoDB does not answer; `config.invalid` where `table` cannot
- *   be a table's name
+ *   be a table's name, and where DynamoDB refuses what it was asked by these credentials
  */
 export async function openMemory({
   table,
@@ -83,7 +83,7 @@ export async function openMemory({
     await ensureTable(client, table, inTime)
   } catch (error) {
     client.destroy()
-    throw failure(error, where)
+    throw atStart(error, where)
   }
   const items = new Table(documents, table, where)
   const records = openRecords(items)

@@ -16,7 +16,7 @@ const tableName = /^[\w.-]{3,255}$/
  * Makes sure that the table is there and can be used; creates it where it is absent. Others may do the same at once.
  *
  * @param first runs the first request, so that the caller can give it a time limit
- * @throws MusterError `config.invalid` where it cannot be a table's name; `memory.unavailable` where a table of that name has other keys; else errors of the SDK
+ * @throws MusterError `config.invalid` where it cannot be a table's name, or a table of that name has other keys; else errors of the SDK
  */
 export async function ensureTable(
   client: DynamoDBClient,
@@ -66,5 +66,8 @@ async function create(client: DynamoDBClient, name: string): Promise<void> {
 function requireKeys(name: string, table: TableDescription): void {
   const keys = (table.KeySchema ?? []).map((key) => key.AttributeName).join(', ')
   if (keys === 'pk, sk') return
-  throw new MusterError('memory.unavailable', `The table ${name} has the keys ${keys}: it is not one of Muster`)
+  throw new MusterError(
+    'config.invalid',
+    `MUSTER_TABLE: the table ${name} has the keys ${keys}: it is not one of Muster`,
+  )
 }

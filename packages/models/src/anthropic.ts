@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { type Json, MusterError } from '@muster/protocol'
+import { exactObject } from './exact-json.ts'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
 import { type Part, PDF, partsOf } from './parts.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
@@ -123,13 +124,9 @@ function wireId(id: string): string {
 
 /** What a tool was called with, which must be an object here. */
 function inputOf(args: string): Json {
-  try {
-    const value: Json = JSON.parse(args || '{}')
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value
-  } catch {
-    // Told below as it was written.
-  }
-  return { arguments: args }
+  // It becomes the text of a request, and nothing else: see `answerTo`.
+  const input = exactObject(args || '{}', (source) => JSON.rawJSON(source) as Json)
+  return input ?? { arguments: args }
 }
 
 function answerOf(model: string, by: string, request: ModelRequest, { whole, usage, model: answered }: Ended): Answer {

@@ -19,6 +19,7 @@ import { type Json, type JsonSchema, MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { Cut, codeOf, refusalIn } from './bedrock-error.ts'
 import { CONVERSE, FORMATS } from './converse.ts'
+import { type AwsNumber, awsDocumentText, awsNumber, exactObject } from './exact-json.ts'
 import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
 import { type FilePart, type ImagePart, type Part, partsOf } from './parts.ts'
 import { type Answer, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
@@ -295,10 +296,10 @@ function toolSpec(name: string, description: string, schema: JsonSchema): Tool.T
 /** Turns alternate between user and assistant, results of tools are the user's, and nothing may be empty. */
 function toWire(messages: readonly ModelMessage[], by: string): Message[] {
   const wire: (Message & { content: ContentBlock[] })[] = []
-  for (const message of messages) {
+  for (const [at, message] of messages.entries()) {
     if (message.role === 'system') continue
     const role = message.role === 'assistant' ? 'assistant' : 'user'
-    const content = blocksOf(message, by)
+    const content = blocksOf(message, at, by)
     if (content.length === 0) continue
     const last = wire.at(-1)
     if (last?.role === role) last.content.push(...content)
@@ -307,7 +308,7 @@ function toWire(messages: readonly ModelMessage[], by: string): Message[] {
   return wire
 }
 
-function blocksOf(message: ModelMessage, by: string): ContentBlock[] {
+function blocksOf(message: ModelMessage, at: number, by: string): ContentBlock[] {
   if (message.role === 'tool')
     return [
       { toolResult: { toolUseId: wireId(message.callId), content: partsOf(message.content || '""').map(partToWire) } },
@@ -319,8 +320,12 @@ function blocksOf(message: ModelMessage, by: string): ContentBlock[] {
     // Another model would refuse what it has not signed.
     ...(reasoning?.by === by ? reasoning.items.map((item) => ({ reasoningContent: reasoningBlock(item) })) : []),
     ...text,
-    ...toolCalls.map((call) => ({
-      toolUse: { toolUseId: wireId(call.id), name: call.name, input: parsed(call.arguments) },
+    ...toolCalls.map((call, index) => ({
+      toolUse: {
+        toolUseId: wireId(call.id),
+        name: call.name,
+        input: parsed(call.arguments, `/messages/${at}/tool_calls/${index}/arguments`),
+      },
     })),
   ]
 }
@@ -358,15 +363,18 @@ function wireId(id: string): string {
 }
 
 /** What a tool was called with, which must be an object here. */
-function parsed(text: string): Record<string, never> {
-  try {
-    const value = JSON.parse(text || '{}')
-    if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value
-  } catch {
-    // Told below as it was written.
-  }
-  return { arguments: text } as unknown as Record<string, never>
+function parsed(text: string, path: string): DocumentObject {
+  const input = exactObject<AwsNumber>(text || '{}', (source) => {
+    const number = awsNumber(source)
+    if (number !== undefined) return number
+    const message = `${source.slice(0, 40)} would be rounded on its way to this target: give it as a text`
+    throw new MusterError('model.unsupported', `${path}: ${message}`, { issues: [{ path, message }] })
+  })
+  // The SDK's type of a document has no such numbers, which it takes and gives.
+  return (input ?? { arguments: text }) as DocumentObject
 }
+
+type DocumentObject = NonNullable<ContentBlock.ToolUseMember['toolUse']['input']>
 
 function reasoningBlock(item: Json): ReasoningContentBlock {
   const { text, signature, redacted } = item as { text?: string; signature?: string; redacted?: string }
@@ -414,7 +422,7 @@ function answerOf(
     if (!toolUse) continue
     const { toolUseId = '', name = '' } = toolUse
     // Without parameters nothing is written at all.
-    const args = inputs.get(toolUseId) || JSON.stringify(toolUse.input ?? {})
+    const args = inputs.get(toolUseId) || awsDocumentText(toolUse.input ?? {})
     if (name === answerTool?.name) answer = answerTool.wrapped ? wrappedValue(args) : args
     else toolCalls.push({ id: toolUseId, name, arguments: args })
   }

@@ -290,6 +290,13 @@ export const configSchema = z.object({
     .max(4000)
     .default(1000)
     .describe('time that they have for it; after that it answers `journal.not_replicated`'),
+  MUSTER_START_WAIT_MS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(60_000)
+    .describe('how long a server or worker waits at its start for Redis and DynamoDB to answer; 0: not at all'),
   MUSTER_TABLE: z.string().default('muster').describe('DynamoDB table'),
   MUSTER_MODELS: models
     .optional()
@@ -318,7 +325,16 @@ export const configSchema = z.object({
     ),
   DYNAMODB_ENDPOINT: z.url().optional().describe('DynamoDB-compatible server; by default one is started in process'),
   MUSTER_LOG: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info').describe('log level'),
-  OTEL_EXPORTER_OTLP_ENDPOINT: z.url().optional().describe('OpenTelemetry collector; telemetry is off without it'),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .url()
+    .optional()
+    .describe('OpenTelemetry collector; without it no traces are sent, nor metrics'),
+  OTEL_METRICS_EXPORTER: z
+    .string()
+    .optional()
+    .describe('`prometheus`: metrics are there to be scraped, at `/metrics`; `otlp,prometheus`: and are sent'),
+  OTEL_EXPORTER_PROMETHEUS_HOST: z.string().default('localhost').describe('address on which metrics can be scraped'),
+  OTEL_EXPORTER_PROMETHEUS_PORT: port.default(9464).describe('its port; one for each process of a machine'),
 })
 export type Config = z.infer<typeof configSchema>
 

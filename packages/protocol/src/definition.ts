@@ -130,18 +130,26 @@ export type PlanManifest = z.infer<typeof planManifest>
 export const definitionManifest = z.discriminatedUnion('kind', [agentManifest, planManifest])
 export type DefinitionManifest = z.infer<typeof definitionManifest>
 
-/** What a run is pinned to, as text: `name@version#content`, or `name@version` for any content. */
-export function pinOf({ name, version, hash }: { name: string; version: string; hash: string }): string {
-  return hash === '' ? `${name}@${version}` : `${name}@${version}#${hash.slice(0, PIN_DIGITS)}`
+/** What a run is pinned to, as text: `kind:name@version#content`, or `kind:name@version` for any content. */
+export function pinOf({
+  kind,
+  name,
+  version,
+  hash,
+}: Pick<DefinitionManifest, 'kind' | 'name' | 'version' | 'hash'>): string {
+  const text = `${kind}:${name}@${version}`
+  return hash === '' ? text : `${text}#${hash.slice(0, PIN_DIGITS)}`
 }
 
 /** What a worker carries of a definition, in the same text: any content of its version where it is pinned to that. */
-export function carriedPin({ name, version, hash, pin }: DefinitionManifest): string {
-  return pinOf({ name, version, hash: pin === 'version' ? '' : hash })
+export function carriedPin({ kind, name, version, hash, pin }: DefinitionManifest): string {
+  return pinOf({ kind, name, version, hash: pin === 'version' ? '' : hash })
 }
 
 /** Whether one of what is carried goes on with what is pinned. */
 export function isCarried(pinned: string, carried: ReadonlySet<string>): boolean {
+  // Of a job from before pins named their kind: of either.
+  if (!pinned.includes(':')) return ['agent', 'plan'].some((kind) => isCarried(`${kind}:${pinned}`, carried))
   const version = pinned.replace(/#.*$/, '')
   if (carried.has(pinned) || carried.has(version)) return true
   // Pinned to no content: any will do.
@@ -166,10 +174,14 @@ export const workerInfo = z.object({
   /** Runs that it held and lost to others since it started, because it was held up for longer than its lock. */
   fenced: z.number().default(0),
   concurrency: z.number(),
-  /** What it carries, as `name@version#content`, or `name@version` where any content of that version will do. */
+  /** What it carries, as `kind:name@version#content`, or `kind:name@version` where any content of that version will do. */
   definitions: z.array(z.string()),
   /** Runs that it holds whose plan's code waits for what is none of its steps; not all where there are many. */
   astray: z.array(z.string()).default([]),
+  /** Runs that it could not go on with and leaves alone for a while, and why; not all where there are many. */
+  failing: z
+    .array(z.object({ run: z.string(), error: z.object({ code: z.string(), message: z.string() }) }))
+    .default([]),
 })
 export type WorkerInfo = z.infer<typeof workerInfo>
 

@@ -278,7 +278,7 @@ export const errorCatalog = {
     'Correct the environment variables named; `muster config` prints them all.',
   ],
   'server.unavailable': [503, 'No server answers', 'See that it runs, and that it can be reached from here.'],
-  'port.taken': [500, 'The port is taken', 'Stop what listens there, or set MUSTER_PORT to another port.'],
+  'port.taken': [500, 'The port is taken', 'Stop what listens there, or set another port (MUSTER_PORT for a server).'],
   'stack.missing': [500, 'A needed program is missing', 'Run the command given in the message.'],
   'rate.limited': [429, 'Too many requests', 'Wait as Retry-After says.'],
   internal: [500, 'Something went wrong inside Muster', 'Try again; report it with the time and the run id.'],

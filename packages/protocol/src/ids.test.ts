@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { validate, version } from 'uuid'
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { childRunId, inPartition, isId, newId, PARTITIONS_MAX, partitionOf } from './ids.ts'
 
 const digest = fc.string().map((text) => createHash('sha256').update(text).digest('hex'))
@@ -12,6 +12,31 @@ describe('newId', () => {
     expect(new Set(ids).size).toBe(1000)
     expect(ids.toSorted()).toEqual(ids)
     for (const id of ids) expect(isId(id) && validate(id) && version(id) === 7).toBe(true)
+  })
+})
+
+describe('ids of one process', () => {
+  afterEach(() => void vi.useRealTimers())
+
+  it('are unique and sort in the order in which they were made, whatever the clock does and wherever they are put', () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    const steps = fc.array(fc.oneof(fc.constant(0), fc.integer({ min: -1000, max: 1000 })), { maxLength: 200 })
+    const place = fc.integer({ min: 1, max: PARTITIONS_MAX })
+    fc.assert(
+      fc.property(steps, place, (steps, count) => {
+        const ids = steps.map((ms, i) => {
+          vi.setSystemTime(Date.now() + ms)
+          return inPartition(newId(), i % count, count)
+        })
+        expect(new Set(ids).size).toBe(ids.length)
+        expect(ids.toSorted()).toEqual(ids)
+        // Children of runs that differ in little more than their place in one millisecond.
+        const alike = ids.map((id) => `${id.slice(0, -4)}0000`)
+        const children = alike.map((id) => childRunId(id, createHash('sha256').update(`${id}/step`).digest('hex')))
+        expect(new Set(children).size).toBe(children.length)
+      }),
+      { seed: 1, numRuns: 100 },
+    )
   })
 })
 

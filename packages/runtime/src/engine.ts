@@ -157,6 +157,11 @@ export class Engine {
     return [...new Set(open.flatMap(({ spec }) => kinds.awaited(kinds.of(spec.operation, needs), needs)))]
   }
 
+  /** Whether a run is held and gone on with. */
+  holds(run: string): boolean {
+    return this.#runs.has(run)
+  }
+
   /** What decides now. */
   get policies(): PolicySet {
     return this.#services.policy

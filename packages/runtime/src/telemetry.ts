@@ -52,6 +52,11 @@ function modelAttributes({ services }: ActiveRun, route: string, via: Via | unde
 
 const BREAKER = { closed: 0, probing: 1, open: 2 }
 
+// Without these a histogram has the bounds of milliseconds. Those of steps and tokens are the conventions' own for model calls.
+const STEP_SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+const RUN_SECONDS = [0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400, 604_800]
+const TOKENS = Array.from({ length: 14 }, (_, power) => 4 ** power)
+
 /**
  * Names follow OpenTelemetry's semantic conventions for generative AI (`gen_ai.*`); ours begin with
  * `muster.`. A span is made when its step has ended, with its true times, so that a step costs nothing
@@ -60,14 +65,20 @@ const BREAKER = { closed: 0, probing: 1, open: 2 }
 export function openTelemetry(): Telemetry {
   const tracer = trace.getTracer('muster')
   const meter = metrics.getMeter('muster')
-  const steps = meter.createHistogram('muster.step.duration', { unit: 's', description: 'Time of one step attempt' })
+  const steps = meter.createHistogram('muster.step.duration', {
+    unit: 's',
+    description: 'Time of one step attempt',
+    advice: { explicitBucketBoundaries: STEP_SECONDS },
+  })
   const runs = meter.createHistogram('muster.run.duration', {
     unit: 's',
     description: 'Time of a run from its first activation',
+    advice: { explicitBucketBoundaries: RUN_SECONDS },
   })
   const tokens = meter.createHistogram('gen_ai.client.token.usage', {
     unit: '{token}',
     description: 'Tokens of model calls',
+    advice: { explicitBucketBoundaries: TOKENS },
   })
   const cost = meter.createCounter('muster.cost', { unit: 'USD', description: 'Cost of model calls' })
 

@@ -19,6 +19,7 @@ import { Engine } from './engine.ts'
 import { type LedgerOptions, startLedger } from './ledger/start.ts'
 import { pollSchedules } from './outside/schedule-poll.ts'
 import { startWebhooks, type WebhookOptions } from './outside/webhook-delivery.ts'
+import { Failures } from './run/failures.ts'
 import type { Outcomes } from './services.ts'
 import type { CallbackTokens } from './step/callback-token.ts'
 import { type DestinationsByTenant, ToolFlow } from './step/tool-flow.ts'
@@ -74,6 +75,8 @@ export interface WorkerOptions {
   webhooks?: WebhookOptions | undefined
   /** Heads of runs enter the ledger of their tenant. The same for all workers, but for who seals. */
   ledger?: LedgerOptions | undefined
+  /** Opens the journal, of which Redis may not be there yet; at once or not at all unless given. */
+  reach?: ((open: () => Promise<Journal>) => Promise<Journal>) | undefined
   telemetry?: Telemetry
   log?: Logger
   clock?: () => number
@@ -99,11 +102,21 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const clock = options.clock ?? Date.now
   const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
   const { redisUrl: url, namespace, partitions, replication } = options
-  const journal = await Journal.open({ url, namespace, partitions, replication, clock })
+  const open = async () => {
+    const journal = await Journal.open({ url, namespace, partitions, replication, clock })
+    try {
+      await journal.publish(app.manifest)
+      return journal
+    } catch (error) {
+      journal.redis.disconnect()
+      await journal.close()
+      throw error
+    }
+  }
+  const journal = await (options.reach ?? ((at) => at()))(open)
   const { safe, text } = await journal.durability()
   log[safe ? 'info' : 'warn'](`durability: ${text}`)
   if (options.weights) await journal.setWeights(options.weights)
-  await journal.publish(app.manifest)
   await journal.publishPolicies(policy.published)
   const book = new RecordBook(new Heads(journal), memory.records, clock)
   const policyUse = new PolicyUse(policy.published, {
@@ -146,18 +159,25 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   await controls.start()
   /** Definitions that runs came for and that are not carried here. */
   const absent = new Set<string>()
+  const failures = new Failures(clock, Math.random)
   const intake = new Intake(journal, {
     concurrency: options.concurrency,
     lockMs: options.lockMs,
     process: async (run, definition, job) => {
       try {
         await engine.process(run, definition, job)
+        failures.clear(run)
       } catch (error) {
-        if (toMusterError(error).code === 'journal.fenced')
+        if (toMusterError(error).code === 'journal.fenced') {
+          failures.clear(run)
           log.info({ run, reason: toMusterError(error).message }, 'run let go')
-        else if (toMusterError(error).code !== 'definition.absent')
-          log.warn({ run, definition, err: error }, 'activation given back; it is tried again')
-        else if (!absent.has(definition)) {
+        } else if (toMusterError(error).code !== 'definition.absent') {
+          const { count, pauseMs } = failures.note(run, error)
+          log.warn(
+            { run, definition, failures: count, pauseMs, err: error },
+            'activation given back; it is tried again after a pause',
+          )
+        } else if (!absent.has(definition)) {
           // Every second, for as long as its runs wait.
           absent.add(definition)
           log.warn({ run, definition }, 'runs wait for a worker that carries their definition')
@@ -165,6 +185,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
         throw error
       }
     },
+    pauseMs: (run) => failures.pauseMs(run),
     onMail: (run) => engine.mail(run),
     onMailLost: () => engine.mailLost(),
     onLost: (runs) => engine.lose(runs),
@@ -207,6 +228,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
         concurrency,
         definitions,
         astray: [...astray].slice(0, ASTRAY_MAX),
+        failing: failures.told().filter(({ run }) => !engine.holds(run)),
       })
       .catch((error) => log.warn({ err: error }, 'worker not announced'))
   }

@@ -28,7 +28,7 @@ export function addServe(program: Command): void {
     .description('the HTTP API')
     .action(async () => {
       const { serve, serverCommand } = await import('./service-command.ts')
-      await serve(async () => serverCommand(readConfig(process.env)))
+      await serve(async (signal) => serverCommand(readConfig(process.env), signal))
     })
 
   program
@@ -37,9 +37,9 @@ export function addServe(program: Command): void {
     .option(...appOption)
     .action(async (options: { app?: string }) => {
       const { serve, workerCommand } = await import('./service-command.ts')
-      await serve(async () => {
+      await serve(async (signal) => {
         const config = readConfig(process.env)
-        return workerCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP })
+        return workerCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP }, signal)
       })
     })
 

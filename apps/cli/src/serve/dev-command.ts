@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { demoApp, demoPolicy, monthEndOutput, prepareDemo, summary } from '@muster/demo'
-import { type Config, MusterError } from '@muster/protocol'
-import { createMuster, type Muster } from '@muster/sdk'
+import type { Config } from '@muster/protocol'
+import { createMuster, type Muster, type RunHandle } from '@muster/sdk'
 import { newApiKey } from '@muster/server'
 import { startDynamo, startRedis } from '@muster/stack'
+import { isPrometheus, requirePort } from '@muster/worker'
 import { newContentKey, newLedgerKey } from '@muster/worker/settings'
 import pc from 'picocolors'
 import { DEV_KEY } from '../connection.ts'
@@ -56,7 +56,7 @@ export async function devCommand(config: Config): Promise<void> {
 
 async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster; url: string; key: string }> {
   const home = resolve(config.MUSTER_HOME)
-  await requirePort(config.MUSTER_HOST, config.MUSTER_PORT)
+  await requirePort(config.MUSTER_HOST, config.MUSTER_PORT, 'MUSTER_PORT')
   mkdirSync(join(home, 'logs'), { recursive: true, mode: 0o700 })
   const say = (what: string, how: string) => console.log(`${pc.green('●')} ${what.padEnd(9)} ${pc.dim(how)}`)
   const log = (line: string) => console.log(pc.dim(`  ${line}`))
@@ -118,10 +118,10 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
     DYNAMODB_ENDPOINT: dynamo.endpoint ?? '',
     ...model.env,
   }
-  const child = (command: string) => {
+  const child = (command: string, own: NodeJS.ProcessEnv = {}) => {
     const log = join(home, 'logs', `${command}.log`)
     const process = new Child(command, {
-      env: childEnv,
+      env: { ...childEnv, ...own },
       log,
       onDeath: (why) => console.log(pc.yellow(`the ${command} ended (${why}) and is started again: see ${log}`)),
     })
@@ -130,25 +130,11 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
   }
   if (config.MUSTER_APP === undefined) await prepareDemo(home)
   const { url = '' } = await child('server')
-  await child('worker')
+  // Both are on one machine.
+  await child('worker', { OTEL_EXPORTER_PROMETHEUS_PORT: String(config.OTEL_EXPORTER_PROMETHEUS_PORT + 1) })
   say('server', url)
   say('worker', config.MUSTER_APP ?? 'the demo: accounts payable')
   return { muster: createMuster({ url, key }), url, key }
-}
-
-/** A port that is taken is said before anything is started. */
-function requirePort(host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer()
-    probe.once('error', (cause: NodeJS.ErrnoException) => {
-      reject(
-        cause.code === 'EADDRINUSE'
-          ? new MusterError('port.taken', `Port ${port} on ${host} is taken`, { cause })
-          : cause,
-      )
-    })
-    probe.listen(port, host, () => probe.close(() => resolve()))
-  })
 }
 
 async function chooseModel(config: Config): Promise<{ about: string; env: NodeJS.ProcessEnv; stop?: Stop }> {
@@ -209,8 +195,8 @@ async function runDemo(config: Config, muster: Muster): Promise<void> {
   console.log(
     `\n${pc.bold('month-end')} ${again ? 'was run before over these documents' : `over ${files.length} documents in ${inbox}`}`,
   )
-  const run = await muster.runs.start(MONTH_END, {}, { idempotencyKey: again ? (known[0] ?? key) : key })
   const started = Date.now()
+  const run = await startDemo(muster, again ? (known[0] ?? key) : key, started)
   const children = new Set<string>()
   let done = 0
   for await (const { entry } of run.events()) {
@@ -220,6 +206,16 @@ async function runDemo(config: Config, muster: Muster): Promise<void> {
     if (process.stdout.isTTY) process.stdout.write(`\r${pc.dim(`${done} documents done`)}`)
   }
   if (process.stdout.isTTY) process.stdout.write('\r')
+  const { status, error } = await run.get()
+  if (status !== 'succeeded') {
+    console.log(`${pc.yellow(status)} ${plain(error ? `${error.code}: ${error.message}` : '')}`)
+    console.log(pc.dim(`see \`pnpm muster trace ${run.id}\`; all else goes on, and the next start tries it again`))
+    if (config.MUSTER_POLICY !== undefined)
+      console.log(
+        `MUSTER_POLICY is ${plain(config.MUSTER_POLICY)}, and the demo needs its own policies: start it without, or add them: MUSTER_POLICY=${demoPolicy},${plain(config.MUSTER_POLICY)}`,
+      )
+    return
+  }
   const output = monthEndOutput.parse(await run.result())
   if (!again) {
     const left = readdirSync(inbox).map((file) => `${file}:${statSync(join(inbox, file)).size}`)
@@ -236,8 +232,23 @@ async function runDemo(config: Config, muster: Muster): Promise<void> {
   console.log(`${proof}${again ? '' : `  ${pc.dim(`in ${((Date.now() - started) / 1000).toFixed(1)} s`)}`}`)
 }
 
+/** The run of these documents; one that failed at an earlier start is not shown for ever, but tried again. */
+async function startDemo(muster: Muster, key: string, now: number): Promise<RunHandle<unknown>> {
+  for (let idempotencyKey = key; ; ) {
+    const run = await muster.runs.start(MONTH_END, {}, { idempotencyKey })
+    const { status, createdAt } = await run.get()
+    if (createdAt >= now || (status !== 'failed' && status !== 'cancelled')) return run
+    idempotencyKey = createHash('sha256').update(`${key} ${run.id}`).digest('hex')
+  }
+}
+
 function plainLines(text: string): string {
   return text.split('\n').map(plain).join('\n')
+}
+
+function metricsRow(config: Config): [string, string] {
+  const { OTEL_EXPORTER_PROMETHEUS_HOST: host, OTEL_EXPORTER_PROMETHEUS_PORT: port } = config
+  return ['metrics', `http://${host}:${port}/metrics of the server, http://${host}:${port + 1}/metrics of the worker`]
 }
 
 function printUrls(config: Config, url: string, key: string): void {
@@ -247,6 +258,7 @@ function printUrls(config: Config, url: string, key: string): void {
     ['API', `${url}/v1/runs (key in ${keyFile})`],
     ['models', `${url}/v1 for clients of OpenAI and Anthropic, with the same key`],
     ['reference', `${url}/reference`],
+    ...(isPrometheus(config) ? [metricsRow(config)] : []),
     ['runs', 'pnpm muster runs'],
     ['a trace', 'pnpm muster trace <run>'],
     ['stop', 'Ctrl-C'],

@@ -1,3 +1,4 @@
+import { brotliCompressSync, gzipSync } from 'node:zlib'
 import Anthropic from '@anthropic-ai/sdk'
 import { MusterError } from '@muster/protocol'
 import OpenAI from 'openai'
@@ -679,6 +680,33 @@ describe('what goes wrong', () => {
     for await (const _ of stream) break
     await expect.poll(() => isLeft).toBe(true)
     await expect(end()).rejects.toMatchObject({ name: 'AbortError' })
+  })
+
+  it('is understood though the server has compressed it unasked, within the same bounds', async () => {
+    const ask = (stream: boolean) => openai.chat.completions.create({ model: 'default', messages: asks, stream })
+    const compressed = (encoding: string, type: string, body: Buffer, status = 200): void => {
+      upstream.behave = (response) =>
+        response.writeHead(status, { 'content-type': type, 'content-encoding': encoding }).end(body)
+    }
+    const choices = [{ index: 0, finish_reason: 'stop', message: { role: 'assistant', content: 'Good.' } }]
+    const whole = JSON.stringify({ id: 'c', object: 'chat.completion', created: 1, model: 'gpt', choices })
+    compressed('gzip', 'application/json', gzipSync(whole))
+    expect(await ask(false)).toMatchObject({ choices })
+    compressed(
+      'br',
+      'text/event-stream',
+      brotliCompressSync([chunk({ content: 'Good.' }), chunk({}, 'stop'), DONE].join('')),
+    )
+    const [first] = await all((await ask(true)) as AsyncIterable<OpenAI.ChatCompletionChunk>)
+    expect(first?.choices[0]?.delta.content).toBe('Good.')
+    compressed('gzip', 'application/json', gzipSync('{"error":{"message":"no such model"}}'), 400)
+    await expect(ask(false)).rejects.toThrow('no such model')
+    compressed('gzip', 'application/json', gzipSync(whole).subarray(0, -12))
+    await expect(ask(false)).rejects.toThrow('unexpected end of file')
+    compressed('gzip', 'application/json', gzipSync(Buffer.alloc(64 << 20)))
+    await expect(ask(false)).rejects.toThrow('more than 33554432 bytes')
+    compressed('compress', 'application/json', Buffer.from(whole))
+    await expect(ask(false)).rejects.toThrow('its answer has the content-encoding "compress", which nobody asked for')
   })
 
   it('takes no answer that is too large, hangs, or is no stream where one was asked for', async () => {

@@ -2,6 +2,7 @@ import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { Pool } from 'undici'
 import { failure, masked, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
+import { decoded, UnknownEncoding } from './decoded.ts'
 import { Incoming } from './incoming.ts'
 import { isObject } from './wire.ts'
 
@@ -88,7 +89,7 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
     const { code } = error as { code?: unknown }
     const isLate = code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT'
     const why = isLate ? `nothing came within ${timeoutMs} ms` : error
-    const isOurs = error instanceof TooLarge || code === 'UND_ERR_INVALID_ARG'
+    const isOurs = error instanceof TooLarge || error instanceof UnknownEncoding || code === 'UND_ERR_INVALID_ARG'
     return failure(isOurs ? 'model.failed' : 'model.unavailable', { model, apiKey }, why)
   }
 
@@ -100,20 +101,22 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
       signal.throwIfAborted()
       const given = { ...version, ...headers, 'content-type': 'application/json', ...auth }
       let incoming: Incoming
+      let bytes: Bytes
       try {
         incoming = new Incoming(pool, { method: 'POST', path: root + path, body, headers: given }, signal)
         await incoming.started
+        bytes = decoded(incoming, incoming.headers['content-encoding'])
       } catch (error) {
         throw unreachable(error, signal)
       }
       if (incoming.status > 299) {
-        const bytes = bytesOf(incoming, STREAM_MAX, (error) => unreachable(error, signal))
-        const text = await beginning(bytes, ERROR_MAX)
+        const told = bytesOf(bytes, STREAM_MAX, (error) => unreachable(error, signal))
+        const text = await beginning(told, ERROR_MAX)
         const headerOf = (name: string) => incoming.headers[name]?.toString()
         throw refusalOf({ model, status: incoming.status, headerOf }, errorIn(withoutKey(text, apiKey)))
       }
       const isStream = String(incoming.headers['content-type']).startsWith('text/event-stream')
-      return answeredBy(incoming, isStream, (error) => unreachable(error, signal))
+      return answeredBy(bytes, isStream, (error) => unreachable(error, signal))
     },
   }
 }

@@ -2,7 +2,7 @@ import type { ModelReply, ModelRequest } from '@muster/models'
 import type { Json, JsonSchema, Label } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
 import type { Agent, CodeOptions } from '@muster/sdk'
-import { LATER, type Text, type Tool } from '@muster/tools'
+import { checked, LATER, type Text, type Tool } from '@muster/tools'
 import type { ActiveRun } from '../run/active-run.ts'
 import { answered } from './answer-cache.ts'
 import { DeltaFeed } from './deltas.ts'
@@ -194,6 +194,8 @@ export function agentStep(agent: Agent, until: ChildSpec['until'], place: Place,
     keepInput: true,
     // Its model reads the names of all fields that it is given.
     fields: fieldsOf(agent.manifest.input),
+    // Told to who asks, before there is a child run that could only fail.
+    prepare: (input) => checked(agent.input, input, 'input.invalid', `the input of ${name}`),
     policy: { action: 'agent:delegate', resource: { type: 'Agent', name } },
     action: { child: { agent: `${name}@${version}`, until, history } },
   }
