@@ -225,6 +225,18 @@ describe('an erasure of a subject', () => {
     expect(waiting).toMatchObject({ state: 'waiting', waitsFor: [run.id] })
     const refused = muster.runs.start(actor, { turns: [{ answer: 1 }] }, { subject })
     await expect(refused).rejects.toMatchObject({ code: 'subject.erased' })
+    // Nor does the clock begin any.
+    const { id } = await muster.schedules.create({
+      when: { everyS: 1 },
+      run: { plan: 'chain', input: { n: 1, ms: 0 }, subject },
+    })
+    await expect(muster.schedules.trigger(id)).rejects.toMatchObject({ code: 'subject.erased' })
+    const scheduled = await until(
+      () => muster.schedules.get(id),
+      ({ missed }) => missed > 1,
+    )
+    expect(scheduled.fired).toBe(0)
+    await muster.schedules.remove(id)
     await (await muster.runs.start(actor, { turns: [{ answer: 1 }] }, { subject: 'customer-5' })).result()
     await run.cancel()
     expect(await doneOf(made.id)).toMatchObject({ erased: { runs: 1 } })

@@ -1,7 +1,5 @@
 import { Schedules } from '@muster/journal'
-import type { Memory } from '@muster/memory'
 import {
-  type EntryOf,
   type Erasure,
   erasure,
   erasurePlan,
@@ -16,7 +14,7 @@ import {
   removedRuns,
   retentionState,
 } from '@muster/protocol'
-import { planErasure, REFUSAL_SEEN_MS, retentionDue, targetOf } from '@muster/runtime'
+import { planErasure, retentionDue, targetOf } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { actorOf, needRole } from './keys.ts'
@@ -26,51 +24,6 @@ import { runCursor } from './run-cursor.ts'
 const tags = ['erasure']
 const security = [{ key: [] }]
 const NOTHING = { runs: 0, entries: 0, turns: 0, facts: 0, blobs: 0 }
-
-/** Refuses runs of what is being erased. What it has read it trusts for as long as an erasure waits before it begins. */
-export class Refusals {
-  readonly #memory: Memory
-  readonly #known = new Map<string, { until: number; open: Promise<Erasure[]> }>()
-
-  constructor(memory: Memory) {
-    this.#memory = memory
-  }
-
-  /** @throws MusterError `subject.erased`; of a run with a subject, `memory.unavailable` where nobody can tell */
-  async check(run: Pick<EntryOf<'run.created'>, 'tenant' | 'subject'>): Promise<void> {
-    if (!(await this.#find(run))) return
-    // It may be done since: who has heard of that is not refused any more.
-    this.#known.delete(run.tenant)
-    const found = await this.#find(run)
-    if (!found) return
-    const whose = found.subject === undefined ? 'All content of this tenant' : 'Content of this subject'
-    throw new MusterError('subject.erased', `${whose} is being erased, by ${found.by.user}: erasure ${found.id}`)
-  }
-
-  async #find({ tenant, subject }: Pick<EntryOf<'run.created'>, 'tenant' | 'subject'>): Promise<Erasure | undefined> {
-    const open = await this.#open(tenant).catch((error) => {
-      // Erasing a tenant begins with ending what it has: what begins now is seen then.
-      if (subject === undefined) return []
-      throw error
-    })
-    return open.find((one) => one.tenant !== undefined || (subject !== undefined && one.subject === subject))
-  }
-
-  /** Something begins to be erased: others hear of it when their time is over. */
-  begins(tenant: string): void {
-    this.#known.delete(tenant)
-  }
-
-  #open(tenant: string): Promise<Erasure[]> {
-    const now = performance.now()
-    const known = this.#known.get(tenant)
-    if (known && known.until > now) return known.open
-    const open = this.#memory.erasures.openOf(tenant).then((all) => all.map((one) => one.erasure))
-    this.#known.set(tenant, { until: now + REFUSAL_SEEN_MS, open })
-    open.catch(() => this.#known.delete(tenant))
-    return open
-  }
-}
 
 /** Routes of what is erased, and of what must not be. */
 export function erasureRoutes(

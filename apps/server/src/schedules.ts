@@ -22,8 +22,8 @@ const shared = { tags: ['schedules'], security: [{ key: [] }] }
 const shown = schedule.extend({ upcoming: z.array(z.number()).describe('the next firings, up to five') })
 
 /** Routes of schedules. */
-export function scheduleRoutes(server: Server, { journal, memory, admission, keyOf }: Context): void {
-  const schedules = new Schedules(journal)
+export function scheduleRoutes(server: Server, { journal, memory, admission, refusals, keyOf }: Context): void {
+  const schedules = new Schedules(journal, (run) => refusals.check(run))
   const now = journal.partitions[0].clock
 
   /** What a schedule and its runs are, checked as a run is when it starts. */
@@ -150,7 +150,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, key
         ...shared,
         summary: 'Start a run of a schedule now, besides the planned ones',
         params,
-        response: { 202: z.object({ run: z.string() }), ...problemsOf(401, 404, 503) },
+        response: { 202: z.object({ run: z.string() }), ...problemsOf(401, 404, 409, 503) },
       },
     },
     async (request, reply) => {
@@ -174,7 +174,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, key
         }),
         response: {
           202: z.object({ planned: z.array(z.object({ at: z.number(), run: z.string().optional() })) }),
-          ...problemsOf(400, 401, 404, 422, 503),
+          ...problemsOf(400, 401, 404, 409, 422, 503),
         },
       },
     },

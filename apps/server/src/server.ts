@@ -12,7 +12,15 @@ import {
   workerInfo,
 } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
-import { CallbackTokens, Gateway, type GatewayOptions, LedgerReader, RecordBook, RunReader } from '@muster/runtime'
+import {
+  CallbackTokens,
+  Gateway,
+  type GatewayOptions,
+  LedgerReader,
+  RecordBook,
+  Refusals,
+  RunReader,
+} from '@muster/runtime'
 import reference from '@scalar/fastify-api-reference'
 import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
@@ -27,7 +35,7 @@ import { CALLBACKS, callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
 import { CostBook, costRoutes } from './costs.ts'
-import { erasureRoutes, Refusals } from './erasures.ts'
+import { erasureRoutes } from './erasures.ts'
 import { gatewayRoutes } from './gateway/gateway-routes.ts'
 import { KeyRing } from './key-ring.ts'
 import type { ApiKey } from './keys.ts'

@@ -34,9 +34,12 @@ const QUEUED_MS = 1000
 export class Schedules {
   readonly #journal: Journal
   readonly #clock: () => number
+  readonly #admit: (template: StoredSchedule['template']) => Promise<void>
 
-  constructor(journal: Journal) {
+  /** `admit` throws MusterError `subject.erased` of a run that may not begin now; of its planned time none does. */
+  constructor(journal: Journal, admit: (template: StoredSchedule['template']) => Promise<void> = async () => {}) {
     this.#journal = journal
+    this.#admit = admit
     this.#clock = journal.partitions[0].clock
   }
 
@@ -75,9 +78,10 @@ export class Schedules {
     }
   }
 
-  /** Starts a run now, besides the planned ones; gives its id. @throws MusterError `schedule.not_found` */
+  /** Starts a run now, besides the planned ones; gives its id. @throws MusterError `schedule.not_found`, `subject.erased` */
   async trigger(tenant: string, id: string, offload: Offload): Promise<string> {
     const { stored } = await this.#readOwn(tenant, id)
+    await this.#admit(stored.template)
     const run = { ...(await this.#current(stored)), run: newId(), schedule: { id, at: this.#clock() } }
     return (await this.#journal.create(run, stored.content, { offload })).id
   }
@@ -86,7 +90,7 @@ export class Schedules {
    * Starts the runs of planned times, whatever overlaps; one that was started already is not started again, and is given
    * as it is. Gives the runs in their order.
    *
-   * @throws MusterError `schedule.not_found`
+   * @throws MusterError `schedule.not_found`, `subject.erased`
    */
   async backfill(
     tenant: string,
@@ -95,6 +99,7 @@ export class Schedules {
     offload: Offload,
   ): Promise<{ at: number; run: string }[]> {
     const { stored } = await this.#readOwn(tenant, id)
+    await this.#admit(stored.template)
     const runs: { at: number; run: string }[] = []
     for (const at of times) {
       const created = await this.#start(stored, at, offload)
@@ -143,6 +148,10 @@ export class Schedules {
     // What waited goes first; what is due by now has its turn with the next poll.
     const at = queued ?? planned ?? now
     const after = queued === undefined ? next : planned
+    if (!(await this.#isAdmitted(stored))) {
+      await move({ missed: schedule.missed + 1, queued: undefined, next: after })
+      return
+    }
     const created = await this.#start(stored, at, offload)
     if (created === undefined) {
       await move({ queued: undefined, next: after })
@@ -151,6 +160,16 @@ export class Schedules {
     const fired = schedule.fired + 1
     const over = schedule.firings !== undefined && fired >= schedule.firings
     await move({ fired, lastRun: created, queued: undefined, next: over ? undefined : after })
+  }
+
+  async #isAdmitted({ template }: StoredSchedule): Promise<boolean> {
+    try {
+      await this.#admit(template)
+      return true
+    } catch (error) {
+      if (error instanceof MusterError && error.code === 'subject.erased') return false
+      throw error
+    }
   }
 
   /** A run that has left Redis has ended. */

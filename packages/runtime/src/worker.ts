@@ -14,6 +14,7 @@ import { Eraser } from './archive/erasing.ts'
 import { Indexer } from './archive/indexer.ts'
 import { PolicyUse } from './archive/policy-use.ts'
 import { RecordBook } from './archive/record-book.ts'
+import { Refusals } from './archive/refusals.ts'
 import { Retention } from './archive/retention.ts'
 import { Engine } from './engine.ts'
 import { type LedgerOptions, startLedger } from './ledger/start.ts'
@@ -237,7 +238,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     look().catch((error) => log.error({ err: error }, 'Redis is not as it must be'))
     void announce()
   }, ANNOUNCE_MS)
-  const schedules = pollSchedules(journal, memory.blobs.put, (error) => log.warn({ err: error }, 'schedule'))
+  const schedules = pollSchedules(journal, memory.blobs.put, new Refusals(memory), (error) =>
+    log.warn({ err: error }, 'schedule'),
+  )
   const archiver =
     options.archive === false
       ? undefined

@@ -17,10 +17,9 @@ import { archiveRun } from './archiver.ts'
 import { auditHitsOf } from './audit-hits.ts'
 import { toEvents } from './content.ts'
 import type { RecordBook } from './record-book.ts'
+import { REFUSAL_SEEN_MS } from './refusals.ts'
 import type { ProviderOf } from './run-costs.ts'
 
-/** How long a server may take to see that runs of a subject are refused, ms. */
-export const REFUSAL_SEEN_MS = 1000
 /** How often workers look for erasures, and how long one that took one has it without a word, ms. */
 const POLL_MS = 1000
 const LEASE_MS = 10_000

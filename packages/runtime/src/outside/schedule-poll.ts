@@ -1,4 +1,5 @@
 import { type Journal, type Offload, Schedules } from '@muster/journal'
+import type { Refusals } from '../archive/refusals.ts'
 
 /** How late a firing is at most because nobody looked, ms. */
 const POLL_MS = 500
@@ -7,9 +8,10 @@ const POLL_MS = 500
 export function pollSchedules(
   journal: Journal,
   offload: Offload,
+  refusals: Refusals,
   onError: (error: Error) => void,
 ): { close(): Promise<void> } {
-  const schedules = new Schedules(journal)
+  const schedules = new Schedules(journal, (run) => refusals.check(run))
   let polling: Promise<void> | undefined
   const timer = setInterval(() => {
     polling ??= schedules
