@@ -1322,8 +1322,8 @@ function readBook(folder, names, leaves) {
       said.apps.set(about.set, (said.apps.get(about.set) ?? new Set()).add(about.app))
     if (action === 'retention.expired' && isObject(about.runs))
       for (const run of Object.keys(about.runs))
-        if (about.what !== 'run') said.content.add(run)
-        else if (seq <= sealed) said.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
+        if (about.what === 'content') said.content.add(run)
+        else if (about.what === 'run' && seq <= sealed) said.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
     if (!['erasure.requested', 'key.destroyed', 'erasure.done'].includes(action) || !Number.isSafeInteger(at)) continue
     if (isRun(about.run)) said.content.add(about.run)
     if (typeof about.subject === 'string') said.subjects.set(about.subject, at)

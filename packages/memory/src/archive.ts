@@ -36,7 +36,8 @@ export interface ArchiveListOptions {
 }
 
 /** A run as the archive knows it without looking into it. */
-export type Archived = RunSummary & { entries: number; erased?: Erased }
+/** `forgotten`: what it has left in sessions and facts is gone. */
+export type Archived = RunSummary & { entries: number; erased?: Erased; forgotten?: true }
 
 /** Ended runs with their journals. A run that is being archived is not there until all of it is. */
 export interface Archive {
@@ -77,6 +78,8 @@ export interface Archive {
    * entries and blobs it has had; the same again does no harm.
    */
   eraseContent(tenant: string, runId: string, why: Erased): Promise<{ entries: number; blobs: number } | undefined>
+  /** Notes that what the run has left in sessions and facts is gone. */
+  forgotten(tenant: string, runId: string): Promise<void>
   /** Removes the run and its entries, and leaves a note that says why. Gives how many entries it has had. */
   remove(tenant: string, runId: string, why: Erased): Promise<number | undefined>
   /** What the calls of each run have cost that was archived, the oldest first, after the run `after`: also of removed ones. */
@@ -263,7 +266,11 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
     async *all(tenant, after) {
       for await (const item of table.query({ pk: runs(tenant), ...laterThan(after) })) {
         const why = erasedOf(item)
-        yield { ...readSummary(item), entries: numberOf(item, 'last'), ...(why ? { erased: why } : {}) }
+        const isForgotten = item.forgotten === true
+        yield {
+          ...{ ...readSummary(item), entries: numberOf(item, 'last'), ...(why ? { erased: why } : {}) },
+          ...(isForgotten ? { forgotten: true } : {}),
+        }
       }
     },
 
@@ -302,6 +309,11 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
         await table.remove(pk, sk)
       }
       return { entries: numberOf(item, 'last'), blobs: blobs + large.length }
+    },
+
+    async forgotten(tenant, runId) {
+      const summary = await summaryOf(tenant, runId)
+      if (summary) await table.put({ ...summary, forgotten: true })
     },
 
     async remove(tenant, runId, why) {

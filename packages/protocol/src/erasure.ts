@@ -149,20 +149,27 @@ export const retentionRule = z
     /** The tenant; all unless given. */
     tenant: z.string().min(1).max(64).optional(),
     content: term.optional(),
+    /** What it has left in sessions and facts. */
+    memory: term.optional(),
     run: term.optional(),
   })
-  .refine(({ content, run }) => content === undefined || run === undefined || content <= run, {
+  .refine(({ content = 0, run = content }) => content <= run, {
     message: 'content goes with its run at the latest',
     path: ['content'],
+  })
+  .refine(({ memory = 0, run = memory }) => memory <= run, {
+    message: 'memory goes with its run at the latest: nothing tells any more what a removed run has left',
+    path: ['memory'],
   })
 export type RetentionRule = z.infer<typeof retentionRule>
 
 /** The first that matches a run holds; what none matches, or has no term, is kept for ever. */
 export const retentionRules = z.array(retentionRule).max(100)
 
-/** What of a tenant is past its time: content, whole runs, and what holds keep. */
+/** Of how many of a tenant's runs something is past its time: content, what they have left in memory, the whole; and what holds keep. */
 const retentionDue = z.object({
   content: z.number(),
+  memory: z.number(),
   runs: z.number(),
   held: z.number(),
   /** Runs that were looked at; with `more` there are others. */
@@ -178,6 +185,7 @@ export const retentionState = z.object({
       name: z.string().optional(),
       status: z.string().optional(),
       content: z.number().optional(),
+      memory: z.number().optional(),
       run: z.number().optional(),
     }),
   ),

@@ -159,13 +159,15 @@ export async function retentionCommand(muster: Muster, json: boolean): Promise<n
     return 0
   }
   const termOf = (ms: number | undefined) => (ms === undefined ? 'for ever' : `${ms / DAY_MS} days`)
-  for (const [i, { name, status, content, run }] of state.rules.entries())
+  for (const [i, { name, status, content, memory, run }] of state.rules.entries())
     console.log(
-      `${i}: ${plain(name ?? 'all')}${status === undefined ? '' : ` that ${plain(status)}`}: content ${termOf(content ?? run)}, runs ${termOf(run)}`,
+      `${i}: ${plain(name ?? 'all')}${status === undefined ? '' : ` that ${plain(status)}`}: content ${termOf(content ?? run)}, memory ${termOf(memory)}, runs ${termOf(run)}`,
     )
   if (state.rules.length === 0) console.log('everything is kept for ever')
-  const { content, runs, held, looked, more } = state.due
+  const { content, memory, runs, held, looked, more } = state.due
   const of = `${more ? 'at least ' : ''}${looked} runs`
-  console.log(`due, of ${of}: content of ${content}, ${runs} runs whole; held back: ${held}`)
+  console.log(
+    `due, of ${of}: content of ${content}, what ${memory} have left in memory, ${runs} runs whole; held back: ${held}`,
+  )
   return 0
 }

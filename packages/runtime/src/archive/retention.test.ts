@@ -29,7 +29,7 @@ const planOf = <N extends string>(name: N) =>
 const app = collect({ pay, keep: planOf('keep.all'), support: planOf('support.mail'), short: planOf('short.lived') })
 const rules = retentionRules.parse([
   { name: 'short.*', content: '10d', run: '30d' },
-  { name: 'support.*', status: 'succeeded', content: '2w' },
+  { name: 'support.*', status: 'succeeded', content: '2w', memory: '3w' },
 ])
 
 let dynamo: DynamoService
@@ -49,7 +49,7 @@ describe('retention', () => {
     withWorker(app, { memory, archive: true, journalTtlS: 3600 }, async (journal, start) => {
       const runs = {
         keep: await start('keep.all'),
-        support: await start('support.mail'),
+        support: await start('support.mail', { session: 'chat' }),
         short: await start('short.lived'),
       }
       const held = await start('short.lived')
@@ -57,6 +57,17 @@ describe('retention', () => {
         await ended(journal, run)
         await expect.poll(() => memory.archive.get('t', run)).toBeDefined()
       }
+      const { sessions, facts } = memory
+      const turn = { at: 1, messages: ['said'], labels: [] }
+      await sessions.append('t', 'chat', 0, { ...turn, run: runs.support })
+      await sessions.append('t', 'chat', 1, { ...turn, run: runs.keep })
+      const fact = { kind: 'k', subject: 's', step: '1', labels: [] }
+      await facts.put('t', { ...fact, value: 'old', run: runs.support })
+      await facts.put('t', { ...fact, value: 'new', run: runs.keep })
+      const remembered = async () => ({
+        turns: (await sessions.read('t', 'chat')).turns.map(({ messages }) => messages.length),
+        facts: (await facts.history('t', 'k', 's')).map(({ value }) => value),
+      })
       const by = { key: 'k', user: 'u' }
       await memory.holds.place('t', { id: 'h', run: held, reason: 'r', by, at: 0 })
       let now = Date.now()
@@ -96,7 +107,10 @@ describe('retention', () => {
       expect((await records()).map(({ action }) => action)).toEqual(['retention.changed'])
 
       now += 11 * DAY_MS
-      expect(await retentionDue(memory, rules, 't', now)).toEqual({ content: 1, runs: 0, held: 1, looked: 4 })
+      expect(await retentionDue(memory, rules, 't', now)).toEqual({
+        ...{ content: 1, memory: 0, runs: 0 },
+        ...{ held: 1, looked: 4 },
+      })
       await retention.tick()
       expect(await outputs()).toEqual({ keep: 'whole', support: 'whole', short: 'bare', held: 'whole' })
       const [, first] = await records()
@@ -109,8 +123,15 @@ describe('retention', () => {
       expect((await amounts('short.lived')).map(({ run }) => run)).toEqual([held])
       expect(await amounts('keep.all')).toHaveLength(1)
 
+      expect(await remembered()).toEqual({ turns: [1, 1], facts: ['new', 'old'] })
+
       now += 20 * DAY_MS
+      expect(await retentionDue(memory, rules, 't', now)).toMatchObject({ content: 1, memory: 1, runs: 1, held: 1 })
       await retention.tick()
+      expect(await remembered()).toEqual({ turns: [0, 1], facts: ['new'] })
+      expect((await records()).map(({ about }) => about.what)).toEqual(
+        expect.arrayContaining(['content', 'memory', 'run']),
+      )
       expect(await outputs()).toEqual({ keep: 'whole', support: 'bare', short: undefined, held: 'whole' })
       expect(await memory.archive.erased('t', runs.short)).toEqual({ at: now, by: 'retention', id: '0' })
       expect(await Array.fromAsync(memory.archive.removed('t'))).toMatchObject([{ run: runs.short }])
@@ -141,6 +162,7 @@ describe('rules', () => {
   it.each([
     [[{ content: '10' }], '0.content'],
     [[{ content: '20d', run: '10d' }], '0.content'],
+    [[{ memory: '20d', run: '10d' }], '0.memory'],
     [[{ status: 'running', run: '10d' }], '0.status'],
     [[{ nam: 'x' }], '0'],
   ])('that are none are told: %j', (value, path) => {

@@ -24,23 +24,23 @@ interface Stores {
 /** What of a run is past its time, by which rule. */
 interface Due {
   run: Archived
-  what: 'content' | 'run'
+  what: 'content' | 'memory' | 'run'
   rule: number
 }
 
-/** What of a run is past its time and not held. */
-function dueOf(rules: readonly RetentionRule[], run: Archived, holds: readonly Hold[], now: number): Due | undefined {
+/** What of a run is past its time and not held: what it has left before the run, which tells of that. */
+function dueOf(rules: readonly RetentionRule[], run: Archived, holds: readonly Hold[], now: number): Due[] {
   const rule = ruleFor(rules, run)
-  const { content, run: whole } = (rule === undefined ? undefined : rules[rule]) ?? {}
+  const { content, memory, run: whole } = (rule === undefined ? undefined : rules[rule]) ?? {}
   const age = now - (run.endedAt ?? run.createdAt)
-  const what =
-    whole !== undefined && age >= whole
-      ? 'run'
-      : content !== undefined && age >= content && run.erased === undefined
-        ? 'content'
-        : undefined
-  if (rule === undefined || what === undefined || holds.some((hold) => isHeld(hold, run))) return undefined
-  return { run, what, rule }
+  const isPast = (term: number | undefined) => term !== undefined && age >= term
+  const isForgotten = run.forgotten === true || run.erased?.by === 'erasure'
+  const due: Due['what'][] = []
+  if (isPast(memory) && !isForgotten) due.push('memory')
+  if (isPast(whole)) due.push('run')
+  else if (isPast(content) && run.erased === undefined) due.push('content')
+  if (rule === undefined || due.length === 0 || holds.some((hold) => isHeld(hold, run))) return []
+  return due.map((what) => ({ run, what, rule }))
 }
 
 /** What is due of a tenant: expired with the next ticks. */
@@ -51,13 +51,13 @@ export async function retentionDue(
   now: number,
 ): Promise<RetentionDue> {
   const holds = await memory.holds.list(tenant)
-  const due = { content: 0, runs: 0, held: 0, looked: 0 }
+  const due = { content: 0, memory: 0, runs: 0, held: 0, looked: 0 }
   for await (const run of memory.archive.all(tenant)) {
     if (due.looked >= DUE_LOOK_MAX) return { ...due, more: true }
     due.looked++
     const found = dueOf(rules, run, [], now)
-    if (found && !dueOf(rules, run, holds, now)) due.held++
-    else if (found) due[found.what === 'run' ? 'runs' : 'content']++
+    if (found.length > 0 && dueOf(rules, run, holds, now).length === 0) due.held++
+    else for (const { what } of found) due[what === 'run' ? 'runs' : what]++
   }
   return due
 }
@@ -138,7 +138,7 @@ export class Retention {
     let looked = 0
     for await (const run of memory.archive.all(tenant, sweep.cursor === '' ? undefined : sweep.cursor)) {
       const found = dueOf(rules, run, holds, this.#clock())
-      if (found) due.push(found)
+      due.push(...found)
       if (++looked < LOOK_MAX && due.length < RECORD_MAX) continue
       cursor = run.id
       break
@@ -147,7 +147,8 @@ export class Retention {
     const later = await memory.holds.list(tenant)
     const free = due.filter(({ run }) => !later.some((hold) => isHeld(hold, run)))
     // Told before it is done; what is broken off is found again, and told again.
-    for (const [key, some] of Map.groupBy(free, ({ rule, what }) => `${rule} ${what}`)) {
+    const ordered = free.toSorted((one, other) => Number(one.what === 'run') - Number(other.what === 'run'))
+    for (const [key, some] of Map.groupBy(ordered, ({ rule, what }) => `${rule} ${what}`)) {
       const [first] = some
       if (!first) continue
       const { rule, what } = first
@@ -160,10 +161,16 @@ export class Retention {
     await memory.sweeps.save({ ...sweep, cursor, until: this.#clock() + (cursor === '' ? REST_MS : 0) })
   }
 
-  async #expire(tenant: string, { run: { id }, what, rule }: Due): Promise<void> {
+  async #expire(tenant: string, { run: { id, session }, what, rule }: Due): Promise<void> {
     const { journal, memory } = this.#stores
-    const { archive, auditIndex } = memory
+    const { archive, auditIndex, facts, sessions } = memory
     const why: Erased = { at: this.#clock(), by: 'retention', id: String(rule) }
+    if (what === 'memory') {
+      if (session !== undefined) await sessions.erase(tenant, session, id)
+      await facts.erase(tenant, id)
+      await archive.forgotten(tenant, id)
+      return
+    }
     await journal.expire(id, tenant, 0)
     const hits = async () => auditHitsOf(await Array.fromAsync(toEvents(archive.entries(tenant, id))))
     if (what === 'run') {
