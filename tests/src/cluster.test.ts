@@ -1,12 +1,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { TileLog, verifyJournal } from '@muster/audit'
+import { TileLog } from '@muster/audit'
 import { type LedgerLeaf, partitionOf } from '@muster/protocol'
 import { startRedisCluster } from '@muster/stack'
 import { newLedgerKey } from '@muster/worker/settings'
 import { Cluster } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readJournal } from '../faults/src/journal.ts'
 import { actor, chain, fanOut, parent, slowPayment } from './fixtures/app.ts'
 import { ended, type Harness, startHarness, stopProcess, until } from './harness.ts'
 import { provenEnd, tilesOf } from './receipts.ts'
@@ -34,15 +35,7 @@ afterAll(async () => {
   rmSync(dirname(keyFile), { recursive: true })
 })
 
-async function verified(run: string): Promise<boolean> {
-  const response = await muster.open('GET', `/v1/runs/${run}/journal`)
-  const stored = (await response.text())
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
-  const end = { head: response.headers.get('muster-head') ?? '', entries: stored.length }
-  return (await verifyJournal(run, stored, end)).ok
-}
+const verified = async (run: string): Promise<boolean> => (await readJournal(muster, run)).verification.ok
 
 describe('on a Redis Cluster', () => {
   it('a backlog over all partitions is worked off, whatever workers are killed meanwhile', async () => {

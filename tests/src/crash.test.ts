@@ -1,6 +1,6 @@
-import { verifyJournal } from '@muster/audit'
 import type { Entry } from '@muster/protocol'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { readJournal } from '../faults/src/journal.ts'
 import { chain, fanOut, parent, slowPayment } from './fixtures/app.ts'
 import { type Effect, ended, type Harness, startHarness, stopProcess, until } from './harness.ts'
 
@@ -22,15 +22,7 @@ async function entriesOf(run: string): Promise<Entry[]> {
   return entries
 }
 
-async function verified(run: string): Promise<boolean> {
-  const response = await muster.open('GET', `/v1/runs/${run}/journal`)
-  const stored = (await response.text())
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
-  return (await verifyJournal(run, stored, { head: response.headers.get('muster-head') ?? '', entries: stored.length }))
-    .ok
-}
+const verified = async (run: string): Promise<boolean> => (await readJournal(muster, run)).verification.ok
 
 /** Every effect outside is preceded by a durable intent that allows it: here, that the journal has one for its key. */
 function expectIntents(entries: readonly Entry[], effects: readonly Effect[]): void {

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { verifyJournal } from '@muster/audit'
 import { loadPolicies } from '@muster/governance'
 import type { Json, PlanData, RunEvent } from '@muster/protocol'
 import { collect } from '@muster/sdk'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { readJournal } from '../faults/src/journal.ts'
 import * as fixture from './fixtures/history-app.ts'
 import { ended, type Harness, startHarness, stopProcess, until } from './harness.ts'
 
@@ -75,13 +75,7 @@ async function expectSameAgain(run: string): Promise<number> {
 }
 
 async function expectVerified(run: string): Promise<void> {
-  const response = await muster.open('GET', `/v1/runs/${run}/journal`)
-  const stored = (await response.text())
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
-  const head = { head: response.headers.get('muster-head') ?? '', entries: stored.length }
-  expect(await verifyJournal(run, stored, head)).toMatchObject({ ok: true })
+  expect((await readJournal(muster, run)).verification).toMatchObject({ ok: true })
 }
 
 describe('what happened before in the run', () => {

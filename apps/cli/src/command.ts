@@ -38,4 +38,9 @@ export const keyOption = [
   [] as string[],
 ] as const
 
+/** With the app that is given, in place of MUSTER_APP. */
+export function withApp(config: Config, app: string | undefined): Config {
+  return { ...config, MUSTER_APP: app ?? config.MUSTER_APP }
+}
+
 export const appOption = ['--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)'] as const

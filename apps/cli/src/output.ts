@@ -7,7 +7,7 @@ export function describeError(error: unknown): string {
   if (error instanceof MusterError) {
     const issues = (error.issues ?? [])
       .filter((issue) => !error.message.includes(issue.message))
-      .map((issue) => `\n  ${issue.path}: ${issue.message}`)
+      .map((issue) => `\n  ${issue.path || '/'}: ${issue.message}`)
     return `${pc.red('error')} ${error.code}: ${error.message}${issues.join('')}\n${pc.dim(error.hint)}`
   }
   return `${pc.red('error')} ${error instanceof Error ? error.message : String(error)}`

@@ -7,9 +7,21 @@ const UNITS_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
  *
  * @throws MusterError `request.invalid`
  */
-export function readTime(text: string, now: number): number {
+function readTime(text: string, now: number): number {
   const ms = spanOf(text)
   return ms === undefined ? dateIn(text) : now - ms
+}
+
+/** A filter with its times as they were typed, in milliseconds. @throws MusterError `request.invalid` */
+export function withTimes<T extends { since?: string; until?: string }>(
+  { since, until, ...rest }: T,
+  now = Date.now(),
+): Omit<T, 'since' | 'until'> & { since?: number; until?: number } {
+  return {
+    ...rest,
+    ...(since === undefined ? {} : { since: readTime(since, now) }),
+    ...(until === undefined ? {} : { until: readTime(until, now) }),
+  }
 }
 
 /** A time to come, as it is given: the same, or in so long. @throws MusterError `request.invalid` */

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { type Issue, MusterError } from '@muster/protocol'
+import { MusterError, zodIssues } from '@muster/protocol'
 import type { z } from 'zod'
 
 /** A JSON file of this shape. @throws MusterError `request.invalid` with the place of each mistake */
@@ -19,8 +19,5 @@ export function readValid<Schema extends z.ZodType>(file: string, schema: Schema
   }
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
-  const issues = parsed.error.issues.map(
-    ({ path, message }): Issue => ({ path: path.map((part) => `/${String(part)}`).join('') || '/', message }),
-  )
-  throw new MusterError('request.invalid', `${file} is not as it has to be`, { issues })
+  throw new MusterError('request.invalid', `${file} is not as it has to be`, { issues: zodIssues(parsed.error) })
 }

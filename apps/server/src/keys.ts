@@ -1,6 +1,6 @@
 import { hash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { type Actor, label, MusterError } from '@muster/protocol'
+import { type Actor, issuesText, label, MusterError, zodIssues } from '@muster/protocol'
 import { z } from 'zod'
 
 /** An API key as the server knows it: only its hash, never the key. */
@@ -62,6 +62,5 @@ export function readKeys(file: string): ApiKey[] {
   }
   const parsed = z.array(apiKey).safeParse(value)
   if (parsed.success) return parsed.data
-  const detail = parsed.error.issues.map((issue) => `/${issue.path.join('/')} ${issue.message}`).join('; ')
-  throw new MusterError('config.invalid', `MUSTER_KEYS_FILE: ${file}: ${detail}`)
+  throw new MusterError('config.invalid', `MUSTER_KEYS_FILE: ${file}: ${issuesText(zodIssues(parsed.error))}`)
 }

@@ -26,10 +26,4 @@ export { type Amounts, Spend, type SpendAccount, type SpendAnswer } from './spen
 export { type Attempted, type WebhookJob, WebhookQueue } from './webhook-queue.ts'
 export { type StoredWebhook, Webhooks } from './webhooks.ts'
 export { ANNOUNCE_MS } from './workers.ts'
-export {
-  type LostReason,
-  lostError,
-  type ParentNotice,
-  RunWriter,
-  Writer,
-} from './writer.ts'
+export { type Closing, type LostReason, lostError, type ParentNotice, RunWriter, Writer } from './writer.ts'

@@ -28,12 +28,24 @@ export interface ParentNotice {
  */
 export type LostReason = 'fenced' | 'gap' | 'missing' | 'mail' | 'unreplicated'
 
+/** What ends an activation: its run has ended, or waits for what comes from outside. */
+export interface Closing {
+  op: 'park' | 'end'
+  status: RunStatus
+  summary: Json
+  parent?: ParentNotice | undefined
+  /** When a parked run is to be taken up again though nobody told it anything, ms since the epoch. */
+  wakeAt?: number | undefined
+  /** For the tenant's webhooks, where it has any. */
+  event?: WebhookPayload | undefined
+}
+
+/** The same as it is sent. */
 interface Close {
   op: 'park' | 'end'
   status: RunStatus
   summary: string
   parent: ParentNotice | undefined
-  /** When a parked run is to be taken up again though nobody told it anything, ms since the epoch. */
   wakeAt: number | undefined
   /** JSON; '' for none. */
   event: string
@@ -260,18 +272,7 @@ export class Writer {
   }
 
   /** The next batch ends or parks the run. A park is refused, with everything in the batch, when the inbox holds more. */
-  close(
-    to: RunWriter,
-    close: {
-      op: 'park' | 'end'
-      status: RunStatus
-      summary: Json
-      parent?: ParentNotice | undefined
-      wakeAt?: number | undefined
-      /** For the tenant's webhooks, where it has any. */
-      event?: WebhookPayload | undefined
-    },
-  ): void {
+  close(to: RunWriter, close: Closing): void {
     const { op, status, parent, wakeAt, event } = close
     const summary = JSON.stringify(close.summary)
     to.close = { op, status, summary, parent, wakeAt, event: event ? JSON.stringify(event) : '' }

@@ -1,14 +1,13 @@
 import { hash } from 'node:crypto'
 import { type Json, MusterError } from '@muster/protocol'
 import { exactObject } from './exact-json.ts'
-import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
-import { type Part, PDF, partsOf } from './parts.ts'
+import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
+import { PDF, partsOf } from './parts.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
+import { type JsonObject, objectsOf, textOf } from './relay/json.ts'
 import { messages } from './relay/messages.ts'
 import { answerTo, type Ended } from './relay/passthrough.ts'
-import type { JsonObject } from './relay/request.ts'
 import type { Upstream } from './relay/upstream.ts'
-import { objectsOf, textOf } from './relay/wire.ts'
 import type { AnthropicTarget } from './target.ts'
 
 /** Anthropic must be told a limit, not above the model's own: this is within that of each since Claude 3.5. */

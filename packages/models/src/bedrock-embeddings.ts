@@ -1,7 +1,7 @@
 import { type BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-bedrock-runtime'
 import { MusterError, sideBySide } from '@muster/protocol'
 import type { Embedded, EmbedRequest } from './embed.ts'
-import { isObject } from './relay/wire.ts'
+import { isObject } from './relay/json.ts'
 
 /** How the embedding models of one family are asked. */
 interface Family {

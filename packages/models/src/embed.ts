@@ -15,3 +15,5 @@ export interface Embedded {
   inputTokens: number | undefined
   model: string
 }
+
+export type Embed = (request: EmbedRequest) => Promise<Embedded>

@@ -1,18 +1,6 @@
 import facts from './models.json' with { type: 'json' }
 import { familyOf } from './price.ts'
-import { modelOf, type Target } from './target.ts'
-
-/** What a model can do, as far as it is known. */
-export interface ModelFacts {
-  /** Tokens of input and output together. */
-  contextWindow?: number
-  maxOutputTokens?: number
-  /** `text`, `image`, `file`, `audio`. */
-  inputs?: readonly string[]
-  tools?: boolean
-  /** Efforts of thinking that it takes; none where it does not think. */
-  efforts?: readonly string[]
-}
+import { type ModelFacts, modelOf, type Target } from './target.ts'
 
 /** Of a model that several targets may answer for: what holds of each, and nothing where one is not known. `model`: in place of their own. */
 export function factsOf(targets: readonly Target[], model?: string): ModelFacts {

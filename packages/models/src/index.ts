@@ -1,11 +1,9 @@
 /** One interface to every model. */
-export type { ModelFacts } from './facts.ts'
 export { guarded } from './guardrail.ts'
-export type { ModelMessage, ModelReply, ModelRequest, ToolCall } from './message.ts'
+export type { FilePart, ImagePart, ModelMessage, ModelReply, ModelRequest, Part, ToolCall } from './message.ts'
 export { createModels, type Models, type ModelsOptions, withReferences } from './models.ts'
-export type { FilePart, ImagePart, Part } from './parts.ts'
 export { costOf, type Price, priceOf, pricesWith } from './price.ts'
 export type { Dialect, RelayEnd, Relayed, RelayRequest } from './relay/request.ts'
 export { VendorError } from './relay/upstream.ts'
 export type { Route, RouteRule } from './route/rule.ts'
-export type { Target } from './target.ts'
+export type { ModelFacts, Target } from './target.ts'

@@ -1,5 +1,4 @@
 import type { GuardrailCounts, Json, JsonSchema, Usage, Via } from '@muster/protocol'
-import type { Part } from './parts.ts'
 
 /** A call that the model asks for; `arguments` is JSON text as the model wrote it. */
 export interface ToolCall {
@@ -15,6 +14,16 @@ interface Reasoning {
   by: string
   items: Json[]
 }
+
+/** What a message holds beside text. `data` is base64. */
+export type ImagePart = { type: 'image'; mediaType: string; data: string } | { type: 'image'; url: string }
+export interface FilePart {
+  type: 'file'
+  name: string
+  mediaType: string
+  data: string
+}
+export type Part = { type: 'text'; text: string } | ImagePart | FilePart
 
 export type ModelMessage =
   | { role: 'system'; content: string }

@@ -2,7 +2,7 @@ import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
 import { CONVERSE } from './converse.ts'
 import type { Embedded, EmbedRequest } from './embed.ts'
-import { factsOf, type ModelFacts } from './facts.ts'
+import { factsOf } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
 import { openAiChat } from './openai-chat.ts'
@@ -12,14 +12,24 @@ import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
 import { type CountRequest, countTokens } from './relay/count-tokens.ts'
+import type { JsonObject } from './relay/json.ts'
 import { relay } from './relay/relay.ts'
-import type { Dialect, JsonObject, Relayed, RelayRequest } from './relay/request.ts'
+import type { Dialect, Relayed, RelayRequest } from './relay/request.ts'
 import { tierOf } from './relay/tier.ts'
 import { createUpstream, type HttpTarget, type Upstream } from './relay/upstream.ts'
 import type { BreakerState } from './route/breaker.ts'
 import { type Asked, courseOf } from './route/course.ts'
 import { type Order, type Route, type RouteRule, ruleOf } from './route/rule.ts'
-import { type BedrockTarget, dialectOf, modelOf, nameOf, type OpenAiTarget, providerOf, type Target } from './target.ts'
+import {
+  type BedrockTarget,
+  dialectOf,
+  type ModelFacts,
+  modelOf,
+  nameOf,
+  type OpenAiTarget,
+  providerOf,
+  type Target,
+} from './target.ts'
 import { estimated, estimatedOf, inputTokens } from './tokens.ts'
 
 export interface ModelsOptions {

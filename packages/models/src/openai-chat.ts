@@ -1,12 +1,11 @@
 import { type Json, MusterError } from '@muster/protocol'
-import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
-import { dataUrl, type Part, PDF } from './parts.ts'
+import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
+import { dataUrl, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
 import { chat } from './relay/chat.ts'
+import { isObject, type JsonObject, objectOf, objectsOf, textOf } from './relay/json.ts'
 import { answerTo, type Ended, NO_STREAM } from './relay/passthrough.ts'
-import type { JsonObject } from './relay/request.ts'
 import { type Upstream, VendorError } from './relay/upstream.ts'
-import { isObject, objectOf, objectsOf, textOf } from './relay/wire.ts'
 import type { OpenAiTarget } from './target.ts'
 
 /** OpenAI Chat Completions, and all that is compatible with it. */

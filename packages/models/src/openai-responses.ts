@@ -1,12 +1,11 @@
 import { type Json, MusterError } from '@muster/protocol'
-import type { ModelMessage, ModelRequest, ModelSettings } from './message.ts'
-import { dataUrl, type Part, PDF } from './parts.ts'
+import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
+import { dataUrl, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
+import { type JsonObject, objectOf, objectsOf, textOf } from './relay/json.ts'
 import { answerTo, type Ended } from './relay/passthrough.ts'
-import type { JsonObject } from './relay/request.ts'
 import { responses } from './relay/responses.ts'
 import type { Upstream } from './relay/upstream.ts'
-import { objectOf, objectsOf, textOf } from './relay/wire.ts'
 import type { OpenAiTarget } from './target.ts'
 
 /** OpenAI Responses, where nothing is kept at OpenAI: each request has the whole conversation, with the sealed thoughts. */

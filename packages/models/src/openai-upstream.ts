@@ -1,6 +1,7 @@
 import type { Json } from '@muster/protocol'
 import { failure, withoutKey } from './provider.ts'
-import { answeredBy, type Bytes, refusalOf, TooLarge, type Upstream } from './relay/upstream.ts'
+import { answeredBy, type Bytes, TooLarge } from './relay/bytes.ts'
+import { refusalOf, type Upstream } from './relay/upstream.ts'
 import type { OpenAiTarget } from './target.ts'
 
 /**

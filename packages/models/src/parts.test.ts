@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
+import type { Part } from './message.ts'
 import { createModels } from './models.ts'
-import type { Part } from './parts.ts'
 
 const models = createModels({
   routes: { default: { model: 'gpt-5', baseUrl: 'http://127.0.0.1:1/v1', apiKey: 'k', timeoutMs: 1000 } },

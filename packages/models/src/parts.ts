@@ -1,15 +1,5 @@
 import { type Issue, isBase64, MusterError } from '@muster/protocol'
-import type { ModelMessage } from './message.ts'
-
-/** What a message holds beside text. `data` is base64. */
-export type ImagePart = { type: 'image'; mediaType: string; data: string } | { type: 'image'; url: string }
-export interface FilePart {
-  type: 'file'
-  name: string
-  mediaType: string
-  data: string
-}
-export type Part = { type: 'text'; text: string } | ImagePart | FilePart
+import type { ModelMessage, Part } from './message.ts'
 
 /** What a vendor takes beside text. */
 export interface Media {

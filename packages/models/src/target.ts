@@ -1,6 +1,4 @@
-import type { ModelFacts } from './facts.ts'
 import type { TieredRates } from './price.ts'
-import type { Conditions } from './route/conditions.ts'
 
 /** Where a route leads: a vendor's or a compatible server, and the model there. */
 export type Target = OpenAiTarget | AnthropicTarget | BedrockTarget
@@ -22,6 +20,31 @@ interface Common {
   provider?: string
   /** Where it is, as a journal names it; the name of a target of Bedrock has that anyway. */
   region?: string
+}
+
+/** What a model can do, as far as it is known. */
+export interface ModelFacts {
+  /** Tokens of input and output together. */
+  contextWindow?: number
+  maxOutputTokens?: number
+  /** `text`, `image`, `file`, `audio`. */
+  inputs?: readonly string[]
+  tools?: boolean
+  /** Efforts of thinking that it takes; none where it does not think. */
+  efforts?: readonly string[]
+}
+
+/** What a request must be like for a target to have it. */
+interface Conditions {
+  labels?: {
+    /** None of these. */
+    without?: readonly string[] | undefined
+    /** One of these at least. */
+    only?: readonly string[] | undefined
+  }
+  /** By an estimate: about three bytes to a token. */
+  minInputTokens?: number
+  maxInputTokens?: number
 }
 
 export interface OpenAiTarget extends Common {

@@ -5,7 +5,7 @@ import { stepStatus } from './entry.ts'
 const effect = z.enum(['allow', 'deny', 'ask'])
 
 /** What a step of a run came to, as it is found: no content, but for the numbers that a tool was called with. */
-export const auditHit = z.object({
+const auditHit = z.object({
   run: z.string(),
   seq: z.number().int().positive().describe("the entry with the step's outcome, or with the run's end"),
   at: z.number().describe('when that was, ms'),

@@ -5,6 +5,7 @@ import { retentionRules } from './erasure.ts'
 import { MusterError } from './errors.ts'
 import { guardrailSetting } from './guardrail.ts'
 import { PARTITIONS_MAX } from './ids.ts'
+import { issuesText, zodIssues } from './issues.ts'
 import { limitsByName } from './limits.ts'
 import { type ModelPrices, type ModelRoutes, modelPrices, modelRoutes } from './model-routes.ts'
 import { type RedactRules, redactRules } from './redact.ts'
@@ -359,7 +360,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   )
   const parsed = configSchema.safeParse(given)
   if (parsed.success) return parsed.data
-  const issues = parsed.error.issues.map((issue) => ({ path: `/${issue.path.join('/')}`, message: issue.message }))
+  const issues = zodIssues(parsed.error)
   const detail = issues.map((issue) => `${issue.path.slice(1)}: ${issue.message}`).join('; ')
   throw new MusterError('config.invalid', detail, { issues })
 }
@@ -378,9 +379,8 @@ export function settingIn<T>(variable: string, file: string, read: () => string,
   }
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
-  const issues = parsed.error.issues.map(({ path, message }) => ({ path: `/${path.map(String).join('/')}`, message }))
-  const detail = issues.map(({ path, message }) => `${path} ${message}`).join('; ')
-  throw new MusterError('config.invalid', `${variable}: ${file}: ${detail}`, { issues })
+  const issues = zodIssues(parsed.error)
+  throw new MusterError('config.invalid', `${variable}: ${file}: ${issuesText(issues)}`, { issues })
 }
 
 /** Each variable with its value (secrets masked, credentials in addresses removed), whether it was set, and what it is for. */

@@ -89,7 +89,7 @@ export const KEEP_LAST = 4
 /** The longest that a model's answer is given again, ms. */
 export const CACHE_MS_MAX = 30 * 86_400_000
 
-export const agentManifest = z.object({
+const agentManifest = z.object({
   kind: z.literal('agent'),
   name,
   version: z.string(),
@@ -111,7 +111,7 @@ export const agentManifest = z.object({
 })
 export type AgentManifest = z.infer<typeof agentManifest>
 
-export const planManifest = z.object({
+const planManifest = z.object({
   kind: z.literal('plan'),
   name,
   version: z.string(),

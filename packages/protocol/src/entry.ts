@@ -349,7 +349,7 @@ export const storedEntry = z.object({
 export type StoredEntry = z.infer<typeof storedEntry>
 
 /** What a model has written since the last one: provisional, until the step's outcome is in the journal. */
-export const modelDelta = z.object({
+const modelDelta = z.object({
   step: z.string(),
   /** What an earlier attempt wrote is void. */
   attempt: z.number().int().positive(),

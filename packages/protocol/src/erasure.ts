@@ -28,7 +28,7 @@ export type NewErasure = z.infer<typeof newErasure>
  * `waiting`: until runs have ended. `held`: until legal holds are lifted. `settling`: the keys are destroyed, and processes
  * that have read them forget them.
  */
-export const erasureState = z.enum(['requested', 'held', 'waiting', 'erasing', 'settling', 'done'])
+const erasureState = z.enum(['requested', 'held', 'waiting', 'erasing', 'settling', 'done'])
 
 const counts = z.object({
   runs: z.number(),
@@ -141,7 +141,7 @@ const term = z
   .transform((text) => Number(text.slice(0, -1)) * UNITS_MS[text.slice(-1) as keyof typeof UNITS_MS]) // as it matched
 
 /** How long what is kept, counted from a run's end. */
-export const retentionRule = z
+const retentionRule = z
   .strictObject({
     /** Of the agent or plan; `*` stands for any letters. */
     name: z.string().min(1).max(128).optional(),

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
 import { type ErrorCode, errorCatalog, MusterError, toMusterError } from './errors.ts'
+import { issuesText, zodIssues } from './issues.ts'
 
 const codes = Object.keys(errorCatalog) as ErrorCode[]
 
@@ -43,4 +45,11 @@ describe('toMusterError', () => {
     expect(toMusterError('text')).toMatchObject({ code: 'internal', message: 'text' })
     expect(toMusterError(undefined)).toMatchObject({ code: 'internal', message: 'undefined' })
   })
+})
+
+it("zod's issues have their places as JSON Pointers below a base, also where names have slashes", () => {
+  const { error } = z.object({ 'a/b~': z.array(z.string()) }).safeParse({ 'a/b~': [1] })
+  const issues = error ? zodIssues(error, '/input') : []
+  expect(issues.map(({ path }) => path)).toEqual(['/input/a~1b~0/0'])
+  expect(issuesText([...issues, { path: '', message: 'is wrong' }])).toMatch(/^\/input\/a~1b~0\/0 .+; \/ is wrong$/)
 })

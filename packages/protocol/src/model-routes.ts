@@ -148,7 +148,7 @@ const rule = z
       if (weight !== undefined && order !== 'weighted' && !sticky)
         refuse(['targets', i, 'weight'], 'only with `order` weighted')
   })
-export type ModelRoute = z.infer<typeof targets> | z.infer<typeof rule>
+type ModelRoute = z.infer<typeof targets> | z.infer<typeof rule>
 
 /** Targets in the order in which they are asked, or with a rule. Each by itself, so that what is wrong is named by its place. */
 const route = z.unknown().transform((given, context): ModelRoute => {

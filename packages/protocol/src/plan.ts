@@ -39,7 +39,7 @@ const waits = {
   timeoutMs: z.number().int().positive().max(WAIT_MS_MAX).optional(),
 }
 
-export const planStep = z.union([
+const planStep = z.union([
   z.strictObject({ tool: name, input: json.default({}), ...common }),
   z.strictObject({ model: z.string(), prompt: json, instructions: z.string().optional(), ...common }),
   z.strictObject({ agent: name, input: json.default({}), ...common }),

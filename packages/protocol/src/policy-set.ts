@@ -3,11 +3,11 @@ import { appManifest } from './definition.ts'
 import { digest } from './entry.ts'
 
 /** A log-only policy is tried and recorded, and lets nothing through and stops nothing. */
-export const policyMode = z.enum(['enforced', 'log-only'])
+const policyMode = z.enum(['enforced', 'log-only'])
 export type PolicyMode = z.infer<typeof policyMode>
 
 /** A policy source: its name for messages, its text, and how it is meant; enforced unless it says otherwise. */
-export const policySource = z.object({ file: z.string(), text: z.string(), mode: policyMode.optional() })
+const policySource = z.object({ file: z.string(), text: z.string(), mode: policyMode.optional() })
 export type PolicySource = z.infer<typeof policySource>
 
 /** A policy set that a worker has decided by, as lists name it. */

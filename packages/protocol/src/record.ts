@@ -33,7 +33,7 @@ export const recordAction = z.enum([
 export type RecordAction = z.infer<typeof recordAction>
 
 /** What somebody did besides runs, or Muster itself (then `by` is a worker, and a service), before it has a place. */
-export const newRecord = z.strictObject({
+const newRecord = z.strictObject({
   at: z.number().int().describe('ms since the epoch'),
   by: actor,
   action: recordAction,

@@ -1,16 +1,12 @@
 import { z } from 'zod'
 
-/** What is looked for without being told how. */
-export const redactKind = z.enum(['email', 'phone', 'iban', 'credit-card', 'ip-address', 'us-ssn', 'secret'])
-export type RedactKind = z.infer<typeof redactKind>
-
-/** Name of what is found: one of the above, or a user's own. */
+/** Name of what is found: that of a detector, such as `email`, or a user's own. */
 export const kindName = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, 'lower-case letters, digits and "-", at most 32, beginning with a letter')
 
 /** `mask`: gone for good. `token`: can be restored for a tool that reveals the kind. `keep`: not looked for. */
-export const redactAction = z.enum(['mask', 'token', 'keep'])
+const redactAction = z.enum(['mask', 'token', 'keep'])
 export type RedactAction = z.infer<typeof redactAction>
 
 /** What is taken out of everything that is stored, or sent to a model. */

@@ -42,6 +42,15 @@ function readReference(ref: string, path: string): Reference {
   throw new MusterError('plan.unknown_reference', message, { issues: [{ path, message }] })
 }
 
+/** A JSON Pointer of the names and places on the way. */
+export function pointerOf(path: readonly PropertyKey[]): string {
+  return path.map((part) => `/${escapePointer(String(part))}`).join('')
+}
+
+function escapePointer(token: string): string {
+  return token.replaceAll('~', '~0').replaceAll('/', '~1')
+}
+
 function unescapePointer(token: string): string {
   return token.includes('~') ? token.replaceAll('~1', '/').replaceAll('~0', '~') : token
 }
@@ -65,7 +74,7 @@ export function eachReference(value: Json, visit: (ref: string, path: string) =>
   if (ref !== undefined) visit(ref, path)
   else if (value !== null && typeof value === 'object') {
     for (const [key, child] of Object.entries(value)) {
-      if (child !== undefined) eachReference(child, visit, `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`)
+      if (child !== undefined) eachReference(child, visit, `${path}/${escapePointer(key)}`)
     }
   }
 }

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { startRun } from './run.ts'
 
 /** How late a firing may be made up at most, s: less than an idempotency key is remembered, so that none is doubled. */
-export const CATCH_UP_S_MAX = 6 * 24 * 3600
+const CATCH_UP_S_MAX = 6 * 24 * 3600
 /** Most planned times of one backfill. */
 export const BACKFILL_MAX = 1000
 /** Most schedules of a tenant. */

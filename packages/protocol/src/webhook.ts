@@ -34,7 +34,7 @@ export const webhook = z.object({
 export type Webhook = z.infer<typeof webhook>
 
 /** What is sent, as JSON. It holds no content: who receives it reads the run by the API. */
-export const webhookPayload = z.object({
+const webhookPayload = z.object({
   type: z.union([webhookEvent, z.literal('ping')]),
   /** ISO 8601. */
   timestamp: z.string(),

@@ -8,10 +8,10 @@ import {
   type LimitsByName,
   MusterError,
   planData,
+  zodIssues,
 } from '@muster/protocol'
 import { type Join, Scheduler, type StepHandle, slotOf } from '@muster/scheduler'
 import type { Plan } from '@muster/sdk'
-import { zodIssues } from '@muster/tools'
 import { agentDriver } from './drivers/agent-driver.ts'
 import { planCodeDriver } from './drivers/plan-code-driver.ts'
 import { planDataDriver } from './drivers/plan-data-driver.ts'

@@ -1,5 +1,5 @@
 import { ANSWERS_MAX, type Answer, type MusterError, type Problem, type Question } from '@muster/protocol'
-import type { Muster } from './client.ts'
+import type { Request } from './request.ts'
 
 /** What became of one answer of many. */
 export interface Answered {
@@ -16,10 +16,7 @@ export interface ApprovalsClient {
   answer(answers: readonly (Answer & { run: string })[]): Promise<Answered[]>
 }
 
-export function approvalsClient(
-  request: Muster['request'],
-  errorOf: (problem: Problem) => MusterError,
-): ApprovalsClient {
+export function approvalsClient(request: Request, errorOf: (problem: Problem) => MusterError): ApprovalsClient {
   return {
     async *list(filter = {}) {
       let cursor: string | undefined

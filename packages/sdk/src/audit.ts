@@ -1,5 +1,5 @@
 import type { AuditFilter, AuditPage, RecordFilter, RecordPage, RemovedRuns } from '@muster/protocol'
-import type { Muster } from './client.ts'
+import type { Request } from './request.ts'
 
 /** What steps of runs came to, for who audits them. */
 export interface AuditClient {
@@ -11,7 +11,7 @@ export interface AuditClient {
   removed(): AsyncGenerator<RemovedRuns['removed'][number]>
 }
 
-export function auditClient(request: Muster['request']): AuditClient {
+export function auditClient(request: Request): AuditClient {
   return {
     search: (filter = {}) => request('GET', `/v1/audit/search?${queryOf(filter)}`),
     records: (filter = {}) => request('GET', `/v1/audit/records?${queryOf(filter)}`),

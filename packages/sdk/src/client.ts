@@ -43,6 +43,7 @@ import {
 } from './operations.ts'
 import type { Plan } from './plan.ts'
 import { type PoliciesClient, policiesClient } from './policies.ts'
+import type { Request } from './request.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
 import { type WebhooksClient, webhooksClient } from './webhooks.ts'
 
@@ -193,7 +194,7 @@ export interface Muster {
     fail(token: string, message: string): Promise<void>
   }
   /** Any path of the API; throws the server's problem as a MusterError. */
-  request<T>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<T>
+  request: Request
   /** The same, for an answer that is not one JSON value. */
   open(method: string, path: string): Promise<Response>
 }

@@ -1,5 +1,5 @@
 import type { Erasure, ErasurePlan, Hold, NewErasure, NewHold, RetentionState } from '@muster/protocol'
-import type { Muster } from './client.ts'
+import type { Request } from './request.ts'
 
 /** What is erased, and what must not be. Needs the role "eraser"; to read, "auditor" is enough. */
 export interface ErasuresClient {
@@ -18,7 +18,7 @@ export interface HoldsClient {
   lift(id: string, reason: string): Promise<Hold>
 }
 
-export function erasuresClient(request: Muster['request']): ErasuresClient {
+export function erasuresClient(request: Request): ErasuresClient {
   return {
     request: (what) => request('POST', '/v1/erasures', what),
     plan: (what) => request('POST', '/v1/erasures', { ...what, dryRun: true }),
@@ -27,7 +27,7 @@ export function erasuresClient(request: Muster['request']): ErasuresClient {
   }
 }
 
-export function holdsClient(request: Muster['request']): HoldsClient {
+export function holdsClient(request: Request): HoldsClient {
   return {
     place: (hold) => request('POST', '/v1/holds', hold),
     list: async () => (await request<{ holds: Hold[] }>('GET', '/v1/holds')).holds,
@@ -40,6 +40,6 @@ export interface RetentionClient {
   get(): Promise<RetentionState>
 }
 
-export function retentionClient(request: Muster['request']): RetentionClient {
+export function retentionClient(request: Request): RetentionClient {
   return { get: () => request('GET', '/v1/retention') }
 }

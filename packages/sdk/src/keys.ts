@@ -1,5 +1,5 @@
 import type { KeyChanges, KeyPage, KeyRequest, MadeKey, ShownKey } from '@muster/protocol'
-import type { Muster } from './client.ts'
+import type { Request } from './request.ts'
 
 export type NewKey = Pick<KeyRequest, 'user'> & Partial<KeyRequest>
 
@@ -17,7 +17,7 @@ export interface KeysClient {
   revoke(id: string): Promise<void>
 }
 
-export function keysClient(request: Muster['request']): KeysClient {
+export function keysClient(request: Request): KeysClient {
   const path = (id: string) => `/v1/keys/${encodeURIComponent(id)}`
   return {
     create: (key) => request('POST', '/v1/keys', key),

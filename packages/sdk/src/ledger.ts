@@ -1,5 +1,5 @@
 import type { LedgerConsistency, LedgerHead, LedgerReceipt } from '@muster/protocol'
-import type { Muster } from './client.ts'
+import type { Request } from './request.ts'
 
 /** The ledger of the key's tenant: what the heads of its runs enter. */
 export interface LedgerClient {
@@ -10,7 +10,7 @@ export interface LedgerClient {
   consistency(from: number, to?: number): Promise<LedgerConsistency>
 }
 
-export function ledgerClient(request: Muster['request']): LedgerClient {
+export function ledgerClient(request: Request): LedgerClient {
   return {
     head: () => request('GET', '/v1/ledger'),
     receipt: (run) => request('GET', `/v1/runs/${encodeURIComponent(run)}/receipt`),

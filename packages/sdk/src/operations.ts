@@ -1,5 +1,5 @@
 import type { Budget, BudgetState, CommitmentState, Costs, CostsBy, CostsRebuild, Stop } from '@muster/protocol'
-import type { Muster } from './client.ts'
+import type { Request } from './request.ts'
 
 export interface BudgetsClient {
   /** What may be used in this day and month, and what was. */
@@ -27,7 +27,7 @@ export interface StopsClient {
   lift(name: string): Promise<void>
 }
 
-export function budgetsClient(request: Muster['request']): BudgetsClient {
+export function budgetsClient(request: Request): BudgetsClient {
   const path = (name: string) => `/v1/budgets/${encodeURIComponent(name)}`
   return {
     list: async () => (await request<{ budgets: BudgetState[] }>('GET', '/v1/budgets')).budgets,
@@ -36,7 +36,7 @@ export function budgetsClient(request: Muster['request']): BudgetsClient {
   }
 }
 
-export function costsClient(request: Muster['request']): CostsClient {
+export function costsClient(request: Request): CostsClient {
   return {
     list: (options = {}) => request('GET', `/v1/costs?${new URLSearchParams(options)}`),
     commitments: async () => (await request<{ commitments: CommitmentState[] }>('GET', '/v1/commitments')).commitments,
@@ -51,7 +51,7 @@ export function costsClient(request: Muster['request']): CostsClient {
   }
 }
 
-export function stopsClient(request: Muster['request']): StopsClient {
+export function stopsClient(request: Request): StopsClient {
   const path = (name: string) => `/v1/stops/${encodeURIComponent(name)}`
   return {
     list: async () => (await request<{ stops: Stop[] }>('GET', '/v1/stops')).stops,

@@ -13,8 +13,9 @@ import {
   planGraph,
   planSignals,
   type Waiting,
+  zodIssues,
 } from '@muster/protocol'
-import { type InputOf, type OutputOf, type Tool, type ToolContext, toJsonSchema, zodIssues } from '@muster/tools'
+import { type InputOf, type OutputOf, type Tool, type ToolContext, toJsonSchema } from '@muster/tools'
 import type { z } from 'zod'
 import type { Agent } from './agent.ts'
 import { checkName, type LimitOptions, parseLimits } from './agent.ts'

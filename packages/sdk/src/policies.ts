@@ -1,4 +1,5 @@
 import type { PolicySetSummary, PublishedPolicies } from '@muster/protocol'
+import type { Request } from './request.ts'
 
 export interface PoliciesClient {
   /** The sets that workers have decided by, newest first. */
@@ -6,8 +7,6 @@ export interface PoliciesClient {
   /** The set that a decision names, with its texts. */
   get(hash: string): Promise<PublishedPolicies>
 }
-
-type Request = <T>(method: string, path: string) => Promise<T>
 
 export function policiesClient(request: Request): PoliciesClient {
   return {

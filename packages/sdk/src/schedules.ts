@@ -1,4 +1,5 @@
 import type { Schedule, ScheduleRequest } from '@muster/protocol'
+import type { Request } from './request.ts'
 
 /** A schedule as it is sent: what has a default may be left out. */
 export type ScheduleOptions = Pick<ScheduleRequest, 'when'> & {
@@ -24,8 +25,6 @@ export interface SchedulesClient {
   /** Starts the runs of planned times from `from` to `to` (ms since the Unix epoch, both passed), those that had none. */
   backfill(id: string, span: { from: number; to: number; dryRun?: boolean }): Promise<{ at: number; run?: string }[]>
 }
-
-type Request = <T>(method: string, path: string, body?: unknown) => Promise<T>
 
 export function schedulesClient(request: Request): SchedulesClient {
   const path = (id: string) => `/v1/schedules/${encodeURIComponent(id)}`

@@ -1,5 +1,6 @@
 import { type Delivery, MusterError, type Webhook, type WebhookPayload, type WebhookRequest } from '@muster/protocol'
 import { Webhook as Verifier } from 'standardwebhooks'
+import type { Request } from './request.ts'
 
 export type WebhookOptions = Pick<WebhookRequest, 'url'> & Partial<WebhookRequest>
 
@@ -21,8 +22,6 @@ export interface WebhooksClient {
   /** Delivers one event again, or all since a time (ms since the Unix epoch) that were not delivered; gives their ids. */
   replay(id: string, what: { event: string } | { since: number }): Promise<string[]>
 }
-
-type Request = <T>(method: string, path: string, body?: unknown) => Promise<T>
 
 export function webhooksClient(request: Request): WebhooksClient {
   const path = (id: string) => `/v1/webhooks/${encodeURIComponent(id)}`

@@ -16,6 +16,5 @@ export {
   type ToolOptions,
   toJsonSchema,
   tool,
-  zodIssues,
 } from './tool.ts'
 export { type ToolDifferences, ToolLock } from './tool-lock.ts'

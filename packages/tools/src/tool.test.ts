@@ -10,7 +10,6 @@ import {
   type ToolOptions,
   toJsonSchema,
   tool,
-  zodIssues,
 } from './tool.ts'
 
 const context: ToolContext = {
@@ -189,13 +188,6 @@ describe('checked', () => {
 
   it('refuses what is too large for a journal', () => {
     expect(code(() => checked(z.string(), 'x'.repeat(4 * 1024 * 1024), 'output.invalid', 'it'))).toBe('output.invalid')
-  })
-})
-
-describe('zodIssues', () => {
-  it('puts a base before each path', () => {
-    const { error } = z.object({ a: z.string() }).safeParse({})
-    expect(error && zodIssues(error, '/input').map((issue) => issue.path)).toEqual(['/input/a'])
   })
 })
 

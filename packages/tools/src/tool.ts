@@ -4,7 +4,7 @@ import {
   type ErrorCode,
   effect,
   errorCatalog,
-  type Issue,
+  issuesText,
   type Json,
   type JsonSchema,
   kindName,
@@ -13,6 +13,7 @@ import {
   name,
   type ToolManifest,
   VALUE_MAX,
+  zodIssues,
 } from '@muster/protocol'
 import { z } from 'zod'
 
@@ -313,14 +314,5 @@ function parsed<S extends z.ZodType>(schema: S, value: unknown, code: InvalidCod
   const result = schema.safeParse(value)
   if (result.success) return result.data
   const issues = zodIssues(result.error)
-  const detail = issues.map((issue) => `${issue.path || '/'} ${issue.message}`).join('; ')
-  throw new MusterError(code, `${what} does not match its schema: ${detail}`, { issues })
-}
-
-/** zod's issues with their paths as JSON Pointers. */
-export function zodIssues(error: z.ZodError, base = ''): Issue[] {
-  return error.issues.map((issue) => ({
-    path: base + issue.path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join(''),
-    message: issue.message,
-  }))
+  throw new MusterError(code, `${what} does not match its schema: ${issuesText(issues)}`, { issues })
 }

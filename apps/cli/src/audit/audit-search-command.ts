@@ -2,7 +2,8 @@ import type { AuditFilter, AuditHit } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { dateOf, plain, print, tableOf } from '../output.ts'
-import { askOn, withTimes } from '../runs/ask-on.ts'
+import { withTimes } from '../read-time.ts'
+import { askOn } from './ask-on.ts'
 
 export type SearchOptions = Omit<AuditFilter, 'since' | 'until'> & {
   since?: string

@@ -80,8 +80,6 @@ export function addAudit(program: Command): void {
       ({
         json,
         format,
-        since,
-        until,
         ...options
       }: {
         format: EventFormat
@@ -93,13 +91,8 @@ export function addAudit(program: Command): void {
       }) =>
         action(async (config) => {
           const { auditEventsCommand } = await import('./audit-events-command.ts')
-          const { readTime } = await import('../read-time.ts')
-          const now = Date.now()
-          return auditEventsCommand(client(config), {
-            ...{ ...options, format: json ? 'jsonl' : format },
-            ...(since === undefined ? {} : { since: readTime(since, now) }),
-            ...(until === undefined ? {} : { until: readTime(until, now) }),
-          })
+          const { withTimes } = await import('../read-time.ts')
+          return auditEventsCommand(client(config), { ...withTimes(options), format: json ? 'jsonl' : format })
         }, json),
     )
 

@@ -1,4 +1,4 @@
-import { type Budget, budget, MusterError } from '@muster/protocol'
+import { type Budget, budget, issuesText, MusterError, zodIssues } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { dateOf, plain, print, tableOf } from '../output.ts'
@@ -38,10 +38,8 @@ export async function budgetsCommand(muster: Muster, json: boolean): Promise<num
 export async function setBudgetCommand(muster: Muster, name: string, value: unknown, json: boolean): Promise<number> {
   const parsed = budget.safeParse(value)
   if (!parsed.success) {
-    const issues = parsed.error.issues.map(({ path, message }) => ({ path: `/${path.join('/')}`, message }))
-    throw new MusterError('request.invalid', issues.map(({ path, message }) => `${path} ${message}`).join('; '), {
-      issues,
-    })
+    const issues = zodIssues(parsed.error)
+    throw new MusterError('request.invalid', issuesText(issues), { issues })
   }
   const made: Budget = parsed.data
   const budgets = await muster.budgets.set(name, made)

@@ -73,18 +73,12 @@ export function addErasure(program: Command): void {
     .action(
       ({
         json,
-        since,
-        until,
         ...of
       }: Json & { subject?: string; run?: string; name?: string; since?: string; until?: string; reason: string }) =>
         action(async (config) => {
           const { placeHoldCommand } = await import('./erasure-command.ts')
-          const { readTime } = await import('../read-time.ts')
-          const times = {
-            ...(since === undefined ? {} : { since: readTime(since, Date.now()) }),
-            ...(until === undefined ? {} : { until: readTime(until, Date.now()) }),
-          }
-          return placeHoldCommand(client(config), { ...of, ...times }, json)
+          const { withTimes } = await import('../read-time.ts')
+          return placeHoldCommand(client(config), withTimes(of), json)
         }, json),
     )
   hold

@@ -1,4 +1,4 @@
-import { budget, type MadeKey, MusterError, type ShownKey } from '@muster/protocol'
+import { budget, issuesText, type MadeKey, MusterError, type ShownKey, zodIssues } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { dateOf, plain, print, tableOf } from '../output.ts'
@@ -138,9 +138,8 @@ function gatewayOf({ routes, labels }: Partial<RightsFlags>): { gateway?: { rout
 async function readBudget(source: string) {
   const parsed = budget.safeParse(await readJson(source, '--budget'))
   if (parsed.success) return parsed.data
-  const issues = parsed.error.issues.map(({ path, message }) => ({ path: `/budget/${path.join('/')}`, message }))
-  const detail = issues.map(({ path, message }) => `${path} ${message}`).join('; ')
-  throw new MusterError('request.invalid', `--budget: ${detail}`, { issues })
+  const issues = zodIssues(parsed.error, '/budget')
+  throw new MusterError('request.invalid', `--budget: ${issuesText(issues)}`, { issues })
 }
 
 function tellSecret({ key }: MadeKey): void {

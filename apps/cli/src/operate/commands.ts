@@ -1,6 +1,6 @@
 import type { WorkerInfo } from '@muster/protocol'
 import { type Command, Option } from 'commander'
-import { action, appOption, flag, type Json } from '../command.ts'
+import { action, appOption, flag, type Json, withApp } from '../command.ts'
 import { client } from '../connection.ts'
 import { dateOf, plain, print, tableOf } from '../output.ts'
 import type { CreateOptions } from './schedule-command.ts'
@@ -199,8 +199,8 @@ export function addOperate(program: Command): void {
       .action(({ app, json }: { app?: string } & Json) =>
         action(async (config) => {
           const { approveToolsCommand, checkToolsCommand } = await import('./tools-command.ts')
-          const configured = { ...config, MUSTER_APP: app ?? config.MUSTER_APP }
-          return what === 'check' ? checkToolsCommand(configured, json) : approveToolsCommand(configured, json)
+          const command = what === 'check' ? checkToolsCommand : approveToolsCommand
+          return command(withApp(config, app), json)
         }, json),
       )
   }

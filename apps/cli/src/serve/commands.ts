@@ -1,7 +1,7 @@
 import { describeConfig, readConfig } from '@muster/protocol'
 import type { Command } from 'commander'
 import pc from 'picocolors'
-import { action, appOption, flag, type Json } from '../command.ts'
+import { action, appOption, flag, type Json, withApp } from '../command.ts'
 import { print, tableOf } from '../output.ts'
 
 export function addServe(program: Command): void {
@@ -16,8 +16,7 @@ export function addServe(program: Command): void {
       action(async (config) => {
         const { devCommand } = await import('./dev-command.ts')
         await devCommand({
-          ...config,
-          MUSTER_APP: options.app ?? config.MUSTER_APP,
+          ...withApp(config, options.app),
           MUSTER_POLICY: options.policy ?? config.MUSTER_POLICY,
         })
       }),
@@ -37,10 +36,7 @@ export function addServe(program: Command): void {
     .option(...appOption)
     .action(async (options: { app?: string }) => {
       const { serve, workerCommand } = await import('./service-command.ts')
-      await serve(async (signal) => {
-        const config = readConfig(process.env)
-        return workerCommand({ ...config, MUSTER_APP: options.app ?? config.MUSTER_APP }, signal)
-      })
+      await serve(async (signal) => workerCommand(withApp(readConfig(process.env), options.app), signal))
     })
 
   program

@@ -1,10 +1,11 @@
 import { setTimeout } from 'node:timers/promises'
 import { type Json, MusterError } from '@muster/protocol'
+import { ANSWER_MAX } from './bytes.ts'
+import { isObject } from './json.ts'
 import { wires } from './relay.ts'
 import type { RelayEnd, Relayed, RelayRequest } from './request.ts'
 import { broken, keepAlive, retold } from './retell.ts'
-import { ANSWER_MAX } from './upstream.ts'
-import { Gatekeeper, isObject } from './wire.ts'
+import { Gatekeeper } from './wire.ts'
 import { dropProbabilities, dropSealed, type Words, wordsOfAnswer, wordsOfRequest } from './words.ts'
 
 /** Looks at texts before they go on, and puts others in the place of what must not. */

@@ -3,11 +3,11 @@ import type { Course, Place } from '../failover.ts'
 import type { Provider } from '../provider.ts'
 import { dialectOf, type Target } from '../target.ts'
 import { estimatedOf, inputTokens } from '../tokens.ts'
+import { isObject } from './json.ts'
 import type { RelayRequest } from './request.ts'
 import { messagesTranslation } from './translate-messages.ts'
 import { Unsaid } from './translation.ts'
 import { type HttpTarget, type Upstream, VendorError } from './upstream.ts'
-import { isObject } from './wire.ts'
 
 /** Characters of a body beyond which nobody counts here: a tokenizer takes a millisecond for each thousand. */
 const COUNTED_MAX = 131_072

@@ -1,6 +1,6 @@
 import { pipeline, Readable, type Transform } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
-import type { Bytes } from './upstream.ts'
+import type { Bytes } from './bytes.ts'
 
 const DECODERS: Record<string, () => Transform> = {
   gzip: createGunzip,

@@ -1,4 +1,5 @@
-import { numberOf, objectOf, type Wire } from './wire.ts'
+import { numberOf, objectOf } from './json.ts'
+import type { Wire } from './wire.ts'
 
 /** OpenAI's embeddings, which are given whole and call nothing. */
 export const embeddings: Wire = {

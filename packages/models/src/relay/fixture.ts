@@ -2,7 +2,8 @@ import { createServer, type IncomingHttpHeaders, type Server, type ServerRespons
 import type { AddressInfo } from 'node:net'
 import { MusterError } from '@muster/protocol'
 import type { Models } from '../models.ts'
-import type { Dialect, Gate, JsonObject, RelayEnd } from './request.ts'
+import type { JsonObject } from './json.ts'
+import type { Dialect, Gate, RelayEnd } from './request.ts'
 import { VendorError } from './upstream.ts'
 
 interface Asked {

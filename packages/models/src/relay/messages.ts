@@ -1,18 +1,8 @@
 import type { Json } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
-import type { JsonObject } from './request.ts'
+import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
-import {
-  isObject,
-  numberOf,
-  objectOf,
-  objectsOf,
-  type Reader,
-  type ReaderOptions,
-  textOf,
-  told,
-  type Wire,
-} from './wire.ts'
+import { type Reader, type ReaderOptions, told, type Wire } from './wire.ts'
 
 /** Anthropic's Messages. */
 export const messages: Wire = {

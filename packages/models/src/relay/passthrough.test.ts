@@ -19,7 +19,7 @@ import {
   streams,
   vendor,
 } from './fixture.ts'
-import type { JsonObject } from './request.ts'
+import type { JsonObject } from './json.ts'
 
 const KEY = 'sk-of-the-vendor'
 const rates = { inputUsd: 10, cachedUsd: 1, outputUsd: 100 }

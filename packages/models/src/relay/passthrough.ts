@@ -1,9 +1,11 @@
 import { type ErrorCode, type Json, MusterError, type Usage } from '@muster/protocol'
 import type { ModelRequest } from '../message.ts'
-import type { JsonObject, RelayRequest } from './request.ts'
+import type { Answered } from './bytes.ts'
+import { isObject, type JsonObject, textOf } from './json.ts'
+import type { RelayRequest } from './request.ts'
 import { SseSplitter } from './sse.ts'
-import { type Answered, codeOf, messageOf, type Upstream, VendorError } from './upstream.ts'
-import { Gatekeeper, isObject, type Reader, Told, textOf, told, type Wire } from './wire.ts'
+import { codeOf, messageOf, type Upstream, VendorError } from './upstream.ts'
+import { Gatekeeper, type Reader, Told, told, type Wire } from './wire.ts'
 
 /** A whole answer, in the client's dialect. */
 export interface Ended {

@@ -1,11 +1,9 @@
 import type { GuardrailCounts, Json, Usage, Via } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
+import type { JsonObject } from './json.ts'
 
 /** Which vendor's way of speaking a client of the gateway uses. */
 export type Dialect = 'chat' | 'responses' | 'messages' | 'embeddings'
-
-/** An object of JSON: a client's request, an item, an event. */
-export type JsonObject = { [name: string]: Json }
 
 /** Asked about each tool call; where it is refused, `message` is delivered as the assistant's text in its place. */
 export type Gate = (call: ToolCall) => Promise<{ allow: true } | { allow: false; message: string }>

@@ -1,20 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Json } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
-import type { JsonObject } from './request.ts'
+import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
-import {
-  type Gatekeeper,
-  isObject,
-  numberOf,
-  objectOf,
-  objectsOf,
-  type Reader,
-  type ReaderOptions,
-  textOf,
-  told,
-  type Wire,
-} from './wire.ts'
+import { type Gatekeeper, type Reader, type ReaderOptions, told, type Wire } from './wire.ts'
 
 const SEALED = 'reasoning.encrypted_content'
 

@@ -1,6 +1,6 @@
-import type { Dialect, JsonObject } from './request.ts'
+import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
+import type { Dialect } from './request.ts'
 import { eventText } from './sse.ts'
-import { isObject, numberOf, objectOf, objectsOf, textOf } from './wire.ts'
 
 /** The events of a stream that comes to this answer, each of its pieces at once: for an answer that was held, and changed. */
 export function retold(dialect: Dialect, whole: JsonObject, asked: JsonObject): string[] {

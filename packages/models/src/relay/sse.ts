@@ -1,7 +1,6 @@
 import { MusterError } from '@muster/protocol'
-import type { JsonObject } from './request.ts'
-import { ANSWER_MAX } from './upstream.ts'
-import { isObject } from './wire.ts'
+import { ANSWER_MAX } from './bytes.ts'
+import { isObject, type JsonObject } from './json.ts'
 
 /** An event of a stream (HTML Living Standard, section 9.2), as it came but for its line ends. */
 export interface SseEvent {

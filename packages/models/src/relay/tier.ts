@@ -1,5 +1,4 @@
-import type { JsonObject } from './request.ts'
-import { objectOf, textOf } from './wire.ts'
+import { type JsonObject, objectOf, textOf } from './json.ts'
 
 /**
  * How an answer says that it was served, where that has a price of its own: `service_tier`, which Anthropic has beside the

@@ -1,7 +1,7 @@
 import type { Json, JsonSchema } from '@muster/protocol'
-import type { ModelMessage, ModelRequest, ModelSettings } from '../message.ts'
-import { type Part, readDataUrl } from '../parts.ts'
-import type { JsonObject } from './request.ts'
+import type { ModelMessage, ModelRequest, ModelSettings, Part } from '../message.ts'
+import { readDataUrl } from '../parts.ts'
+import { isObject, type JsonObject, objectOf, textOf } from './json.ts'
 import { eventText } from './sse.ts'
 import {
   effortOf,
@@ -13,7 +13,6 @@ import {
   type Translation,
   type Unsaid,
 } from './translation.ts'
-import { isObject, objectOf, textOf } from './wire.ts'
 
 /** Chat Completions, spoken by a client whose model is asked otherwise. */
 export const chatTranslation: Translation = {

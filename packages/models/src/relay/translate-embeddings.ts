@@ -1,9 +1,8 @@
 import { type Json, MusterError } from '@muster/protocol'
-import type { EmbedRequest } from '../embed.ts'
+import type { Embed, EmbedRequest } from '../embed.ts'
 import { estimatedOf } from '../tokens.ts'
+import type { JsonObject } from './json.ts'
 import type { Begun } from './passthrough.ts'
-import type { JsonObject } from './request.ts'
-import type { Asked } from './translate.ts'
 import type { Unsaid } from './translation.ts'
 import { Gatekeeper } from './wire.ts'
 
@@ -15,7 +14,8 @@ const KNOWN = new Set(['model', 'input', 'user', 'encoding_format', 'dimensions'
 export async function translateEmbeddings(
   body: JsonObject,
   signal: AbortSignal,
-  { model, embed }: Pick<Asked, 'model' | 'embed'>,
+  model: string,
+  embed: Embed | undefined,
   unsaid: Unsaid,
 ): Promise<Begun> {
   if (!embed) {

@@ -1,7 +1,7 @@
 import type { Json } from '@muster/protocol'
-import type { ModelMessage, ModelRequest, ModelSettings } from '../message.ts'
-import { joined, type Part, partsOf } from '../parts.ts'
-import type { JsonObject } from './request.ts'
+import type { ModelMessage, ModelRequest, ModelSettings, Part } from '../message.ts'
+import { joined, partsOf } from '../parts.ts'
+import { isObject, type JsonObject, objectOf, textOf } from './json.ts'
 import { eventText } from './sse.ts'
 import { schemaOf, stopsOf } from './translate-chat.ts'
 import {
@@ -17,7 +17,6 @@ import {
   type Unsaid,
   unsealed,
 } from './translation.ts'
-import { isObject, objectOf, textOf } from './wire.ts'
 
 /** Anthropic's Messages, spoken by a client whose model is asked otherwise. */
 export const messagesTranslation: Translation = {

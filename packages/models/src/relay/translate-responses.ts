@@ -1,7 +1,6 @@
 import type { Json } from '@muster/protocol'
-import type { ModelMessage, ModelRequest, ModelSettings, ToolCall } from '../message.ts'
-import type { Part } from '../parts.ts'
-import type { JsonObject } from './request.ts'
+import type { ModelMessage, ModelRequest, ModelSettings, Part, ToolCall } from '../message.ts'
+import { type JsonObject, objectOf, textOf } from './json.ts'
 import { eventText } from './sse.ts'
 import { BESIDE, fileOf, functionOf, imageOf, schemaOutput } from './translate-chat.ts'
 import {
@@ -16,7 +15,6 @@ import {
   type Unsaid,
   unsealed,
 } from './translation.ts'
-import { objectOf, textOf } from './wire.ts'
 
 /** OpenAI Responses, spoken by a client whose model is asked otherwise. */
 export const responsesTranslation: Translation = {

@@ -17,7 +17,7 @@ import {
   streams,
   vendor,
 } from './fixture.ts'
-import type { JsonObject } from './request.ts'
+import type { JsonObject } from './json.ts'
 
 const price = { inputUsd: 10, cachedUsd: 1, outputUsd: 100 }
 /** What every vendor says it was: 100 tokens of input, of which 40 were cached, and 20 of output. */

@@ -1,4 +1,4 @@
-import type { Embedded, EmbedRequest } from '../embed.ts'
+import type { Embed } from '../embed.ts'
 import type { ModelReply, ModelRequest, ModelSettings } from '../message.ts'
 import type { Answer, Provider } from '../provider.ts'
 import { dialectOf, type Target } from '../target.ts'
@@ -17,13 +17,13 @@ const translations: Record<Exclude<Dialect, 'embeddings'>, Translation> = {
   messages: messagesTranslation,
 }
 
-export interface Asked {
+interface Asked {
   target: Target
   model: string
   provider: Provider
   call(request: ModelRequest): Promise<Answer>
   /** Absent where it has no embeddings, or is asked for them in another way. */
-  embed?: ((request: EmbedRequest) => Promise<Embedded>) | undefined
+  embed: Embed | undefined
 }
 
 /** Asks a server that speaks otherwise than the client, and tells its answer as the client speaks. */
@@ -33,7 +33,7 @@ export async function translate(
 ): Promise<Begun> {
   const { dialect, body, signal, idempotencyKey, responseId, kept } = request
   const unsaid = new Unsaid(provider.media)
-  if (dialect === 'embeddings') return translateEmbeddings(body, signal, { model, embed }, unsaid)
+  if (dialect === 'embeddings') return translateEmbeddings(body, signal, model, embed, unsaid)
   const translation = translations[dialect]
   const asked: ModelRequest = { ...translation.read(body, unsaid), mayBeCut: true, signal, idempotencyKey }
   for (const name of Object.keys(asked.settings ?? {}) as (keyof ModelSettings)[]) // its own names

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { type Issue, type Json, MusterError } from '@muster/protocol'
-import type { ModelReply, ModelRequest, ModelSettings } from '../message.ts'
-import { joined, type Media, type Part, whyNot } from '../parts.ts'
-import type { JsonObject } from './request.ts'
-import { isObject, objectOf } from './wire.ts'
+import type { ModelReply, ModelRequest, ModelSettings, Part } from '../message.ts'
+import { joined, type Media, whyNot } from '../parts.ts'
+import { isObject, type JsonObject, objectOf } from './json.ts'
 
 /** One dialect, as clients speak it, in the words that every provider is asked in. */
 export interface Translation {

@@ -2,18 +2,13 @@ import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { Pool } from 'undici'
 import { failure, masked, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
+import { type Answered, answeredBy, type Bytes, bytesOf, STREAM_MAX, TooLarge } from './bytes.ts'
 import { decoded, UnknownEncoding } from './decoded.ts'
 import { Incoming } from './incoming.ts'
-import { isObject } from './wire.ts'
+import { isObject } from './json.ts'
 
-/** The most that an answer, or one event of it, may have, bytes. */
-export const ANSWER_MAX = 32 << 20
-/** Of a stream all events together: each is far larger than the token that it tells of. */
-const STREAM_MAX = 8 * ANSWER_MAX
 /** Of an error's body as much is read. */
 const ERROR_MAX = 65_536
-/** How long a server may take to end what is whole. */
-const END_MS = 1000
 /** How long a connection may take to be there. */
 const CONNECT_MS = 10_000
 const ANTHROPIC_URL = 'https://api.anthropic.com'
@@ -43,18 +38,6 @@ export interface Upstream {
    * @throws MusterError as `Models.relay` says; an abort as it is
    */
   post(call: Call): Promise<Answered>
-}
-
-export interface Answered {
-  isStream: boolean
-  /** As they come. Throws as `post` does, where it breaks off or is too large. */
-  bytes(): AsyncGenerator<Buffer>
-  /** All of it at once. */
-  whole(): Promise<Buffer>
-  /** Nobody reads it. */
-  leave(): void
-  /** Nothing more is to come: the connection is kept if it ends soon. */
-  endSoon(): void
 }
 
 /** What a vendor said when it refused: the cause of a `model.failed`. */
@@ -119,68 +102,6 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
       return answeredBy(bytes, isStream, (error) => unreachable(error, signal))
     },
   }
-}
-
-/** What comes of an answer. */
-export interface Bytes {
-  readonly isOver: boolean
-  /** What has come since; undefined at the end. Throws where it breaks off. */
-  take(): Promise<Buffer | undefined>
-  /** Nobody reads on. */
-  leave(): void
-}
-
-/** @param thrown what is thrown in place of what `incoming` throws, or of a `TooLarge` */
-export function answeredBy(incoming: Bytes, isStream: boolean, thrown: (error: unknown) => unknown): Answered {
-  return {
-    isStream,
-    bytes: () => bytesOf(incoming, isStream ? STREAM_MAX : ANSWER_MAX, thrown),
-    whole: () => wholeOf(incoming, thrown),
-    leave: () => incoming.leave(),
-    endSoon() {
-      if (!incoming.isOver) setTimeout(() => incoming.leave(), END_MS).unref()
-    },
-  }
-}
-
-/** An answer is longer than any that is read. */
-export class TooLarge extends Error {
-  constructor(max: number) {
-    super(`gave more than ${max} bytes`)
-  }
-}
-
-async function* bytesOf(incoming: Bytes, max: number, thrown: (error: unknown) => unknown): AsyncGenerator<Buffer> {
-  let size = 0
-  try {
-    for (let bytes = await incoming.take(); bytes; bytes = await incoming.take()) {
-      size += bytes.length
-      if (size > max) throw new TooLarge(max)
-      yield bytes
-    }
-  } catch (error) {
-    throw thrown(error)
-  } finally {
-    incoming.leave()
-  }
-}
-
-/** Without a generator, which costs more than a small answer. */
-async function wholeOf(incoming: Bytes, thrown: (error: unknown) => unknown): Promise<Buffer> {
-  const parts: Buffer[] = []
-  let size = 0
-  try {
-    for (let bytes = await incoming.take(); bytes; bytes = await incoming.take()) {
-      size += bytes.length
-      if (size > ANSWER_MAX) throw new TooLarge(ANSWER_MAX)
-      parts.push(bytes)
-    }
-  } catch (error) {
-    incoming.leave()
-    throw thrown(error)
-  }
-  const [first = Buffer.alloc(0)] = parts
-  return parts.length > 1 ? Buffer.concat(parts) : first
 }
 
 /** What a server says of a failure, as much as matters; it may break off. */

@@ -1,6 +1,7 @@
 import type { Json, Usage } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
-import type { Gate, JsonObject } from './request.ts'
+import type { JsonObject } from './json.ts'
+import type { Gate } from './request.ts'
 import type { SseEvent } from './sse.ts'
 
 /** One vendor's way of speaking, between a server and a client that both have it. */
@@ -85,25 +86,4 @@ export class Gatekeeper {
     this.refused.push(call)
     return decision.message
   }
-}
-
-export function objectsOf(value: Json | undefined): JsonObject[] {
-  return Array.isArray(value) ? value.filter(isObject) : []
-}
-
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-export function textOf(value: Json | undefined): string {
-  return typeof value === 'string' ? value : ''
-}
-
-export function numberOf(value: Json | undefined): number {
-  return typeof value === 'number' ? value : 0
-}
-
-/** A field of an object, where both are there. */
-export function objectOf(value: Json | undefined): JsonObject {
-  return isObject(value) ? value : {}
 }

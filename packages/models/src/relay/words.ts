@@ -1,6 +1,6 @@
 import { type Issue, type Json, MusterError } from '@muster/protocol'
-import type { Dialect, JsonObject } from './request.ts'
-import { isObject, objectsOf } from './wire.ts'
+import { isObject, type JsonObject, objectsOf } from './json.ts'
+import type { Dialect } from './request.ts'
 
 /** The texts in a vendor's request or answer, for who looks at them before they go on. */
 

@@ -1,19 +1,6 @@
 import { MusterError } from '@muster/protocol'
 import { nameOf, type Target } from '../target.ts'
 
-/** What a request must be like for a target to have it. */
-export interface Conditions {
-  labels?: {
-    /** None of these. */
-    without?: readonly string[] | undefined
-    /** One of these at least. */
-    only?: readonly string[] | undefined
-  }
-  /** By an estimate: about three bytes to a token. */
-  minInputTokens?: number
-  maxInputTokens?: number
-}
-
 /** What conditions are about. */
 export interface About {
   labels: readonly string[]

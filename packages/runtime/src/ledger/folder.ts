@@ -163,14 +163,19 @@ async function readIfThere(file: string): Promise<Buffer | undefined> {
 }
 
 async function numbersIn(folder: string): Promise<number[]> {
+  return (await namesIn(folder)).filter((name) => /^\d+$/.test(name)).map(Number)
+}
+
+/** What lies in a folder; nothing where it is not there. */
+export async function namesIn(folder: string): Promise<string[]> {
   try {
-    return (await readdir(folder)).filter((name) => /^\d+$/.test(name)).map(Number)
+    return await readdir(folder)
   } catch (error) {
     if (isCode(error, 'ENOENT')) return []
     throw error
   }
 }
 
-function isCode(error: unknown, code: string): boolean {
+export function isCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code
 }

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseCheckpoint, parseNote } from '@muster/audit'
 import { MusterError } from '@muster/protocol'
+import { isCode, namesIn } from './folder.ts'
 import { textOf } from './text-of.ts'
 import type { Witness } from './witness.ts'
 
@@ -90,17 +91,4 @@ export function folderShelf(path: string): Shelf {
         yield { file, read: () => textOf(createReadStream(join(path, folder, file)), path) }
     },
   }
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder)
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return []
-    throw error
-  }
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
 }

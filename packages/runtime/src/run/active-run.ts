@@ -1,5 +1,5 @@
 import { type History, joinLabels, type PolicySet } from '@muster/governance'
-import { type Hold, type LostReason, type Message, RunWriter } from '@muster/journal'
+import { type Closing, type Hold, type LostReason, RunWriter } from '@muster/journal'
 import {
   type Actor,
   type EntryOf,
@@ -10,7 +10,6 @@ import {
   type Limits,
   MusterError,
   type NewEntry,
-  type RedactCounts,
   type StepError,
   toMusterError,
 } from '@muster/protocol'
@@ -23,15 +22,16 @@ import { RunFunds } from '../limits/run-funds.ts'
 import { HeldByStops } from '../limits/stops.ts'
 import type { Services } from '../services.ts'
 import { dueAt } from '../step/approval.ts'
-import { endedText, endedVersion, versionWith } from '../step/entry-text.ts'
+import { endedText, versionOf } from '../step/entry-text.ts'
 import type { Needs } from '../step/kinds.ts'
 import { redactError } from '../step/redacting.ts'
 import { Outcome, type StepSpec, type StepState, type Waiting } from '../step/step.ts'
 import { abortStep, beginStep } from '../step/step-life.ts'
 import { awaitSignal, type Mailbox } from '../step/waits.ts'
-import { childId } from './child.ts'
+import { cancelChild } from './child.ts'
+import { type Ending, writeCancelled, writeEnd, writePark } from './closing.ts'
 import { Inbox } from './inbox.ts'
-import { noteEnded, openPast } from './past.ts'
+import { openPast } from './past.ts'
 import {
   type Checkpoint,
   justCreated,
@@ -45,7 +45,6 @@ import {
 import { Replay } from './replay.ts'
 import { Rollback } from './rollback.ts'
 import type { SessionPast } from './session-past.ts'
-import { runEvent, waitingEvent } from './webhook-event.ts'
 
 /** How an activation ended: the run ended or parked, or its journal is no longer ours to continue. */
 export type Closed = 'ended' | 'parked' | 'left' | LostReason
@@ -116,8 +115,8 @@ export class ActiveRun {
   /** It is to go to another worker as soon as nothing is under way. */
   #draining = false
   /** Steps whose turn came meanwhile. */
-  #policy: PolicySet
   readonly #heldBack = new Set<StepState>()
+  #policy: PolicySet
   readonly #stops = new HeldByStops(this)
   readonly inbox = new Inbox(this)
   readonly funds = new RunFunds(this)
@@ -176,47 +175,13 @@ export class ActiveRun {
   }
 
   /** Replays the journal and goes on from there. */
-  async open({ entries, mail, first }: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
-    const { journal, memory, clock, worker, app } = this.services
-    const asksPast = this.policy.history !== undefined
-    const { head } = this.#writer
-    // A long journal is read from its last checkpoint on.
-    const from = entries || first ? undefined : await journal.snapshot(this.id)
-    const recorded = first
-      ? justCreated(first, asksPast)
-      : entries && !entries.some(isOffloaded)
-        ? readRecordedNow(this.id, entries, head, asksPast)
-        : await readRecorded(
-            this.id,
-            withBlobs(entries ?? readFrom(journal, this.id, from), { tenant: this.tenant, run: this.id }, memory),
-            head,
-            from,
-            asksPast,
-          )
+  async open(hold: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
+    const { clock, worker, app } = this.services
+    const recorded = await this.#read(hold)
     await openPast(this, recorded)
     if (this.over) return
-    this.input = recorded.input
-    this.plan = recorded.plan
-    this.history = recorded.history ?? []
-    this.checkpointed = recorded.checkpoint
-    this.funds.children = recorded.children ?? 0
-    for (const { waiting, verdicts } of recorded.steps.values())
-      if (verdicts.length > 0 || (waiting && isForPerson(waiting))) this.#asking = true
-    // One that was intended and is not known to have started is counted when it is started again.
-    for (const { kind, ended, waiting } of recorded.steps.values())
-      if (kind === 'agent' && (ended || waiting)) this.funds.children++
-    this.salt = recorded.salt
-    // Waiting for a person or a child is not the run's own time: its clock stands while it is parked.
-    const startedAt = recorded.startedAt ?? clock()
-    const parkedMs = recorded.parkedMs + (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
-    this.#clockedIn = { startedAt, parkedMs }
-    if (recorded.startedAt === undefined) this.services.telemetry.waited('queue', startedAt - this.created.at)
-    this.startedAt = startedAt + parkedMs
-    this.replay.begin(recorded)
-    this.#paused = recorded.paused
-    this.inbox.found(mail)
-    for (const [name, early] of recorded.signals) this.mailboxes.set(name, { early, waiting: [] })
-    Object.assign(this.totals, recorded.totals)
+    this.#restore(recorded)
+    this.inbox.found(hold.mail)
     this.append({ type: 'run.activated', at: clock(), epoch: this.epoch, worker, app: app.manifest.hash })
     try {
       if (this.created.origin && !recorded.copied) await this.#copy(this.created.origin, recorded)
@@ -248,6 +213,45 @@ export class ActiveRun {
     this.#rollBack()
     if (this.over) return
     this.inbox.open()
+  }
+
+  async #read({ entries, first }: Hold): Promise<Recorded> {
+    const { journal, memory } = this.services
+    const { id, tenant } = this
+    const { head } = this.#writer
+    const asksPast = this.policy.history !== undefined
+    if (first) return justCreated(first, asksPast)
+    if (entries && !entries.some(isOffloaded)) return readRecordedNow(id, entries, head, asksPast)
+    // A long journal is read from its last checkpoint on.
+    const from = entries ? undefined : await journal.snapshot(id)
+    const stored = withBlobs(entries ?? readFrom(journal, id, from), { tenant, run: id }, memory)
+    return readRecorded(id, stored, head, from, asksPast)
+  }
+
+  /** What it was, as its journal tells; its steps are taken up as the driver adds them. */
+  #restore(recorded: Recorded): void {
+    const { clock, telemetry } = this.services
+    this.input = recorded.input
+    this.plan = recorded.plan
+    this.history = recorded.history ?? []
+    this.checkpointed = recorded.checkpoint
+    this.salt = recorded.salt
+    this.funds.children = recorded.children ?? 0
+    for (const { kind, ended, waiting, verdicts } of recorded.steps.values()) {
+      if (verdicts.length > 0 || (waiting && isForPerson(waiting))) this.#asking = true
+      // One that was intended and is not known to have started is counted when it is started again.
+      if (kind === 'agent' && (ended || waiting)) this.funds.children++
+    }
+    // Waiting for a person or a child is not the run's own time: its clock stands while it is parked.
+    const startedAt = recorded.startedAt ?? clock()
+    const parkedMs = recorded.parkedMs + (recorded.parkedAt === undefined ? 0 : clock() - recorded.parkedAt)
+    this.#clockedIn = { startedAt, parkedMs }
+    if (recorded.startedAt === undefined) telemetry.waited('queue', startedAt - this.created.at)
+    this.startedAt = startedAt + parkedMs
+    this.replay.begin(recorded)
+    this.#paused = recorded.paused
+    for (const [name, early] of recorded.signals) this.mailboxes.set(name, { early, waiting: [] })
+    Object.assign(this.totals, recorded.totals)
   }
 
   /** Takes over what the run begins with from the one that it was begun from: part of one append, so all or nothing. */
@@ -336,10 +340,11 @@ export class ActiveRun {
   }
 
   append(entry: NewEntry, content?: Json): number {
-    return this.#append(entry, content === undefined ? undefined : JSON.stringify(content))
+    return this.appendEncoded(entry, content === undefined ? undefined : JSON.stringify(content))
   }
 
-  #append(entry: NewEntry, content: string | undefined): number {
+  /** The same with its content as JSON text. */
+  appendEncoded(entry: NewEntry, content: string | undefined): number {
     return this.appendText(JSON.stringify(entry).slice(1, -1), content, versionOf(entry))
   }
 
@@ -380,7 +385,8 @@ export class ActiveRun {
     this.services.writer.ask(this.#writer, true)
   }
 
-  #noteAnswered(): void {
+  /** None of its steps asks people anything any more: part of the next append. */
+  noteAnswered(): void {
     if (this.#asking) this.services.writer.ask(this.#writer, false)
     this.#asking = false
   }
@@ -474,10 +480,9 @@ export class ActiveRun {
   }
 
   #cancelStep(step: StepState): void {
-    const { journal, scheduler, clock } = this.services
-    if ('child' in step.spec.operation.action && step.attempt > 0)
-      journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
-    this.#appendCancelled(step, clock())
+    const { scheduler } = this.services
+    if (step.attempt > 0) cancelChild(this, step)
+    writeCancelled(this, step)
     settleFunds(this, step, step.pending ? 'all' : NOTHING)
     abortStep(step, new MusterError('run.cancelled', `step "${step.spec.id}" is not needed any more`))
     if (step.waiting) {
@@ -490,11 +495,6 @@ export class ActiveRun {
     this.#tell(step)
     this.services.pump()
     this.considerPark()
-  }
-
-  #appendCancelled(step: StepState, at: number): void {
-    this.appendText(endedText(step, at, [], 'cancelled'), undefined, endedVersion(step))
-    noteEnded(this, step, at, { status: 'cancelled', error: undefined })
   }
 
   /** Goes on once the session knows what it has done; the run is over for this worker already. */
@@ -570,19 +570,19 @@ export class ActiveRun {
 
   /** It gives what a step gave. */
   finishWith({ text, labels }: Outcome): void {
-    if (!this.#rollback) this.#end('succeeded', labels, undefined, text)
+    if (!this.#rollback) this.#end({ status: 'succeeded', labels, output: text })
   }
 
   finish(output: Json, labels: readonly Label[]): void {
     if (this.#rollback) return
     if (!this.redactor) {
-      this.#end('succeeded', labels, undefined, JSON.stringify(output))
+      this.#end({ status: 'succeeded', labels, output: JSON.stringify(output) })
       return
     }
     try {
       // A plan's code may have put together what was in no step.
       const { value, found } = this.redactor.redact(output)
-      this.#end('succeeded', labels, undefined, JSON.stringify(value), found)
+      this.#end({ status: 'succeeded', labels, output: JSON.stringify(value), redacted: found })
     } catch (error) {
       this.#fail(toMusterError(error))
     }
@@ -618,7 +618,7 @@ export class ActiveRun {
     const status = error.code === 'run.cancelled' ? 'cancelled' : 'failed'
     const told = this.redactor ? redactError(this.redactor, error) : { error, redacted: undefined }
     const { code, message } = told.error
-    this.#end(status, labels, { code, message: message.slice(0, 4096) }, undefined, told.redacted)
+    this.#end({ status, labels, error: { code, message: message.slice(0, 4096) }, redacted: told.redacted })
   }
 
   /** Ends the run; at once, or after it has undone what it did where it is one that does. */
@@ -672,68 +672,16 @@ export class ActiveRun {
     pump()
   }
 
-  #end(
-    status: 'succeeded' | 'failed' | 'cancelled',
-    labels: readonly Label[],
-    error?: StepError,
-    output?: string,
-    redacted?: RedactCounts,
-  ): void {
+  #end(ending: Ending): void {
     if (this.over) return
     this.over = true
-    this.#whenTold(() => this.#writeEnd(status, labels, error, output, redacted))
+    this.#whenTold(() => writeEnd(this, ending))
   }
 
-  #writeEnd(
-    status: 'succeeded' | 'failed' | 'cancelled',
-    labels: readonly Label[],
-    error?: StepError,
-    output?: string,
-    redacted?: RedactCounts,
-  ): void {
-    const { clock, writer, journal } = this.services
-    for (const step of this.steps.values()) {
-      const begun = step.intended || step.inDoubt || step.waiting !== undefined
-      if (step.outcome || !begun) continue
-      // A child run that nobody waits for any more is not to go on; one that has ended needs no cancelling.
-      if ('child' in step.spec.operation.action)
-        journal.post(childId(this.id, step.spec.id), { type: 'cancel', by: this.created.by }).catch(() => {})
-      settleFunds(this, step, 'all')
-      // Its effect may still happen outside; the journal says that nobody waited for it.
-      this.#appendCancelled(step, clock())
-    }
-    const { inputTokens, outputTokens, cachedTokens, costUsd, steps } = this.totals
-    const usage = { inputTokens, outputTokens, cachedTokens }
-    const seq = this.#append(
-      {
-        type: 'run.ended',
-        at: clock(),
-        status,
-        labels: [...labels],
-        steps,
-        usage,
-        costUsd,
-        ...(error ? { error } : {}),
-        ...(redacted ? { redacted } : {}),
-      },
-      output,
-    )
-    const { parent } = this.created
-    this.#noteAnswered()
-    writer.close(this.#writer, {
-      op: 'end',
-      status,
-      summary: { costUsd, steps, endedAt: clock(), ...(error ? { error } : {}) },
-      parent: parent && parent.until !== 'started' ? this.#notice(parent) : undefined,
-      event: runEvent(this, `run.${status}`, error && { error: { code: error.code } }),
-    })
-    this.services.telemetry.run(this, status, error)
-    this.whenDurable(seq, () => this.#stop('ended'))
-  }
-
-  #notice(parent: NonNullable<EntryOf<'run.created'>['parent']>): { run: string; message: string } {
-    const message: Message = { type: 'child', step: parent.step, run: this.id }
-    return { run: parent.run, message: JSON.stringify(message) }
+  /** What was appended last closes this activation, once it is durable. */
+  close(closing: Closing): void {
+    this.services.writer.close(this.#writer, closing)
+    this.whenDurable(this.#writer.seq, () => this.#stop(closing.op === 'end' ? 'ended' : 'parked'))
   }
 
   /** Parks the run once nothing is left but what waits, and what comes after that; later in the tick, so that a plan's promises may add steps first. */
@@ -771,24 +719,7 @@ export class ActiveRun {
     // Its timer wakes it here, for less than taking it up again costs.
     if (wakeAt - clock() < HELD_MS && !this.#draining) return
     this.over = true
-    this.#whenTold(() => this.#writePark(waiting, wakeAt))
-  }
-
-  #writePark(waiting: readonly StepState[], wakeAt: number): void {
-    const { clock, writer } = this.services
-    const seq = this.append({ type: 'run.parked', at: clock(), waiting: waiting.map((step) => step.spec.id) })
-    const { parent } = this.created
-    const forPerson = waiting.some((step) => step.waiting && isForPerson(step.waiting))
-    if (!forPerson) this.#noteAnswered()
-    writer.close(this.#writer, {
-      op: 'park',
-      status: 'waiting',
-      summary: { costUsd: this.totals.costUsd, steps: this.totals.steps },
-      parent: parent?.until === 'parked' && forPerson ? this.#notice(parent) : undefined,
-      wakeAt: wakeAt === Number.POSITIVE_INFINITY ? undefined : wakeAt,
-      event: forPerson ? waitingEvent(this, waiting) : undefined,
-    })
-    this.whenDurable(seq, () => this.#stop('parked'))
+    this.#whenTold(() => writePark(this, waiting, wakeAt))
   }
 
   #isBlocked({ handle }: StepState): boolean {
@@ -859,15 +790,4 @@ const HELD_MS = 2000
 
 function cancelledBy({ user }: Actor): StepError {
   return { code: 'run.cancelled', message: `cancelled by ${user}` }
-}
-
-const NEW_IN_3: ReadonlySet<string> = new Set(['approval.escalated', 'run.stopped', 'run.lifted'])
-
-/** The oldest version of the entries' format that knows what this one says. */
-function versionOf(entry: NewEntry, hasContent = true): EntryVersion {
-  // What it gives is its signal.
-  if (entry.type === 'step.ended' && entry.status === 'ok' && entry.signal !== undefined && !hasContent) return 4
-  const isOfMany = entry.type === 'approval.given' && (entry.more !== undefined || entry.edited === true)
-  if (isOfMany || NEW_IN_3.has(entry.type)) return 3
-  return versionWith('decision' in entry ? entry.decision : undefined, 'redacted' in entry ? entry.redacted : undefined)
 }

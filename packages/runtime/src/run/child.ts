@@ -14,7 +14,8 @@ import {
 } from '@muster/protocol'
 import { toEvents, withBlobs } from '../archive/content.ts'
 import type { Services } from '../services.ts'
-import type { Call, ChildSpec } from '../step/step.ts'
+import type { Call, ChildSpec, StepState } from '../step/step.ts'
+import type { ActiveRun } from './active-run.ts'
 
 /** The id that a step's child run always has, so that starting it again starts nothing. */
 export function childId(run: string, step: string): string {
@@ -49,6 +50,12 @@ export async function startChild(
     { offload: services.memory.blobs.put },
   )
   return id
+}
+
+/** The child run of a step that nobody waits for any more is not to go on; one that has ended needs no cancelling. */
+export function cancelChild({ id, created, services }: ActiveRun, { spec }: StepState): void {
+  if (!('child' in spec.operation.action)) return
+  services.journal.post(childId(id, spec.id), { type: 'cancel', by: created.by }).catch(() => {})
 }
 
 /** How a child run stands, for the step that waits for it. */

@@ -1,4 +1,4 @@
-import { type Json, MusterError } from '@muster/protocol'
+import { type Json, MusterError, pointerOf } from '@muster/protocol'
 import diff from 'microdiff'
 
 /** Lines of a difference that are shown of either side. */
@@ -28,7 +28,7 @@ export function changedInput(step: string, recorded: string, input: Json): Muste
   const is: string[] = []
   // Both in an object, since an input may be a plain value.
   for (const { type, path: parts } of diff({ input: JSON.parse(recorded) as Json }, { input })) {
-    const path = parts.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
+    const path = pointerOf(parts)
     if (type === 'CHANGE') is.push(`${path} (another value)`)
     else if (type === 'CREATE') is.push(path)
     else was.push(path)

@@ -1,4 +1,4 @@
-import type { Decision, EntryOf, EntryVersion, Label, RedactCounts, StepStatus } from '@muster/protocol'
+import type { Decision, EntryOf, EntryVersion, Label, NewEntry, RedactCounts, StepStatus } from '@muster/protocol'
 import type { Operation, StepState } from './step.ts'
 
 /**
@@ -72,6 +72,17 @@ export function versionWith(decision: Decision | undefined, redacted?: RedactCou
   if (decision?.history || decision?.trial || decision?.unapproved || decision?.newDestination || decision?.targets)
     return 3
   return redacted ? 2 : 1
+}
+
+const NEW_IN_3: ReadonlySet<string> = new Set(['approval.escalated', 'run.stopped', 'run.lifted'])
+
+/** The oldest version of the entries' format that knows what this one says. */
+export function versionOf(entry: NewEntry, hasContent = true): EntryVersion {
+  // What it gives is its signal.
+  if (entry.type === 'step.ended' && entry.status === 'ok' && entry.signal !== undefined && !hasContent) return 4
+  const isOfMany = entry.type === 'approval.given' && (entry.more !== undefined || entry.edited === true)
+  if (isOfMany || NEW_IN_3.has(entry.type)) return 3
+  return versionWith('decision' in entry ? entry.decision : undefined, 'redacted' in entry ? entry.redacted : undefined)
 }
 
 /** The same of how a step ended: where an intent came before, the decision stands there. */

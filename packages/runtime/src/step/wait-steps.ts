@@ -1,5 +1,4 @@
-import { type Json, MusterError, type PeopleRule, peopleRule, WAIT_MS_MAX } from '@muster/protocol'
-import { zodIssues } from '@muster/tools'
+import { type Json, MusterError, type PeopleRule, peopleRule, WAIT_MS_MAX, zodIssues } from '@muster/protocol'
 import type { Operation, StepSpec, WaitSpec } from './step.ts'
 import type { Place } from './steps.ts'
 

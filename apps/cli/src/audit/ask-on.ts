@@ -1,21 +1,7 @@
-import { readTime } from '../read-time.ts'
-
 /** Pages that are asked for on end where few things match. */
 const PAGES_MAX = 20
 /** What a server gives with one page. */
 const PAGE_MAX = 200
-
-/** A filter with its times as they were typed, in milliseconds. @throws MusterError `request.invalid` */
-export function withTimes<T extends { since?: string; until?: string }>(
-  { since, until, ...rest }: T,
-  now = Date.now(),
-): Omit<T, 'since' | 'until'> & { since?: number; until?: number } {
-  return {
-    ...rest,
-    ...(since === undefined ? {} : { since: readTime(since, now) }),
-    ...(until === undefined ? {} : { until: readTime(until, now) }),
-  }
-}
 
 /** Asks for page after page until `limit` things are found; the cursor says where to go on. */
 export async function askOn<T, C>(
