@@ -38,4 +38,7 @@ export const keyOption = [
   [] as string[],
 ] as const
 
-export const appOption = ['--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)'] as const
+export const appOption = [
+  '--app <module>',
+  'module that exports your agents, tools and plans, or none (MUSTER_APP)',
+] as const
