@@ -231,6 +231,20 @@ describe('the tool codex.work', () => {
     expect(usage.outputTokens).toBe(3 * tokens.output)
   })
 
+  it('fails where policy has denied what it was to do, and counts what that has cost', async () => {
+    mkdirSync(join(dir, 'workspace', 'three'))
+    model.script = plays(
+      { calls: [{ name: 'exec_command', arguments: { cmd: 'echo half > half.txt' } }] },
+      { calls: [{ name: 'exec_command', arguments: { cmd: 'git push' } }] },
+    )
+    const run = await harness.muster.runs.start(fix, { task: 'push it', folder: 'three' })
+    await expect(run.result()).rejects.toMatchObject({
+      code: 'codex.failed',
+      message: expect.stringMatching(/"no-push" denies exec_command.*platform@acme/),
+    })
+    expect((await run.get()).costUsd).toBeCloseTo(2 * answerUsd, 12)
+  })
+
   it('ends with its run, and what it has started with it', async () => {
     const at = join(dir, 'workspace', 'two')
     mkdirSync(at)

@@ -235,6 +235,7 @@ describe('a refusal', () => {
     expect(await ask(harness.keys.board ?? '')).toMatchObject({
       constructor: PermissionDeniedError,
       code: 'model_not_allowed',
+      message: expect.stringMatching(/may not use the model .* The key may use: /),
     })
     expect(await ask(key, 'chat', { messages: 'hi' })).toMatchObject({
       constructor: BadRequestError,
@@ -496,7 +497,7 @@ describe('a refusal', () => {
     // The one that was under way when it was used up is the last.
     expect(n).toBe(4)
     expect(error).toMatchObject({ constructor: RateLimitError, code: 'insufficient_quota' })
-    expect((error as APIError).message).toContain('user:spender')
+    expect((error as APIError).message).toMatch(/user:spender.* Ask who operates Muster for more\.$/)
     expect((error as APIError).headers?.get('x-should-retry')).toBe('false')
     expect(await ask(one, 'chat', { max_completion_tokens: 10 })).toMatchObject({ code: 'insufficient_quota' })
     await harness.muster.budgets.set('team:blue', { day: { tokens: 1 } })

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openMemory } from '@muster/memory'
 import { createModels } from '@muster/models'
-import type { CostsBy, EntryOf } from '@muster/protocol'
+import { COSTS_BY, type CostsBy, type EntryOf } from '@muster/protocol'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { actor } from './fixtures/app.ts'
@@ -173,7 +173,7 @@ describe('a route of two targets', () => {
     expect(total).toMatchObject({ calls: 3, usd: 0.002 })
     const of = (by: CostsBy, period: 'day' | 'month' = 'month') => harness.muster.costs.list({ by, period })
     await vi.waitFor(async () => expect((await of('model')).total).toEqual(total), { timeout: 20_000, interval: 50 })
-    for (const by of ['model', 'provider', 'agent', 'user'] as const) expect((await of(by)).total).toEqual(total)
+    for (const by of COSTS_BY) expect((await of(by)).total).toEqual(total)
     const thinkers = { usd: 0.002, calls: 1, inputTokens: 100, outputTokens: 50, cachedTokens: 0 }
     expect((await of('provider')).costs).toMatchObject([
       { name: 'thinkers', ...thinkers },

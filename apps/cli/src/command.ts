@@ -43,4 +43,7 @@ export function withApp(config: Config, app: string | undefined): Config {
   return { ...config, MUSTER_APP: app ?? config.MUSTER_APP }
 }
 
-export const appOption = ['--app <module>', 'module that exports your agents, tools and plans (MUSTER_APP)'] as const
+export const appOption = [
+  '--app <module>',
+  'module that exports your agents, tools and plans, or none (MUSTER_APP)',
+] as const

@@ -16,8 +16,13 @@ test('an app may lie at the root of a checkout, or in any folder of it', () => {
 })
 
 test('an app that cannot be loaded says what to do', async () => {
+  await expect(loadApp(undefined)).rejects.toThrow('"none"')
   await expect(loadApp(join(folder, 'absent.ts'))).rejects.toThrow(`there is no file ${join(folder, 'absent.ts')}`)
   const outside = join(folder, 'agents.mjs')
   writeFileSync(outside, "export * from '@muster/outside'\n")
   await expect(loadApp(outside)).rejects.toThrow("below Muster's own folder, or into a package that depends on it")
+})
+
+test('where there is but a gateway, none is an app without agents', async () => {
+  expect((await loadApp('none')).manifest).toMatchObject({ definitions: [], tools: [] })
 })

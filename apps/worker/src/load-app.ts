@@ -4,10 +4,17 @@ import { pathToFileURL } from 'node:url'
 import { MusterError } from '@muster/protocol'
 import { type App, collect } from '@muster/sdk'
 
+/** Said in place of a module where there is none: what a gateway is used for needs no agents. */
+const NONE = 'none'
+
 /** The agents, plans and tools that a module exports. @throws MusterError saying why it cannot be loaded */
 export async function loadApp(file: string | undefined): Promise<App> {
   if (file === undefined)
-    throw new MusterError('config.invalid', 'MUSTER_APP: name the module that exports your agents, or use --app')
+    throw new MusterError(
+      'config.invalid',
+      'MUSTER_APP: name the module that exports your agents, or use --app; "none" where there is but the gateway',
+    )
+  if (file === NONE) return collect({})
   const app = collect(await importApp(file))
   if (app.manifest.definitions.length === 0)
     throw new MusterError('definition.invalid', `${file} exports no agent and no plan`)

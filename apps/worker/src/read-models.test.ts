@@ -78,7 +78,7 @@ describe('MUSTER_MODELS', () => {
       const models = read(file, { MUSTER_MODEL_BASE_URL: `${at}/v1`, MUSTER_MODEL: 'own' })
       await expect(models.invoke('default', { messages: [{ role: 'user', content: 'x' }] })).rejects.toThrow('heard')
       expect(asked).toMatchObject([{ model: 'own' }])
-      expect(refusal(() => read(file)).message).toMatch(/OPENAI_API_KEY, MUSTER_MODEL_BASE_URL or a route "default"/)
+      expect(refusal(() => read(file)).message).toMatch(/no route "default".*OPENAI_API_KEY or MUSTER_MODEL_BASE_URL/)
       writeFileSync(file, '{"fast":[]}')
       expect(refusal(() => read(file))).toMatchObject({ paths: ['/fast'] })
       expect(refusal(() => read(join(folder, 'none.json'))).message).toContain('is no JSON that can be read')

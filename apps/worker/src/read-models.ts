@@ -54,7 +54,7 @@ function defaultOf(config: Config): Target {
   if (config.OPENAI_API_KEY === undefined) {
     throw new MusterError(
       'config.invalid',
-      'OPENAI_API_KEY, MUSTER_MODEL_BASE_URL or a route "default" in MUSTER_MODELS: a worker needs a model',
+      'there is no route "default": give MUSTER_MODELS one, or set OPENAI_API_KEY or MUSTER_MODEL_BASE_URL',
     )
   }
   return { model: config.MUSTER_MODEL ?? DEFAULT_MODEL, apiKey: config.OPENAI_API_KEY }

@@ -88,13 +88,22 @@ export function codexTool(options: CodexToolOptions): Tool<string, typeof input,
         })
         const { events } = await thread.runStreamed(task, { signal: context.signal })
         let items: readonly ThreadItem[]
+        let calls: readonly Costly[] = []
         try {
           items = await followed(events, context.signal, (event) => options.onEvent?.(event, context))
         } finally {
           // A run that was cancelled counts nothing any more.
-          if (thread.id && !context.signal.aborted) context.spent(await spentOn(gateway, thread.id, context.signal))
+          if (thread.id && !context.signal.aborted) {
+            calls = await callsOf(gateway, thread.id, context.signal)
+            context.spent(sumOf(calls))
+          }
         }
-        return { ...toldOf(items), changed: listed(changesBetween(before, filesIn(place))), thread: thread.id ?? '' }
+        const told = toldOf(items)
+        // Only a denial, which stands in the place of what Codex was to do, knows the run that it is said in.
+        const [last] = calls
+        if (last && told.answer.includes(last.id))
+          throw new MusterError('codex.failed', told.answer.slice(0, COMMAND_MAX))
+        return { ...told, changed: listed(changesBetween(before, filesIn(place))), thread: thread.id ?? '' }
       } finally {
         rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
       }
@@ -113,13 +122,13 @@ const PAGE = 200
 const END_MS = 10_000
 const PAUSE_MS = 100
 
-/** What a thread's calls of the model have used, as the gateway's runs say. @throws MusterError `codex.failed` */
-async function spentOn(gateway: { url: string; key: string }, thread: string, signal: AbortSignal): Promise<Spent> {
+/** A thread's calls of the model as the gateway's runs, the newest first. @throws MusterError `codex.failed` */
+async function callsOf(gateway: { url: string; key: string }, thread: string, signal: AbortSignal): Promise<Costly[]> {
   const until = Date.now() + END_MS
   for (;;) {
     try {
       const runs = await runsOf(gateway, thread)
-      if (runs.every(({ status }) => isEnded(status)) || Date.now() > until) return sumOf(runs)
+      if (runs.every(({ status }) => isEnded(status)) || Date.now() > until) return runs
     } catch (error) {
       if (Date.now() > until)
         throw new MusterError('codex.failed', 'what it has cost cannot be learnt from the gateway', { cause: error })
@@ -129,7 +138,7 @@ async function spentOn(gateway: { url: string; key: string }, thread: string, si
 }
 
 const page = z.object({ runs: z.array(z.object({ id: z.string() })), cursor: z.string().optional() })
-const costly = run.pick({ status: true, costUsd: true, usage: true })
+const costly = run.pick({ id: true, status: true, costUsd: true, usage: true })
 type Costly = z.infer<typeof costly>
 
 async function runsOf({ url, key }: { url: string; key: string }, thread: string): Promise<Costly[]> {

@@ -481,7 +481,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
   })
 
   describe('costs of archived runs', () => {
-    const names = { model: 'm', provider: 'p', agent: 'a', user: 'u' }
+    const names = { model: 'm', provider: 'p', agent: 'a', user: 'u', team: '' }
     const line = (calls: number) => ({
       ...{ day: '2026-11-28', names, calls },
       ...{ nanoUsd: 7, inputTokens: 1, outputTokens: 2, cachedTokens: 0 },

@@ -133,7 +133,10 @@ export const configSchema = z.object({
     .optional()
     .describe('pauses between attempts of a webhook, `5000,300000`; after the last it is disabled'),
   MUSTER_PUBLIC_URL: z.url().optional().describe('address at which the outside reaches the server, for callbacks'),
-  MUSTER_APP: z.string().optional().describe('module that exports the agents, tools and plans'),
+  MUSTER_APP: z
+    .string()
+    .optional()
+    .describe('module that exports the agents, tools and plans; `none` where there is but the gateway'),
   MUSTER_POLICY: z
     .string()
     .optional()

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
 /** What costs are told by. */
-export const COSTS_BY = ['model', 'provider', 'agent', 'user'] as const
+export const COSTS_BY = ['model', 'provider', 'agent', 'user', 'team'] as const
 export type CostsBy = (typeof COSTS_BY)[number]
 
 const counts = {
@@ -26,7 +26,14 @@ export type Costs = z.infer<typeof costs>
 /** What a run's calls of one day (`2026-11-28`, UTC) have cost that have all names in common. All amounts are integers. */
 export const costLine = z.object({
   day: z.string(),
-  names: z.object({ model: z.string(), provider: z.string(), agent: z.string(), user: z.string() }),
+  names: z.object({
+    model: z.string(),
+    provider: z.string(),
+    agent: z.string(),
+    user: z.string(),
+    /** Archived before teams were told of it is not known: it counts as nobody's. */
+    team: z.string().default(''),
+  }),
   /** Billionths of a US dollar. */
   nanoUsd: z.number(),
   ...counts,

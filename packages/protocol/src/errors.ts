@@ -124,7 +124,11 @@ export const errorCatalog = {
     'What is shown cannot be edited',
     "Only a tool's input can; approve or refuse it as it is.",
   ],
-  'budget.exceeded': [402, 'The budget is used up', 'Raise the limit in the agent or plan.'],
+  'budget.exceeded': [
+    402,
+    'The budget is used up',
+    'Raise the budget that it names, or the limit in the agent or plan, or wait until it begins anew.',
+  ],
   'budget.not_found': [
     404,
     'There is no such budget',

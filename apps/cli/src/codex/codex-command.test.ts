@@ -123,7 +123,7 @@ describe('muster codex', () => {
   })
 
   it.each([
-    [['--model', 'none'], {}, 'no such route; there is default, gpt-5.5'],
+    [['--model', 'none'], {}, '--model none: this key may use no such route; there is default, gpt-5.5'],
     [[], { MUSTER_URL: 'http://127.0.0.1:9' }, 'No Muster server answers at http://127.0.0.1:9'],
     [[], { MUSTER_API_KEY: 'wrong' }, 'auth.invalid_key: Unknown API key.'],
     [[], { MUSTER_API_KEY: 'elsewhere' }, 'gateway.off: This server has no gateway.'],

@@ -87,8 +87,10 @@ async function providerOf(config: Config, { model, functionsOnly, print }: Codex
   const [only] = names.length === 1 ? names : []
   const chosen = model ?? only ?? 'default'
   if (names.includes(chosen)) return { ...about, model: chosen }
-  const there = names.length > 0 ? names.map(plain).join(', ') : 'none that this key may use'
-  throw new MusterError('model.not_found', `--model ${chosen}: the gateway has no such route; there is ${there}`)
+  if (names.length === 0) throw new MusterError('model.not_found', 'the gateway has no route that this key may use')
+  const there = names.map(plain).join(', ')
+  const why = model === undefined ? 'name a route with --model' : `--model ${model}: this key may use no such route`
+  throw new MusterError('model.not_found', `${why}; there is ${there}`)
 }
 
 function keyOf(config: Config): { url: string; key: string } {

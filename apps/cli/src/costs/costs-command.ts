@@ -1,4 +1,4 @@
-import { type CostsBy, costs, MusterError } from '@muster/protocol'
+import { COSTS_BY, type CostsBy, costs, MusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { plain, print, tableOf } from '../output.ts'
@@ -13,7 +13,7 @@ export async function costsCommand(
 ): Promise<number> {
   const by = costs.shape.by.safeParse(asked.by)
   if (!by.success) {
-    const message = 'is model, provider, agent or user'
+    const message = `is one of ${COSTS_BY.join(', ')}`
     throw new MusterError('request.invalid', `--by ${message}`, { issues: [{ path: '/by', message }] })
   }
   const { day, month } = asked
@@ -32,7 +32,7 @@ export async function costsCommand(
     ...found.costs,
     { name: 'all', ...found.total },
   ])
-    rows.push([plain(name), money(usd), calls, inputTokens, cachedTokens, outputTokens])
+    rows.push([plain(name) || '(none)', money(usd), calls, inputTokens, cachedTokens, outputTokens])
   console.log(found.costs.length === 0 ? `no run used a model in ${found.date}` : rows.toString())
   return 0
 }

@@ -77,6 +77,13 @@ function stopLines(events: readonly RunEvent[]): string {
   return lines
 }
 
+/** Why a run has failed, where none of its steps tells. */
+function failureLine({ error }: Run, events: readonly RunEvent[]): string {
+  if (!error || events.some(({ entry }) => entry.type === 'step.ended' && entry.error?.message === error.message))
+    return ''
+  return `${pc.red(plain(`${error.code}: ${error.message}`))}\n`
+}
+
 function title(run: Run, events: readonly RunEvent[], whole: boolean): string {
   const [how, until] = isEnded(run.status) ? ['in', events.at(-1)?.entry.at ?? run.createdAt] : ['for', Date.now()]
   const proof = whole ? pc.green(`verify: ok (${run.entries} entries)`) : pc.red('verify: ALTERED')
@@ -84,5 +91,5 @@ function title(run: Run, events: readonly RunEvent[], whole: boolean): string {
   const taken = redactedText(redactedOf(events))
   const stops = stopLines(events)
   const heldUp = run.heldUp ? `\n${pc.yellow(plain(run.heldUp.message))}` : ''
-  return `${pc.bold(what)} ${run.id}${heldUp}${stops}\n${run.status} ${how} ${duration(until - run.createdAt)}, ${run.steps} steps, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}${taken === '' ? '' : `, ${taken}`}\n`
+  return `${pc.bold(what)} ${run.id}${heldUp}${stops}\n${run.status} ${how} ${duration(until - run.createdAt)}, ${run.steps} step${run.steps === 1 ? '' : 's'}, ${money(run.costUsd) || '$0'}, for ${run.by.user}, ${run.epoch} activation${run.epoch === 1 ? '' : 's'}, ${proof}${taken === '' ? '' : `, ${taken}`}\n${failureLine(run, events)}`
 }

@@ -47,6 +47,14 @@ const FINAL: ReadonlySet<ErrorCode> = new Set([
   'response.kept',
 ])
 
+/** Whom to ask, of what the client's user can do nothing about; a denial by policy says so itself. */
+const ADVICE: Partial<Record<ErrorCode, string>> = {
+  'auth.expired_key': 'Ask who made it for a new one.',
+  'auth.revoked_key': 'Ask who made it for a new one.',
+  'budget.exceeded': 'Ask who operates Muster for more.',
+  'quota.exceeded': 'Ask who operates Muster for more.',
+}
+
 const ANTHROPIC: Record<number, string> = {
   400: 'invalid_request_error',
   401: 'authentication_error',
@@ -110,7 +118,8 @@ export function refusalFor(client: { name: ClientName; dialect: Dialect }, error
     ...(retryAfterMs === undefined ? {} : waiting(retryAfterMs)),
     ...(FINAL.has(code) ? { 'x-should-retry': 'false' } : {}),
   }
-  const text = `${message}${/[.!?]$/.test(message) ? '' : '.'}`
+  const advice = ADVICE[code] === undefined ? '' : ` ${ADVICE[code]}`
+  const text = `${message}${/[.!?]$/.test(message) ? '' : '.'}${advice}`
   if (client.dialect === 'messages') {
     const type = ANTHROPIC[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
     return { status, headers, body: { type: 'error', error: { type, message: text } } }

@@ -51,9 +51,13 @@ export class Requests {
 
   /** Of what is not there, with what is. */
   unknown(who: ApiKey, route: string): MusterError {
+    return new MusterError('model.not_found', `There is no model "${route}". ${this.#mayUse(who)}`)
+  }
+
+  #mayUse(who: ApiKey): string {
     const routes = this.routesOf(who).map(([name]) => name)
     const shown = routes.slice(0, NAMED_MAX).join(', ') + (routes.length > NAMED_MAX ? ', …' : '')
-    return new MusterError('model.not_found', `There is no model "${route}". The key may use: ${shown || 'none'}`)
+    return `The key may use: ${shown || 'none'}`
   }
 
   /**
@@ -87,7 +91,10 @@ export class Requests {
     this.gateway.check(who.tenant)
     if (!this.#routes.has(route)) throw this.unknown(who, route)
     if (!mayUse(who, route))
-      throw new MusterError('model.not_allowed', `The key "${who.id}" may not use the model "${route}"`)
+      throw new MusterError(
+        'model.not_allowed',
+        `The key "${who.id}" may not use the model "${route}". ${this.#mayUse(who)}`,
+      )
     return { who, route }
   }
 

@@ -194,8 +194,10 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
 /** What of keeping and of the background there is here. @throws MusterError `model.unsupported`, `request.invalid` */
 function checkKept({ conversation, background, stream, store }: Body): void {
   const unsupported = conversation != null ? 'conversation' : background && stream ? 'stream' : ''
+  const where =
+    unsupported === 'stream' ? 'with "background": ask for the response by its id until it is there' : 'here'
   if (unsupported !== '')
-    throw new MusterError('model.unsupported', `"${unsupported}" cannot be used here`, {
+    throw new MusterError('model.unsupported', `"${unsupported}" cannot be used ${where}`, {
       issues: [{ path: `/${unsupported}`, message: 'is not supported' }],
     })
   if (background && store === false)

@@ -24,7 +24,7 @@ afterAll(async () => {
 
 const [day, at] = ['2026-11-28', Date.parse('2026-11-28T12:00:00Z')]
 const line: CostLine = {
-  ...{ day, names: { model: 'm', provider: 'then', agent: 'a', user: 'u' } },
+  ...{ day, names: { model: 'm', provider: 'then', agent: 'a', user: 'u', team: '' } },
   ...{ nanoUsd: 7, calls: 1, inputTokens: 1, outputTokens: 2, cachedTokens: 0 },
 }
 

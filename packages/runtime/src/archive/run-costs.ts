@@ -26,6 +26,7 @@ export function costLines(events: readonly RunEvent[], providerOf: ProviderOf): 
       provider: providerOf(target, via?.target).slice(0, NAME_MAX),
       agent: created?.definition.name ?? '',
       user: created?.by.user ?? '',
+      team: created?.by.team ?? '',
     }
     const day = new Date(Math.min(Math.max(at, 0), DATE_MAX)).toISOString().slice(0, 10)
     const key = JSON.stringify([day, names])

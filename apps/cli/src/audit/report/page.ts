@@ -231,7 +231,7 @@ function costOf({ run, attempts }: Evidence): Html {
     })
   }
   const rows = [...models].map(([model, { calls, input, output, usd }]) => [model, calls, input, output, dollars(usd)])
-  return html`<p>${dollars(run.costUsd)} in all, ${run.steps} steps, ${run.usage.inputTokens} tokens in and ${run.usage.outputTokens} out.</p>${
+  return html`<p>${dollars(run.costUsd)} in all, ${run.steps} step${run.steps === 1 ? '' : 's'}, ${run.usage.inputTokens} tokens in and ${run.usage.outputTokens} out.</p>${
     rows.length === 0 ? undefined : table(['model', 'attempts', 'tokens in', 'tokens out', 'cost'], rows)
   }`
 }
