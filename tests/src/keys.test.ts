@@ -258,7 +258,7 @@ describe('who makes keys', () => {
     const [carol, bob] = [await make(by(dee), 'carol'), await make(by(dee), 'bob', 'finance')]
     expect(bob).toMatchObject({ hands: ['cleo', 'dee'] })
     const asked = async (who: Muster, people = 1) => {
-      const rule = { requester: false, ...(people > 1 ? { people } : {}) }
+      const rule = { show: null, requester: false as const, ...(people > 1 ? { people } : {}) }
       const run = await who.runs.start({ steps: { ask: { approval: 'finance', ...rule } } } as PlanData, {})
       const one = await until(
         () => run.get(),
