@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto'
 import {
   type Json,
   KEY_SECRETS_MAX,
+  KEYS_MAX,
   type KeptKey,
   type KeyChanges,
   type KeyRequest,
@@ -108,7 +109,10 @@ export function keyRoutes(server: Server, context: Context): void {
         ...{ id, ...rights, ...(note === undefined ? {} : { note: redact(tenant, note).value }) },
         ...{ createdAt: Date.now(), createdBy: actorOf(who), secrets: [hashed], version: 1 },
       }
-      if (inFile(tenant, id) || !(await store.create(tenant, made)))
+      const outcome = inFile(tenant, id) ? 'taken' : await store.create(tenant, made)
+      if (outcome === 'full')
+        throw new MusterError('key.too_many', `${tenant} has had ${KEYS_MAX} API keys, with those that were revoked`)
+      if (outcome === 'taken')
         throw new MusterError('key.exists', `There is an API key "${id}"`, {
           issues: [{ path: '/id', message: 'is taken' }],
         })

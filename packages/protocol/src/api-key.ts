@@ -3,6 +3,8 @@ import { budget, budgetState } from './budget.ts'
 import { label } from './definition.ts'
 import { actor } from './entry.ts'
 
+/** Keys that a tenant may have had: those that were revoked count, as their ids stay taken. */
+export const KEYS_MAX = 10_000
 /** Secrets of one key that hold at once: the newest, and those before it that are in their time of grace. */
 export const KEY_SECRETS_MAX = 5
 /** How long the secret before holds after a rotation, unless it is said, and at most, ms. */
