@@ -24,7 +24,7 @@ export function firstEntry(run: NewRun, at: number, digest: string): FirstEntry 
   const fields = JSON.stringify({ parent, session, schedule, origin, redacted, shares, subject }).slice(1, -1)
   const own = fields === '' ? '' : `,${fields}`
   const shape = JSON.stringify(common).slice(1, -1)
-  const v = shares || subject !== undefined || run.by.team !== undefined || run.by.hands ? 3 : redacted ? 2 : 1
+  const v = shares || subject !== undefined || run.by.team !== undefined ? 3 : redacted ? 2 : 1
   const bytes = `{"v":${v},"seq":1,"at":${at},"type":"run.created","run":"${id}"${own},${shape},"content":"${digest}"}`
   return { bytes, hash: link(genesis(id), bytes), own, shape }
 }

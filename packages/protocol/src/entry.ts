@@ -110,7 +110,7 @@ export type Priority = z.infer<typeof priority>
  * 2: `callback.received`, steps that wait for a callback, `run.checkpoint`, `redacted`.
  * 3: approvals with a rule, an edit, or more than one person; `approval.escalated`; child runs with a share of what runs
  * above them may use; `run.stopped`, `run.lifted`; decisions by `history`, or with `trial`,
- * `unapproved`, `newDestination` or `targets`; runs with a `subject`, or begun by somebody of a `team`, or by a key with `hands`; tokens of reasoning; answers `via` one of several targets (of a
+ * `unapproved`, `newDestination` or `targets`; runs with a `subject`, or begun by somebody of a `team`; tokens of reasoning; answers `via` one of several targets (of a
  * region, by an order, sticky or hedged).
  * 4: a step that gives a large signal as it came has no content of its own.
  */
