@@ -66,7 +66,7 @@ beforeAll(async () => {
   })
   const limits = {
     'model:narrow': { concurrency: 1 },
-    'user:busy': { requestsPerMinute: 6, burstMs: 20_000 },
+    'user:busy': { requestsPerMinute: 3, burstMs: 40_000 },
     'key:*': { requestsPerMinute: 6000 },
   }
   const policies = [{ file: 'gateway.cedar', text: policy }]
@@ -403,9 +403,18 @@ describe('a refusal', () => {
     await once(busy)
     const [late] = await Promise.all([failure(once(busy)), once(farBusy), once(teamed)])
     expect(late).toMatchObject({ constructor: RateLimitError, message: expect.stringContaining('limits of user:busy') })
+    // When its limit lets one through: the third in a minute, some 20 s after the first.
+    const pause = Number(late.headers?.get('retry-after'))
+    expect(pause).toBeGreaterThan(8)
+    expect(pause).toBeLessThanOrEqual(20)
   })
 
   it('is told to a tenant that holds as many places as are left, and not to another', async () => {
+    // What was refused before has left its place.
+    await until(
+      () => harness.muster.runs.list({ name: 'gateway', status: 'running' }),
+      ({ runs }) => runs.length === 0,
+    )
     const open: (() => void)[] = []
     model.script = () => new Promise((resolve) => open.push(() => resolve({ text: 'at last' })))
     const once = (apiKey = harness.key) =>

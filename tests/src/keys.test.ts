@@ -27,6 +27,7 @@ const limited: Omit<ApiKey, 'sha256'>[] = [
   },
   { id: 'machine', tenant: 'acme', user: 'terraform', service: true, roles: ['admin'] },
   { id: 'over', tenant: 'acme', user: 'ona', roles: ['*'], expires: '2026-01-31T09:00:00+01:00' },
+  { id: 'chief', tenant: 'acme', user: 'cleo', roles: ['*'] },
   { id: 'auditor', tenant: 'acme', user: 'aud', roles: ['auditor'] },
   { id: 'theirs', tenant: 'other', user: 'eve', roles: ['*'] },
 ]
@@ -247,6 +248,59 @@ describe('who makes keys', () => {
         expect(await code(act(keys))).toBe('auth.forbidden')
     expect(await code(harness.people.ann.keys.list())).toBe('auth.forbidden')
     expect((await of('auditor').keys.list()).keys.find(({ id }) => id === 'poor')).toMatchObject({ user: 'x' })
+  })
+
+  it('is not another person by a key that they have made or rotated', async () => {
+    const make = (maker: Muster, user: string, ...roles: string[]) =>
+      maker.keys.create({ id: `by-${user}`, user, roles })
+    const chief = of('chief')
+    const [dee, fay] = [await make(chief, 'dee', 'admin', 'finance'), await make(chief, 'fay', 'finance')]
+    const [carol, bob] = [await make(by(dee), 'carol'), await make(by(dee), 'bob', 'finance')]
+    expect(bob).toMatchObject({ hands: ['cleo', 'dee'] })
+    const asked = async (who: Muster, people = 1) => {
+      const rule = { show: null, requester: false as const, ...(people > 1 ? { people } : {}) }
+      const run = await who.runs.start({ steps: { ask: { approval: 'finance', ...rule } } } as PlanData, {})
+      const one = await until(
+        () => run.get(),
+        ({ status }) => status === 'waiting',
+      )
+      return { run: run.id, digest: one.waiting[0]?.digest ?? '' }
+    }
+    const answer = (who: Muster, { run, digest }: Awaited<ReturnType<typeof asked>>) =>
+      code(who.runs.approve(run, { step: 'ask', verdict: 'approve', digest }))
+    const ends = (run: string) =>
+      until(
+        () => harness.muster.runs.get(run),
+        ({ status }) => status === 'succeeded',
+      )
+
+    const own = await asked(by(dee))
+    expect(await answer(by(bob), own)).toBe('approval.by_requester')
+    // Nor the other way round, nor by two of theirs; and who holds a key of the file is no other than whom they made one for.
+    const theirs = await asked(by(carol))
+    for (const who of [by(dee), by(bob), chief]) expect(await answer(who, theirs)).toBe('approval.by_requester')
+    expect(await answer(by(fay), theirs)).toBe('ok')
+    await ends(theirs.run)
+    // A secret that they have not seen is another's, and one that they have is not, whoever made the first.
+    const again = await chief.keys.rotate(bob.id)
+    expect(await answer(by(bob), own)).toBe('approval.by_requester')
+    expect(await answer(by(await by(dee).keys.rotate(fay.id)), own)).toBe('approval.by_requester')
+    expect(await answer(by(again), own)).toBe('ok')
+    await ends(own.run)
+
+    // Nor are they two, also where both answers are on their way.
+    const two = await asked(by(fay), 2)
+    await Promise.all([answer(by(dee), two), answer(by(bob), two)])
+    const { waiting } = await until(
+      () => harness.muster.runs.get(two.run),
+      ({ waiting: [one] }) => one?.approvals?.length === 1,
+    )
+    const [first] = waiting[0]?.approvals ?? []
+    const late = first?.by === 'dee' ? bob : dee
+    expect(await answer(by(late), two)).toBe('approval.repeated')
+    const outsider = await make(chief, 'gil', 'finance')
+    expect(await answer(by(outsider), two)).toBe('ok')
+    await ends(two.run)
   })
 
   it('sees and touches none of another tenant, and none of the file', async () => {

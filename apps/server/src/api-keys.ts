@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto'
 import {
   type Json,
   KEY_SECRETS_MAX,
+  KEYS_MAX,
   type KeptKey,
   type KeyChanges,
   type KeyRequest,
@@ -18,7 +19,7 @@ import {
 } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
-import { checkGrant } from './key-grants.ts'
+import { checkGrant, handsOf } from './key-grants.ts'
 import { endOf, hashOf } from './key-secret.ts'
 import { type ApiKey, actorOf, needOperator, needRole } from './keys.ts'
 import { problemsOf } from './problems.ts'
@@ -103,12 +104,15 @@ export function keyRoutes(server: Server, context: Context): void {
       checkTime(rights.expiresAt)
       if (budget) needOperator(who)
       const id = given ?? idFor(rights.user)
-      const { secret, ...hashed } = newSecretOf(ring)
+      const { secret, ...hashed } = newSecretOf(ring, who)
       const made: KeptKey = {
         ...{ id, ...rights, ...(note === undefined ? {} : { note: redact(tenant, note).value }) },
         ...{ createdAt: Date.now(), createdBy: actorOf(who), secrets: [hashed], version: 1 },
       }
-      if (inFile(tenant, id) || !(await store.create(tenant, made)))
+      const outcome = inFile(tenant, id) ? 'taken' : await store.create(tenant, made)
+      if (outcome === 'full')
+        throw new MusterError('key.too_many', `${tenant} has had ${KEYS_MAX} API keys, with those that were revoked`)
+      if (outcome === 'taken')
         throw new MusterError('key.exists', `There is an API key "${id}"`, {
           issues: [{ path: '/id', message: 'is taken' }],
         })
@@ -239,7 +243,7 @@ export function keyRoutes(server: Server, context: Context): void {
         const message = `The key "${id}" has ${old.length} secrets that still hold: wait, or end them with graceMs 0`
         throw new MusterError('key.conflict', message, { issues: [{ path: '/graceMs', message: 'must be 0' }] })
       }
-      const { secret, ...hashed } = newSecretOf(ring)
+      const { secret, ...hashed } = newSecretOf(ring, who)
       const rotated: KeptKey = {
         ...changed(before, expiresAt === undefined ? {} : { expiresAt }),
         ...{ rotatedAt: now, secrets: [hashed, ...old], version: before.version + 1 },
@@ -283,9 +287,10 @@ export function keyRoutes(server: Server, context: Context): void {
   )
 }
 
-function newSecretOf(ring: Context['ring']): { secret: string; sha256: string; end: string } {
+/** A secret that `maker` is told. @throws MusterError `auth.forbidden` */
+function newSecretOf(ring: Context['ring'], maker: ApiKey) {
   const secret = ring.newSecret()
-  return { secret, sha256: hashOf(secret), end: endOf(secret) }
+  return { secret, sha256: hashOf(secret), end: endOf(secret), hands: handsOf(maker) }
 }
 
 /** What its user is called, as far as an id can say that, and some chance. */
@@ -333,6 +338,7 @@ function shownKept({ secrets, version: _, ...key }: KeptKey): Omit<ShownKey, 'bu
     ...key,
     ...{ from: 'api', state: key.revoked ? 'revoked' : isOver ? 'expired' : 'active' },
     ...(newest ? { end: newest.end } : {}),
+    ...(newest?.hands ? { hands: newest.hands } : {}),
     ...(before?.until !== undefined && before.until > Date.now() && !key.revoked ? { oldUntil: before.until } : {}),
   }
 }

@@ -2,6 +2,7 @@ import {
   ANSWERS_MAX,
   type Answer,
   answer,
+  areApart,
   type Entry,
   isEditable,
   isForPerson,
@@ -19,6 +20,15 @@ import { runCursor } from './run-cursor.ts'
 
 const tags = ['approvals']
 const security = [{ key: [] }]
+
+function byRequester(who: ApiKey, { id, by }: Run): string {
+  return `${by.user} began run ${id}${handsText(who, by.user)}, so somebody else must approve this`
+}
+
+/** Why somebody of another name may be the same. */
+function handsText({ user }: ApiKey, other: string): string {
+  return user === other ? '' : `, and one person has had keys of ${other} and ${user} in hand`
+}
 
 /** Routes of what waits for people. */
 export function approvalRoutes(server: Server, context: Context): void {
@@ -51,10 +61,15 @@ export function approvalRoutes(server: Server, context: Context): void {
       throw new MusterError('approval.reason_required', 'This approval needs a reason', {
         issues: [{ path: '/reason', message: 'is missing' }],
       })
-    if (verdict === 'approve' && rule.requester === false && run.by.user === user)
-      throw new MusterError('approval.by_requester', `${user} began run ${id}, so somebody else must approve this`)
-    if (verdict === 'approve' && waiting.approvals?.some(({ by }) => by === user))
-      throw new MusterError('approval.repeated', `${user} has approved this; ${rule.people} people must`)
+    if (verdict === 'approve' && rule.requester === false && !areApart(who, run.by))
+      throw new MusterError('approval.by_requester', byRequester(who, run))
+    const same =
+      verdict === 'approve' && waiting.approvals?.find(({ by, hands }) => !areApart(who, { user: by, hands }))
+    if (same)
+      throw new MusterError(
+        'approval.repeated',
+        `${same.by} has approved this${handsText(who, same.by)}; ${rule.people} people must`,
+      )
     if (input !== undefined) await checkEdit(waiting, verdict, input)
     const given = { ...(reason === undefined ? {} : { reason }), ...(input === undefined ? {} : { input }) }
     const { value, redacted } = redact(tenant, given)

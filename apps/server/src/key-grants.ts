@@ -1,4 +1,4 @@
-import { type Issue, type KeptKey, MusterError } from '@muster/protocol'
+import { type Issue, KEY_HANDS_MAX, type KeptKey, MusterError } from '@muster/protocol'
 import type { ApiKey } from './keys.ts'
 
 type Rights = Pick<KeptKey, 'service' | 'roles' | 'gateway' | 'expiresAt'>
@@ -31,6 +31,18 @@ export function checkGrant(maker: ApiKey, { service, roles, gateway, expiresAt }
   if (issues.length === 0) return
   const detail = issues.map(({ path, message }) => `${path} ${message}`).join('; ')
   throw new MusterError('auth.forbidden', `More than your key may give: ${detail}`, { issues })
+}
+
+/**
+ * Who could have a secret that this key makes: who holds the key, and who could have that.
+ *
+ * @throws MusterError `auth.forbidden` where they are too many
+ */
+export function handsOf({ user, hands }: ApiKey): string[] {
+  const [first = user, ...rest] = hands ?? []
+  const all = hands ? [first, ...new Set([...rest, user])] : [first]
+  if (all.length <= KEY_HANDS_MAX) return all
+  throw new MusterError('auth.forbidden', `Your key has come through ${all.length - 1} hands, and may make none`)
 }
 
 /** Whether all routes that `other` stands for are among those of `one`; `*` at the end stands for any rest. */

@@ -278,6 +278,7 @@ function ofTable(sha256: string, found: FoundKey | undefined): Known {
     ...(isReplaced ? { ends: { at: secret.until ?? 0, ...replaced } } : endsAt(id, expiresAt)),
     key: {
       ...{ id, tenant: found.tenant, user, service, roles, team, gateway, sha256 },
+      hands: secret.hands ?? [found.key.createdBy.user],
       ...(expiresAt === undefined ? {} : { expires: new Date(expiresAt).toISOString() }),
     },
   }

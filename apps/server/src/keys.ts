@@ -24,11 +24,19 @@ const apiKey = z.object({
   /** SHA-256 of the key, hexadecimal. A key has 256 random bits, so a plain hash is enough. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 })
-export type ApiKey = z.infer<typeof apiKey>
+export type ApiKey = z.infer<typeof apiKey> & {
+  /** Of one that a tenant keeps: whose hands its secret has come through, the holder of a key of the file first. */
+  hands?: readonly string[] | undefined
+}
 
 /** Who asks, as the journal has it. */
-export function actorOf({ id, user, service, team }: ApiKey): Actor {
-  return { key: id, user, ...(service ? { service } : {}), ...(team === undefined ? {} : { team }) }
+export function actorOf({ id, user, service, team, hands }: ApiKey): Actor {
+  return {
+    ...{ key: id, user },
+    ...(service ? { service } : {}),
+    ...(team === undefined ? {} : { team }),
+    ...(hands ? { hands: [...hands] } : {}),
+  }
 }
 
 export function hasRole({ roles }: ApiKey, role: string): boolean {

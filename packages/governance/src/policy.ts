@@ -1,5 +1,13 @@
 import type { SchemaJson } from '@cedar-policy/cedar-wasm/nodejs'
-import type { AppManifest, ApprovalRule, Decision, PolicyMode, PolicySource, PublishedPolicies } from '@muster/protocol'
+import {
+  type AppManifest,
+  type ApprovalRule,
+  areApart,
+  type Decision,
+  type PolicyMode,
+  type PolicySource,
+  type PublishedPolicies,
+} from '@muster/protocol'
 import { type Ask, strictest } from './ask.ts'
 import { CompiledPolicies, type Request, type Verdict } from './cedar/compiled.ts'
 import { readPolicies } from './cedar/policies.ts'
@@ -165,11 +173,14 @@ export class PolicySet {
   }
 
   /** Roles of which enough people have approved, by what the policies want that would ask were there no approval. */
-  #approved(question: Request, { approvals, user }: PolicyRequest): string[] {
+  #approved(question: Request, { approvals, user, hands }: PolicyRequest): string[] {
     const { reasons } = this.#compiled.decide(question)
     return [...new Set(approvals.map(({ role }) => role))].filter((role) => {
       const { people = 1, requester } = this.#ruleOf(reasons, role)
-      const given = approvals.filter((one) => one.role === role && (requester !== false || one.by !== user))
+      const asker = { user, hands }
+      const given = approvals
+        .filter((one) => one.role === role)
+        .filter(({ by, hands }) => requester !== false || areApart({ user: by, hands }, asker))
       return new Set(given.map(({ by }) => by)).size >= people
     })
   }

@@ -106,7 +106,7 @@ class Past {
       const { input } = (content ?? {}) as { input?: Json }
       const edited = entry.edited && input !== undefined ? { ...shown, input } : shown
       this.#shown.set(entry.step, edited)
-      this.#approve(entry.step, { role: entry.role, by: entry.by.user }, edited)
+      this.#approve(entry.step, { role: entry.role, by: entry.by.user, hands: entry.by.hands }, edited)
     }
   }
 
@@ -176,7 +176,7 @@ function requestsOf(
         newDestination: decision.newDestination ?? false,
         labels,
         approvals: input === undefined ? [] : past.approvals(step, { input, labels }),
-        ...{ user: by.user, key: by.key, team: by.team },
+        ...{ user: by.user, key: by.key, team: by.team, hands: by.hands },
         history: { step, now: entry.at, recorded: decision.history, unrecorded: true },
         ...(action === 'model:invoke' ? { targets: decision.targets } : {}),
         spentUsd: past.spent(ran ? entry.at - entry.durationMs : entry.at),

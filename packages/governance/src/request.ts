@@ -32,6 +32,8 @@ export interface PolicyRequest {
   user: string
   key?: string | undefined
   team?: string | undefined
+  /** Whose hands that key came through; see `areApart`. */
+  hands?: readonly string[] | undefined
   /** US dollars that the run has cost so far. */
   spentUsd: number
   input?: Json

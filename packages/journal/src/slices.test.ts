@@ -159,3 +159,20 @@ describe('slices of a limit', () => {
 function sum(all: readonly Leaser[], of: (one: Leaser) => number): number {
   return all.reduce((total, one) => total + of(one), 0)
 }
+
+it('leases of more limits than a call takes arguments come, and others need not wait for all', async () => {
+  const many = Array.from({ length: 15_000 }, (_, i) => ({
+    ...{ limit: `many-${i}`, places: i % 2, shares: 10, burstMs: 1000, turnMs: 1e9, used: 0, wants: true },
+    held: { places: 0, shares: 0 },
+  }))
+  const leased = leaseSlices(journal, 'one', 60_000, many).then((slices) => ({ slices, at: performance.now() }))
+  await journal.redis.ping()
+  const answeredAt = performance.now()
+  const { slices, at } = await leased
+  expect(slices).toHaveLength(many.length)
+  expect(slices.slice(-2)).toMatchObject([
+    { places: 0, shares: 10 },
+    { places: 1, shares: 10 },
+  ])
+  expect(answeredAt).toBeLessThan(at)
+})

@@ -27,8 +27,26 @@ export interface Slice {
   fresh: boolean
 }
 
-/** Leases slices to a worker until `leaseMs` from now, in one round trip; calls of one worker must not overlap. */
+/** So many are leased at once: others of Redis wait some ms for them, and not for all. */
+const BATCH_MAX = 100
+
+/**
+ * Leases slices to a worker until `leaseMs` from when it asks, in a round trip for each hundred; calls of one worker must not
+ * overlap.
+ */
 export async function leaseSlices(
+  journal: Journal,
+  worker: string,
+  leaseMs: number,
+  requests: readonly SliceRequest[],
+): Promise<Slice[]> {
+  const slices: Slice[] = []
+  for (let from = 0; from < requests.length; from += BATCH_MAX)
+    slices.push(...(await leaseBatch(journal, worker, leaseMs, requests.slice(from, from + BATCH_MAX))))
+  return slices
+}
+
+async function leaseBatch(
   { redis, partitions: [{ keys }] }: Journal,
   worker: string,
   leaseMs: number,

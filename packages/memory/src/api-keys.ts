@@ -1,5 +1,6 @@
-import { randomBytes } from 'node:crypto'
-import { type KeptKey, keptKey } from '@muster/protocol'
+import { randomBytes, randomInt, randomUUID } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
+import { KEYS_MAX, type KeptKey, keptKey, MusterError } from '@muster/protocol'
 import { bytesOf, type Item, numberOf, textOf } from './item.ts'
 import { LAST, partition, sort } from './key.ts'
 import type { Table } from './table.ts'
@@ -12,8 +13,8 @@ export interface FoundKey {
 
 /** Tenants' API keys: of their secrets the hashes alone. Every method throws MusterError `memory.unavailable`. */
 export interface ApiKeys {
-  /** False where the tenant has, or had, a key of that id. */
-  create(tenant: string, key: KeptKey): Promise<boolean>
+  /** `taken` where the tenant has, or had, a key of that id; `full` where it has had `most` keys. */
+  create(tenant: string, key: KeptKey, most?: number): Promise<'made' | 'taken' | 'full'>
   /** Takes back one that nobody was given. */
   remove(tenant: string, key: KeptKey): Promise<void>
   /** Replaces the key of the version before; false where another was first. */
@@ -32,6 +33,8 @@ export interface ApiKeys {
 }
 
 const SEAL_BYTES = 32
+/** Others that count at the same time, after which one who wants to gives up; and the longest pause between, ms. */
+const COUNTS = { rounds: 50, pauseMs: 40 }
 /** A tenant has a name: this is of none. */
 const SEAL = { pk: partition('', 'KEYS'), sk: sort('SEAL') }
 
@@ -55,19 +58,38 @@ export function openApiKeys(table: Table): ApiKeys {
     return there?.content === item.content
   }
 
+  /** False where there are `most`. A process that dies before the key is written leaves one too many counted. */
+  const count = async (tenant: string, by: 1 | -1, most: number) => {
+    const place = { pk: keysOf(tenant), sk: sort('COUNT') }
+    const mark = randomUUID()
+    for (let round = 0; round < COUNTS.rounds; round++) {
+      const before = await table.get(place.pk, place.sk)
+      if (before?.mark === mark) return true
+      const keys = before ? numberOf(before, 'keys') : 0
+      if (by > 0 && keys >= most) return false
+      const item = { ...place, keys: keys + by, mark }
+      if (before ? await table.replace(item, 'mark', textOf(before, 'mark')) : await table.create(item)) return true
+      if (round > 0) await setTimeout(randomInt(COUNTS.pauseMs))
+    }
+    throw new MusterError('memory.unavailable', 'Too many API keys are being made at the same time')
+  }
+
   return {
-    async create(tenant, key) {
+    async create(tenant, key, most = KEYS_MAX) {
+      if (!(await count(tenant, 1, most))) return 'full'
       await lead(tenant, key)
       const item = itemOf(tenant, key)
-      if ((await table.create(item)) || (await isOurs(item))) return true
+      if ((await table.create(item)) || (await isOurs(item))) return 'made'
       for (const { sha256 } of key.secrets) await table.remove(wayOf(sha256).pk, wayOf(sha256).sk)
-      return false
+      await count(tenant, -1, most)
+      return 'taken'
     },
 
     async remove(tenant, key) {
       const { pk, sk } = itemOf(tenant, key)
       await table.remove(String(pk), String(sk))
       for (const { sha256 } of key.secrets) await table.remove(wayOf(sha256).pk, wayOf(sha256).sk)
+      await count(tenant, -1, KEYS_MAX)
     },
 
     async save(tenant, key) {

@@ -778,8 +778,8 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       }
       const losing = openApiKeys(new Losing(documents, 'muster-test', 'here'))
       const first = key('one')
-      expect(await losing.create(tenant, first)).toBe(true)
-      expect(await losing.create(tenant, key('one'))).toBe(false)
+      expect(await losing.create(tenant, first)).toBe('made')
+      expect(await losing.create(tenant, key('one'))).toBe('taken')
       const next = [key('one', 2, { user: 'a' }), key('one', 2, { user: 'b' }), key('one', 2, { user: 'c' })]
       const won = await Promise.all(next.map((one) => losing.save(tenant, one)))
       expect(won.filter(Boolean)).toHaveLength(1)
@@ -808,6 +808,20 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const used = await memory.apiKeys.lastUsed(tenant, [...odd, 'never'])
       expect(used).toEqual(new Map(odd.map((id, at) => [id, at + 2])))
       expect(await memory.apiKeys.lastUsed(tenant, [])).toEqual(new Map())
+    })
+
+    test('are no more than a tenant may have, however many are made at once; one that is not made does not count', async () => {
+      const tenant = newId()
+      const make = (id: string) => memory.apiKeys.create(tenant, key(id), 3)
+      const made = await Promise.all(['a', 'b', 'c', 'd', 'e', 'a'].map(make))
+      expect(made.filter((outcome) => outcome === 'made').length).toBeGreaterThanOrEqual(2)
+      expect(await memory.apiKeys.list(tenant, { limit: 10 })).toHaveLength(
+        made.filter((outcome) => outcome === 'made').length,
+      )
+      for (const id of ['x', 'y', 'z']) await make(id)
+      expect(await memory.apiKeys.list(tenant, { limit: 10 })).toHaveLength(3)
+      expect(await make('other')).toBe('full')
+      expect(await memory.apiKeys.create(newId(), key('other'), 3)).toBe('made')
     })
 
     test('are sealed alike by all', async () => {

@@ -3,6 +3,8 @@ import { budget, budgetState } from './budget.ts'
 import { label } from './definition.ts'
 import { actor } from './entry.ts'
 
+/** Keys that a tenant may have had: those that were revoked count, as their ids stay taken. */
+export const KEYS_MAX = 10_000
 /** Secrets of one key that hold at once: the newest, and those before it that are in their time of grace. */
 export const KEY_SECRETS_MAX = 5
 /** How long the secret before holds after a rotation, unless it is said, and at most, ms. */
@@ -87,11 +89,24 @@ const about = {
   revoked: z.object({ at: z.number(), by: actor }).optional(),
 }
 
+/** The most people through whose hands a key may come: each who makes one with a key that somebody else has made. */
+export const KEY_HANDS_MAX = 16
+
 /** A key as it is kept: of its secrets the hashes alone. */
 export const keptKey = z.object({
   ...about,
-  /** The newest first; `until`: when one before it ends, ms since the epoch. `end`: its last characters, to know it by. */
-  secrets: z.array(z.object({ sha256: z.string(), end: z.string(), until: z.number().optional() })),
+  /**
+   * The newest first; `until`: when one before it ends, ms since the epoch. `end`: its last characters, to know it by.
+   * `hands`: who could have it besides its user, as in an actor.
+   */
+  secrets: z.array(
+    z.object({
+      sha256: z.string(),
+      end: z.string(),
+      until: z.number().optional(),
+      hands: z.array(z.string()).optional(),
+    }),
+  ),
   /** Grows with each change. */
   version: z.number().int().positive(),
 })
@@ -105,6 +120,10 @@ export const shownKey = z.object({
   from: z.enum(['api', 'file']).describe('`file`: it stands in MUSTER_KEYS_FILE, and is changed there'),
   state: z.enum(['active', 'expired', 'revoked']),
   end: z.string().optional().describe('the last characters of its secret'),
+  hands: z
+    .array(z.string())
+    .optional()
+    .describe('who has had its secret before its user, the first of them by a key of the file'),
   oldUntil: z.number().optional().describe('until when a secret from before the last rotation holds'),
   lastUsedAt: z.number().optional().describe('ms since the epoch; it may be ten minutes behind'),
   budgets: z.array(budgetState).describe('of `key:<id>`, as they stand'),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { Actor } from './entry.ts'
 
 /** The longest that anybody is waited for by a policy: a year, ms. */
 export const APPROVAL_MS_MAX = 366 * 86_400_000
@@ -32,6 +33,22 @@ export type PeopleRule = z.infer<typeof peopleRule>
 export interface Approval {
   /** The role that was asked for. */
   role: string
-  /** The person. */
+  /** The person, and whose hands their key came through. */
   by: string
+  hands?: readonly string[] | undefined
+}
+
+/** Somebody who asks or answers, as far as it is to be told who else they could be. */
+export type Person = Pick<Actor, 'user'> & { hands?: readonly string[] | undefined }
+
+/**
+ * Whether two are different people, as far as their keys tell. Who makes or rotates a key sees its secret, so it could be
+ * they who use it. Nobody is apart from whom they made a key for; nor are two for whom one person made keys, unless with a
+ * key of the file, whose holder is trusted not to be both.
+ */
+export function areApart(one: Person, other: Person): boolean {
+  if (one.user === other.user) return false
+  const [mine, others] = [one.hands ?? [], other.hands ?? []]
+  if (mine.includes(other.user) || others.includes(one.user)) return false
+  return !mine.slice(1).some((hand) => others.includes(hand, 1))
 }

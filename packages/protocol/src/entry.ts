@@ -13,6 +13,8 @@ export const actor = z.object({
   user: z.string(),
   service: z.literal(true).optional(),
   team: z.string().optional(),
+  /** Whose hands the key's secret has come through, the holder of a key of the file first; see `areApart`. */
+  hands: z.array(z.string()).optional(),
 })
 export type Actor = z.infer<typeof actor>
 

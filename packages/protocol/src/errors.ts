@@ -15,6 +15,7 @@ export const errorCatalog = {
   'auth.forbidden': [403, 'Not allowed for this key', 'Use a key whose roles allow this.'],
   'key.not_found': [404, 'No such API key', 'List keys with `muster key list` or GET /v1/keys.'],
   'key.exists': [409, 'There is such an API key already', 'Choose another id; that of a revoked key stays taken.'],
+  'key.too_many': [409, 'The tenant has had as many API keys as it may', 'Rotate or change those that there are.'],
   'key.revoked': [409, 'The API key is revoked', 'Make a new one: what is revoked stays so.'],
   'key.in_file': [409, 'The API key stands in the keys file', 'Change MUSTER_KEYS_FILE, and restart the servers.'],
   'key.conflict': [409, 'The API key changed meanwhile', 'Look at it again, and repeat what is still wanted.'],

@@ -64,7 +64,9 @@ export const waiting = z.object({
   /** The role that may answer as well by now. */
   escalated: z.string().optional(),
   /** Who has approved, where more people must. */
-  approvals: z.array(z.object({ by: z.string(), role: z.string(), at: z.number() })).optional(),
+  approvals: z
+    .array(z.object({ by: z.string(), hands: z.array(z.string()).optional(), role: z.string(), at: z.number() }))
+    .optional(),
   child: z.string().optional(),
   /** When the wait ends by itself, ms since the epoch. */
   until: z.number().optional(),

@@ -66,7 +66,11 @@ export class RunView {
             if (waiting.step === entry.step)
               waiting.approvals = [
                 ...(waiting.approvals ?? []),
-                { by: entry.by.user, role: entry.as ?? entry.role, at: entry.at },
+                {
+                  by: entry.by.user,
+                  ...(entry.by.hands ? { hands: entry.by.hands } : {}),
+                  ...{ role: entry.as ?? entry.role, at: entry.at },
+                },
               ]
         break
       case 'approval.escalated':

@@ -121,7 +121,7 @@ export class Engine {
       spending: new Spending({ ...options, spend: new Spend(journal) }),
       writer: this.#writer,
       schedule: (run, step) => {
-        const of = kinds.of(step.spec.operation, run.needs)
+        const of = kinds.of(step.spec.operation)
         const before = step.spec.after ? waitsFor(step.spec.after, step.spec.join) : NOTHING
         if (!before) {
           run.skip(step)
@@ -154,7 +154,14 @@ export class Engine {
   awaited({ steps, needs }: ActiveRun): string[] {
     const { kinds } = this.#services
     const open = [...steps.values()].filter(({ outcome }) => !outcome)
-    return [...new Set(open.flatMap(({ spec }) => kinds.awaited(kinds.of(spec.operation, needs), needs)))]
+    return [...new Set(open.flatMap(({ spec }) => kinds.awaited(kinds.of(spec.operation), needs)))]
+  }
+
+  /** When steps of a run may start, by their limits; Infinity where that cannot be told. */
+  opensAt({ steps, needs }: ActiveRun): number {
+    const { kinds } = this.#services
+    const open = [...steps.values()].filter(({ outcome }) => !outcome)
+    return Math.max(0, ...open.map(({ spec, tokens }) => kinds.opensAt(kinds.of(spec.operation), needs, tokens)))
   }
 
   /** Whether a run is held and gone on with. */

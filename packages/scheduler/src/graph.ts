@@ -1,5 +1,5 @@
 import type { Kinds } from './kinds.ts'
-import { ENDED, FRESH, IN_LIST, LIVE, NEWEST, RUN_NEEDS, RUN_STRIDE, Runs } from './runs.ts'
+import { ENDED, FRESH, IN_LIST, LIVE, NEWEST, RUN_CALLS, RUN_NEEDS, RUN_STRIDE, Runs } from './runs.ts'
 import {
   BLOCKED,
   EDGES,
@@ -91,7 +91,8 @@ export class Graph {
     runs[runAt + IN_LIST]++
     runs[runAt + FRESH]++
     let flags = LISTED | UNRANKED
-    if (this.#kinds.needs(kind) !== 0 || runs[runAt + RUN_NEEDS] !== 0) flags |= NEEDS
+    const ofRun = runs[runAt + RUN_NEEDS] !== 0 || (runs[runAt + RUN_CALLS] !== 0 && this.#kinds.isCall(kind))
+    if (ofRun || this.#kinds.needs(kind) !== 0) flags |= NEEDS
     let slack = 0
     if (join === 'settled') flags |= SETTLED_JOIN
     else if (join !== 'all') slack = slackOf(join, after.length)

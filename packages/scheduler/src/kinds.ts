@@ -7,13 +7,14 @@ export class Kinds {
   #ms = new Float32Array(16)
   #needs = new Int32Array(16)
   #learned = new Uint8Array(16)
+  #calls = new Uint8Array(16)
   #count = 0
 
   constructor() {
-    this.add(UNKNOWN_MS, 0)
+    this.add(UNKNOWN_MS, 0, false)
   }
 
-  add(ms: number = UNKNOWN_MS, needs: number): number {
+  add(ms: number = UNKNOWN_MS, needs: number, isCall: boolean): number {
     const kind = this.#count++
     if (kind === this.#ms.length) {
       const ms = new Float32Array(kind * 2)
@@ -25,9 +26,13 @@ export class Kinds {
       const learned = new Uint8Array(kind * 2)
       learned.set(this.#learned)
       this.#learned = learned
+      const calls = new Uint8Array(kind * 2)
+      calls.set(this.#calls)
+      this.#calls = calls
     }
     this.#ms[kind] = Math.max(ms, SHORTEST_MS)
     this.#needs[kind] = needs
+    this.#calls[kind] = isCall ? 1 : 0
     return kind
   }
 
@@ -42,6 +47,11 @@ export class Kinds {
 
   needs(kind: number): number {
     return this.#needs[kind]
+  }
+
+  /** Whether they need what calls of their run need. */
+  isCall(kind: number): boolean {
+    return this.#calls[kind] === 1
   }
 
   learn(kind: number, ms: number): void {

@@ -113,15 +113,12 @@ export class Resources {
     return list
   }
 
-  /** Writes the resources of two lists to `out`, each once, and gives their number. */
-  gather(list: number, more: number, out: number[]): number {
+  /** Writes the resources of a list to `out`, behind the first `count`, those that are not there, and gives their number. */
+  gather(list: number, out: number[], count = 0): number {
     const lists = this.#lists
-    const end = list + lists[list]
-    let count = 0
-    for (let i = list + 1; i <= end; i++) out[count++] = lists[i]
     const first = count
-    const last = more + lists[more]
-    for (let i = more + 1; i <= last; i++) {
+    const last = list + lists[list]
+    for (let i = list + 1; i <= last; i++) {
       const resource = lists[i]
       let known = false
       for (let j = 0; j < first; j++) known ||= out[j] === resource

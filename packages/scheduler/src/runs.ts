@@ -1,6 +1,6 @@
 import { grown, handleOf, NONE, nextGeneration, slotOf } from './steps.ts'
 
-export const RUN_STRIDE = 10
+export const RUN_STRIDE = 11
 /** Its queue in the main lane. */
 export const QUEUE = 0
 export const NEWEST = 1
@@ -14,11 +14,13 @@ export const ENDED = 4
 export const FRESH = 5
 /** Its list of resources. */
 export const RUN_NEEDS = 6
-const RUN_GENERATION = 7
+/** Its list of those that its calls need besides. */
+export const RUN_CALLS = 7
+const RUN_GENERATION = 8
 /** Whether it is open. */
-const IS_OPEN = 8
+const IS_OPEN = 9
 /** The next free slot. */
-const RUN_NEXT = 9
+const RUN_NEXT = 10
 
 /** The runs that are open, in an array that grows in place; slots are used again. */
 export class Runs {
@@ -30,7 +32,7 @@ export class Runs {
     return this.words.byteLength
   }
 
-  open(queue: number, needs: number): number {
+  open(queue: number, needs: number, calls: number): number {
     let run = this.#free
     if (run !== NONE) {
       this.#free = this.words[run * RUN_STRIDE + RUN_NEXT]
@@ -44,6 +46,7 @@ export class Runs {
     this.words[at + QUEUE] = queue
     this.words[at + NEWEST] = NONE
     this.words[at + RUN_NEEDS] = needs
+    this.words[at + RUN_CALLS] = calls
     this.words[at + IS_OPEN] = 1
     return handleOf(run, generation)
   }

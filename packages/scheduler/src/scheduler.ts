@@ -2,7 +2,7 @@ import { Graph, type Join } from './graph.ts'
 import { Kinds } from './kinds.ts'
 import { Lanes, TOP_BUCKET } from './lanes.ts'
 import { type Limits, Resources } from './resources.ts'
-import { NEWEST, QUEUE, RUN_NEEDS, RUN_STRIDE } from './runs.ts'
+import { NEWEST, QUEUE, RUN_CALLS, RUN_NEEDS, RUN_STRIDE } from './runs.ts'
 import {
   BLOCKED,
   DELAYED,
@@ -133,6 +133,11 @@ export class Scheduler {
     return this.#resources.has(resource) ? this.#resources.fullAt(resource) : 0
   }
 
+  /** From when on a step of so many tokens may use a resource; Infinity while all of its places are taken. */
+  opensAt(resource: Resource, tokens: number): number {
+    return this.#resources.has(resource) ? this.#resources.opensAt(resource, tokens) : 0
+  }
+
   /** Whether any step waits for a resource. */
   isAwaited(resource: Resource): boolean {
     return this.#resources.has(resource) && !this.#lanes.isEmpty(resource)
@@ -141,11 +146,12 @@ export class Scheduler {
   /**
    * Steps of one tool or model.
    *
-   * @param options `ms` is how long one is thought to last until the first was learned
+   * @param options `ms` is how long one is thought to last until the first was learned; those that are calls need what
+   *   their run says of its calls, besides
    * @throws RangeError when a resource does not exist
    */
-  kind(options: { ms?: number; needs?: readonly Resource[] } = {}): Kind {
-    return this.#kinds.add(options.ms, this.#resources.list(options.needs ?? NOTHING))
+  kind(options: { ms?: number; needs?: readonly Resource[]; isCall?: boolean } = {}): Kind {
+    return this.#kinds.add(options.ms, this.#resources.list(options.needs ?? NOTHING), options.isCall ?? false)
   }
 
   /** A step of this kind lasted so long. */
@@ -153,9 +159,19 @@ export class Scheduler {
     if (this.#kinds.has(kind)) this.#kinds.learn(kind, ms)
   }
 
-  /** @throws RangeError when a resource does not exist */
-  openRun(tenant: string, priority: Priority = 1, needs: readonly Resource[] = NOTHING): RunHandle {
-    return this.#runs.open(this.#tenant(tenant).queue + priority, this.#resources.list(needs))
+  /**
+   * @param needs of all its steps
+   * @param calls what those of them need besides that are calls
+   * @throws RangeError when a resource does not exist
+   */
+  openRun(
+    tenant: string,
+    priority: Priority = 1,
+    needs: readonly Resource[] = NOTHING,
+    calls: readonly Resource[] = NOTHING,
+  ): RunHandle {
+    const lists = [this.#resources.list(needs), this.#resources.list(calls)] as const
+    return this.#runs.open(this.#tenant(tenant).queue + priority, ...lists)
   }
 
   /**
@@ -469,8 +485,12 @@ export class Scheduler {
   #gather(step: number): number {
     const at = step * STRIDE
     const { words } = this.#steps
-    const run = this.#runs.words[words[at + RUN] * RUN_STRIDE + RUN_NEEDS]
-    return this.#resources.gather(this.#kinds.needs(words[at + KIND]), run, this.#needs)
+    const kind = words[at + KIND]
+    const run = words[at + RUN] * RUN_STRIDE
+    const ofKind = this.#resources.gather(this.#kinds.needs(kind), this.#needs)
+    const count = this.#resources.gather(this.#runs.words[run + RUN_NEEDS], this.#needs, ofKind)
+    if (!this.#kinds.isCall(kind)) return count
+    return this.#resources.gather(this.#runs.words[run + RUN_CALLS], this.#needs, count)
   }
 
   #is(handle: StepHandle, state: number): boolean {

@@ -59,6 +59,16 @@ describe('an approval', () => {
     ['for whom it was not escalated to', 'as cfo', [asks(), given({ as: 'cfo' })]],
     ['by a service', 'is a service', [asks(), given({ by: { ...ann, service: true } })]],
     ['by who began the run', 'somebody else must', [asks({ requester: false }), given(by('rita'))]],
+    [
+      'by a key that came through the hands of who began the run',
+      'by their keys',
+      [asks({ requester: false }), given({ by: { ...ann, hands: ['ops', 'rita'] } })],
+    ],
+    [
+      'by two that are one',
+      'a second time, as ann',
+      [asks({ people: 2 }), given(), given({ by: { key: 'l', user: 'bob', hands: ['ann'] } })],
+    ],
     ['twice by one', 'a second time', [asks({ people: 2 }), given(), given()]],
     ['without a reason', 'without a reason', [asks({ reason: true }), given()]],
     ['too late', 'until when it waited', [asks({ expiresMs: HOUR }, { until: HOUR }), given({ at: 2 * HOUR })]],

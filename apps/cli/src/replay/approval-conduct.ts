@@ -1,4 +1,4 @@
-import type { Decision, EntryOf, RunEvent } from '@muster/protocol'
+import { type Actor, areApart, type Decision, type EntryOf, type Person, type RunEvent } from '@muster/protocol'
 import { dateOf } from '../output.ts'
 
 type Given = EntryOf<'approval.given'>
@@ -7,8 +7,8 @@ type Given = EntryOf<'approval.given'>
 interface Question {
   entry: EntryOf<'step.waiting'>
   role: string
-  /** Who has approved exactly this. */
-  people: Set<string>
+  /** Who has approved exactly this, by their names. */
+  people: Map<string, Person>
   /** Whom it was escalated to. */
   escalated: string | undefined
 }
@@ -23,16 +23,16 @@ const OPERATOR = 'operator'
  * and where the rule says so not who began the run, and as many as it says.
  */
 export class ApprovalConduct {
-  #requester: string | undefined
+  #requester: Actor | undefined
   readonly #open = new Map<string, Question>()
   /** Steps of plans that wait for people, of which enough have approved. */
   readonly #approved = new Set<string>()
   /** Who has approved anything of a step, which an edit takes over. */
-  readonly #ever = new Map<string, Set<string>>()
+  readonly #ever = new Map<string, Map<string, Person>>()
 
   /** What is wrong with it. */
   take({ entry }: Pick<RunEvent, 'entry'>): string[] {
-    if (entry.type === 'run.created') this.#requester = entry.by.user
+    if (entry.type === 'run.created') this.#requester = entry.by
     if (entry.type === 'step.waiting') return this.#ask(entry)
     if (entry.type === 'approval.escalated') return this.#escalate(entry)
     if (entry.type === 'approval.given') return this.#answer(entry)
@@ -43,14 +43,16 @@ export class ApprovalConduct {
     const { step, at, role = OPERATOR, rule, decision, given = [], until } = entry
     this.#open.delete(step)
     if (entry.for !== 'approval' && entry.for !== 'doubt') return []
-    this.#open.set(step, { entry, role, people: new Set(given), escalated: undefined })
+    const ever = this.#ever.get(step)
+    const people = new Map(given.map((user) => [user, ever?.get(user) ?? { user }]))
+    this.#open.set(step, { entry, role, people, escalated: undefined })
     const found: string[] = []
     if (entry.for === 'approval' && decision && (role !== (decision.role ?? OPERATOR) || !isSameRule(entry, decision)))
       found.push(`step ${step} asks ${role} by another rule than its decision has`)
     const expired = rule?.expiresMs === undefined ? undefined : at + rule.expiresMs
     if (expired !== undefined && (until === undefined || until > expired + LATE_MS))
       found.push(`step ${step} waits longer for an approval than its rule lets`)
-    const stranger = given.find((one) => !this.#ever.get(step)?.has(one))
+    const stranger = given.find((one) => !ever?.has(one))
     if (stranger !== undefined) found.push(`step ${step} counts an approval that ${stranger} has not given`)
     return found
   }
@@ -71,11 +73,13 @@ export class ApprovalConduct {
     const found = whatIsWrong(given, question)
     const { entry, people } = question
     if (verdict === 'approve') {
-      if (entry.rule?.requester === false && by.user === this.#requester)
-        found.push(`${by.user} approved step ${step}, and began the run: somebody else must`)
-      if (people.has(by.user)) found.push(`${by.user} approved step ${step} a second time`)
-      people.add(by.user)
-      this.#ever.set(step, new Set([...(this.#ever.get(step) ?? []), by.user]))
+      if (entry.rule?.requester === false && this.#requester && !areApart(by, this.#requester))
+        found.push(`${by.user} approved step ${step}, and ${began(by, this.#requester)}: somebody else must`)
+      const same = [...people.values()].find((one) => !areApart(by, one))
+      if (same)
+        found.push(`${by.user} approved step ${step} a second time${same.user === by.user ? '' : `, as ${same.user}`}`)
+      people.set(by.user, by)
+      this.#ever.set(step, new Map(this.#ever.get(step)).set(by.user, by))
     }
     const isEnough = people.size >= (entry.rule?.people ?? 1)
     if (verdict === 'deny' || given.edited || entry.for === 'doubt' || isEnough) this.#open.delete(step)
@@ -89,6 +93,10 @@ export class ApprovalConduct {
     if (kind !== 'approval' || status !== 'ok' || copied !== undefined || this.#approved.has(step)) return []
     return [`step ${step} went on, and not as many people as it asks have approved`]
   }
+}
+
+function began(by: Actor, requester: Actor): string {
+  return by.user === requester.user ? 'began the run' : `could be ${requester.user}, who began the run, by their keys`
 }
 
 function whatIsWrong({ step, at, verdict, shown, by, role, as, content }: Given, question: Question): string[] {

@@ -35,6 +35,8 @@ import { Places } from './places.ts'
 const PLACES = 10_000
 /** A request whose turn has not come by then is told to come again: clients wait better than a connection does, ms. */
 const TURN_MS = 5000
+/** It is told to come again when its limits let it, after so long at least and at most, ms: OpenAI's client heeds less than a minute. */
+const PAUSE_MS = { least: 1000, most: 59_000 }
 const LOOK_MS = 500
 /** What is cut off has this long to be written down, ms. */
 const LAST_MS = 5000
@@ -242,18 +244,25 @@ export class Gateway {
     this.#engine.heedStops()
   }
 
+  /** After how long a request is to come again, ms. */
+  #pauseFor(active: ActiveRun): number {
+    const ms = this.#engine.opensAt(active) - Date.now()
+    return Number.isFinite(ms) ? Math.min(Math.max(ms, PAUSE_MS.least), PAUSE_MS.most) : TURN_MS
+  }
+
   #refuseLate(): void {
     const late = Date.now() - TURN_MS
     for (const [run, exchange] of this.#exchanges) {
       if (exchange.hasBegun || exchange.at > late) continue
       const active = this.#held.get(run)?.active
       const limits = active ? this.#engine.awaited(active) : []
+      const retryAfterMs = active && limits.length > 0 ? this.#pauseFor(active) : TURN_MS
       const why =
         limits.length > 0
           ? `the limits of ${limits.join(' and ')} let no more through`
           : `too much is asked of "${exchange.request.route}"`
       const message = `no turn within ${TURN_MS} ms: ${why} at present`
-      exchange.failed(new MusterError('rate.limited', message, { retryAfterMs: TURN_MS }))
+      exchange.failed(new MusterError('rate.limited', message, { retryAfterMs }))
       active?.fail({ code: 'rate.limited', message })
     }
   }

@@ -4,6 +4,8 @@ import type { Logger } from 'pino'
 
 /** How often slices in use are renewed and measured anew. */
 const TICK_MS = 250
+/** How often those are renewed of which nothing has changed. */
+const QUIET_MS = 1000
 /** One that was not used for so long, and whose buckets are full, is given back. */
 const IDLE_MS = 2000
 /** How long one worker at least keeps what cannot be divided. */
@@ -38,6 +40,8 @@ interface Limit {
   until: number
   wanted: boolean
   usedAt: number
+  /** When it was asked for last, with how many places in use, and whether the answer was what it had. */
+  asked: { at: number; used: number; isSettled: boolean }
 }
 
 /** Leases of this worker: slices of limits that hold over all workers, as large as they are needed. */
@@ -71,6 +75,7 @@ export class Slices {
       until: 0,
       wanted: true,
       usedAt: clock(),
+      asked: { at: 0, used: 0, isSettled: false },
     }
     this.#limits.push(limit)
     this.#byResource[resource] = limit
@@ -79,14 +84,12 @@ export class Slices {
     return resource
   }
 
-  /** Steps are coming that need these resources. */
-  want(resources: readonly Resource[]): void {
-    for (const resource of resources) {
-      const limit = this.#byResource[resource]
-      if (!limit || limit.wanted || isSomething(limit)) continue
-      limit.wanted = true
-      this.#soon()
-    }
+  /** A step is coming that needs this resource. */
+  want(resource: Resource): void {
+    const limit = this.#byResource[resource]
+    if (!limit || limit.wanted || isSomething(limit)) return
+    limit.wanted = true
+    this.#soon()
   }
 
   #soon(): void {
@@ -131,6 +134,9 @@ export class Slices {
         continue
       }
       limit.wanted = false
+      const { at, isSettled, used: usedThen } = limit.asked
+      if (!wants && isSettled && used === usedThen && now - at < QUIET_MS) continue
+      limit.asked = { at: now, used, isSettled: false }
       asked.push(limit)
       requests.push({
         limit: limit.name,
@@ -154,6 +160,7 @@ export class Slices {
       limit.leased = true
       // From when it was asked for: Redis counts from later.
       limit.until = now + leaseMs
+      limit.asked.isSettled = slice.places === limit.held.places && slice.shares === limit.held.shares
       smaller ||= slice.places < limit.held.places || slice.shares < limit.held.shares
       this.#apply(limit, slice)
     }

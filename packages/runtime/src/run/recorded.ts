@@ -279,6 +279,7 @@ export function record(to: Recorded, entry: Entry, salted: string | undefined): 
       step.verdicts.push({
         role: entry.role,
         by: entry.by.user,
+        hands: entry.by.hands,
         verdict: entry.verdict,
         shownText: input === undefined || shown === undefined ? shown : editedShown(shown, input),
         doubt: waiting?.for === 'doubt',

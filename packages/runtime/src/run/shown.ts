@@ -14,7 +14,7 @@ export function editedShown(shown: string, input: Json): string {
 
 /** Who has approved, of exactly what was shown. */
 export function approvalsOf({ verdicts }: Pick<StepState, 'verdicts'>, shown: string | undefined): Approval[] {
-  return verdicts.flatMap(({ verdict, doubt, shownText, role, by }) =>
-    verdict === 'approve' && !doubt && shownText === shown ? [{ role, by }] : [],
+  return verdicts.flatMap(({ verdict, doubt, shownText, role, by, hands }) =>
+    verdict === 'approve' && !doubt && shownText === shown ? [{ role, by, hands }] : [],
   )
 }

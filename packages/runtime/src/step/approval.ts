@@ -1,6 +1,7 @@
 import type { Message } from '@muster/journal'
 import {
   type ApprovalRule,
+  areApart,
   type Decision,
   type EntryOf,
   isEditable,
@@ -83,7 +84,7 @@ export function receiveApproval(run: ActiveRun, answer: Answer): void {
   }
   const shownText = isEdited ? editedShown(waiting.shownText ?? '{}', content.input) : waiting.shownText
   const doubt = waiting.for === 'doubt'
-  step.verdicts = [...step.verdicts, { verdict, role, by: by.user, shownText, doubt }]
+  step.verdicts = [...step.verdicts, { verdict, role, by: by.user, hands: by.hands, shownText, doubt }]
   // An edit is another question, which the policies decide on anew.
   const more = verdict === 'deny' || isEdited || doubt ? 0 : missing(step, waiting)
   const redacted = joinCounts(answer.redacted, found)
@@ -128,8 +129,9 @@ function whyNot(
   if (verdict === 'deny') return undefined
   // What was on its way when the time was over may come before the wait is ended.
   if (waiting.until !== undefined && run.services.clock() >= waiting.until) return 'late'
-  if (waiting.rule?.requester === false && by.user === run.created.by.user) return 'requester'
-  return peopleOf(step, waiting.shownText, waiting.role ?? '').includes(by.user) ? 'repeated' : undefined
+  if (waiting.rule?.requester === false && !areApart(by, run.created.by)) return 'requester'
+  const given = approvalsOf(step, waiting.shownText).filter(({ role }) => role === waiting.role)
+  return given.every((one) => areApart(by, { user: one.by, hands: one.hands })) ? undefined : 'repeated'
 }
 
 /** When something is to happen though nobody has answered, ms since the epoch; undefined for never. */

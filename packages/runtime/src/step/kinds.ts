@@ -6,10 +6,10 @@ import type { Operation } from './step.ts'
 /** What the scheduler is told of all steps that call one tool, model, agent or memory operation. */
 export interface StepClass {
   readonly kind: Kind
-  /** What limits it. */
-  readonly needs: readonly Resource[]
-  /** What a 429 closes, of these. */
+  /** What limits all such steps, and a 429 closes. */
   readonly own: Resource | undefined
+  /** Whether what limits calls of who began the run limits it too. */
+  readonly isCall: boolean
   /** What such a step is thought to use of its buckets before it is known: a moving average, tokens. */
   tokens: number
 }
@@ -57,8 +57,9 @@ export class Kinds {
     const ofTenant = this.#resource(`tenant:${tenant}`)
     const ofDefinition = this.#resource(`${definition.kind}:${definition.name}`)
     const steps = [ofTenant, ofDefinition].filter((resource) => resource !== undefined)
-    const slot = this.#scheduler.openRun(tenant, priorities[priority ?? 'normal'], steps)
-    return { slot, needs: { steps, calls: this.#limitsCallers ? this.#callsOf(tenant, by) : NOTHING } }
+    const calls = this.#limitsCallers ? this.#callsOf(tenant, by) : NOTHING
+    const slot = this.#scheduler.openRun(tenant, priorities[priority ?? 'normal'], steps, calls)
+    return { slot, needs: { steps, calls } }
   }
 
   /** Names are a tenant's own: two tenants may each have a user of one name. */
@@ -69,46 +70,49 @@ export class Kinds {
 
   /** A step is coming: what it needs should be there. */
   want(of: StepClass, needs: Needs): void {
-    if (of.needs.length > 0) this.#slices.want(of.needs)
-    if (needs.steps.length > 0) this.#slices.want(needs.steps)
+    for (const resource of resourcesOf(of, needs)) this.#slices.want(resource)
   }
 
   /** Of the limits that a step needs, those by whose lack steps are held back now, by name. */
   awaited(of: StepClass, needs: Needs): string[] {
-    const awaited = [...of.needs, ...needs.steps].filter((resource) => this.#scheduler.isAwaited(resource))
+    const awaited = resourcesOf(of, needs).filter((resource) => this.#scheduler.isAwaited(resource))
     return awaited.flatMap((resource) => this.#names.get(resource) ?? [])
   }
 
-  of({ kind, target }: Operation, { calls }: Needs): StepClass {
-    const more = kind === 'model' ? calls : NOTHING
+  /** When a step of so many tokens may start, by what limits it here; Infinity where that cannot be told. */
+  opensAt(of: StepClass, needs: Needs, tokens: number): number {
+    return Math.max(0, ...resourcesOf(of, needs).map((resource) => this.#scheduler.opensAt(resource, tokens)))
+  }
+
+  of({ kind, target }: Operation): StepClass {
     let classes = this.#classes.get(kind)
     if (!classes) {
       classes = new Map()
       this.#classes.set(kind, classes)
     }
-    const known = classes.get(classOf(target, more))
+    const known = classes.get(target)
     if (known) return known
     // Beyond the bound all of a kind are one, and share what limits `*`.
     const name = this.#count < CLASSES_MAX ? target : '*'
-    const shared = classes.get(classOf(name, more))
+    const shared = classes.get(name)
     if (shared) return shared
-    const made = this.#class(kind, name, more)
+    const made = this.#class(kind, name)
     this.#count++
-    classes.set(classOf(name, more), made)
+    classes.set(name, made)
     return made
   }
 
-  #class(kind: StepKind, target: string, more: readonly Resource[]): StepClass {
+  #class(kind: StepKind, target: string): StepClass {
     // The limits of an agent hold for its own run's steps, not for the one that waits for it.
     const limited = kind === 'tool' || kind === 'model' ? this.#resource(`${kind}:${target}`) : undefined
     // Any model may answer 429, limited by us or not.
     const own = limited ?? (kind === 'model' ? this.#unlimited(target) : undefined)
-    const needs = own === undefined ? more : [own, ...more]
+    const isCall = kind === 'model'
     return {
-      kind: this.#scheduler.kind({ ms: USUAL_MS[kind] ?? 1, needs }),
-      needs,
+      kind: this.#scheduler.kind({ ms: USUAL_MS[kind] ?? 1, needs: own === undefined ? NOTHING : [own], isCall }),
       own,
-      tokens: kind === 'model' ? USUAL_TOKENS : 0,
+      isCall,
+      tokens: isCall ? USUAL_TOKENS : 0,
     }
   }
 
@@ -149,14 +153,14 @@ export class Kinds {
 
   /** So many tokens more (or less, below 0) than a step of a run with these needs had reserved. */
   correct(of: StepClass, needs: Needs, tokens: number): void {
-    for (const resource of of.needs) this.#scheduler.correct(resource, tokens)
-    for (const resource of needs.steps) this.#scheduler.correct(resource, tokens)
+    for (const resource of resourcesOf(of, needs)) this.#scheduler.correct(resource, tokens)
   }
 }
 
-/** What tells classes of one target apart: limits of who calls. */
-function classOf(target: string, more: readonly Resource[]): string {
-  return more.length === 0 ? target : `${more.join()} ${target}`
+/** What a step of such a run needs. */
+function resourcesOf({ own, isCall }: StepClass, { steps, calls }: Needs): readonly Resource[] {
+  if (own === undefined && (!isCall || calls.length === 0)) return steps
+  return [...(own === undefined ? [] : [own]), ...steps, ...(isCall ? calls : NOTHING)]
 }
 
 /** An own entry, or that for all others of its class. */

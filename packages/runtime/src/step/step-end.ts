@@ -47,7 +47,7 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   // What a tool has used elsewhere is paid there, and told of there.
   const isElsewhere = step.spec.operation.kind === 'tool'
   settleFunds(run, step, isElsewhere ? usedBy(step, at) : usedBy(step, at, usage, costUsd))
-  kinds.ended(kinds.of(step.spec.operation, run.needs), run.needs, step.tokens, at - step.beganAt, usage)
+  kinds.ended(kinds.of(step.spec.operation), run.needs, step.tokens, at - step.beganAt, usage)
   const declassified = removed.length > 0 ? removed : undefined
   const rest = { usage, costUsd, model, via, guardrail, cached, declassified, redacted }
   const outcome = new Outcome('ok', text, kept)
@@ -79,7 +79,7 @@ export function endFailed(
   const now = clock()
   const at = now + retryAfterMs(operation, step.attempt, error, random)
   // Whoever asks to wait means all who come.
-  if (error.code === 'rate.limited') kinds.close(kinds.of(operation, run.needs), now + (error.retryAfterMs ?? PAUSE_MS))
+  if (error.code === 'rate.limited') kinds.close(kinds.of(operation), now + (error.retryAfterMs ?? PAUSE_MS))
   const retry = !final && at < deadlineOf(step)
   const failure = endUnsuccessfully(run, step, error, labels, 'failed', retry)
   if (retry && step.handle !== undefined) {
@@ -178,7 +178,7 @@ function usedBy({ spec, beganAt }: StepState, now: number, usage?: Usage, costUs
 export function giveBack(run: ActiveRun, step: StepState): void {
   settleFunds(run, step, NOTHING)
   const { kinds } = run.services
-  if (step.tokens > 0) kinds.correct(kinds.of(step.spec.operation, run.needs), run.needs, -step.tokens)
+  if (step.tokens > 0) kinds.correct(kinds.of(step.spec.operation), run.needs, -step.tokens)
 }
 
 function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {

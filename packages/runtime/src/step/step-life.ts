@@ -181,7 +181,7 @@ function decide(run: ActiveRun, step: StepState, input: Json, labels: readonly L
     newDestination,
     labels,
     approvals: step.verdicts.length === 0 ? [] : approvalsOf(step, shownText(step, input, labels)),
-    ...{ user: by.user, key: by.key, team: by.team },
+    ...{ user: by.user, key: by.key, team: by.team, hands: by.hands },
     spentUsd: run.totals.costUsd,
     input,
     targets:

@@ -297,8 +297,9 @@ export type CalledBack = { text: string } | { error: StepError }
 export interface Verdict {
   verdict: 'approve' | 'deny'
   role: string
-  /** The person. */
+  /** The person, and whose hands their key came through. */
   by: string
+  hands: readonly string[] | undefined
   shownText: string | undefined
   /** The question was whether a `once` step had happened: approve says that it did not and may run. */
   doubt: boolean

@@ -71,7 +71,7 @@ export class ReferenceScheduler {
     return this.#places.get(resource)?.lane.isEmpty === false
   }
 
-  kind(options: { ms?: number; needs?: readonly Resource[] } = {}): number {
+  kind(options: { ms?: number; needs?: readonly Resource[]; isCall?: boolean } = {}): number {
     this.#places.named(options.needs ?? [])
     return this.#kinds.push(new StepKind(options)) - 1
   }
@@ -80,10 +80,15 @@ export class ReferenceScheduler {
     this.#kinds[kind]?.learn(ms)
   }
 
-  openRun(tenant: string, priority: Priority = 1, needs: readonly Resource[] = []): RunHandle {
-    this.#places.named(needs)
+  openRun(
+    tenant: string,
+    priority: Priority = 1,
+    needs: readonly Resource[] = [],
+    calls: readonly Resource[] = [],
+  ): RunHandle {
+    this.#places.named([...needs, ...calls])
     const id = this.#runCount++
-    this.#runs.set(id, { id, tenant, priority, needs, steps: new Set(), unranked: [] })
+    this.#runs.set(id, { id, tenant, priority, needs, calls, steps: new Set(), unranked: [] })
     return id
   }
 
@@ -105,7 +110,7 @@ export class ReferenceScheduler {
       run,
       kind,
       tokens,
-      needs: this.#places.named([...kind.needs, ...run.needs]),
+      needs: this.#places.named([...kind.needs, ...run.needs, ...(kind.isCall ? run.calls : [])]),
       state: 'blocked',
       rank: kind.duration,
       open: open - (after.length - on.length),

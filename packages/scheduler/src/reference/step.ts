@@ -10,6 +10,8 @@ export interface Run {
   tenant: string
   priority: Priority
   needs: readonly Resource[]
+  /** What its calls need besides. */
+  calls: readonly Resource[]
   /** Living steps, oldest first. */
   steps: Set<Step>
   /** Steps added since the run was last ranked, oldest first; gone ones too. */
@@ -34,13 +36,19 @@ export interface Step {
 
 export class StepKind {
   readonly needs: readonly Resource[]
+  readonly isCall: boolean
   /** How long a step takes, ms, as a float32. */
   duration: number
   #learnt = false
 
-  constructor({ ms = 1, needs = [] }: { ms?: number; needs?: readonly Resource[] } = {}) {
+  constructor({
+    ms = 1,
+    needs = [],
+    isCall = false,
+  }: { ms?: number; needs?: readonly Resource[]; isCall?: boolean } = {}) {
     this.duration = Math.max(Math.fround(ms), 1 / 16)
     this.needs = needs
+    this.isCall = isCall
   }
 
   learn(ms: number): void {

@@ -43,7 +43,10 @@ export class Driver {
         subject.closeResource(this.#resource(event.resource), event.until)
         return 'done'
       case 'kind':
-        this.#kinds.set(event.kind, subject.kind({ ms: event.ms, needs: this.#named(event.needs) }))
+        this.#kinds.set(
+          event.kind,
+          subject.kind({ ms: event.ms, needs: this.#named(event.needs), isCall: event.isCall ?? false }),
+        )
         return 'done'
       case 'learn':
         subject.learn(this.#kind(event.kind), event.ms)
@@ -52,7 +55,10 @@ export class Driver {
         subject.setWeight(event.tenant, event.weight)
         return 'done'
       case 'openRun':
-        this.#runs.set(event.run, subject.openRun(event.tenant, event.priority, this.#named(event.needs)))
+        this.#runs.set(
+          event.run,
+          subject.openRun(event.tenant, event.priority, this.#named(event.needs), this.#named(event.calls ?? [])),
+        )
         return 'done'
       case 'closeRun':
         return subject.closeRun(this.#run(event.run))

@@ -39,10 +39,17 @@ export type Event =
   | { do: 'setLimits'; resource: Resource; limits: Limits; now?: number }
   | { do: 'correct'; resource: Resource; tokens: number }
   | { do: 'closeResource'; resource: Resource; until: number }
-  | { do: 'kind'; kind: Kind; ms: number; needs: readonly Resource[] }
+  | { do: 'kind'; kind: Kind; ms: number; needs: readonly Resource[]; isCall?: boolean }
   | { do: 'learn'; kind: Kind; ms: number }
   | { do: 'setWeight'; tenant: string; weight: number }
-  | { do: 'openRun'; run: number; tenant: string; priority: Priority; needs: readonly Resource[] }
+  | {
+      do: 'openRun'
+      run: number
+      tenant: string
+      priority: Priority
+      needs: readonly Resource[]
+      calls?: readonly Resource[]
+    }
   | { do: 'closeRun'; run: number }
   | { do: 'addStep'; step: number; run: number; after: readonly number[]; kind: Kind; join: Join; tokens: number }
   | { do: 'poll' | 'expired'; now: number }

@@ -120,7 +120,13 @@ export class Generator {
         return { do: 'learn', kind: random.int(kinds.size), ms: random.int(20) ** 3 / 10 }
       case 'kind':
         if (kinds.size >= this.#kindsMax) return undefined
-        return { do: 'kind', kind: kinds.size, ms: random.int(20) ** 3 / 10, needs: this.#needs() }
+        return {
+          do: 'kind',
+          kind: kinds.size,
+          ms: random.int(20) ** 3 / 10,
+          needs: this.#needs(),
+          isCall: random.int(2) > 0,
+        }
       case 'resource':
         if (resources.size >= this.#resourcesMax) return undefined
         return { do: 'resource', resource: resources.size + 1, limits: this.#limits() }
@@ -151,7 +157,14 @@ export class Generator {
   #open(): Event {
     const priority = this.#random.pick(PRIORITIES)
     const needs = this.#random.int(3) === 0 ? this.#needs() : []
-    return { do: 'openRun', run: this.#named++, tenant: this.#tenant(), priority, needs }
+    return {
+      do: 'openRun',
+      run: this.#named++,
+      tenant: this.#tenant(),
+      priority,
+      needs,
+      calls: this.#random.int(3) === 0 ? this.#needs() : [],
+    }
   }
 
   #close(): Event | undefined {

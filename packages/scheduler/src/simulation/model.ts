@@ -17,6 +17,7 @@ export interface RunModel {
   readonly tenant: string
   readonly priority: Priority
   readonly needs: readonly number[]
+  readonly calls: readonly number[]
   readonly living: Set<StepModel>
   /** Names of steps, oldest first, gone ones too. */
   readonly added: number[]

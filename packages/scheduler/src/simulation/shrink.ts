@@ -57,6 +57,7 @@ function simpler(event: Event | undefined): Event[] {
       ...(event.tokens === 0 ? [] : [{ ...event, tokens: 0 }]),
     ]
   }
+  if (event?.do === 'openRun' && event.calls?.length) return [{ ...event, calls: [] }]
   if (event && 'needs' in event) return event.needs.map((_, i) => ({ ...event, needs: event.needs.toSpliced(i, 1) }))
   return []
 }

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { ReferenceScheduler } from '../reference/reference.ts'
-import { type Kind, type Resource, type RunHandle, Scheduler, type Settled, type StepHandle } from '../scheduler.ts'
+import {
+  type Kind,
+  type Priority,
+  type Resource,
+  type RunHandle,
+  Scheduler,
+  type Settled,
+  type StepHandle,
+} from '../scheduler.ts'
 import { type Event, type Subject, Violation } from './event.ts'
 import { live, replay } from './life.ts'
 import { shrink } from './shrink.ts'
@@ -108,8 +116,13 @@ const broken: Record<string, new (options: { concurrency: number }) => Subject> 
     }
   },
   'forgets a resource that a kind needs': class extends Scheduler {
-    override kind({ ms, needs = [] }: { ms?: number; needs?: readonly Resource[] }): Kind {
-      return super.kind({ ms, needs: needs.slice(1) })
+    override kind({ ms, needs = [], isCall }: { ms?: number; needs?: readonly Resource[]; isCall?: boolean }): Kind {
+      return super.kind({ ms, needs: needs.slice(1), isCall })
+    }
+  },
+  'forgets what calls of a run need': class extends Scheduler {
+    override openRun(tenant: string, priority?: Priority, needs?: readonly Resource[]): RunHandle {
+      return super.openRun(tenant, priority, needs)
     }
   },
   'starts a step when all but one before it have ended': class extends Scheduler {

@@ -15,7 +15,7 @@ export class World {
   readonly steps = new Map<number, StepModel>()
   readonly runs = new Map<number, RunModel>()
   readonly openRuns = new Bag<RunModel>()
-  readonly kinds = new Map<number, readonly number[]>([[0, []]])
+  readonly kinds = new Map<number, { needs: readonly number[]; isCall?: boolean }>([[0, { needs: [] }]])
   readonly resources = new Map<number, ResourceModel>()
   readonly in = Object.fromEntries(STATES.map((state) => [state, new Bag<StepModel>()])) as Record<
     State,
@@ -46,7 +46,9 @@ export class World {
     if ('resource' in event && event.do !== 'resource' && !this.resources.has(event.resource)) return undefined
     if (event.do === 'learn' && !this.kinds.has(event.kind)) return undefined
     if ('run' in event && event.do !== 'openRun' && !this.runs.has(event.run)) return undefined
-    if ('needs' in event) return { ...event, needs: event.needs.filter((need) => this.resources.has(need)) }
+    const there = (needs: readonly number[]) => needs.filter((need) => this.resources.has(need))
+    if (event.do === 'openRun') return { ...event, needs: there(event.needs), calls: there(event.calls ?? []) }
+    if (event.do === 'kind') return { ...event, needs: there(event.needs) }
     if (event.do !== 'addStep') return event
     const { after, kind } = event
     return { ...event, after: after.filter((on) => this.steps.has(on)), kind: this.kinds.has(kind) ? kind : 0 }
@@ -79,7 +81,7 @@ export class World {
         this.resources.get(event.resource)?.close(event.until, this.#maybeGranted)
         return done
       case 'kind':
-        this.kinds.set(event.kind, event.needs)
+        this.kinds.set(event.kind, event)
         return done
       case 'learn':
         return done
@@ -105,8 +107,18 @@ export class World {
     }
   }
 
-  #open({ run: name, tenant, priority, needs }: Extract<Event, { do: 'openRun' }>): void {
-    const run = { name, tenant, priority, needs, living: new Set<StepModel>(), added: [], isOpen: true, place: 0 }
+  #open({ run: name, tenant, priority, needs, calls = [] }: Extract<Event, { do: 'openRun' }>): void {
+    const run = {
+      name,
+      tenant,
+      priority,
+      needs,
+      calls,
+      living: new Set<StepModel>(),
+      added: [],
+      isOpen: true,
+      place: 0,
+    }
     this.runs.set(name, run)
     this.openRuns.add(run)
   }
@@ -125,7 +137,8 @@ export class World {
     if (!run?.isOpen) return stale
     const on = after.map((name) => this.steps.get(name)).filter((step) => step && step.state !== 'gone')
     if (on.some((step) => step?.run !== run)) return refused
-    const group = this.#group([...(this.kinds.get(kind) ?? []), ...run.needs])
+    const { needs = [], isCall = false } = this.kinds.get(kind) ?? {}
+    const group = this.#group([...needs, ...run.needs, ...(isCall ? run.calls : [])])
     const step: StepModel = {
       name,
       run,
