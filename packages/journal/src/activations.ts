@@ -286,7 +286,10 @@ export class Activations {
       for (const id of lost) {
         const job = this.#held.get(id)
         // It may have ended meanwhile, or been taken anew.
-        if (job && job.token === tokens.get(id)) onLost(job.runs)
+        if (!job || job.token !== tokens.get(id)) continue
+        // Told once: there is nothing to renew any more.
+        this.#held.delete(id)
+        onLost(job.runs)
       }
     }, onError)
   }
