@@ -241,8 +241,15 @@ const OF_EXPORT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
 function* piecesOf(path, flags = 'r') {
   const file = openSync(path, flags)
   try {
-    if (flags === 'r' || fstatSync(file).isFile())
-      for (let read = readSync(file, piece); read > 0; read = readSync(file, piece)) yield piece.subarray(0, read)
+    const about = fstatSync(file)
+    if (flags !== 'r' && !about.isFile()) return
+    // What was read as far as it is long is not asked for more: a call of the system takes as long as a line.
+    for (let length = 0; length === 0 || length !== about.size; ) {
+      const read = readSync(file, piece)
+      if (read === 0) return
+      length += read
+      yield piece.subarray(0, read)
+    }
   } finally {
     closeSync(file)
   }
