@@ -133,10 +133,9 @@ export async function startHarness(
     ) as Harness['people'], // one for each of them
     effects() {
       if (!existsSync(effectsFile)) return []
-      return readFileSync(effectsFile, 'utf8')
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line))
+      const lines = readFileSync(effectsFile, 'utf8').split('\n')
+      // The last may be half written.
+      return lines.slice(0, -1).map((line) => JSON.parse(line))
     },
     worker(extra = {}) {
       const child = fork(cli, ['worker'], {
