@@ -22,6 +22,7 @@ import type { Context, Server } from './context.ts'
 import { checkGrant, handsOf } from './key-grants.ts'
 import { endOf, hashOf } from './key-secret.ts'
 import { type ApiKey, actorOf, needOperator, needRole } from './keys.ts'
+import { optional } from './optional.ts'
 import { problemsOf } from './problems.ts'
 
 const shared = { tags: ['keys'], security: [{ key: [] }] }
@@ -157,7 +158,7 @@ export function keyRoutes(server: Server, context: Context): void {
       const file = cursor === undefined ? ring.ofFile(tenant) : []
       const last = found.length === limit ? found.at(-1)?.id : undefined
       return {
-        keys: [...(await show(tenant, file)), ...(await show(tenant, found))],
+        keys: await show(tenant, [...file, ...found]),
         ...(last === undefined ? {} : { cursor: last }),
       }
     },
@@ -222,8 +223,7 @@ export function keyRoutes(server: Server, context: Context): void {
         description:
           'The one before holds for `graceMs` more, a day unless given. Needs the right to make such a key. Of two at the same time one is refused with `key.conflict`.',
         params,
-        // No body comes as `null`.
-        body: z.preprocess((body) => body ?? {}, keyRotation),
+        body: optional(keyRotation),
         response: { 200: madeKey, ...problemsOf(400, 401, 403, 404, 409, 503) },
       },
     },

@@ -1,6 +1,6 @@
 import { type Journal, KeyNews } from '@muster/journal'
 import type { ApiKeys, FoundKey } from '@muster/memory'
-import { type ErrorCode, KEY_USED_MS, type KeptKey, MusterError } from '@muster/protocol'
+import { type ErrorCode, KEY_USED_MS, type KeptKey, MusterError, within } from '@muster/protocol'
 import { LRUCache } from 'lru-cache'
 import { hashOf, isSealed, newSecret } from './key-secret.ts'
 import type { ApiKey } from './keys.ts'
@@ -288,16 +288,4 @@ function endsAt(id: string, at: number | '' | undefined): Pick<Known, 'ends'> {
   if (at === undefined || at === '') return {}
   const message = `The API key "${id}" has expired, at ${new Date(at).toISOString()}`
   return { ends: { at, code: 'auth.expired_key', message } }
-}
-
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms)
-  })
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }

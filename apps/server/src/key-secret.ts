@@ -1,6 +1,6 @@
 import { createHmac, hash, randomBytes, timingSafeEqual } from 'node:crypto'
 
-const PREFIX = 'mk_'
+export const PREFIX = 'mk_'
 const RANDOM_BYTES = 32
 const MARK_BYTES = 7
 const SECRET = /^mk_[\w-]{52}$/

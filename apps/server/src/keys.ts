@@ -1,7 +1,8 @@
-import { hash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Actor, issuesText, label, MusterError, zodIssues } from '@muster/protocol'
 import { z } from 'zod'
+import { hashOf, PREFIX } from './key-secret.ts'
 
 /** An API key as the server knows it: only its hash, never the key. */
 const apiKey = z.object({
@@ -56,8 +57,8 @@ export function needOperator(key: ApiKey): ApiKey {
 
 /** A new key, and what the server keeps of it. */
 export function newApiKey(about: Omit<ApiKey, 'sha256'>): { key: string; stored: ApiKey } {
-  const key = `mk_${randomBytes(32).toString('base64url')}`
-  return { key, stored: { ...about, sha256: hash('sha256', key, 'hex') } }
+  const key = PREFIX + randomBytes(32).toString('base64url')
+  return { key, stored: { ...about, sha256: hashOf(key) } }
 }
 
 /** @throws MusterError `config.invalid` naming what is wrong with the file */

@@ -3,6 +3,7 @@ import { type EntryOf, MusterError, REASON_MAX, stop, stopName } from '@muster/p
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { needOperator } from './keys.ts'
+import { optional } from './optional.ts'
 import { problemsOf } from './problems.ts'
 
 const tags = ['stops']
@@ -52,11 +53,7 @@ export function stopRoutes(server: Server, { controls, records, redact, keyOf }:
         description:
           'Nothing of it begins any more within a second, and what is under way is cut off, but for effects that must not happen twice. Runs wait, and go on when it is lifted.',
         params,
-        // No body comes as `null`.
-        body: z.preprocess(
-          (body) => body ?? {},
-          z.strictObject({ reason: z.string().trim().min(1).max(REASON_MAX).optional() }),
-        ),
+        body: optional(z.strictObject({ reason: z.string().trim().min(1).max(REASON_MAX).optional() })),
         response: { 200: stop, ...problemsOf(400, 401, 403, 503) },
       },
     },

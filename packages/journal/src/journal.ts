@@ -13,6 +13,7 @@ import {
   type ToolManifest,
   WEIGHT_MAX,
   type WorkerInfo,
+  within,
 } from '@muster/protocol'
 import { connect, type JournalRedis } from './commands.ts'
 import type { Created, CreateOptions } from './creation.ts'
@@ -77,9 +78,7 @@ export class Journal {
       await journal.#claim()
       return journal
     } catch (error) {
-      // In this order: the queues would wait for a connection that never comes.
-      journal.redis.disconnect()
-      await journal.close()
+      await journal.abandon()
       throw refusal(error) ?? error
     }
   }
@@ -100,20 +99,17 @@ export class Journal {
 
   /** Throws `redis.unavailable` when Redis does not answer within `timeoutMs`. */
   async ping(timeoutMs = 2000): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
-    })
     try {
-      await Promise.race([this.#ready().then(() => this.redis.ping()), late])
+      await within(
+        timeoutMs,
+        this.#ready().then(() => this.redis.ping()),
+      )
     } catch (error) {
       throw new MusterError(
         'redis.unavailable',
         `Redis does not answer: ${error instanceof Error ? error.message : error}`,
         { cause: error },
       )
-    } finally {
-      clearTimeout(timer)
     }
   }
 
@@ -334,6 +330,12 @@ export class Journal {
   workers(): Promise<WorkerInfo[]> {
     const { clock, keys } = this.partitions[0]
     return workers.workers(this.redis, keys, clock())
+  }
+
+  /** Closes though Redis may not answer: the queues would wait for a connection that never comes. */
+  async abandon(): Promise<void> {
+    this.redis.disconnect()
+    await this.close()
   }
 
   async close(): Promise<void> {

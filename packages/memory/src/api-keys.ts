@@ -51,6 +51,14 @@ export function openApiKeys(table: Table): ApiKeys {
   const read = (item: Item) => keptKey.parse(JSON.parse(textOf(item, 'content')))
   const lead = (tenant: string, { id, secrets }: KeptKey) =>
     Promise.all(secrets.map(({ sha256 }) => table.create({ ...wayOf(sha256), tenant, id })))
+  /** Takes back the ways to a key that is not there after all, and its place among those that the tenant may have. */
+  const takeBack = async (tenant: string, { secrets }: KeptKey) => {
+    for (const { sha256 } of secrets) {
+      const { pk, sk } = wayOf(sha256)
+      await table.remove(pk, sk)
+    }
+    await count(tenant, -1, KEYS_MAX)
+  }
 
   /** Ours, where an answer was lost and the write was tried again. */
   const isOurs = async (item: Item) => {
@@ -80,16 +88,14 @@ export function openApiKeys(table: Table): ApiKeys {
       await lead(tenant, key)
       const item = itemOf(tenant, key)
       if ((await table.create(item)) || (await isOurs(item))) return 'made'
-      for (const { sha256 } of key.secrets) await table.remove(wayOf(sha256).pk, wayOf(sha256).sk)
-      await count(tenant, -1, most)
+      await takeBack(tenant, key)
       return 'taken'
     },
 
     async remove(tenant, key) {
       const { pk, sk } = itemOf(tenant, key)
       await table.remove(String(pk), String(sk))
-      for (const { sha256 } of key.secrets) await table.remove(wayOf(sha256).pk, wayOf(sha256).sk)
-      await count(tenant, -1, KEYS_MAX)
+      await takeBack(tenant, key)
     },
 
     async save(tenant, key) {

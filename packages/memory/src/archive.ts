@@ -35,8 +35,7 @@ export interface ArchiveListOptions {
   session?: string | undefined
 }
 
-/** A run as the archive knows it without looking into it. */
-/** `forgotten`: what it has left in sessions and facts is gone. */
+/** A run as the archive knows it without looking into it. `forgotten`: what it has left in sessions and facts is gone. */
 export type Archived = RunSummary & { entries: number; erased?: Erased; forgotten?: true }
 
 /** Ended runs with their journals. A run that is being archived is not there until all of it is. */
@@ -266,10 +265,11 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
     async *all(tenant, after) {
       for await (const item of table.query({ pk: runs(tenant), ...laterThan(after) })) {
         const why = erasedOf(item)
-        const isForgotten = item.forgotten === true
         yield {
-          ...{ ...readSummary(item), entries: numberOf(item, 'last'), ...(why ? { erased: why } : {}) },
-          ...(isForgotten ? { forgotten: true } : {}),
+          ...readSummary(item),
+          entries: numberOf(item, 'last'),
+          ...(why ? { erased: why } : {}),
+          ...(item.forgotten === true ? { forgotten: true } : {}),
         }
       }
     },

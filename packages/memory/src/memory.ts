@@ -1,4 +1,4 @@
-import { MusterError } from '@muster/protocol'
+import { MusterError, within } from '@muster/protocol'
 import { type Answers, openAnswers } from './answers.ts'
 import { type ApiKeys, openApiKeys } from './api-keys.ts'
 import { type Archive, openArchive } from './archive.ts'
@@ -78,7 +78,9 @@ export async function openMemory({
   ...options
 }: MemoryOptions): Promise<Memory> {
   const { client, documents, where } = connect(options)
-  const inTime = <T>(work: Promise<T>) => within(answerWithinMs, work, where)
+  const late = () =>
+    new MusterError('memory.unavailable', `DynamoDB at ${where} did not answer within ${answerWithinMs} ms`)
+  const inTime = <T>(work: Promise<T>) => within(answerWithinMs, work, late)
   try {
     await ensureTable(client, table, inTime)
   } catch (error) {
@@ -109,18 +111,5 @@ export async function openMemory({
       await inTime(items.get('T#', 'HEALTH'))
     },
     close: () => client.destroy(),
-  }
-}
-
-async function within<T>(ms: number, work: Promise<T>, where: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const limit = new Promise<never>((_, reject) => {
-    const late = new MusterError('memory.unavailable', `DynamoDB at ${where} did not answer within ${ms} ms`)
-    timer = setTimeout(() => reject(late), ms)
-  })
-  try {
-    return await Promise.race([work, limit])
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -150,18 +150,18 @@ export class Engine {
     return this.#runs.size
   }
 
-  /** Limits that hold back steps of a run, by name. */
-  awaited({ steps, needs }: ActiveRun): string[] {
+  /** The limits that hold back steps of a run, by name, and when its steps may start by all of theirs; Infinity where that cannot be told. */
+  heldBy({ steps, needs }: ActiveRun): { limits: string[]; opensAt: number } {
     const { kinds } = this.#services
-    const open = [...steps.values()].filter(({ outcome }) => !outcome)
-    return [...new Set(open.flatMap(({ spec }) => kinds.awaited(kinds.of(spec.operation), needs)))]
-  }
-
-  /** When steps of a run may start, by their limits; Infinity where that cannot be told. */
-  opensAt({ steps, needs }: ActiveRun): number {
-    const { kinds } = this.#services
-    const open = [...steps.values()].filter(({ outcome }) => !outcome)
-    return Math.max(0, ...open.map(({ spec, tokens }) => kinds.opensAt(kinds.of(spec.operation), needs, tokens)))
+    const limits = new Set<string>()
+    let opensAt = 0
+    for (const { spec, tokens, outcome } of steps.values()) {
+      if (outcome) continue
+      const of = kinds.of(spec.operation)
+      for (const name of kinds.awaited(of, needs)) limits.add(name)
+      opensAt = Math.max(opensAt, kinds.opensAt(of, needs, tokens))
+    }
+    return { limits: [...limits], opensAt }
   }
 
   /** Whether a run is held and gone on with. */

@@ -109,8 +109,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await journal.publish(app.manifest)
       return journal
     } catch (error) {
-      journal.redis.disconnect()
-      await journal.close()
+      await journal.abandon()
       throw error
     }
   }

@@ -1,3 +1,4 @@
+import { within } from '@muster/protocol'
 import { Redis } from 'ioredis'
 
 /** What a Redis server says of itself. */
@@ -54,17 +55,15 @@ async function withRedis<T>(url: string, timeoutMs: number, ask: (redis: Redis) 
   redis.on('error', (error) => {
     reason ??= error
   })
-  let timer: NodeJS.Timeout | undefined
-  const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
-  })
   try {
-    return await Promise.race([redis.connect().then(() => ask(redis)), limit])
+    return await within(
+      timeoutMs,
+      redis.connect().then(() => ask(redis)),
+    )
   } catch (error) {
     const cause = reason ?? error
     throw new Error(withoutSecrets(cause instanceof Error ? cause.message : String(cause), redis))
   } finally {
-    clearTimeout(timer)
     // On a connection that has ended already it would leave a timer that keeps our process from exiting for two seconds.
     if (redis.status !== 'end') redis.disconnect()
   }

@@ -244,19 +244,13 @@ export class Gateway {
     this.#engine.heedStops()
   }
 
-  /** After how long a request is to come again, ms. */
-  #pauseFor(active: ActiveRun): number {
-    const ms = this.#engine.opensAt(active) - Date.now()
-    return Number.isFinite(ms) ? Math.min(Math.max(ms, PAUSE_MS.least), PAUSE_MS.most) : TURN_MS
-  }
-
   #refuseLate(): void {
     const late = Date.now() - TURN_MS
     for (const [run, exchange] of this.#exchanges) {
       if (exchange.hasBegun || exchange.at > late) continue
       const active = this.#held.get(run)?.active
-      const limits = active ? this.#engine.awaited(active) : []
-      const retryAfterMs = active && limits.length > 0 ? this.#pauseFor(active) : TURN_MS
+      const { limits, opensAt } = active ? this.#engine.heldBy(active) : { limits: [], opensAt: 0 }
+      const retryAfterMs = limits.length > 0 ? pauseUntil(opensAt) : TURN_MS
       const why =
         limits.length > 0
           ? `the limits of ${limits.join(' and ')} let no more through`
@@ -286,6 +280,12 @@ export class Gateway {
   async #within(ms: number): Promise<void> {
     await within(ms, Promise.all([...this.#held.values()].map(({ closed }) => closed)))
   }
+}
+
+/** After how long a request is to come again whose limits let it at `at`, ms. */
+function pauseUntil(at: number): number {
+  const ms = at - Date.now()
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, PAUSE_MS.least), PAUSE_MS.most) : TURN_MS
 }
 
 /** Waits for what may take too long. */
