@@ -15,7 +15,8 @@ import { startModel } from '../faults/src/turns-model.ts'
 
 const appFile = fileURLToPath(new URL('./fixtures/app.ts', import.meta.url))
 const policyFile = fileURLToPath(new URL('./fixtures/policy.cedar', import.meta.url))
-const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
+/** What `muster` is. */
+export const cli = fileURLToPath(new URL('../../apps/cli/src/main.ts', import.meta.url))
 
 const people = [
   { user: 'ann', roles: ['finance'] },
