@@ -4,6 +4,8 @@ import { openMemory } from '@muster/memory'
 import { createModels } from '@muster/models'
 import { createServer, newApiKey } from '@muster/server'
 import { freePort } from '@muster/stack'
+import fastify from 'fastify'
+import { Pool } from 'undici'
 import type { Load } from '../gateway-sides.ts'
 import { Packages, until } from '../peers/packages.ts'
 import type { Place, Subject, Work } from '../subject.ts'
@@ -13,10 +15,13 @@ const sides = fileURLToPath(new URL('../gateway-sides.ts', import.meta.url))
 
 export interface GatewayOptions extends Place {
   /** Clients ask the model server itself, or through a gateway. */
-  by: 'itself' | 'muster' | 'portkey'
+  by: 'itself' | 'bare' | 'muster' | 'portkey'
+  api: 'chat' | 'responses'
   connections: number
   stream: boolean
 }
+
+const paths = { chat: '/v1/chat/completions', responses: '/v1/responses' }
 
 interface Way {
   origin: string
@@ -24,17 +29,18 @@ interface Way {
   close(): Promise<void>
 }
 
-/** Chat Completions of a model that answers at once, by so many connections in a closed loop. */
+/** Answers of a model that gives them at once, by so many connections in a closed loop. */
 export async function gateway(options: GatewayOptions): Promise<Subject> {
-  const { by, connections, stream } = options
+  const { by, api, connections, stream } = options
   const upstream = fork(sides)
   const clients = fork(sides)
   const model = (await ask(upstream, { listen: true })) as string
-  const way = await { itself, muster, portkey }[by](model, options)
+  const way = await { itself, bare, muster, portkey }[by](model, options)
   const content = 'A question of about as many words as a short message to a colleague has, and no more than that.'
+  const messages = [{ role: 'user', content }]
   const load: Omit<Load, 'ms'> = {
-    ...{ origin: way.origin, path: '/v1/chat/completions', headers: way.headers, connections },
-    body: JSON.stringify({ model: 'instant', stream, messages: [{ role: 'user', content }] }),
+    ...{ origin: way.origin, path: paths[api], headers: way.headers, connections },
+    body: JSON.stringify({ model: 'instant', stream, ...(api === 'chat' ? { messages } : { input: messages }) }),
   }
   return {
     run: async ({ ms }) => (await ask(clients, { load: { ...load, ms } })) as Work,
@@ -50,11 +56,32 @@ async function itself(origin: string): Promise<Way> {
   return { origin, headers: {}, async close() {} }
 }
 
+/** What the libraries below us take alone: each request is read as JSON, asked again as it is, and nothing is kept. */
+async function bare(model: string): Promise<Way> {
+  const pool = new Pool(model)
+  const server = fastify()
+  server.post('/v1/*', async (request, reply) => {
+    const body = JSON.stringify(request.body)
+    const headers = { 'content-type': 'application/json' }
+    const answer = await pool.request({ method: 'POST', path: request.url, headers, body })
+    reply.type(String(answer.headers['content-type']))
+    return body.includes('"stream":true') ? answer.body : JSON.stringify(await answer.body.json())
+  })
+  const origin = await server.listen({ host: '127.0.0.1', port: 0 })
+  return {
+    ...{ origin, headers: {} },
+    async close() {
+      await server.close()
+      await pool.close()
+    },
+  }
+}
+
 /** A server in this process, whose CPU time is the subject's. */
-async function muster(model: string, { redisUrl, dynamo: endpoint }: Place): Promise<Way> {
+async function muster(model: string, { redisUrl, dynamo: endpoint, api }: GatewayOptions): Promise<Way> {
   const memory = await openMemory({ table: 'bench', endpoint })
   const { key, stored } = newApiKey({ id: 'bench', tenant: 'bench', user: 'bench', roles: [] })
-  const target = { model: 'instant', baseUrl: `${model}/v1`, apiKey: 'none', free: true }
+  const target = { model: 'instant', baseUrl: `${model}/v1`, apiKey: 'none', api, free: true }
   const text = '@id("all") permit (principal, action, resource);'
   const server = await createServer({
     ...{ redisUrl, namespace: 'bench-gateway', memory, keys: [stored] },

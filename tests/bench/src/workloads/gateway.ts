@@ -5,24 +5,26 @@ import type { GatewayOptions } from '../subjects/gateway.ts'
 /** Ten thousand requests pass before Node has compiled what answers them: a server is there for more. */
 const WARM_UPS = 5
 
-const shapes = [
-  { title: 'chat, 1 connection', connections: 1, stream: false },
-  { title: 'chat, 32 connections', connections: 32, stream: false },
-  { title: 'streamed, 1 connection', connections: 1, stream: true },
-  { title: 'streamed, 32 connections', connections: 32, stream: true },
-] as const
+const shapes = (['chat', 'responses'] as const).flatMap((api) =>
+  [false, true].flatMap((stream) =>
+    [1, 32].map((connections) => {
+      const many = connections === 1 ? '1 connection' : `${connections} connections`
+      return { title: `${api}${stream ? ' streamed' : ''}, ${many}`, api, connections, stream }
+    }),
+  ),
+)
 
 /** W7: requests through the gateway to a model server that answers at once, beside that server alone, and Portkey's gateway. */
 export async function gateway(bench: Bench): Promise<Row[]> {
   const rows: Row[] = []
-  for (const { title, connections, stream } of shapes) {
+  for (const { title, ...shape } of shapes) {
     const start = async (
       name: string,
       by: GatewayOptions['by'],
       { place, admin }: Awaited<ReturnType<Bench['place']>>,
     ) => ({
       name,
-      child: await bench.start('gateway', { ...place, by, connections, stream }),
+      child: await bench.start('gateway', { ...place, ...shape, by }),
       ...(by === 'muster' ? { empty: admin } : {}),
     })
     const always = await bench.place('always')
@@ -31,14 +33,15 @@ export async function gateway(bench: Bench): Promise<Row[]> {
       await start(title, 'muster', everysec),
       await start(`${title}, appendfsync always`, 'muster', always),
       await start('the model server alone', 'itself', everysec),
+      await start('Fastify and undici alone', 'bare', everysec),
       // Portkey 1.15.2 fails at streams on Node 24: it changes headers that fetch gives as immutable.
-      ...(bench.options.peers && !stream ? [await start('Portkey', 'portkey', everysec)] : []),
+      ...(bench.options.peers && !shape.stream ? [await start('Portkey', 'portkey', everysec)] : []),
     ]
     const [ours, synced, ...others] = await bench.rounds(`W7 ${title}`, contenders, {
       warmUps: bench.options.quick ? 1 : WARM_UPS,
     })
     await bench.stop()
-    for (const one of [ours, synced]) if (one) rows.push(...rowsFor(one, others, stream))
+    for (const one of [ours, synced]) if (one) rows.push(...rowsFor(one, others, shape.stream))
   }
   return rows
 }
