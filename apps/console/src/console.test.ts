@@ -177,9 +177,9 @@ describe.skipIf(!browser)('the console in a browser', () => {
     await page.reload()
     await page.getByRole('region', { name: 'Steps' }).getByRole('button', { name: 'mail.read' }).click()
     const panel = page.getByRole('complementary')
-    expect(await panel.getByText('Erased. Its digest stays in the record').count()).toBe(2)
+    expect(await panel.getByText('Erased or expired. Its digest stays in the record').count()).toBe(2)
     expect(await panel.textContent()).not.toContain('pure step')
-    expect(await page.locator('details', { hasText: 'Input' }).getByText('Erased.').count()).toBe(1)
+    expect(await page.locator('details', { hasText: 'Input' }).getByText('Erased or expired.').count()).toBe(1)
   })
 
   test('fits a small screen', async () => {

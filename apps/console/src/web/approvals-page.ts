@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks'
 import { request } from './api.ts'
 import { Content, isCut } from './content.ts'
 import { html } from './html.ts'
-import { Copy, Labels, Problem, Time } from './parts.ts'
+import { Copy, Labels, Loading, Problem, Time } from './parts.ts'
 import { linkTo } from './route.ts'
 import { visible } from './text.ts'
 import { useRefresh } from './use-refresh.ts'
@@ -44,6 +44,7 @@ export function ApprovalsPage(): VNode {
   )
   return html`
     <div class="title"><h1>Approvals</h1></div>
+    ${!asked && error === undefined && html`<${Loading} what="what waits" />`}
     <${Problem} error=${error} />
     ${asked?.length === 0 && html`<p class="empty">Nothing waits for a person.</p>`}
     <div class="approvals">

@@ -3,10 +3,11 @@ import type { VNode } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { ApiError, request, serverNow } from './api.ts'
 import { type SignedHead, Unproven } from './checkpoint.ts'
+import { count } from './format.ts'
 import { html } from './html.ts'
 import { Problem, Time } from './parts.ts'
 import { PinnedKeys, usePinnedKeys } from './pinned-keys.ts'
-import { checkReceipt, type ProvenLeaf } from './receipt.ts'
+import { checkReceipt, type ProvenLeaf, readLeaf } from './receipt.ts'
 import { visible } from './text.ts'
 import { useRefresh } from './use-refresh.ts'
 import { requireCrypto, type Verification } from './verify.ts'
@@ -67,7 +68,7 @@ function Proven({ proven, events, verification }: { proven: ProvenLeaf } & Omit<
   const bytes = isVerified(leaf.seq, verification) ? 'its bytes too' : '“Verify” checks its bytes'
   return html`
     <p class="proof" data-ok=${head.signers ? 'true' : 'unknown'} role="status">
-      ${head.signers ? '✓ in the ledger' : 'in the ledger’s tree'}: leaf ${index} of ${head.size}, ${leaf.seq === 1 ? '1 entry' : `${leaf.seq} entries`}, ${leaf.state}, <${Time} at=${leaf.at} />
+      ${head.signers ? '✓ in the ledger' : 'in the ledger’s tree'}: leaf ${index} of ${head.size}, ${count(leaf.seq, 'entry', 'entries')}, ${leaf.state}, <${Time} at=${leaf.at} />
       <span class="note"> the journal is what it was (${bytes})</span>
     </p>
   `
@@ -102,6 +103,16 @@ function isVerified(seq: number, verification: Verification | undefined): boolea
   return verification !== undefined && verification.findings.length === 0 && verification.shown >= seq
 }
 
+/** Whether a run leaves no newer leaf before its journal goes on: one that is parked may stay so for weeks. */
+function isLast({ leaf }: LedgerReceipt, seq: number, hasEnded: boolean): boolean {
+  try {
+    const { state, seq: place } = readLeaf(leaf)
+    return hasEnded ? state === 'ended' : state === 'parked' && place === seq
+  } catch {
+    return false
+  }
+}
+
 /** The run's receipt, asked for again until it is that of its end; or why there is none. */
 function useReceipt(id: string, events: readonly RunEvent[]) {
   const [receipt, setReceipt] = useState<LedgerReceipt>()
@@ -121,7 +132,7 @@ function useReceipt(id: string, events: readonly RunEvent[]) {
         setReceipt((known) => (JSON.stringify(known) === JSON.stringify(found) ? known : found))
         setAbsent(undefined)
         setError(undefined)
-        if (endedAt !== undefined && found.leaf.includes('"ended"')) setSettled(shown)
+        if (isLast(found, last.seq, endedAt !== undefined)) setSettled(shown)
       } catch (error) {
         if (signal.aborted) return
         const code = error instanceof ApiError ? error.code : ''

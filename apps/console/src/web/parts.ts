@@ -46,12 +46,25 @@ export function Labels({ labels, removed = [] }: { labels: readonly Label[]; rem
 /** An id or a hash: short enough to read, copied whole. */
 export function Copy({ text, short = text }: { text: string; short?: string }): VNode {
   const [copied, setCopied] = useState(false)
+  const [refused, setRefused] = useState(false)
   const copy = async () => {
-    await navigator.clipboard?.writeText(text)
+    if (!(await copyText(text))) return setRefused(true)
     setCopied(true)
     setTimeout(() => setCopied(false), 1200)
   }
+  // To be selected by hand.
+  if (refused) return html`<code class="whole">${visible(text)}</code>`
   return html`<button type="button" class="copy" title=${`Copy ${text}`} onClick=${copy}>${copied ? 'copied' : short}</button>`
+}
+
+/** Whether it is in the clipboard now: over plain HTTP browsers give pages none. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** A name and what it stands for, in a list of facts. */
@@ -59,7 +72,12 @@ export function Fact({ name, children }: { name: string; children?: unknown }): 
   return html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`
 }
 
+/** In place of what is still asked for. */
+export function Loading({ what }: { what: string }): VNode {
+  return html`<p class="empty loading" role="status">Loading ${what}…</p>`
+}
+
 /** In place of content that the record knows of and that is not there any more. */
-export function Erased(): VNode {
-  return html`<p class="note">Erased. Its digest stays in the record, and the chain holds without it.</p>`
+export function Gone(): VNode {
+  return html`<p class="note">Erased or expired. Its digest stays in the record, and the chain holds without it.</p>`
 }

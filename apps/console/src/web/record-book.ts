@@ -2,8 +2,8 @@ import type { AuditRecord, RecordAction, RecordPage } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { useState } from 'preact/hooks'
 import { html } from './html.ts'
-import { Problem, Time } from './parts.ts'
-import { linkTo } from './route.ts'
+import { Loading, Problem, Time } from './parts.ts'
+import { linkTo, replaceRoute } from './route.ts'
 import { visible } from './text.ts'
 import { usePages } from './use-pages.ts'
 
@@ -35,26 +35,39 @@ const actions: Record<RecordAction, true> = {
 }
 
 /** What was done besides runs, newest first. */
-export function RecordBook(): VNode {
-  const [action, setAction] = useState('')
-  const [user, setUser] = useState('')
+export function RecordBook({ asked }: { asked: URLSearchParams }): VNode {
   const [round, setRound] = useState(0)
-  const query = new URLSearchParams({ ...(action && { action }), ...(user && { user }) }).toString()
+  const action = asked.get('action') ?? ''
+  const user = asked.get('user') ?? ''
+  const run = asked.get('run') ?? ''
+  const query = new URLSearchParams({
+    ...(action && { action }),
+    ...(user && { user }),
+    ...(run && { run }),
+  }).toString()
+  const filter = (name: 'action' | 'user' | 'run') => (event: Event) => {
+    const changed = new URLSearchParams(asked)
+    changed.set(name, textOf(event))
+    if (textOf(event) === '') changed.delete(name)
+    replaceRoute(linkTo('audit'), changed)
+  }
   const { pages, error, more } = usePages<RecordPage>('/v1/audit/records', query, round)
   const records = pages?.flatMap((page) => page.records)
   return html`
     <div class="filters">
       <label>Action
-        <select value=${action} onChange=${(event: Event) => setAction(textOf(event))}>
+        <select value=${action} onChange=${filter('action')}>
           <option value="">any</option>
-          ${Object.keys(actions).map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+          ${Object.keys(actions).map((one) => html`<option key=${one} value=${one} selected=${one === action}>${one}</option>`)}
         </select>
       </label>
-      <label>User <input value=${user} placeholder="any" maxlength="128" onChange=${(event: Event) => setUser(textOf(event))} /></label>
+      <label>User <input value=${user} placeholder="any" maxlength="128" onChange=${filter('user')} /></label>
+      <label>Run <input value=${run} placeholder="any" maxlength="64" onChange=${filter('run')} /></label>
       <button type="button" onClick=${() => setRound(round + 1)}>Refresh</button>
     </div>
+    ${!pages && error === undefined && html`<${Loading} what="records" />`}
     <${Problem} error=${error} />
-    ${records?.length === 0 && !more && html`<p class="empty">No record is like this.</p>`}
+    ${records?.length === 0 && !more && html`<p class="empty">${query === '' ? 'No record yet.' : 'No record is like this.'}</p>`}
     ${
       records !== undefined &&
       records.length > 0 &&
@@ -79,7 +92,7 @@ function Row({ record }: { record: AuditRecord }): VNode {
       <td class="number">${record.seq}</td>
       <td><${Time} at=${record.at} /></td>
       <td>${record.action}</td>
-      <td>${visible(record.by.user)} <span class="dim">${visible(record.by.key)}</span></td>
+      <td class="wraps">${visible(record.by.user)} <span class="dim">${visible(record.by.key)}</span></td>
       <td class="id">${typeof run === 'string' && html`<a href=${linkTo('runs', run)}>${visible(run.slice(-12))}</a>`}</td>
       <td class="about">${visible(text.slice(0, ABOUT_MAX))}${text.length > ABOUT_MAX && '…'}</td>
     </tr>

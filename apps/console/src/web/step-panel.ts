@@ -4,7 +4,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import { Content } from './content.ts'
 import { duration, exactClock, exactTime, money } from './format.ts'
 import { html } from './html.ts'
-import { Copy, DecisionMark, Erased, Fact, Labels } from './parts.ts'
+import { Copy, DecisionMark, Fact, Gone, Labels } from './parts.ts'
 import { linkTo, replaceRoute } from './route.ts'
 import type { Span } from './spans.ts'
 import { visible } from './text.ts'
@@ -57,12 +57,12 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
       }
       ${(span.labels.length > 0 || span.declassified.length > 0) && html`<h3>Labels</h3><p><${Labels} labels=${span.labels} removed=${span.declassified} /></p>`}
       ${span.input !== undefined && html`<h3>Input</h3><${Content} value=${span.input} />`}
-      ${gone.has('input') && html`<h3>Input</h3><${Erased} />`}
-      ${gone.has('shown') && html`<h3>Shown to the approver</h3><${Erased} />`}
+      ${gone.has('input') && html`<h3>Input</h3><${Gone} />`}
+      ${gone.has('shown') && html`<h3>Shown to the approver</h3><${Gone} />`}
       ${span.shown !== undefined && html`<h3>Shown to the approver</h3><${Content} value=${span.shown} />`}
       ${asker && html`<h3>Input</h3><p class="note">A pure step keeps none of its own. The model gave it in <a href=${linkTo('runs', run, asker.seq)}>${visible(asker.step)}</a>.</p>`}
       ${span.output !== undefined && html`<h3>Output</h3><${Output} span=${span} />`}
-      ${gone.has('output') && html`<h3>Output</h3><${Erased} />`}
+      ${gone.has('output') && html`<h3>Output</h3><${Gone} />`}
       <h3>Record</h3>
       <dl class="facts proof-facts">
         ${span.effect !== undefined && html`<${Fact} name="Effect">${span.effect}<//>`}
@@ -72,7 +72,7 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
       ${span.events.map(
         ({ seq, hash, entry }) => html`
           <dl class="facts entry" key=${seq}>
-            <${Fact} name=${`Entry ${seq}`}>${entry.type} <span class="dim" title=${exactTime(entry.at)}>${exactClock(entry.at)}</span><//>
+            <${Fact} name=${`Entry ${seq}`}>${entry.type} <span class="dim" title=${exactTime(entry.at)}>${exactClock(entry.at).replace('Z', ' UTC')}</span><//>
             <${Fact} name="Hash"><${Copy} text=${hash} short=${`${hash.slice(0, 32)}…`} /><//>
             ${entry.content !== undefined && html`<${Fact} name="Content digest"><${Copy} text=${entry.content} short=${`${entry.content.slice(0, 32)}…`} /><//>`}
           </dl>

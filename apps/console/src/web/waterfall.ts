@@ -1,6 +1,6 @@
 import type { VNode } from 'preact'
 import { useMemo, useState } from 'preact/hooks'
-import { duration, money } from './format.ts'
+import { count, duration, money } from './format.ts'
 import { html } from './html.ts'
 import { DecisionMark, Labels } from './parts.ts'
 import { linkTo, replaceRoute } from './route.ts'
@@ -10,6 +10,9 @@ import { visible } from './text.ts'
 
 /** Rows that are drawn before they are asked for. */
 const ROWS_MAX = 300
+
+/** Rows that are drawn with one click more. */
+const MORE = 1000
 
 /** Rows that are drawn anew together: of thousands, only those among which something has changed. */
 const ROWS_AT_ONCE = 100
@@ -44,6 +47,7 @@ export function Waterfall({ run, spans, from, to, chosen }: Props): VNode {
   const [limit, setLimit] = useState(ROWS_MAX)
   const scale = useMemo(() => scaleOf(spans, from, to), [spans, from, to])
   const drawn = Math.min(limit, spans.length)
+  const more = Math.min(MORE, spans.length - limit)
   return html`
     <section class="waterfall card" aria-label="Steps">
       <${Axis} spans=${spans} scale=${scale} from=${from} />
@@ -55,7 +59,7 @@ export function Waterfall({ run, spans, from, to, chosen }: Props): VNode {
         })}
       </ol>
       ${spans.length === 0 && html`<p class="empty">No step yet.</p>`}
-      ${spans.length > limit && html`<p class="more"><button type="button" onClick=${() => setLimit(spans.length)}>Show all ${spans.length} steps</button></p>`}
+      ${more > 0 && html`<p class="more"><span class="note">${drawn.toLocaleString()} of ${count(spans.length, 'step')} shown. </span><button type="button" onClick=${() => setLimit(limit + MORE)}>Show ${more.toLocaleString()} more</button></p>`}
     </section>
   `
 }
