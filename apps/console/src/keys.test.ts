@@ -143,7 +143,7 @@ describe.skipIf(!browser)('the page for API keys, in a browser', () => {
   test('finds keys by what is known of them and by their state', async () => {
     await stack.muster.keys.create({ id: 'soon', user: 'sam', expiresAt: Date.now() + 3 * 24 * 3_600_000 })
     await page.goto(`${stack.url}/#/keys?state=expiring`)
-    const rows = page.locator('table.keys tbody tr')
+    const rows = page.getByRole('region', { name: 'Keys' }).locator('tbody tr')
     await page.getByRole('link', { name: 'soon' }).waitFor()
     expect(await rows.count()).toBe(1)
     await page.getByLabel('State').selectOption('revoked')

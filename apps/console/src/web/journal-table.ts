@@ -23,7 +23,7 @@ export function JournalTable({
   const more = Math.min(MORE, events.length - limit)
   return html`
     <div class="scroll" role="region" aria-label="Entries" tabindex="0">
-      <table class="entries">
+      <table class="entries cards">
         <thead><tr><th class="number">#</th><th>Time (UTC)</th><th>Entry</th><th>Step</th><th>Hash</th><th>Content digest</th></tr></thead>
         <tbody><${Rows} events=${events} findings=${findings} limit=${limit} /></tbody>
       </table>
@@ -51,12 +51,12 @@ function Rows({
 function Row({ event: { seq, hash, entry, content }, wrong }: { event: RunEvent; wrong: string | undefined }): VNode {
   return html`
     <tr data-wrong=${wrong !== undefined || undefined}>
-      <td class="number">${seq}</td>
-      <td class="id" title=${exactTime(entry.at)}>${exactClock(entry.at)}</td>
-      <td>${entry.type}${wrong !== undefined && html`<br />✗ ${visible(wrong)}`}</td>
-      <td class="wraps">${'step' in entry && entry.step !== undefined && visible(entry.step)}</td>
-      <td><${Copy} text=${hash} short=${hash.slice(0, 12)} /></td>
-      <td>${entry.content !== undefined && html`<${Copy} text=${entry.content} short=${entry.content.slice(0, 12)} />${content === undefined && html` <span class="dim">gone</span>`}`}</td>
+      <td data-name="#" class="number"><span>${seq}</span></td>
+      <td data-name="Time (UTC)" class="id"><span title=${exactTime(entry.at)}>${exactClock(entry.at)}</span></td>
+      <td data-name="Entry"><span>${entry.type}${wrong !== undefined && html`<br />✗ ${visible(wrong)}`}</span></td>
+      <td data-name="Step" class="wraps"><span>${'step' in entry && entry.step !== undefined && visible(entry.step)}</span></td>
+      <td data-name="Hash"><span><${Copy} text=${hash} short=${hash.slice(0, 12)} /></span></td>
+      <td data-name="Content"><span>${entry.content !== undefined && html`<${Copy} text=${entry.content} short=${entry.content.slice(0, 12)} />${content === undefined && html` <span class="dim">gone</span>`}`}</span></td>
     </tr>
   `
 }

@@ -84,12 +84,14 @@ function isFound({ id, user, team, roles, note, end, createdBy }: ShownKey, find
 
 function Table({ keys, now }: { keys: readonly ShownKey[]; now: number }): VNode {
   return html`
-    <table class="keys card">
-      <thead>
-        <tr><th>Key</th><th>State</th><th>User</th><th>Roles</th><th>Routes</th><th>Expires</th><th>Budget used</th><th>Last use</th><th>Made by</th></tr>
-      </thead>
-      <tbody>${keys.map((key) => html`<${Row} key=${key.id} shown=${key} now=${now} />`)}</tbody>
-    </table>
+    <div class="scroll card" role="region" aria-label="Keys" tabindex="0">
+      <table class="keys cards">
+        <thead>
+          <tr><th>Key</th><th>State</th><th>User</th><th>Roles</th><th>Routes</th><th>Expires</th><th>Budget used</th><th>Last use</th><th>Made by</th></tr>
+        </thead>
+        <tbody>${keys.map((key) => html`<${Row} key=${key.id} shown=${key} now=${now} />`)}</tbody>
+      </table>
+    </div>
   `
 }
 

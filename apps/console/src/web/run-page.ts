@@ -9,6 +9,7 @@ import { html } from './html.ts'
 import { JournalTable } from './journal-table.ts'
 import { LedgerState } from './ledger-state.ts'
 import { Copy, Fact, Gone, Labels, Loading, Problem, Status, Time } from './parts.ts'
+import { RecordsOf } from './record-book.ts'
 import { linkTo } from './route.ts'
 import { spansOf } from './spans.ts'
 import { StepPanel } from './step-panel.ts'
@@ -58,6 +59,7 @@ export function RunPage({ id, entry }: { id: string; entry: number | undefined }
     <${Fold} title=${`Journal, ${count(events.length, 'entry', 'entries')}`}>
       <${JournalTable} events=${events} findings=${verification?.findings ?? []} />
     <//>
+    <${Fold} title="Records about it"><${RecordsOf} run=${id} /><//>
   `
 }
 
@@ -97,14 +99,16 @@ function Header({ run, end, cut, children }: { run: Run; end: number; cut: boole
       <${Fact} name="Activations"><span title="how often a worker took the run up">${run.epoch}</span><//>
       ${run.session !== undefined && html`<${Fact} name="Session">${visible(run.session)}<//>`}
       ${run.subject !== undefined && html`<${Fact} name="Subject">${visible(run.subject)}<//>`}
-      <${Fact} name="Besides the run"><a href=${`${linkTo('audit')}?run=${encodeURIComponent(run.id)}`}>Records about it</a><//>
       ${run.labels.length > 0 && html`<${Fact} name="Labels"><${Labels} labels=${run.labels} /><//>`}
     </dl>
   `
 }
 
-function Fold({ title, open, children }: { title: string; open?: boolean; children: unknown }): VNode {
-  return html`<details class="fold card" open=${open}><summary>${title}</summary>${children}</details>`
+/** What is folded up is drawn, and asked for, when it is first opened. */
+function Fold({ title, open = false, children }: { title: string; open?: boolean; children: unknown }): VNode {
+  const [seen, setSeen] = useState(open)
+  const toggle = (event: { currentTarget: HTMLDetailsElement }) => event.currentTarget.open && setSeen(true)
+  return html`<details class="fold card" open=${open} onToggle=${toggle}><summary>${title}</summary>${seen && children}</details>`
 }
 
 /** A run and its events, live until it has ended. */

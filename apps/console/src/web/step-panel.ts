@@ -67,14 +67,14 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
       <dl class="facts proof-facts">
         ${span.effect !== undefined && html`<${Fact} name="Effect">${span.effect}<//>`}
         ${span.idempotencyKey !== undefined && html`<${Fact} name="Idempotency key"><${Copy} text=${span.idempotencyKey} /><//>`}
-        ${span.request !== undefined && html`<${Fact} name="Request digest"><${Copy} text=${span.request} short=${`${span.request.slice(0, 32)}…`} /><//>`}
+        ${span.request !== undefined && html`<${Fact} name="Request digest"><${Copy} text=${span.request} short=${`${span.request.slice(0, 24)}…`} /><//>`}
       </dl>
       ${span.events.map(
         ({ seq, hash, entry }) => html`
           <dl class="facts entry" key=${seq}>
             <${Fact} name=${`Entry ${seq}`}>${entry.type} <span class="dim" title=${exactTime(entry.at)}>${exactClock(entry.at).replace('Z', ' UTC')}</span><//>
-            <${Fact} name="Hash"><${Copy} text=${hash} short=${`${hash.slice(0, 32)}…`} /><//>
-            ${entry.content !== undefined && html`<${Fact} name="Content digest"><${Copy} text=${entry.content} short=${`${entry.content.slice(0, 32)}…`} /><//>`}
+            <${Fact} name="Hash"><${Copy} text=${hash} short=${`${hash.slice(0, 24)}…`} /><//>
+            ${entry.content !== undefined && html`<${Fact} name="Content digest"><${Copy} text=${entry.content} short=${`${entry.content.slice(0, 24)}…`} /><//>`}
           </dl>
         `,
       )}

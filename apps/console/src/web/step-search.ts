@@ -57,7 +57,7 @@ export function StepSearch({ asked }: { asked: URLSearchParams }): VNode {
       hits.length > 0 &&
       html`
         <div class="scroll card" role="region" aria-label="Steps found" tabindex="0">
-          <table class="entries">
+          <table class="entries cards">
             <thead><tr><th>Time</th><th>Step</th><th>Run</th><th>Asked by</th><th>Decisions</th><th>Answered by</th><th>Amounts</th><th>Labels</th><th>Status</th></tr></thead>
             <tbody>${hits.map((hit) => html`<${Row} key=${`${hit.run} ${hit.seq}`} hit=${hit} />`)}</tbody>
           </table>
@@ -85,21 +85,20 @@ function Row({ hit }: { hit: AuditHit }): VNode {
     status,
     error,
   } = hit
+  const sums = Object.entries(amounts)
+    .map(([field, amount]) => `${field} ${amount}`)
+    .join(', ')
   return html`
     <tr>
-      <td><${Time} at=${at} /></td>
-      <td class="wraps">${visible(step ?? 'the run itself')} <span class="dim">${visible(step === undefined || step.includes(target) ? '' : target)}</span></td>
-      <td class="id wraps"><a href=${step === undefined ? linkTo('runs', run) : linkTo('runs', run, seq)} title=${`entry ${seq}`}>${visible(name)} ${visible(run.slice(-12))}</a></td>
-      <td class="wraps">${visible(by)}</td>
-      <td class="wraps">${decisions.length > 0 && html`<span class="decision" data-effect=${decisions.at(-1)}><b>${decisions.join(', ')}</b> ${visible(policies.join(', '))}</span>`}</td>
-      <td class="wraps">${visible(approvers.join(', '))}</td>
-      <td>${visible(
-        Object.entries(amounts)
-          .map(([field, amount]) => `${field} ${amount}`)
-          .join(', '),
-      )}</td>
-      <td><${Labels} labels=${labels} /></td>
-      <td>${status}${error !== undefined && html` <span class="dim">${visible(error)}</span>`}</td>
+      <td data-name="Time"><span><${Time} at=${at} /></span></td>
+      <td data-name="Step" class="wraps"><span>${visible(step ?? 'the run itself')} <span class="dim">${visible(step === undefined || step.includes(target) ? '' : target)}</span></span></td>
+      <td data-name="Run" class="id wraps"><span><a href=${step === undefined ? linkTo('runs', run) : linkTo('runs', run, seq)} title=${`entry ${seq}`}>${visible(name)} ${visible(run.slice(-12))}</a></span></td>
+      <td data-name="Asked by" class="wraps"><span>${visible(by)}</span></td>
+      <td data-name="Decisions" class="wraps"><span>${decisions.length > 0 && html`<span class="decision" data-effect=${decisions.at(-1)}><b>${decisions.join(', ')}</b> ${visible(policies.join(', '))}</span>`}</span></td>
+      <td data-name="Answered by" class="wraps"><span>${visible(approvers.join(', '))}</span></td>
+      <td data-name="Amounts"><span>${visible(sums)}</span></td>
+      <td data-name="Labels"><span><${Labels} labels=${labels} /></span></td>
+      <td data-name="Status"><span>${status}${error !== undefined && html` <span class="dim">${visible(error)}</span>`}</span></td>
     </tr>
   `
 }
