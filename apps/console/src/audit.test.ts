@@ -142,7 +142,7 @@ describe.skipIf(!browser)('the page for who audits, in a browser', () => {
         status: 'ok',
         decisions: ['ask'],
         policies: [HOSTILE],
-        labels: [],
+        labels: [HOSTILE.slice(0, 64)],
         approvers: [],
       }
       const hits = asked.length === 1 ? [] : [{ ...hit, ...more, amounts: { amount: 12 } }]
@@ -161,6 +161,7 @@ describe.skipIf(!browser)('the page for who audits, in a browser', () => {
     const text = await rowsOf('Steps found').first().textContent()
     expect(text).toContain('amount 12')
     expect(text).toContain('<img src=x onerror="document.title=1"> pay \\u202e0001')
+    expect(text).toContain('#<img src=x onerror="document.title=1"> pay \\u202e0001')
     expect(await steps().locator('img').count()).toBe(0)
     await page.unroute('**/v1/audit/search?**')
   })

@@ -179,6 +179,9 @@ describe.skipIf(!browser)('the console in a browser', () => {
     const panel = page.getByRole('complementary')
     expect(await panel.getByText('Erased or expired. Its digest stays in the record').count()).toBe(2)
     expect(await panel.textContent()).not.toContain('pure step')
+    expect(await page.locator('p', { hasText: 'Content erased' }).textContent()).toContain('by dev')
+    await page.getByText('Records about it').click()
+    await page.getByRole('region', { name: 'Records' }).getByText('erasure.requested').waitFor()
     expect(await page.locator('details', { hasText: 'Input' }).getByText('Erased or expired.').count()).toBe(1)
   })
 

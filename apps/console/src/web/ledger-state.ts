@@ -1,6 +1,6 @@
 import type { LedgerReceipt, RunEvent } from '@muster/protocol'
 import type { VNode } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { ApiError, request, serverNow } from './api.ts'
 import { type SignedHead, Unproven } from './checkpoint.ts'
 import { count } from './format.ts'
@@ -123,29 +123,35 @@ function useReceipt(id: string, events: readonly RunEvent[]) {
   /** For this journal nothing newer is to come. */
   const [settled, setSettled] = useState<string>()
   const shown = `${id} ${last?.seq ?? 0}`
+  // What grows while it is asked is no cause to ask anew at once.
+  const now = useRef({ seq: 0, shown, settled })
+  now.current = { seq: last?.seq ?? 0, shown, settled }
   useRefresh(
     async (signal) => {
-      if (last === undefined || settled === shown) return
+      const { seq, shown, settled } = now.current
+      if (seq === 0 || settled === shown) return
       try {
         const found = await request<LedgerReceipt>(`/v1/runs/${encodeURIComponent(id)}/receipt`, { signal })
         if (signal.aborted) return
         setReceipt((known) => (JSON.stringify(known) === JSON.stringify(found) ? known : found))
         setAbsent(undefined)
         setError(undefined)
-        if (isLast(found, last.seq, endedAt !== undefined)) setSettled(shown)
+        if (isLast(found, seq, endedAt !== undefined)) setSettled(shown)
       } catch (error) {
         if (signal.aborted) return
         const code = error instanceof ApiError ? error.code : ''
         const isOff = code === 'ledger.off'
+        const isLate = endedAt !== undefined && serverNow() - endedAt > LATE_MS
         if (isOff) setAbsent('No ledger: this tenant has none, or no leaf in it yet.')
-        else if (code === 'ledger.not_sealed')
-          setAbsent('Not in the ledger yet: its head enters when it ends or parks, and now and then while it runs.')
-        else setError(error)
-        if (isOff || (endedAt !== undefined && serverNow() - endedAt > LATE_MS)) setSettled(shown)
+        else if (code !== 'ledger.not_sealed') setError(error)
+        else if (isLate)
+          setAbsent('Not in the ledger, though it ended more than a minute ago: no worker seals, or they are behind.')
+        else setAbsent('Not in the ledger yet: its head enters when it ends or parks, and now and then while it runs.')
+        if (isOff || isLate) setSettled(shown)
       }
     },
     REFRESH_MS,
-    [shown, settled === shown],
+    [id, last === undefined, endedAt, settled === shown],
   )
   return { receipt, absent, error }
 }

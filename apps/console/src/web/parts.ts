@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks'
 import { ApiError } from './api.ts'
 import { exactTime, time } from './format.ts'
 import { html } from './html.ts'
-import { visible } from './text.ts'
+import { visible, written } from './text.ts'
 
 /** What went wrong, and what to do; nothing when nothing did. */
 export function Problem({
@@ -38,8 +38,8 @@ export function DecisionMark({ decision }: { decision: Decision | undefined }): 
 
 export function Labels({ labels, removed = [] }: { labels: readonly Label[]; removed?: readonly Label[] }): VNode {
   return html`
-    ${labels.map((label) => html`<span class="label" key=${label}>#${label}</span>`)}
-    ${removed.map((label) => html`<del class="label" key=${`-${label}`} title="taken off by this step">#${label}</del>`)}
+    ${labels.map((label) => html`<span class="label" key=${label}>#${visible(label)}</span>`)}
+    ${removed.map((label) => html`<del class="label" key=${`-${label}`} title="taken off by this step">#${visible(label)}</del>`)}
   `
 }
 
@@ -54,7 +54,7 @@ export function Copy({ text, short = text }: { text: string; short?: string }): 
   }
   // To be selected by hand.
   if (refused) return html`<code class="whole">${visible(text)}</code>`
-  return html`<button type="button" class="copy" title=${`Copy ${text}`} onClick=${copy}>${copied ? 'copied' : short}</button>`
+  return html`<button type="button" class="copy" title=${`Copy ${written(text)}`} onClick=${copy}>${copied ? 'copied' : visible(short)}</button>`
 }
 
 /** Whether it is in the clipboard now: over plain HTTP browsers give pages none. */

@@ -1,7 +1,7 @@
 import type { AuditRecord, RecordAction, RecordPage } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { useState } from 'preact/hooks'
-import { exactTime } from './format.ts'
+import { count, exactTime } from './format.ts'
 import { html } from './html.ts'
 import { Loading, Problem, Time } from './parts.ts'
 import { linkTo, replaceRoute } from './route.ts'
@@ -71,7 +71,7 @@ export function RecordBook({ asked }: { asked: URLSearchParams }): VNode {
     <${Problem} error=${error} />
     ${records?.length === 0 && !more && html`<p class="empty">${query === '' ? 'No record yet.' : 'No record is like this.'}</p>`}
     ${records !== undefined && records.length > 0 && html`<${Table} records=${records} />`}
-    ${more && html`<p class="more"><button type="button" onClick=${more}>Load more records</button></p>`}
+    ${more && html`<p class="more"><span class="note">${count(records?.length ?? 0, 'record')} so far. </span><button type="button" onClick=${more}>Load more records</button></p>`}
   `
 }
 

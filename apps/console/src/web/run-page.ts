@@ -18,8 +18,10 @@ import type { Verification } from './verify.ts'
 import { Verify } from './verify-button.ts'
 import { Waterfall } from './waterfall.ts'
 
-/** How long the run itself may lag behind its events, ms. */
+/** Events come one by one and are shown together, so that a long journal is drawn once, ms. */
 const LAG_MS = 400
+/** The run itself, which a server makes of its whole journal, is asked for so often at most while it goes on, ms. */
+const READ_MS = 3000
 
 /** One run: what it is, what it did step by step, and whether its record is whole. */
 export function RunPage({ id, entry }: { id: string; entry: number | undefined }): VNode {
@@ -49,7 +51,7 @@ export function RunPage({ id, entry }: { id: string; entry: number | undefined }
     ${run.stopped?.map(({ name, by, at, reason }) => html`<div class="problem"><strong>stopped</strong> ${visible(`${name}, by ${by}`)} since <${Time} at=${at} />${reason !== undefined && `: ${visible(reason)}`}</div>`)}
     ${asked.map((waiting) => html`<${Approval} key=${`${waiting.step} ${waiting.digest}`} run=${run} waiting=${waiting} />`)}
     <div class=${chosen ? 'trace with-panel' : 'trace'}>
-      <${Waterfall} run=${id} spans=${spans} from=${run.createdAt} to=${end} chosen=${chosen?.seq} />
+      <${Waterfall} run=${id} spans=${spans} from=${run.createdAt} to=${end} chosen=${chosen?.seq} ended=${ended} />
       ${chosen && html`<${StepPanel} key=${chosen.seq} run=${id} span=${chosen} spans=${spans} />`}
     </div>
     ${run.input !== undefined && html`<${Fold} title="Input"><${Content} value=${run.input} /><//>`}
@@ -120,22 +122,34 @@ function useRun(id: string): { run: Run | undefined; events: RunEvent[]; cut: bo
   useEffect(() => {
     const stop = new AbortController()
     let timer: ReturnType<typeof setTimeout> | undefined
+    let reading: ReturnType<typeof setTimeout> | undefined
+    let readAt = 0
+    let reads = 0
     let arrived: RunEvent[] = []
     const read = async () => {
+      clearTimeout(reading)
+      reading = undefined
+      readAt = Date.now()
+      const mine = ++reads
       try {
-        setRun(await request<Run>(`/v1/runs/${encodeURIComponent(id)}`, { signal: stop.signal }))
+        const found = await request<Run>(`/v1/runs/${encodeURIComponent(id)}`, { signal: stop.signal })
+        // What was asked for before may come behind, and is old.
+        if (mine !== reads) return
+        setRun(found)
         setError(undefined)
       } catch (error) {
-        if (!stop.signal.aborted) setError(error)
+        if (!stop.signal.aborted && mine === reads) setError(error)
       }
     }
-    // Events come one by one and are shown together, so that a long journal is drawn once.
     const show = () => {
       timer = undefined
       const batch = arrived
       arrived = []
       setEvents((known) => [...known, ...batch])
-      read()
+      const type = batch.at(-1)?.entry.type
+      const waitMs = type === 'run.ended' || type === 'step.waiting' ? 0 : Math.max(0, readAt + READ_MS - Date.now())
+      if (waitMs === 0) read()
+      else reading ??= setTimeout(read, waitMs)
     }
     const listen = async () => {
       for await (const event of follow(id, stop.signal, setCut)) {
@@ -150,6 +164,7 @@ function useRun(id: string): { run: Run | undefined; events: RunEvent[]; cut: bo
     return () => {
       stop.abort()
       clearTimeout(timer)
+      clearTimeout(reading)
     }
   }, [id])
   return { run, events, cut, error }

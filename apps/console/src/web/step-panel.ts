@@ -7,7 +7,7 @@ import { html } from './html.ts'
 import { Copy, DecisionMark, Fact, Gone, Labels } from './parts.ts'
 import { linkTo, replaceRoute } from './route.ts'
 import type { Span } from './spans.ts'
-import { visible } from './text.ts'
+import { visible, written } from './text.ts'
 
 /** Everything that the journal says of one attempt of a step. */
 export function StepPanel({ run, span, spans }: { run: string; span: Span; spans: readonly Span[] }): VNode {
@@ -30,7 +30,7 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
   const gone = erasedOf(span)
   const asker = span.input === undefined && !gone.has('input') ? askerOf(span, spans) : undefined
   return html`
-    <aside class="panel card" aria-label=${`Step ${span.step}`} ref=${panel}>
+    <aside class="panel card" aria-label=${`Step ${written(span.step)}`} ref=${panel}>
       <header>
         <h2 data-kind=${span.kind}>${visible(span.step)}</h2>
         <button type="button" class="quiet" aria-label="Close" title="Close (Esc)" onClick=${close}>✕</button>
@@ -51,7 +51,7 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
           <h3>Decision</h3>
           <p><${DecisionMark} decision=${decision} /></p>
           ${decision.errors?.map((text) => html`<p class="problem" key=${text}>${visible(text)}</p>`)}
-          ${span.verdict && html`<p>${span.verdict.verdict === 'approve' ? 'Approved' : 'Refused'} by <b>${visible(span.verdict.user)}</b> as ${span.verdict.role}</p>`}
+          ${span.verdict && html`<p>${span.verdict.verdict === 'approve' ? 'Approved' : 'Refused'} by <b>${visible(span.verdict.user)}</b> as ${visible(span.verdict.role)}</p>`}
           <dl class="facts"><${Fact} name="Policy set"><${Copy} text=${decision.set} short=${decision.set.slice(0, 16)} /><//></dl>
         `
       }
