@@ -88,7 +88,7 @@ export function Approval({ run, waiting }: { run: Asking; waiting: Waiting }): V
       <p class="note">
         Step <code>${visible(step)}</code> of <a href=${linkTo('runs', run.id)}>${visible(`${run.name}@${run.version}`)}</a>, begun by <b>${visible(run.by.user)}</b> ${' '}
         <${Time} at=${run.createdAt} />. Needs ${rule?.people === undefined ? 'the role' : `${rule.people} people with the role`} <b>${visible(role)}</b>.
-        ${approvals.length > 0 && html` Approved by ${approvals.map(({ by }) => visible(by)).join(', ')} so far.`}
+        ${approvals.length > 0 && html` Approved by ${visible(approvals.map(({ by }) => by).join(', '))} so far.`}
         ${rule?.requester === false && html` Not by ${visible(run.by.user)}, who began it.`}
         ${until !== undefined && html` Until <${Time} at=${until} />.`}
       </p>

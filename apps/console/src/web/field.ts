@@ -65,10 +65,10 @@ export function ExpiryField({ at, problem }: { at?: number | undefined; problem?
   `
 }
 
-/** A time as its field has it: to the second, without a zone. */
+/** A time as its field has it: to the second, without a zone; nothing for one that the field cannot have. */
 export function localTime(at: number | undefined): string {
-  if (at === undefined || Number.isNaN(new Date(at).getTime())) return ''
-  return new Date(at - new Date(at).getTimezoneOffset() * 60_000).toISOString().slice(0, 19)
+  const date = new Date((at ?? Number.NaN) - new Date(at ?? 0).getTimezoneOffset() * 60_000)
+  return date.getUTCFullYear() <= 9999 ? date.toISOString().slice(0, 19) : ''
 }
 
 export function Notes({ id, hint, problem }: { id: string; hint?: string; problem?: string | undefined }): VNode {

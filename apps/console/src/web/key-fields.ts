@@ -34,9 +34,9 @@ export function changesFrom(form: FormData, key: ShownKey): KeyChanges {
   const roles = rolesOf(form)
   const [team, note] = [textOf(form, 'team'), textOf(form, 'note')]
   return {
-    ...(sameNames(roles, key.roles) ? {} : { roles }),
-    ...(team === (key.team ?? '') ? {} : { team: team || null }),
-    ...(note === (key.note ?? '') ? {} : { note: note || null }),
+    ...(sameNames(roles, shownNames(key.roles)) ? {} : { roles }),
+    ...(team === (key.team ?? '').trim() ? {} : { team: team || null }),
+    ...(note === (key.note ?? '').trim() ? {} : { note: note || null }),
     ...gatewayChange(form, key),
     ...expiryChange(form, key),
   }
@@ -45,8 +45,8 @@ export function changesFrom(form: FormData, key: ShownKey): KeyChanges {
 /** Routes and labels stand together: of what was not touched what it has stays. */
 function gatewayChange(form: FormData, { gateway }: ShownKey): Pick<KeyChanges, 'gateway'> {
   const [routes, labels] = [textOf(form, 'routes'), textOf(form, 'labels')]
-  const sameRoutes = sameNames(namesOf(routes), gateway?.routes ?? [])
-  const sameLabels = sameNames(namesOf(labels), gateway?.labels ?? [])
+  const sameRoutes = sameNames(namesOf(routes), shownNames(gateway?.routes))
+  const sameLabels = sameNames(namesOf(labels), shownNames(gateway?.labels))
   if (sameRoutes && sameLabels) return {}
   const after = {
     ...(sameRoutes ? gateway?.routes && { routes: gateway.routes } : listIf('routes', routes)),
@@ -78,6 +78,11 @@ function namesOf(text: string): string[] {
     .split(',')
     .map((name) => name.trim())
     .filter(Boolean)
+}
+
+/** Names as their field has them: one with a comma is two there, and has not been changed for that. */
+function shownNames(names: readonly string[] | undefined): string[] {
+  return [...new Set(namesOf((names ?? []).join(',')))]
 }
 
 function rolesOf(form: FormData): string[] {

@@ -48,7 +48,7 @@ export function RunPage({ id, entry }: { id: string; entry: number | undefined }
     ${run.heldUp && html`<div class="problem"><strong>held up</strong> ${visible(run.heldUp.message)}</div>`}
     ${run.erased && html`<p class="notice">${erasedText(run.erased)}</p>`}
     ${run.paused && html`<p class="notice"><b>Paused</b> <${Time} at=${run.paused.at} /> by ${visible(run.paused.by.user)}: it goes on when somebody resumes it.</p>`}
-    ${run.stopped?.map(({ name, by, at, reason }) => html`<div class="problem"><strong>stopped</strong> ${visible(`${name}, by ${by}`)} since <${Time} at=${at} />${reason !== undefined && `: ${visible(reason)}`}</div>`)}
+    ${run.stopped?.map(({ name, by, at, reason }) => html`<div class="problem"><strong>stopped</strong> ${visible(`${name}, by ${by}`)} since <${Time} at=${at} />${reason !== undefined && html`: ${visible(reason)}`}</div>`)}
     ${asked.map((waiting) => html`<${Approval} key=${`${waiting.step} ${waiting.digest}`} run=${run} waiting=${waiting} />`)}
     <div class=${chosen ? 'trace with-panel' : 'trace'}>
       <${Waterfall} run=${id} spans=${spans} from=${run.createdAt} to=${end} chosen=${chosen?.seq} ended=${ended} />
@@ -89,7 +89,7 @@ function Header({ run, end, cut, children }: { run: Run; end: number; cut: boole
     <dl class="facts">
       ${run.parent && html`<${Fact} name="Child of"><a href=${linkTo('runs', run.parent.run)}>${run.parent.run.slice(-12)}</a> <span class="dim">${visible(run.parent.step)}</span><//>`}
       ${run.origin && html`<${Fact} name="Forked from"><a href=${linkTo('runs', run.origin.run)}>${run.origin.run.slice(-12)}</a> <span class="dim">${visible(run.origin.step ?? 'its start')}</span><//>`}
-      <${Fact} name="Begun by">${visible(run.by.user)} <span class="dim">${run.by.service && 'a service, '}${run.by.team !== undefined && visible(`team ${run.by.team}, `)}key ${visible(run.by.key)}</span><//>
+      <${Fact} name="Begun by">${visible(run.by.user)} <span class="dim">${run.by.service && 'a service, '}${run.by.team !== undefined && html`team ${visible(run.by.team)}, `}key ${visible(run.by.key)}</span><//>
       ${run.by.hands && html`<${Fact} name="Others who could have its key">${visible(run.by.hands.join(', '))}<//>`}
       <${Fact} name="Created"><${Time} at=${run.createdAt} /><//>
       <${Fact} name=${run.endedAt === undefined ? 'So far' : 'Took'}>${duration((run.endedAt ?? end) - run.createdAt)}<//>
@@ -124,12 +124,13 @@ function useRun(id: string): { run: Run | undefined; events: RunEvent[]; cut: bo
     let timer: ReturnType<typeof setTimeout> | undefined
     let reading: ReturnType<typeof setTimeout> | undefined
     let readAt = 0
+    let pauseMs = READ_MS
     let reads = 0
     let arrived: RunEvent[] = []
     const read = async () => {
       clearTimeout(reading)
-      reading = undefined
       readAt = Date.now()
+      pauseMs = READ_MS
       const mine = ++reads
       try {
         const found = await request<Run>(`/v1/runs/${encodeURIComponent(id)}`, { signal: stop.signal })
@@ -146,10 +147,11 @@ function useRun(id: string): { run: Run | undefined; events: RunEvent[]; cut: bo
       const batch = arrived
       arrived = []
       setEvents((known) => [...known, ...batch])
-      const type = batch.at(-1)?.entry.type
-      const waitMs = type === 'run.ended' || type === 'step.waiting' ? 0 : Math.max(0, readAt + READ_MS - Date.now())
-      if (waitMs === 0) read()
-      else reading ??= setTimeout(read, waitMs)
+      // Steps that come and go change little of it; anything else, what it says of itself.
+      const isPlain = batch.every(({ entry: { type } }) => type === 'step.intent' || type === 'step.ended')
+      pauseMs = Math.min(pauseMs, batch.at(-1)?.entry.type === 'run.ended' ? 0 : isPlain ? READ_MS : LAG_MS * 3)
+      clearTimeout(reading)
+      reading = setTimeout(read, Math.max(0, readAt + pauseMs - Date.now()))
     }
     const listen = async () => {
       for await (const event of follow(id, stop.signal, setCut)) {
