@@ -77,7 +77,8 @@ function Page({ route: { path, query }, me }: { route: Route; me: KeyHolder | un
 }
 
 function titleOf(page: string, id: string | undefined): string {
-  if (id === undefined) return titles[page] ?? 'No such page'
+  const title = titles[page] ?? 'No such page'
+  if (id === undefined || (page !== 'keys' && page !== 'runs')) return title
   return page === 'keys' ? `Key ${id}` : `Run ${id.slice(-12)}`
 }
 
