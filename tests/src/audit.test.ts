@@ -599,6 +599,7 @@ it('an export says of a run that expired while it was written that it has expire
     await memory.records.append('acme', [{ at: now, by, action: 'retention.expired', about }])
     await redis.del(await redis.keys(`*${victim.id}*`))
     await memory.archive.remove('acme', victim.id, { at: now, by: 'retention', id: '0' })
+    await expect(muster.runs.get(victim.id)).rejects.toThrow('rule 0 of retention removed it')
     const run = await muster.runs.start(chain, { n: 1, ms: 0 })
     await run.result()
     // With it the book's head is on its way to the ledger.

@@ -218,6 +218,7 @@ describe('the API describes itself', () => {
       'get /v1/ledger/checkpoint',
       'get /v1/ledger/consistency',
       'get /v1/ledger/tile/{path}',
+      'get /v1/me',
       'get /v1/models',
       'get /v1/models/{id}',
       'get /v1/policies',

@@ -314,6 +314,10 @@ describe('who makes keys', () => {
     expect(await code(keys.create({ id: 'auditor', user: 'ann' }))).toBe('key.exists')
     for (const act of [keys.rotate, keys.revoke]) expect(await code(act('auditor'))).toBe('key.in_file')
     expect(await keys.get('narrow')).toMatchObject({ from: 'file', expiresAt: expect.any(Number) })
+    const [theirs, narrow] = [await by(made).keys.me(), await of('narrow').keys.me()]
+    expect(theirs).toMatchObject({ key: 'secret-project', tenant: expect.any(String), user: 'eve', roles: [] })
+    expect(narrow).toMatchObject({ key: 'narrow', expiresAt: expect.any(Number) })
+    expect(theirs.tenant).not.toBe(narrow.tenant)
   })
 
   it('is told what is wrong with what they ask', async () => {

@@ -112,8 +112,14 @@ describe.skipIf(!browser)('the page for who audits, in a browser', () => {
     await rowsOf('Steps found').first().getByRole('link').click()
     await page.getByRole('heading', { name: 'month@2.0.0' }).waitFor()
     expect(page.url()).toContain(run)
+    await page.getByRole('complementary').getByText('step.intent').waitFor()
     await page.goBack()
     await rowsOf('Steps found').first().waitFor()
+    // What was asked for stands in the address, and goes with it.
+    expect(await steps().getByLabel('Tool').inputValue()).toBe('mail.read')
+    expect(await steps().getByLabel('After').inputValue()).toBe('2020-01-01T00:00')
+    await page.getByRole('link', { name: 'Audit' }).click()
+    await expect.poll(() => steps().getByLabel('Tool').inputValue()).toBe('')
   })
 
   test('finds the amount that was paid, and goes on over pages that are short', async () => {
@@ -136,7 +142,7 @@ describe.skipIf(!browser)('the page for who audits, in a browser', () => {
         status: 'ok',
         decisions: ['ask'],
         policies: [HOSTILE],
-        labels: [],
+        labels: [HOSTILE.slice(0, 64)],
         approvers: [],
       }
       const hits = asked.length === 1 ? [] : [{ ...hit, ...more, amounts: { amount: 12 } }]
@@ -155,6 +161,7 @@ describe.skipIf(!browser)('the page for who audits, in a browser', () => {
     const text = await rowsOf('Steps found').first().textContent()
     expect(text).toContain('amount 12')
     expect(text).toContain('<img src=x onerror="document.title=1"> pay \\u202e0001')
+    expect(text).toContain('#<img src=x onerror="document.title=1"> pay \\u202e0001')
     expect(await steps().locator('img').count()).toBe(0)
     await page.unroute('**/v1/audit/search?**')
   })
@@ -181,6 +188,7 @@ describe.skipIf(!browser)('the page for who audits, in a browser', () => {
     await records().getByLabel('User').fill('nobody')
     await records().getByLabel('User').press('Enter')
     await records().getByText('No record is like this.').waitFor()
+    expect(new URL(page.url()).hash).toBe('#/audit?min=10&max=20.5&action=budget.set&user=nobody')
   })
 
   test('leads to the run that somebody has read', async () => {

@@ -1,5 +1,6 @@
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { HOSTILE } from './test-app.ts'
 import { openBrowser, openPage } from './test-browser.ts'
 import { startTestStack, type TestStack } from './test-stack.ts'
 
@@ -170,6 +171,23 @@ describe.skipIf(!browser)('the console in a browser', () => {
     await page.getByText('approval.denied').first().waitFor()
   })
 
+  test('says what holds a run back, whatever somebody gave as the reason', async () => {
+    const run = page.url().split('/').at(-1) ?? ''
+    const by = { key: 'k', user: HOSTILE }
+    const held = { paused: { at: 1, by }, stopped: [{ name: 'plan:month', by: 'ann', at: 1, reason: HOSTILE }] }
+    await page.route(`**/v1/runs/${run}`, async (route) => {
+      const response = await route.fetch()
+      await route.fulfill({ response, json: { ...(await response.json()), ...held } })
+    })
+    await page.reload()
+    const written = '<img src=x onerror="document.title=1"> pay \\u202e0001'
+    const paused = page.locator('p', { hasText: 'Paused' })
+    const stopped = page.locator('.problem', { hasText: 'stopped plan:month, by ann' })
+    expect(await paused.textContent()).toContain(`by ${written}`)
+    expect(await stopped.textContent()).toContain(`: ${written}`)
+    await page.unroute(`**/v1/runs/${run}`)
+  })
+
   test('says what was erased, and not that there was none', async () => {
     const run = page.url().split('/').at(-1) ?? ''
     const { id } = await stack.muster.erasures.request({ run, reason: 'asked for' })
@@ -177,9 +195,12 @@ describe.skipIf(!browser)('the console in a browser', () => {
     await page.reload()
     await page.getByRole('region', { name: 'Steps' }).getByRole('button', { name: 'mail.read' }).click()
     const panel = page.getByRole('complementary')
-    expect(await panel.getByText('Erased. Its digest stays in the record').count()).toBe(2)
+    expect(await panel.getByText('Erased or expired. Its digest stays in the record').count()).toBe(2)
     expect(await panel.textContent()).not.toContain('pure step')
-    expect(await page.locator('details', { hasText: 'Input' }).getByText('Erased.').count()).toBe(1)
+    expect(await page.locator('p', { hasText: 'Content erased' }).textContent()).toContain('by dev')
+    await page.getByText('Records about it').click()
+    await page.getByRole('region', { name: 'Records' }).getByText('erasure.requested').waitFor()
+    expect(await page.locator('details', { hasText: 'Input' }).getByText('Erased or expired.').count()).toBe(1)
   })
 
   test('fits a small screen', async () => {

@@ -122,7 +122,7 @@ describe.skipIf(!browser)('what the ledger proves, in a browser', () => {
 
   test('takes no key but those that are pinned in the browser', async () => {
     await open()
-    await ledger().getByText('Keys that the server names', { exact: true }).click()
+    await ledger().getByText('Ledger keys: those that the server names', { exact: true }).click()
     const field = ledger().getByLabel('Trust only these vkeys')
     await field.fill('nonsense')
     await ledger().getByRole('button', { name: 'Pin' }).click()
@@ -136,7 +136,7 @@ describe.skipIf(!browser)('what the ledger proves, in a browser', () => {
     await ledger().getByText('none of the keys has signed it').waitFor()
     await page.reload()
     await ledger().getByText('none of the keys has signed it').waitFor()
-    await ledger().getByText('Keys pinned in this browser', { exact: true }).click()
+    await ledger().getByText('Ledger keys: pinned in this browser', { exact: true }).click()
     await field.fill('')
     await ledger().getByRole('button', { name: 'Pin' }).click()
     await ledger().getByText('✓ in the ledger').waitFor()

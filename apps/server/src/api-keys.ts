@@ -7,6 +7,7 @@ import {
   type KeyChanges,
   type KeyRequest,
   keyChanges,
+  keyHolder,
   keyId,
   keyPage,
   keyRequest,
@@ -160,6 +161,27 @@ export function keyRoutes(server: Server, context: Context): void {
       return {
         keys: await show(tenant, [...file, ...found]),
         ...(last === undefined ? {} : { cursor: last }),
+      }
+    },
+  )
+
+  server.get(
+    '/v1/me',
+    {
+      schema: {
+        ...shared,
+        summary: 'Read whose the key is that asks, and what it may do',
+        description: 'Needs no role.',
+        response: { 200: keyHolder, ...problemsOf(401, 503) },
+      },
+    },
+    async (request) => {
+      const { id, tenant, user, service, team, roles, expires } = keyOf(request)
+      return {
+        ...{ key: id, tenant, user, roles },
+        ...(service ? { service } : {}),
+        ...(team === undefined ? {} : { team }),
+        ...(expires === undefined ? {} : { expiresAt: Date.parse(expires) }),
       }
     },
   )

@@ -130,6 +130,18 @@ export const shownKey = z.object({
 })
 export type ShownKey = z.infer<typeof shownKey>
 
+/** Who asks, by the key that they ask with. */
+export const keyHolder = z.object({
+  key: z.string().describe('its id'),
+  tenant: z.string(),
+  user: about.user,
+  service: about.service,
+  team: about.team,
+  roles: about.roles,
+  expiresAt: about.expiresAt,
+})
+export type KeyHolder = z.infer<typeof keyHolder>
+
 export const keyPage = z.object({
   keys: z.array(shownKey),
   cursor: z.string().optional().describe('of the next page'),

@@ -1,4 +1,4 @@
-import type { KeyChanges, KeyPage, KeyRequest, MadeKey, ShownKey } from '@muster/protocol'
+import type { KeyChanges, KeyHolder, KeyPage, KeyRequest, MadeKey, ShownKey } from '@muster/protocol'
 import type { Request } from './request.ts'
 
 export type NewKey = Pick<KeyRequest, 'user'> & Partial<KeyRequest>
@@ -9,6 +9,8 @@ export interface KeysClient {
   /** By their ids; those of the keys file first, and those that were revoked too. */
   list(page?: { limit?: number; cursor?: string }): Promise<KeyPage>
   get(id: string): Promise<ShownKey>
+  /** Whose the key is that asks. */
+  me(): Promise<KeyHolder>
   /** What is not given stays, and `null` takes away. */
   change(id: string, changes: KeyChanges): Promise<ShownKey>
   /** A new secret. The one before holds for `graceMs` more: a day unless given, 0 ends it now. */
@@ -23,6 +25,7 @@ export function keysClient(request: Request): KeysClient {
     create: (key) => request('POST', '/v1/keys', key),
     list: ({ limit = 100, cursor } = {}) =>
       request('GET', `/v1/keys?${new URLSearchParams({ limit: String(limit), ...(cursor && { cursor }) })}`),
+    me: () => request('GET', '/v1/me'),
     get: (id) => request('GET', path(id)),
     change: (id, changes) => request('PATCH', path(id), changes),
     rotate: (id, options = {}) => request('POST', `${path(id)}/rotate`, options),

@@ -1,4 +1,4 @@
-import type { Problem, RunEvent, StoredEntry } from '@muster/protocol'
+import type { Issue, Problem, RunEvent, StoredEntry } from '@muster/protocol'
 import { lines } from './lines.ts'
 
 const KEY = 'muster.key'
@@ -8,25 +8,32 @@ export class ApiError extends Error {
   readonly status: number
   readonly hint: string
   readonly code: string
+  /** What is wrong with what was sent, and where in it. */
+  readonly issues: readonly Issue[]
 
-  constructor(status: number, detail: string, hint: string, code = '') {
+  constructor(status: number, detail: string, hint: string, code = '', issues: readonly Issue[] = []) {
     super(detail)
     this.status = status
     this.hint = hint
     this.code = code
+    this.issues = issues
   }
 }
 
 /** The API key lives as long as the tab, and only in it. */
 export const session = {
+  /** Why it ended, where nobody has ended it. */
+  why: undefined as unknown,
   get key(): string | null {
     return sessionStorage.getItem(KEY)
   },
   signIn(key: string): void {
+    session.why = undefined
     sessionStorage.setItem(KEY, key)
     dispatchEvent(new Event('muster-session'))
   },
-  signOut(): void {
+  signOut(why?: ApiError): void {
+    session.why = why
     sessionStorage.removeItem(KEY)
     dispatchEvent(new Event('muster-session'))
   },
@@ -53,10 +60,11 @@ async function open(
   path: string,
   { method = 'GET', body, headers = {}, signal, key }: Options = {},
 ): Promise<Response> {
+  const used = key ?? session.key
   const response = await fetch(path, {
     method,
     headers: {
-      authorization: `Bearer ${key ?? session.key ?? ''}`,
+      authorization: `Bearer ${used ?? ''}`,
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...headers,
     },
@@ -72,13 +80,15 @@ async function open(
   // The header is cut to the second, so an offset below two seconds is none.
   if (!Number.isNaN(date)) clockOffsetMs = Math.abs(Date.now() - date) < 2000 ? 0 : Date.now() - date
   if (response.ok) return response
-  // A key that was good and is no longer: back to the sign-in.
-  if (response.status === 401 && key === undefined) session.signOut()
-  throw await problem(response)
+  const error = await problem(response)
+  // A key that was good and is no longer: back to the sign-in, unless another has taken its place.
+  if (error.status === 401 && key === undefined && used !== null && used === session.key) session.signOut(error)
+  throw error
 }
 
 export async function request<T>(path: string, options?: Options): Promise<T> {
   const response = await open(path, options)
+  if (response.status === 204) return undefined as T // of callers that await nothing
   // The server's answers follow its OpenAPI document, from which the callers' types come.
   return (await response.json()) as T
 }
@@ -136,10 +146,11 @@ export async function* follow(
 async function problem(response: Response): Promise<ApiError> {
   const text = await response.text()
   try {
-    const { detail, title, hint, code }: Partial<Problem> = JSON.parse(text)
-    if (detail ?? title) return new ApiError(response.status, detail || title || '', hint ?? '', code)
+    const { detail, title, hint, code, errors }: Partial<Problem> = JSON.parse(text)
+    if (detail ?? title) return new ApiError(response.status, detail || title || '', hint ?? '', code, errors)
   } catch {
     // Not a problem document: a proxy's page, say.
   }
-  return new ApiError(response.status, `The server answered ${response.status}`, text.slice(0, 200))
+  const hint = 'It is no answer of Muster, but of something before it. Try again, or ask who runs it.'
+  return new ApiError(response.status, `The answer was ${response.status}.`, hint)
 }

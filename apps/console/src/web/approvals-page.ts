@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks'
 import { request } from './api.ts'
 import { Content, isCut } from './content.ts'
 import { html } from './html.ts'
-import { Copy, Labels, Problem, Time } from './parts.ts'
+import { Copy, Labels, Loading, Problem, Time } from './parts.ts'
 import { linkTo } from './route.ts'
 import { visible } from './text.ts'
 import { useRefresh } from './use-refresh.ts'
@@ -44,6 +44,7 @@ export function ApprovalsPage(): VNode {
   )
   return html`
     <div class="title"><h1>Approvals</h1></div>
+    ${!asked && error === undefined && html`<${Loading} what="what waits" />`}
     <${Problem} error=${error} />
     ${asked?.length === 0 && html`<p class="empty">Nothing waits for a person.</p>`}
     <div class="approvals">
@@ -87,7 +88,7 @@ export function Approval({ run, waiting }: { run: Asking; waiting: Waiting }): V
       <p class="note">
         Step <code>${visible(step)}</code> of <a href=${linkTo('runs', run.id)}>${visible(`${run.name}@${run.version}`)}</a>, begun by <b>${visible(run.by.user)}</b> ${' '}
         <${Time} at=${run.createdAt} />. Needs ${rule?.people === undefined ? 'the role' : `${rule.people} people with the role`} <b>${visible(role)}</b>.
-        ${approvals.length > 0 && html` Approved by ${approvals.map(({ by }) => visible(by)).join(', ')} so far.`}
+        ${approvals.length > 0 && html` Approved by ${visible(approvals.map(({ by }) => by).join(', '))} so far.`}
         ${rule?.requester === false && html` Not by ${visible(run.by.user)}, who began it.`}
         ${until !== undefined && html` Until <${Time} at=${until} />.`}
       </p>

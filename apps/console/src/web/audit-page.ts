@@ -5,11 +5,11 @@ import { RecordBook } from './record-book.ts'
 import { StepSearch } from './step-search.ts'
 
 /** For who audits: the head of the ledger, steps of all runs, and what was done besides runs. */
-export function AuditPage(): VNode {
+export function AuditPage({ query }: { query: URLSearchParams }): VNode {
   return html`
     <div class="title"><h1>Audit</h1></div>
     <section class="audit" aria-labelledby="ledger"><h2 id="ledger">Ledger</h2><${LedgerHeadCard} /></section>
-    <section class="audit" aria-labelledby="steps"><h2 id="steps">Steps</h2><${StepSearch} /></section>
-    <section class="audit" aria-labelledby="records"><h2 id="records">Record book</h2><${RecordBook} /></section>
+    <section class="audit" aria-labelledby="steps"><h2 id="steps">Steps</h2><${StepSearch} asked=${query} /></section>
+    <section class="audit" aria-labelledby="records"><h2 id="records">Record book</h2><${RecordBook} asked=${query} /></section>
   `
 }

@@ -1,5 +1,6 @@
 export function money(usd: number): string {
   if (usd === 0) return ''
+  if (usd < 0.00005) return '<$0.0001'
   return usd < 1 ? `$${usd.toFixed(4)}` : `$${usd.toFixed(2)}`
 }
 
@@ -13,13 +14,17 @@ export function duration(ms: number): string {
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
-const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' })
+const minute = { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' } as const
+const day = new Intl.DateTimeFormat(undefined, minute)
+const year = new Intl.DateTimeFormat(undefined, { year: 'numeric', ...minute })
 
-/** A time as short as it is clear: today by the clock, before that with the day. */
+/** A time as short as it is clear: today by the clock, else with the day, and of another year with that. */
 export function time(at: number): string {
   const date = new Date(at)
   if (Number.isNaN(date.getTime())) return exactTime(at)
-  return (date.toDateString() === new Date().toDateString() ? clock : day).format(date)
+  const now = new Date()
+  if (date.toDateString() === now.toDateString()) return clock.format(date)
+  return (date.getFullYear() === now.getFullYear() ? day : year).format(date)
 }
 
 /** An entry can say a time that no date has. */
@@ -32,8 +37,8 @@ export function exactClock(at: number): string {
   return exactTime(at).replace(/^.*T/, '')
 }
 
-export function count(n: number, what: string): string {
-  return `${n.toLocaleString()} ${what}${n === 1 ? '' : 's'}`
+export function count(n: number, one: string, many = `${one}s`): string {
+  return `${n.toLocaleString()} ${n === 1 ? one : many}`
 }
 
 /** The end of an id: its beginning is a time, and the same for all runs of a second. */

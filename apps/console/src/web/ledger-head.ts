@@ -33,18 +33,22 @@ export function LedgerHeadCard(): VNode {
   const [checked, setChecked] = useState<Checked>()
   const [error, setError] = useState<unknown>()
   const [round, setRound] = useState(0)
+  const [busy, setBusy] = useState(true)
   useEffect(() => {
     const stop = new AbortController()
+    setBusy(true)
     check(pinned, stop.signal).then(
       (found) => {
         if (stop.signal.aborted) return
         setChecked(found)
         setError(undefined)
+        setBusy(false)
       },
       (error) => {
         if (stop.signal.aborted) return
         setChecked(undefined)
         setError(error)
+        setBusy(false)
       },
     )
     return () => stop.abort()
@@ -57,7 +61,7 @@ export function LedgerHeadCard(): VNode {
       ${checked && html`<${Head} ...${checked} />`}
       ${checked && html`<${SignedBy} head=${checked.head} pinned=${pinned.length > 0} />`}
       ${!isOff && html`<${PinnedKeys} />`}
-      <button type="button" onClick=${() => setRound(round + 1)}>Check again</button>
+      <button type="button" disabled=${busy} onClick=${() => setRound(round + 1)}>${busy ? 'Checking…' : 'Check again'}</button>
     </div>
   `
 }
@@ -66,7 +70,7 @@ function Head({ head, before }: Checked): VNode {
   return html`
     <dl class="facts">
       <${Fact} name="Name">${visible(head.origin)}<//>
-      <${Fact} name="Leaves">${head.size}<//>
+      <${Fact} name="Leaves">${head.size.toLocaleString()}<//>
       <${Fact} name="Root"><${Copy} text=${base64(head.root)} /><//>
     </dl>
     <p class="proof" data-ok=${head.signers ? 'true' : 'unknown'} role="status">

@@ -1,12 +1,13 @@
 import type { LedgerReceipt, RunEvent } from '@muster/protocol'
 import type { VNode } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { ApiError, request, serverNow } from './api.ts'
 import { type SignedHead, Unproven } from './checkpoint.ts'
+import { count } from './format.ts'
 import { html } from './html.ts'
 import { Problem, Time } from './parts.ts'
 import { PinnedKeys, usePinnedKeys } from './pinned-keys.ts'
-import { checkReceipt, type ProvenLeaf } from './receipt.ts'
+import { checkReceipt, type ProvenLeaf, readLeaf } from './receipt.ts'
 import { visible } from './text.ts'
 import { useRefresh } from './use-refresh.ts'
 import { requireCrypto, type Verification } from './verify.ts'
@@ -67,7 +68,7 @@ function Proven({ proven, events, verification }: { proven: ProvenLeaf } & Omit<
   const bytes = isVerified(leaf.seq, verification) ? 'its bytes too' : '“Verify” checks its bytes'
   return html`
     <p class="proof" data-ok=${head.signers ? 'true' : 'unknown'} role="status">
-      ${head.signers ? '✓ in the ledger' : 'in the ledger’s tree'}: leaf ${index} of ${head.size}, ${leaf.seq === 1 ? '1 entry' : `${leaf.seq} entries`}, ${leaf.state}, <${Time} at=${leaf.at} />
+      ${head.signers ? '✓ in the ledger' : 'in the ledger’s tree'}: leaf ${index} of ${head.size}, ${count(leaf.seq, 'entry', 'entries')}, ${leaf.state}, <${Time} at=${leaf.at} />
       <span class="note"> the journal is what it was (${bytes})</span>
     </p>
   `
@@ -102,6 +103,16 @@ function isVerified(seq: number, verification: Verification | undefined): boolea
   return verification !== undefined && verification.findings.length === 0 && verification.shown >= seq
 }
 
+/** Whether a run leaves no newer leaf before its journal goes on: one that is parked may stay so for weeks. */
+function isLast({ leaf }: LedgerReceipt, seq: number, hasEnded: boolean): boolean {
+  try {
+    const { state, seq: place } = readLeaf(leaf)
+    return hasEnded ? state === 'ended' : state === 'parked' && place === seq
+  } catch {
+    return false
+  }
+}
+
 /** The run's receipt, asked for again until it is that of its end; or why there is none. */
 function useReceipt(id: string, events: readonly RunEvent[]) {
   const [receipt, setReceipt] = useState<LedgerReceipt>()
@@ -112,29 +123,35 @@ function useReceipt(id: string, events: readonly RunEvent[]) {
   /** For this journal nothing newer is to come. */
   const [settled, setSettled] = useState<string>()
   const shown = `${id} ${last?.seq ?? 0}`
+  // What grows while it is asked is no cause to ask anew at once.
+  const now = useRef({ seq: 0, shown, settled })
+  now.current = { seq: last?.seq ?? 0, shown, settled }
   useRefresh(
     async (signal) => {
-      if (last === undefined || settled === shown) return
+      const { seq, shown, settled } = now.current
+      if (seq === 0 || settled === shown) return
       try {
         const found = await request<LedgerReceipt>(`/v1/runs/${encodeURIComponent(id)}/receipt`, { signal })
         if (signal.aborted) return
         setReceipt((known) => (JSON.stringify(known) === JSON.stringify(found) ? known : found))
         setAbsent(undefined)
         setError(undefined)
-        if (endedAt !== undefined && found.leaf.includes('"ended"')) setSettled(shown)
+        if (isLast(found, seq, endedAt !== undefined)) setSettled(shown)
       } catch (error) {
         if (signal.aborted) return
         const code = error instanceof ApiError ? error.code : ''
         const isOff = code === 'ledger.off'
+        const isLate = endedAt !== undefined && serverNow() - endedAt > LATE_MS
         if (isOff) setAbsent('No ledger: this tenant has none, or no leaf in it yet.')
-        else if (code === 'ledger.not_sealed')
-          setAbsent('Not in the ledger yet: its head enters when it ends or parks, and now and then while it runs.')
-        else setError(error)
-        if (isOff || (endedAt !== undefined && serverNow() - endedAt > LATE_MS)) setSettled(shown)
+        else if (code !== 'ledger.not_sealed') setError(error)
+        else if (isLate)
+          setAbsent('Not in the ledger, though it ended more than a minute ago: no worker seals, or they are behind.')
+        else setAbsent('Not in the ledger yet: its head enters when it ends or parks, and now and then while it runs.')
+        if (isOff || isLate) setSettled(shown)
       }
     },
     REFRESH_MS,
-    [shown, settled === shown],
+    [id, last === undefined, endedAt, settled === shown],
   )
   return { receipt, absent, error }
 }

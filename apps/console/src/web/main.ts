@@ -1,13 +1,18 @@
+import type { KeyHolder } from '@muster/protocol'
 import { render, type VNode } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { session } from './api.ts'
 import { ApprovalsPage } from './approvals-page.ts'
 import { AuditPage } from './audit-page.ts'
 import { html } from './html.ts'
-import { replaceRoute, useRoute } from './route.ts'
+import { KeyPage } from './key-page.ts'
+import { KeysPage } from './keys-page.ts'
+import { useMe } from './me.ts'
+import { linkTo, type Route, replaceRoute, useRoute } from './route.ts'
 import { RunPage } from './run-page.ts'
 import { RunsPage } from './runs-page.ts'
 import { SignIn } from './sign-in.ts'
+import { visible } from './text.ts'
 
 /** A key in the fragment signs in at once. Fragments are not sent to servers; here it also leaves the address bar. */
 function takeKey(): void {
@@ -17,11 +22,18 @@ function takeKey(): void {
   session.signIn(decodeURIComponent(key))
 }
 
-const titles: Record<string, string> = { approvals: 'Approvals', audit: 'Audit' }
+const pages = [
+  ['runs', 'Runs'],
+  ['approvals', 'Approvals'],
+  ['audit', 'Audit'],
+  ['keys', 'Keys'],
+] as const
+const titles: Record<string, string> = Object.fromEntries(pages)
 
 function App(): VNode {
   const [key, setKey] = useState(session.key)
-  const { path, query } = useRoute()
+  const route = useRoute()
+  const me = useMe(key)
   useEffect(() => {
     const read = () => setKey(session.key)
     addEventListener('muster-session', read)
@@ -31,36 +43,43 @@ function App(): VNode {
       removeEventListener('hashchange', takeKey)
     }
   }, [])
-  const [page = 'runs', id, entry] = path
+  const [page = 'runs', id] = route.path
   useEffect(() => {
-    const what = id === undefined ? (titles[page] ?? 'Runs') : `Run ${id.slice(-12)}`
-    document.title = `${key === null ? 'Sign in' : what} · Muster`
+    document.title = `${key === null ? 'Sign in' : titleOf(page, id)} · Muster`
   }, [page, id, key])
   if (key === null) return html`<${SignIn} />`
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top">
-      <a class="brand" href="#/runs"><img src="/console/icon.svg" alt="" width="22" height="22" />Muster</a>
+      <a class="brand" href="#/runs"><img src="/console/icon.svg" alt="Muster" width="22" height="22" /><span aria-hidden="true">Muster</span></a>
       <nav aria-label="Pages">
-        <a class="nav-link" href="#/runs" aria-current=${page === 'runs' ? 'page' : undefined}>Runs</a>
-        <a class="nav-link" href="#/approvals" aria-current=${page === 'approvals' ? 'page' : undefined}>Approvals</a>
-        <a class="nav-link" href="#/audit" aria-current=${page === 'audit' ? 'page' : undefined}>Audit</a>
+        ${pages.map(([name, title]) => html`<a class="nav-link" key=${name} href=${linkTo(name)} aria-current=${page === name ? 'page' : undefined}>${title}</a>`)}
         <a class="nav-link" href="/reference">API</a>
       </nav>
-      <button type="button" class="quiet" onClick=${session.signOut}>Sign out</button>
+      ${me && html`<span class="me" title=${`key ${me.key} of the tenant ${me.tenant}`}><b>${visible(me.user)}</b> <span class="dim">${visible(me.tenant)}</span></span>`}
+      <button type="button" class="quiet" onClick=${() => session.signOut()}>Sign out</button>
     </header>
-    <main id="main" tabindex="-1">
-      ${
-        page === 'approvals'
-          ? html`<${ApprovalsPage} />`
-          : page === 'audit'
-            ? html`<${AuditPage} />`
-            : id === undefined
-              ? html`<${RunsPage} status=${query.get('status') ?? ''} name=${query.get('name') ?? ''} />`
-              : html`<${RunPage} key=${id} id=${id} entry=${Number(entry) || undefined} />`
-      }
-    </main>
+    <main id="main" tabindex="-1"><${Page} route=${route} me=${me} /></main>
   `
+}
+
+function Page({ route: { path, query }, me }: { route: Route; me: KeyHolder | undefined }): VNode {
+  const [page = 'runs', id, entry] = path
+  if (page === 'approvals') return html`<${ApprovalsPage} />`
+  if (page === 'audit') return html`<${AuditPage} query=${query} />`
+  if (page === 'keys')
+    return id === undefined
+      ? html`<${KeysPage} me=${me} query=${query} />`
+      : html`<${KeyPage} key=${id} id=${id} me=${me} />`
+  if (page !== 'runs') return html`<p class="empty">There is no such page. <a href="#/runs">Runs</a></p>`
+  if (id === undefined) return html`<${RunsPage} status=${query.get('status') ?? ''} name=${query.get('name') ?? ''} />`
+  return html`<${RunPage} key=${id} id=${id} entry=${Number(entry) || undefined} />`
+}
+
+function titleOf(page: string, id: string | undefined): string {
+  const title = titles[page] ?? 'No such page'
+  if (id === undefined || (page !== 'keys' && page !== 'runs')) return title
+  return page === 'keys' ? `Key ${id}` : `Run ${id.slice(-12)}`
 }
 
 /** The address belongs to the pages, so the link moves the focus itself. */

@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks'
 import { ApiError } from './api.ts'
 import { exactTime, time } from './format.ts'
 import { html } from './html.ts'
-import { visible } from './text.ts'
+import { visible, written } from './text.ts'
 
 /** What went wrong, and what to do; nothing when nothing did. */
 export function Problem({
@@ -38,20 +38,33 @@ export function DecisionMark({ decision }: { decision: Decision | undefined }): 
 
 export function Labels({ labels, removed = [] }: { labels: readonly Label[]; removed?: readonly Label[] }): VNode {
   return html`
-    ${labels.map((label) => html`<span class="label" key=${label}>#${label}</span>`)}
-    ${removed.map((label) => html`<del class="label" key=${`-${label}`} title="taken off by this step">#${label}</del>`)}
+    ${labels.map((label) => html`<span class="label" key=${label}>#${visible(label)}</span>`)}
+    ${removed.map((label) => html`<del class="label" key=${`-${label}`} title="taken off by this step">#${visible(label)}</del>`)}
   `
 }
 
 /** An id or a hash: short enough to read, copied whole. */
 export function Copy({ text, short = text }: { text: string; short?: string }): VNode {
   const [copied, setCopied] = useState(false)
+  const [refused, setRefused] = useState(false)
   const copy = async () => {
-    await navigator.clipboard?.writeText(text)
+    if (!(await copyText(text))) return setRefused(true)
     setCopied(true)
     setTimeout(() => setCopied(false), 1200)
   }
-  return html`<button type="button" class="copy" title=${`Copy ${text}`} onClick=${copy}>${copied ? 'copied' : short}</button>`
+  // To be selected by hand.
+  if (refused) return html`<code class="whole">${visible(text)}</code>`
+  return html`<button type="button" class="copy" title=${`Copy ${written(text)}`} onClick=${copy}>${copied ? 'copied' : visible(short)}</button>`
+}
+
+/** Whether it is in the clipboard now: over plain HTTP browsers give pages none. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** A name and what it stands for, in a list of facts. */
@@ -59,7 +72,12 @@ export function Fact({ name, children }: { name: string; children?: unknown }): 
   return html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`
 }
 
+/** In place of what is still asked for. */
+export function Loading({ what }: { what: string }): VNode {
+  return html`<p class="empty loading" role="status">Loading ${what}…</p>`
+}
+
 /** In place of content that the record knows of and that is not there any more. */
-export function Erased(): VNode {
-  return html`<p class="note">Erased. Its digest stays in the record, and the chain holds without it.</p>`
+export function Gone(): VNode {
+  return html`<p class="note">Erased or expired. Its digest stays in the record, and the chain holds without it.</p>`
 }

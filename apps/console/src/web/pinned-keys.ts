@@ -44,7 +44,7 @@ export function PinnedKeys(): VNode {
   }
   return html`
     <details class="pinned">
-      <summary>${pinned.length > 0 ? 'Keys pinned in this browser' : 'Keys that the server names'}</summary>
+      <summary>Ledger keys: ${pinned.length > 0 ? 'pinned in this browser' : 'those that the server names'}</summary>
       <form onSubmit=${pin}>
         <label>Trust only these vkeys <input value=${text} onInput=${(event: { currentTarget: HTMLInputElement }) => setText(event.currentTarget.value)} spellcheck=${false} autocomplete="off" placeholder="ledger.example.com/acme+…" /></label>
         <button type="submit">Pin</button>

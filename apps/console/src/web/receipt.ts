@@ -33,7 +33,8 @@ export function hashesOf(proof: readonly string[]): NonNullable<ReturnType<typeo
   })
 }
 
-function readLeaf(text: string): LedgerLeaf {
+/** @throws Unproven */
+export function readLeaf(text: string): LedgerLeaf {
   try {
     const leaf: Partial<LedgerLeaf> = JSON.parse(text)
     const { v, run, seq, head, at, state } = leaf

@@ -1,6 +1,9 @@
 import { useEffect, useState } from 'preact/hooks'
 
-/** Which page the address names: `#/runs?status=…`, `#/runs/<run>`, `#/runs/<run>/<entry>`, `#/approvals`, `#/audit`. */
+/**
+ * Which page the address names: `#/runs?status=…`, `#/runs/<run>`, `#/runs/<run>/<entry>`, `#/approvals`,
+ * `#/audit?tool=…`, `#/keys?state=…`, `#/keys/<key>`.
+ */
 export interface Route {
   path: string[]
   query: URLSearchParams
@@ -26,8 +29,8 @@ export function linkTo(...path: (string | number)[]): string {
 }
 
 /** Changes the address without a new place in the history. */
-export function replaceRoute(hash: string): void {
-  history.replaceState(null, '', hash)
+export function replaceRoute(hash: string, query = new URLSearchParams()): void {
+  history.replaceState(null, '', query.size > 0 ? `${hash}?${query}` : hash)
   dispatchEvent(new HashChangeEvent('hashchange'))
 }
 

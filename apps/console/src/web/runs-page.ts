@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { request, serverNow } from './api.ts'
 import { duration, money, shortId } from './format.ts'
 import { html } from './html.ts'
-import { Problem, Status, Time } from './parts.ts'
+import { Loading, Problem, Status, Time } from './parts.ts'
 import { linkTo, replaceRoute } from './route.ts'
 import { visible } from './text.ts'
 import { useRefresh } from './use-refresh.ts'
@@ -49,7 +49,7 @@ export function RunsPage({ status, name }: { status: string; name: string }): VN
   }, [])
   const filter = (change: { status?: string; name?: string }) => {
     const query = new URLSearchParams(Object.entries({ status, name, ...change }).filter(([, value]) => value !== ''))
-    replaceRoute(`#/runs${query.size > 0 ? `?${query}` : ''}`)
+    replaceRoute('#/runs', query)
   }
   return html`
     <div class="title">
@@ -68,6 +68,7 @@ export function RunsPage({ status, name }: { status: string; name: string }): VN
       </div>
     </div>
     <${Problem} error=${error} />
+    ${!page && error === undefined && html`<${Loading} what="runs" />`}
     ${
       page &&
       (page.runs.length === 0

@@ -5,14 +5,14 @@ import { html } from './html.ts'
 import { Problem } from './parts.ts'
 
 export function SignIn(): VNode {
-  const [error, setError] = useState<unknown>()
+  const [error, setError] = useState<unknown>(session.why)
   const [busy, setBusy] = useState(false)
   const submit = async (event: SubmitEvent) => {
     event.preventDefault()
     const key = String(new FormData(event.target as HTMLFormElement).get('key')).trim()
     setBusy(true)
     try {
-      await request('/v1/runs?limit=1', { key })
+      await request('/v1/me', { key })
       session.signIn(key)
     } catch (error) {
       setError(error)

@@ -4,10 +4,10 @@ import { useEffect, useRef } from 'preact/hooks'
 import { Content } from './content.ts'
 import { duration, exactClock, exactTime, money } from './format.ts'
 import { html } from './html.ts'
-import { Copy, DecisionMark, Erased, Fact, Labels } from './parts.ts'
+import { Copy, DecisionMark, Fact, Gone, Labels } from './parts.ts'
 import { linkTo, replaceRoute } from './route.ts'
 import type { Span } from './spans.ts'
-import { visible } from './text.ts'
+import { visible, written } from './text.ts'
 
 /** Everything that the journal says of one attempt of a step. */
 export function StepPanel({ run, span, spans }: { run: string; span: Span; spans: readonly Span[] }): VNode {
@@ -30,7 +30,7 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
   const gone = erasedOf(span)
   const asker = span.input === undefined && !gone.has('input') ? askerOf(span, spans) : undefined
   return html`
-    <aside class="panel card" aria-label=${`Step ${span.step}`} ref=${panel}>
+    <aside class="panel card" aria-label=${`Step ${written(span.step)}`} ref=${panel}>
       <header>
         <h2 data-kind=${span.kind}>${visible(span.step)}</h2>
         <button type="button" class="quiet" aria-label="Close" title="Close (Esc)" onClick=${close}>✕</button>
@@ -51,30 +51,30 @@ export function StepPanel({ run, span, spans }: { run: string; span: Span; spans
           <h3>Decision</h3>
           <p><${DecisionMark} decision=${decision} /></p>
           ${decision.errors?.map((text) => html`<p class="problem" key=${text}>${visible(text)}</p>`)}
-          ${span.verdict && html`<p>${span.verdict.verdict === 'approve' ? 'Approved' : 'Refused'} by <b>${visible(span.verdict.user)}</b> as ${span.verdict.role}</p>`}
+          ${span.verdict && html`<p>${span.verdict.verdict === 'approve' ? 'Approved' : 'Refused'} by <b>${visible(span.verdict.user)}</b> as ${visible(span.verdict.role)}</p>`}
           <dl class="facts"><${Fact} name="Policy set"><${Copy} text=${decision.set} short=${decision.set.slice(0, 16)} /><//></dl>
         `
       }
       ${(span.labels.length > 0 || span.declassified.length > 0) && html`<h3>Labels</h3><p><${Labels} labels=${span.labels} removed=${span.declassified} /></p>`}
       ${span.input !== undefined && html`<h3>Input</h3><${Content} value=${span.input} />`}
-      ${gone.has('input') && html`<h3>Input</h3><${Erased} />`}
-      ${gone.has('shown') && html`<h3>Shown to the approver</h3><${Erased} />`}
+      ${gone.has('input') && html`<h3>Input</h3><${Gone} />`}
+      ${gone.has('shown') && html`<h3>Shown to the approver</h3><${Gone} />`}
       ${span.shown !== undefined && html`<h3>Shown to the approver</h3><${Content} value=${span.shown} />`}
       ${asker && html`<h3>Input</h3><p class="note">A pure step keeps none of its own. The model gave it in <a href=${linkTo('runs', run, asker.seq)}>${visible(asker.step)}</a>.</p>`}
       ${span.output !== undefined && html`<h3>Output</h3><${Output} span=${span} />`}
-      ${gone.has('output') && html`<h3>Output</h3><${Erased} />`}
+      ${gone.has('output') && html`<h3>Output</h3><${Gone} />`}
       <h3>Record</h3>
       <dl class="facts proof-facts">
         ${span.effect !== undefined && html`<${Fact} name="Effect">${span.effect}<//>`}
         ${span.idempotencyKey !== undefined && html`<${Fact} name="Idempotency key"><${Copy} text=${span.idempotencyKey} /><//>`}
-        ${span.request !== undefined && html`<${Fact} name="Request digest"><${Copy} text=${span.request} short=${`${span.request.slice(0, 32)}…`} /><//>`}
+        ${span.request !== undefined && html`<${Fact} name="Request digest"><${Copy} text=${span.request} short=${`${span.request.slice(0, 24)}…`} /><//>`}
       </dl>
       ${span.events.map(
         ({ seq, hash, entry }) => html`
           <dl class="facts entry" key=${seq}>
-            <${Fact} name=${`Entry ${seq}`}>${entry.type} <span class="dim" title=${exactTime(entry.at)}>${exactClock(entry.at)}</span><//>
-            <${Fact} name="Hash"><${Copy} text=${hash} short=${`${hash.slice(0, 32)}…`} /><//>
-            ${entry.content !== undefined && html`<${Fact} name="Content digest"><${Copy} text=${entry.content} short=${`${entry.content.slice(0, 32)}…`} /><//>`}
+            <${Fact} name=${`Entry ${seq}`}>${entry.type} <span class="dim" title=${exactTime(entry.at)}>${exactClock(entry.at).replace('Z', ' UTC')}</span><//>
+            <${Fact} name="Hash"><${Copy} text=${hash} short=${`${hash.slice(0, 24)}…`} /><//>
+            ${entry.content !== undefined && html`<${Fact} name="Content digest"><${Copy} text=${entry.content} short=${`${entry.content.slice(0, 24)}…`} /><//>`}
           </dl>
         `,
       )}

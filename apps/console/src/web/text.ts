@@ -12,10 +12,18 @@ export function visible(text: string): (string | VNode)[] {
   const parts: (string | VNode)[] = []
   let from = 0
   for (const { 0: character, index } of text.matchAll(unseen)) {
-    const code = (character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')
-    parts.push(text.slice(from, index), html`<mark title="a character that is not seen">\\u${code}</mark>`)
+    parts.push(text.slice(from, index), html`<mark title="a character that is not seen">${escaped(character)}</mark>`)
     from = index + character.length
   }
   parts.push(text.slice(from))
   return parts
+}
+
+/** The same where there can be no mark: in titles and labels. */
+export function written(text: string): string {
+  return text.replaceAll(unseen, escaped)
+}
+
+function escaped(character: string): string {
+  return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`
 }

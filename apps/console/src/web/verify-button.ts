@@ -38,7 +38,7 @@ export function Verify({ id, events, onResult }: Props): VNode {
   return html`
     <button type="button" onClick=${check} disabled=${busy}>${busy ? 'Verifying…' : 'Verify'}</button>
     <${Problem} error=${error} />
-    ${result && !first && html`<span class="proof" data-ok="true" role="status" title=${`Checked in this browser: order, chain, content, decisions, and that this page shows what is stored. Head ${result.head}`}>✓ ok, ${result.entries === 1 ? '1 entry' : `${result.entries} entries`}${result.erased > 0 && `, content of ${result.erased} erased`}</span>`}
+    ${result && !first && html`<span class="proof" data-ok="true" role="status" title=${`Checked in this browser: order, chain, content, decisions, and that this page shows what is stored. Head ${result.head}`}>✓ ok, ${count(result.entries, 'entry', 'entries')}${result.erased > 0 && `, content of ${result.erased} erased`}</span>`}
     ${first && html`<span class="proof" data-ok="false" role="alert">✗ entry ${first.seq}: ${visible(first.message)}${result && result.findings.length > 1 && ` (and ${count(result.findings.length - 1, 'more finding')})`}</span>`}
   `
 }

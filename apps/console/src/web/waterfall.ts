@@ -1,15 +1,18 @@
 import type { VNode } from 'preact'
 import { useMemo, useState } from 'preact/hooks'
-import { duration, money } from './format.ts'
+import { count, duration, money } from './format.ts'
 import { html } from './html.ts'
 import { DecisionMark, Labels } from './parts.ts'
 import { linkTo, replaceRoute } from './route.ts'
 import { type Scale, scaleOf } from './scale.ts'
 import type { Span } from './spans.ts'
-import { visible } from './text.ts'
+import { visible, written } from './text.ts'
 
 /** Rows that are drawn before they are asked for. */
 const ROWS_MAX = 300
+
+/** Rows that are drawn with one click more. */
+const MORE = 1000
 
 /** Rows that are drawn anew together: of thousands, only those among which something has changed. */
 const ROWS_AT_ONCE = 100
@@ -37,13 +40,16 @@ interface Props {
   to: number
   /** The span whose panel is open. */
   chosen: number | undefined
+  /** Nothing more is to come. */
+  ended: boolean
 }
 
 /** A row for each attempt of a step: its bar in the run's time, who decided, what it cost. */
-export function Waterfall({ run, spans, from, to, chosen }: Props): VNode {
+export function Waterfall({ run, spans, from, to, chosen, ended }: Props): VNode {
   const [limit, setLimit] = useState(ROWS_MAX)
   const scale = useMemo(() => scaleOf(spans, from, to), [spans, from, to])
   const drawn = Math.min(limit, spans.length)
+  const more = Math.min(MORE, spans.length - limit)
   return html`
     <section class="waterfall card" aria-label="Steps">
       <${Axis} spans=${spans} scale=${scale} from=${from} />
@@ -54,8 +60,8 @@ export function Waterfall({ run, spans, from, to, chosen }: Props): VNode {
           return html`<${Rows} key=${i} run=${run} spans=${spans} first=${some[0]} end=${some[1]} scale=${scale} to=${to} chosen=${isAmong ? chosen : undefined} />`
         })}
       </ol>
-      ${spans.length === 0 && html`<p class="empty">No step yet.</p>`}
-      ${spans.length > limit && html`<p class="more"><button type="button" onClick=${() => setLimit(spans.length)}>Show all ${spans.length} steps</button></p>`}
+      ${spans.length === 0 && html`<p class="empty">${ended ? 'It took no step.' : 'No step yet.'}</p>`}
+      ${more > 0 && html`<p class="more"><span class="note">${drawn.toLocaleString()} of ${count(spans.length, 'step')} shown. </span><button type="button" onClick=${() => setLimit(limit + MORE)}>Show ${more.toLocaleString()} more</button></p>`}
     </section>
   `
 }
@@ -105,7 +111,7 @@ function Row({
   return html`
     <li class="row" data-status=${status} data-kind=${kind} data-chosen=${chosen || undefined}>
         <span class="glyph" aria-hidden="true" title=${status}>${glyphs[status]}</span>
-        <button type="button" class="name" title=${step} aria-expanded=${chosen} onClick=${() => choose(seq)}>
+        <button type="button" class="name" title=${written(step)} aria-expanded=${chosen} onClick=${() => choose(seq)}>
           ${visible(step)}${attempt > 1 && html` <span class="dim">×${attempt}</span>`}<span class="unseen">, ${status}</span>
         </button>
         <span class="track">
@@ -129,7 +135,7 @@ function Row({
 
 function said({ asked, verdict }: Span): unknown {
   if (verdict) return html`<b>${verdict.verdict === 'approve' ? 'approved' : 'refused'}</b> by ${visible(verdict.user)}`
-  return html`<b>${asked?.doubt ? 'in doubt' : 'ask'}</b> ${asked?.role}`
+  return html`<b>${asked?.doubt ? 'in doubt' : 'ask'}</b> ${visible(asked?.role ?? '')}`
 }
 
 /** Up and down go from row to row. */

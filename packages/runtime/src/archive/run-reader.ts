@@ -2,6 +2,7 @@ import { type Journal, Live, type LiveDelta, type RunRecord } from '@muster/jour
 import type { ArchiveListOptions, Memory } from '@muster/memory'
 import {
   type Actor,
+  type Erased,
   isEnded,
   isId,
   MusterError,
@@ -186,15 +187,18 @@ export class RunReader {
 
   async #archived(tenant: string, id: string): Promise<Run> {
     const run = await this.#memory.archive.get(tenant, id)
-    if (!run) throw notFound(id)
-    return run
+    if (run) return run
+    throw notFound(id, await this.#memory.archive.erased(tenant, id))
   }
 }
 
 async function* none(): AsyncGenerator<never> {}
 
-function notFound(id: string): MusterError {
-  return new MusterError('run.not_found', `There is no run ${id.slice(0, 64)}`)
+function notFound(id: string, removed?: Erased): MusterError {
+  const why = removed
+    ? ` any more: rule ${removed.id} of retention removed it ${new Date(removed.at).toISOString()}`
+    : ''
+  return new MusterError('run.not_found', `There is no run ${id.slice(0, 64)}${why}`)
 }
 
 function summaryOf({ id, status, created, summary }: RunRecord): RunSummary {
