@@ -107,8 +107,8 @@ export async function createServer(
   if (options.weights) await journal.setWeights(options.weights)
   let gateway: Gateway | undefined
   const controls = new Controls(journal, {
-    onChange: () => gateway?.heedStops(),
-    onError: (error) => log?.warn({ err: error }, 'stops and budgets not read'),
+    onChange: () => gateway?.heedControls(),
+    onError: (error) => log?.warn({ err: error }, 'stops, budgets and limits not read'),
   })
   await controls.start()
   const budgets = new Budgets(journal, controls, options.budgets ?? {})

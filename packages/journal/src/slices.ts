@@ -71,13 +71,19 @@ async function leaseBatch(
   return slices.map(([places, shares, fresh]) => ({ places, shares, fresh: fresh === 1 }))
 }
 
-/** Gives slices back; `full` where nothing was used of them for as long as a burst takes. */
+/** Gives slices back; `full` where this worker's part of a burst is whole again. */
 export async function releaseSlices(
   { redis, partitions: [{ keys }] }: Journal,
   worker: string,
-  slices: readonly { limit: string; full: boolean }[],
+  slices: readonly { limit: string; full: boolean; burstMs: number }[],
 ): Promise<void> {
-  const pipeline = redis.pipeline()
-  for (const { limit, full } of slices) pipeline.hdel(keys.slices(limit), worker, ...(full ? ['.'] : []))
-  await pipeline.exec()
+  for (let from = 0; from < slices.length; from += BATCH_MAX) {
+    const batch = slices.slice(from, from + BATCH_MAX)
+    await redis.musterLeave(
+      batch.length,
+      ...batch.map(({ limit }) => keys.slices(limit)),
+      worker,
+      ...batch.map(({ full, burstMs }) => (full ? 0 : burstMs)),
+    )
+  }
 }

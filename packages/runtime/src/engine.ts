@@ -110,10 +110,11 @@ export class Engine {
       worker: options.worker,
       leaseMs: options.lockMs,
       clock: options.clock,
+      steady: () => performance.now(),
       log,
       onChange: () => this.#pump(),
     })
-    const kinds = new Kinds(this.#scheduler, options.limits, this.#slices)
+    const kinds = new Kinds(this.#scheduler, this.#slices, { configured: options.limits, controls: options.controls })
     this.#services = {
       ...options,
       scheduler: this.#scheduler,
@@ -290,8 +291,10 @@ export class Engine {
     for (const run of this.#runs.values()) run.inbox.come()
   }
 
-  /** Stops have been set or lifted. */
-  heedStops(): void {
+  /** Stops or limits have been set or lifted. */
+  heedControls(): void {
+    this.#services.kinds.heed(this.#runs.values())
+    this.#pump()
     for (const run of this.#runs.values()) run.heedStops()
   }
 

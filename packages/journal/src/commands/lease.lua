@@ -5,7 +5,10 @@
   Max-min fair: nobody gets more than it demands while another lacks; what nobody demands is split evenly, and what
   cannot be split goes round by turns. What a worker is to give up stays its own until it says that it goes by less.
 
-  KEYS  one hash per limit: worker -> "places,shares,used,wants,until"; "." -> when every burst is full again
+  A limit may change: of a worker that still goes by other shares in all its part of them counts.
+
+  KEYS  one hash per limit: worker -> "places,shares,used,wants,until,shares in all"; "." -> when the parts are full
+        again of those that are not here any more
   ARGV  1 worker   2 lease (ms)   then for each key: places in all, shares in all, burst (ms), turn (ms), places in
         use, whether more is wanted (1 or 0), places and shares that the worker goes by
   Gives {places, shares, fresh} for each key; fresh is 1 when nobody has used the limit for as long as a burst takes.
@@ -71,6 +74,7 @@ for k, key in ipairs(KEYS) do
   local names = {worker}
   local holds = {[worker] = {0, 0, used, wants}}
   local otherPlaces, otherShares = 0, 0
+  local isHeld, isLeft = false, false
   for i = 1, #fields, 2 do
     local name = fields[i]
     if name == NOBODY then
@@ -81,16 +85,19 @@ for k, key in ipairs(KEYS) do
       if hold[5] <= now then
         redis.call('HDEL', key, name)
         fullAt = math.max(fullAt, hold[5] + burst)
+        isLeft = true
       else
+        local of = hold[6] or shares
+        if of ~= shares then hold[2] = of > 0 and math.ceil(hold[2] * shares / of) or 0 end
         names[#names + 1] = name
         holds[name] = hold
         otherPlaces = otherPlaces + hold[1]
         otherShares = otherShares + hold[2]
-        fullAt = now + burst
+        isHeld = true
       end
     else
       -- It has been here before: what it has used, it knows.
-      fullAt = now + burst
+      isHeld = true
     end
   end
   table.sort(names)
@@ -107,10 +114,11 @@ for k, key in ipairs(KEYS) do
   -- What it still goes by stays taken until it has heard of having less.
   local heldPlaces = math.max(toPlaces, hasPlaces, used)
   local heldShares = math.max(toShares, hasShares)
-  local mine = table.concat({heldPlaces, heldShares, used, wants, now + lease}, ',')
-  redis.call('HSET', key, worker, mine, NOBODY, now + lease + burst)
+  local mine = table.concat({heldPlaces, heldShares, used, wants, now + lease, shares}, ',')
+  redis.call('HSET', key, worker, mine)
+  if isLeft then redis.call('HSET', key, NOBODY, fullAt) end
   redis.call('PEXPIRE', key, lease + burst + 1000)
-  answers[k] = {toPlaces, toShares, fullAt <= now and 1 or 0}
+  answers[k] = {toPlaces, toShares, not isHeld and fullAt <= now and 1 or 0}
 end
 
 return answers

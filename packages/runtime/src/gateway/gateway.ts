@@ -239,9 +239,9 @@ export class Gateway {
     return how
   }
 
-  /** Stops have been set or lifted. */
-  heedStops(): void {
-    this.#engine.heedStops()
+  /** Stops or limits have been set or lifted. */
+  heedControls(): void {
+    this.#engine.heedControls()
   }
 
   #refuseLate(): void {
