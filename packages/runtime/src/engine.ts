@@ -151,18 +151,21 @@ export class Engine {
     return this.#runs.size
   }
 
-  /** The limits that hold back steps of a run, by name, and when its steps may start by all of theirs; Infinity where that cannot be told. */
-  heldBy({ steps, needs }: ActiveRun): { limits: string[]; opensAt: number } {
+  /**
+   * The limits that hold back steps of a run, by name, with how long each takes to earn one; and when its steps may start
+   * by all of theirs, Infinity where that cannot be told.
+   */
+  heldBy({ steps, needs }: ActiveRun): { limits: ReadonlyMap<string, number>; opensAt: number } {
     const { kinds } = this.#services
-    const limits = new Set<string>()
+    const limits = new Map<string, number>()
     let opensAt = 0
     for (const { spec, tokens, outcome } of steps.values()) {
       if (outcome) continue
       const of = kinds.of(spec.operation)
-      for (const name of kinds.awaited(of, needs)) limits.add(name)
+      for (const { name, earnsMs } of kinds.awaited(of, needs, tokens)) limits.set(name, earnsMs)
       opensAt = Math.max(opensAt, kinds.opensAt(of, needs, tokens))
     }
-    return { limits: [...limits], opensAt }
+    return { limits, opensAt }
   }
 
   /** Whether a run is held and gone on with. */

@@ -138,6 +138,16 @@ export class Slices {
     this.#soon()
   }
 
+  /** How long a step of so many tokens takes to earn by the part that is held, or by all where none is, ms. */
+  earnsMs(resource: Resource, tokens: number): number {
+    const limit = this.#byResource[resource]
+    if (!limit) return 0
+    const { limits, held, shares } = limit
+    const { requestsPerMinute = Number.POSITIVE_INFINITY, tokensPerMinute = Number.POSITIVE_INFINITY } = limits
+    const ms = Math.max(MINUTE / requestsPerMinute, (tokens * MINUTE) / tokensPerMinute)
+    return held.shares === 0 ? ms : (ms * shares) / held.shares
+  }
+
   #soon(): void {
     if (this.#scheduled) return
     this.#scheduled = true

@@ -157,10 +157,13 @@ export class Kinds {
     for (const resource of resourcesOf(of, needs)) this.#slices.want(resource)
   }
 
-  /** Of the limits that a step needs, those by whose lack steps are held back now, by name. */
-  awaited(of: StepClass, needs: Needs): string[] {
+  /** Of the limits that a step needs, those by whose lack steps are held back now, and how long it takes to earn one of them, ms. */
+  awaited(of: StepClass, needs: Needs, tokens: number): { name: string; earnsMs: number }[] {
     const awaited = resourcesOf(of, needs).filter((resource) => this.#scheduler.isAwaited(resource))
-    return awaited.flatMap((resource) => this.#byResource.get(resource)?.name ?? [])
+    return awaited.flatMap((resource) => {
+      const held = this.#byResource.get(resource)
+      return held ? [{ name: held.name, earnsMs: this.#slices.earnsMs(resource, tokens) }] : []
+    })
   }
 
   /** When a step of so many tokens may start, by what limits it here; Infinity where that cannot be told. */
