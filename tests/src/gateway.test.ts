@@ -404,7 +404,9 @@ describe('a refusal', () => {
     const [late, later] = await Promise.all([failure(once(busy)), failure(once(busy)), once(farBusy), once(teamed)])
     expect(late).toMatchObject({ constructor: RateLimitError, message: expect.stringContaining('limits of user:busy') })
     // When its limit lets one through: the third in a minute, some 20 s after the first.
-    const [pause = 0, next = 0] = [late, later].map(({ headers }) => Number(headers?.get('retry-after'))).sort((a, b) => a - b)
+    const [pause = 0, next = 0] = [late, later]
+      .map(({ headers }) => Number(headers?.get('retry-after')))
+      .sort((a, b) => a - b)
     expect(pause).toBeGreaterThan(8)
     expect(pause).toBeLessThanOrEqual(20)
     // And the fourth comes after it.

@@ -12,7 +12,13 @@ let open: (() => void)[] = []
 let harness: Harness
 
 beforeAll(async () => {
-  const target = { model: 'scripted', baseUrl: await model.listen(), apiKey: 'sk-upstream', api: 'chat', price } as const
+  const target = {
+    model: 'scripted',
+    baseUrl: await model.listen(),
+    apiKey: 'sk-upstream',
+    api: 'chat',
+    price,
+  } as const
   const keys = ['ann', 'bea', 'cid', 'dan', '*', '__proto__', 'zoë:{1}', 'ü'.repeat(123)]
   harness = await startHarness(unhurried, {
     gateway: {
@@ -117,7 +123,11 @@ describe('a limit that an operator sets', () => {
 describe('who may', () => {
   it('set limits: an operator, of its own tenant; each is in the record book', async () => {
     const { muster, people, stranger } = harness
-    const wrong = async (work: Promise<unknown>) => work.then(() => 'ok', ({ code }) => code)
+    const wrong = async (work: Promise<unknown>) =>
+      work.then(
+        () => 'ok',
+        ({ code }) => code,
+      )
     expect(await wrong(people.ann.limits.set('user:ann', { concurrency: 1 }))).toBe('auth.forbidden')
     expect(await wrong(people.ann.limits.remove('user:ann'))).toBe('auth.forbidden')
     for (const name of ['tool:x', 'user:', 'tenant:acme', 'x', `user:${'x'.repeat(300)}`])
@@ -144,7 +154,10 @@ describe('who may', () => {
     const limit = '{"requestsPerMinute":60,"concurrency":4}'
     expect((await cli('limit', 'set', 'user:*', limit)).out).toContain('60 requests a minute, 4 at once')
     expect((await cli('limits')).out).toContain('user:*')
-    expect(await cli('limit', 'set', 'user:*', '{"rpm":1}')).toMatchObject({ code: 1, err: expect.stringContaining('rpm') })
+    expect(await cli('limit', 'set', 'user:*', '{"rpm":1}')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('rpm'),
+    })
     expect(await cli('limit', 'remove', 'user:*')).toMatchObject({ code: 0 })
     expect(await cli('limits')).toMatchObject({ code: 0, out: expect.stringContaining('no limit was set') })
     await cli('key', 'create', 'fast', '--user', 'ann', '--limit', limit)

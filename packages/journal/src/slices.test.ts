@@ -45,7 +45,9 @@ class Leaser {
 
   async ask(wants: boolean, leaseMs = 60_000): Promise<Slice> {
     const { limit, used, held } = this
-    const request = { limit, turnMs: 1e9, burstMs: 1000, ...this.total, used, wants, held }
+    const { turnMs = 1e9, ...total } = this.total
+    const turns = { placeTurnMs: turnMs, shareTurnMs: turnMs }
+    const request = { limit, ...turns, burstMs: 1000, ...total, used, wants, held }
     const [slice] = await leaseSlices(journal, this.name, leaseMs, [request])
     if (!slice) throw new Error('no answer')
     this.held = { places: slice.places, shares: slice.shares }
@@ -192,8 +194,8 @@ function sum(all: readonly Leaser[], of: (one: Leaser) => number): number {
 
 it('leases of more limits than a call takes arguments come, and others need not wait for all', async () => {
   const many = Array.from({ length: 15_000 }, (_, i) => ({
-    ...{ limit: `many-${i}`, places: i % 2, shares: 10, burstMs: 1000, turnMs: 1e9, used: 0, wants: true },
-    held: { places: 0, shares: 0 },
+    ...{ limit: `many-${i}`, places: i % 2, shares: 10, burstMs: 1000, used: 0, wants: true },
+    ...{ placeTurnMs: 1e9, shareTurnMs: 1e9, held: { places: 0, shares: 0 } },
   }))
   const leased = leaseSlices(journal, 'one', 60_000, many).then((slices) => ({ slices, at: performance.now() }))
   await journal.redis.ping()

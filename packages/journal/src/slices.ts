@@ -10,8 +10,9 @@ export interface SliceRequest {
   shares: number
   /** In how long a burst is earned, ms. */
   burstMs: number
-  /** How long one keeps what cannot be divided, ms. */
-  turnMs: number
+  /** How long one keeps a place that cannot be divided, and a share, ms. */
+  placeTurnMs: number
+  shareTurnMs: number
   /** Places in use. */
   used: number
   /** Whether more could be used than is held. */
@@ -57,11 +58,12 @@ async function leaseBatch(
     ...requests.map(({ limit }) => keys.slices(limit)),
     worker,
     leaseMs,
-    ...requests.flatMap(({ places, shares, burstMs, turnMs, used, wants, held }) => [
+    ...requests.flatMap(({ places, shares, burstMs, placeTurnMs, shareTurnMs, used, wants, held }) => [
       places,
       shares,
       burstMs,
-      turnMs,
+      placeTurnMs,
+      shareTurnMs,
       used,
       wants ? 1 : 0,
       held.places,

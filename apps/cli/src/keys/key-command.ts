@@ -1,8 +1,8 @@
 import { budget, issuesText, type MadeKey, MusterError, type ShownKey, zodIssues } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
-import { dateOf, plain, print, tableOf } from '../output.ts'
 import { limitText, readLimit } from '../costs/limits-command.ts'
+import { dateOf, plain, print, tableOf } from '../output.ts'
 import { readJson } from '../read-json.ts'
 import { readDuration, readEnd } from '../read-time.ts'
 

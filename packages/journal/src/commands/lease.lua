@@ -9,8 +9,8 @@
 
   KEYS  one hash per limit: worker -> "places,shares,used,wants,until,shares in all"; "." -> when the parts are full
         again of those that are not here any more
-  ARGV  1 worker   2 lease (ms)   then for each key: places in all, shares in all, burst (ms), turn (ms), places in
-        use, whether more is wanted (1 or 0), places and shares that the worker goes by
+  ARGV  1 worker   2 lease (ms)   then for each key: places in all, shares in all, burst (ms), how long one keeps a
+        place and how long a share that cannot be split (ms), places in use, whether more is wanted (1 or 0), places and shares that the worker goes by
   Gives {places, shares, fresh} for each key; fresh is 1 when nobody has used the limit for as long as a burst takes.
 ]]
 local NOBODY = '.'
@@ -64,11 +64,12 @@ local lease = tonumber(ARGV[2])
 local answers = {}
 
 for k, key in ipairs(KEYS) do
-  local at = 2 + (k - 1) * 8
+  local at = 2 + (k - 1) * 9
   local places, shares = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local burst, term = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local used, wants = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
-  local hasPlaces, hasShares = tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
+  local burst = tonumber(ARGV[at + 3])
+  local placeTurn, shareTurn = math.floor(now / tonumber(ARGV[at + 4])), math.floor(now / tonumber(ARGV[at + 5]))
+  local used, wants = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
+  local hasPlaces, hasShares = tonumber(ARGV[at + 8]), tonumber(ARGV[at + 9])
   local fields = redis.call('HGETALL', key)
   local fullAt = 0
   local names = {worker}
@@ -108,9 +109,8 @@ for k, key in ipairs(KEYS) do
     shareDemands[i] = hold[4] == 1 and shares or 0
     if name == worker then me = i end
   end
-  local turn = math.floor(now / term)
-  local toPlaces = math.max(math.min(fill(places, placeDemands, turn)[me], places - otherPlaces), 0)
-  local toShares = math.max(math.min(fill(shares, shareDemands, turn)[me], shares - otherShares), 0)
+  local toPlaces = math.max(math.min(fill(places, placeDemands, placeTurn)[me], places - otherPlaces), 0)
+  local toShares = math.max(math.min(fill(shares, shareDemands, shareTurn)[me], shares - otherShares), 0)
   -- What it still goes by stays taken until it has heard of having less.
   local heldPlaces = math.max(toPlaces, hasPlaces, used)
   local heldShares = math.max(toShares, hasShares)

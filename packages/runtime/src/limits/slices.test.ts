@@ -17,12 +17,12 @@ afterEach(async () => {
 const HOUR = 3_600_000
 
 /** What of a worker has to do with limits, on real Redis; its clocks are ours. */
-async function worker(namespace: string, limits: Record<string, Limit>, leaseMs = 60_000) {
+async function worker(namespace: string, limits: Record<string, Limit>, name = namespace) {
   const journal = await Journal.open({ url: (await theRedis()).url, namespace })
   const time = { wall: HOUR, steady: 0 }
   const scheduler = new Scheduler({ concurrency: 10_000 })
   const slices = new Slices({
-    ...{ journal, scheduler, worker: namespace, leaseMs, log: pino({ level: 'silent' }), onChange: () => {} },
+    ...{ journal, scheduler, worker: name, leaseMs: 60_000, log: pino({ level: 'silent' }), onChange: () => {} },
     clock: () => time.wall,
     steady: () => time.steady,
   })
@@ -66,15 +66,35 @@ describe('limits of a worker', () => {
       for (const run of runs) kinds.closeRun(run)
       time.wall += HOUR
       time.steady += HOUR
-      await until(() => !scheduler.inUse(1) && runs.every(({ needs }) => needs.calls.every((one) => scheduler.fullAt(one) === 0)))
+      await until(
+        () => !scheduler.inUse(1) && runs.every(({ needs }) => needs.calls.every((one) => scheduler.fullAt(one) === 0)),
+      )
       return scheduler.bytes
     }
     const first = await round(0)
     for (let i = 1; i < 8; i++) expect(await round(300 * i)).toBe(first)
   })
 
+  it('let workers use one place by turns of seconds', async () => {
+    const limits = { 'model:default': { concurrency: 1 } }
+    const both = [await worker('turns', limits, 'a'), await worker('turns', limits, 'b')]
+    const turns: number[] = []
+    for (const { scheduler, model, open } of both)
+      for (let i = 0; i < 10_000; i++) scheduler.addStep(open('ann').slot, [], model.kind)
+    await until(() => {
+      for (const [i, { scheduler, poll }] of both.entries())
+        for (const step of poll()) {
+          if (turns.at(-1) !== i) turns.push(i)
+          scheduler.settle(step)
+        }
+      return turns.length === 4
+    })
+  })
+
   it('are leased on where the clock is set back, and let through what waits', async () => {
-    const { journal, scheduler, model, open, poll, time } = await worker('back', { 'user:*': { requestsPerMinute: 60 } })
+    const { journal, scheduler, model, open, poll, time } = await worker('back', {
+      'user:*': { requestsPerMinute: 60 },
+    })
     const run = open('ann')
     for (let i = 0; i < 11; i++) scheduler.addStep(run.slot, [], model.kind)
     let started = 0

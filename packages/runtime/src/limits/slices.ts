@@ -208,8 +208,9 @@ export class Slices {
         places: limit.limits.concurrency ?? 0,
         shares: limit.shares,
         burstMs,
-        // Long enough to earn more than what is lost when it goes to another.
-        turnMs: Math.max(TURN_MS, (4 * burstMs) / Math.max(limit.shares, 1)),
+        // A place loses nothing when it goes to another; a share long enough to earn more than it loses.
+        placeTurnMs: TURN_MS,
+        shareTurnMs: Math.max(TURN_MS, (4 * burstMs) / Math.max(limit.shares, 1)),
         used,
         wants,
         held: limit.held,
