@@ -58,7 +58,7 @@ export class Resources {
   })
 
   get bytes(): number {
-    return this.#words.byteLength + this.wakes.bytes
+    return this.#words.byteLength + this.wakes.bytes + 8 * this.#lists.length
   }
 
   add(limits: Limits): number {

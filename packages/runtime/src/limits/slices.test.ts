@@ -45,7 +45,13 @@ async function worker(namespace: string, limits: Record<string, Limit>, name = n
     scheduler.poll(time.wall, out)
     return out
   }
-  return { journal, time, scheduler, kinds, model, open, poll, set, controls }
+  let total = 0
+  /** How many steps have started, with those that can now. */
+  const started = () => {
+    total += poll().length
+    return total
+  }
+  return { journal, time, scheduler, kinds, model, open, poll, started, set, controls }
 }
 
 async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
@@ -92,13 +98,12 @@ describe('limits of a worker', () => {
   })
 
   it('are leased on where the clock is set back, and let through what waits', async () => {
-    const { journal, scheduler, model, open, poll, time } = await worker('back', {
+    const { journal, scheduler, model, open, poll, started, time } = await worker('back', {
       'user:*': { requestsPerMinute: 60 },
     })
     const run = open('ann')
     for (let i = 0; i < 11; i++) scheduler.addStep(run.slot, [], model.kind)
-    let started = 0
-    await until(() => (started += poll().length) === 10)
+    await until(() => started() === 10)
     const key = journal.partitions[0].keys.slices(JSON.stringify(['user:ann', 't']))
     const leasedUntil = async () => Number((await journal.redis.hget(key, 'back'))?.split(',')[4])
     const before = await leasedUntil()
@@ -114,28 +119,34 @@ describe('limits of a worker', () => {
 
   it('that change keep what was used, also where an answer of Redis is on its way', async () => {
     const limits = (requestsPerMinute: number) => ({ limit: { requestsPerMinute }, name: 'user:ann', by: 'x', at: 1 })
-    const { scheduler, model, kinds, open, poll, time, set, controls } = await worker('changed', {})
-    const heed = (runs: Parameters<Kinds['heed']>[0]) => {
-      controls.limitsVersion++
-      kinds.heed(runs)
-    }
-    set.set('user:ann', limits(600))
-    const run = open('ann')
-    for (let i = 0; i < 300; i++) scheduler.addStep(run.slot, [], model.kind)
-    let started = 0
-    await until(() => (started += poll().length) === 100)
-    for (const rate of [6, 6000, 6, 600]) {
+    const { scheduler, model, kinds, open, started, time, set, controls } = await worker('changed', {})
+    const change = (rate: number) => {
       set.set('user:ann', limits(rate))
-      heed([run])
-      await new Promise(setImmediate)
-      started += poll().length
+      controls.limitsVersion++
+      kinds.heed([run])
     }
-    await until(() => {
-      time.wall += 10
-      started += poll().length
-      return started > 110
-    })
-    // A hundred at once, ten a second.
-    expect(started).toBeLessThanOrEqual(101 + (time.wall - HOUR) / 100)
+    const add = (steps: number) => {
+      for (let i = 0; i < steps; i++) scheduler.addStep(run.slot, [], model.kind)
+    }
+    const run = open('ann')
+    change(600)
+    add(60)
+    await until(() => started() === 60)
+    // The other forty are left, and no more.
+    change(6000)
+    add(3000)
+    await until(() => started() >= 100)
+    for (let i = 0; i < 10; i++) {
+      change(6000)
+      // It is asked for by these, and answered when it is less.
+      await new Promise(setImmediate)
+      change(6)
+      for (let turn = 0; turn < 30; turn++) {
+        await new Promise(setImmediate)
+        time.wall += 100
+        started()
+      }
+    }
+    expect(started()).toBeLessThanOrEqual(100 + 1 + (time.wall - HOUR) / 10_000)
   })
 })
