@@ -117,7 +117,7 @@ export class Slices {
       shares: shares === 0 ? 0 : Math.floor((held.shares * limit.shares) / shares),
     }
     this.#goBy(limit, this.#options.clock())
-    limit.wanted = true
+    limit.wanted ||= limit.uses > 0
     limit.asked.isSettled = false
     this.#soon()
   }
