@@ -234,6 +234,8 @@ describe('who makes keys', () => {
     // Roles of Muster do not come with each other.
     const budget = { day: { usd: 5 } }
     expect(await code(of('admin').keys.create({ id: 'poor', user: 'x', budget }))).toBe('auth.forbidden')
+    const limit = { concurrency: 1 }
+    expect(await code(of('admin').keys.create({ id: 'poor', user: 'x', limit }))).toBe('auth.forbidden')
     expect(await code(of('admin').keys.get('poor'))).toBe('key.not_found')
     expect(await of('both').keys.create({ id: 'poor', user: 'x', budget })).toMatchObject({
       budgets: [{ name: 'key:poor', period: 'day', limits: { usd: 5 } }],

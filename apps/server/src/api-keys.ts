@@ -69,9 +69,11 @@ export function keyRoutes(server: Server, context: Context): void {
       tenant,
       ids.map((id) => `key:${id}`),
     )
+    const limitOf = (id: string) => controls.limits(tenant)?.get(`key:${id}`)?.limit
     return keys.map((key) => ({
       ...('secrets' in key ? shownKept(key) : shownFile(key)),
       ...(used.has(key.id) ? { lastUsedAt: used.get(key.id) } : {}),
+      limit: limitOf(key.id),
       budgets: states.filter(({ name }) => name === `key:${key.id}`),
     }))
   }
@@ -101,11 +103,12 @@ export function keyRoutes(server: Server, context: Context): void {
     async (request, reply) => {
       const who = needAdmin(keyOf(request))
       const { tenant } = who
-      const { budget, id: given, note, ...rights } = request.body
+      const { budget, limit, id: given, note, ...rights } = request.body
       checkGrant(who, rights)
       checkTime(rights.expiresAt)
-      if (budget) needOperator(who)
+      if (budget || limit) needOperator(who)
       const id = given ?? idFor(rights.user)
+      if (limit) await controls.checkLimit(tenant, `key:${id}`)
       const { secret, ...hashed } = newSecretOf(ring, who)
       const made: KeptKey = {
         ...{ id, ...rights, ...(note === undefined ? {} : { note: redact(tenant, note).value }) },
@@ -123,6 +126,10 @@ export function keyRoutes(server: Server, context: Context): void {
         if (budget) {
           await records.add(who, 'budget.set', { name: `key:${id}`, budget })
           await controls.setBudget(tenant, `key:${id}`, budget)
+        }
+        if (limit) {
+          await records.add(who, 'limit.set', { name: `key:${id}`, limit })
+          await controls.setLimit(tenant, { name: `key:${id}`, limit, by: who.user, at: Date.now() })
         }
       } catch (error) {
         // Nobody has its secret.

@@ -57,7 +57,7 @@ export function recordRoutes(server: Server, { memory, keyOf }: Context): void {
         ...shared,
         summary: 'What was done besides runs, newest first',
         description:
-          'Reads of content, policies and keys that were used, stops, budgets, webhooks, API keys, erasures. A page looks at a bounded number of records: one that is not full may have a cursor all the same.',
+          'Reads of content, policies and keys that were used, stops, budgets, limits, webhooks, API keys, erasures. A page looks at a bounded number of records: one that is not full may have a cursor all the same.',
         querystring: recordFilter.extend({
           limit: z.coerce.number().int().min(1).max(200).default(50),
           cursor: z.coerce.number().int().min(1).max(9_999_999_999).optional().describe('`cursor` of the page before'),

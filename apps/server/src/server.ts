@@ -40,6 +40,7 @@ import { gatewayRoutes } from './gateway/gateway-routes.ts'
 import { KeyRing } from './key-ring.ts'
 import type { ApiKey } from './keys.ts'
 import { ledgerRoutes } from './ledger.ts'
+import { limitRoutes } from './limits.ts'
 import { checkNesting } from './nesting.ts'
 import { openApi } from './openapi.ts'
 import { policyRoutes } from './policies.ts'
@@ -91,6 +92,9 @@ export interface ServerOptions {
 /** How long requests of the gateway have to end when the server closes, ms. */
 const GRACE_MS = 10_000
 
+/** Characters of a part of a path, where names stand: as many as a name may have, each of which may be nine. */
+const PARAM_MAX = 256 * 9
+
 /** A client may take this long to send a request, ms: what waits for the rest of one is not held for ever. */
 const REQUEST_MS = 300_000
 
@@ -107,8 +111,8 @@ export async function createServer(
   if (options.weights) await journal.setWeights(options.weights)
   let gateway: Gateway | undefined
   const controls = new Controls(journal, {
-    onChange: () => gateway?.heedStops(),
-    onError: (error) => log?.warn({ err: error }, 'stops and budgets not read'),
+    onChange: () => gateway?.heedControls(),
+    onError: (error) => log?.warn({ err: error }, 'stops, budgets and limits not read'),
   })
   await controls.start()
   const budgets = new Budgets(journal, controls, options.budgets ?? {})
@@ -165,6 +169,7 @@ export async function createServer(
   const logger: FastifyBaseLogger | undefined = log
   const app = fastify({
     bodyLimit: BODY_BYTES_MAX,
+    routerOptions: { maxParamLength: PARAM_MAX },
     ...(logger ? { loggerInstance: logger } : { logger: false }),
     forceCloseConnections: true,
     requestTimeout: REQUEST_MS,
@@ -240,6 +245,7 @@ function routes(server: Server, context: Context): void {
   keyRoutes(server, context)
   costRoutes(server, context)
   stopRoutes(server, context)
+  limitRoutes(server, context)
   scheduleRoutes(server, context)
   callbackRoute(server, context)
   webhookRoutes(server, context)

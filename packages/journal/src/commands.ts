@@ -17,6 +17,7 @@ const scripts = {
   musterAppend: { lua: script('append') },
   musterPost: { lua: script('post'), numberOfKeys: 5 },
   musterLease: { lua: script('lease') },
+  musterLeave: { lua: script('leave') },
   musterSpend: { lua: script('spend') },
   musterCosts: { lua: script('costs'), numberOfKeys: 3 },
   musterBooks: { lua: script('books'), numberOfKeys: 2 },
@@ -56,6 +57,7 @@ export interface JournalRedis extends Redis {
   musterSpend(keys: number, ...keysAndArgs: Text[]): Promise<number[][]>
   musterCosts(...keysAndArgs: Text[]): Promise<0 | 1>
   musterBooks(...keysAndArgs: Text[]): Promise<string | null>
+  musterLeave(keys: number, ...keysAndArgs: Text[]): Promise<null>
   musterLease(keys: number, ...keysAndArgs: Text[]): Promise<[places: number, shares: number, fresh: 0 | 1][]>
 }
 

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { newId } from '@muster/protocol'
+import { LIMITS_MAX, newId } from '@muster/protocol'
 import { startRedis } from '@muster/stack'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Controls } from './controls.ts'
@@ -65,5 +65,37 @@ describe('a run that waits for a stop to be lifted', () => {
       expect(await woken(run)).toEqual(['lifted'])
       expect(await left()).toEqual([])
     }
+  })
+})
+
+describe('limits that are set', () => {
+  const limit = (name: string) => ({ name, limit: { concurrency: 1 }, by: 'ann', at: 1 })
+
+  it('are bounded in number for each tenant, and stay the same objects until they change', async () => {
+    const controls = new Controls(journal)
+    const fields = Array.from({ length: LIMITS_MAX }, (_, i) => [
+      JSON.stringify(['limit', 't', `user:${i}`]),
+      JSON.stringify(limit(`user:${i}`)),
+    ])
+    await journal.redis.hset(journal.partitions[0].keys.controls, Object.fromEntries(fields))
+    await controls.setLimit('other', limit('user:0'))
+    const before = controls.limits('t')?.get('user:1')
+    const { limitsVersion } = controls
+    await controls.stop('t', stop('tool:pay'))
+    expect(controls.limitsVersion).toBe(limitsVersion)
+    await expect(controls.setLimit('t', limit('user:more'))).rejects.toMatchObject({ code: 'limit.too_many' })
+    await controls.setLimit('t', { ...limit('user:0'), at: 2 })
+    expect(controls.limitsVersion).toBe(limitsVersion + 1)
+    expect(controls.limits('t')?.get('user:1')).toBe(before)
+    await controls.removeLimit('t', 'user:0')
+    await controls.setLimit('t', limit('user:more'))
+    await expect(controls.removeLimit('t', 'user:0')).rejects.toMatchObject({ code: 'limit.not_found' })
+  })
+
+  it('and what else there is are read beside what a newer process has set', async () => {
+    const controls = new Controls(journal)
+    await journal.redis.hset(journal.partitions[0].keys.controls, JSON.stringify(['quota', 't', 'x']), '{"new":1}')
+    await controls.stop('t', stop('tool:new'))
+    expect(controls.stops('t')?.has('tool:new')).toBe(true)
   })
 })

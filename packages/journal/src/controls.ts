@@ -1,4 +1,14 @@
-import { type Budget, budget, MusterError, type Stop, stop, toMusterError } from '@muster/protocol'
+import {
+  type Budget,
+  budget,
+  LIMITS_MAX,
+  MusterError,
+  type SetLimit,
+  type Stop,
+  setLimit,
+  stop,
+  toMusterError,
+} from '@muster/protocol'
 import type { Journal } from './journal.ts'
 
 /** How often each process looks for changes: what is stopped here is stopped everywhere well within a second. */
@@ -9,19 +19,29 @@ const VERSION = 'version'
 /** Runs that are woken with one call when a stop is lifted. */
 const WAKE_MAX = 500
 
-type Kind = 'stop' | 'budget'
+/** What can be set, as it is kept. */
+const kinds = { stop, budget, limit: setLimit }
+type Kind = keyof typeof kinds
+type Value = Budget | Stop | SetLimit
+
+/** Values of a kind, by tenant and name. */
+type ByTenant<T> = Map<string, Map<string, T>>
 
 /**
- * What operators set while servers and workers run: stops and budgets of tenants. Few, so every process has all of them,
- * and asks for what has changed.
+ * What operators set while servers and workers run: stops, budgets and limits of tenants. Few, so every process has all
+ * of them, and asks for what has changed.
  */
 export class Controls {
   readonly #journal: Journal
   readonly #onChange: () => void
   readonly #onError: (error: unknown) => void
   #version: string | null = null
-  #stops = new Map<string, Map<string, Stop>>()
-  #budgets = new Map<string, Map<string, Budget>>()
+  #stops: ByTenant<Stop> = new Map()
+  #budgets: ByTenant<Budget> = new Map()
+  #limits: ByTenant<SetLimit> = new Map()
+  #limitsVersion = 0
+  /** By field; what has not changed is the same object. */
+  #read = new Map<string, { text: string; value: Value }>()
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #failing = false
@@ -74,15 +94,24 @@ export class Controls {
     const key = partitions[0].keys.controls
     if ((await redis.hget(key, VERSION)) === this.#version) return
     const { [VERSION]: version = null, ...fields } = await redis.hgetall(key)
-    const stops = new Map<string, Map<string, Stop>>()
-    const budgets = new Map<string, Map<string, Budget>>()
+    const all = { stop: new Map(), budget: new Map(), limit: new Map() }
+    const read = new Map<string, { text: string; value: Value }>()
+    let isOtherLimit = false
     for (const [field, text] of Object.entries(fields)) {
       const [kind, tenant, name] = JSON.parse(field) as [Kind, string, string] // as `fieldOf` writes it
-      if (kind === 'stop') ofTenant(stops, tenant).set(name, stop.parse(JSON.parse(text)))
-      else ofTenant(budgets, tenant).set(name, budget.parse(JSON.parse(text)))
+      // A newer process may have set what this one does not know.
+      if (!Object.hasOwn(kinds, kind)) continue
+      const before = this.#read.get(field)
+      const one = before?.text === text ? before : { text, value: kinds[kind].parse(JSON.parse(text)) }
+      read.set(field, one)
+      isOtherLimit ||= kind === 'limit' && one !== before
+      ofTenant<Value>(all[kind], tenant).set(name, one.value)
     }
-    this.#stops = stops
-    this.#budgets = budgets
+    if (isOtherLimit || countOf(all.limit) !== countOf(this.#limits)) this.#limitsVersion++
+    this.#read = read
+    this.#stops = all.stop
+    this.#budgets = all.budget
+    this.#limits = all.limit
     this.#version = version
     this.#onChange()
   }
@@ -94,6 +123,15 @@ export class Controls {
 
   budgets(tenant: string): ReadonlyMap<string, Budget> | undefined {
     return this.#budgets.get(tenant)
+  }
+
+  limits(tenant: string): ReadonlyMap<string, SetLimit> | undefined {
+    return this.#limits.get(tenant)
+  }
+
+  /** Grows with each change of limits. */
+  get limitsVersion(): number {
+    return this.#limitsVersion
   }
 
   /** Whether any tenant has a stop. */
@@ -109,6 +147,26 @@ export class Controls {
   async removeBudget(tenant: string, name: string): Promise<void> {
     if (!(await this.#remove('budget', tenant, name)))
       throw new MusterError('budget.not_found', `No budget of "${name}" was set`)
+  }
+
+  /** @throws MusterError `limit.too_many` */
+  async setLimit(tenant: string, value: SetLimit): Promise<void> {
+    await this.checkLimit(tenant, value.name)
+    await this.#set('limit', tenant, value.name, value)
+  }
+
+  /** Whether there is room for a limit. @throws MusterError `limit.too_many` */
+  async checkLimit(tenant: string, name: string): Promise<void> {
+    await this.refresh()
+    const set = this.limits(tenant)
+    if (set && set.size >= LIMITS_MAX && !set.has(name))
+      throw new MusterError('limit.too_many', `${tenant} has set ${LIMITS_MAX} limits`)
+  }
+
+  /** @throws MusterError `limit.not_found` */
+  async removeLimit(tenant: string, name: string): Promise<void> {
+    if (!(await this.#remove('limit', tenant, name)))
+      throw new MusterError('limit.not_found', `No limit of "${name}" was set`)
   }
 
   async stop(tenant: string, value: Stop): Promise<void> {
@@ -161,7 +219,7 @@ export class Controls {
     }
   }
 
-  async #set(kind: Kind, tenant: string, name: string, value: Budget | Stop): Promise<void> {
+  async #set(kind: Kind, tenant: string, name: string, value: Value): Promise<void> {
     const { redis, partitions } = this.#journal
     const { keys, replication } = partitions[0]
     const change = redis.multi().hset(keys.controls, fieldOf(kind, tenant, name), JSON.stringify(value))
@@ -188,7 +246,13 @@ function fieldOf(kind: Kind, tenant: string, name: string): string {
   return JSON.stringify([kind, tenant, name])
 }
 
-function ofTenant<T>(all: Map<string, Map<string, T>>, tenant: string): Map<string, T> {
+function countOf(all: ByTenant<unknown>): number {
+  let count = 0
+  for (const { size } of all.values()) count += size
+  return count
+}
+
+function ofTenant<T>(all: ByTenant<T>, tenant: string): Map<string, T> {
   const known = all.get(tenant)
   if (known) return known
   const made = new Map<string, T>()

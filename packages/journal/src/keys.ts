@@ -157,7 +157,7 @@ export class Keys {
     return `${this.tag}:sealer:${tenant}`
   }
 
-  /** Stops and budgets that were set while servers and workers run, of all tenants. */
+  /** Stops, budgets and limits that were set while servers and workers run, of all tenants. */
   get controls(): string {
     return `${this.tag}:controls`
   }

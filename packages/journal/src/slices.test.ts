@@ -26,6 +26,7 @@ interface Total {
   places: number
   shares: number
   turnMs?: number
+  burstMs?: number
 }
 
 /** A worker that goes by what it was told, as it is told. */
@@ -34,7 +35,7 @@ class Leaser {
   used = 0
   readonly limit: string
   readonly name: string
-  readonly total: Total
+  total: Total
 
   constructor(limit: string, name: string, total: Total) {
     this.limit = limit
@@ -44,7 +45,9 @@ class Leaser {
 
   async ask(wants: boolean, leaseMs = 60_000): Promise<Slice> {
     const { limit, used, held } = this
-    const request = { limit, turnMs: 1e9, burstMs: 1000, ...this.total, used, wants, held }
+    const { turnMs = 1e9, ...total } = this.total
+    const turns = { placeTurnMs: turnMs, shareTurnMs: turnMs }
+    const request = { limit, ...turns, burstMs: 1000, ...total, used, wants, held }
     const [slice] = await leaseSlices(journal, this.name, leaseMs, [request])
     if (!slice) throw new Error('no answer')
     this.held = { places: slice.places, shares: slice.shares }
@@ -54,7 +57,7 @@ class Leaser {
   async leave(full = false): Promise<void> {
     this.held = { places: 0, shares: 0 }
     this.used = 0
-    await releaseSlices(journal, this.name, [{ limit: this.limit, full }])
+    await releaseSlices(journal, this.name, [{ limit: this.limit, full, burstMs: this.total.burstMs ?? 1000 }])
   }
 }
 
@@ -151,8 +154,40 @@ describe('slices of a limit', () => {
     expect((await a.ask(true)).fresh).toBe(false)
     await a.leave()
     expect((await b.ask(true)).fresh).toBe(false)
+    // It has its own part whole, and knows nothing of what the other has used.
     await b.leave(true)
-    expect((await a.ask(true)).fresh).toBe(true)
+    expect((await a.ask(true)).fresh).toBe(false)
+    const [c, d] = leasers({ places: 0, shares: 5 }, 2) as [Leaser, Leaser]
+    await round([c, d], true)
+    await c.leave(true)
+    await d.leave(true)
+    expect((await c.ask(true)).fresh).toBe(true)
+  })
+
+  it('of a limit that changes are never more than all of it, whoever hears of it when', async () => {
+    const act = fc.record({ worker: fc.nat(3), what: fc.constantFrom('ask', 'want', 'leave', 'change') })
+    const want = (worker: number) => ({ worker, what: 'want' as const })
+    const three = [want(0), want(1), want(2)]
+    const thirds = [...three, ...three, ...three, { worker: 1, what: 'change' as const }, want(1)]
+    await fc.assert(
+      fc.asyncProperty(fc.nat(12), fc.nat(12), fc.array(act, { maxLength: 60 }), async (before, after, acts) => {
+        const all = leasers({ places: before, shares: before }, 4)
+        const part = ({ held, total }: Leaser) => (total.shares === 0 ? 0 : held.shares / total.shares)
+        for (const { worker, what } of acts) {
+          const leaser = all[worker]
+          if (!leaser) continue
+          if (what === 'leave') await leaser.leave()
+          else if (what === 'change') {
+            // It goes by no greater part of the new limit than it had of the old one.
+            const shares = Math.floor(part(leaser) * after + 1e-9)
+            leaser.held = { places: Math.min(leaser.held.places, after), shares }
+            leaser.total = { places: after, shares: after }
+          } else await leaser.ask(what === 'want')
+          expect(sum(all, part)).toBeLessThanOrEqual(1 + 1e-9)
+        }
+      }),
+      { numRuns: 60, examples: [[12, 2, thirds]] },
+    )
   })
 })
 
@@ -162,8 +197,8 @@ function sum(all: readonly Leaser[], of: (one: Leaser) => number): number {
 
 it('leases of more limits than a call takes arguments come, and others need not wait for all', async () => {
   const many = Array.from({ length: 15_000 }, (_, i) => ({
-    ...{ limit: `many-${i}`, places: i % 2, shares: 10, burstMs: 1000, turnMs: 1e9, used: 0, wants: true },
-    held: { places: 0, shares: 0 },
+    ...{ limit: `many-${i}`, places: i % 2, shares: 10, burstMs: 1000, used: 0, wants: true },
+    ...{ placeTurnMs: 1e9, shareTurnMs: 1e9, held: { places: 0, shares: 0 } },
   }))
   const leased = leaseSlices(journal, 'one', 60_000, many).then((slices) => ({ slices, at: performance.now() }))
   await journal.redis.ping()

@@ -10,8 +10,9 @@ export interface SliceRequest {
   shares: number
   /** In how long a burst is earned, ms. */
   burstMs: number
-  /** How long one keeps what cannot be divided, ms. */
-  turnMs: number
+  /** How long one keeps a place that cannot be divided, and a share, ms. */
+  placeTurnMs: number
+  shareTurnMs: number
   /** Places in use. */
   used: number
   /** Whether more could be used than is held. */
@@ -57,11 +58,12 @@ async function leaseBatch(
     ...requests.map(({ limit }) => keys.slices(limit)),
     worker,
     leaseMs,
-    ...requests.flatMap(({ places, shares, burstMs, turnMs, used, wants, held }) => [
+    ...requests.flatMap(({ places, shares, burstMs, placeTurnMs, shareTurnMs, used, wants, held }) => [
       places,
       shares,
       burstMs,
-      turnMs,
+      placeTurnMs,
+      shareTurnMs,
       used,
       wants ? 1 : 0,
       held.places,
@@ -71,13 +73,19 @@ async function leaseBatch(
   return slices.map(([places, shares, fresh]) => ({ places, shares, fresh: fresh === 1 }))
 }
 
-/** Gives slices back; `full` where nothing was used of them for as long as a burst takes. */
+/** Gives slices back; `full` where this worker's part of a burst is whole again. */
 export async function releaseSlices(
   { redis, partitions: [{ keys }] }: Journal,
   worker: string,
-  slices: readonly { limit: string; full: boolean }[],
+  slices: readonly { limit: string; full: boolean; burstMs: number }[],
 ): Promise<void> {
-  const pipeline = redis.pipeline()
-  for (const { limit, full } of slices) pipeline.hdel(keys.slices(limit), worker, ...(full ? ['.'] : []))
-  await pipeline.exec()
+  for (let from = 0; from < slices.length; from += BATCH_MAX) {
+    const batch = slices.slice(from, from + BATCH_MAX)
+    await redis.musterLeave(
+      batch.length,
+      ...batch.map(({ limit }) => keys.slices(limit)),
+      worker,
+      ...batch.map(({ full, burstMs }) => (full ? 0 : burstMs)),
+    )
+  }
 }

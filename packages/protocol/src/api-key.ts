@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { budget, budgetState } from './budget.ts'
 import { label } from './definition.ts'
 import { actor } from './entry.ts'
+import { limit } from './limits.ts'
 
 /** Keys that a tenant may have had: those that were revoked count, as their ids stay taken. */
 export const KEYS_MAX = 10_000
@@ -50,6 +51,7 @@ export const keyRequest = z.strictObject({
   roles: rights.roles.default([]),
   expiresAt: expiresAt.optional(),
   budget: budget.optional().describe('set for `key:<id>`: needs the role "operator" too'),
+  limit: limit.optional().describe('how fast it may call models, set for `key:<id>`: needs the role "operator" too'),
 })
 export type KeyRequest = z.infer<typeof keyRequest>
 
@@ -127,6 +129,7 @@ export const shownKey = z.object({
   oldUntil: z.number().optional().describe('until when a secret from before the last rotation holds'),
   lastUsedAt: z.number().optional().describe('ms since the epoch; it may be ten minutes behind'),
   budgets: z.array(budgetState).describe('of `key:<id>`, as they stand'),
+  limit: limit.optional().describe('of `key:<id>`, where one was set'),
 })
 export type ShownKey = z.infer<typeof shownKey>
 

@@ -135,6 +135,16 @@ export const errorCatalog = {
     'There is no such budget',
     'See `muster budgets` or GET /v1/budgets for those that there are.',
   ],
+  'limit.not_found': [
+    404,
+    'No such limit was set',
+    'See `muster limits` or GET /v1/limits for those that were; those of MUSTER_LIMITS stay as the deployment has them.',
+  ],
+  'limit.too_many': [
+    409,
+    'Too many limits are set',
+    'Remove some, or set one for `user:*`, `team:*` or `key:*` in place of many.',
+  ],
   'quota.exceeded': [429, 'No more runs may be begun in this period', 'Wait as Retry-After says, or raise the budget.'],
   'stop.active': [423, 'It is stopped', 'Lift the stop first: `muster lift <name>`.'],
   'stop.not_found': [404, 'It is not stopped', 'See `muster stops` or GET /v1/stops for what is.'],

@@ -30,3 +30,24 @@ export const limitsByName = z.record(z.string().max(256), withTokens).superRefin
   }
 })
 export type LimitsByName = Readonly<z.infer<typeof limitsByName>>
+
+/** Limits that a tenant may have set while everything runs: of each of its keys one. */
+export const LIMITS_MAX = 10_000
+
+/** How many model calls at once and per minute, as an operator sets it while everything runs. */
+export const limit = withTokens.refine(
+  ({ concurrency, requestsPerMinute, tokensPerMinute }) =>
+    concurrency !== undefined || requestsPerMinute !== undefined || tokensPerMinute !== undefined,
+  'give concurrency, requestsPerMinute or tokensPerMinute',
+)
+export type Limit = z.infer<typeof limit>
+
+/** Of what: the steps of the tenant's runs, or the model calls of runs that a key, a user or a team has begun. */
+export const limitName = z
+  .string()
+  .max(256)
+  .regex(/^(tenant|(key|user|team):.+)$/s, 'is "tenant", or key:, user: or team: and a name, or * for every other one')
+
+/** A limit that was set: by whom and when (ms since the epoch). */
+export const setLimit = z.object({ name: z.string(), limit, by: z.string(), at: z.number() })
+export type SetLimit = z.infer<typeof setLimit>

@@ -22,6 +22,8 @@ export const recordAction = z.enum([
   'key.created',
   'key.destroyed',
   'key.used',
+  'limit.removed',
+  'limit.set',
   'policy.used',
   'retention.changed',
   'retention.expired',

@@ -110,10 +110,11 @@ export class Engine {
       worker: options.worker,
       leaseMs: options.lockMs,
       clock: options.clock,
+      steady: () => performance.now(),
       log,
       onChange: () => this.#pump(),
     })
-    const kinds = new Kinds(this.#scheduler, options.limits, this.#slices)
+    const kinds = new Kinds(this.#scheduler, this.#slices, { configured: options.limits, controls: options.controls })
     this.#services = {
       ...options,
       scheduler: this.#scheduler,
@@ -150,18 +151,21 @@ export class Engine {
     return this.#runs.size
   }
 
-  /** The limits that hold back steps of a run, by name, and when its steps may start by all of theirs; Infinity where that cannot be told. */
-  heldBy({ steps, needs }: ActiveRun): { limits: string[]; opensAt: number } {
+  /**
+   * The limits that hold back steps of a run, by name, with how long each takes to earn one; and when its steps may start
+   * by all of theirs, Infinity where that cannot be told.
+   */
+  heldBy({ steps, needs }: ActiveRun): { limits: ReadonlyMap<string, number>; opensAt: number } {
     const { kinds } = this.#services
-    const limits = new Set<string>()
+    const limits = new Map<string, number>()
     let opensAt = 0
     for (const { spec, tokens, outcome } of steps.values()) {
       if (outcome) continue
       const of = kinds.of(spec.operation)
-      for (const name of kinds.awaited(of, needs)) limits.add(name)
+      for (const { name, earnsMs } of kinds.awaited(of, needs, tokens)) limits.set(name, earnsMs)
       opensAt = Math.max(opensAt, kinds.opensAt(of, needs, tokens))
     }
-    return { limits: [...limits], opensAt }
+    return { limits, opensAt }
   }
 
   /** Whether a run is held and gone on with. */
@@ -290,8 +294,10 @@ export class Engine {
     for (const run of this.#runs.values()) run.inbox.come()
   }
 
-  /** Stops have been set or lifted. */
-  heedStops(): void {
+  /** Stops or limits have been set or lifted. */
+  heedControls(): void {
+    this.#services.kinds.heed(this.#runs.values())
+    this.#pump()
     for (const run of this.#runs.values()) run.heedStops()
   }
 

@@ -125,8 +125,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   })
   const indexer = new Indexer({ journal, memory, log })
   const controls = new Controls(journal, {
-    onChange: () => engine.heedStops(),
-    onError: (error) => log.warn({ err: error }, 'stops and budgets not read; those known before hold'),
+    onChange: () => engine.heedControls(),
+    onError: (error) => log.warn({ err: error }, 'stops, budgets and limits not read; those known before hold'),
   })
   const engine = new Engine({
     app,

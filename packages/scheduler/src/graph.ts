@@ -91,8 +91,7 @@ export class Graph {
     runs[runAt + IN_LIST]++
     runs[runAt + FRESH]++
     let flags = LISTED | UNRANKED
-    const ofRun = runs[runAt + RUN_NEEDS] !== 0 || (runs[runAt + RUN_CALLS] !== 0 && this.#kinds.isCall(kind))
-    if (ofRun || this.#kinds.needs(kind) !== 0) flags |= NEEDS
+    if (this.#needsAny(runAt, kind)) flags |= NEEDS
     let slack = 0
     if (join === 'settled') flags |= SETTLED_JOIN
     else if (join !== 'all') slack = slackOf(join, after.length)
@@ -109,6 +108,23 @@ export class Graph {
       this.fresh.push(step)
     }
     return steps.handle(step)
+  }
+
+  #needsAny(runAt: number, kind: number): boolean {
+    const runs = this.runs.words
+    const ofRun = runs[runAt + RUN_NEEDS] !== 0 || (runs[runAt + RUN_CALLS] !== 0 && this.#kinds.isCall(kind))
+    return ofRun || this.#kinds.needs(kind) !== 0
+  }
+
+  /** A run's lists of resources are others: its steps are marked anew. */
+  needsChanged(run: number): void {
+    const { words } = this.steps
+    const runAt = run * RUN_STRIDE
+    for (let step = this.runs.words[runAt + NEWEST]; step !== NONE; step = words[step * STRIDE + OLDER]) {
+      const at = step * STRIDE
+      if ((words[at] & STATES) === GONE) continue
+      words[at] = this.#needsAny(runAt, words[at + KIND]) ? words[at] | NEEDS : words[at] & ~NEEDS
+    }
   }
 
   /**

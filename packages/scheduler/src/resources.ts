@@ -30,8 +30,11 @@ const WAKE = 8
 const NEXT_OPEN = 9
 /** Tells the timer for that time from earlier ones, which may have been for the same time. */
 const WAKE_GENERATION = 10
-const STRIDE = 11
+/** Lists that it is on; `DROPPED` where its place is free for another. */
+const LISTS = 11
+const STRIDE = 12
 const OFF = -1
+const DROPPED = -1
 
 /**
  * What steps share: places, and buckets of requests and tokens per minute. A bucket is one number, the time when it
@@ -40,9 +43,13 @@ const OFF = -1
 export class Resources {
   #words = new Float64Array(8 * STRIDE)
   #count = 1
-  /** Lists of resources: length, then ids; the first is empty. */
-  #lists = [0]
+  /** Places of those that were dropped. */
+  readonly #free: number[] = []
+  /** Lists of resources: uses, length, ids. Named by where the length stands; the first is empty and stays. */
+  readonly #lists = [0]
   readonly #listIds = new Map<string, number>([['', 0]])
+  /** Lists that nobody uses any more, by length. */
+  readonly #freeLists: number[][] = []
   #firstOpen = 0
   #lastOpen = 0
   readonly wakes = new Timers((wake) => {
@@ -51,20 +58,36 @@ export class Resources {
   })
 
   get bytes(): number {
-    return this.#words.byteLength + this.wakes.bytes
+    return this.#words.byteLength + this.wakes.bytes + 8 * this.#lists.length
   }
 
   add(limits: Limits): number {
-    const resource = this.#count++
-    if (resource * STRIDE === this.#words.length) this.#words = grownFloats(this.#words)
-    this.#words[resource * STRIDE + WAKE] = Number.POSITIVE_INFINITY
-    this.#words[resource * STRIDE + NEXT_OPEN] = OFF
+    const resource = this.#free.pop() ?? this.#count++
+    const at = resource * STRIDE
+    if (at === this.#words.length) this.#words = grownFloats(this.#words)
+    // Timers of one that was here before are told apart by the generation.
+    this.#words.fill(0, at, at + WAKE_GENERATION)
+    this.#words[at + WAKE] = Number.POSITIVE_INFINITY
+    this.#words[at + NEXT_OPEN] = OFF
+    this.#words[at + LISTS] = 0
     this.setLimits(resource, limits)
     return resource
   }
 
+  /** Frees the place of one that is on no list, which none uses; false where it is still needed. */
+  drop(resource: number): boolean {
+    const words = this.#words
+    const at = resource * STRIDE
+    if (words[at + LISTS] > 0 || words[at + IN_USE] > 0 || words[at + NEXT_OPEN] !== OFF) return false
+    words[at + LISTS] = DROPPED
+    words[at + WAKE_GENERATION] = nextGeneration(words[at + WAKE_GENERATION])
+    this.#free.push(resource)
+    return true
+  }
+
   has(resource: number): boolean {
-    return Number.isInteger(resource) && resource > 0 && resource < this.#count
+    if (!Number.isInteger(resource) || resource <= 0 || resource >= this.#count) return false
+    return this.#words[resource * STRIDE + LISTS] !== DROPPED
   }
 
   setLimits(resource: number, limits: Limits, now?: number): void {
@@ -84,11 +107,14 @@ export class Resources {
     const before = words[at]
     const cost = perMinute === undefined ? 0 : MINUTE / perMinute
     words[at] = cost
-    if (now === undefined || before === 0 || cost >= before) return
+    if (now === undefined || before === 0) return
+    const burst = words[at - (at % STRIDE) + BURST]
+    if (cost >= before && (burst <= burstBefore || cost === Number.POSITIVE_INFINITY)) return
     // What it held, in requests or tokens, it holds now; the time says how much is missing from full.
     const full = Math.max(burstBefore, before)
     const held = before === Number.POSITIVE_INFINITY ? 0 : (full - Math.max(words[at + 1] - now, 0)) / before
-    words[at + 1] = now + Math.max(words[at - (at % STRIDE) + BURST], cost) - held * cost
+    const fullAt = now + Math.max(burst, cost) - held * cost
+    words[at + 1] = cost < before ? fullAt : Math.max(words[at + 1], fullAt)
   }
 
   fullAt(resource: number): number {
@@ -100,17 +126,39 @@ export class Resources {
     return this.#words[resource * STRIDE + IN_USE]
   }
 
-  /** A list of resources as one number; the same for the same list. */
+  /** A list of resources as one number; the same for the same list. It stays until all who asked for it have left it. */
   list(resources: readonly number[]): number {
-    const key = resources.join()
+    const unique = resources.length < 2 ? resources : [...new Set(resources)]
+    const key = unique.join()
+    const lists = this.#lists
     const known = this.#listIds.get(key)
-    if (known !== undefined) return known
-    for (const resource of resources) if (!this.has(resource)) throw new RangeError(`there is no resource ${resource}`)
-    const unique = [...new Set(resources)]
-    const list = this.#lists.length
-    this.#lists.push(unique.length, ...unique)
+    if (known !== undefined) {
+      if (known !== 0) lists[known - 1]++
+      return known
+    }
+    for (const resource of unique) if (!this.has(resource)) throw new RangeError(`there is no resource ${resource}`)
+    const free = this.#freeLists[unique.length]?.pop()
+    const list = free ?? lists.length + 1
+    if (free === undefined) lists.push(0, 0, ...unique)
+    lists[list - 1] = 1
+    lists[list] = unique.length
+    for (const [i, resource] of unique.entries()) {
+      lists[list + 1 + i] = resource
+      this.#words[resource * STRIDE + LISTS]++
+    }
     this.#listIds.set(key, list)
     return list
+  }
+
+  /** One of those who asked for a list needs it no more. */
+  leave(list: number): void {
+    const lists = this.#lists
+    if (list === 0 || --lists[list - 1] > 0) return
+    const ids = lists.slice(list + 1, list + 1 + lists[list])
+    this.#listIds.delete(ids.join())
+    for (const resource of ids) this.#words[resource * STRIDE + LISTS]--
+    this.#freeLists[ids.length] ??= []
+    this.#freeLists[ids.length].push(list)
   }
 
   /** Writes the resources of a list to `out`, behind the first `count`, those that are not there, and gives their number. */
@@ -150,6 +198,11 @@ export class Resources {
     if (token !== 0) words[at + TOKEN_TAT] = Math.max(words[at + TOKEN_TAT], now) + token * tokens
   }
 
+  /** Takes a place for what runs already, whatever there is. */
+  hold(resource: number): void {
+    this.#words[resource * STRIDE + IN_USE]++
+  }
+
   /** Gives a place back. Requests and tokens come back with time alone. */
   release(resource: number): void {
     this.#words[resource * STRIDE + IN_USE]--
@@ -174,6 +227,21 @@ export class Resources {
     const generation = nextGeneration(this.#words[resource * STRIDE + WAKE_GENERATION])
     this.#words[resource * STRIDE + WAKE_GENERATION] = generation
     this.wakes.add(time, handleOf(resource, generation))
+  }
+
+  /** The clock has gone back by so much: what was to come at a time comes so much earlier. */
+  goBack(ms: number, then: (resource: number) => void): void {
+    const words = this.#words
+    for (let resource = 1; resource < this.#count; resource++) {
+      if (!this.has(resource)) continue
+      const at = resource * STRIDE
+      words[at + REQUEST_TAT] -= ms
+      words[at + TOKEN_TAT] -= ms
+      words[at + CLOSED_UNTIL] -= ms
+      words[at + WAKE] = Number.POSITIVE_INFINITY
+      words[at + WAKE_GENERATION] = nextGeneration(words[at + WAKE_GENERATION])
+      then(resource)
+    }
   }
 
   /** A resource whose time to be looked at has come, or `NONE`. */

@@ -119,8 +119,19 @@ export class Scheduler {
    */
   setLimits(resource: Resource, limits: Limits, now?: number): void {
     if (!this.#resources.has(resource)) return
+    if (now !== undefined) this.#heed(now)
     this.#resources.setLimits(resource, limits, now)
     this.#look(resource)
+  }
+
+  /**
+   * What nothing needs any more is forgotten, and its number may be another's.
+   *
+   * @returns false where a run, a kind or a step needs it still, and nothing has changed
+   */
+  dropResource(resource: Resource): boolean {
+    if (!this.#resources.has(resource) || !this.#lanes.isEmpty(resource)) return false
+    return this.#resources.drop(resource)
   }
 
   /** Steps that use a resource now. */
@@ -175,6 +186,49 @@ export class Scheduler {
   }
 
   /**
+   * What all steps of a run, and its calls, need from now on. What runs uses it at once, whether there is room or not,
+   * and takes nothing from its buckets. What waits for a resource that it needs no more waits on until `reconsider`.
+   *
+   * @throws RangeError when a resource does not exist
+   */
+  setNeeds(handle: RunHandle, needs: readonly Resource[], calls: readonly Resource[]): Settled {
+    const run = this.#runs.find(handle)
+    if (run === NONE) return 'stale'
+    const { words } = this.#runs
+    const at = run * RUN_STRIDE
+    const before = [words[at + RUN_NEEDS], words[at + RUN_CALLS]] as const
+    const lists = [this.#resources.list(needs), this.#resources.list(calls)] as const
+    this.#eachHolding(run, (step) => this.#release(step))
+    words[at + RUN_NEEDS] = lists[0]
+    words[at + RUN_CALLS] = lists[1]
+    for (const list of before) this.#resources.leave(list)
+    this.#graph.needsChanged(run)
+    this.#eachHolding(run, (step) => {
+      const count = this.#gather(step)
+      for (let i = 0; i < count; i++) this.#resources.hold(this.#needs[i])
+    })
+    return 'settled'
+  }
+
+  /** Those that wait for a resource wait for what they need now. */
+  reconsider(resource: Resource): void {
+    if (!this.#resources.has(resource)) return
+    const lanes = this.#lanes
+    for (let step = lanes.peek(resource); step !== NONE; step = lanes.peek(resource)) {
+      lanes.move(step)
+      lanes.put(this.#queue(step), step, TOP_BUCKET)
+    }
+  }
+
+  #eachHolding(run: number, then: (step: number) => void): void {
+    const { words } = this.#steps
+    for (let step = this.#runs.words[run * RUN_STRIDE + NEWEST]; step !== NONE; step = words[step * STRIDE + OLDER]) {
+      const state = words[step * STRIDE] & STATES
+      if (state === RUNNING || state === GRANTED) then(step)
+    }
+  }
+
+  /**
    * Adds a step that may start when enough of `after` have ended. One that is over counts as ended well. The graph has
    * no cycle by construction: a step can only come after steps that exist.
    *
@@ -196,10 +250,11 @@ export class Scheduler {
   /**
    * Appends to `out` the steps to start now, and counts them as running. O(what it gives).
    *
-   * @param now in ms, of any clock that does not go back
+   * @param now in ms, of any clock; where that goes back, nothing waits longer for a resource or to be tried again
    */
   poll(now: number, out: StepHandle[]): number {
     const before = out.length
+    this.#heed(now)
     const ms = Math.max(now - this.#polledAt, 0)
     this.#waited.place += ms * this.#left.place
     this.#waited.limit += ms * this.#left.limit
@@ -285,6 +340,9 @@ export class Scheduler {
       this.#giveBack(step, flags)
       this.#graph.leave(step)
     }
+    const at = run * RUN_STRIDE
+    this.#resources.leave(this.#runs.words[at + RUN_NEEDS])
+    this.#resources.leave(this.#runs.words[at + RUN_CALLS])
     this.#graph.close(run)
     return 'settled'
   }
@@ -314,6 +372,15 @@ export class Scheduler {
     const before = out.length
     for (let step = this.#deadlines.takeDue(now); step !== NONE; step = this.#deadlines.takeDue(now)) out.push(step)
     return out.length - before
+  }
+
+  /** What is to come after a time comes after that time, though the clock goes back. Deadlines are the caller's. */
+  #heed(now: number): void {
+    const ms = this.#polledAt - now
+    if (ms <= 0) return
+    this.#polledAt = now
+    this.#delays.goBack(ms)
+    this.#resources.goBack(ms, (resource) => this.#look(resource))
   }
 
   #startMain(now: number, out: StepHandle[]): boolean {

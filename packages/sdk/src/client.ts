@@ -38,6 +38,8 @@ import {
   budgetsClient,
   type CostsClient,
   costsClient,
+  type LimitsClient,
+  limitsClient,
   type StopsClient,
   stopsClient,
 } from './operations.ts'
@@ -175,6 +177,7 @@ export interface Muster {
   }
   approvals: ApprovalsClient
   budgets: BudgetsClient
+  limits: LimitsClient
   costs: CostsClient
   stops: StopsClient
   keys: KeysClient
@@ -396,6 +399,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
     open: (method, path) => open(method, path),
     approvals: approvalsClient(request, errorOf),
     budgets: budgetsClient(request),
+    limits: limitsClient(request),
     costs: costsClient(request),
     stops: stopsClient(request),
     keys: keysClient(request),

@@ -32,7 +32,7 @@ export {
 export type { ErasuresClient, HoldsClient, RetentionClient } from './erasures.ts'
 export type { KeysClient, NewKey } from './keys.ts'
 export type { LedgerClient } from './ledger.ts'
-export type { BudgetsClient, CostsClient, StopsClient } from './operations.ts'
+export type { BudgetsClient, CostsClient, LimitsClient, StopsClient } from './operations.ts'
 export {
   type Approved,
   type ChildResult,

@@ -1,4 +1,14 @@
-import type { Budget, BudgetState, CommitmentState, Costs, CostsBy, CostsRebuild, Stop } from '@muster/protocol'
+import type {
+  Budget,
+  BudgetState,
+  CommitmentState,
+  Costs,
+  CostsBy,
+  CostsRebuild,
+  Limit,
+  SetLimit,
+  Stop,
+} from '@muster/protocol'
 import type { Request } from './request.ts'
 
 export interface BudgetsClient {
@@ -27,11 +37,32 @@ export interface StopsClient {
   lift(name: string): Promise<void>
 }
 
+export interface LimitsClient {
+  /** Those that were set; not those of the deployment. */
+  list(): Promise<SetLimit[]>
+  /**
+   * How many model calls at once and per minute, on all servers and workers within a second. `name`: `user:<user>`,
+   * `team:<team>`, `key:<id>`, one of these with `*` for every other one, or `tenant` for all steps.
+   */
+  set(name: string, limit: Limit): Promise<SetLimit>
+  /** Takes back what was set: what the deployment has holds again. */
+  remove(name: string): Promise<void>
+}
+
 export function budgetsClient(request: Request): BudgetsClient {
   const path = (name: string) => `/v1/budgets/${encodeURIComponent(name)}`
   return {
     list: async () => (await request<{ budgets: BudgetState[] }>('GET', '/v1/budgets')).budgets,
     set: async (name, budget) => (await request<{ budgets: BudgetState[] }>('PUT', path(name), budget)).budgets,
+    remove: (name) => request('DELETE', path(name)),
+  }
+}
+
+export function limitsClient(request: Request): LimitsClient {
+  const path = (name: string) => `/v1/limits/${encodeURIComponent(name)}`
+  return {
+    list: async () => (await request<{ limits: SetLimit[] }>('GET', '/v1/limits')).limits,
+    set: (name, limit) => request('PUT', path(name), limit),
     remove: (name) => request('DELETE', path(name)),
   }
 }

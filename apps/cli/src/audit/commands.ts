@@ -128,7 +128,7 @@ export function addAudit(program: Command): void {
   audit
     .command('records')
     .description(
-      'what was done besides runs: reads of content, policies and keys used, stops, budgets, API keys; newest first',
+      'what was done besides runs: reads of content, policies and keys used, stops, budgets, limits, API keys; newest first',
     )
     .addOption(new Option('--action <action>', 'only this').choices(recordAction.options))
     .option('--user <user>', 'done by this person or service')

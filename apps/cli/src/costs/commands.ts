@@ -64,6 +64,42 @@ export function addCosts(program: Command): void {
       }, json),
     )
 
+  program
+    .command('limits')
+    .description('show how much at once and per minute was set for users, teams and keys')
+    .option(...flag)
+    .action(({ json }: Json) =>
+      action(async (config) => {
+        const { limitsCommand } = await import('./limits-command.ts')
+        return limitsCommand(client(config), json)
+      }, json),
+    )
+  const limit = program.command('limit').description('limit how fast a user, a team, a key or the tenant may go')
+  limit
+    .command('set <name> <limit>')
+    .description(
+      'of user:, team: or key: and a name, or * for every other one, or of `tenant`: a file, - for standard input, or JSON itself, as {"requestsPerMinute":60,"concurrency":4}',
+    )
+    .option(...flag)
+    .action((name: string, value: string, { json }: Json) =>
+      action(async (config) => {
+        const { readJson } = await import('../read-json.ts')
+        const { setLimitCommand } = await import('./limits-command.ts')
+        return setLimitCommand(client(config), name, await readJson(value, 'the limit'), json)
+      }, json),
+    )
+  limit
+    .command('remove <name>')
+    .description('take back what was set: what the deployment has holds again')
+    .option(...flag)
+    .action((name: string, { json }: Json) =>
+      action(async (config) => {
+        await client(config).limits.remove(name)
+        if (json) print({ name })
+        else console.log(`removed the limit of ${plain(name)}`)
+      }, json),
+    )
+
   const budget = program.command('budget').description('limit what a tenant, an agent or a plan may use')
   budget
     .command('set <name> <budget>')

@@ -26,6 +26,7 @@ export function addKeys(program: Command): void {
     .option('--role <role>', 'operator, auditor, eraser, admin, or one for approvals; may be repeated', several, [])
     .option('--expires <time>', '2030-01-31T09:00:00Z, or in 90d, 12h')
     .option('--budget <budget>', 'as {"day":{"usd":5}}: a file, - for standard input, or JSON itself')
+    .option('--limit <limit>', 'how fast it may call models, as {"requestsPerMinute":60}: as --budget')
     .option(...flag)
     .action((id: string | undefined, options: CreateKeyFlags) =>
       action(async (config) => {

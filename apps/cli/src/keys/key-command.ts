@@ -1,6 +1,7 @@
 import { budget, issuesText, type MadeKey, MusterError, type ShownKey, zodIssues } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
+import { limitText, readLimit } from '../costs/limits-command.ts'
 import { dateOf, plain, print, tableOf } from '../output.ts'
 import { readJson } from '../read-json.ts'
 import { readDuration, readEnd } from '../read-time.ts'
@@ -19,6 +20,7 @@ export interface CreateKeyFlags extends RightsFlags {
   user: string
   service: boolean
   budget?: string
+  limit?: string
   json: boolean
 }
 
@@ -30,6 +32,7 @@ export async function createKeyCommand(muster: Muster, id: string | undefined, f
     ...{ ...(team === undefined ? {} : { team }), ...(note === undefined ? {} : { note }), ...gatewayOf(flags) },
     ...(flags.expires === undefined ? {} : { expiresAt: readEnd(flags.expires, Date.now()) }),
     ...(flags.budget === undefined ? {} : { budget: await readBudget(flags.budget) }),
+    ...(flags.limit === undefined ? {} : { limit: readLimit(await readJson(flags.limit, '--limit'), '/limit') }),
   })
   if (json) print(made)
   else {
@@ -51,9 +54,12 @@ export async function listKeysCommand(muster: Muster, { all, json }: { all: bool
   const keys = all ? found : found.filter(({ state }) => state !== 'revoked')
   if (json) print({ keys })
   else {
-    const rows = tableOf(['key', 'for', 'may', 'budget', 'expires', 'last used', ''])
+    const rows = tableOf(['key', 'for', 'may', 'budget', 'limit', 'expires', 'last used', ''])
     for (const key of keys)
-      rows.push([plain(key.id), whose(key), may(key), budgetsOf(key), expiryOf(key), lastUseOf(key), stateOf(key)])
+      rows.push([
+        ...[plain(key.id), whose(key), may(key), budgetsOf(key), limitOf(key)],
+        ...[expiryOf(key), lastUseOf(key), stateOf(key)],
+      ])
     console.log(keys.length === 0 ? 'there is no key' : rows.toString())
     const hidden = found.length - keys.length
     if (hidden > 0) console.log(pc.dim(`and ${hidden} that were revoked: --all shows them`))
@@ -152,6 +158,7 @@ function tellKey(key: ShownKey): void {
     ['for', whose(key)],
     ['may', may(key)],
     ['budget', budgetsOf(key)],
+    ['limit', limitOf(key)],
     ['expires', expiryOf(key)],
     ['last used', lastUseOf(key)],
     ['made', createdBy && createdAt !== undefined ? `${dateOf(createdAt)} by ${plain(createdBy.user)}` : ''],
@@ -193,6 +200,10 @@ function budgetsOf({ budgets }: ShownKey): string {
       }),
     )
     .join('\n')
+}
+
+function limitOf({ limit }: ShownKey): string {
+  return limit ? limitText(limit) : ''
 }
 
 function expiryOf({ expiresAt }: ShownKey): string {

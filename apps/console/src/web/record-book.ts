@@ -27,6 +27,8 @@ const actions: Record<RecordAction, true> = {
   'key.created': true,
   'key.destroyed': true,
   'key.used': true,
+  'limit.removed': true,
+  'limit.set': true,
   'policy.used': true,
   'retention.changed': true,
   'retention.expired': true,

@@ -29,14 +29,14 @@ import { noTelemetry, type Telemetry } from '../telemetry.ts'
 import { denialOf } from './denial.ts'
 import { type ClientRequest, Exchange } from './exchange.ts'
 import { GatewayPolicies } from './gateway-policies.ts'
+import { LaterTurns } from './later-turns.ts'
 import { Places } from './places.ts'
 
 /** Requests that are under way at once, of which a tenant has its part; more are told to come again. */
 const PLACES = 10_000
 /** A request whose turn has not come by then is told to come again: clients wait better than a connection does, ms. */
 const TURN_MS = 5000
-/** It is told to come again when its limits let it, after so long at least and at most, ms: OpenAI's client heeds less than a minute. */
-const PAUSE_MS = { least: 1000, most: 59_000 }
+const NO_LIMITS: ReadonlyMap<string, number> = new Map()
 const LOOK_MS = 500
 /** What is cut off has this long to be written down, ms. */
 const LAST_MS = 5000
@@ -87,6 +87,7 @@ export class Gateway {
   readonly #indexer: Indexer
   readonly #exchanges = new Map<string, Exchange>()
   readonly #places: Places
+  readonly #turns = new LaterTurns(Date.now, TURN_MS)
   readonly #held = new Map<string, { active: ActiveRun; closed: Promise<Closed> }>()
   readonly #looking: NodeJS.Timeout
   #closing = false
@@ -239,21 +240,22 @@ export class Gateway {
     return how
   }
 
-  /** Stops have been set or lifted. */
-  heedStops(): void {
-    this.#engine.heedStops()
+  /** Stops or limits have been set or lifted. */
+  heedControls(): void {
+    this.#engine.heedControls()
   }
 
   #refuseLate(): void {
     const late = Date.now() - TURN_MS
+    this.#turns.pass()
     for (const [run, exchange] of this.#exchanges) {
       if (exchange.hasBegun || exchange.at > late) continue
       const active = this.#held.get(run)?.active
-      const { limits, opensAt } = active ? this.#engine.heldBy(active) : { limits: [], opensAt: 0 }
-      const retryAfterMs = limits.length > 0 ? pauseUntil(opensAt) : TURN_MS
+      const { limits, opensAt } = active ? this.#engine.heldBy(active) : { limits: NO_LIMITS, opensAt: 0 }
+      const retryAfterMs = active && limits.size > 0 ? this.#turns.next(active.tenant, limits, opensAt) : TURN_MS
       const why =
-        limits.length > 0
-          ? `the limits of ${limits.join(' and ')} let no more through`
+        limits.size > 0
+          ? `the limits of ${[...limits.keys()].join(' and ')} let no more through`
           : `too much is asked of "${exchange.request.route}"`
       const message = `no turn within ${TURN_MS} ms: ${why} at present`
       exchange.failed(new MusterError('rate.limited', message, { retryAfterMs }))
@@ -280,12 +282,6 @@ export class Gateway {
   async #within(ms: number): Promise<void> {
     await within(ms, Promise.all([...this.#held.values()].map(({ closed }) => closed)))
   }
-}
-
-/** After how long a request is to come again whose limits let it at `at`, ms. */
-function pauseUntil(at: number): number {
-  const ms = at - Date.now()
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, PAUSE_MS.least), PAUSE_MS.most) : TURN_MS
 }
 
 /** Waits for what may take too long. */

@@ -21,6 +21,8 @@ export interface SlicesOptions {
   /** For how long a slice holds that is not renewed, ms. */
   leaseMs: number
   clock: () => number
+  /** ms since whenever; does not jump as clocks do that are set. */
+  steady: () => number
   log: Logger
   /** Something may be let through now. */
   onChange: () => void
@@ -30,13 +32,18 @@ export interface SlicesOptions {
 interface Limit {
   readonly name: string
   readonly resource: Resource
-  readonly limits: Limits
-  readonly shares: number
-  readonly burstMs: number
+  limits: Limits
+  shares: number
   held: { places: number; shares: number }
   /** Whether Redis knows of this worker. */
   leased: boolean
-  /** Until when the slice is ours, ms since the epoch. */
+  /** Runs and kinds of steps that need it. */
+  uses: number
+  /** It holds no more. */
+  removed: boolean
+  /** It is kept here no more. */
+  forgotten: () => void
+  /** Until when the slice is ours, steady ms. */
   until: number
   wanted: boolean
   usedAt: number
@@ -47,7 +54,7 @@ interface Limit {
 /** Leases of this worker: slices of limits that hold over all workers, as large as they are needed. */
 export class Slices {
   readonly #options: SlicesOptions
-  readonly #limits: Limit[] = []
+  readonly #limits = new Set<Limit>()
   readonly #byResource: (Limit | undefined)[] = []
   #timer: NodeJS.Timeout | undefined
   #leasing: Promise<void> | undefined
@@ -58,30 +65,69 @@ export class Slices {
     this.#options = options
   }
 
-  /** A resource that lets nothing through until there is a slice of its limits. */
-  add(name: string, limits: Limits): Resource {
-    const { scheduler, clock } = this.#options
+  /**
+   * A resource that lets nothing through until there is a slice of its limits. One that nothing uses is forgotten once
+   * its buckets are full.
+   */
+  add(name: string, limits: Limits, forgotten: () => void): Resource {
+    const { scheduler, steady } = this.#options
     const resource = scheduler.resource(nothingOf(limits))
-    const { requestsPerMinute, tokensPerMinute, burstMs = 10_000 } = limits
-    const requests = requestsPerMinute === undefined ? undefined : Math.floor((burstMs * requestsPerMinute) / MINUTE)
     const limit: Limit = {
       name,
       resource,
       limits,
-      shares: requests === undefined ? (tokensPerMinute === undefined ? 0 : TOKEN_SHARES) : Math.max(requests, 1),
-      burstMs,
+      shares: sharesOf(limits),
       held: { places: 0, shares: 0 },
       leased: false,
+      uses: 0,
+      removed: false,
+      forgotten,
       until: 0,
       wanted: true,
-      usedAt: clock(),
+      usedAt: steady(),
       asked: { at: 0, used: 0, isSettled: false },
     }
-    this.#limits.push(limit)
+    this.#limits.add(limit)
     this.#byResource[resource] = limit
     this.#timer ??= setInterval(() => this.#renew(), TICK_MS)
     this.#soon()
     return resource
+  }
+
+  /** A run, or a kind of steps, needs this resource, until it leaves it. */
+  use(resource: Resource): void {
+    const limit = this.#byResource[resource]
+    if (limit) limit.uses++
+  }
+
+  leave(resource: Resource): void {
+    const limit = this.#byResource[resource]
+    if (limit) limit.uses--
+  }
+
+  /** Other limits hold from now on. The part that is held stays, of which the buckets hold no more than before. */
+  change(resource: Resource, limits: Limits): void {
+    const limit = this.#byResource[resource]
+    if (!limit) return
+    const { held, shares } = limit
+    limit.limits = limits
+    limit.shares = sharesOf(limits)
+    limit.held = {
+      places: Math.min(held.places, limits.concurrency ?? 0),
+      shares: shares === 0 ? 0 : Math.floor((held.shares * limit.shares) / shares),
+    }
+    this.#goBy(limit, this.#options.clock())
+    limit.wanted ||= limit.uses > 0
+    limit.asked.isSettled = false
+    this.#soon()
+  }
+
+  /** It holds no more, and no step needs it. */
+  remove(resource: Resource): void {
+    const limit = this.#byResource[resource]
+    if (!limit) return
+    limit.removed = true
+    this.#soon()
   }
 
   /** A step is coming that needs this resource. */
@@ -90,6 +136,16 @@ export class Slices {
     if (!limit || limit.wanted || isSomething(limit)) return
     limit.wanted = true
     this.#soon()
+  }
+
+  /** How long a step of so many tokens takes to earn by the part that is held, or by all where none is, ms. */
+  earnsMs(resource: Resource, tokens: number): number {
+    const limit = this.#byResource[resource]
+    if (!limit) return 0
+    const { limits, held, shares } = limit
+    const { requestsPerMinute = Number.POSITIVE_INFINITY, tokensPerMinute = Number.POSITIVE_INFINITY } = limits
+    const ms = Math.max(MINUTE / requestsPerMinute, (tokens * MINUTE) / tokensPerMinute)
+    return held.shares === 0 ? ms : (ms * shares) / held.shares
   }
 
   #soon(): void {
@@ -103,8 +159,8 @@ export class Slices {
 
   /** One round trip at a time, since what one brings is what the next goes by. */
   #renew(): void {
-    const { log, clock } = this.#options
-    const now = clock()
+    const { log, steady } = this.#options
+    const now = steady()
     // What could not be renewed may be another's by now.
     for (const limit of this.#limits)
       if (now >= limit.until && isSomething(limit)) this.#apply(limit, { places: 0, shares: 0, fresh: false })
@@ -117,34 +173,44 @@ export class Slices {
   }
 
   async #lease(): Promise<void> {
-    const { journal, scheduler, worker, leaseMs, clock, onChange } = this.#options
-    const now = clock()
-    const asked: Limit[] = []
+    const { journal, scheduler, worker, leaseMs, steady, onChange } = this.#options
+    const now = steady()
+    const asked: { limit: Limit; limits: Limits }[] = []
     const requests: SliceRequest[] = []
-    const idle: { limit: string; full: boolean }[] = []
+    const idle: ReturnType<typeof leavingOf>[] = []
     for (const limit of this.#limits) {
+      if (limit.removed) {
+        if (limit.leased) idle.push(leavingOf(limit, false))
+        limit.leased = false
+        this.#forget(limit)
+        continue
+      }
       const used = scheduler.inUse(limit.resource)
       const wants = limit.wanted || scheduler.isAwaited(limit.resource)
       if (used > 0 || wants) limit.usedAt = now
-      if (now - limit.usedAt > IDLE_MS && scheduler.fullAt(limit.resource) <= now) {
-        if (!limit.leased) continue
-        this.#apply(limit, { places: 0, shares: 0, fresh: false })
-        limit.leased = false
-        idle.push({ limit: limit.name, full: true })
+      if (now - limit.usedAt > IDLE_MS && scheduler.fullAt(limit.resource) <= this.#options.clock()) {
+        if (limit.leased) {
+          this.#apply(limit, { places: 0, shares: 0, fresh: false })
+          limit.leased = false
+          idle.push(leavingOf(limit, true))
+        }
+        if (limit.uses === 0) this.#forget(limit)
         continue
       }
       limit.wanted = false
       const { at, isSettled, used: usedThen } = limit.asked
       if (!wants && isSettled && used === usedThen && now - at < QUIET_MS) continue
       limit.asked = { at: now, used, isSettled: false }
-      asked.push(limit)
+      asked.push({ limit, limits: limit.limits })
+      const burstMs = burstOf(limit.limits)
       requests.push({
         limit: limit.name,
         places: limit.limits.concurrency ?? 0,
         shares: limit.shares,
-        burstMs: limit.burstMs,
-        // Long enough to earn more than what is lost when it goes to another.
-        turnMs: Math.max(TURN_MS, (4 * limit.burstMs) / Math.max(limit.shares, 1)),
+        burstMs,
+        // A place loses nothing when it goes to another; a share long enough to earn more than it loses.
+        placeTurnMs: TURN_MS,
+        shareTurnMs: Math.max(TURN_MS, (4 * burstMs) / Math.max(limit.shares, 1)),
         used,
         wants,
         held: limit.held,
@@ -154,12 +220,14 @@ export class Slices {
     if (requests.length === 0) return
     const slices = await leaseSlices(journal, worker, leaseMs, requests)
     let smaller = false
-    for (const [i, limit] of asked.entries()) {
+    for (const [i, { limit, limits }] of asked.entries()) {
       const slice = slices[i]
       if (!slice) continue
       limit.leased = true
       // From when it was asked for: Redis counts from later.
       limit.until = now + leaseMs
+      // An answer of limits that hold no more says nothing of those that do.
+      if (limit.limits !== limits || limit.removed) continue
       limit.asked.isSettled = slice.places === limit.held.places && slice.shares === limit.held.shares
       smaller ||= slice.places < limit.held.places || slice.shares < limit.held.shares
       this.#apply(limit, slice)
@@ -170,22 +238,33 @@ export class Slices {
   }
 
   #apply(limit: Limit, { places, shares, fresh }: Slice): void {
-    const { scheduler, clock } = this.#options
-    const { resource, limits } = limit
     if (places === limit.held.places && shares === limit.held.shares) return
     limit.held = { places, shares }
-    const part = limit.shares === 0 ? 1 : shares / limit.shares
+    this.#goBy(limit, fresh ? undefined : this.#options.clock())
+  }
+
+  /** @param now as in `Scheduler.setLimits` */
+  #goBy({ resource, limits, held, shares }: Limit, now: number | undefined): void {
+    const part = shares === 0 ? 1 : held.shares / shares
     const { concurrency, requestsPerMinute, tokensPerMinute, burstMs } = limits
-    scheduler.setLimits(
+    this.#options.scheduler.setLimits(
       resource,
       {
-        ...(concurrency === undefined ? {} : { concurrency: places }),
+        ...(concurrency === undefined ? {} : { concurrency: held.places }),
         ...(requestsPerMinute === undefined ? {} : { requestsPerMinute: requestsPerMinute * part }),
         ...(tokensPerMinute === undefined ? {} : { tokensPerMinute: tokensPerMinute * part }),
         ...(burstMs === undefined ? {} : { burstMs }),
       },
-      fresh ? undefined : clock(),
+      now,
     )
+  }
+
+  /** Unless the scheduler has something of it still: then later. */
+  #forget(limit: Limit): void {
+    if (!this.#options.scheduler.dropResource(limit.resource)) return
+    this.#limits.delete(limit)
+    this.#byResource[limit.resource] = undefined
+    if (!limit.removed) limit.forgotten()
   }
 
   /** Gives all slices back. */
@@ -194,14 +273,29 @@ export class Slices {
     this.#closed = true
     await this.#leasing
     const { journal, worker } = this.#options
-    const held = this.#limits.filter(({ leased }) => leased)
+    const held = [...this.#limits].filter(({ leased }) => leased)
     if (held.length > 0)
       await releaseSlices(
         journal,
         worker,
-        held.map(({ name }) => ({ limit: name, full: false })),
+        held.map((limit) => leavingOf(limit, false)),
       )
   }
+}
+
+function burstOf({ burstMs = 10_000 }: Limits): number {
+  return burstMs
+}
+
+/** Parts into which the rates can be divided so that each holds a request. */
+function sharesOf(limits: Limits): number {
+  const { requestsPerMinute, tokensPerMinute } = limits
+  if (requestsPerMinute === undefined) return tokensPerMinute === undefined ? 0 : TOKEN_SHARES
+  return Math.max(Math.floor((burstOf(limits) * requestsPerMinute) / MINUTE), 1)
+}
+
+function leavingOf({ name, limits }: Limit, full: boolean): { limit: string; full: boolean; burstMs: number } {
+  return { limit: name, full, burstMs: burstOf(limits) }
 }
 
 function isSomething({ held, limits, shares }: Limit): boolean {

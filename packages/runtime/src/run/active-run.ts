@@ -82,7 +82,7 @@ export class ActiveRun {
   readonly redactor: Redactor | undefined
   readonly slot: RunHandle
   /** What limits its steps. */
-  readonly needs: Needs
+  needs: Needs
   /** How it ended for this worker; never rejects. */
   readonly closed: Promise<Closed>
   readonly steps = new Map<string, StepState>()
@@ -779,7 +779,7 @@ export class ActiveRun {
       reason ??= new MusterError('run.cancelled', `the run has ${how === 'ended' ? 'ended' : 'left this worker'}`)
       abortStep(step, reason)
     }
-    this.services.scheduler.closeRun(this.slot)
+    this.services.kinds.closeRun(this)
     this.services.pump()
     this.#close(how)
   }

@@ -156,9 +156,28 @@ export class ReferencePlaces {
   giveBack(step: Step): void {
     // One of the two: a step that holds nothing gives nothing back.
     if (!this.#running.delete(step) && !this.#granted.delete(step)) return
+    this.#release(step)
+  }
+
+  #release(step: Step): void {
     for (const held of step.needs) {
       held.inUse -= 1
       this.open(held)
+    }
+  }
+
+  /** What these need from now on; what they hold they hold of that. */
+  change(steps: readonly Step[], needsOf: (step: Step) => readonly Resource[]): void {
+    const holding = steps.filter((step) => this.#running.has(step) || this.#granted.has(step))
+    for (const step of holding) this.#release(step)
+    for (const step of steps) step.needs = this.named(needsOf(step))
+    for (const step of holding) for (const held of step.needs) held.inUse += 1
+  }
+
+  reconsider(held: ReferenceResource): void {
+    for (let step = held.lane.peek(); step; step = held.lane.peek()) {
+      held.lane.pop(false)
+      this.#main.put(step, TOP_BUCKET)
     }
   }
 }

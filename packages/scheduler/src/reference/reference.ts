@@ -58,6 +58,11 @@ export class ReferenceScheduler {
     this.#places.open(held)
   }
 
+  reconsider(resource: Resource): void {
+    const held = this.#places.get(resource)
+    if (held) this.#places.reconsider(held)
+  }
+
   inUse(resource: Resource): number {
     return this.#places.get(resource)?.inUse ?? 0
   }
@@ -92,6 +97,15 @@ export class ReferenceScheduler {
     return id
   }
 
+  setNeeds(handle: RunHandle, needs: readonly Resource[], calls: readonly Resource[]): Settled {
+    const run = this.#runs.get(handle)
+    if (!run) return 'stale'
+    this.#places.named([...needs, ...calls])
+    Object.assign(run, { needs, calls })
+    this.#places.change([...run.steps].toReversed(), (step) => needsOf(run, step.kind))
+    return 'settled'
+  }
+
   addStep(
     handle: RunHandle,
     after: readonly StepHandle[] = [],
@@ -110,7 +124,7 @@ export class ReferenceScheduler {
       run,
       kind,
       tokens,
-      needs: this.#places.named([...kind.needs, ...run.needs, ...(kind.isCall ? run.calls : [])]),
+      needs: this.#places.named(needsOf(run, kind)),
       state: 'blocked',
       rank: kind.duration,
       open: open - (after.length - on.length),
@@ -256,6 +270,10 @@ export class ReferenceScheduler {
     if (!kind) throw new RangeError(`there is no kind ${id}`)
     return kind
   }
+}
+
+function needsOf({ needs, calls }: Run, kind: StepKind): Resource[] {
+  return [...kind.needs, ...needs, ...(kind.isCall ? calls : [])]
 }
 
 /** Whose time has come, in the order of their times; and the timers that remain, without those of gone steps. */

@@ -25,10 +25,12 @@ export class ReferenceResource {
     if (now === undefined) return
     const raised = (perMinute: number | undefined, before: number | undefined, tat: number): number => {
       const [cost, costBefore] = [costOf(perMinute), costOf(before)]
-      if (before === undefined || cost >= costBefore) return tat
+      const isLower = cost >= costBefore
+      if (before === undefined || (isLower && (perMinute === 0 || burstOf(limits) <= burstOf(old)))) return tat
       // What it held stays; the rest of what it can hold is missing.
       const held = before === 0 ? 0 : (Math.max(burstOf(old), costBefore) - Math.max(tat - now, 0)) / costBefore
-      return now + Math.max(burstOf(limits), cost) - held * cost
+      const fullAt = now + Math.max(burstOf(limits), cost) - held * cost
+      return isLower ? Math.max(tat, fullAt) : fullAt
     }
     this.requestsTat = raised(limits.requestsPerMinute, old.requestsPerMinute, this.requestsTat)
     this.tokensTat = raised(limits.tokensPerMinute, old.tokensPerMinute, this.tokensTat)

@@ -60,6 +60,11 @@ export class Driver {
           subject.openRun(event.tenant, event.priority, this.#named(event.needs), this.#named(event.calls ?? [])),
         )
         return 'done'
+      case 'setNeeds': {
+        const said = subject.setNeeds(this.#run(event.run), this.#named(event.needs), this.#named(event.calls))
+        for (const resource of this.#resources.values()) subject.reconsider(resource)
+        return said
+      }
       case 'closeRun':
         return subject.closeRun(this.#run(event.run))
       case 'addStep':

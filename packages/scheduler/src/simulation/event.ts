@@ -10,6 +10,8 @@ export type Subject = Pick<
   | 'setWeight'
   | 'resource'
   | 'setLimits'
+  | 'setNeeds'
+  | 'reconsider'
   | 'inUse'
   | 'fullAt'
   | 'isAwaited'
@@ -50,6 +52,7 @@ export type Event =
       needs: readonly Resource[]
       calls?: readonly Resource[]
     }
+  | { do: 'setNeeds'; run: number; needs: readonly Resource[]; calls: readonly Resource[] }
   | { do: 'closeRun'; run: number }
   | { do: 'addStep'; step: number; run: number; after: readonly number[]; kind: Kind; join: Join; tokens: number }
   | { do: 'poll' | 'expired'; now: number }

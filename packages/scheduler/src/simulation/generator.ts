@@ -32,6 +32,7 @@ const OFTEN = {
   weight: 5,
   kind: 4,
   resource: 2,
+  needs: 6,
 }
 type Act = keyof typeof OFTEN
 /** Without these no life goes on. */
@@ -112,6 +113,10 @@ export class Generator {
         return this.#plan(this.#pick(this.#world.openRuns.all))
       case 'open':
         return this.#open()
+      case 'needs': {
+        const run = this.#run(10)
+        return run && { do: 'setNeeds', run: run.name, needs: this.#needs(), calls: this.#needs() }
+      }
       case 'close':
         return this.#close()
       case 'weight':

@@ -16,8 +16,8 @@ export interface RunModel {
   readonly name: number
   readonly tenant: string
   readonly priority: Priority
-  readonly needs: readonly number[]
-  readonly calls: readonly number[]
+  needs: readonly number[]
+  calls: readonly number[]
   readonly living: Set<StepModel>
   /** Names of steps, oldest first, gone ones too. */
   readonly added: number[]
@@ -28,7 +28,8 @@ export interface RunModel {
 export interface StepModel {
   readonly name: number
   readonly run: RunModel
-  readonly group: Group
+  readonly kind: number
+  group: Group
   readonly tokens: number
   readonly join: Join
   /** Edges to it, and how many of the steps at their other ends have ended how. */

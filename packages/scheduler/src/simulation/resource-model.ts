@@ -24,12 +24,15 @@ class Bucket {
     const before = this.each
     this.each = perMinute === undefined ? 0 : 60_000 / perMinute
     if (perMinute !== 0) this.slowest = Math.max(this.slowest, this.each)
-    if (now === undefined || before <= this.each) return
+    const isLower = before <= this.each
+    if (now === undefined || before === 0) return
+    if (isLower && (burst <= burstBefore || this.each === Number.POSITIVE_INFINITY)) return
     const full = Math.max(burst, this.each)
     const moved = (tat: number) => {
       const missing = Math.max(tat - now, 0)
       const held = before < Number.POSITIVE_INFINITY ? (Math.max(burstBefore, before) - missing) / before : 0
-      return now + full - held * this.each
+      const fullAt = now + full - held * this.each
+      return isLower ? Math.max(tat, fullAt) : fullAt
     }
     this.atLeast = moved(this.atLeast)
     this.atMost = moved(this.atMost)
@@ -91,7 +94,7 @@ export class ResourceModel {
     this.limits = limits
     this.#requests.setRate(limits.requestsPerMinute, now, before, this.#burst)
     this.#tokens.setRate(limits.tokensPerMinute, now, before, this.#burst)
-    this.#changed(maybeGranted)
+    this.changed(maybeGranted)
   }
 
   correct(tokens: number, polled: number, maybeGranted: boolean): void {
@@ -101,15 +104,16 @@ export class ResourceModel {
     bucket.atMost += cost
     bucket.atLeast += cost
     bucket.cap += cost
-    this.#changed(maybeGranted)
+    this.changed(maybeGranted)
   }
 
   close(until: number, maybeGranted: boolean): void {
     this.closedUntil = Math.max(this.closedUntil, until)
-    this.#changed(maybeGranted)
+    this.changed(maybeGranted)
   }
 
-  #changed(maybeGranted: boolean): void {
+  /** What is true of it, or who needs it, is different from now on. */
+  changed(maybeGranted: boolean): void {
     if (maybeGranted) this.#isUnsure = true
     else this.noneGranted()
   }

@@ -47,6 +47,7 @@ export class World {
     if (event.do === 'learn' && !this.kinds.has(event.kind)) return undefined
     if ('run' in event && event.do !== 'openRun' && !this.runs.has(event.run)) return undefined
     const there = (needs: readonly number[]) => needs.filter((need) => this.resources.has(need))
+    if (event.do === 'setNeeds') return { ...event, needs: there(event.needs), calls: there(event.calls) }
     if (event.do === 'openRun') return { ...event, needs: there(event.needs), calls: there(event.calls ?? []) }
     if (event.do === 'kind') return { ...event, needs: there(event.needs) }
     if (event.do !== 'addStep') return event
@@ -91,6 +92,8 @@ export class World {
       case 'openRun':
         this.#open(event)
         return done
+      case 'setNeeds':
+        return this.#setNeeds(event)
       case 'closeRun':
         return this.#close(event.run)
       case 'addStep':
@@ -123,6 +126,34 @@ export class World {
     this.openRuns.add(run)
   }
 
+  #setNeeds({ run: name, needs, calls }: Extract<Event, { do: 'setNeeds' }>): Pick<Answer, 'said' | 'steps'> {
+    const run = this.runs.get(name)
+    if (!run?.isOpen) return stale
+    run.needs = needs
+    run.calls = calls
+    for (const step of run.living) this.#regroup(step, this.#groupOf(run, step.kind))
+    return settled
+  }
+
+  #regroup(step: StepModel, group: Group): void {
+    const { group: before, run, tokens } = step
+    if (group === before) return
+    step.group = group
+    if (step.state === 'running') {
+      for (const held of before.resources) held.inUse--
+      for (const held of group.resources) held.inUse++
+    }
+    if (step.state === 'ready') {
+      before.ready--
+      group.ready++
+      if (this.#maybeGranted) for (const held of before.resources) held.mayHaveTaken(tokens, this.now)
+      if (before.resources.length === 0) this.#turns.leaves(run)
+      if (group.resources.length === 0) this.#turns.waits(run)
+    }
+    for (const held of group.resources) held.tokensMax = Math.max(held.tokensMax, tokens)
+    for (const held of [...before.resources, ...group.resources]) held.changed(this.#maybeGranted)
+  }
+
   #close(name: number): Pick<Answer, 'said' | 'steps'> {
     const run = this.runs.get(name)
     if (!run?.isOpen) return stale
@@ -137,11 +168,11 @@ export class World {
     if (!run?.isOpen) return stale
     const on = after.map((name) => this.steps.get(name)).filter((step) => step && step.state !== 'gone')
     if (on.some((step) => step?.run !== run)) return refused
-    const { needs = [], isCall = false } = this.kinds.get(kind) ?? {}
-    const group = this.#group([...needs, ...run.needs, ...(isCall ? run.calls : [])])
+    const group = this.#groupOf(run, kind)
     const step: StepModel = {
       name,
       run,
+      kind,
       group,
       tokens,
       join,
@@ -243,6 +274,11 @@ export class World {
       const isLater = openAt < Number.POSITIVE_INFINITY && nextTimer > openAt
       check(!isLater, `nextTimer is ${nextTimer}, but a step that needs [${ids}] can start at ${openAt}`)
     }
+  }
+
+  #groupOf(run: RunModel, kind: number): Group {
+    const { needs = [], isCall = false } = this.kinds.get(kind) ?? {}
+    return this.#group([...needs, ...run.needs, ...(isCall ? run.calls : [])])
   }
 
   #group(needs: readonly number[]): Group {

@@ -1,0 +1,77 @@
+import { limit, limitName, setLimit } from '@muster/protocol'
+import { z } from 'zod'
+import type { Context, Server } from './context.ts'
+import { needOperator } from './keys.ts'
+import { problemsOf } from './problems.ts'
+
+const tags = ['limits']
+const security = [{ key: [] }]
+
+/** Routes of how much at once and per minute a tenant lets its users, teams and keys ask. */
+export function limitRoutes(server: Server, { controls, records, keyOf }: Context): void {
+  const params = z.object({
+    name: limitName.describe('`tenant`, or `key:`, `user:` or `team:` and a name; `*` is for every other one'),
+  })
+  server.get(
+    '/v1/limits',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Limits that were set, by whom and when; not those of MUSTER_LIMITS',
+        response: { 200: z.object({ limits: z.array(setLimit) }), ...problemsOf(401, 503) },
+      },
+    },
+    async (request) => {
+      await controls.refresh()
+      const set = controls.limits(keyOf(request).tenant)?.values() ?? []
+      return { limits: [...set].sort((a, b) => (a.name < b.name ? -1 : 1)) }
+    },
+  )
+  server.put(
+    '/v1/limits/:name',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Set how many model calls at once and per minute; it holds before MUSTER_LIMITS of the same name',
+        description:
+          'On all servers and workers within a second, for what is under way too. What was used of the limit before counts: raised, it brings nothing at once. `tenant` limits all steps of its runs, beside what MUSTER_LIMITS has for the tenant.',
+        params,
+        body: limit,
+        response: { 200: setLimit, ...problemsOf(400, 401, 403, 409, 503) },
+      },
+    },
+    async (request) => {
+      const { name } = request.params
+      const who = needOperator(keyOf(request))
+      const { tenant, user } = who
+      await controls.checkLimit(tenant, name)
+      await records.add(who, 'limit.set', { name, limit: request.body })
+      const made = { name, limit: request.body, by: user, at: Date.now() }
+      await controls.setLimit(tenant, made)
+      return made
+    },
+  )
+  server.delete(
+    '/v1/limits/:name',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Take back what was set: what MUSTER_LIMITS has holds again',
+        params,
+        response: { 204: z.null(), ...problemsOf(401, 403, 404, 503) },
+      },
+    },
+    async (request, reply) => {
+      const who = needOperator(keyOf(request))
+      const { name } = request.params
+      // It may just have been set at another server.
+      await controls.refresh()
+      if (controls.limits(who.tenant)?.has(name)) await records.add(who, 'limit.removed', { name })
+      await controls.removeLimit(who.tenant, name)
+      return reply.code(204).send(null)
+    },
+  )
+}
