@@ -452,7 +452,7 @@ function checkHash(name, found, files, report) {
 
 /** What an export can have; which runs, receipts and tiles there may be is looked at with them. */
 const OWN_FILES =
-  /^(?:(?:checkpoint|keys|verify\.mjs|records\.jsonl|manifest\.(?:json|sha256|sig)|policies\/[0-9a-f]{64}\.json)$|(?:runs|receipts|tile)\/)/
+  /^(?:(?:checkpoint|keys|verify\.mjs|records\.jsonl|manifest\.(?:json|sha256|sig)|policies\/[0-9a-f]{64}\.json|runs\/.+\.jsonl)$|(?:receipts|tile)\/)/
 
 /** Checks what is there and its hashes, but for files that are hashed when they are read: journals, and receipts where they are. */
 function checkFiles({ folder, names, files, withReceipts }, report) {
@@ -752,8 +752,8 @@ const createdAt = (id) => Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
 /** A line as it is stored: place, hash, bytes, content, and nothing else, written in the only way in which it is. */
 function parseLine(line) {
   const { seq, hash, bytes, content } = (line && parseJson(line)) || {}
-  if (!Number.isSafeInteger(seq) || ![hash, bytes, content ?? ''].every((one) => typeof one === 'string'))
-    return undefined
+  if (!Number.isSafeInteger(seq) || seq < 1) return undefined
+  if (![hash, bytes, content ?? ''].every((one) => typeof one === 'string')) return undefined
   const stored = content === undefined ? { seq, hash, bytes } : { seq, hash, bytes, content }
   return JSON.stringify(stored) === line ? stored : undefined
 }

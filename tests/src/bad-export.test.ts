@@ -183,10 +183,13 @@ describe('the verifier, given', () => {
       writeFile(folder, 'approvals.txt', 'all is approved')
       writeFile(folder, 'policies/notes.json', '{}')
       writeFile(folder, 'RUNS/x.jsonl', '')
+      writeFile(folder, 'runs/approvals.txt', 'all is approved')
       sealFolder(folder)
     })
     expect(listed.codes.sort()).toEqual(
-      ['RUNS/x.jsonl', 'approvals.txt', 'policies/notes.json'].map((name) => `file-added ${name}`),
+      ['RUNS/x.jsonl', 'approvals.txt', 'policies/notes.json', 'runs/approvals.txt'].map(
+        (name) => `file-added ${name}`,
+      ),
     )
   })
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { cpSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, cpSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { genesis, newVerifier } from '@muster/audit'
 import type { StoredEntry } from '@muster/protocol'
@@ -387,6 +387,23 @@ describe('a journal whose manifest was made to fit', () => {
       }),
       { seed: 9, numRuns: 30 },
     ))
+
+  it('or a book, to which something was added at a place before the first', async () => {
+    const forged = (entry: object) =>
+      JSON.stringify({ seq: -5, hash: 'e'.repeat(64), bytes: JSON.stringify({ v: 1, seq: -5, ...entry }) })
+    const { findings } = after(edit(1, (lines) => lines.toSpliced(3, 0, forged({ type: 'run.parked' }))))
+    expect(findings).toEqual([expect.objectContaining({ code: 'entry-changed', run: idOf(1), seq: 4 })])
+    // A record that no chain has excuses no run that was dropped.
+    const folder = join(home, 'before')
+    const book = makeBook([{ action: 'stop.set', about: {} }])
+    const kept = [...runs.slice(0, 2), book]
+    await writeExport(folder, kept, { signer, others, sealed: [...runs, book] })
+    const about = { what: 'run', runs: { [idOf(2)]: 8 } }
+    const record = forged({ tenant: 'acme', action: 'retention.expired', about })
+    appendFileSync(join(folder, 'records.jsonl'), `${record}\n`)
+    sealFolder(folder, { ...readManifest(folder), records: 2 })
+    expect(codes(verifyExport(folder, { keys: [vkey] }))).toEqual(['entry-changed', 'run-missing'])
+  })
 
   it('that was written anew with every hash right, or is that of another run', () => {
     const anew = (id: string) =>
