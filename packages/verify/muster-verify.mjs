@@ -104,6 +104,8 @@ const isRun = (id) =>
 /** When a run was created, ms: a UUIDv7 begins with it. */
 const createdAt = (id) => Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
 
+/** By names that others chose: `toString` is one as well. */
+const byName = () => Object.create(null)
 const addTo = (counts, name, count) => {
   counts[name] = (counts[name] ?? 0) + count
 }
@@ -503,7 +505,7 @@ class Tree {
     const known = this.read.get(place)
     if (known) return known
     const [name, width] = [this.nameOf(level, index), this.widthOf(level, index)]
-    const bytes = this.names.has(name) ? readWhole(join(this.folder, name)) : undefined
+    const bytes = this.names.has(name) ? readWhole(join(this.folder, name), width * 32) : undefined
     if (bytes?.length !== width * 32) throw new MissingTile(`${name} is missing, or has not ${width} hashes`)
     // A few at a time: a tree may be larger than memory.
     if (this.read.size >= 64) this.read.clear()
@@ -766,7 +768,8 @@ function checkKept({ older, receipts }, keys, { names, kept, ...ledger }, report
 function parseLine(line) {
   const { seq, hash, bytes, content } = (line && parseJson(line)) || {}
   if (!Number.isSafeInteger(seq) || seq < 1) return undefined
-  if (![hash, bytes, content ?? ''].every((one) => typeof one === 'string')) return undefined
+  // Of text that is not well formed the hash would be that of other text.
+  if (![hash, bytes, content ?? ''].every((one) => typeof one === 'string' && one.isWellFormed())) return undefined
   const stored = content === undefined ? { seq, hash, bytes } : { seq, hash, bytes, content }
   return JSON.stringify(stored) === line ? stored : undefined
 }
@@ -881,10 +884,17 @@ function checkLines(journal, lines) {
   }
 }
 
+/** So many findings of each kind are told of a journal, which can have as many lines as somebody likes. */
+const TOLD_MAX = 10_000
+
 /** Checks a journal by itself and against the leaves of its run; gives its last place, and what of it is gone. */
 function checkJournal(folder, { run, leaves, hash: expected }, tenant, counts, report) {
   const file = fileOf(run)
-  const find = (code, seq, message) => report.find(code, file, message, { run, seq })
+  const told = byName()
+  const find = (code, seq, message) => {
+    addTo(told, code, 1)
+    if (told[code] <= TOLD_MAX) report.find(code, file, message, { run, seq })
+  }
   const digest = expected === undefined ? undefined : createHash('sha256')
   const journal = {
     ...{ run, tenant, counts, find, ended: undefined, subject: undefined },
@@ -900,6 +910,8 @@ function checkJournal(folder, { run, leaves, hash: expected }, tenant, counts, r
   }
   for (const seq of journal.gaps) find('entry-removed', seq, `entry ${seq} is missing: it was removed`)
   for (const leaf of leaves) checkLeaf(leaf, journal, find)
+  for (const [code, count] of Object.entries(told))
+    if (count > TOLD_MAX) report.find(code, file, `and so ${count - TOLD_MAX} times more`, { run })
   if (digest?.digest('hex') !== expected) report.find('file-changed', file, CHANGED)
   return { last: journal.last, erased: counts.erased - before, subject: journal.subject }
 }
@@ -962,10 +974,10 @@ class Bytes {
 }
 
 /**
- * The quick way, for a line of which there is nothing to tell: it has the next place, is written as our writer does, and
- * its hashes are right. The bytes of its entry are put behind the hash of the entry before, so that both are hashed as
- * they stand, and on the way it is checked that they are JSON. It only ever says yes: whatever it does not expect, and it
- * expects little, makes it give up, and then `checkLine` reads the line as if it had not been here.
+ * The quick way, for a line of which there is nothing to tell: it has the next place, is written as our writer does,
+ * and its hashes are right. The bytes of its entry are put behind the hash of the entry before, so that both are hashed
+ * as they stand, and on the way it is checked that they are JSON. It only ever says yes: whatever it does not expect,
+ * and it expects little, makes it give up, and then `checkLine` reads the line as if it had not been here.
  */
 class QuickReader {
   /** The hash before, and the bytes of the entry. */
@@ -1145,8 +1157,6 @@ const quick = new QuickReader()
 
 // —— 9. Journals, side by side ——
 
-/** By names that others chose: `toString` is one as well. */
-const byName = () => Object.create(null)
 const newCounts = () => ({ entries: 0, records: 0, erased: 0, redacted: byName(), actions: byName(), sets: new Set() })
 /** Checks journals one after the other. */
 function checkJournals({ folder, journals, tenant }) {

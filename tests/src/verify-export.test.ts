@@ -425,6 +425,9 @@ describe('a journal whose manifest was made to fit', () => {
       )
     expect(after(change(3, 'x'.repeat(30))).findings).toEqual([about(1, 3, 'content-changed')])
     expect(after(change(2, 'x'.repeat(30))).findings).toEqual([about(1, 2, 'content-added')])
+    // Half a character, which UTF-8 does not have, is hashed as U+FFFD is.
+    const half = edit(1, (lines) => lines.map((line, i) => (i === 2 ? line.replace('\u{fffd}', '\\ud800') : line)))
+    expect(after(half).findings).toEqual([expect.objectContaining({ code: 'entry-changed', run: idOf(1), seq: 3 })])
   })
 
   it('in which an effect has no decision that allows it', async () => {
