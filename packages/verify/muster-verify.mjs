@@ -1004,19 +1004,19 @@ class QuickReader {
       out.all.latin1Write(before, 0)
     }
     this.hash = ''
-    this.at = at
-    if (!this.skip(TO_SEQ)) return 0
-    const seqAt = this.at
-    let place = 0
-    for (; isDigit(lines[this.at]); this.at++) place = place * 10 + lines[this.at] - 0x30
-    if (place !== seq || !Number.isSafeInteger(seq) || lines[seqAt] === 0x30) return 0
-    const seqLength = this.at - seqAt
-    if (!this.skip(TO_HASH)) return 0
-    const hashAt = this.at
-    this.at += 64
-    if (!this.skip(TO_ENTRY) || !this.entry()) return 0
-    const hasContent = this.skip(TO_CONTENT)
-    if ((hasContent && !this.content()) || !this.skip(LINE_END)) return 0
+    const seqAt = this.after(TO_SEQ, at)
+    let [seqEnd, place] = [seqAt, 0]
+    for (; isDigit(lines[seqEnd]); seqEnd++) place = place * 10 + lines[seqEnd] - 0x30
+    const seqLength = seqEnd - seqAt
+    if (seqAt === 0 || place !== seq || !Number.isSafeInteger(seq) || lines[seqAt] === 0x30) return 0
+    const hashAt = this.after(TO_HASH, seqEnd)
+    const entryAt = hashAt && this.after(TO_ENTRY, hashAt + 64)
+    const entryEnd = entryAt && this.entry(entryAt)
+    const contentAt = entryEnd && this.after(TO_CONTENT, entryEnd)
+    const hasContent = contentAt > 0
+    const textEnd = hasContent ? this.content(contentAt) : entryEnd
+    const end = textEnd && this.after(LINE_END, textEnd)
+    if (end === 0) return 0
     if (from[TYPE] === 0 || from[REDACTED] > 0 || this.is(TYPE, CREATED)) return 0
     if (to[SEQ] - from[SEQ] !== seqLength || !areSame(out.view, from[SEQ], this.view, seqAt, seqLength)) return 0
     if (hasContent) {
@@ -1032,14 +1032,12 @@ class QuickReader {
     out.all.latin1Write(hash, 0)
     if (!areSame(this.view, hashAt, out.view, 0, 64)) return 0
     this.hash = hash
-    return this.at
+    return end
   }
 
-  /** Whether that is what comes next, and then it is passed. */
-  skip(text) {
-    if (!areSame(this.view, this.at, text, 0, text.byteLength)) return false
-    this.at += text.byteLength
-    return true
+  /** Where that ends which must stand there; 0 where it does not. */
+  after(text, at) {
+    return areSame(this.view, at, text, 0, text.byteLength) ? at + text.byteLength : 0
   }
 
   /** Whether that is what is wanted. */
@@ -1051,47 +1049,50 @@ class QuickReader {
   /**
    * The entry: an object of JSON, which stands in the line as a string. So its quotes are `\"`, and nothing in its own
    * strings is escaped, or this gives up. Of the outermost object, it notes where what is wanted stands, the last time.
+   * Gives where the entry ends, 0 where it gives up.
    */
-  entry() {
+  entry(start) {
     const { lines, view, from, to } = this
     const { all: out, view: outView } = this.out
-    let [at, end] = [this.at, 64]
-    if (lines[at] !== 0x7b /* { */) return false
+    let [at, end] = [start, 64]
+    if (lines[at] !== 0x7b /* { */) return 0
     for (let i = 0; i < 5; i++) {
       from[i] = 0
       to[i] = 0
     }
-    let [depth, wanted, valueAt, isName, isObject] = [0, -1, 0, false, false]
+    let [depth, wanted, decisionAt, isName, isObject] = [0, -1, 0, false, false]
     // By the depth, in bits: whether it is an object that is open there, or an array.
     let objects = 0
     for (;;) {
       let byte = lines[at++]
       if (byte === 0x5c /* \ */) {
         const first = end
-        if (lines[at++] !== 0x22 /* " */) return false
+        if (lines[at++] !== 0x22 /* " */) return 0
         out[end++] = 0x22
         for (byte = lines[at++]; PLAIN[byte] === 1; byte = lines[at++]) out[end++] = byte
-        if (byte !== 0x5c || lines[at++] !== 0x22) return false
+        if (byte !== 0x5c || lines[at++] !== 0x22) return 0
         out[end++] = 0x22
         if (isName) {
-          if (lines[at++] !== 0x3a /* : */) return false
+          if (lines[at++] !== 0x3a /* : */) return 0
           out[end++] = 0x3a
           isName = false
           const one = depth === 1 ? WANTED[out[first + 1]] : undefined
           if (one?.name.byteLength !== end - first || !areSame(outView, first, one.name, 0, end - first)) continue
           wanted = one.place
           from[wanted] = end
-          valueAt = at
+          if (wanted !== DECISION) continue
           const { line, entry } = this.decided
-          if (wanted !== DECISION || line.byteLength === 0 || !areSame(view, at, line, 0, line.byteLength)) continue
+          if (line.byteLength === 0 || !areSame(view, at, line, 0, line.byteLength)) {
+            decisionAt = at
+            continue
+          }
           out.set(entry, end)
           at += line.byteLength
           end += entry.length
-          valueAt = 0
         }
-      } else if (isName) return false
+      } else if (isName) return 0
       else if (byte === 0x7b || byte === 0x5b /* [ */) {
-        if (++depth > DEPTH_MAX) return false
+        if (++depth > DEPTH_MAX) return 0
         isObject = byte === 0x7b
         out[end++] = byte
         objects = isObject ? objects | (1 << depth) : objects & ~(1 << depth)
@@ -1099,24 +1100,24 @@ class QuickReader {
         if (lines[at] !== (isObject ? 0x7d /* } */ : 0x5d) /* ] */) continue
       } else {
         const last = numberEnd(lines, at - 1) || literalEnd(view, at - 1)
-        if (last === 0) return false
+        if (last === 0) return 0
         for (at--; at < last; at++) out[end++] = lines[at]
       }
       // After a value: whatever ends with it, and a comma where something follows.
       for (;;) {
         if (depth === 1 && wanted >= 0) {
           to[wanted] = end
-          if (wanted === DECISION && valueAt > 0) this.decide(valueAt, at)
+          if (decisionAt > 0) this.decide(decisionAt, at)
+          decisionAt = 0
           wanted = -1
         }
         byte = lines[at++]
         if (byte === 0x2c /* , */) break
-        if (byte !== (isObject ? 0x7d : 0x5d)) return false
+        if (byte !== (isObject ? 0x7d : 0x5d)) return 0
         out[end++] = byte
         if (--depth === 0) {
-          this.at = at
           this.end = end
-          return true
+          return at
         }
         isObject = (objects & (1 << depth)) !== 0
       }
@@ -1133,23 +1134,22 @@ class QuickReader {
     this.decision = { allows: effect === 'allow', set: isHash(set) ? set : undefined }
   }
 
-  /** The content, where nothing but quotes and backslashes is escaped in it. */
-  content() {
+  /** The content, where nothing but quotes and backslashes is escaped in it; gives where it ends, 0 where it gives up. */
+  content(start) {
     const { lines } = this
     const { all } = this.contents
-    let [at, end] = [this.at, 0]
+    let [at, end] = [start, 0]
     for (;;) {
       let byte = lines[at++]
       for (; PLAIN[byte] === 1; byte = lines[at++]) all[end++] = byte
       if (byte !== 0x5c /* \ */) break
       byte = lines[at++]
-      if (byte !== 0x5c && byte !== 0x22 /* " */) return false
+      if (byte !== 0x5c && byte !== 0x22 /* " */) return 0
       all[end++] = byte
     }
-    // What ended it is looked at again.
-    this.at = at - 1
     this.contentEnd = end
-    return true
+    // What ended it is looked at again.
+    return at - 1
   }
 }
 
