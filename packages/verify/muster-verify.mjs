@@ -288,6 +288,16 @@ function joined(pieces) {
   return Buffer.concat(all)
 }
 
+/** Undefined where it cannot be read, or is longer than any that an export has. */
+function hashOfFile(path) {
+  const hash = createHash('sha256')
+  for (const bytes of piecesOf(path, FILE_MAX)) {
+    if (!bytes) return undefined
+    hash.update(bytes)
+  }
+  return hash.digest('hex')
+}
+
 /** A file as a whole; undefined where it cannot be read, or is longer than any that an export has. */
 const readWhole = (path, max = FILE_MAX) => joined(piecesOf(path, max))
 /** Empty where it cannot be read. */
@@ -403,9 +413,8 @@ function checkExporter(folder, names, { origin, fingerprint }, given, report) {
 
 const RECEIPTS = 'receipts/'
 
-function checkHash(name, bytes, files, report) {
-  if (!bytes) report.find('file-changed', name, NOT_READ)
-  else if (hex(bytes) !== files[name]) report.find('file-changed', name, CHANGED)
+function checkHash(name, found, files, report) {
+  if (found !== files[name]) report.find('file-changed', name, found === undefined ? NOT_READ : CHANGED)
 }
 
 /** What an export can have; which runs, receipts and tiles there may be is looked at with them. */
@@ -425,7 +434,7 @@ function checkFiles({ folder, names, files, withReceipts }, report) {
     if (!known.has(name)) report.find('file-added', name, 'is not in the manifest: it was added')
     else if (!OWN_FILES.test(name)) report.find('file-added', name, 'is no file of an export: it was added')
     else if (runOf(name) !== undefined || !Object.hasOwn(files, name)) continue
-    else if (withReceipts || !name.startsWith(RECEIPTS)) checkHash(name, readWhole(join(folder, name)), files, report)
+    else if (withReceipts || !name.startsWith(RECEIPTS)) checkHash(name, hashOfFile(join(folder, name)), files, report)
   }
   for (const name of known) if (!present.has(name)) report.find('file-removed', name, 'is missing')
 }
@@ -608,6 +617,9 @@ function checkTree(tree, checkpoint, whole, report) {
   )
 }
 
+/** A bundle has 256 leaves, and the length of each is written in two bytes. */
+const BUNDLE_MAX = 256 * (2 + 0xffff)
+
 /** The leaves in a bundle: each has its length, in two bytes, before it. Undefined where it ends within one. */
 function leavesIn(bundle) {
   const leaves = []
@@ -634,7 +646,9 @@ function readLeaves(tree, report) {
   for (let bundle = 0; bundle * 256 < tree.size; bundle++) {
     const file = tree.nameOf('entries', bundle)
     const width = tree.widthOf('entries', bundle)
-    const leaves = tree.names.has(file) ? leavesIn(readWhole(join(tree.folder, file)) ?? Buffer.of(0)) : undefined
+    const leaves = tree.names.has(file)
+      ? leavesIn(readWhole(join(tree.folder, file), BUNDLE_MAX) ?? Buffer.of(0))
+      : undefined
     if (leaves?.length !== width) {
       report.find('tree', file, `is missing, or has not ${width} leaves`)
       continue
@@ -728,7 +742,7 @@ function checkReceipts({ folder, names, files, checkpoint, tree, leaves, whole, 
     const run = file.slice(RECEIPTS.length)
     const find = (message) => report.find('receipt', file, message, { run })
     const bytes = readWhole(join(folder, file), TEXT_MAX)
-    if (files && Object.hasOwn(files, file)) checkHash(file, bytes, files, report)
+    if (files && Object.hasOwn(files, file)) checkHash(file, bytes && hex(bytes), files, report)
     const newest = leaves.get(run)?.at(-1)
     if (isRight && bytes && newest && isReceiptOf(tree, newest, bytes, checkpoint.note)) continue
     const proof = parseProof(bytes?.toString() ?? '')
@@ -1134,7 +1148,7 @@ class QuickReader {
     this.decision = { allows: effect === 'allow', set: isHash(set) ? set : undefined }
   }
 
-  /** The content, where nothing but quotes and backslashes is escaped in it; gives where it ends, 0 where it gives up. */
+  /** The content, where only quotes and backslashes are escaped in it; gives where it ends, 0 where it gives up. */
   content(start) {
     const { lines } = this
     const { all } = this.contents
