@@ -135,6 +135,9 @@ describe('the verifier, given', () => {
     // A journal may be of any length, so it is read to its end: but not kept.
     const long = after((folder) => truncateSync(join(folder, journal), GIB))
     expect(long).toMatchObject({ status: 1, codes: expect.arrayContaining([`entry-changed ${journal}`]) })
+    // Nor is all told that is wrong with it.
+    const wrong = after((folder) => writeFile(folder, journal, '\n'.repeat(3_000_000)))
+    expect(wrong).toMatchObject({ status: 1, codes: expect.arrayContaining([`entry-changed ${journal}`]) })
   })
 
   it('names that lead elsewhere, links, devices and what is not UTF-8: nothing of it is opened', () => {
@@ -183,10 +186,13 @@ describe('the verifier, given', () => {
       writeFile(folder, 'approvals.txt', 'all is approved')
       writeFile(folder, 'policies/notes.json', '{}')
       writeFile(folder, 'RUNS/x.jsonl', '')
+      writeFile(folder, 'runs/approvals.txt', 'all is approved')
       sealFolder(folder)
     })
     expect(listed.codes.sort()).toEqual(
-      ['RUNS/x.jsonl', 'approvals.txt', 'policies/notes.json'].map((name) => `file-added ${name}`),
+      ['RUNS/x.jsonl', 'approvals.txt', 'policies/notes.json', 'runs/approvals.txt'].map(
+        (name) => `file-added ${name}`,
+      ),
     )
   })
 

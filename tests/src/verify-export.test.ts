@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { cpSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, cpSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { genesis, newVerifier } from '@muster/audit'
 import type { StoredEntry } from '@muster/protocol'
@@ -388,6 +388,23 @@ describe('a journal whose manifest was made to fit', () => {
       { seed: 9, numRuns: 30 },
     ))
 
+  it('or a book, to which something was added at a place before the first', async () => {
+    const forged = (entry: object) =>
+      JSON.stringify({ seq: -5, hash: 'e'.repeat(64), bytes: JSON.stringify({ v: 1, seq: -5, ...entry }) })
+    const { findings } = after(edit(1, (lines) => lines.toSpliced(3, 0, forged({ type: 'run.parked' }))))
+    expect(findings).toEqual([expect.objectContaining({ code: 'entry-changed', run: idOf(1), seq: 4 })])
+    // A record that no chain has excuses no run that was dropped.
+    const folder = join(home, 'before')
+    const book = makeBook([{ action: 'stop.set', about: {} }])
+    const kept = [...runs.slice(0, 2), book]
+    await writeExport(folder, kept, { signer, others, sealed: [...runs, book] })
+    const about = { what: 'run', runs: { [idOf(2)]: 8 } }
+    const record = forged({ tenant: 'acme', action: 'retention.expired', about })
+    appendFileSync(join(folder, 'records.jsonl'), `${record}\n`)
+    sealFolder(folder, { ...readManifest(folder), records: 2 })
+    expect(codes(verifyExport(folder, { keys: [vkey] }))).toEqual(['entry-changed', 'run-missing'])
+  })
+
   it('that was written anew with every hash right, or is that of another run', () => {
     const anew = (id: string) =>
       chainOf(id, runs[1]?.entries.map(({ bytes }) => withoutPlace(bytes, 'world.paid')) ?? []).map((entry) =>
@@ -408,6 +425,9 @@ describe('a journal whose manifest was made to fit', () => {
       )
     expect(after(change(3, 'x'.repeat(30))).findings).toEqual([about(1, 3, 'content-changed')])
     expect(after(change(2, 'x'.repeat(30))).findings).toEqual([about(1, 2, 'content-added')])
+    // Half a character, which UTF-8 does not have, is hashed as U+FFFD is.
+    const half = edit(1, (lines) => lines.map((line, i) => (i === 2 ? line.replace('\u{fffd}', '\\ud800') : line)))
+    expect(after(half).findings).toEqual([expect.objectContaining({ code: 'entry-changed', run: idOf(1), seq: 3 })])
   })
 
   it('in which an effect has no decision that allows it', async () => {
