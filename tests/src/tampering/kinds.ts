@@ -256,6 +256,17 @@ const ofEntries: Kind[] = [
     return { seq }
   }),
   inJournal(
+    'an entry is added at a place before the first',
+    ['entry-changed'],
+    (lines, random) => {
+      const seq = random.pick([0, -0.5, -1, -2, -(2 ** 40)])
+      const forged = { seq, hash: random.pick(['e'.repeat(64), '']), bytes: `{"v":1,"seq":${seq},"type":"run.parked"}` }
+      lines.splice(random.between(0, lines.length), 0, JSON.stringify(forged))
+      return {}
+    },
+    ['run', 'manifest'],
+  ),
+  inJournal(
     'an entry is added at the end',
     ['run'],
     (lines, random) => {
