@@ -1274,8 +1274,8 @@ function checkRuns({ names, leaves, manifest, expired }, report) {
 }
 
 /**
- * What the book says was taken away: whole runs when their time had come, by the record that says so, and content; and
- * for which apps workers decided by each policy set. The book's own chain is checked with it.
+ * What the book says, as far as the ledger has it, was taken away: whole runs when their time had come, by the record that
+ * says so, and content; and for which apps workers decided by each policy set. The book's own chain is checked with it.
  */
 function readBook(folder, names, leaves) {
   const said = { expired: new Map(), content: new Set(), subjects: new Map(), tenant: 0, apps: new Map() }
@@ -1283,14 +1283,15 @@ function readBook(folder, names, leaves) {
   if (!names.includes(fileOf(BOOK))) return said
   for (const line of linesOf(join(folder, fileOf(BOOK)))) {
     const { seq, bytes } = parseLine(line) ?? {}
+    // Whoever has the folder can add a record, but none that the ledger has.
+    if (seq > sealed) continue
     const { action, about, at } = parseJson(bytes ?? '') ?? {}
     if (!isObject(about)) continue
-    if (action === 'policy.used' && seq <= sealed)
-      said.apps.set(about.set, (said.apps.get(about.set) ?? new Set()).add(about.app))
+    if (action === 'policy.used') said.apps.set(about.set, (said.apps.get(about.set) ?? new Set()).add(about.app))
     if (action === 'retention.expired' && isObject(about.runs))
       for (const run of Object.keys(about.runs))
         if (about.what === 'content') said.content.add(run)
-        else if (about.what === 'run' && seq <= sealed) said.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
+        else if (about.what === 'run') said.expired.set(run, `record ${seq} of ${fileOf(BOOK)}`)
     if (!['erasure.requested', 'key.destroyed', 'erasure.done'].includes(action) || !Number.isSafeInteger(at)) continue
     if (isRun(about.run)) said.content.add(about.run)
     if (typeof about.subject === 'string') said.subjects.set(about.subject, at)
@@ -1306,7 +1307,7 @@ const REFUSED_MS = 5000
 function checkErased({ run, erased, subject }, { content, subjects, tenant }, report) {
   const until = Math.max(tenant, subjects.get(subject) ?? 0)
   if (erased === 0 || content.has(run) || createdAt(run) <= until + REFUSED_MS) return
-  const message = `the content of ${erased} entries is gone, and no record says that it was erased`
+  const message = `the content of ${erased} entries is gone, and no record that the ledger has says that it was erased`
   report.find('content-removed', fileOf(run), message, { run })
 }
 

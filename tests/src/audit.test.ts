@@ -613,7 +613,7 @@ it('an export says of a run that expired while it was written that it has expire
       if (later === '' && path === `/v1/runs/${victim.id}/journal`) await expire()
       return undefined
     })
-    expect(exported).toMatchObject({ code: 0, err: expect.stringContaining('expired meanwhile') })
+    expect(exported).toMatchObject({ code: 0, err: expect.stringContaining('the record of what is gone') })
     expect(JSON.parse(exported.out)).toMatchObject({ missing: [], expired: [{ run: victim.id }] })
     const { findings, notes } = verifyExport(to)
     expect(findings).toEqual([])

@@ -163,6 +163,11 @@ describe('an export that nobody has changed', () => {
       { action: 'content.read', about: { run: erased.id } },
     ])
       expect((await exported(record)).findings).toMatchObject([{ code: 'content-removed', run: erased.id }])
+    // Nor does a record count that the ledger does not have: whoever has the folder can write one.
+    const read = { action: 'content.read', about: { run: erased.id } }
+    const [known, book] = [[read], [read, byRule]].map(makeBook) as [MadeRun, MadeRun]
+    await writeExport(folder, [erased, ...rest, book], { signer, sealed: [...runs, known] })
+    expect(verifyExport(folder).findings).toMatchObject([{ code: 'content-removed', run: erased.id }])
   })
 })
 

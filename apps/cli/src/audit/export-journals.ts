@@ -27,6 +27,7 @@ interface Copied {
   entries: number
   erased: number
   redacted: RedactCounts
+  subject?: string
 }
 
 /** The record book as it was copied. */
@@ -34,6 +35,8 @@ interface CopiedBook {
   records: number
   /** Runs that were removed by a rule, and the record that says so. */
   expired: Map<string, number>
+  /** The last record that says that content was taken away, by run, subject or tenant. */
+  erased: Map<string, number>
   /** By policy sets. */
   apps: Map<string, AppSaid[]>
 }
@@ -79,9 +82,9 @@ export async function copyRun(muster: Muster, folder: Folder, run: string, head:
 }
 
 /**
- * Copies the journals that the export is about, and the record book after them: it says why content is gone that was erased
- * meanwhile, and why runs are. Of runs it is believed only where the ledger has the record; so where one expired meanwhile,
- * the export is under a later checkpoint, and what has gone on until then is copied again.
+ * Copies the journals that the export is about, and the record book after them: it says why content is gone, and why runs
+ * are. It is believed only where the ledger has the record; so where that is too new, the export is under a later
+ * checkpoint, and what has gone on until then is copied again.
  *
  * @throws MusterError `ledger.not_sealed` where the ledger does not come to have such a record
  */
@@ -116,9 +119,11 @@ export async function copyAll(
     const inLedger = sealed.get(RECORD_BOOK)?.seq ?? 0
     const { book, record } = await copyBook(muster, { folder, sets: all.sets, inLedger })
     all.book = book
-    const said = [...missing].reduce((last, run) => Math.max(last, book?.expired.get(run) ?? 0), record)
+    const gone = [...missing].map((run) => book?.expired.get(run) ?? 0)
+    const emptied = [...journals].map(([run, copied]) => recordOfErased(run, copied, book))
+    const said = [...gone, ...emptied].reduce((last, seq) => Math.max(last, seq), record)
     if (said <= inLedger) return { ...all, missing: [...missing] }
-    progress('waiting for the ledger to have the record of what expired meanwhile, or of the app beside a policy set')
+    progress('waiting for the ledger to have the record of what is gone, or of the app beside a policy set')
     await untilSealed(muster, said)
   }
 }
@@ -155,7 +160,7 @@ async function untilSealed(muster: Muster, record: number): Promise<void> {
     if (receipt && (readLeaf(Buffer.from(receipt.leaf))?.seq ?? 0) >= record) return
     await setTimeout(LOOK_MS)
   }
-  throw new MusterError('ledger.not_sealed', `The ledger has not record ${record} of what expired during the export`)
+  throw new MusterError('ledger.not_sealed', `The ledger has not record ${record} of what is gone`)
 }
 
 /** The newest leaf of each run that the export is about, of those from the leaf `from` on. */
@@ -237,12 +242,13 @@ async function copyRecords(muster: Muster, folder: Folder): Promise<CopiedBook |
   const stored = entriesOf(await muster.open('GET', '/v1/audit/records/stored'))
   const first = await stored.next()
   if (first.done) return undefined
-  const book: CopiedBook = { records: 0, expired: new Map(), apps: new Map() }
+  const book: CopiedBook = { records: 0, expired: new Map(), erased: new Map(), apps: new Map() }
   const lines = async function* () {
     for (let one: IteratorResult<StoredEntry> = first; !one.done; one = await stored.next()) {
       book.records++
       const { seq, bytes } = one.value
       for (const run of expiredIn(bytes)) if (!book.expired.has(run)) book.expired.set(run, seq)
+      for (const what of erasedIn(bytes)) book.erased.set(what, seq)
       const { set, app } = usedIn(bytes)
       if (typeof set === 'string') book.apps.set(set, [...(book.apps.get(set) ?? []), { seq, app }])
       yield `${JSON.stringify(one.value)}\n`
@@ -257,6 +263,29 @@ function expiredIn(record: string): string[] {
   if (!record.includes('"retention.expired"')) return []
   const { action, about } = auditRecord.safeParse(jsonOf(record)).data ?? {}
   return action === 'retention.expired' && about?.what === 'run' ? Object.keys(about.runs ?? {}) : []
+}
+
+/** Of what a record says that content was taken away: runs, a subject, or the tenant. */
+function erasedIn(record: string): string[] {
+  if (!record.includes('"retention.expired"') && !record.includes('"erasure.requested"')) return []
+  const { action, about = {} } = auditRecord.safeParse(jsonOf(record)).data ?? {}
+  if (action === 'retention.expired') return about.what === 'content' ? Object.keys(about.runs ?? {}) : []
+  if (action !== 'erasure.requested') return []
+  const { run, subject, tenant } = about
+  return [
+    ...(typeof run === 'string' ? [run] : []),
+    ...(typeof subject === 'string' ? [subjectOf(subject)] : []),
+    ...(tenant === true ? [TENANT] : []),
+  ]
+}
+
+const TENANT = 'tenant'
+const subjectOf = (subject: string): string => `subject ${subject}`
+
+/** The record that the ledger must have so that it is believed that content of a run was erased; 0 where it needs none. */
+function recordOfErased(run: string, { erased, subject = '' }: Copied, book: CopiedBook | undefined): number {
+  if (erased === 0 || !book) return 0
+  return Math.max(...[run, subjectOf(subject), TENANT].map((what) => book.erased.get(what) ?? 0))
 }
 
 /** What a record says that a worker decides by. */
@@ -279,6 +308,7 @@ function count({ bytes, content }: StoredEntry, copied: Copied, sets: Set<string
   const { data } = entry.safeParse(jsonOf(bytes))
   if (!data) return
   if (data.content !== undefined && content === undefined) copied.erased++
+  if (data.type === 'run.created' && data.subject !== undefined) copied.subject = data.subject
   if ('redacted' in data) copied.redacted = joinCounts(copied.redacted, data.redacted) ?? {}
   const set = 'decision' in data ? data.decision?.set : undefined
   if (set) sets.add(set)
