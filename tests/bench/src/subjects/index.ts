@@ -4,7 +4,7 @@ import { bullmqBacklog, bullmqEnqueue, musterBacklog, musterEnqueue } from './ba
 import { bullmqChain, bullmqFlow, bullmqProgress } from './bullmq.ts'
 import { gateway } from './gateway.ts'
 import { graph } from './graph.ts'
-import { ledgerExport, ledgerLeaves, ledgerProofs, ledgerSealer } from './ledger.ts'
+import { ledgerExport, ledgerLeaves, ledgerProofs, ledgerSealer, sha256 } from './ledger.ts'
 import { muster } from './muster.ts'
 import { policy } from './policy.ts'
 import { rawAppend } from './raw.ts'
@@ -28,6 +28,7 @@ export const subjects = {
   'ledger-sealer': ledgerSealer,
   'ledger-proofs': ledgerProofs,
   'ledger-export': ledgerExport,
+  sha256,
   'audit-search': auditSearch,
   restate,
   dbos,

@@ -73,6 +73,19 @@ export async function ledgerLeaves({ how }: { how: 'log' | 'hash' }): Promise<Su
   }
 }
 
+/** How fast the machine is at what the verifier does most: SHA-256 of so many bytes, one by one. */
+export async function sha256({ bytes }: { bytes: number }): Promise<Subject> {
+  const text = 'x'.repeat(bytes)
+  const hashAll = () => {
+    for (let i = 0; i < BATCH; i++) hash('sha256', text, 'hex')
+    return BATCH
+  }
+  return {
+    run: ({ ms }) => repeat(ms, hashAll),
+    async close() {},
+  }
+}
+
 /** Heads lie in Redis as ended runs leave them; sealed until there are none, with a checkpoint over all. */
 export async function ledgerSealer({
   redisUrl,

@@ -42,7 +42,7 @@ export async function ledger(bench: Bench): Promise<Row[]> {
     name,
     child: await child,
   })
-  const [log, hashes, folder, dynamo, proofs, verify, hashed] = await bench.rounds('A1', [
+  const [log, hashes, folder, dynamo, proofs, verify, hashed, unit] = await bench.rounds('A1', [
     await one('the log alone, in memory', bench.start('ledger-leaves', { how: 'log' })),
     await one('SHA-256 of the leaves', bench.start('ledger-leaves', { how: 'hash' })),
     await one('sealer, in files', bench.start('ledger-sealer', { ...place, store: 'folder' })),
@@ -50,9 +50,10 @@ export async function ledger(bench: Bench): Promise<Row[]> {
     await one(`of ${leaves.toLocaleString('en')} leaves`, bench.start('ledger-proofs', { leaves })),
     await one('verify.mjs on an export', bench.start('ledger-export', { entries, how: 'verify' })),
     await one('SHA-256 of its files and lines', bench.start('ledger-export', { entries, how: 'hash' })),
+    await one('SHA-256 of 300 bytes', bench.start('sha256', { bytes: 300 })),
   ])
   await bench.stop()
-  if (!log || !hashes || !folder || !dynamo || !proofs || !verify || !hashed) return []
+  if (!log || !hashes || !folder || !dynamo || !proofs || !verify || !hashed || !unit) return []
   const what = { workload: 'A1' }
   const receipt = (variant: string, unit: string, name: string) =>
     rowsOf({ ...what, unit, of: figure(name), variant: `${variant} ${proofs.name}` }, proofs, [])
@@ -63,6 +64,6 @@ export async function ledger(bench: Bench): Promise<Row[]> {
     ...receipt('a receipt', 'bytes', 'bytes'),
     ...receipt('make a receipt', 'µs', 'makeUs'),
     ...receipt('check a receipt', 'µs', 'checkUs'),
-    ...rowsOf({ ...what, unit: 'entries/s' }, verify, [hashed]),
+    ...rowsOf({ ...what, unit: 'entries/s' }, verify, [hashed, unit]),
   ]
 }
