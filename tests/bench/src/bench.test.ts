@@ -26,6 +26,7 @@ describe('the benchmark', () => {
       ['A1', 'make a receipt of 3,000 leaves', null],
       ['A1', 'check a receipt of 3,000 leaves', null],
       ['A1', 'verify.mjs on an export', 'SHA-256 of its files and lines'],
+      ['A1', 'verify.mjs on an export', 'SHA-256 of 300 bytes'],
     ])
     const pages = all.slice(rows.length)
     expect(pages.map(({ variant }) => variant)).toContain('a tool, denied, p95, 100 runs')
