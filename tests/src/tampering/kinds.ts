@@ -38,8 +38,8 @@ export interface Kind {
 }
 
 const JOURNAL = [
-  ...['entry-changed', 'content-changed', 'content-added', 'entry-removed', 'entry-added', 'entry-reordered'],
-  ...['entry-duplicated', 'run-cut', 'run-rewritten', 'run', 'effect-without-allow', 'manifest'],
+  ...['entry-changed', 'content-changed', 'content-added', 'content-removed', 'entry-removed', 'entry-added'],
+  ...['entry-reordered', 'entry-duplicated', 'run-cut', 'run-rewritten', 'run', 'effect-without-allow', 'manifest'],
 ]
 const TREE = ['tree', 'leaf', 'run-missing', 'run-unproven', 'receipt', 'run-cut', 'run-rewritten', 'run', 'manifest']
 const RECEIPT = ['receipt', 'run-unproven', 'run-missing', 'run-cut', 'run-rewritten', 'run']
