@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { MusterError, zodIssues } from '@muster/protocol'
+import { issuesText, MusterError, zodIssues } from '@muster/protocol'
 import type { z } from 'zod'
 
 /** A JSON file of this shape. @throws MusterError `request.invalid` with the place of each mistake */
@@ -20,4 +20,23 @@ export function readValid<Schema extends z.ZodType>(file: string, schema: Schema
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
   throw new MusterError('request.invalid', `${file} is not as it has to be`, { issues: zodIssues(parsed.error) })
+}
+
+/**
+ * A value of this shape, as it was given.
+ *
+ * @param at the path of it in what is sent
+ * @param what to call it in the error, where its paths do not say
+ * @throws MusterError `request.invalid` with the place of each mistake
+ */
+export function valid<Schema extends z.ZodType>(
+  value: unknown,
+  schema: Schema,
+  { at, what }: { at?: string; what?: string } = {},
+): z.output<Schema> {
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issues = zodIssues(parsed.error, at)
+  const text = issuesText(issues)
+  throw new MusterError('request.invalid', what === undefined ? text : `${what}: ${text}`, { issues })
 }

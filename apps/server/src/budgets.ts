@@ -17,6 +17,7 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
+import { takingBackRoute } from './taking-back.ts'
 
 const tags = ['budgets']
 const security = [{ key: [] }]
@@ -109,7 +110,8 @@ function shown([nanoUsd, tokens, steps, wallTimeMs, runs]: Amounts): BudgetState
 }
 
 /** Routes of what a tenant may use in a day or month. */
-export function budgetRoutes(server: Server, { controls, budgets, records, keyOf }: Context): void {
+export function budgetRoutes(server: Server, context: Context): void {
+  const { controls, budgets, records, keyOf } = context
   const params = z.object({
     name: budgetName.describe('`tenant`, or `agent:`, `plan:`, `key:`, `user:` or `team:` and a name'),
   })
@@ -149,25 +151,10 @@ export function budgetRoutes(server: Server, { controls, budgets, records, keyOf
       return { budgets: await budgets.states(who.tenant, [name]) }
     },
   )
-  server.delete(
-    '/v1/budgets/:name',
-    {
-      schema: {
-        tags,
-        security,
-        summary: 'Take back what was set',
-        params,
-        response: { 204: z.null(), ...problemsOf(401, 403, 404, 503) },
-      },
-    },
-    async (request, reply) => {
-      const who = needOperator(keyOf(request))
-      const { name } = request.params
-      // It may just have been set at another server.
-      await controls.refresh()
-      if (controls.budgets(who.tenant)?.has(name)) await records.add(who, 'budget.removed', { name })
-      await controls.removeBudget(who.tenant, name)
-      return reply.code(204).send(null)
-    },
-  )
+  takingBackRoute(server, context, {
+    ...{ path: '/v1/budgets/:name', tags, params, action: 'budget.removed' },
+    summary: 'Take back what was set',
+    set: (tenant) => controls.budgets(tenant),
+    remove: (tenant, name) => controls.removeBudget(tenant, name),
+  })
 }

@@ -3,12 +3,14 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
+import { takingBackRoute } from './taking-back.ts'
 
 const tags = ['limits']
 const security = [{ key: [] }]
 
 /** Routes of how much at once and per minute a tenant lets its users, teams and keys ask. */
-export function limitRoutes(server: Server, { controls, records, keyOf }: Context): void {
+export function limitRoutes(server: Server, context: Context): void {
+  const { controls, records, keyOf } = context
   const params = z.object({
     name: limitName.describe('`tenant`, or `key:`, `user:` or `team:` and a name; `*` is for every other one'),
   })
@@ -53,25 +55,10 @@ export function limitRoutes(server: Server, { controls, records, keyOf }: Contex
       return made
     },
   )
-  server.delete(
-    '/v1/limits/:name',
-    {
-      schema: {
-        tags,
-        security,
-        summary: 'Take back what was set: what MUSTER_LIMITS has holds again',
-        params,
-        response: { 204: z.null(), ...problemsOf(401, 403, 404, 503) },
-      },
-    },
-    async (request, reply) => {
-      const who = needOperator(keyOf(request))
-      const { name } = request.params
-      // It may just have been set at another server.
-      await controls.refresh()
-      if (controls.limits(who.tenant)?.has(name)) await records.add(who, 'limit.removed', { name })
-      await controls.removeLimit(who.tenant, name)
-      return reply.code(204).send(null)
-    },
-  )
+  takingBackRoute(server, context, {
+    ...{ path: '/v1/limits/:name', tags, params, action: 'limit.removed' },
+    summary: 'Take back what was set: what MUSTER_LIMITS has holds again',
+    set: (tenant) => controls.limits(tenant),
+    remove: (tenant, name) => controls.removeLimit(tenant, name),
+  })
 }

@@ -5,6 +5,7 @@ import type { Context, Server } from './context.ts'
 import { needOperator } from './keys.ts'
 import { optional } from './optional.ts'
 import { problemsOf } from './problems.ts'
+import { takingBackRoute } from './taking-back.ts'
 
 const tags = ['stops']
 const security = [{ key: [] }]
@@ -24,7 +25,8 @@ export function checkNotStopped(
 }
 
 /** Routes of the kill switch. */
-export function stopRoutes(server: Server, { controls, records, redact, keyOf }: Context): void {
+export function stopRoutes(server: Server, context: Context): void {
+  const { controls, records, redact, keyOf } = context
   const params = z.object({
     name: stopName.describe('`tenant`, `agent:<name>`, `plan:<name>`, `tool:<name>` or `model:<route>`'),
   })
@@ -68,25 +70,10 @@ export function stopRoutes(server: Server, { controls, records, redact, keyOf }:
       return made
     },
   )
-  server.delete(
-    '/v1/stops/:name',
-    {
-      schema: {
-        tags,
-        security,
-        summary: 'Lift a stop: what waits for it goes on',
-        params,
-        response: { 204: z.null(), ...problemsOf(401, 403, 404, 503) },
-      },
-    },
-    async (request, reply) => {
-      const who = needOperator(keyOf(request))
-      const { name } = request.params
-      // It may just have been set at another server.
-      await controls.refresh()
-      if (controls.stops(who.tenant)?.has(name)) await records.add(who, 'stop.lifted', { name })
-      await controls.lift(who.tenant, name)
-      return reply.code(204).send(null)
-    },
-  )
+  takingBackRoute(server, context, {
+    ...{ path: '/v1/stops/:name', tags, params, action: 'stop.lifted' },
+    summary: 'Lift a stop: what waits for it goes on',
+    set: (tenant) => controls.stops(tenant),
+    remove: (tenant, name) => controls.lift(tenant, name),
+  })
 }

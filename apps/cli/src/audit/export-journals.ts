@@ -247,8 +247,9 @@ async function copyRecords(muster: Muster, folder: Folder): Promise<CopiedBook |
     for (let one: IteratorResult<StoredEntry> = first; !one.done; one = await stored.next()) {
       book.records++
       const { seq, bytes } = one.value
-      for (const run of expiredIn(bytes)) if (!book.expired.has(run)) book.expired.set(run, seq)
-      for (const what of erasedIn(bytes)) book.erased.set(what, seq)
+      const { runs, emptied } = goneIn(bytes)
+      for (const run of runs) if (!book.expired.has(run)) book.expired.set(run, seq)
+      for (const what of emptied) book.erased.set(what, seq)
       const { set, app } = usedIn(bytes)
       if (typeof set === 'string') book.apps.set(set, [...(book.apps.get(set) ?? []), { seq, app }])
       yield `${JSON.stringify(one.value)}\n`
@@ -258,25 +259,24 @@ async function copyRecords(muster: Muster, folder: Folder): Promise<CopiedBook |
   return book
 }
 
-/** The runs that a record says were removed whole. */
-function expiredIn(record: string): string[] {
-  if (!record.includes('"retention.expired"')) return []
-  const { action, about } = auditRecord.safeParse(jsonOf(record)).data ?? {}
-  return action === 'retention.expired' && about?.what === 'run' ? Object.keys(about.runs ?? {}) : []
-}
-
-/** Of what a record says that content was taken away: runs, a subject, or the tenant. */
-function erasedIn(record: string): string[] {
-  if (!record.includes('"retention.expired"') && !record.includes('"erasure.requested"')) return []
+/** What a record says is gone: whole runs, or content of runs, of a subject or of the tenant. */
+function goneIn(record: string): { runs: string[]; emptied: string[] } {
+  const none = { runs: [], emptied: [] }
+  if (!record.includes('"retention.expired"') && !record.includes('"erasure.requested"')) return none
   const { action, about = {} } = auditRecord.safeParse(jsonOf(record)).data ?? {}
-  if (action === 'retention.expired') return about.what === 'content' ? Object.keys(about.runs ?? {}) : []
-  if (action !== 'erasure.requested') return []
+  if (action === 'retention.expired') {
+    const runs = Object.keys(about.runs ?? {})
+    if (about.what === 'run') return { runs, emptied: [] }
+    return about.what === 'content' ? { runs: [], emptied: runs } : none
+  }
+  if (action !== 'erasure.requested') return none
   const { run, subject, tenant } = about
-  return [
+  const emptied = [
     ...(typeof run === 'string' ? [run] : []),
     ...(typeof subject === 'string' ? [subjectOf(subject)] : []),
     ...(tenant === true ? [TENANT] : []),
   ]
+  return { runs: [], emptied }
 }
 
 const TENANT = 'tenant'

@@ -1,7 +1,8 @@
-import { type Budget, budget, issuesText, MusterError, zodIssues } from '@muster/protocol'
+import { budget } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
 import { dateOf, plain, print, tableOf } from '../output.ts'
+import { valid } from '../read-valid.ts'
 import { warnIfUnknown } from '../unknown-name.ts'
 
 const amounts = { usd: 'money', tokens: 'tokens', steps: 'steps', wallTimeMs: 'time', runs: 'runs' } as const
@@ -36,12 +37,7 @@ export async function budgetsCommand(muster: Muster, json: boolean): Promise<num
 
 /** `muster budget set <name> <budget>`. */
 export async function setBudgetCommand(muster: Muster, name: string, value: unknown, json: boolean): Promise<number> {
-  const parsed = budget.safeParse(value)
-  if (!parsed.success) {
-    const issues = zodIssues(parsed.error)
-    throw new MusterError('request.invalid', issuesText(issues), { issues })
-  }
-  const made: Budget = parsed.data
+  const made = valid(value, budget)
   const budgets = await muster.budgets.set(name, made)
   if (json) print({ budgets })
   else {

@@ -1,6 +1,7 @@
-import { issuesText, type Limit, limit, MusterError, zodIssues } from '@muster/protocol'
+import { type Limit, limit } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { dateOf, plain, print, tableOf } from '../output.ts'
+import { valid } from '../read-valid.ts'
 
 /** `muster limits`: what was set while servers and workers run. */
 export async function limitsCommand(muster: Muster, json: boolean): Promise<number> {
@@ -17,18 +18,10 @@ export async function limitsCommand(muster: Muster, json: boolean): Promise<numb
 
 /** `muster limit set <name> <limit>`. */
 export async function setLimitCommand(muster: Muster, name: string, value: unknown, json: boolean): Promise<number> {
-  const set = await muster.limits.set(name, readLimit(value, ''))
+  const set = await muster.limits.set(name, valid(value, limit))
   if (json) print(set)
   else console.log(`set the limit of ${plain(name)}: ${limitText(set.limit)}`)
   return 0
-}
-
-/** @throws MusterError `request.invalid` with the paths below `at` */
-export function readLimit(value: unknown, at: string): Limit {
-  const parsed = limit.safeParse(value)
-  if (parsed.success) return parsed.data
-  const issues = zodIssues(parsed.error, at)
-  throw new MusterError('request.invalid', issuesText(issues), { issues })
 }
 
 /** Such as `60 requests and 400000 tokens a minute, 4 at once`. */

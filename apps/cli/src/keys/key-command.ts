@@ -1,10 +1,11 @@
-import { budget, issuesText, type MadeKey, MusterError, type ShownKey, zodIssues } from '@muster/protocol'
+import { budget, limit, type MadeKey, MusterError, type ShownKey } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import pc from 'picocolors'
-import { limitText, readLimit } from '../costs/limits-command.ts'
+import { limitText } from '../costs/limits-command.ts'
 import { dateOf, plain, print, tableOf } from '../output.ts'
 import { readJson } from '../read-json.ts'
 import { readDuration, readEnd } from '../read-time.ts'
+import { valid } from '../read-valid.ts'
 
 /** What a key may do, as flags say it. */
 export interface RightsFlags {
@@ -31,8 +32,12 @@ export async function createKeyCommand(muster: Muster, id: string | undefined, f
     ...{ user, roles: textsOf(roles), ...(id === undefined ? {} : { id }), ...(service ? { service } : {}) },
     ...{ ...(team === undefined ? {} : { team }), ...(note === undefined ? {} : { note }), ...gatewayOf(flags) },
     ...(flags.expires === undefined ? {} : { expiresAt: readEnd(flags.expires, Date.now()) }),
-    ...(flags.budget === undefined ? {} : { budget: await readBudget(flags.budget) }),
-    ...(flags.limit === undefined ? {} : { limit: readLimit(await readJson(flags.limit, '--limit'), '/limit') }),
+    ...(flags.budget === undefined
+      ? {}
+      : { budget: valid(await readJson(flags.budget, '--budget'), budget, { at: '/budget', what: '--budget' }) }),
+    ...(flags.limit === undefined
+      ? {}
+      : { limit: valid(await readJson(flags.limit, '--limit'), limit, { at: '/limit' }) }),
   })
   if (json) print(made)
   else {
@@ -139,13 +144,6 @@ function gatewayOf({ routes, labels }: Partial<RightsFlags>): { gateway?: { rout
     ...(labels && labels.length > 0 ? { labels: textsOf(labels) } : {}),
   }
   return Object.keys(gateway).length === 0 ? {} : { gateway }
-}
-
-async function readBudget(source: string) {
-  const parsed = budget.safeParse(await readJson(source, '--budget'))
-  if (parsed.success) return parsed.data
-  const issues = zodIssues(parsed.error, '/budget')
-  throw new MusterError('request.invalid', `--budget: ${issuesText(issues)}`, { issues })
 }
 
 function tellSecret({ key }: MadeKey): void {
