@@ -20,10 +20,12 @@ import { Slices } from './limits/slices.ts'
 import { Spending } from './limits/spending.ts'
 import { ActiveRun, type Closed, type Driver } from './run/active-run.ts'
 import type { Services } from './services.ts'
+import { ShortLived } from './short-lived.ts'
 import { Kinds } from './step/kinds.ts'
 import type { StepState } from './step/step.ts'
 import { expireStep } from './step/step-life.ts'
 import { endWait } from './step/waits.ts'
+import { allocateYoung } from './young.ts'
 
 /** Steps that may begin before the network has its turn: about the work of ten milliseconds. */
 const BURST = 1000
@@ -58,7 +60,7 @@ export class Engine {
   readonly #writer: Writer
   readonly #slices: Slices
   readonly #scheduler: Scheduler
-  readonly #runs = new Map<string, ActiveRun>()
+  readonly #runs = new ShortLived<ActiveRun>()
   /** By the scheduler's slot, in step: whose it is. */
   readonly #runOf: (ActiveRun | undefined)[] = []
   readonly #stepOf: (StepState | undefined)[] = []
@@ -79,6 +81,7 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     const { journal, memory, log } = options
+    allocateYoung()
     this.#journal = journal
     options.telemetry.models(options.models)
     this.carried = new Set(options.app.manifest.definitions.map(carriedPin))
@@ -221,12 +224,7 @@ export class Engine {
       const hold = await this.#journal.activate(id, job)
       if (!hold) return
       const run = this.#take(hold)
-      let how: Closed
-      try {
-        how = await this.#drive(run, hold)
-      } finally {
-        this.#forget(run)
-      }
+      const how = await this.#drive(run, hold)
       // A message came while it was about to park: take it again at once.
       if (how === 'mail') continue
       if (how === 'parked') this.#services.indexer.note(id, run.tenant)
@@ -245,8 +243,7 @@ export class Engine {
   begin(created: NewRun, content: string): { run: ActiveRun; closed: Promise<Closed> } {
     const hold = newHold(created, content, this.#services.clock())
     const run = this.#take(hold)
-    const closed = this.#drive(run, hold).finally(() => this.#forget(run))
-    return { run, closed }
+    return { run, closed: this.#drive(run, hold) }
   }
 
   #take(hold: Hold): ActiveRun {
@@ -272,11 +269,13 @@ export class Engine {
   async #drive(run: ActiveRun, hold: Hold): Promise<Closed> {
     try {
       await run.open(hold, driverOf)
+      return await run.closed
     } catch (error) {
       run.abandon()
       throw error
+    } finally {
+      this.#forget(run)
     }
-    return run.closed
   }
 
   /** Runs that were held here and are another worker's. */

@@ -47,7 +47,7 @@ export interface Services {
   /** Where what models write goes while they write. */
   live: Live
   /** Requests of clients that this process holds, by their runs. */
-  exchanges: ReadonlyMap<string, Exchange>
+  exchanges: Pick<ReadonlyMap<string, Exchange>, 'get'>
   clock: () => number
   random: () => number
   outcomes: Outcomes

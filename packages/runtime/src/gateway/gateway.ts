@@ -23,6 +23,7 @@ import { PolicyUse } from '../archive/policy-use.ts'
 import { RecordBook } from '../archive/record-book.ts'
 import { Engine } from '../engine.ts'
 import type { ActiveRun, Closed } from '../run/active-run.ts'
+import { ShortLived } from '../short-lived.ts'
 import { redactWords } from '../step/redacting.ts'
 import { ToolFlow } from '../step/tool-flow.ts'
 import { noTelemetry, type Telemetry } from '../telemetry.ts'
@@ -85,10 +86,10 @@ export class Gateway {
   readonly #policies: GatewayPolicies
   readonly #policyUse: PolicyUse
   readonly #indexer: Indexer
-  readonly #exchanges = new Map<string, Exchange>()
+  readonly #exchanges = new ShortLived<Exchange>()
   readonly #places: Places
   readonly #turns = new LaterTurns(Date.now, TURN_MS)
-  readonly #held = new Map<string, { active: ActiveRun; closed: Promise<Closed> }>()
+  readonly #held = new ShortLived<{ active: ActiveRun; closed: Promise<Closed> }>()
   readonly #looking: NodeJS.Timeout
   #closing = false
 
@@ -202,7 +203,7 @@ export class Gateway {
     this.#places.take(created.tenant)
     this.#exchanges.set(run, exchange)
     const { run: active, closed } = this.#engine.begin(created, content)
-    const over = closed.catch((): Closed => 'gap').then((how) => this.#over(active, exchange, how))
+    const over = this.#end(active, exchange, closed)
     this.#held.set(run, { active, closed: over })
     return {
       run,
@@ -219,8 +220,14 @@ export class Gateway {
     await this.#held.get(run)?.closed
   }
 
-  #over(active: ActiveRun, exchange: Exchange, how: Closed): Closed {
+  async #end(active: ActiveRun, exchange: Exchange, closed: Promise<Closed>): Promise<Closed> {
     const { id: run } = active
+    let how: Closed = 'gap'
+    try {
+      how = await closed
+    } catch {
+      // What its journal has is for whoever takes it up.
+    }
     this.#places.leave(active.created.tenant)
     this.#exchanges.delete(run)
     this.#held.delete(run)

@@ -56,15 +56,8 @@ function subjectText(step: StepState, labels: readonly Label[]): string {
   return `"step":${JSON.stringify(id)},${operationText(operation)},"attempt":${step.attempt || 1},"labels":${marks}`
 }
 
-const operations = new WeakMap<Operation, string>()
-
-function operationText(operation: Operation): string {
-  let text = operations.get(operation)
-  if (text === undefined) {
-    text = membersOf({ kind: operation.kind, target: operation.target })
-    operations.set(operation, text)
-  }
-  return text
+function operationText({ kind, target }: Operation): string {
+  return `"kind":"${kind}","target":${JSON.stringify(target)}`
 }
 
 /** The oldest version of the entries' format that knows what an entry with this decision says. */
