@@ -164,6 +164,12 @@ export interface WriterOptions {
 /** Batches under way at once; entries that come meanwhile gather into the next, larger batch. */
 const IN_FLIGHT_MAX = 4
 const UNWRITTEN_MAX = 32 * 1024 * 1024
+/**
+ * Where few runs write in a tick, each takes long in it: half of them, and so many at least, are written down while the
+ * others are worked on. Where many do, a batch for all costs less.
+ */
+const EARLY_MIN = 12
+const FEW = 32
 /** A new run is written when something waits for that, so that all it begins with goes at once; after so long anyway, ms. */
 const REST_MS = 50
 
@@ -176,6 +182,9 @@ export class Writer {
   readonly #options: WriterOptions
   #dirty: RunWriter[] = []
   #scheduled = false
+  /** Runs that had something to write in this tick, and how many make a batch before it ends. */
+  #marked = 0
+  #early = EARLY_MIN
   #inFlight = 0
   readonly #unwrittenMax: number
   #unwritten = 0
@@ -290,6 +299,9 @@ export class Writer {
     if (!to.dirty) {
       to.dirty = true
       this.#dirty.push(to)
+      this.#marked++
+      // Once what is at hand is written.
+      if (this.#dirty.length === this.#early) queueMicrotask(this.#gather)
     }
     if (!this.#scheduled) {
       this.#scheduled = true
@@ -314,6 +326,12 @@ export class Writer {
 
   readonly #flush = (): void => {
     this.#scheduled = false
+    this.#early = this.#marked > FEW ? Number.POSITIVE_INFINITY : Math.max(this.#marked >> 1, EARLY_MIN)
+    this.#marked = 0
+    this.#gather()
+  }
+
+  readonly #gather = (): void => {
     if (this.#inFlight >= IN_FLIGHT_MAX) return
     const batch: RunWriter[] = []
     const blocked: RunWriter[] = []
