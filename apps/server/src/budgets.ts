@@ -26,6 +26,13 @@ const HELD_MS = 60_000
 const ONE_RUN: Amounts = [0, 0, 0, 0, 1]
 const NO_RUN: Amounts = [0, 0, 0, 0, 0]
 
+/** To be called where none was begun after all. */
+export type GiveBack = () => Promise<void>
+
+const nothingTaken: GiveBack = () => Promise.resolve()
+
+type Begun = Pick<EntryOf<'run.created'>, 'tenant' | 'definition' | 'by'>
+
 /** What tenants may still use, and whether they may begin a run. */
 export class Budgets {
   readonly #journal: Journal
@@ -48,12 +55,16 @@ export class Budgets {
    *
    * @throws MusterError `quota.exceeded` with how long to wait
    */
-  async takeRun(run: Pick<EntryOf<'run.created'>, 'tenant' | 'definition' | 'by'>) {
+  takeRun(run: Begun): GiveBack | Promise<GiveBack> {
+    const isCounted = this.#countsRuns || countsRuns(this.#controls.budgets(run.tenant)?.values() ?? [])
+    return isCounted ? this.#takeRun(run) : nothingTaken
+  }
+
+  async #takeRun(run: Begun): Promise<GiveBack> {
     const { tenant } = run
-    if (!this.#countsRuns && !countsRuns(this.#controls.budgets(tenant)?.values() ?? [])) return () => Promise.resolve()
     const now = Date.now()
     const budgets = this.#of(tenant, ['tenant', ...budgetNames(run)], now)
-    if (!budgets.some(({ limits }) => limits.runs !== undefined)) return () => Promise.resolve()
+    if (!budgets.some(({ limits }) => limits.runs !== undefined)) return nothingTaken
     const accounts = budgets.map((one) => budgetAccount(tenant, one))
     const id = newId()
     const ask = { id, until: now + HELD_MS, ask: ONE_RUN, need: ONE_RUN }

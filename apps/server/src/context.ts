@@ -6,7 +6,7 @@ import type { CallbackTokens, Gateway, LedgerReader, Refusals, RunReader } from 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
-import type { Budgets } from './budgets.ts'
+import type { Budgets, GiveBack } from './budgets.ts'
 import type { CostBook } from './costs.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { ApiKey } from './keys.ts'
@@ -18,6 +18,13 @@ declare module 'fastify' {
     dialect?: Dialect
     /** It answers for as long as something goes on, and is cut off when its key is good no more. */
     follows?: boolean
+  }
+
+  interface FastifyRequest {
+    /** Who sends it; see `Context.keyOf`. A `WeakMap` would cost more than all else that is looked up for it. */
+    apiKey: ApiKey | null
+    /** Its body is there, or will not be: what it had of the room for bodies is another's. */
+    leaveBodies: (() => void) | null
   }
 }
 
@@ -44,7 +51,7 @@ export interface Context {
    *
    * @throws MusterError `stop.active`, `subject.erased` or `quota.exceeded`
    */
-  enter(run: NewRun): Promise<() => Promise<void>>
+  enter(run: NewRun): GiveBack | Promise<GiveBack>
   /** Takes personal data and secrets out of what comes, before it is written. */
   redact<T extends Json>(tenant: string, value: T): { value: T; redacted?: RedactCounts }
   /** Signs callbacks and webhooks. */

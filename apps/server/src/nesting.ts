@@ -7,21 +7,18 @@ const DEPTH_MAX = 256
 export function checkNesting(body: unknown): void {
   if (!isNested(body)) return
   for (const [name, value] of Object.entries(body)) {
-    if (depthOf(value) < DEPTH_MAX) continue
+    if (isWithin(value, DEPTH_MAX - 1)) continue
     const message = `is nested more than ${DEPTH_MAX} deep`
     throw new MusterError('request.invalid', `/${name} ${message}`, { issues: [{ path: `/${name}`, message }] })
   }
 }
 
-/** Level by level, no further than it may go. */
-function depthOf(value: unknown): number {
-  let depth = 0
-  for (let level = [value].filter(isNested); level.length > 0 && depth < DEPTH_MAX; depth++) {
-    const next: object[] = []
-    for (const one of level) for (const inner of Object.values(one)) if (isNested(inner)) next.push(inner)
-    level = next
-  }
-  return depth
+/** No further than it may go. */
+function isWithin(value: unknown, depth: number): boolean {
+  if (!isNested(value)) return true
+  if (depth === 0) return false
+  const inner: unknown[] = Array.isArray(value) ? value : Object.values(value)
+  return inner.every((one) => isWithin(one, depth - 1))
 }
 
 function isNested(value: unknown): value is object {

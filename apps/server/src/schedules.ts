@@ -23,7 +23,7 @@ const shown = schedule.extend({ upcoming: z.array(z.number()).describe('the next
 
 /** Routes of schedules. */
 export function scheduleRoutes(server: Server, { journal, memory, admission, refusals, keyOf }: Context): void {
-  const schedules = new Schedules(journal, (run) => refusals.check(run))
+  const schedules = new Schedules(journal, async (run) => refusals.check(run))
   const now = journal.partitions[0].clock
 
   /** What a schedule and its runs are, checked as a run is when it starts. */

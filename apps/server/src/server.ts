@@ -1,6 +1,7 @@
 import swagger from '@fastify/swagger'
 import { Controls, Heads, Journal, type ReplicationOptions } from '@muster/journal'
 import type { Ledgers, Memory } from '@muster/memory'
+import type { Dialect } from '@muster/models'
 import {
   BODY_BYTES_MAX,
   type BudgetsByName,
@@ -127,7 +128,6 @@ export async function createServer(
     ...{ file: options.keys, store: memory.apiKeys, journal },
     onError: (error, what) => log?.warn({ err: error }, what),
   })
-  const keys = new WeakMap<FastifyRequest, ApiKey>()
   const context: Context = {
     journal,
     memory,
@@ -145,10 +145,10 @@ export async function createServer(
     retention: options.retention ?? [],
     refusals,
     gateway,
-    async enter(run) {
+    enter(run) {
       checkNotStopped(controls, run)
-      await refusals.check(run)
-      return budgets.takeRun(run)
+      const checked = refusals.check(run)
+      return checked ? checked.then(() => budgets.takeRun(run)) : budgets.takeRun(run)
     },
     redact(tenant, value) {
       const { value: kept, found } = options.redaction?.of(tenant).redact(value) ?? { value, found: undefined }
@@ -160,7 +160,7 @@ export async function createServer(
     ring,
     callbacks: options.secret === undefined ? undefined : new CallbackTokens(options.secret),
     keyOf(request) {
-      const key = keys.get(request)
+      const { apiKey: key } = request
       if (!key) throw new MusterError('auth.missing_key', 'The request has no API key')
       return key
     },
@@ -180,22 +180,37 @@ export async function createServer(
   app.setSerializerCompiler(serializerCompiler)
   sendProblems(app)
   await app.register(swagger, openApi)
-  app.addHook('onRequest', async (request, { raw }) => {
+  app.decorateRequest('apiKey', null)
+  // Hooks that all requests pass call back where they need not wait: a promise each costs more than they do.
+  app.addHook('onRequest', (request, { raw }, done) => {
     const { url, config } = request.routeOptions
     // A callback has a token in place of a key.
-    if (!request.url.startsWith('/v1/') || url === CALLBACKS) return
-    const found = ring.find(authorizationOf(request))
-    const key = found instanceof Promise ? await found : found
-    keys.set(request, key)
-    // What takes long does not go on under a key that is good no more.
-    if (config.follows || config.dialect !== undefined)
-      raw.on(
-        'close',
-        ring.hold(key, () => raw.destroy()),
-      )
+    if (!request.url.startsWith('/v1/') || url === CALLBACKS) {
+      done()
+      return
+    }
+    const take = (key: ApiKey) => {
+      request.apiKey = key
+      // What takes long does not go on under a key that is good no more.
+      if (config.follows || config.dialect !== undefined)
+        raw.on(
+          'close',
+          ring.hold(key, () => raw.destroy()),
+        )
+      done()
+    }
+    const found = ring.find(authorizationOf(request, config.dialect))
+    if (found instanceof Promise) found.then(take, done)
+    else take(found)
   })
-  app.addHook('preParsing', async ({ headers }) => checkPlain(headers['content-encoding']))
-  app.addHook('preValidation', async ({ body }) => checkNesting(body))
+  app.addHook('preParsing', ({ headers }, _reply, _payload, done) => {
+    checkPlain(headers['content-encoding'])
+    done()
+  })
+  app.addHook('preValidation', ({ body }, _reply, done) => {
+    checkNesting(body)
+    done()
+  })
   await app.register(async (scope) => gatewayRoutes(scope as unknown as Server, context)) // as below
   await app.register(async (scope) => routes(scope as unknown as Server, context)) // the zod type provider is a matter of types only
   await app.register(reference, { routePrefix: '/reference', configuration: { url: '/openapi.json' } })
@@ -228,12 +243,9 @@ function checkPlain(encoding = 'identity'): void {
 }
 
 /** Anthropic's clients send their key in a header of its own. */
-function authorizationOf({ headers, routeOptions }: FastifyRequest): string | undefined {
+function authorizationOf({ headers }: FastifyRequest, dialect: Dialect | undefined): string | undefined {
   const key = headers['x-api-key']
-  return (
-    headers.authorization ??
-    (routeOptions.config.dialect !== undefined && typeof key === 'string' ? `Bearer ${key}` : undefined)
-  )
+  return headers.authorization ?? (dialect !== undefined && typeof key === 'string' ? `Bearer ${key}` : undefined)
 }
 
 function routes(server: Server, context: Context): void {

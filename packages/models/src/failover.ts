@@ -75,6 +75,8 @@ interface Try<T> {
   ended: Promise<{ from: Try<T>; end: Ended<T> }>
 }
 
+const NONE_LATE: Found<never>['late'] = Promise.resolve([])
+
 export function createFailover(now: () => number = () => Date.now()): Failover {
   /** Until when a target has asked not to be called, ms since the epoch. */
   const closed = new Map<Target, number>()
@@ -104,7 +106,11 @@ export function createFailover(now: () => number = () => Date.now()): Failover {
   }
 
   /** What the end of a try says of its target. */
-  function learn<T>({ place: { target }, as, beganAt }: Try<T>, end: Ended<T>, { kind, isOpen }: Course): void {
+  function learn<T>(
+    { place: { target }, as, beganAt }: Pick<Try<T>, 'place' | 'as' | 'beganAt'>,
+    end: Ended<T>,
+    { kind, isOpen }: Course,
+  ): void {
     const breaker = breakers.get(target)
     const tookMs = now() - beganAt
     if ('answer' in end) {
@@ -124,11 +130,39 @@ export function createFailover(now: () => number = () => Date.now()): Failover {
     }
   }
 
+  /** The only place there is: nothing is passed over, and nobody contends with it. */
+  async function findOnly<T>(
+    place: Place,
+    course: Course,
+    ask: (place: Place, contender: Contender) => Promise<T>,
+  ): Promise<Found<T>> {
+    const { signal, kind } = course
+    const beganAt = now()
+    const one = { place, as: 'call', beganAt } as const
+    let isClaimed = false
+    const claim = () => {
+      if (!isClaimed) pace.took(place.target, kind, now() - beganAt)
+      isClaimed = true
+      return true
+    }
+    try {
+      const answer = await ask(place, signal ? { signal, claim } : { claim })
+      learn(one, { answer }, course)
+      claim()
+      return { answer, place, late: NONE_LATE }
+    } catch (error) {
+      learn(one, { error }, course)
+      throw error
+    }
+  }
+
   async function find<T>(
     course: Course,
     ask: (place: Place, contender: Contender) => Promise<T>,
     begun: () => boolean = () => false,
   ): Promise<Found<T>> {
+    const [only, ...others] = course.places
+    if (only && others.length + course.refused.length === 0) return findOnly(only, course, ask)
     const passed: Passed[] = [...course.refused]
     const queue = [...course.places]
     const running = new Set<Try<T>>()

@@ -9,15 +9,17 @@ const COMING_MAX = 16 * GATEWAY_BYTES_MAX
 /** Refuses bodies that would be too many at once: they may come slowly, and each may be large. */
 export function boundBodies(server: Server, { keyOf }: Pick<Context, 'keyOf'>): void {
   const coming = new Places(COMING_MAX, 'bytes of bodies')
-  const leaves = new WeakMap<FastifyRequest, () => void>()
-  const over = async (request: FastifyRequest) => leaves.get(request)?.()
+  server.decorateRequest('leaveBodies', null)
 
-  server.addHook('onRequest', async (request: FastifyRequest, reply: FastifyReply) => {
+  server.addHook('onRequest', (request: FastifyRequest, reply: FastifyReply, done: () => void) => {
     const { headers } = request
     const isChunked = headers['transfer-encoding'] !== undefined
     // What says to be larger is refused for that.
     const size = isChunked ? GATEWAY_BYTES_MAX : Math.min(Number(headers['content-length'] ?? 0), GATEWAY_BYTES_MAX)
-    if (size === 0) return
+    if (size === 0) {
+      done()
+      return
+    }
     const { tenant } = keyOf(request)
     coming.take(tenant, size)
     let isLeft = false
@@ -25,8 +27,12 @@ export function boundBodies(server: Server, { keyOf }: Pick<Context, 'keyOf'>): 
       if (!isLeft) coming.leave(tenant, size)
       isLeft = true
     }
-    leaves.set(request, leave)
+    request.leaveBodies = leave
     reply.raw.on('close', leave)
+    done()
   })
-  server.addHook('preValidation', over)
+  server.addHook('preValidation', (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
+    request.leaveBodies?.()
+    done()
+  })
 }

@@ -35,8 +35,11 @@ const labels = z.array(label).max(50)
 
 /** What a request is labelled: by its key, and by what its client adds (`x-muster-labels: pii,internal`). */
 export function labelsOf(headers: IncomingHttpHeaders, ofKey: readonly Label[] = []): Label[] {
-  const given = String(headers['x-muster-labels'] ?? '')
-  const names = given.split(',').map((name) => name.trim())
+  const given = headers['x-muster-labels']
+  if (given === undefined) return [...new Set(ofKey)].sort()
+  const names = String(given)
+    .split(',')
+    .map((name) => name.trim())
   const added = labels.safeParse(names.filter((name) => name !== ''))
   if (!added.success)
     throw new MusterError('request.invalid', 'x-muster-labels: labels of 64 characters at most, 50 of them at most', {

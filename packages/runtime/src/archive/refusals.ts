@@ -12,14 +12,23 @@ interface OfSubject {
 /** Refuses runs of what is being erased. What it has read it trusts for as long as an erasure waits before it begins. */
 export class Refusals {
   readonly #memory: Memory
-  readonly #known = new Map<string, { until: number; open: Promise<Erasure[]> }>()
+  readonly #known = new Map<string, { until: number; open: Promise<Erasure[]>; isNone: boolean }>()
 
   constructor(memory: Memory) {
     this.#memory = memory
   }
 
-  /** @throws MusterError `subject.erased`; of a run with a subject, `memory.unavailable` where nobody can tell */
-  async check(run: OfSubject): Promise<void> {
+  /**
+   * Gives a promise where that has to be looked up.
+   *
+   * @throws MusterError `subject.erased`; of a run with a subject, `memory.unavailable` where nobody can tell
+   */
+  check(run: OfSubject): Promise<void> | undefined {
+    const known = this.#known.get(run.tenant)
+    return known?.isNone && known.until > performance.now() ? undefined : this.#check(run)
+  }
+
+  async #check(run: OfSubject): Promise<void> {
     if (!(await this.#find(run))) return
     // It may be done since: who has heard of that is not refused any more.
     this.#known.delete(run.tenant)
@@ -47,8 +56,12 @@ export class Refusals {
     const now = performance.now()
     const known = this.#known.get(tenant)
     if (known && known.until > now) return known.open
-    const open = this.#memory.erasures.openOf(tenant).then((all) => all.map((one) => one.erasure))
-    this.#known.set(tenant, { until: now + REFUSAL_SEEN_MS, open })
+    const open = this.#memory.erasures.openOf(tenant).then((all) => {
+      looked.isNone = all.length === 0
+      return all.map((one) => one.erasure)
+    })
+    const looked = { until: now + REFUSAL_SEEN_MS, open, isNone: false }
+    this.#known.set(tenant, looked)
     open.catch(() => this.#known.delete(tenant))
     return open
   }

@@ -14,39 +14,33 @@ export class Exchange {
   readonly request: ClientRequest
   /** When it came, ms since the epoch. */
   readonly at: number
-  /** The model is about to be asked. Rejects with why it never is. */
-  readonly begun: Promise<void>
   /** What the client is given, once the model has begun to answer. Rejects with why there is nothing. */
   readonly answer: Promise<GivenAnswer>
-  /** The run has ended, and that is durable. Rejects where it is no longer held here. */
-  readonly recorded: Promise<void>
   hasBegun = false
   /** The client was given nothing yet. */
   isOpen = true
   #text: string | undefined
-  readonly #begin: () => void
-  readonly #answered: (answer: GivenAnswer) => void
-  readonly #failed: (error: MusterError) => void
-  readonly #recorded: PromiseWithResolvers<void> = Promise.withResolvers()
+  readonly #answer = Promise.withResolvers<GivenAnswer>()
+  // Most wait for neither.
+  readonly #begun = new Told()
+  readonly #recorded = new Told()
 
   constructor(request: ClientRequest, at: number) {
     this.request = request
     this.at = at
-    const begun = Promise.withResolvers<void>()
-    const answer = Promise.withResolvers<GivenAnswer>()
-    this.begun = begun.promise
-    this.answer = answer.promise
-    // Not everybody waits for both.
-    this.begun.catch(() => {})
+    this.answer = this.#answer.promise
+    // Not everybody waits for it.
     this.answer.catch(() => {})
-    this.recorded = this.#recorded.promise
-    this.recorded.catch(() => {})
-    this.#begin = begun.resolve
-    this.#answered = answer.resolve
-    this.#failed = (error) => {
-      begun.reject(error)
-      answer.reject(error)
-    }
+  }
+
+  /** The model is about to be asked. Rejects with why it never is. */
+  get begun(): Promise<void> {
+    return this.#begun.promise
+  }
+
+  /** The run has ended, and that is durable. Rejects where it is no longer held here. */
+  get recorded(): Promise<void> {
+    return this.#recorded.promise
   }
 
   /** The request as JSON. */
@@ -57,29 +51,57 @@ export class Exchange {
 
   begin(): void {
     this.hasBegun = true
-    this.#begin()
+    this.#begun.tell()
   }
 
   answered(answer: GivenAnswer): void {
     this.isOpen = false
-    this.#answered(answer)
+    this.#answer.resolve(answer)
   }
 
   ended(): void {
-    this.#recorded.resolve()
+    this.#recorded.tell()
   }
 
   /** The run goes on elsewhere, or waits. */
   lost(error: MusterError): void {
     this.failed(error)
-    this.#recorded.reject(error)
+    this.#recorded.tell(error)
   }
 
   /** Counts where nothing was answered yet. */
   failed(error: unknown): void {
     this.isOpen = false
-    this.#failed(
-      error instanceof MusterError ? error : new MusterError('internal', 'the call failed', { cause: error }),
-    )
+    const failure =
+      error instanceof MusterError ? error : new MusterError('internal', 'the call failed', { cause: error })
+    this.#begun.tell(failure)
+    this.#answer.reject(failure)
+  }
+}
+
+/** What is told once; a promise of it is made where somebody asks. */
+class Told {
+  #isTold = false
+  #error: MusterError | undefined
+  #asked: PromiseWithResolvers<void> | undefined
+
+  get promise(): Promise<void> {
+    this.#asked ??= Promise.withResolvers()
+    const { promise } = this.#asked
+    promise.catch(() => {})
+    if (this.#isTold) this.#settle()
+    return promise
+  }
+
+  tell(error?: MusterError): void {
+    if (this.#isTold) return
+    this.#isTold = true
+    this.#error = error
+    this.#settle()
+  }
+
+  #settle(): void {
+    if (this.#error) this.#asked?.reject(this.#error)
+    else this.#asked?.resolve()
   }
 }

@@ -11,7 +11,7 @@ export function pollSchedules(
   refusals: Refusals,
   onError: (error: Error) => void,
 ): { close(): Promise<void> } {
-  const schedules = new Schedules(journal, (run) => refusals.check(run))
+  const schedules = new Schedules(journal, async (run) => refusals.check(run))
   let polling: Promise<void> | undefined
   const timer = setInterval(() => {
     polling ??= schedules

@@ -177,8 +177,9 @@ export class ActiveRun {
   /** Replays the journal and goes on from there. */
   async open(hold: Hold, makeDriver: (run: ActiveRun) => Driver): Promise<void> {
     const { clock, worker, app } = this.services
-    const recorded = await this.#read(hold)
-    await openPast(this, recorded)
+    const isNew = hold.first !== undefined
+    const recorded = hold.first ? justCreated(hold.first, this.policy.history !== undefined) : await this.#read(hold)
+    if (this.policy.history) await openPast(this, recorded)
     if (this.over) return
     this.#restore(recorded)
     this.inbox.found(hold.mail)
@@ -188,12 +189,13 @@ export class ActiveRun {
       if (this.over) return
       this.#driver = makeDriver(this)
       this.#driver.start()
-      await this.replay.play(recorded, {
-        find: (id) => this.steps.get(id) ?? this.#rollback?.replayed(id),
-        tell: (step) => this.#tell(step),
-        cancel: (by) => this.#fail(cancelledBy(by)),
-        asynchronous: this.#driver.asynchronous,
-      })
+      if (!isNew)
+        await this.replay.play(recorded, {
+          find: (id) => this.steps.get(id) ?? this.#rollback?.replayed(id),
+          tell: (step) => this.#tell(step),
+          cancel: (by) => this.#fail(cancelledBy(by)),
+          asynchronous: this.#driver.asynchronous,
+        })
     } catch (error) {
       this.fail(toMusterError(error, 'plan.failed'))
     }
@@ -215,12 +217,11 @@ export class ActiveRun {
     this.inbox.open()
   }
 
-  async #read({ entries, first }: Hold): Promise<Recorded> {
+  async #read({ entries }: Hold): Promise<Recorded> {
     const { journal, memory } = this.services
     const { id, tenant } = this
     const { head } = this.#writer
     const asksPast = this.policy.history !== undefined
-    if (first) return justCreated(first, asksPast)
     if (entries && !entries.some(isOffloaded)) return readRecordedNow(id, entries, head, asksPast)
     // A long journal is read from its last checkpoint on.
     const from = entries ? undefined : await journal.snapshot(id)
