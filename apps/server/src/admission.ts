@@ -28,8 +28,6 @@ import { checkMedia, checkSize } from './media.ts'
 
 type Created = Omit<EntryOf<'run.created'>, 'v' | 'seq' | 'content' | 'type' | 'at'>
 
-/** Definitions change when a worker starts: what was read is trusted for this long, ms. */
-const TRUST_MS = 1000
 const VALIDATORS_MAX = 1000
 
 /**
@@ -41,7 +39,8 @@ export class Admission {
   readonly #redaction: Redaction | undefined
   readonly #ajv = new Ajv2020({ strict: false, allErrors: true })
   readonly #validators = new Map<string, ValidateFunction>()
-  readonly #definitions = new Map<string, { definition: DefinitionManifest; until: number }>()
+  /** What is looked up in this tick: many runs of one definition are begun together. */
+  readonly #looks = new Map<string, Promise<DefinitionManifest | undefined>>()
 
   constructor(journal: Journal, redaction?: Redaction) {
     this.#journal = journal
@@ -100,14 +99,8 @@ export class Admission {
   async #find(request: StartRun): Promise<DefinitionManifest> {
     const kind = request.agent === undefined ? 'plan' : 'agent'
     const name = request.agent ?? String(request.plan)
-    const key = `${kind}:${name}@${request.version ?? ''}`
-    const known = this.#definitions.get(key)
-    if (known && known.until > Date.now()) return known.definition
-    const definition = await this.#journal.definition(kind, name, request.version)
-    if (definition) {
-      this.#definitions.set(key, { definition, until: Date.now() + TRUST_MS })
-      return definition
-    }
+    const definition = await this.#look(kind, name, request.version)
+    if (definition) return definition
     const { definitions } = await this.#journal.manifest()
     const names = definitions.filter((d) => d.kind === kind).map((d) => `${d.name}@${d.version}`)
     const what = request.version === undefined ? `"${name}"` : `"${name}" in version ${request.version}`
@@ -118,6 +111,17 @@ export class Admission {
         issues: [{ path: `/${kind}`, message: 'unknown' }],
       },
     )
+  }
+
+  /** As it is published now: a run that is pinned to what a deployment has just replaced would wait for what is gone. */
+  #look(kind: 'agent' | 'plan', name: string, version: string | undefined): Promise<DefinitionManifest | undefined> {
+    const key = `${kind}:${name}@${version ?? ''}`
+    const known = this.#looks.get(key)
+    if (known) return known
+    const look = this.#journal.definition(kind, name, version)
+    this.#looks.set(key, look)
+    setImmediate(() => this.#looks.delete(key))
+    return look
   }
 
   #checkInput(definition: DefinitionManifest, input: Json): void {

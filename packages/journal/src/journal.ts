@@ -49,6 +49,7 @@ export class Journal {
   readonly redis: JournalRedis
   readonly url: string
   readonly partitions: readonly [Partition, ...Partition[]]
+  readonly #definitions: manifests.KnownDefinitions = new Map()
 
   private constructor(options: JournalOptions) {
     const { url, namespace, failFast, partitions = 1, clock = Date.now } = options
@@ -284,7 +285,7 @@ export class Journal {
 
   /** A published definition: of the version given, else the one published last. */
   definition(kind: 'agent' | 'plan', name: string, version?: string): Promise<DefinitionManifest | undefined> {
-    return manifests.definition(this.redis, this.partitions[0].keys, { kind, name, version })
+    return manifests.definition(this.redis, this.partitions[0].keys, this.#definitions, { kind, name, version })
   }
 
   /** Everything published, the latest of each. */

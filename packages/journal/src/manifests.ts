@@ -32,15 +32,25 @@ export async function publish(redis: JournalRedis, keys: Keys, app: AppManifest)
   await all.exec()
 }
 
+/** Definitions that were read before, by where they stand: one that has not changed is not checked again. */
+export type KnownDefinitions = Map<string, { text: string; definition: DefinitionManifest }>
+
 /** A published definition: of the version given, else the one published last. */
 export async function definition(
   redis: JournalRedis,
   keys: Keys,
+  known: KnownDefinitions,
   wanted: { kind: 'agent' | 'plan'; name: string; version?: string | undefined },
 ): Promise<DefinitionManifest | undefined> {
   const { kind, name, version } = wanted
-  const text = await redis.hget(keys.manifest, version === undefined ? `${kind}:${name}` : `${kind}:${name}@${version}`)
-  return text === null ? undefined : definitionManifest.parse(JSON.parse(text))
+  const field = version === undefined ? `${kind}:${name}` : `${kind}:${name}@${version}`
+  const text = await redis.hget(keys.manifest, field)
+  if (text === null) return undefined
+  const before = known.get(field)
+  if (before?.text === text) return before.definition
+  const definition = definitionManifest.parse(JSON.parse(text))
+  known.set(field, { text, definition })
+  return definition
 }
 
 /** Everything published, the latest of each. */
