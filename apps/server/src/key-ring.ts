@@ -1,4 +1,4 @@
-import { type Journal, KeyNews } from '@muster/journal'
+import { type Journal, KeyNews, ShortLived } from '@muster/journal'
 import type { ApiKeys, FoundKey } from '@muster/memory'
 import { type ErrorCode, KEY_USED_MS, type KeptKey, MusterError, within } from '@muster/protocol'
 import { LRUCache } from 'lru-cache'
@@ -36,7 +36,7 @@ interface Known {
 /** Those who go on under a secret. */
 interface Held {
   known: Known
-  cuts: Set<() => void>
+  cuts: ShortLived<() => void, true>
   /** Since when it is to be looked at again; of this process's clock. */
   since?: number | undefined
   isLooking: boolean
@@ -117,12 +117,12 @@ export class KeyRing {
     // Forgotten since it was found: something has changed.
     const held = this.#held.get(sha256) ?? {
       known: known ?? ofNobody(),
-      cuts: new Set(),
+      cuts: new ShortLived(),
       isLooking: false,
       ...(known ? {} : { since: performance.now() }),
     }
     this.#held.set(sha256, held)
-    held.cuts.add(cut)
+    held.cuts.set(cut, true)
     return () => {
       held.cuts.delete(cut)
       if (held.cuts.size === 0 && this.#held.get(sha256) === held) this.#held.delete(sha256)
@@ -231,7 +231,7 @@ export class KeyRing {
       const { refused, ends } = held.known
       if (!refused && !(ends && ends.at <= Date.now())) continue
       this.#held.delete(sha256)
-      for (const cut of held.cuts) cut()
+      for (const cut of held.cuts.keys()) cut()
     }
   }
 

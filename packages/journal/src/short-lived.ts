@@ -2,43 +2,47 @@
 const RENEWED_AFTER = 256
 
 /**
- * A map, by id, of what comes and goes thousands of times a second.
+ * A map of what comes and goes thousands of times a second.
  *
  * V8 links each table that a `Map` has outgrown to the next. Once one of them has got into the old generation, that link
  * keeps all that come after it until the next full collection, with what they held when they were left: what has lived for
  * milliseconds is copied twice in place of being dropped. So it is another map now and then, to which no table leads.
  */
-export class ShortLived<V> {
-  #map = new Map<string, V>()
+export class ShortLived<K, V> {
+  #map = new Map<K, V>()
   #gone = 0
 
   get size(): number {
     return this.#map.size
   }
 
-  get(id: string): V | undefined {
-    return this.#map.get(id)
+  get(key: K): V | undefined {
+    return this.#map.get(key)
   }
 
-  has(id: string): boolean {
-    return this.#map.has(id)
+  has(key: K): boolean {
+    return this.#map.has(key)
   }
 
-  set(id: string, value: V): void {
-    this.#map.set(id, value)
+  set(key: K, value: V): void {
+    this.#map.set(key, value)
   }
 
-  delete(id: string): void {
-    if (!this.#map.delete(id) || ++this.#gone < RENEWED_AFTER + this.#map.size) return
+  delete(key: K): void {
+    if (!this.#map.delete(key) || ++this.#gone < RENEWED_AFTER + this.#map.size) return
     this.#gone = 0
     this.#map = new Map(this.#map)
+  }
+
+  keys(): MapIterator<K> {
+    return this.#map.keys()
   }
 
   values(): MapIterator<V> {
     return this.#map.values()
   }
 
-  [Symbol.iterator](): MapIterator<[string, V]> {
+  [Symbol.iterator](): MapIterator<[K, V]> {
     return this.#map.entries()
   }
 }

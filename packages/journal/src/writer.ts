@@ -13,6 +13,7 @@ import type { FirstRecord } from './hold.ts'
 import { askingMember, type Keys } from './keys.ts'
 import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './offload.ts'
 import type { Replication } from './replication.ts'
+import { ShortLived } from './short-lived.ts'
 import { whenTickEnds } from './tick.ts'
 
 /** What is told to the parent of a child run when it ends or parks. */
@@ -174,7 +175,8 @@ const FEW = 32
 const REST_MS = 50
 
 /**
- * Group commit: all entries that all runs of the worker wrote in one tick go to Redis in one Lua call per partition.
+ * Group commit: all entries that all runs of the worker wrote in one tick go to Redis in one Lua call per partition, or in
+ * two where few wrote.
  * Batches of one connection are executed in order, so a run's entries are too; when one is refused,
  * every later one of the run is refused as well, by its place.
  */
@@ -190,7 +192,7 @@ export class Writer {
   #unwritten = 0
   #full = false
   /** New runs for which nobody waits yet. */
-  readonly #resting = new Set<RunWriter>()
+  readonly #resting = new ShortLived<RunWriter, true>()
   #rested: NodeJS.Timeout | undefined
 
   constructor(options: WriterOptions) {
@@ -238,7 +240,7 @@ export class Writer {
     }
     to.sent = 0
     this.#add(to, hash, bytes, kept)
-    this.#resting.add(to)
+    this.#resting.set(to, true)
     to.onAwaited = () => this.#wake(to)
     this.#rested ??= setTimeout(() => this.#wakeAll(), REST_MS)
   }
@@ -262,7 +264,7 @@ export class Writer {
   #wakeAll(): void {
     clearTimeout(this.#rested)
     this.#rested = undefined
-    for (const run of this.#resting) this.#wake(run)
+    for (const run of this.#resting.keys()) this.#wake(run)
   }
 
   /** So much waits for Redis that nothing should be added which can wait; `onDrain` tells when it can. */

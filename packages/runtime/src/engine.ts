@@ -1,5 +1,5 @@
 import type { PolicySet } from '@muster/governance'
-import { type Hold, type Journal, lostError, type NewRun, newHold, Spend, Writer } from '@muster/journal'
+import { type Hold, type Journal, lostError, type NewRun, newHold, ShortLived, Spend, Writer } from '@muster/journal'
 import {
   type BudgetsByName,
   carriedPin,
@@ -20,7 +20,6 @@ import { Slices } from './limits/slices.ts'
 import { Spending } from './limits/spending.ts'
 import { ActiveRun, type Closed, type Driver } from './run/active-run.ts'
 import type { Services } from './services.ts'
-import { ShortLived } from './short-lived.ts'
 import { Kinds } from './step/kinds.ts'
 import type { StepState } from './step/step.ts'
 import { expireStep } from './step/step-life.ts'
@@ -60,7 +59,7 @@ export class Engine {
   readonly #writer: Writer
   readonly #slices: Slices
   readonly #scheduler: Scheduler
-  readonly #runs = new ShortLived<ActiveRun>()
+  readonly #runs = new ShortLived<string, ActiveRun>()
   /** By the scheduler's slot, in step: whose it is. */
   readonly #runOf: (ActiveRun | undefined)[] = []
   readonly #stepOf: (StepState | undefined)[] = []

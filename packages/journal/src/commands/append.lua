@@ -20,6 +20,19 @@
 local call = redis.call
 local reply = {}
 --@include heads_out
+-- Of runs that are created, what their tenants' indexes and their holder get: of a whole batch by one call of Redis.
+local MEMBERS_MAX = 2000
+local indexed, held = {}, {}
+local function gather(members, key, ...)
+  local of = members[key] or {}
+  members[key] = of
+  for _, member in ipairs({...}) do of[#of + 1] = member end
+end
+local function add(command, members)
+  for key, of in pairs(members) do
+    for from = 1, #of, MEMBERS_MAX do call(command, key, unpack(of, from, math.min(from + MEMBERS_MAX - 1, #of))) end
+  end
+end
 local a, k = 3, 7
 while k <= #KEYS do
   local run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2]
@@ -36,8 +49,8 @@ while k <= #KEYS do
       local bytes = string.sub(entries, 66, (string.find(entries, '\n', 1, true) or 0) - 1)
       call('HSET', run, 'status', 'running', 'epoch', epoch, 'seq', seq, 'head', head, 'activation', 1, 'meta', bytes,
         'job', '')
-      call('ZADD', KEYS[k + 3], at, id)
-      call('SADD', KEYS[k + 4], id)
+      gather(indexed, KEYS[k + 3], at, id)
+      gather(held, KEYS[k + 4], id)
       now = {epoch, before}
     else
       now[2] = false
@@ -111,5 +124,7 @@ while k <= #KEYS do
   k = k + (parent == '' and 3 or 5)
   a = a + (op == '' and 9 or parent == '' and 16 or 17)
 end
+add('ZADD', indexed)
+add('SADD', held)
 sendHeads(ARGV[2], ARGV[1])
 return reply

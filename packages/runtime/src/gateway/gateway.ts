@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { loadPolicies, refusedTargets } from '@muster/governance'
-import { type Controls, Heads, Holder, type Journal, Live, MailBell, type NewRun } from '@muster/journal'
+import { type Controls, Heads, Holder, type Journal, Live, MailBell, type NewRun, ShortLived } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
 import {
@@ -23,7 +23,6 @@ import { PolicyUse } from '../archive/policy-use.ts'
 import { RecordBook } from '../archive/record-book.ts'
 import { Engine } from '../engine.ts'
 import type { ActiveRun, Closed } from '../run/active-run.ts'
-import { ShortLived } from '../short-lived.ts'
 import { redactWords } from '../step/redacting.ts'
 import { ToolFlow } from '../step/tool-flow.ts'
 import { noTelemetry, type Telemetry } from '../telemetry.ts'
@@ -86,10 +85,10 @@ export class Gateway {
   readonly #policies: GatewayPolicies
   readonly #policyUse: PolicyUse
   readonly #indexer: Indexer
-  readonly #exchanges = new ShortLived<Exchange>()
+  readonly #exchanges = new ShortLived<string, Exchange>()
   readonly #places: Places
   readonly #turns = new LaterTurns(Date.now, TURN_MS)
-  readonly #held = new ShortLived<{ active: ActiveRun; closed: Promise<Closed> }>()
+  readonly #held = new ShortLived<string, { active: ActiveRun; closed: Promise<Closed> }>()
   readonly #looking: NodeJS.Timeout
   #closing = false
 

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
 import { openMemory } from '@muster/memory'
 import { createModels } from '@muster/models'
 import { createServer, newApiKey } from '@muster/server'
@@ -58,6 +59,8 @@ async function itself(origin: string): Promise<Way> {
 
 /** What the libraries below us take alone: each request is read as JSON, asked again as it is, and nothing is kept. */
 async function bare(model: string): Promise<Way> {
+  // As our engine has it.
+  setFlagsFromString('--no-allocation-site-pretenuring')
   const pool = new Pool(model)
   const server = fastify()
   server.post('/v1/*', async (request, reply) => {
