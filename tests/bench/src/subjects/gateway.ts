@@ -1,8 +1,8 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { setFlagsFromString } from 'node:v8'
 import { openMemory } from '@muster/memory'
 import { createModels } from '@muster/models'
+import { allocateYoung } from '@muster/runtime'
 import { createServer, newApiKey } from '@muster/server'
 import { freePort } from '@muster/stack'
 import fastify from 'fastify'
@@ -60,7 +60,7 @@ async function itself(origin: string): Promise<Way> {
 /** What the libraries below us take alone: each request is read as JSON, asked again as it is, and nothing is kept. */
 async function bare(model: string): Promise<Way> {
   // As our engine has it.
-  setFlagsFromString('--no-allocation-site-pretenuring')
+  allocateYoung()
   const pool = new Pool(model)
   const server = fastify()
   server.post('/v1/*', async (request, reply) => {
