@@ -29,9 +29,10 @@ export function usePinnedKeys(): string[] {
 /** A small field for the keys to trust, in place of those that the server names. */
 export function PinnedKeys(): VNode {
   const pinned = usePinnedKeys()
-  const [text, setText] = useState('')
+  // What was typed and is not pinned yet. Keys that change meanwhile, in another tab, do not take it away.
+  const [typed, setTyped] = useState<string>()
   const [error, setError] = useState<unknown>()
-  useEffect(() => setText(pinned.join(' ')), [pinned])
+  const text = typed ?? pinned.join(' ')
   const pin = async (event: SubmitEvent) => {
     event.preventDefault()
     const vkeys = text.split(/\s+/).filter(Boolean)
@@ -40,13 +41,14 @@ export function PinnedKeys(): VNode {
     setError(undefined)
     if (vkeys.length === 0) localStorage.removeItem(PINNED)
     else localStorage.setItem(PINNED, vkeys.join(' '))
+    setTyped((now) => (now === typed ? undefined : now))
     dispatchEvent(new Event(CHANGED))
   }
   return html`
     <details class="pinned">
       <summary>Ledger keys: ${pinned.length > 0 ? 'pinned in this browser' : 'those that the server names'}</summary>
       <form onSubmit=${pin}>
-        <label>Trust only these vkeys <input value=${text} onInput=${(event: { currentTarget: HTMLInputElement }) => setText(event.currentTarget.value)} spellcheck=${false} autocomplete="off" placeholder="ledger.example.com/acme+…" /></label>
+        <label>Trust only these vkeys <input value=${text} onInput=${(event: { currentTarget: HTMLInputElement }) => setTyped(event.currentTarget.value)} spellcheck=${false} autocomplete="off" placeholder="ledger.example.com/acme+…" /></label>
         <button type="submit">Pin</button>
       </form>
       <p class="note">Get them some other way than from this server: <code>muster ledger vkeys</code> prints them where the keys are. Leave it empty to take those that the server names.</p>
