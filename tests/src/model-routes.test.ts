@@ -112,6 +112,13 @@ async function entriesOf(run: string) {
   return [intent, undefined] as const
 }
 
+/** The days of a month such as 2026-11. */
+function daysOf(month: string): string[] {
+  const [year = 0, number = 0] = month.split('-').map(Number)
+  const length = new Date(Date.UTC(year, number, 0)).getUTCDate()
+  return Array.from({ length }, (_, i) => `${month}-${String(i + 1).padStart(2, '0')}`)
+}
+
 describe('a route of two targets', () => {
   it('goes over to the second within a step, and the journal and the trace say which answered and why', async () => {
     const turns = [{ calls: [] }, { answer: 3 }]
@@ -174,6 +181,11 @@ describe('a route of two targets', () => {
     const of = (by: CostsBy, period: 'day' | 'month' = 'month') => harness.muster.costs.list({ by, period })
     await vi.waitFor(async () => expect((await of('model')).total).toEqual(total), { timeout: 20_000, interval: 50 })
     for (const by of COSTS_BY) expect((await of(by)).total).toEqual(total)
+    const { date: today, days: only } = await of('team', 'day')
+    expect(only).toEqual([{ date: today, ...total }])
+    const { days } = await of('team')
+    expect(days.map(({ date }) => date)).toEqual(daysOf(today.slice(0, 7)))
+    expect(days.filter(({ calls }) => calls > 0)).toEqual(only)
     const thinkers = { usd: 0.002, calls: 1, inputTokens: 100, outputTokens: 50, cachedTokens: 0 }
     expect((await of('provider')).costs).toMatchObject([
       { name: 'thinkers', ...thinkers },

@@ -1,4 +1,4 @@
-import { type CostAmounts, type Journal, NO_COSTS, RunCosts } from '@muster/journal'
+import { addCosts, type CostAmounts, type Journal, NO_COSTS, RunCosts } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import {
   COSTS_BY,
@@ -50,14 +50,23 @@ export class CostBook {
   /** `date`: `2026-11-28`, or `2026-11` for a month. */
   async of(tenant: string, { by, period, date }: Pick<Costs, 'by' | 'period' | 'date'>): Promise<Costs> {
     const days = period === 'day' ? [date] : daysOf(`${date}-01`, lastOf(date))
-    const running = await this.#running.of(tenant)
-    const sums = [...(await this.#costs.by(by, tenant, days, running))].sort(
-      ([a, one], [b, other]) => other.nanoUsd - one.nanoUsd || (a < b ? -1 : 1),
-    )
+    const found = await this.#costs.by(by, tenant, days, await this.#running.of(tenant))
+    const sums = new Map<string, CostAmounts>()
     const total = { ...NO_COSTS }
-    for (const [, sum] of sums)
-      for (const amount of Object.keys(total) as (keyof CostAmounts)[]) total[amount] += sum[amount] // its own keys
-    return { by, period, date, costs: sums.map(([name, sum]) => ({ name, ...shown(sum) })), total: shown(total) }
+    const each = found.map((named, at) => {
+      const ofDay = { ...NO_COSTS }
+      for (const [name, amounts] of named) {
+        const sum = sums.get(name) ?? { ...NO_COSTS }
+        addCosts(sum, amounts)
+        sums.set(name, sum)
+        addCosts(ofDay, amounts)
+      }
+      addCosts(total, ofDay)
+      return { date: days[at] ?? '', ...shown(ofDay) }
+    })
+    const dearest = [...sums].sort(([a, one], [b, other]) => other.nanoUsd - one.nanoUsd || (a < b ? -1 : 1))
+    const parts = dearest.map(([name, sum]) => ({ name, ...shown(sum) }))
+    return { by, period, date, costs: parts, total: shown(total), days: each }
   }
 
   /** Those of the tenant, and those of all tenants together. */

@@ -18,6 +18,10 @@ const letters = { nanoUsd: 'n', calls: 'k', inputTokens: 'i', outputTokens: 'o',
 const AMOUNTS = Object.keys(letters) as (keyof CostAmounts)[] // its own keys
 const amountOf = new Map(AMOUNTS.map((amount) => [letters[amount] as string, amount]))
 
+export function addCosts(sum: CostAmounts, more: CostAmounts): void {
+  for (const amount of AMOUNTS) sum[amount] += more[amount]
+}
+
 /** Tells of a run. False where its place in the archive is one that another has gone on from. */
 export async function countCosts(
   { keys, redis, clock, replication }: Partition,

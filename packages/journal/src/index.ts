@@ -2,7 +2,7 @@
 export type { ActivationOptions } from './activations.ts'
 export { Controls } from './controls.ts'
 export { CostBooks, type MakingBooks } from './cost-books.ts'
-export { type CostAmounts, NO_COSTS } from './cost-count.ts'
+export { addCosts, type CostAmounts, NO_COSTS } from './cost-count.ts'
 export type { Created, CreateOptions } from './creation.ts'
 export type { Durability } from './durability.ts'
 export type { NewRun } from './first-entry.ts'

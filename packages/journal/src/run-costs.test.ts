@@ -42,21 +42,24 @@ it('counts each run once, to the last token and billionth of a dollar, by whatev
       for (const tenant of ['t', 'u']) {
         const asked = days.slice(0, 2)
         const own = runs.flatMap((run) => (run.tenant === tenant ? run.lines : []))
-        const ofDays = own.filter(({ day }) => asked.includes(day))
-        const expected = new Map<string, CostAmounts>()
-        for (const { names, day: _, ...amounts } of ofDays) {
-          const sum = expected.get(names[by])
-          expected.set(names[by], {
-            nanoUsd: amounts.nanoUsd + (sum?.nanoUsd ?? 0),
-            calls: amounts.calls + (sum?.calls ?? 0),
-            inputTokens: amounts.inputTokens + (sum?.inputTokens ?? 0),
-            outputTokens: amounts.outputTokens + (sum?.outputTokens ?? 0),
-            cachedTokens: amounts.cachedTokens + (sum?.cachedTokens ?? 0),
-          })
-        }
         const isSomething = (sum: CostAmounts) => Object.values(sum).some((value) => value > 0)
+        const expected = asked.map((on) => {
+          const sums = new Map<string, CostAmounts>()
+          for (const { names, day, ...amounts } of own) {
+            if (day !== on) continue
+            const sum = sums.get(names[by])
+            sums.set(names[by], {
+              nanoUsd: amounts.nanoUsd + (sum?.nanoUsd ?? 0),
+              calls: amounts.calls + (sum?.calls ?? 0),
+              inputTokens: amounts.inputTokens + (sum?.inputTokens ?? 0),
+              outputTokens: amounts.outputTokens + (sum?.outputTokens ?? 0),
+              cachedTokens: amounts.cachedTokens + (sum?.cachedTokens ?? 0),
+            })
+          }
+          return new Map([...sums].filter(([, sum]) => isSomething(sum)))
+        })
         const found = await costs.by(by, prefix + tenant, asked)
-        expect(found).toEqual(new Map([...expected].filter(([, sum]) => isSomething(sum))))
+        expect(found).toEqual(expected)
         // What goes on is counted beside them, and what was counted meanwhile is not counted again.
         const going = own.filter((_, i) => i % 2 === 0)
         const elsewhere = { run: `${prefix}-going`, lines: going }
@@ -64,7 +67,8 @@ it('counts each run once, to the last token and billionth of a dollar, by whatev
           of === tenant && lines.length > 0 ? [{ run: `${prefix}-${i}`, lines }] : [],
         )
         const together = await costs.by(by, prefix + tenant, asked, [...counted, elsewhere])
-        const total = (of: Map<string, CostAmounts>) => [...of.values()].reduce((sum, { calls }) => sum + calls, 0)
+        const total = (of: Map<string, CostAmounts>[]) =>
+          of.flatMap((sums) => [...sums.values()]).reduce((sum, { calls }) => sum + calls, 0)
         const added = going.filter(({ day }) => asked.includes(day)).reduce((sum, { calls }) => sum + calls, 0)
         expect(total(together)).toBe(total(found) + added)
         const drawn = days.map((day) =>
@@ -133,7 +137,7 @@ it('has each run once in books that are made anew, whatever ends and is archived
         }
         while (!isDone) await make(makers[0] as CostBooks)
         for (const one of runs) while (one.at < 5) await goOn(one)
-        const sums = [...(await costs.by('model', tenant, days)).values()]
+        const sums = (await costs.by('model', tenant, days)).flatMap((of) => [...of.values()])
         const total = (amount: 'calls' | 'nanoUsd') => sums.reduce((sum, one) => sum + one[amount], 0)
         expect(total('calls')).toBe(runs.length)
         expect(total('nanoUsd')).toBe(lines.reduce((sum, { nanoUsd }) => sum + nanoUsd, 0))

@@ -35,15 +35,16 @@ export class RunCosts {
     await redis.expire(keys.counted(tenant, run), ttlS + GRACE_S)
   }
 
-  /** What was used on these days together, by name. */
+  /** What was used on each of these days, by name. */
   async by(
     by: CostsBy,
     tenant: string,
     days: readonly string[],
     running: readonly RunCost[] = [],
-  ): Promise<Map<string, CostAmounts>> {
-    const sums = new Map<string, CostAmounts>()
-    for (const fields of await this.#days(tenant, days, running))
+  ): Promise<Map<string, CostAmounts>[]> {
+    const found = await this.#days(tenant, days, running)
+    return found.map((fields) => {
+      const sums = new Map<string, CostAmounts>()
       for (const [field, value] of fields) {
         const read = readField(field, by)
         if (!read) continue
@@ -51,7 +52,8 @@ export class RunCosts {
         sum[read.amount] += value
         sums.set(read.name, sum)
       }
-    return sums
+      return sums
+    })
   }
 
   /** What was used of a provider on each of these days, billionths of a US dollar. */

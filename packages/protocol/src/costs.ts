@@ -20,6 +20,9 @@ export const costs = z.object({
   date: z.string(),
   costs: z.array(z.object({ name: z.string(), ...amounts })),
   total: z.object(amounts),
+  days: z
+    .array(z.object({ date: z.string(), ...amounts }))
+    .describe('each day of it, in order: one, or those of a month'),
 })
 export type Costs = z.infer<typeof costs>
 

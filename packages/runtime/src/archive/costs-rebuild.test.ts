@@ -76,11 +76,11 @@ it('goes on where it was left, by whoever asks, and reads the journal where noth
     cachedTokens: 0,
   })
   const costs = new RunCosts(journal)
-  expect(await costs.by('provider', 't', [day])).toEqual(
+  expect(await costs.by('provider', 't', [day])).toEqual([
     new Map([
       ['then', sum(3)],
       ['now', sum(2)],
     ]),
-  )
-  expect(await costs.by('model', 'other', [day])).toEqual(new Map())
+  ])
+  expect(await costs.by('model', 'other', [day])).toEqual([new Map()])
 })
