@@ -21,7 +21,9 @@ export interface TestStack {
 }
 
 /** What a user starts, `muster dev`, with an app of this package and a model that always says hello. */
-export async function startTestStack(): Promise<TestStack> {
+export async function startTestStack(
+  settings: (modelUrl: string) => Record<string, string> = () => ({}),
+): Promise<TestStack> {
   const home = mkdtempSync(join(tmpdir(), 'muster-console-'))
   const policyFile = join(home, 'policy.cedar')
   writeFileSync(policyFile, policy)
@@ -37,6 +39,7 @@ export async function startTestStack(): Promise<TestStack> {
       MUSTER_MODEL: 'hello',
       MUSTER_MODEL_BASE_URL: model.url,
       MUSTER_MODEL_API_KEY: 'none',
+      ...settings(model.url),
     },
   })
   const stop = async () => {

@@ -4,6 +4,19 @@ export function money(usd: number): string {
   return usd < 1 ? `$${usd.toFixed(4)}` : `$${usd.toFixed(2)}`
 }
 
+/** A sum: in cents, and of less than a dollar in hundredths of them. */
+export function dollars(usd: number): string {
+  if (usd > 0 && usd < 0.00005) return '<$0.0001'
+  const digits = usd > 0 && usd < 1 ? 4 : 2
+  return `$${usd.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })}`
+}
+
+/** A part of a whole: 0.123 as `12.3 %`. */
+export function percent(part: number): string {
+  if (part > 0 && part < 0.001) return '<0.1 %'
+  return `${(part * 100).toLocaleString('en', { maximumFractionDigits: 1 })} %`
+}
+
 export function duration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`

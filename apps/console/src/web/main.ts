@@ -4,6 +4,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { session } from './api.ts'
 import { ApprovalsPage } from './approvals-page.ts'
 import { AuditPage } from './audit-page.ts'
+import { CostsPage } from './costs-page.ts'
 import { html } from './html.ts'
 import { KeyPage } from './key-page.ts'
 import { KeysPage } from './keys-page.ts'
@@ -26,6 +27,7 @@ const pages = [
   ['runs', 'Runs'],
   ['approvals', 'Approvals'],
   ['audit', 'Audit'],
+  ['costs', 'Costs'],
   ['keys', 'Keys'],
 ] as const
 const titles: Record<string, string> = Object.fromEntries(pages)
@@ -67,6 +69,7 @@ function Page({ route: { path, query }, me }: { route: Route; me: KeyHolder | un
   const [page = 'runs', id, entry] = path
   if (page === 'approvals') return html`<${ApprovalsPage} />`
   if (page === 'audit') return html`<${AuditPage} query=${query} />`
+  if (page === 'costs') return html`<${CostsPage} me=${me} query=${query} />`
   if (page === 'keys')
     return id === undefined
       ? html`<${KeysPage} me=${me} query=${query} />`

@@ -2,7 +2,7 @@ import { useEffect, useState } from 'preact/hooks'
 
 /**
  * Which page the address names: `#/runs?status=…`, `#/runs/<run>`, `#/runs/<run>/<entry>`, `#/approvals`,
- * `#/audit?tool=…`, `#/keys?state=…`, `#/keys/<key>`.
+ * `#/audit?tool=…`, `#/costs?by=…`, `#/keys?state=…`, `#/keys/<key>`.
  */
 export interface Route {
   path: string[]
@@ -25,7 +25,13 @@ export function useRoute(): Route {
 }
 
 export function linkTo(...path: (string | number)[]): string {
-  return `#/${path.map((part) => encodeURIComponent(part)).join('/')}`
+  // A name may have half a character in it, for which there is no code in an address.
+  return `#/${path.map((part) => encodeURIComponent(String(part).toWellFormed())).join('/')}`
+}
+
+/** Goes to another address, as a link does. */
+export function openRoute(hash: string): void {
+  location.hash = hash
 }
 
 /** Changes the address without a new place in the history. */
