@@ -38,6 +38,11 @@ interface Prepared {
 
 type Reply = [result: number, id?: string, requestHash?: string]
 
+/** That an idempotency key is another request's. */
+export function keyTaken(): MusterError {
+  return new MusterError('idempotency.conflict', 'This idempotency key came before with another request')
+}
+
 /** Writes new runs into the backlog; those of one tick share calls of up to 100 runs. */
 export class Creation {
   readonly #redis: JournalRedis
@@ -81,8 +86,7 @@ export class Creation {
       requestHash,
     })
     if (result !== 0) return { id: run.run, created: result === 1 }
-    if (usedFor !== requestHash)
-      throw new MusterError('idempotency.conflict', 'This idempotency key came before with another request')
+    if (usedFor !== requestHash) throw keyTaken()
     return { id: existing ?? '', created: false }
   }
 

@@ -1,4 +1,5 @@
 import {
+  type Actor,
   type CostLine,
   type Erased,
   erased,
@@ -33,6 +34,8 @@ export interface ArchiveListOptions {
   /** Code of the error with which it ended. */
   error?: string | undefined
   session?: string | undefined
+  /** Who began it. */
+  user?: string | undefined
 }
 
 /** A run as the archive knows it without looking into it. `forgotten`: what it has left in sessions and facts is gone. */
@@ -52,6 +55,12 @@ export interface Archive {
    * @throws MusterError `memory.unavailable`
    */
   get(tenant: string, runId: string): Promise<Run | undefined>
+  /**
+   * Who began the run.
+   *
+   * @throws MusterError `memory.unavailable`
+   */
+  beganBy(tenant: string, runId: string): Promise<Actor | undefined>
   /**
    * The journal in order, from the entry after seq `after`; nothing where the run is not archived.
    *
@@ -131,6 +140,12 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       return unpack<Partial<Run>>(key ? unseal(key, [tenant, run, 'run'], content) : content)
     if ((await summaryOf(tenant, run))?.erased !== undefined) return {}
     throw incomplete(run)
+  }
+
+  async function byOf(tenant: string, run: string, summary: Item): Promise<Actor | undefined> {
+    const { by }: Partial<Run> =
+      summary.rest === undefined ? await wholeOf(tenant, run, summary) : JSON.parse(textOf(summary, 'rest'))
+    return by
   }
 
   /** Takes what was archived before there were keys apart. Gives the digests of its large contents. */
@@ -235,27 +250,35 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       return { ...rest, ...whole, ...readSummary(summary), ...(why ? { erased: why } : {}) } as Run // what it was made of
     },
 
+    async beganBy(tenant, runId) {
+      const summary = await summaryOf(tenant, runId)
+      return summary && byOf(tenant, runId, summary)
+    },
+
     async *entries(tenant, runId, { after = 0 } = {}) {
       const summary = await summaryOf(tenant, runId)
       if (summary) yield* entriesOf(tenant, runId, summary, after)
     },
 
-    async list(tenant, { limit, before, status, name, error, session }) {
+    async list(tenant, { limit, before, status, name, error, session, user }) {
       const found: RunSummary[] = []
       if (limit < 1) return found
       const where = { ...(status === undefined ? {} : { status }), ...(name === undefined ? {} : { name }) }
+      const isFiltered =
+        Object.keys(where).length > 0 || error !== undefined || session !== undefined || user !== undefined
       const items = table.query({
         pk: runs(tenant),
         ...(before === undefined ? {} : { sk: { below: sort('RUN', before) } }),
         descending: true,
         where,
         // With a filter the answer may need many more items than it has runs.
-        ...(Object.keys(where).length === 0 && error === undefined && session === undefined ? { page: limit } : {}),
+        ...(isFiltered ? {} : { page: limit }),
       })
       for await (const item of items) {
         const summary = readSummary(item)
         if (error !== undefined && summary.error?.code !== error) continue
         if (session !== undefined && summary.session !== session) continue
+        if (user !== undefined && (await byOf(tenant, summary.id, item))?.user !== user) continue
         found.push(summary)
         if (found.length >= limit) break
       }

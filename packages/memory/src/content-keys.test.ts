@@ -180,13 +180,16 @@ describe('content', () => {
     const read = async () => [
       await memory.archive.get(tenant, run.id),
       await collect(memory.archive.entries(tenant, run.id)),
+      await memory.archive.beganBy(tenant, run.id),
+      (await memory.archive.list(tenant, { limit: 9, user: run.by.user })).map(({ id }) => id),
     ]
-    expect(await read()).toEqual([run, entries])
+    const begun = [run.by, [run.id]]
+    expect(await read()).toEqual([run, entries, ...begun])
     expect(await memory.blobs.get({ tenant, run: run.id }, 'digest')).toBe(secret)
     expect(await memory.archive.eraseContent(tenant, run.id, why)).toEqual({ entries: 2, blobs: 1 })
     const { input: _input, output: _output, ...rest } = run
     for (let times = 0; times < 2; times++) {
-      expect(await read()).toEqual([{ ...rest, erased: why }, entries.map(bare)])
+      expect(await read()).toEqual([{ ...rest, erased: why }, entries.map(bare), ...begun])
       await memory.archive.eraseContent(tenant, run.id, why)
     }
     expect(await memory.blobs.get({ tenant, run: run.id }, 'digest')).toBeUndefined()

@@ -447,6 +447,26 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       expect(await memory.archive.list(newId(), { limit: 5 })).toEqual([])
     })
 
+    test('tells who began a run, and lists those of one user', async () => {
+      const tenant = newId()
+      const by = (user: string) => testRun(tenant, { by: { key: 'k', user, team: 't' } })
+      const runs = ['ann', 'bob', 'ann', 'bob', 'bob', 'ann'].map(by).reverse()
+      for (const run of runs) await memory.archive.put(tenant, run, [testEntry(1)])
+      const own = runs.filter((run) => run.by.user === 'ann').map(({ id }) => id)
+      const [first = '', second = ''] = own
+      const listed = async (options: { limit: number; before?: string; name?: string }) =>
+        (await memory.archive.list(tenant, { ...options, user: 'ann' })).map(({ id }) => id)
+      expect(await listed({ limit: 9 })).toEqual(own)
+      expect(await listed({ limit: 1 })).toEqual([first])
+      expect(await listed({ limit: 1, before: first })).toEqual([second])
+      expect(await listed({ limit: 9, name: 'another' })).toEqual([])
+      expect(await memory.archive.beganBy(tenant, first)).toEqual({ key: 'k', user: 'ann', team: 't' })
+      expect(await memory.archive.beganBy(tenant, newId())).toBeUndefined()
+      expect(await memory.archive.beganBy(newId(), first)).toBeUndefined()
+      await memory.archive.eraseContent(tenant, first, { at: 1, by: 'erasure' })
+      expect(await listed({ limit: 1 })).toEqual([first])
+    })
+
     test('refuses what cannot be right', async () => {
       const tenant = newId()
       const running = memory.archive.put(tenant, testRun(tenant, { status: 'running' }), [])

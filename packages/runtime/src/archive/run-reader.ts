@@ -61,7 +61,10 @@ export class RunReader {
 
   /** @throws MusterError `run.not_found` */
   async beganBy(tenant: string, id: string): Promise<Actor> {
-    return (await this.stored(tenant, id)).by
+    const live = await this.#live(tenant, id)
+    if (live) return live.created.by
+    const by = await this.#memory.archive.beganBy(tenant, id)
+    return by ?? (await this.#archived(tenant, id)).by
   }
 
   /**
@@ -170,6 +173,7 @@ export class RunReader {
         if (filter.status !== undefined && record.status !== filter.status) continue
         if (filter.name !== undefined && record.created.definition.name !== filter.name) continue
         if (filter.session !== undefined && record.created.session !== filter.session) continue
+        if (filter.user !== undefined && record.created.by.user !== filter.user) continue
         const summary = summaryOf(record)
         if (filter.error === undefined || summary.error?.code === filter.error) found.push(summary)
       }

@@ -40,7 +40,7 @@ const ANSWERS_MAX = 3
 /** Signal by which a person speaks to a running agent: `{text}`. */
 const MESSAGE = 'message'
 /** Turns of a session that a run is given. */
-const SESSION_TURNS = 20
+export const SESSION_TURNS = 20
 /** Of the tokens from which on it is summarised, those that a summary must at least take the place of: each costs a call. */
 const SUMMARY_SHARE = 0.25
 
