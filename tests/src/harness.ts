@@ -85,7 +85,8 @@ export async function startHarness(
   })
   const namespace = 'test'
   const keys: { key: string; stored: ApiKey }[] = ['acme', 'other'].map((tenant) =>
-    newApiKey({ id: `${tenant}-key`, tenant, user: `${tenant}-user`, roles: tenant === 'acme' ? ['*'] : [] }),
+    // A stranger has a role that nothing asks for: what is refused them is so for the tenant.
+    newApiKey({ id: `${tenant}-key`, tenant, user: `${tenant}-user`, roles: [tenant === 'acme' ? '*' : 'guest'] }),
   )
   const others = people.map(({ user, roles, ...rest }) =>
     newApiKey({ id: `${user}-key`, tenant: 'acme', user, roles: [...roles], ...rest }),

@@ -131,7 +131,7 @@ describe('a key that an operator makes', () => {
     expect(await code(of('over').runs.list())).toBe('auth.expired_key')
     const made = await of('admin').keys.create({ user: 'temp' })
     expect(made.id).toMatch(/^temp-[a-z0-9]{5}$/)
-    const run = await harness.muster.runs.start({ steps: { wait: { sleepMs: 600_000 } } } as PlanData, {})
+    const run = await by(made).runs.start({ steps: { wait: { sleepMs: 600_000 } } } as PlanData, {})
     const followed = (await by(made, second).open('GET', `/v1/runs/${run.id}/events`)).text()
     followed.catch(() => {})
     await of('admin').keys.change(made.id, { expiresAt: Date.now() + 4000 })

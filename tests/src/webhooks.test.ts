@@ -242,7 +242,7 @@ describe('a webhook', () => {
 
 describe('an address that is not right', () => {
   it('is refused, also when only its name leads inside', async () => {
-    const keys = newApiKey({ id: 'k', tenant: 'strict', user: 'u', roles: [] })
+    const keys = newApiKey({ id: 'k', tenant: 'strict', user: 'u', roles: ['operator'] })
     const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
     const api = await createApi({
       ...{ redisUrl: harness.redisUrl, namespace: harness.namespace, partitions: 2, memory, keys: [keys.stored] },

@@ -91,6 +91,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/keys',
     {
+      config: { lets: ['admin'] },
       schema: {
         ...shared,
         summary: 'Make an API key',
@@ -147,6 +148,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/keys',
     {
+      config: { lets: ['admin', 'auditor'] },
       schema: {
         ...shared,
         summary: 'List API keys, by their ids',
@@ -175,6 +177,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/me',
     {
+      config: { roleless: 'open' },
       schema: {
         ...shared,
         summary: 'Read whose the key is that asks, and what it may do',
@@ -196,6 +199,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/keys/:id',
     {
+      config: { lets: ['admin', 'auditor'] },
       schema: {
         ...shared,
         summary: 'Read an API key, without its secret',
@@ -213,6 +217,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.patch(
     '/v1/keys/:id',
     {
+      config: { lets: ['admin'] },
       schema: {
         ...shared,
         summary: 'Change what an API key may do, or until when',
@@ -246,6 +251,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/keys/:id/rotate',
     {
+      config: { lets: ['admin'] },
       schema: {
         ...shared,
         summary: 'Give an API key a new secret',
@@ -292,6 +298,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.delete(
     '/v1/keys/:id',
     {
+      config: { lets: ['admin'] },
       schema: {
         ...shared,
         summary: 'Revoke an API key',

@@ -110,6 +110,7 @@ export function approvalRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/approvals',
     {
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,

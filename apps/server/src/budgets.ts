@@ -17,6 +17,7 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
+import { isRoleless, namesOf } from './roleless.ts'
 import { takingBackRoute } from './taking-back.ts'
 
 const tags = ['budgets']
@@ -130,16 +131,19 @@ export function budgetRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/budgets',
     {
+      config: { roleless: 'own' },
       schema: {
         tags,
         security,
         summary: 'What may be used in this day and month, and what was',
+        description: 'With a key without a role, those of the tenant, the key, its user and its team.',
         response: { 200: states, ...problemsOf(401, 503) },
       },
     },
     async (request) => {
       await controls.refresh()
-      return { budgets: await budgets.states(keyOf(request).tenant) }
+      const who = keyOf(request)
+      return { budgets: await budgets.states(who.tenant, isRoleless(who) ? ['tenant', ...namesOf(who)] : undefined) }
     },
   )
   server.put(

@@ -11,6 +11,7 @@ import type { CostBook } from './costs.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { ApiKey } from './keys.ts'
 import type { ServerRecords } from './records.ts'
+import type { Roleless } from './roleless.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -18,6 +19,10 @@ declare module 'fastify' {
     dialect?: Dialect
     /** It answers for as long as something goes on, and is cut off when its key is good no more. */
     follows?: boolean
+    /** What a key without any role may do there: nothing, where it is not said. */
+    roleless?: Roleless
+    /** Roles of which such a key is told that they let in, where it is refused; `operator` unless given. */
+    lets?: readonly string[]
   }
 
   interface FastifyRequest {

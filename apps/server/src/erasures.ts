@@ -35,6 +35,7 @@ export function erasureRoutes(
   server.post(
     '/v1/erasures',
     {
+      config: { lets: ['eraser'] },
       schema: {
         tags,
         security,
@@ -88,6 +89,7 @@ export function erasureRoutes(
   server.get(
     '/v1/erasures',
     {
+      config: { lets: ['eraser', 'auditor'] },
       schema: {
         tags,
         security,
@@ -103,6 +105,7 @@ export function erasureRoutes(
   server.get(
     '/v1/erasures/:id',
     {
+      config: { lets: ['eraser', 'auditor'] },
       schema: {
         tags,
         security,
@@ -117,6 +120,7 @@ export function erasureRoutes(
   server.post(
     '/v1/holds',
     {
+      config: { lets: ['eraser'] },
       schema: {
         tags,
         security,
@@ -163,6 +167,7 @@ export function erasureRoutes(
   server.get(
     '/v1/holds',
     {
+      config: { lets: ['eraser', 'auditor'] },
       schema: {
         tags,
         security,
@@ -176,6 +181,7 @@ export function erasureRoutes(
   server.delete(
     '/v1/holds/:id',
     {
+      config: { lets: ['eraser'] },
       schema: {
         tags,
         security,
@@ -200,6 +206,7 @@ export function erasureRoutes(
   server.get(
     '/v1/retention',
     {
+      config: { lets: ['eraser', 'auditor', 'operator'] },
       schema: {
         tags,
         security,
@@ -218,6 +225,7 @@ export function erasureRoutes(
   server.get(
     '/v1/audit/removed',
     {
+      config: { lets: ['auditor'] },
       schema: {
         tags: ['audit'],
         security,

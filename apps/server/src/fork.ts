@@ -12,6 +12,7 @@ import {
 import { INLINE } from '@muster/runtime'
 import type { Context } from './context.ts'
 import { type ApiKey, actorOf } from './keys.ts'
+import { checkBegun, checkSession } from './roleless.ts'
 
 /** From where a run is begun again, and with what. */
 export interface Fork {
@@ -35,7 +36,8 @@ interface Cut {
 }
 
 /** Begins runs from others: from any step, or from where one failed. */
-export function forks({ journal, memory, reader, admission, enter }: Context) {
+export function forks(context: Context) {
+  const { journal, memory, reader, admission, enter } = context
   async function read(tenant: string, id: string): Promise<Cut> {
     const { read } = await reader.stored(tenant, id)
     const cut: Omit<Cut, 'created'> & { created?: Cut['created'] } = {
@@ -62,7 +64,7 @@ export function forks({ journal, memory, reader, admission, enter }: Context) {
   /**
    * Begins a new run from an entry of another.
    *
-   * @throws MusterError `run.not_forkable`, `definition.not_found`, `input.invalid`
+   * @throws MusterError `run.not_forkable`, `definition.not_found`, `input.invalid`, `idempotency.conflict`
    */
   async function begin(
     who: ApiKey,
@@ -93,6 +95,7 @@ export function forks({ journal, memory, reader, admission, enter }: Context) {
       ...(created.priority === undefined ? {} : { priority: created.priority }),
     }
     const admitted = await admission.admit(request, tenant, actorOf(who))
+    await checkSession(context, who, admitted.run.session)
     const hash = cut.hashes[after - 1] ?? ''
     const origin = { run: id, seq: after, hash, ...(step === undefined ? {} : { step }) }
     const giveBack = await enter(admitted.run)
@@ -100,7 +103,10 @@ export function forks({ journal, memory, reader, admission, enter }: Context) {
       idempotencyKey,
       offload: memory.blobs.put,
     })
-    if (!done.created) await giveBack()
+    if (!done.created) {
+      await giveBack()
+      await checkBegun(reader, who, done.id)
+    }
     return done.id
   }
 

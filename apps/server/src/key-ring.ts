@@ -4,6 +4,7 @@ import { type ErrorCode, KEY_USED_MS, type KeptKey, MusterError, within } from '
 import { LRUCache } from 'lru-cache'
 import { hashOf, isSealed, newSecret } from './key-secret.ts'
 import type { ApiKey } from './keys.ts'
+import { isRoleless } from './roleless.ts'
 
 /** How often each server asks which keys have changed, ms: what is revoked here is refused everywhere well within a second. */
 const POLL_MS = 200
@@ -36,7 +37,8 @@ interface Known {
 /** Those who go on under a secret. */
 interface Held {
   known: Known
-  cuts: ShortLived<() => void, true>
+  /** Each with whether it goes on only while the key has a role. */
+  cuts: ShortLived<() => void, boolean>
   /** Since when it is to be looked at again; of this process's clock. */
   since?: number | undefined
   isLooking: boolean
@@ -110,8 +112,11 @@ export class KeyRing {
     return this.#look(sha256, known).then((now) => this.#use(now))
   }
 
-  /** Calls `cut` once the key is no longer good. What it gives is to be called when nothing goes on under it any more. */
-  hold({ sha256 }: ApiKey, cut: () => void): () => void {
+  /**
+   * Calls `cut` once the key is no longer good; with `byRole` also once it has no role any more. What it gives is to be
+   * called when nothing goes on under it any more.
+   */
+  hold({ sha256 }: ApiKey, cut: () => void, byRole = false): () => void {
     const known = this.#file.get(sha256) ?? this.#known.get(sha256)
     if (this.#file.has(sha256) && !known?.ends) return () => {}
     // Forgotten since it was found: something has changed.
@@ -122,7 +127,7 @@ export class KeyRing {
       ...(known ? {} : { since: performance.now() }),
     }
     this.#held.set(sha256, held)
-    held.cuts.set(cut, true)
+    held.cuts.set(cut, byRole)
     return () => {
       held.cuts.delete(cut)
       if (held.cuts.size === 0 && this.#held.get(sha256) === held) this.#held.delete(sha256)
@@ -228,8 +233,11 @@ export class KeyRing {
       if (now - held.known.readAt > FRESH_MS) held.since ??= now
       if (held.since !== undefined && !held.isLooking && !this.#file.has(sha256))
         this.#lookFor(sha256, held, held.since)
-      const { refused, ends } = held.known
-      if (!refused && !(ends && ends.at <= Date.now())) continue
+      const { refused, ends, key } = held.known
+      if (!refused && !(ends && ends.at <= Date.now())) {
+        if (key && isRoleless(key)) for (const [cut, byRole] of held.cuts) if (byRole) cut()
+        continue
+      }
       this.#held.delete(sha256)
       for (const cut of held.cuts.keys()) cut()
     }

@@ -2,6 +2,7 @@ import { ledgerConsistency, ledgerHead, ledgerReceipt } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { problemsOf } from './problems.ts'
+import { isRoleless, refusal } from './roleless.ts'
 
 const tags = ['ledger']
 const security = [{ key: [] }]
@@ -12,13 +13,17 @@ const problems = problemsOf(401, 404, 500, 503)
 export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
   server.get(
     '/v1/ledger',
-    { schema: { tags, security, summary: 'The ledger as it is now', response: { 200: ledgerHead, ...problems } } },
+    {
+      config: { roleless: 'open' },
+      schema: { tags, security, summary: 'The ledger as it is now', response: { 200: ledgerHead, ...problems } },
+    },
     (request) => ledger.head(keyOf(request).tenant),
   )
 
   server.get(
     '/v1/ledger/checkpoint',
     {
+      config: { roleless: 'open' },
       schema: {
         tags,
         security,
@@ -40,18 +45,24 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
   server.get(
     '/v1/ledger/tile/*',
     {
+      config: { roleless: 'own' },
       schema: {
         tags,
         security,
         summary: 'A tile of hashes, or under `entries` a bundle of leaves (C2SP tlog-tiles)',
-        description: '`tile/<level>/<index>` and `tile/entries/<index>`, with `.p/<width>` where it is partial.',
+        description:
+          '`tile/<level>/<index>` and `tile/entries/<index>`, with `.p/<width>` where it is partial. A key without a role is given hashes, and no leaves, which name runs.',
         params: z.object({ '*': z.string().max(100) }),
         produces: ['application/octet-stream'],
         response: { 200: z.custom<Buffer>(), ...problems },
       },
     },
     async (request, reply) => {
-      const bytes = await ledger.tile(keyOf(request).tenant, `tile/${request.params['*']}`)
+      const who = keyOf(request)
+      const place = request.params['*']
+      // Leaves name all runs; for the proof of one its receipt and the hashes are enough.
+      if (isRoleless(who) && place.startsWith('entries')) throw refusal(['auditor'])
+      const bytes = await ledger.tile(who.tenant, `tile/${place}`)
       return reply
         .header('content-type', 'application/octet-stream')
         .header('cache-control', 'private, max-age=31536000, immutable')
@@ -62,6 +73,7 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
   server.get(
     '/v1/ledger/consistency',
     {
+      config: { roleless: 'open' },
       schema: {
         tags,
         security,
@@ -76,6 +88,7 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
   server.get(
     '/v1/runs/:id/receipt',
     {
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
+import { bearsOn, isRoleless } from './roleless.ts'
 import { takingBackRoute } from './taking-back.ts'
 
 const tags = ['limits']
@@ -17,17 +18,22 @@ export function limitRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/limits',
     {
+      config: { roleless: 'own' },
       schema: {
         tags,
         security,
         summary: 'Limits that were set, by whom and when; not those of MUSTER_LIMITS',
+        description:
+          'With a key without a role, those of the tenant, the key, its user and its team, and of every other one.',
         response: { 200: z.object({ limits: z.array(setLimit) }), ...problemsOf(401, 503) },
       },
     },
     async (request) => {
       await controls.refresh()
-      const set = controls.limits(keyOf(request).tenant)?.values() ?? []
-      return { limits: [...set].sort((a, b) => (a.name < b.name ? -1 : 1)) }
+      const who = keyOf(request)
+      const set = [...(controls.limits(who.tenant)?.values() ?? [])]
+      const told = isRoleless(who) ? set.filter(({ name }) => bearsOn(who, name)) : set
+      return { limits: told.sort((a, b) => (a.name < b.name ? -1 : 1)) }
     },
   )
   server.put(

@@ -11,11 +11,15 @@ const params = z.object({
 })
 const shared = { tags: ['policies'], security: [{ key: [] }] }
 
-/** Routes of policy sets. They are of the deployment, so any key may read them. */
+/**
+ * Routes of policy sets. They are of the deployment and tell of no run, and who checks the decisions of a run needs
+ * them: any key may read them.
+ */
 export function policyRoutes(server: Server, { journal, memory, keyOf }: Context): void {
   server.get(
     '/v1/policies',
     {
+      config: { roleless: 'open' },
       schema: {
         ...shared,
         summary: 'The policy sets that workers have decided by, newest first',
@@ -28,6 +32,7 @@ export function policyRoutes(server: Server, { journal, memory, keyOf }: Context
   server.get(
     '/v1/policies/:hash',
     {
+      config: { roleless: 'open' },
       schema: {
         ...shared,
         summary: 'A policy set with its texts',

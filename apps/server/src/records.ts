@@ -53,6 +53,7 @@ export function recordRoutes(server: Server, { memory, keyOf }: Context): void {
   server.get(
     '/v1/audit/records',
     {
+      config: { lets: ['auditor'] },
       schema: {
         ...shared,
         summary: 'What was done besides runs, newest first',
@@ -74,6 +75,7 @@ export function recordRoutes(server: Server, { memory, keyOf }: Context): void {
   server.get(
     '/v1/audit/records/stored',
     {
+      config: { lets: ['auditor'] },
       schema: {
         ...shared,
         summary: 'The record book as it is stored',

@@ -4,13 +4,14 @@ import type { Context, Server } from './context.ts'
 import { controls } from './control.ts'
 import { forks } from './fork.ts'
 import { knownError, problemSchema, problemsOf } from './problems.ts'
+import { onlyUser } from './roleless.ts'
 import { runCursor } from './run-cursor.ts'
 
 const params = z.object({ id: z.string().max(64).describe('run id') })
 const tags = ['runs']
 const security = [{ key: [] }]
 const headers = z.object({ 'idempotency-key': z.string().min(1).max(256).optional() })
-const begun = { 201: run, ...problemsOf(400, 401, 404, 409, 422, 503) }
+const begun = { 201: run, ...problemsOf(400, 401, 403, 404, 409, 422, 503) }
 
 const actions = ['cancel', 'terminate', 'pause', 'resume', 'restart'] as const
 type Action = (typeof actions)[number]
@@ -36,6 +37,7 @@ export function runActionRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/fork',
     {
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,
@@ -62,6 +64,7 @@ export function runActionRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/restart',
     {
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,
@@ -81,12 +84,13 @@ export function runActionRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/actions',
     {
+      config: { roleless: 'own' },
       schema: {
         tags,
         security,
         summary: `Act on all runs of a filter, up to ${PAGE_MAX} with a request`,
         description:
-          'Each run is answered by itself. `cursor` says where to go on; with `dryRun` nothing is done. A run is restarted once, however often it is asked for.',
+          'Each run is answered by itself. `cursor` says where to go on; with `dryRun` nothing is done. A run is restarted once, however often it is asked for. With a key without a role, of the runs of its own user.',
         body: z.strictObject({
           action: z.enum(actions),
           status: runStatus.optional(),
@@ -110,7 +114,7 @@ export function runActionRoutes(server: Server, context: Context): void {
     async (request) => {
       const who = keyOf(request)
       const { action, dryRun, cursor: before, ...filter } = request.body
-      const { runs, cursor } = await reader.list(who.tenant, { ...filter, before })
+      const { runs, cursor } = await reader.list(who.tenant, { ...filter, before, ...onlyUser(who) })
       const meant = runs.filter(({ status }) => MEANT[action].includes(status))
       const results = await Promise.all(
         meant.map(async (summary) => {

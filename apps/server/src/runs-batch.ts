@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { actorOf } from './keys.ts'
 import { knownError, problemSchema, problemsOf } from './problems.ts'
+import { checkBegun, checkSession } from './roleless.ts'
 
 /** What was sent in the place of a run and is none: its batch goes on without it. */
 class Unmatched {
@@ -20,10 +21,12 @@ const result = z.union([
 type Result = z.infer<typeof result>
 
 /** `POST /v1/runs/batch`. */
-export function batchRoute(server: Server, { journal, memory, admission, enter, keyOf }: Context): void {
+export function batchRoute(server: Server, context: Context): void {
+  const { journal, memory, reader, admission, enter, keyOf } = context
   server.post(
     '/v1/runs/batch',
     {
+      config: { roleless: 'own' },
       schema: {
         tags: ['runs'],
         security: [{ key: [] }],
@@ -45,6 +48,7 @@ export function batchRoute(server: Server, { journal, memory, admission, enter, 
         if (item instanceof Unmatched) throw mismatch(item.value)
         const { idempotencyKey, ...run } = item
         const admitted = await admission.admit(run, who.tenant, actorOf(who))
+        await checkSession(context, who, admitted.run.session)
         return { ...admitted, idempotencyKey, giveBack: await enter(admitted.run) }
       }
       const admitted = await Promise.allSettled(request.body.runs.map(admit))
@@ -55,7 +59,14 @@ export function batchRoute(server: Server, { journal, memory, admission, enter, 
           outcome.status === 'fulfilled' && outcome.value.created ? undefined : accepted[i]?.giveBack(),
         ),
       )
-      const created = outcomes.values()
+      const told = await Promise.allSettled(
+        outcomes.map(async (outcome) => {
+          if (outcome.status === 'rejected') throw outcome.reason
+          if (!outcome.value.created) await checkBegun(reader, who, outcome.value.id)
+          return outcome.value
+        }),
+      )
+      const created = told.values()
       return {
         results: admitted.map((item): Result => {
           const outcome = item.status === 'rejected' ? item : created.next().value

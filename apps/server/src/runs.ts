@@ -18,6 +18,7 @@ import { ownSession } from './gateway/client.ts'
 import { actorOf } from './keys.ts'
 import { checkMedia, MEDIA_BODY_MAX } from './media.ts'
 import { problemsOf } from './problems.ts'
+import { checkBegun, checkSession, onlyUser } from './roleless.ts'
 import { runCursor } from './run-cursor.ts'
 import { PLACE, placeOf, sendEvents } from './sse.ts'
 
@@ -38,17 +39,19 @@ export function runRoutes(server: Server, context: Context): void {
     '/v1/runs',
     {
       bodyLimit: MEDIA_BODY_MAX,
+      config: { roleless: 'own' },
       schema: {
         tags,
         security,
         summary: 'Start a run',
-        description: 'Acknowledged once the run is durable. The same Idempotency-Key and request give the same run.',
+        description:
+          'Acknowledged once the run is durable. The same Idempotency-Key and request give the same run; where another user sent it, a key without a role is refused.',
         headers: z.object({ 'idempotency-key': z.string().min(1).max(256).optional() }),
         body: startRun,
         response: {
           200: run.describe('The run that this key started before'),
           201: run,
-          ...problemsOf(400, 401, 404, 409, 413, 422, 423, 429, 503),
+          ...problemsOf(400, 401, 403, 404, 409, 413, 422, 423, 429, 503),
         },
       },
     },
@@ -56,12 +59,16 @@ export function runRoutes(server: Server, context: Context): void {
       const who = keyOf(request)
       const { tenant } = who
       const admitted = await admission.admit(request.body, tenant, actorOf(who))
+      await checkSession(context, who, admitted.run.session)
       const giveBack = await enter(admitted.run)
       const { id, created } = await journal.create(admitted.run, admitted.content, {
         idempotencyKey: request.headers['idempotency-key'],
         offload: memory.blobs.put,
       })
-      if (!created) await giveBack()
+      if (!created) {
+        await giveBack()
+        await checkBegun(reader, who, id)
+      }
       const started = await reader.run(tenant, id)
       return reply
         .code(created ? 201 : 200)
@@ -73,10 +80,12 @@ export function runRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/runs',
     {
+      config: { roleless: 'own' },
       schema: {
         tags,
         security,
         summary: 'List runs, newest first',
+        description: 'With a key without a role, those of its own user.',
         querystring: z.object({
           status: runStatus.optional(),
           name: z.string().max(128).optional().describe('agent or plan'),
@@ -97,15 +106,22 @@ export function runRoutes(server: Server, context: Context): void {
     },
     async (request) => {
       const { cursor, session, ...filter } = request.query
-      const { tenant, user } = keyOf(request)
+      const who = keyOf(request)
+      const { tenant, user } = who
       const own = session?.startsWith(OWN) ? ownSession(user, session.slice(OWN.length)) : session
-      return reader.list(tenant, { ...filter, before: cursor, ...(own === undefined ? {} : { session: own }) })
+      return reader.list(tenant, {
+        ...{ ...filter, before: cursor, ...onlyUser(who) },
+        ...(own === undefined ? {} : { session: own }),
+      })
     },
   )
 
   server.get(
     '/v1/runs/:id',
-    { schema: { tags, security, summary: 'Read a run', params, response: { 200: run, ...problemsOf(401, 404, 503) } } },
+    {
+      config: { roleless: 'own-run' },
+      schema: { tags, security, summary: 'Read a run', params, response: { 200: run, ...problemsOf(401, 404, 503) } },
+    },
     async (request) => {
       const who = keyOf(request)
       const found = await reader.run(who.tenant, request.params.id)
@@ -128,7 +144,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/runs/:id/events',
     {
-      config: { follows: true },
+      config: { follows: true, roleless: 'own-run' },
       schema: {
         tags,
         security,
@@ -164,6 +180,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/runs/:id/journal',
     {
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,
@@ -194,6 +211,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/cancel',
     {
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,
@@ -210,6 +228,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/terminate',
     {
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,
@@ -225,6 +244,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/pause',
     {
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,
@@ -239,13 +259,17 @@ export function runRoutes(server: Server, context: Context): void {
 
   server.post(
     '/v1/runs/:id/resume',
-    { schema: { tags, security, summary: 'Let a paused run go on', params, response: accepted } },
+    {
+      config: { roleless: 'own-run' },
+      schema: { tags, security, summary: 'Let a paused run go on', params, response: accepted },
+    },
     async (request, reply) => reply.code(202).send(await control(keyOf(request), request.params.id, 'resume')),
   )
 
   server.post(
     '/v1/runs/:id/signals/:name',
     {
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,
@@ -280,6 +304,7 @@ export function runRoutes(server: Server, context: Context): void {
     '/v1/runs/:id/messages',
     {
       bodyLimit: MEDIA_BODY_MAX,
+      config: { roleless: 'own-run' },
       schema: {
         tags,
         security,

@@ -47,6 +47,7 @@ import { openApi } from './openapi.ts'
 import { policyRoutes } from './policies.ts'
 import { problemsOf, sendProblems } from './problems.ts'
 import { recordRoutes, ServerRecords } from './records.ts'
+import { isRoleless, rolelessGate } from './roleless.ts'
 import { runActionRoutes } from './run-actions.ts'
 import { runRoutes } from './runs.ts'
 import { batchRoute } from './runs-batch.ts'
@@ -128,10 +129,11 @@ export async function createServer(
     ...{ file: options.keys, store: memory.apiKeys, journal },
     onError: (error, what) => log?.warn({ err: error }, what),
   })
+  const reader = new RunReader(journal, memory)
   const context: Context = {
     journal,
     memory,
-    reader: new RunReader(journal, memory),
+    reader,
     ledger: new LedgerReader(options.ledgers ?? memory.ledgers),
     records: new ServerRecords(new RecordBook(new Heads(journal), memory.records), options.recordReads ?? true),
     admission: new Admission(journal, options.redaction),
@@ -181,11 +183,13 @@ export async function createServer(
   sendProblems(app)
   await app.register(swagger, openApi)
   app.decorateRequest('apiKey', null)
+  const letIn = rolelessGate(reader)
   // Hooks that all requests pass call back where they need not wait: a promise each costs more than they do.
   app.addHook('onRequest', (request, { raw }, done) => {
-    const { url, config } = request.routeOptions
+    // The route's own address: what was sent may be written in other ways, `/%761/runs`.
+    const { url = request.url, config } = request.routeOptions
     // A callback has a token in place of a key.
-    if (!request.url.startsWith('/v1/') || url === CALLBACKS) {
+    if (!url.startsWith('/v1/') || url === CALLBACKS) {
       done()
       return
     }
@@ -195,9 +199,10 @@ export async function createServer(
       if (config.follows || config.dialect !== undefined)
         raw.on(
           'close',
-          ring.hold(key, () => raw.destroy()),
+          ring.hold(key, () => raw.destroy(), config.follows && !isRoleless(key)),
         )
-      done()
+      if (isRoleless(key)) letIn(request, config, key, done)
+      else done()
     }
     const found = ring.find(authorizationOf(request, config.dialect))
     if (found instanceof Promise) found.then(take, done)
@@ -270,6 +275,7 @@ function routes(server: Server, context: Context): void {
   server.get(
     '/v1/definitions',
     {
+      config: { roleless: 'open' },
       schema: {
         tags: ['definitions'],
         security: [{ key: [] }],
