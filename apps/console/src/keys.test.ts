@@ -1,3 +1,5 @@
+import type { PlanData } from '@muster/protocol'
+import { createMuster } from '@muster/sdk'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { HOSTILE } from './test-app.ts'
@@ -192,8 +194,42 @@ describe.skipIf(!browser)('the page for API keys, in a browser', () => {
     await auditor.getByRole('link', { name: 'soon' }).click()
     await auditor.getByText('Changing, rotating and revoking keys needs the role admin.').waitFor()
     expect(await auditor.getByRole('form').count()).toBe(0)
-    const nobody = await signIn([])
-    await nobody.getByRole('alert').getByText('This needs the role "admin" or "auditor"').waitFor()
+    const other = await signIn(['finance'])
+    await other.getByRole('alert').getByText('This needs the role "admin" or "auditor"').waitFor()
+  })
+
+  test('tells a key without a role what it is for, in place of pages that it is not shown', async () => {
+    if (!browser) throw new Error('no browser')
+    const { key } = await stack.muster.keys.create({ id: 'plain', user: 'una' })
+    const theirs = await stack.muster.runs.start({ steps: { wait: { sleepMs: 600_000 } } } as PlanData, {})
+    const own = await createMuster({ url: stack.url, key }).runs.start(
+      { steps: { nap: { sleepMs: 0 } } } as PlanData,
+      {},
+    )
+    const { page: other, complaints: heard } = await openPage(browser)
+    await other.goto(`${stack.url}/#key=${key}`)
+    await other.getByText('una').first().waitFor()
+    await other.locator('tbody tr').first().waitFor()
+    expect(await other.locator('tbody tr').count()).toBe(1)
+    for (const [name, role] of [
+      ['approvals', 'operator'],
+      ['audit', 'auditor'],
+      ['keys', 'admin or auditor'],
+      ['keys/plain', 'admin or auditor'],
+    ] as const) {
+      await other.goto(`${stack.url}/#/${name}`)
+      await other.getByText('This key has no role: it is for the runs of una alone.').waitFor()
+      await other.getByText(`The role ${role} lets in here, and who has admin can give it.`).waitFor()
+      expect(await other.getByRole('alert').count()).toBe(0)
+    }
+    await other.goto(`${stack.url}/#/runs/${own.id}`)
+    await other.getByText('Journal, ').waitFor()
+    expect(await other.getByText('Records about it').count()).toBe(0)
+    expect(heard).toEqual([])
+    await other.goto(`${stack.url}/#/runs/${theirs.id}`)
+    await other.getByRole('alert').getByText(`There is no run ${theirs.id}`).waitFor()
+    await stack.muster.runs.cancel(theirs.id)
+    await stack.muster.keys.revoke('plain')
   })
 
   test('fits a small screen', async () => {

@@ -8,7 +8,8 @@ import { CostsPage } from './costs-page.ts'
 import { html } from './html.ts'
 import { KeyPage } from './key-page.ts'
 import { KeysPage } from './keys-page.ts'
-import { useMe } from './me.ts'
+import { hasNoRole, useMe } from './me.ts'
+import { NoRole } from './parts.ts'
 import { linkTo, type Route, replaceRoute, useRoute } from './route.ts'
 import { RunPage } from './run-page.ts'
 import { RunsPage } from './runs-page.ts'
@@ -31,6 +32,11 @@ const pages = [
   ['keys', 'Keys'],
 ] as const
 const titles: Record<string, string> = Object.fromEntries(pages)
+/** Pages of which a key without a role is shown nothing, and the roles that let in. */
+const LETS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['approvals', ['operator']],
+  ['keys', ['admin', 'auditor']],
+])
 
 function App(): VNode {
   const [key, setKey] = useState(session.key)
@@ -67,8 +73,10 @@ function App(): VNode {
 
 function Page({ route: { path, query }, me }: { route: Route; me: KeyHolder | undefined }): VNode {
   const [page = 'runs', id, entry] = path
+  const lets = hasNoRole(me) ? LETS.get(page) : undefined
+  if (lets) return html`<div class="title"><h1>${titles[page]}</h1></div><${NoRole} me=${me} lets=${lets} />`
   if (page === 'approvals') return html`<${ApprovalsPage} />`
-  if (page === 'audit') return html`<${AuditPage} query=${query} />`
+  if (page === 'audit') return html`<${AuditPage} me=${me} query=${query} />`
   if (page === 'costs') return html`<${CostsPage} me=${me} query=${query} />`
   if (page === 'keys')
     return id === undefined
@@ -76,7 +84,7 @@ function Page({ route: { path, query }, me }: { route: Route; me: KeyHolder | un
       : html`<${KeyPage} key=${id} id=${id} me=${me} />`
   if (page !== 'runs') return html`<p class="empty">There is no such page. <a href="#/runs">Runs</a></p>`
   if (id === undefined) return html`<${RunsPage} status=${query.get('status') ?? ''} name=${query.get('name') ?? ''} />`
-  return html`<${RunPage} key=${id} id=${id} entry=${Number(entry) || undefined} />`
+  return html`<${RunPage} key=${id} id=${id} entry=${Number(entry) || undefined} me=${me} />`
 }
 
 function titleOf(page: string, id: string | undefined): string {

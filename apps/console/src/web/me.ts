@@ -17,6 +17,11 @@ export function useMe(key: string | null): KeyHolder | undefined {
   return known?.key === key ? known?.me : undefined
 }
 
+/** Whether it is told of its own user's runs alone. */
+export function hasNoRole(me: KeyHolder | undefined): me is KeyHolder {
+  return me?.roles.length === 0
+}
+
 /** Whether somebody has a role, or may have it: the server decides, and tells. */
 export function mayHave(me: KeyHolder | undefined, role: string): boolean {
   return !me || me.roles.includes(role) || me.roles.includes('*')

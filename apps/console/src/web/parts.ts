@@ -1,4 +1,4 @@
-import type { Decision, Label, RunStatus } from '@muster/protocol'
+import type { Decision, KeyHolder, Label, RunStatus } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { useState } from 'preact/hooks'
 import { ApiError } from './api.ts'
@@ -75,6 +75,12 @@ export function Fact({ name, children }: { name: string; children?: unknown }): 
 /** In place of what is still asked for. */
 export function Loading({ what }: { what: string }): VNode {
   return html`<p class="empty loading" role="status">Loading ${what}…</p>`
+}
+
+/** In place of what a key without a role is not shown, with the roles that let in. */
+export function NoRole({ me, lets }: { me: KeyHolder; lets: readonly string[] }): VNode {
+  const roles = lets.map((role, i) => html`${i > 0 && ' or '}<b>${role}</b>`)
+  return html`<p class="empty">This key has no role: it is for the runs of <b>${visible(me.user)}</b> alone. The role ${roles} lets in here, and who has <b>admin</b> can give it.</p>`
 }
 
 /** In place of content that the record knows of and that is not there any more. */

@@ -1,4 +1,4 @@
-import type { Erased, Run, RunEvent } from '@muster/protocol'
+import type { Erased, KeyHolder, Run, RunEvent } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import { ApiError, follow, request, serverNow } from './api.ts'
@@ -8,6 +8,7 @@ import { count, duration, money } from './format.ts'
 import { html } from './html.ts'
 import { JournalTable } from './journal-table.ts'
 import { LedgerState } from './ledger-state.ts'
+import { hasNoRole } from './me.ts'
 import { Copy, Fact, Gone, Labels, Loading, Problem, Status, Time } from './parts.ts'
 import { RecordsOf } from './record-book.ts'
 import { linkTo } from './route.ts'
@@ -24,7 +25,15 @@ const LAG_MS = 400
 const READ_MS = 3000
 
 /** One run: what it is, what it did step by step, and whether its record is whole. */
-export function RunPage({ id, entry }: { id: string; entry: number | undefined }): VNode {
+export function RunPage({
+  id,
+  entry,
+  me,
+}: {
+  id: string
+  entry: number | undefined
+  me: KeyHolder | undefined
+}): VNode {
   const { run, events, cut, error } = useRun(id)
   const [verification, setVerification] = useState<Verification>()
   const spans = useMemo(() => spansOf(events), [events])
@@ -61,7 +70,7 @@ export function RunPage({ id, entry }: { id: string; entry: number | undefined }
     <${Fold} title=${`Journal, ${count(events.length, 'entry', 'entries')}`}>
       <${JournalTable} events=${events} findings=${verification?.findings ?? []} />
     <//>
-    <${Fold} title="Records about it"><${RecordsOf} run=${id} /><//>
+    ${!hasNoRole(me) && html`<${Fold} title="Records about it"><${RecordsOf} run=${id} /><//>`}
   `
 }
 
