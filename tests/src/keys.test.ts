@@ -362,12 +362,12 @@ describe('where storage is away', () => {
     const knows = await another(dynamo.endpoint, 'away')
     const knowsNot = await another(dynamo.endpoint, 'away')
     const made = await createMuster({ url: knows, key: harness.key }).keys.create({ user: 'ann' })
-    const workers = (url: string, key: string) => createMuster({ url, key }).request('GET', '/v1/workers')
-    await workers(knows, made.key)
+    const definitions = (url: string, key: string) => createMuster({ url, key }).request('GET', '/v1/definitions')
+    await definitions(knows, made.key)
     await dynamo.stop()
-    await workers(knows, made.key)
+    await definitions(knows, made.key)
     const status = async (url: string, key: string) =>
-      (await fetch(`${url}/v1/workers`, { headers: { authorization: `Bearer ${key}` } })).status
+      (await fetch(`${url}/v1/definitions`, { headers: { authorization: `Bearer ${key}` } })).status
     expect(await status(knowsNot, made.key)).toBe(503)
     expect(await status(knowsNot, newApiKey({ id: 'x', tenant: 'acme', user: 'x', roles: [] }).key)).toBe(401)
     const other = made.key.endsWith('A') ? 'B' : 'A'
