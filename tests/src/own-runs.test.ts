@@ -141,6 +141,12 @@ const code = (work: Promise<unknown>): Promise<string> =>
 const idsOf = async (muster: Muster, filter = {}): Promise<string[]> =>
   (await muster.runs.list({ limit: 200, ...filter })).runs.map(({ id }) => id)
 
+/** What OpenAPI says of a route. */
+interface Operation {
+  description?: string
+  responses: Record<string, object>
+}
+
 interface Answer {
   status: number
   text: string
@@ -244,13 +250,21 @@ describe('at every route a key without a role', () => {
   }
   const bodyOf = (method: string, body = {}) => (method === 'GET' ? undefined : body)
 
-  it('is thought of', async () => {
+  it('is thought of, and told by the API’s description what it may not', async () => {
     const document = await (await fetch(`${harness.url}/openapi.json`)).json()
-    const { paths } = document as { paths: Record<string, object> } // OpenAPI's
+    const { paths } = document as { paths: Record<string, Record<string, Operation>> } // OpenAPI's
     const routes = Object.entries(paths).flatMap(([path, operations]) =>
-      Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
+      Object.entries(operations).map(([method, about]) => [`${method.toUpperCase()} ${path}`, about] as const),
     )
-    expect(routes.filter((route) => route.includes(' /v1/')).sort()).toEqual(Object.keys(ROUTES).sort())
+    const ours = routes.filter(([route]) => route.includes(' /v1/'))
+    expect(ours.map(([route]) => route).sort()).toEqual(Object.keys(ROUTES).sort())
+    for (const [route, { description, responses }] of ours) {
+      const isRefused = ROUTES[route] === 'refused'
+      expect(/A key without a role is refused: the role "\w+".* lets in\.$/.test(description ?? ''), route).toBe(
+        isRefused,
+      )
+      if (isRefused) expect(Object.keys(responses), route).toContain('403')
+    }
   })
 
   it.each(routesOf('refused'))('%s: is refused, and told who lets it in', async (route) => {

@@ -18,7 +18,7 @@ export function isRoleless({ roles }: Pick<ApiKey, 'roles'>): boolean {
   return roles.length === 0
 }
 
-/** Whose runs a key is told of; undefined where of all in its tenant. */
+/** Whose runs a key is told of, for a list; nothing where of all in its tenant. */
 export function onlyUser(key: ApiKey): { user?: string } {
   return isRoleless(key) ? { user: key.user } : {}
 }
