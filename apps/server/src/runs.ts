@@ -85,7 +85,8 @@ export function runRoutes(server: Server, context: Context): void {
         tags,
         security,
         summary: 'List runs, newest first',
-        description: 'With a key without a role, those of its own user.',
+        description:
+          'With a key without a role, those of its own user: a page looks at a bounded number of runs then, and one that is not full, or empty, may have a cursor all the same.',
         querystring: z.object({
           status: runStatus.optional(),
           name: z.string().max(128).optional().describe('agent or plan'),

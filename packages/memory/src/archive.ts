@@ -73,6 +73,15 @@ export interface Archive {
    * @throws MusterError `memory.unavailable`
    */
   list(tenant: string, options: ArchiveListOptions): Promise<RunSummary[]>
+  /**
+   * The same, and it looks at `most` runs. Where these were not enough, `stop` is the last that it has looked at.
+   *
+   * @throws MusterError `memory.unavailable`
+   */
+  page(
+    tenant: string,
+    options: ArchiveListOptions & { most: number },
+  ): Promise<{ runs: RunSummary[]; stop?: string | undefined }>
   /** All of a tenant's runs, the oldest first, after the run `after`. */
   all(tenant: string, after?: string): AsyncIterable<Archived>
   /** The archived runs of a subject, the oldest first, after the run `after`. */
@@ -260,9 +269,13 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       if (summary) yield* entriesOf(tenant, runId, summary, after)
     },
 
-    async list(tenant, { limit, before, status, name, error, session, user }) {
+    async list(tenant, options) {
+      return (await this.page(tenant, { ...options, most: Number.POSITIVE_INFINITY })).runs
+    },
+
+    async page(tenant, { limit, before, status, name, error, session, user, most }) {
       const found: RunSummary[] = []
-      if (limit < 1) return found
+      if (limit < 1) return { runs: found }
       const where = { ...(status === undefined ? {} : { status }), ...(name === undefined ? {} : { name }) }
       const isFiltered =
         Object.keys(where).length > 0 || error !== undefined || session !== undefined || user !== undefined
@@ -274,15 +287,18 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
         // With a filter the answer may need many more items than it has runs.
         ...(isFiltered ? {} : { page: limit }),
       })
+      const isMeant = async (item: Item, summary: RunSummary) =>
+        (error === undefined || summary.error?.code === error) &&
+        (session === undefined || summary.session === session) &&
+        (user === undefined || (await byOf(tenant, summary.id, item))?.user === user)
+      let looked = 0
       for await (const item of items) {
         const summary = readSummary(item)
-        if (error !== undefined && summary.error?.code !== error) continue
-        if (session !== undefined && summary.session !== session) continue
-        if (user !== undefined && (await byOf(tenant, summary.id, item))?.user !== user) continue
-        found.push(summary)
+        if (await isMeant(item, summary)) found.push(summary)
         if (found.length >= limit) break
+        if (++looked >= most) return { runs: found, stop: summary.id }
       }
-      return found
+      return { runs: found }
     },
 
     async *all(tenant, after) {

@@ -24,14 +24,19 @@ export interface StoredRun {
   read(after: number): AsyncIterable<StoredEntry>
 }
 
+/** Runs that a page looks at in each store for those of one user: of many others' there may be few of theirs, or none. */
+const LOOKED_MAX = 2000
+
 /** Reads runs for one tenant at a time, from Redis while they are there and from the archive afterwards: the same bytes. */
 export class RunReader {
   readonly #journal: Journal
   readonly #memory: Memory
+  readonly #lookedMax: number
 
-  constructor(journal: Journal, memory: Memory) {
+  constructor(journal: Journal, memory: Memory, lookedMax = LOOKED_MAX) {
     this.#journal = journal
     this.#memory = memory
+    this.#lookedMax = lookedMax
   }
 
   /** @throws MusterError `run.not_found`, for another tenant's run as well */
@@ -150,23 +155,38 @@ export class RunReader {
     if (!signal.aborted) yield* toEvents(this.#memory.archive.entries(tenant, id, { after: seen }))
   }
 
-  /** A tenant's runs, newest first, and the cursor of the next page. */
+  /**
+   * A tenant's runs, newest first, and the cursor of the next page. Where nothing but a user is asked for, a page that is
+   * not full, or empty, may have a cursor all the same.
+   */
   async list(tenant: string, filter: ArchiveListOptions): Promise<{ runs: RunSummary[]; cursor?: string }> {
-    const wanted = filter.limit + 1
+    const { user, status, name, error, session, limit } = filter
+    const isOfUser = user !== undefined && (status ?? name ?? error ?? session) === undefined
+    const wanted = limit + 1
+    const options = { ...filter, limit: wanted, most: isOfUser ? this.#lookedMax : Number.POSITIVE_INFINITY }
     const [live, archived] = await Promise.all([
-      this.#listLive(tenant, { ...filter, limit: wanted }),
-      this.#memory.archive.list(tenant, { ...filter, limit: wanted }),
+      this.#listLive(tenant, options),
+      this.#memory.archive.page(tenant, options),
     ])
-    const byId = new Map([...archived, ...live].map((run) => [run.id, run]))
-    const runs = [...byId.values()].sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, wanted)
-    if (runs.length < wanted) return { runs }
-    runs.length = filter.limit
+    // Below the newer of these not all is known.
+    const [stop] = [live.stop, archived.stop].filter((id) => id !== undefined).sort((a, b) => (a < b ? 1 : -1))
+    const byId = new Map([...archived.runs, ...live.runs].map((run) => [run.id, run]))
+    const runs = [...byId.values()]
+      .filter(({ id }) => stop === undefined || id >= stop)
+      .sort((a, b) => (a.id < b.id ? 1 : -1))
+      .slice(0, wanted)
+    if (runs.length < wanted) return { runs, ...(stop === undefined ? {} : { cursor: stop }) }
+    runs.length = limit
     return { runs, cursor: runs.at(-1)?.id ?? '' }
   }
 
-  async #listLive(tenant: string, filter: ArchiveListOptions): Promise<RunSummary[]> {
+  async #listLive(
+    tenant: string,
+    filter: ArchiveListOptions & { most: number },
+  ): Promise<{ runs: RunSummary[]; stop?: string | undefined }> {
     const found: RunSummary[] = []
-    const page = 200
+    const page = Math.min(200, filter.most)
+    let looked = 0
     for (let before = filter.before; found.length < filter.limit; ) {
       const records = await this.#journal.list(tenant, page, before)
       for (const record of records) {
@@ -179,8 +199,10 @@ export class RunReader {
       }
       before = records.at(-1)?.id
       if (records.length < page) break
+      looked += page
+      if (looked >= filter.most && found.length < filter.limit) return { runs: found, stop: before }
     }
-    return found.slice(0, filter.limit)
+    return { runs: found.slice(0, filter.limit) }
   }
 
   async #live(tenant: string, id: string): Promise<RunRecord | undefined> {
