@@ -275,7 +275,7 @@ describe.skipIf(!browser)('the page for costs, in a browser', () => {
 
   test('says which role it takes, and shows budgets all the same', async () => {
     if (!browser) throw new Error('no browser')
-    const { key } = await stack.muster.keys.create({ user: 'visitor', roles: [] })
+    const { key } = await stack.muster.keys.create({ user: 'visitor', roles: ['finance'] })
     const { page: other, complaints: others } = await openPage(browser)
     const asked: string[] = []
     other.on('request', (request) => asked.push(new URL(request.url()).pathname))

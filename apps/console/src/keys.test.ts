@@ -228,6 +228,15 @@ describe.skipIf(!browser)('the page for API keys, in a browser', () => {
     expect(heard).toEqual([])
     await other.goto(`${stack.url}/#/runs/${theirs.id}`)
     await other.getByRole('alert').getByText(`There is no run ${theirs.id}`).waitFor()
+    await other.goto(`${stack.url}/#/audit`)
+    await other.getByText('This key has no role').waitFor()
+    await stack.muster.keys.change('plain', { roles: ['auditor'] })
+    // It is asked for again when somebody comes back to the tab, and now and then.
+    const hasRole = async () => {
+      await other.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
+      return other.getByRole('heading', { name: 'Record book' }).isVisible()
+    }
+    await expect.poll(hasRole, { timeout: 10_000 }).toBe(true)
     await stack.muster.runs.cancel(theirs.id)
     await stack.muster.keys.revoke('plain')
   })

@@ -1,19 +1,19 @@
 import type { KeyHolder } from '@muster/protocol'
-import { useEffect, useState } from 'preact/hooks'
+import { useState } from 'preact/hooks'
 import { request } from './api.ts'
+import { useRefresh } from './use-refresh.ts'
 
-/** Whose key this tab has; undefined until the server has told. */
+const REFRESH_MS = 30_000
+
+/** Whose key this tab has, and what it may do, which others change; undefined until the server has told. */
 export function useMe(key: string | null): KeyHolder | undefined {
   const [known, setKnown] = useState<{ key: string; me: KeyHolder }>()
-  useEffect(() => {
+  const read = async (signal: AbortSignal) => {
     if (key === null) return
-    const stop = new AbortController()
-    request<KeyHolder>('/v1/me', { signal: stop.signal }).then(
-      (me) => setKnown({ key, me }),
-      () => {}, // The page says what is wrong.
-    )
-    return () => stop.abort()
-  }, [key])
+    const me = await request<KeyHolder>('/v1/me', { signal }).catch(() => undefined) // The page says what is wrong.
+    if (me && !signal.aborted) setKnown({ key, me })
+  }
+  useRefresh(read, REFRESH_MS, [key])
   return known?.key === key ? known?.me : undefined
 }
 
