@@ -8,6 +8,7 @@ import {
   budgetName,
   budgetNames,
   budgetState,
+  callerNames,
   type EntryOf,
   MusterError,
   newId,
@@ -15,9 +16,9 @@ import {
 import { budgetAccount } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
-import { needOperator } from './keys.ts'
+import { actorOf, needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
-import { isRoleless, namesOf } from './roleless.ts'
+import { isRoleless } from './roleless.ts'
 import { takingBackRoute } from './taking-back.ts'
 
 const tags = ['budgets']
@@ -143,7 +144,12 @@ export function budgetRoutes(server: Server, context: Context): void {
     async (request) => {
       await controls.refresh()
       const who = keyOf(request)
-      return { budgets: await budgets.states(who.tenant, isRoleless(who) ? ['tenant', ...namesOf(who)] : undefined) }
+      return {
+        budgets: await budgets.states(
+          who.tenant,
+          isRoleless(who) ? ['tenant', ...callerNames(actorOf(who))] : undefined,
+        ),
+      }
     },
   )
   server.put(

@@ -1,9 +1,9 @@
 import { keyTaken } from '@muster/journal'
-import { MusterError } from '@muster/protocol'
+import { callerNames, MusterError } from '@muster/protocol'
 import { type RunReader, SESSION_TURNS } from '@muster/runtime'
 import type { FastifyContextConfig, FastifyRequest } from 'fastify'
 import type { Context } from './context.ts'
-import type { ApiKey } from './keys.ts'
+import { type ApiKey, actorOf } from './keys.ts'
 
 /**
  * What a key without any role may do at a route:
@@ -42,14 +42,8 @@ function letsText(lets: readonly string[] = ['operator']): string {
 }
 
 /** Whether `name`, of a budget or a limit, is of a key, its user or team, of each that has none of its own, or of the tenant. */
-export function bearsOn({ id, user, team }: ApiKey, name: string): boolean {
-  if (name === 'tenant' || /^(key|user|team):\*$/.test(name)) return true
-  return namesOf({ id, user, team }).includes(name)
-}
-
-/** Under which names a key has budgets and limits, besides its tenant's. */
-export function namesOf({ id, user, team }: Pick<ApiKey, 'id' | 'user' | 'team'>): string[] {
-  return [`key:${id}`, `user:${user}`, ...(team === undefined ? [] : [`team:${team}`])]
+export function bearsOn(key: ApiKey, name: string): boolean {
+  return name === 'tenant' || /^(key|user|team):\*$/.test(name) || callerNames(actorOf(key)).includes(name)
 }
 
 /** Whether a run may be known to a key: it has a role, or its user began the run. */

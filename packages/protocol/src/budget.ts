@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { EntryOf } from './entry.ts'
+import type { Actor, EntryOf } from './entry.ts'
 
 /** What can be used up. Money in US dollars, tokens of models in and out, steps, time that steps take (ms), runs begun. */
 export const budgetAmounts = z.strictObject({
@@ -50,8 +50,12 @@ export type BudgetsByName = Readonly<z.infer<typeof budgetsByName>>
 
 /** What budgets a run's steps are under, besides its tenant's. */
 export function budgetNames({ definition, by }: Pick<EntryOf<'run.created'>, 'definition' | 'by'>): string[] {
-  const names = [`${definition.kind}:${definition.name}`, `key:${by.key}`, `user:${by.user}`]
-  return by.team === undefined ? names : [...names, `team:${by.team}`]
+  return [`${definition.kind}:${definition.name}`, ...callerNames(by)]
+}
+
+/** Under which names who asks has budgets and limits, besides its tenant's. */
+export function callerNames({ key, user, team }: Pick<Actor, 'key' | 'user' | 'team'>): string[] {
+  return [`key:${key}`, `user:${user}`, ...(team === undefined ? [] : [`team:${team}`])]
 }
 
 /** A budget as it stands. */

@@ -1,5 +1,13 @@
 import type { Controls } from '@muster/journal'
-import type { Actor, EntryOf, LimitsByName, Priority, StepKind, Usage } from '@muster/protocol'
+import {
+  type Actor,
+  callerNames,
+  type EntryOf,
+  type LimitsByName,
+  type Priority,
+  type StepKind,
+  type Usage,
+} from '@muster/protocol'
 import type { Kind, Limits, Resource, RunHandle, Scheduler } from '@muster/scheduler'
 import type { Slices } from '../limits/slices.ts'
 import type { Operation } from './step.ts'
@@ -147,9 +155,8 @@ export class Kinds {
   }
 
   /** Names are a tenant's own: two tenants may each have a user of one name. */
-  #callsOf(tenant: string, { user, team, key }: Actor): readonly Resource[] {
-    const names = [`user:${user}`, `key:${key}`, ...(team === undefined ? [] : [`team:${team}`])]
-    return names.flatMap((name) => this.#resource(name, tenant) ?? [])
+  #callsOf(tenant: string, by: Actor): readonly Resource[] {
+    return callerNames(by).flatMap((name) => this.#resource(name, tenant) ?? [])
   }
 
   /** A step is coming: what it needs should be there. */
