@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -29,7 +30,8 @@ function environment(): NodeJS.ProcessEnv {
 
 function startDev(): void {
   output = ''
-  dev = spawn(process.execPath, [cli, 'dev'], { env: environment(), cwd: root })
+  // A group of processes of its own, as a terminal gives it.
+  dev = spawn(process.execPath, [cli, 'dev'], { env: environment(), cwd: root, detached: true })
   for (const stream of [dev.stdout, dev.stderr]) stream?.on('data', (chunk: Buffer) => (output += chunk.toString()))
 }
 
@@ -39,6 +41,26 @@ const up = () =>
     (text) => text.includes('Ctrl-C') || dev.exitCode !== null,
     90_000,
   )
+
+async function child(command: string): Promise<number> {
+  const { stdout } = await promisify(execFile)('pgrep', ['-P', String(dev.pid), '-f', `main.ts ${command}`])
+  return Number(stdout.trim())
+}
+
+/** All processes of the group are told, as a terminal, a service manager or a container does it. */
+async function endGroup(signal: NodeJS.Signals): Promise<void> {
+  const exited = once(dev, 'exit')
+  process.kill(-(dev.pid ?? 0), signal)
+  await exited
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
 
 async function muster(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return promisify(execFile)(process.execPath, [cli, ...args], { env: environment(), cwd: root }).then(
@@ -100,8 +122,7 @@ describe('muster dev', () => {
   })
 
   it('survives a kill -9 of its worker: another takes over', async () => {
-    const { stdout } = await promisify(execFile)('pgrep', ['-P', String(dev.pid), '-f', 'main.ts worker'])
-    process.kill(Number(stdout.trim()), 'SIGKILL')
+    process.kill(await child('worker'), 'SIGKILL')
     await until(
       () => output,
       (text) => text.includes('is started again'),
@@ -258,8 +279,9 @@ describe('the CLI', () => {
 
 describe('a second muster dev', () => {
   it('starts from the kept data after Ctrl-C stopped everything', async () => {
-    await stopProcess(dev, 'SIGINT')
+    await endGroup('SIGINT')
     expect(dev.exitCode).toBe(0)
+    expect(output.slice(output.lastIndexOf('stopping…')).trim()).toBe('stopping…')
     const { stdout } = await promisify(execFile)('pgrep', ['-f', home]).catch(() => ({ stdout: '' }))
     expect(stdout).toBe('')
     const ledger = readFileSync(join(home, 'demo/ledger.jsonl'), 'utf8')
@@ -273,7 +295,17 @@ describe('a second muster dev', () => {
   }, 120_000)
 
   it('processes a document that was dropped into the folder, and pays none of the others again', async () => {
-    await stopProcess(dev, 'SIGINT')
+    const [worker, server] = await Promise.all([child('worker'), child('server')])
+    // It takes longer to stop than the server, which is not to be started again meanwhile.
+    process.kill(worker, 'SIGSTOP')
+    const ended = endGroup('SIGTERM')
+    await until(
+      () => isRunning(server),
+      (is) => !is,
+    )
+    process.kill(worker, 'SIGCONT')
+    await ended
+    expect(output.slice(output.lastIndexOf('stopping…')).trim()).toBe('stopping…')
     const before = readFileSync(join(home, 'demo/ledger.jsonl'), 'utf8')
     cpSync(join(documents, 'lunch-menu-week-47.txt'), join(home, 'demo/inbox/my-own-menu.txt'))
     startDev()

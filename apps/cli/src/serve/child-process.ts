@@ -14,14 +14,19 @@ export class Child {
   readonly #env: NodeJS.ProcessEnv
   readonly #log: string
   readonly #onDeath: (why: string) => void
+  readonly #ending: AbortSignal
   #process: ChildProcess | undefined
-  #stopping = false
 
-  constructor(command: string, options: { env: NodeJS.ProcessEnv; log: string; onDeath: (why: string) => void }) {
+  /** Once `ending` is aborted it is not started again: who ends all processes tells it as well, before its turn to stop. */
+  constructor(
+    command: string,
+    options: { env: NodeJS.ProcessEnv; log: string; onDeath: (why: string) => void; ending: AbortSignal },
+  ) {
     this.#command = command
     this.#env = options.env
     this.#log = options.log
     this.#onDeath = options.onDeath
+    this.#ending = options.ending
   }
 
   /** Resolves when the child is ready; throws what it failed with. */
@@ -49,10 +54,10 @@ export class Child {
               `the ${this.#command} ended at its start (${signal ?? `exit ${code}`}): see ${this.#log}`,
             ),
           )
-        else if (!this.#stopping) {
+        else if (!this.#ending.aborted) {
           this.#onDeath(signal ?? `exit ${code}`)
           setTimeout(() => {
-            if (!this.#stopping) this.start().catch((error) => this.#onDeath(String(error)))
+            if (!this.#ending.aborted) this.start().catch((error) => this.#onDeath(String(error)))
           }, RESTART_MS)
         }
       })
@@ -60,7 +65,6 @@ export class Child {
   }
 
   async stop(): Promise<void> {
-    this.#stopping = true
     const child = this.#process
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const ended = new Promise((resolve) => child.once('exit', resolve))

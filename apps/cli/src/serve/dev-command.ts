@@ -26,8 +26,10 @@ type Stop = () => Promise<void>
  */
 export async function devCommand(config: Config): Promise<void> {
   const stops: Stop[] = []
+  const ending = new AbortController()
   let stopping: Promise<void> | undefined
   const stopAll = (): Promise<void> => {
+    ending.abort()
     stopping ??= (async () => {
       for (const stop of stops.reverse())
         await stop().catch((error) => console.error(pc.yellow(`not stopped cleanly: ${error}`)))
@@ -42,7 +44,7 @@ export async function devCommand(config: Config): Promise<void> {
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
   try {
-    const { muster, url, key } = await startAll(config, stops)
+    const { muster, url, key } = await startAll(config, stops, ending.signal)
     if (stopping) return
     if (config.MUSTER_APP === undefined) await runDemo(config, muster)
     printUrls(config, url, key)
@@ -54,7 +56,11 @@ export async function devCommand(config: Config): Promise<void> {
   }
 }
 
-async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster; url: string; key: string }> {
+async function startAll(
+  config: Config,
+  stops: Stop[],
+  ending: AbortSignal,
+): Promise<{ muster: Muster; url: string; key: string }> {
   const home = resolve(config.MUSTER_HOME)
   await requirePort(config.MUSTER_HOST, config.MUSTER_PORT, 'MUSTER_PORT')
   mkdirSync(join(home, 'logs'), { recursive: true, mode: 0o700 })
@@ -122,7 +128,7 @@ async function startAll(config: Config, stops: Stop[]): Promise<{ muster: Muster
     const log = join(home, 'logs', `${command}.log`)
     const process = new Child(command, {
       env: { ...childEnv, ...own },
-      log,
+      ...{ log, ending },
       onDeath: (why) => console.log(pc.yellow(`the ${command} ended (${why}) and is started again: see ${log}`)),
     })
     stops.push(() => process.stop())
