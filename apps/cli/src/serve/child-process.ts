@@ -17,7 +17,7 @@ export class Child {
   readonly #ending: AbortSignal
   #process: ChildProcess | undefined
 
-  /** Once `ending` is aborted it is not started again: who ends all processes tells it as well, before its turn to stop. */
+  /** Once `ending` is aborted it is not started again: who ends all processes tells it too, before its turn to stop. */
   constructor(
     command: string,
     options: { env: NodeJS.ProcessEnv; log: string; onDeath: (why: string) => void; ending: AbortSignal },
