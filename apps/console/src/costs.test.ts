@@ -3,7 +3,7 @@ import { createMuster } from '@muster/sdk'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { HOSTILE } from './test-app.ts'
-import { openBrowser, openPage } from './test-browser.ts'
+import { openBrowser, openPage, openSignedIn } from './test-browser.ts'
 import { startTestStack, type TestStack } from './test-stack.ts'
 
 const browser = await openBrowser()
@@ -41,10 +41,7 @@ describe.skipIf(!browser)('the page for costs, in a browser', () => {
     await begin('ann', { user: 'ann', team: 'blue' }, 3)
     await begin('stranger', { user: HOSTILE, team: HOSTILE }, 2)
     costs = await callsOf(5)
-    if (!browser) throw new Error('no browser')
-    ;({ page, complaints } = await openPage(browser))
-    await page.goto(`${stack.url}/#key=${stack.key}`)
-    await page.getByRole('heading', { name: 'Runs' }).waitFor()
+    ;({ page, complaints } = await openSignedIn(browser, stack))
   }, 120_000)
 
   afterAll(async () => {

@@ -3,7 +3,7 @@ import { createMuster } from '@muster/sdk'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { HOSTILE } from './test-app.ts'
-import { openBrowser, openPage } from './test-browser.ts'
+import { openBrowser, openPage, openSignedIn } from './test-browser.ts'
 import { startTestStack, type TestStack } from './test-stack.ts'
 
 const browser = await openBrowser()
@@ -16,11 +16,8 @@ describe.skipIf(!browser)('the page for API keys, in a browser', () => {
 
   beforeAll(async () => {
     stack = await startTestStack()
-    if (!browser) throw new Error('no browser')
-    ;({ page, complaints } = await openPage(browser))
+    ;({ page, complaints } = await openSignedIn(browser, stack))
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: stack.url })
-    await page.goto(`${stack.url}/#key=${stack.key}`)
-    await page.getByRole('heading', { name: 'Runs' }).waitFor()
   }, 120_000)
 
   afterAll(async () => {

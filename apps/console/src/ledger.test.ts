@@ -1,7 +1,7 @@
 import type { LedgerReceipt } from '@muster/protocol'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openBrowser, openPage } from './test-browser.ts'
+import { openBrowser, openSignedIn } from './test-browser.ts'
 import { startTestStack, type TestStack } from './test-stack.ts'
 
 const browser = await openBrowser()
@@ -16,10 +16,7 @@ describe.skipIf(!browser)('what the ledger proves, in a browser', () => {
 
   beforeAll(async () => {
     stack = await startTestStack()
-    if (!browser) throw new Error('no browser')
-    ;({ page, complaints } = await openPage(browser))
-    await page.goto(`${stack.url}/#key=${stack.key}`)
-    await page.getByRole('heading', { name: 'Runs' }).waitFor()
+    ;({ page, complaints } = await openSignedIn(browser, stack))
   }, 120_000)
 
   afterAll(async () => {

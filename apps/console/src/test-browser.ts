@@ -32,6 +32,18 @@ export async function openBrowser(): Promise<Browser | undefined> {
   return chromium.launch({ executablePath, args })
 }
 
+/** A page that has signed in and shows the runs, as `openPage` gives it. */
+export async function openSignedIn(
+  browser: Browser | undefined,
+  { url, key }: { url: string; key: string },
+): ReturnType<typeof openPage> {
+  if (!browser) throw new Error('no browser')
+  const opened = await openPage(browser)
+  await opened.page.goto(`${url}/#key=${key}`)
+  await opened.page.getByRole('heading', { name: 'Runs' }).waitFor()
+  return opened
+}
+
 /** A page, and its console errors, uncaught errors and violations of the Content-Security-Policy. */
 export async function openPage(browser: Browser): Promise<{ page: Page; complaints: string[] }> {
   const complaints: string[] = []

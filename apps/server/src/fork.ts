@@ -10,9 +10,9 @@ import {
   type StepStatus,
 } from '@muster/protocol'
 import { INLINE } from '@muster/runtime'
+import { beginRun } from './begin-run.ts'
 import type { Context } from './context.ts'
 import { type ApiKey, actorOf } from './keys.ts'
-import { checkBegun, checkSession } from './roleless.ts'
 
 /** From where a run is begun again, and with what. */
 export interface Fork {
@@ -37,7 +37,7 @@ interface Cut {
 
 /** Begins runs from others: from any step, or from where one failed. */
 export function forks(context: Context) {
-  const { journal, memory, reader, admission, enter } = context
+  const { reader, admission } = context
   async function read(tenant: string, id: string): Promise<Cut> {
     const { read } = await reader.stored(tenant, id)
     const cut: Omit<Cut, 'created'> & { created?: Cut['created'] } = {
@@ -95,19 +95,10 @@ export function forks(context: Context) {
       ...(created.priority === undefined ? {} : { priority: created.priority }),
     }
     const admitted = await admission.admit(request, tenant, actorOf(who))
-    await checkSession(context, who, admitted.run.session)
     const hash = cut.hashes[after - 1] ?? ''
     const origin = { run: id, seq: after, hash, ...(step === undefined ? {} : { step }) }
-    const giveBack = await enter(admitted.run)
-    const done = await journal.create({ ...admitted.run, origin }, admitted.content, {
-      idempotencyKey,
-      offload: memory.blobs.put,
-    })
-    if (!done.created) {
-      await giveBack()
-      await checkBegun(reader, who, done.id)
-    }
-    return done.id
+    const begun = await beginRun(context, who, { ...admitted, run: { ...admitted.run, origin } }, idempotencyKey)
+    return begun.id
   }
 
   return {

@@ -12,13 +12,14 @@ import {
   startRun,
 } from '@muster/protocol'
 import { z } from 'zod'
+import { beginRun } from './begin-run.ts'
 import type { Context, Server } from './context.ts'
 import { controls } from './control.ts'
 import { ownSession } from './gateway/client.ts'
 import { actorOf } from './keys.ts'
 import { checkMedia, MEDIA_BODY_MAX } from './media.ts'
 import { problemsOf } from './problems.ts'
-import { checkBegun, checkSession, onlyUser } from './roleless.ts'
+import { onlyUser } from './roleless.ts'
 import { runCursor } from './run-cursor.ts'
 import { PLACE, placeOf, sendEvents } from './sse.ts'
 
@@ -33,7 +34,7 @@ const accepted = { 202: z.object({ id: z.string() }), ...problemsOf(401, 404, 40
 
 /** Routes of runs. */
 export function runRoutes(server: Server, context: Context): void {
-  const { journal, memory, reader, records, admission, enter, redact, keyOf } = context
+  const { journal, reader, records, admission, redact, keyOf } = context
   const control = controls(context)
   server.post(
     '/v1/runs',
@@ -59,16 +60,7 @@ export function runRoutes(server: Server, context: Context): void {
       const who = keyOf(request)
       const { tenant } = who
       const admitted = await admission.admit(request.body, tenant, actorOf(who))
-      await checkSession(context, who, admitted.run.session)
-      const giveBack = await enter(admitted.run)
-      const { id, created } = await journal.create(admitted.run, admitted.content, {
-        idempotencyKey: request.headers['idempotency-key'],
-        offload: memory.blobs.put,
-      })
-      if (!created) {
-        await giveBack()
-        await checkBegun(reader, who, id)
-      }
+      const { id, created } = await beginRun(context, who, admitted, request.headers['idempotency-key'])
       const started = await reader.run(tenant, id)
       return reply
         .code(created ? 201 : 200)

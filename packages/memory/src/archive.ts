@@ -68,19 +68,14 @@ export interface Archive {
    */
   entries(tenant: string, runId: string, options?: { after?: number }): AsyncIterable<StoredEntry>
   /**
-   * Newest first. A filter that few runs pass reads all the runs that it skips.
+   * Newest first. A filter that few runs pass reads all the runs that it skips; with `most` it looks at so many, and where
+   * these were not enough, `stop` is the last of them.
    *
    * @throws MusterError `memory.unavailable`
    */
-  list(tenant: string, options: ArchiveListOptions): Promise<RunSummary[]>
-  /**
-   * The same, and it looks at `most` runs. Where these were not enough, `stop` is the last that it has looked at.
-   *
-   * @throws MusterError `memory.unavailable`
-   */
-  page(
+  list(
     tenant: string,
-    options: ArchiveListOptions & { most: number },
+    options: ArchiveListOptions & { most?: number },
   ): Promise<{ runs: RunSummary[]; stop?: string | undefined }>
   /** All of a tenant's runs, the oldest first, after the run `after`. */
   all(tenant: string, after?: string): AsyncIterable<Archived>
@@ -269,11 +264,7 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       if (summary) yield* entriesOf(tenant, runId, summary, after)
     },
 
-    async list(tenant, options) {
-      return (await this.page(tenant, { ...options, most: Number.POSITIVE_INFINITY })).runs
-    },
-
-    async page(tenant, { limit, before, status, name, error, session, user, most }) {
+    async list(tenant, { limit, before, status, name, error, session, user, most = Number.POSITIVE_INFINITY }) {
       const found: RunSummary[] = []
       if (limit < 1) return { runs: found }
       const where = { ...(status === undefined ? {} : { status }), ...(name === undefined ? {} : { name }) }

@@ -76,6 +76,8 @@ export function memorySuite(start: () => Promise<TestServer>): void {
   let memory: Memory
   let dying: DyingTable
   let now = 1_000
+  const listArchive = async (...asked: Parameters<Memory['archive']['list']>) =>
+    (await memory.archive.list(...asked)).runs
 
   beforeAll(async () => {
     server = await start()
@@ -140,7 +142,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     )
     for (const tenant of names) {
       const own = pairs.filter(([one]) => one === tenant)
-      expect(await memory.archive.list(tenant, { limit: 1000 })).toHaveLength(own.length)
+      expect(await listArchive(tenant, { limit: 1000 })).toHaveLength(own.length)
     }
     expect(await memory.facts.find('isolationa', 'isolationa#isolationa', '')).toBeUndefined()
   })
@@ -347,7 +349,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       expect(await memory.archive.get(tenant, run.id)).toEqual(run)
       expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
       expect(await collect(memory.archive.entries(tenant, run.id, { after: 11 }))).toEqual(entries.slice(2))
-      const [summary] = await memory.archive.list(tenant, { limit: 1 })
+      const [summary] = await listArchive(tenant, { limit: 1 })
       expect(JSON.stringify(summary).length).toBeLessThan(1_000)
     })
 
@@ -367,7 +369,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         deaths++
         expect(await memory.archive.get(tenant, run.id)).toBeUndefined()
         expect(await collect(memory.archive.entries(tenant, run.id))).toEqual([])
-        expect(await memory.archive.list(tenant, { limit: 10 })).toEqual([])
+        expect(await listArchive(tenant, { limit: 10 })).toEqual([])
       }
       dying.writesLeft = Number.POSITIVE_INFINITY
       expect(deaths).toBeGreaterThan(5)
@@ -383,7 +385,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       await memory.archive.put(tenant, { ...run, output: 'other' }, [testEntry(1, 'b')])
       expect(await memory.archive.get(tenant, run.id)).toEqual(run)
       expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
-      expect(await memory.archive.list(tenant, { limit: 10 })).toHaveLength(1)
+      expect(await listArchive(tenant, { limit: 10 })).toHaveLength(1)
     })
 
     test('is not confused by what an archiver that died has left of another journal', async () => {
@@ -422,29 +424,29 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const ids = (some: { id: string }[]) => some.map(({ id }) => id)
       const paged: string[] = []
       for (let before: string | undefined; ; before = paged.at(-1)) {
-        const page = await memory.archive.list(tenant, { limit: 10, ...(before === undefined ? {} : { before }) })
+        const page = await listArchive(tenant, { limit: 10, ...(before === undefined ? {} : { before }) })
         if (page.length === 0) break
         paged.push(...ids(page))
       }
       expect(paged).toEqual(ids(runs))
       const failed = runs.filter(({ status }) => status === 'failed')
-      expect(ids(await memory.archive.list(tenant, { limit: 3, status: 'failed' }))).toEqual(ids(failed.slice(0, 3)))
+      expect(ids(await listArchive(tenant, { limit: 3, status: 'failed' }))).toEqual(ids(failed.slice(0, 3)))
       const failedOdd = failed.filter(({ name }) => name === 'odd')
       const both = { limit: 9, status: 'failed', name: 'odd' } as const
-      expect(ids(await memory.archive.list(tenant, both))).toEqual(ids(failedOdd))
-      const [summary] = await memory.archive.list(tenant, { limit: 1, before: runs[3]?.id ?? '' })
+      expect(ids(await listArchive(tenant, both))).toEqual(ids(failedOdd))
+      const [summary] = await listArchive(tenant, { limit: 1, before: runs[3]?.id ?? '' })
       const { id, status, kind, name, version, session, createdAt, endedAt, costUsd, steps } = runs[4] ?? testRun('')
       const expected = { id, tenant, status, kind, name, version, session, createdAt, endedAt, costUsd, steps }
       expect(summary).toEqual(expected)
-      expect(await memory.archive.list(tenant, { limit: 9, session: session ?? '' })).toEqual(
+      expect(await listArchive(tenant, { limit: 9, session: session ?? '' })).toEqual(
         runs
           .filter((run) => run.session === session)
           .slice(0, 9)
           .map(({ id }) => expect.objectContaining({ id })),
       )
-      expect(await memory.archive.list(tenant, { limit: 9, session: 'nobody had it' })).toEqual([])
-      expect(await memory.archive.list(tenant, { limit: 0 })).toEqual([])
-      expect(await memory.archive.list(newId(), { limit: 5 })).toEqual([])
+      expect(await listArchive(tenant, { limit: 9, session: 'nobody had it' })).toEqual([])
+      expect(await listArchive(tenant, { limit: 0 })).toEqual([])
+      expect(await listArchive(newId(), { limit: 5 })).toEqual([])
     })
 
     test('tells who began a run, and lists those of one user', async () => {
@@ -455,7 +457,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const own = runs.filter((run) => run.by.user === 'ann').map(({ id }) => id)
       const [first = '', second = ''] = own
       const listed = async (options: { limit: number; before?: string; name?: string }) =>
-        (await memory.archive.list(tenant, { ...options, user: 'ann' })).map(({ id }) => id)
+        (await listArchive(tenant, { ...options, user: 'ann' })).map(({ id }) => id)
       expect(await listed({ limit: 9 })).toEqual(own)
       expect(await listed({ limit: 1 })).toEqual([first])
       expect(await listed({ limit: 1, before: first })).toEqual([second])

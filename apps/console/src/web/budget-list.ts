@@ -1,7 +1,7 @@
 import type { BudgetState, KeyHolder } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { Share, useFirst } from './cost-parts.ts'
-import { dollars, duration } from './format.ts'
+import { dollars, duration, whole } from './format.ts'
 import { html } from './html.ts'
 import { NameLink } from './name-link.ts'
 import { Loading, Problem, Time } from './parts.ts'
@@ -92,8 +92,4 @@ function linesOf(budgets: readonly BudgetState[]): Line[] {
 
 function fullness({ spent, held, limit }: Line): number {
   return (spent + held) / limit
-}
-
-function whole(amount: number): string {
-  return amount.toLocaleString('en')
 }

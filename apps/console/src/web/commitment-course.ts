@@ -1,5 +1,5 @@
 import type { CommitmentState } from '@muster/protocol'
-import { dollars } from './format.ts'
+import { dollars, whole } from './format.ts'
 
 const DAY_MS = 24 * 3_600_000
 /** Of what is promised, less than this left at the end is as good as nothing. */
@@ -41,7 +41,7 @@ function said(
   if (usedUpOn !== undefined) {
     const early = Math.round((Date.parse(until) - Date.parse(usedUpOn)) / DAY_MS)
     if (early === 0) return { state: 'on course', text: 'If it goes on so, it is used up on its last day.' }
-    const days = early === 1 ? 'a day' : `${early.toLocaleString('en')} days`
+    const days = early === 1 ? 'a day' : `${whole(early)} days`
     return { state: 'over-run', text: `If it goes on so, it is used up on ${usedUpOn}, ${days} before its end.${more}` }
   }
   const unused = usd - forecastUsd

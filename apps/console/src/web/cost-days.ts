@@ -2,7 +2,7 @@ import type { Costs } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { Dollars } from './cost-parts.ts'
 import { linkToView } from './cost-view.ts'
-import { count, dollars } from './format.ts'
+import { count, dollars, whole } from './format.ts'
 import { html } from './html.ts'
 
 type Day = Costs['days'][number]
@@ -31,7 +31,7 @@ export function CostDays({ costs: { by, days } }: { costs: Costs }): VNode | nul
         <table>
           <thead><tr><th scope="col">Day</th><th scope="col" class="number">Cost</th><th scope="col" class="number">Calls</th></tr></thead>
           <tbody>
-            ${used.map((day) => html`<tr key=${day.date}><th scope="row"><a href=${linkOf(day)}>${day.date}</a></th><td class="number"><${Dollars} usd=${day.usd} /></td><td class="number">${day.calls.toLocaleString('en')}</td></tr>`)}
+            ${used.map((day) => html`<tr key=${day.date}><th scope="row"><a href=${linkOf(day)}>${day.date}</a></th><td class="number"><${Dollars} usd=${day.usd} /></td><td class="number">${whole(day.calls)}</td></tr>`)}
           </tbody>
         </table>
       </details>

@@ -1,6 +1,6 @@
 import type { VNode } from 'preact'
 import { useState } from 'preact/hooks'
-import { dollars, percent } from './format.ts'
+import { dollars, percent, whole } from './format.ts'
 import { html } from './html.ts'
 
 /** Rows that are drawn before they are asked for. */
@@ -22,6 +22,6 @@ export function Share({ part, full = false }: { part: number; full?: boolean }):
 export function useFirst<Row>(rows: readonly Row[]): { first: readonly Row[]; more: VNode | false } {
   const [all, setAll] = useState(false)
   if (all || rows.length <= ROWS_MAX) return { first: rows, more: false }
-  const more = html`<p class="more"><button type="button" onClick=${() => setAll(true)}>Show all ${rows.length.toLocaleString('en')}</button></p>`
+  const more = html`<p class="more"><button type="button" onClick=${() => setAll(true)}>Show all ${whole(rows.length)}</button></p>`
   return { first: rows.slice(0, ROWS_MAX), more }
 }

@@ -2,6 +2,7 @@ import type { Costs, KeyHolder } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { Dollars, Share, useFirst } from './cost-parts.ts'
 import { columns } from './cost-view.ts'
+import { whole } from './format.ts'
 import { html } from './html.ts'
 import { NameLink } from './name-link.ts'
 import { Fact } from './parts.ts'
@@ -10,10 +11,10 @@ export function CostTotal({ total }: { total: Costs['total'] }): VNode {
   return html`
     <dl class="facts cost-total">
       <${Fact} name="Cost"><${Dollars} usd=${total.usd} /><//>
-      <${Fact} name="Calls">${shown(total.calls)}<//>
-      <${Fact} name="Tokens in">${shown(total.inputTokens)}<//>
-      <${Fact} name="Of these cached">${shown(total.cachedTokens)}<//>
-      <${Fact} name="Tokens out">${shown(total.outputTokens)}<//>
+      <${Fact} name="Calls">${whole(total.calls)}<//>
+      <${Fact} name="Tokens in">${whole(total.inputTokens)}<//>
+      <${Fact} name="Of these cached">${whole(total.cachedTokens)}<//>
+      <${Fact} name="Tokens out">${whole(total.outputTokens)}<//>
     </dl>
   `
 }
@@ -34,10 +35,10 @@ export function CostTable({ me, costs: { by, costs, total } }: { me: KeyHolder |
                 <th scope="row"><${NameLink} me=${me} kind=${by} name=${name} /></th>
                 <td data-name="Share" data-wide><span><${Share} part=${total.usd === 0 ? 0 : usd / total.usd} /></span></td>
                 <td data-name="Cost" class="number"><span><${Dollars} usd=${usd} /></span></td>
-                <td data-name="Calls" class="number"><span>${shown(calls)}</span></td>
-                <td data-name="Tokens in" data-wide class="number"><span>${shown(inputTokens)}</span></td>
-                <td data-name="Cached" data-wide class="number"><span>${shown(cachedTokens)}</span></td>
-                <td data-name="Tokens out" data-wide class="number"><span>${shown(outputTokens)}</span></td>
+                <td data-name="Calls" class="number"><span>${whole(calls)}</span></td>
+                <td data-name="Tokens in" data-wide class="number"><span>${whole(inputTokens)}</span></td>
+                <td data-name="Cached" data-wide class="number"><span>${whole(cachedTokens)}</span></td>
+                <td data-name="Tokens out" data-wide class="number"><span>${whole(outputTokens)}</span></td>
               </tr>
             `,
           )}
@@ -46,8 +47,4 @@ export function CostTable({ me, costs: { by, costs, total } }: { me: KeyHolder |
     </div>
     ${more}
   `
-}
-
-function shown(amount: number): string {
-  return amount.toLocaleString('en')
 }

@@ -50,6 +50,11 @@ export function exactClock(at: number): string {
   return exactTime(at).replace(/^.*T/, '')
 }
 
+/** A number of tokens, calls or steps. */
+export function whole(amount: number): string {
+  return amount.toLocaleString('en')
+}
+
 export function count(n: number, one: string, many = `${one}s`): string {
   return `${n.toLocaleString()} ${n === 1 ? one : many}`
 }

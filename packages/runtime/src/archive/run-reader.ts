@@ -166,7 +166,7 @@ export class RunReader {
     const options = { ...filter, limit: wanted, most: isOfUser ? this.#lookedMax : Number.POSITIVE_INFINITY }
     const [live, archived] = await Promise.all([
       this.#listLive(tenant, options),
-      this.#memory.archive.page(tenant, options),
+      this.#memory.archive.list(tenant, options),
     ])
     // Below the newer of these not all is known.
     const [stop] = [live.stop, archived.stop].filter((id) => id !== undefined).sort((a, b) => (a < b ? 1 : -1))
