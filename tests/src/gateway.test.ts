@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { createModels } from '@muster/models'
 import type { EntryOf, Run, RunEvent } from '@muster/protocol'
@@ -10,6 +11,7 @@ import type { Muster } from '@muster/sdk'
 import { freePort } from '@muster/stack'
 import { ACCESS_KEY, bedrockServer, SECRET_KEY } from '@muster/stack/bedrock-server'
 import { newLedgerKey } from '@muster/worker/settings'
+import { Redis } from 'ioredis'
 import OpenAI, {
   APIError,
   AuthenticationError,
@@ -351,6 +353,27 @@ describe('a refusal', () => {
     const told = await ask(harness.key, 'secret', {}, { originator: 'codex_exec' })
     expect(told).toMatchObject({ status: 400, code: 'invalid_prompt', type: 'policy_denied' })
     expect(told.message).toContain('Ask it@acme.example')
+  })
+
+  it('is told when it is recorded, and not before', async () => {
+    const redis = new Redis(harness.redisUrl)
+    try {
+      // Its limits have something in hand from now on: nothing but the record is left to be waited for.
+      await ask(harness.key, 'secret')
+      await redis.client('PAUSE', 60_000, 'WRITE')
+      let isTold = false
+      const refused = ask(harness.key, 'secret').finally(() => {
+        isTold = true
+      })
+      await sleep(300)
+      expect(isTold).toBe(false)
+      await redis.client('UNPAUSE')
+      const run = (await refused).headers?.get('x-muster-run')
+      expect((await harness.muster.runs.list({ limit: 5 })).runs.map(({ id }) => id)).toContain(run)
+    } finally {
+      await redis.client('UNPAUSE')
+      redis.disconnect()
+    }
   })
 
   it('of the vendor is passed on: its words, how long to wait', async () => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Journal } from '@muster/journal'
 import { type Memory, openMemory } from '@muster/memory'
 import { newId, type Run } from '@muster/protocol'
@@ -71,4 +72,17 @@ it('lists the runs of one user in pages that look at so many, and none is lost o
       const { runs } = await reader.list(tenant, { limit, user: 'u', name: 'p' })
       expect(runs.map(({ id }) => id)).toEqual(own.slice(0, limit))
     }
+})
+
+it('has a run that goes from Redis into the archive meanwhile', async () => {
+  const id = newId()
+  const left: Journal['list'] = async () => {
+    // Whoever asks the archive at the same time has its answer before.
+    await sleep(100)
+    await archived(id, 'w')
+    return []
+  }
+  const moving = new Proxy(journal, { get: (of, name) => (name === 'list' ? left : Reflect.get(of, name, of)) })
+  const { runs } = await new RunReader(moving, memory).list(tenant, { limit: 5 })
+  expect(runs.map((run) => run.id)).toContain(id)
 })

@@ -164,10 +164,9 @@ export class RunReader {
     const isOfUser = user !== undefined && (status ?? name ?? error ?? session) === undefined
     const wanted = limit + 1
     const options = { ...filter, limit: wanted, most: isOfUser ? this.#lookedMax : Number.POSITIVE_INFINITY }
-    const [live, archived] = await Promise.all([
-      this.#listLive(tenant, options),
-      this.#memory.archive.list(tenant, options),
-    ])
+    // One after the other: what leaves Redis in between is in the archive by then, and a run is not in neither.
+    const live = await this.#listLive(tenant, options)
+    const archived = await this.#memory.archive.list(tenant, options)
     // Below the newer of these not all is known.
     const [stop] = [live.stop, archived.stop].filter((id) => id !== undefined).sort((a, b) => (a < b ? 1 : -1))
     const byId = new Map([...archived.runs, ...live.runs].map((run) => [run.id, run]))

@@ -62,8 +62,8 @@ export function gatewayDriver(run: ActiveRun, exchange: Exchange | undefined): D
       else {
         const { code, message } = told(step)
         run.fail({ code, message })
-        // Where the model was asked, the exchange has its own error already.
-        exchange?.failed(toError(code, message))
+        // A refusal is told when it is recorded. Where the model was asked, the exchange has its own error already.
+        run.whenDurable(run.seq, () => exchange?.failed(toError(code, message)))
       }
     },
   }
