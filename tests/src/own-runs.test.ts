@@ -15,15 +15,16 @@ import { ended, type Harness, runCli, startHarness, until } from './harness.ts'
 import { provenEnd } from './receipts.ts'
 
 /**
- * What a key without a role may do at each route:
- * - `refused`: nothing, and it is told who lets it in;
- * - `own run`: what any key may, on runs of its own user;
- * - `let in`: it is, and is given nothing of others';
+ * Who may use each route:
+ * - roles: keys with one of them, and no other;
+ * - `any role`: keys with a role, whichever it is;
+ * - `own run`: any key; one without a role on runs of its own user;
+ * - `let in`: any key; one without a role is given nothing of others';
  * - `no key`: nobody's key is asked for.
  *
- * A route that is not here fails the tests: say in its `config` what such a key may do there, and here.
+ * A route that is not here fails the tests: say in its `config` who may use it, and here.
  */
-const ROUTES: Record<string, 'refused' | 'own run' | 'let in' | 'no key'> = {
+const ROUTES: Record<string, readonly string[] | 'any role' | 'own run' | 'let in' | 'no key'> = {
   'POST /v1/chat/completions': 'let in',
   'POST /v1/embeddings': 'let in',
   'POST /v1/messages': 'let in',
@@ -62,55 +63,62 @@ const ROUTES: Record<string, 'refused' | 'own run' | 'let in' | 'no key'> = {
   'POST /v1/runs/{id}/resume': 'own run',
   'POST /v1/runs/{id}/signals/{name}': 'own run',
   'POST /v1/runs/{id}/terminate': 'own run',
-  'GET /v1/approvals': 'refused',
-  'POST /v1/approvals': 'refused',
-  'GET /v1/audit/records': 'refused',
-  'GET /v1/audit/records/stored': 'refused',
-  'GET /v1/audit/removed': 'refused',
-  'GET /v1/audit/search': 'refused',
-  'PUT /v1/budgets/{name}': 'refused',
-  'DELETE /v1/budgets/{name}': 'refused',
-  'GET /v1/commitments': 'refused',
-  'GET /v1/costs': 'refused',
-  'POST /v1/costs/rebuild': 'refused',
-  'GET /v1/erasures': 'refused',
-  'POST /v1/erasures': 'refused',
-  'GET /v1/erasures/{id}': 'refused',
-  'GET /v1/holds': 'refused',
-  'POST /v1/holds': 'refused',
-  'DELETE /v1/holds/{id}': 'refused',
-  'GET /v1/keys': 'refused',
-  'POST /v1/keys': 'refused',
-  'GET /v1/keys/{id}': 'refused',
-  'PATCH /v1/keys/{id}': 'refused',
-  'DELETE /v1/keys/{id}': 'refused',
-  'POST /v1/keys/{id}/rotate': 'refused',
-  'PUT /v1/limits/{name}': 'refused',
-  'DELETE /v1/limits/{name}': 'refused',
-  'GET /v1/retention': 'refused',
-  'GET /v1/schedules': 'refused',
-  'POST /v1/schedules': 'refused',
-  'GET /v1/schedules/{id}': 'refused',
-  'PUT /v1/schedules/{id}': 'refused',
-  'DELETE /v1/schedules/{id}': 'refused',
-  'POST /v1/schedules/{id}/backfill': 'refused',
-  'POST /v1/schedules/{id}/pause': 'refused',
-  'POST /v1/schedules/{id}/resume': 'refused',
-  'POST /v1/schedules/{id}/trigger': 'refused',
-  'PUT /v1/stops/{name}': 'refused',
-  'DELETE /v1/stops/{name}': 'refused',
-  'GET /v1/webhooks': 'refused',
-  'POST /v1/webhooks': 'refused',
-  'GET /v1/webhooks/{id}': 'refused',
-  'PUT /v1/webhooks/{id}': 'refused',
-  'DELETE /v1/webhooks/{id}': 'refused',
-  'GET /v1/webhooks/{id}/deliveries': 'refused',
-  'POST /v1/webhooks/{id}/replay': 'refused',
-  'POST /v1/webhooks/{id}/rotate': 'refused',
-  'POST /v1/webhooks/{id}/test': 'refused',
-  'GET /v1/workers': 'refused',
+  'GET /v1/approvals': 'any role',
+  'POST /v1/approvals': 'any role',
+  'GET /v1/audit/records': 'any role',
+  'GET /v1/audit/records/stored': 'any role',
+  'GET /v1/audit/removed': 'any role',
+  'GET /v1/audit/search': 'any role',
+  'PUT /v1/budgets/{name}': ['operator'],
+  'DELETE /v1/budgets/{name}': ['operator'],
+  'GET /v1/commitments': ['operator'],
+  'GET /v1/costs': ['operator'],
+  'POST /v1/costs/rebuild': ['operator'],
+  'GET /v1/erasures': ['eraser', 'auditor'],
+  'POST /v1/erasures': ['eraser'],
+  'GET /v1/erasures/{id}': ['eraser', 'auditor'],
+  'GET /v1/holds': ['eraser', 'auditor'],
+  'POST /v1/holds': ['eraser'],
+  'DELETE /v1/holds/{id}': ['eraser'],
+  'GET /v1/keys': ['admin', 'auditor'],
+  'POST /v1/keys': ['admin'],
+  'GET /v1/keys/{id}': ['admin', 'auditor'],
+  'PATCH /v1/keys/{id}': ['admin'],
+  'DELETE /v1/keys/{id}': ['admin'],
+  'POST /v1/keys/{id}/rotate': ['admin'],
+  'PUT /v1/limits/{name}': ['operator'],
+  'DELETE /v1/limits/{name}': ['operator'],
+  'GET /v1/retention': ['eraser', 'auditor', 'operator'],
+  'GET /v1/schedules': 'any role',
+  'POST /v1/schedules': 'any role',
+  'GET /v1/schedules/{id}': 'any role',
+  'PUT /v1/schedules/{id}': 'any role',
+  'DELETE /v1/schedules/{id}': 'any role',
+  'POST /v1/schedules/{id}/backfill': 'any role',
+  'POST /v1/schedules/{id}/pause': 'any role',
+  'POST /v1/schedules/{id}/resume': 'any role',
+  'POST /v1/schedules/{id}/trigger': 'any role',
+  'PUT /v1/stops/{name}': ['operator'],
+  'DELETE /v1/stops/{name}': ['operator'],
+  'GET /v1/webhooks': 'any role',
+  'POST /v1/webhooks': 'any role',
+  'GET /v1/webhooks/{id}': 'any role',
+  'PUT /v1/webhooks/{id}': 'any role',
+  'DELETE /v1/webhooks/{id}': 'any role',
+  'GET /v1/webhooks/{id}/deliveries': 'any role',
+  'POST /v1/webhooks/{id}/replay': 'any role',
+  'POST /v1/webhooks/{id}/rotate': 'any role',
+  'POST /v1/webhooks/{id}/test': 'any role',
+  'GET /v1/workers': 'any role',
   'POST /v1/callbacks': 'no key',
 }
+
+const keyed = Object.entries(ROUTES).filter(([, who]) => who !== 'no key')
+/** Those that do not let in every key. */
+const closed = Object.entries(ROUTES).flatMap(([route, who]) =>
+  typeof who === 'object' || who === 'any role' ? [[route, who] as const] : [],
+)
+const ROLES = ['admin', 'auditor', 'eraser', 'operator', 'finance']
 
 const model = new ScriptedModel()
 const policies = [{ file: 'own.cedar', text: '@id("all") permit (principal == Plan::"gateway", action, resource);' }]
@@ -122,6 +130,7 @@ const asked: Omit<ApiKey, 'sha256'>[] = [
   { id: 'backend', tenant: 'acme', user: 'shop', service: true, roles: [] },
   { id: 'guest', tenant: 'acme', user: 'gus', roles: ['guest'] },
   { id: 'far', tenant: 'far', user: 'una', roles: [] },
+  ...[...ROLES, '*'].map((role) => ({ id: `only-${role}`, tenant: 'acme', user: role, roles: [role] })),
 ]
 let harness: Harness
 let una: Muster
@@ -241,16 +250,16 @@ afterAll(async () => {
   rmSync(home, { recursive: true })
 })
 
-describe('at every route a key without a role', () => {
-  const routesOf = (what: string) => Object.keys(ROUTES).filter((route) => ROUTES[route] === what)
-  /** A path with this for its `{id}`, and something for the rest. */
-  const pathOf = (route: string, id: string = newId()) => {
-    const [method = '', path = ''] = route.split(' ')
-    return [method, path.replace('{id}', id).replaceAll(/\{\w+\}/g, 'x')] as const
-  }
-  const bodyOf = (method: string, body = {}) => (method === 'GET' ? undefined : body)
+/** A path with this for its `{id}`, and something for the rest. */
+const pathOf = (route: string, id: string = newId()) => {
+  const [method = '', path = ''] = route.split(' ')
+  return [method, path.replace('{id}', id).replaceAll(/\{\w+\}/g, 'x')] as const
+}
+const bodyOf = (method: string, body = {}) => (method === 'GET' ? undefined : body)
+const named = (roles: readonly string[]) => roles.map((role) => `"${role}"`).join(' or ')
 
-  it('is thought of, and told by the API’s description what it may not', async () => {
+describe('every route', () => {
+  it('is thought of, and the API’s description says who may use it', async () => {
     const document = await (await fetch(`${harness.url}/openapi.json`)).json()
     const { paths } = document as { paths: Record<string, Record<string, Operation>> } // OpenAPI's
     const routes = Object.entries(paths).flatMap(([path, operations]) =>
@@ -258,24 +267,45 @@ describe('at every route a key without a role', () => {
     )
     const ours = routes.filter(([route]) => route.includes(' /v1/'))
     expect(ours.map(([route]) => route).sort()).toEqual(Object.keys(ROUTES).sort())
-    for (const [route, { description, responses }] of ours) {
-      const isRefused = ROUTES[route] === 'refused'
-      expect(/A key without a role is refused: the role "\w+".* lets in\.$/.test(description ?? ''), route).toBe(
-        isRefused,
-      )
-      if (isRefused) expect(Object.keys(responses), route).toContain('403')
+    for (const [route, { description = '', responses }] of ours) {
+      const who = ROUTES[route]
+      if (who === 'no key') expect(description, route).not.toContain(' let')
+      else if (who === 'let in') expect(description, route).toMatch(/(^| )Any key is let in\.$/)
+      else if (who === 'own run')
+        expect(description, route).toMatch(/Any key is let in; to one without a role .* alone\.$/)
+      else {
+        const role = who === 'any role' ? 'Any role' : `The role ${named(who ?? [])}`
+        expect(description, route).toMatch(new RegExp(`(^| )${role} lets in\\.$`))
+        expect(Object.keys(responses), route).toContain('403')
+      }
     }
   })
 
-  it.each(routesOf('refused'))('%s: is refused, and told who lets it in', async (route) => {
+  it.each(keyed)('%s: lets in who has its role, and tells any other which it needs', async (route, who) => {
+    const letIn = typeof who === 'string' ? ROLES : who
+    const [method, path] = pathOf(route)
+    for (const role of [...ROLES, '*']) {
+      const { status, text } = await call(`only-${role}`, method, path, bodyOf(method))
+      if (role === '*' || letIn.includes(role)) {
+        expect(status, role).not.toBe(403)
+        expect(status, role).toBeLessThan(500)
+      } else {
+        const refused = { status: 403, code: 'auth.forbidden', detail: `This needs the role ${named(letIn)}` }
+        expect({ status, ...JSON.parse(text) }, role).toMatchObject(refused)
+      }
+    }
+  })
+})
+
+describe('at every route a key without a role', () => {
+  const routesOf = (what: string) => Object.keys(ROUTES).filter((route) => ROUTES[route] === what)
+
+  it.each(closed)('%s: is refused, and told who lets it in', async (route, who) => {
     const [method, path] = pathOf(route)
     const refused = await call('una-laptop', method, path, bodyOf(method))
+    const role = who === 'any role' ? who : `the role ${named(who)}`
     expect([refused.status, codeOf(refused)]).toEqual([403, 'auth.forbidden'])
-    expect(refused.text).toMatch(/the role \\"\w+(\\" or \\"\w+)*\\" lets in here, and who has \\"admin\\" can give it/)
-    // Any role opens it, but where it asks for one by its name.
-    const letIn = await call('guest', method, path, bodyOf(method))
-    expect(letIn.text).not.toContain('A key without a role')
-    if (letIn.status === 403) expect(letIn.text).toContain('This needs the role')
+    expect(JSON.parse(refused.text).detail).toContain(`: ${role} lets in here, and who has "admin" can give it`)
   })
 
   it.each(routesOf('own run'))('%s: is for the runs of its own user; others do not exist', async (route) => {
@@ -316,12 +346,14 @@ describe('at every route a key without a role', () => {
     expect(await call('una-laptop', 'GET', '/v1/nothing')).toEqual(await call('guest', 'GET', '/v1/nothing'))
     expect(codeOf(await call('una-laptop', 'POST', '/v1/files'))).toBe('unknown_url')
     expect((await call('una-laptop', 'HEAD', '/v1/audit/search')).status).toBe(403)
+    expect((await call('guest', 'HEAD', '/v1/erasures')).status).toBe(403)
     expect((await call('una-laptop', 'HEAD', `/v1/runs/${theirs.vic.agent}`)).status).toBe(404)
     expect((await call('una-laptop', 'HEAD', `/v1/runs/${theirs.una.agent}`)).status).toBe(200)
     for (const path of ['/%761/workers', '/v%31/workers', '/v1/%77orkers']) {
       expect((await call('una-laptop', 'GET', path)).status).toBe(403)
       expect((await call('nobody', 'GET', path)).status).toBe(401)
     }
+    expect((await call('guest', 'GET', '/%761/erasures')).status).toBe(403)
     await until(
       () => code(of('guest').ledger.head()),
       (is) => is === 'ok',
@@ -550,7 +582,7 @@ describe('of two users of a tenant', () => {
     const list = await cli('runs')
     expect(list.code).toBe(0)
     expect((await cli('trace', theirs.vic.agent)).err).toContain(`There is no run ${theirs.vic.agent}`)
-    expect((await cli('audit', 'search')).err).toContain('the role "auditor" lets in here')
+    expect((await cli('audit', 'search')).err).toContain('any role lets in here')
   })
 })
 

@@ -22,7 +22,7 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { checkGrant, handsOf } from './key-grants.ts'
 import { endOf, hashOf } from './key-secret.ts'
-import { type ApiKey, actorOf, needOperator, needRole } from './keys.ts'
+import { type ApiKey, actorOf, hasRole, missingRole } from './keys.ts'
 import { optional } from './optional.ts'
 import { problemsOf } from './problems.ts'
 
@@ -30,9 +30,6 @@ const shared = { tags: ['keys'], security: [{ key: [] }] }
 const params = z.object({ id: z.string().max(64).describe('key id') })
 /** Others that change the same key at the same time, after which one who wants to change it gives up. */
 const ROUNDS_MAX = 10
-
-/** Makes and ends keys of its tenant. @throws MusterError `auth.forbidden` */
-const needAdmin = (key: ApiKey) => needRole(key, 'admin')
 
 /** Routes of a tenant's API keys. */
 export function keyRoutes(server: Server, context: Context): void {
@@ -91,23 +88,23 @@ export function keyRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/keys',
     {
-      config: { lets: ['admin'] },
+      config: { access: ['admin'] },
       schema: {
         ...shared,
         summary: 'Make an API key',
         description:
-          'Needs the role "admin". It may do no more than the key that makes it. Its secret is in the answer and nowhere else: where the answer is lost, rotate the key.',
+          'It may do no more than the key that makes it. Its secret is in the answer and nowhere else: where the answer is lost, rotate the key.',
         body: keyRequest,
         response: { 201: madeKey, ...problemsOf(400, 401, 403, 409, 503) },
       },
     },
     async (request, reply) => {
-      const who = needAdmin(keyOf(request))
+      const who = keyOf(request)
       const { tenant } = who
       const { budget, limit, id: given, note, ...rights } = request.body
       checkGrant(who, rights)
       checkTime(rights.expiresAt)
-      if (budget || limit) needOperator(who)
+      if ((budget || limit) && !hasRole(who, 'operator')) throw missingRole(['operator'])
       const id = given ?? idFor(rights.user)
       if (limit) await controls.checkLimit(tenant, `key:${id}`)
       const { secret, ...hashed } = newSecretOf(ring, who)
@@ -148,12 +145,12 @@ export function keyRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/keys',
     {
-      config: { lets: ['admin', 'auditor'] },
+      config: { access: ['admin', 'auditor'] },
       schema: {
         ...shared,
         summary: 'List API keys, by their ids',
         description:
-          'Needs the role "admin" or "auditor". Those of the keys file come first, on the first page; those that were revoked or have expired are there too.',
+          'Those of the keys file come first, on the first page; those that were revoked or have expired are there too.',
         querystring: z.strictObject({
           limit: z.coerce.number().int().min(1).max(200).default(100),
           cursor: keyId.optional().describe('`cursor` of the page before'),
@@ -162,7 +159,7 @@ export function keyRoutes(server: Server, context: Context): void {
       },
     },
     async (request) => {
-      const { tenant } = needRole(keyOf(request), 'admin', 'auditor')
+      const { tenant } = keyOf(request)
       const { limit, cursor } = request.query
       const found = await store.list(tenant, { limit, after: cursor })
       const file = cursor === undefined ? ring.ofFile(tenant) : []
@@ -177,11 +174,10 @@ export function keyRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/me',
     {
-      config: { roleless: 'open' },
+      config: { access: 'open' },
       schema: {
         ...shared,
         summary: 'Read whose the key is that asks, and what it may do',
-        description: 'Needs no role.',
         response: { 200: keyHolder, ...problemsOf(401, 503) },
       },
     },
@@ -199,7 +195,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/keys/:id',
     {
-      config: { lets: ['admin', 'auditor'] },
+      config: { access: ['admin', 'auditor'] },
       schema: {
         ...shared,
         summary: 'Read an API key, without its secret',
@@ -208,7 +204,7 @@ export function keyRoutes(server: Server, context: Context): void {
       },
     },
     async (request) => {
-      const { tenant } = needRole(keyOf(request), 'admin', 'auditor')
+      const { tenant } = keyOf(request)
       const { id } = request.params
       return showOne(tenant, inFile(tenant, id) ?? (await kept(tenant, id)))
     },
@@ -217,7 +213,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.patch(
     '/v1/keys/:id',
     {
-      config: { lets: ['admin'] },
+      config: { access: ['admin'] },
       schema: {
         ...shared,
         summary: 'Change what an API key may do, or until when',
@@ -229,7 +225,7 @@ export function keyRoutes(server: Server, context: Context): void {
       },
     },
     async (request) => {
-      const who = needAdmin(keyOf(request))
+      const who = keyOf(request)
       const { tenant } = who
       const { note, ...rest } = request.body
       const changes = { ...rest, ...(note ? { note: redact(tenant, note).value } : note === null ? { note } : {}) }
@@ -251,7 +247,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/keys/:id/rotate',
     {
-      config: { lets: ['admin'] },
+      config: { access: ['admin'] },
       schema: {
         ...shared,
         summary: 'Give an API key a new secret',
@@ -263,7 +259,7 @@ export function keyRoutes(server: Server, context: Context): void {
       },
     },
     async (request, reply) => {
-      const who = needAdmin(keyOf(request))
+      const who = keyOf(request)
       const { tenant } = who
       const { id } = request.params
       const { graceMs, expiresAt } = request.body
@@ -298,7 +294,7 @@ export function keyRoutes(server: Server, context: Context): void {
   server.delete(
     '/v1/keys/:id',
     {
-      config: { lets: ['admin'] },
+      config: { access: ['admin'] },
       schema: {
         ...shared,
         summary: 'Revoke an API key',
@@ -309,7 +305,7 @@ export function keyRoutes(server: Server, context: Context): void {
       },
     },
     async (request, reply) => {
-      const who = needAdmin(keyOf(request))
+      const who = keyOf(request)
       const { tenant } = who
       const { id } = request.params
       const revoked = { at: Date.now(), by: actorOf(who) }

@@ -110,13 +110,13 @@ export function approvalRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/approvals',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,
         summary: 'Answer an approval',
         description:
-          'For a step that waits for a person. `digest` must be that of what the run shows, so that nothing else is approved.',
+          'For a step that waits for a person, by who has the role that it asks for. `digest` must be that of what the run shows, so that nothing else is approved.',
         params: z.object({ id: z.string().max(64).describe('run id') }),
         body: answer,
         response: { 202: z.object({ id: z.string() }), ...problemsOf(400, 401, 403, 404, 409, 410, 413, 422, 503) },
@@ -132,6 +132,7 @@ export function approvalRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/approvals',
     {
+      config: { access: 'any-role' },
       schema: {
         tags,
         security,
@@ -176,6 +177,7 @@ export function approvalRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/approvals',
     {
+      config: { access: 'any-role' },
       schema: {
         tags,
         security,

@@ -8,7 +8,7 @@ export function auditRoutes(server: Server, { memory, keyOf }: Context): void {
   server.get(
     '/v1/audit/search',
     {
-      config: { lets: ['auditor'] },
+      config: { access: 'any-role' },
       schema: {
         tags: ['audit'],
         security: [{ key: [] }],

@@ -16,7 +16,7 @@ import {
 import { budgetAccount } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
-import { actorOf, needOperator } from './keys.ts'
+import { actorOf } from './keys.ts'
 import { problemsOf } from './problems.ts'
 import { isRoleless } from './roleless.ts'
 import { takingBackRoute } from './taking-back.ts'
@@ -132,7 +132,7 @@ export function budgetRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/budgets',
     {
-      config: { roleless: 'own' },
+      config: { access: 'own' },
       schema: {
         tags,
         security,
@@ -155,6 +155,7 @@ export function budgetRoutes(server: Server, context: Context): void {
   server.put(
     '/v1/budgets/:name',
     {
+      config: { access: ['operator'] },
       schema: {
         tags,
         security,
@@ -166,7 +167,7 @@ export function budgetRoutes(server: Server, context: Context): void {
     },
     async (request) => {
       const { name } = request.params
-      const who = needOperator(keyOf(request))
+      const who = keyOf(request)
       await records.add(who, 'budget.set', { name, budget: request.body })
       await controls.setBudget(who.tenant, name, request.body)
       return { budgets: await budgets.states(who.tenant, [name]) }

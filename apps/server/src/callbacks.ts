@@ -4,13 +4,12 @@ import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { problemsOf } from './problems.ts'
 
-export const CALLBACKS = '/v1/callbacks'
-
 /** The route by which the outside ends a step that waits for it: whoever has the step's token may. */
 export function callbackRoute(server: Server, { journal, reader, admission, redact, callbacks }: Context): void {
   server.post(
-    CALLBACKS,
+    '/v1/callbacks',
     {
+      config: { access: 'token' },
       schema: {
         tags: ['callbacks'],
         security: [{ callback: [] }],

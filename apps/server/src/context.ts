@@ -5,13 +5,13 @@ import type { Json, RedactCounts, RetentionRule } from '@muster/protocol'
 import type { CallbackTokens, Gateway, LedgerReader, Refusals, RunReader } from '@muster/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { Access } from './access.ts'
 import type { Admission } from './admission.ts'
 import type { Budgets, GiveBack } from './budgets.ts'
 import type { CostBook } from './costs.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { ApiKey } from './keys.ts'
 import type { ServerRecords } from './records.ts'
-import type { Roleless } from './roleless.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -19,10 +19,8 @@ declare module 'fastify' {
     dialect?: Dialect
     /** It answers for as long as something goes on, and is cut off when its key is good no more. */
     follows?: boolean
-    /** What a key without any role may do there: nothing, where it is not said. */
-    roleless?: Roleless
-    /** Roles of which such a key is told that they let in, where it is refused; `operator` unless given. */
-    lets?: readonly string[]
+    /** Who may use it; each route under `/v1` says so. */
+    access?: Access
   }
 
   interface FastifyRequest {

@@ -16,7 +16,6 @@ import { type ProviderOf, rebuildCosts } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { dayOf, daysOf, drawn, lastOf } from './forecast.ts'
-import { needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
 import { RunningCosts } from './running-costs.ts'
 
@@ -123,6 +122,7 @@ export function costRoutes(server: Server, { costBook, records, keyOf }: Context
   server.get(
     '/v1/costs',
     {
+      config: { access: ['operator'] },
       schema: {
         tags,
         security,
@@ -132,7 +132,7 @@ export function costRoutes(server: Server, { costBook, records, keyOf }: Context
       },
     },
     async (request) => {
-      const { tenant } = needOperator(keyOf(request))
+      const { tenant } = keyOf(request)
       const { by, period, date = dayOf(Date.now()).slice(0, period === 'day' ? 10 : 7) } = request.query
       if (!DATES[period].safeParse(date).success) {
         const message = period === 'day' ? 'is a day such as 2026-11-28' : 'is a month such as 2026-11'
@@ -144,6 +144,7 @@ export function costRoutes(server: Server, { costBook, records, keyOf }: Context
   server.post(
     '/v1/costs/rebuild',
     {
+      config: { access: ['operator'] },
       schema: {
         tags,
         security,
@@ -156,7 +157,7 @@ export function costRoutes(server: Server, { costBook, records, keyOf }: Context
       },
     },
     async (request) => {
-      const who = needOperator(keyOf(request))
+      const who = keyOf(request)
       const { id } = request.body
       if (id === undefined) await records.add(who, 'costs.rebuilt', {})
       return costBook.rebuild(who.tenant, id)
@@ -165,6 +166,7 @@ export function costRoutes(server: Server, { costBook, records, keyOf }: Context
   server.get(
     '/v1/commitments',
     {
+      config: { access: ['operator'] },
       schema: {
         tags,
         security,
@@ -173,7 +175,7 @@ export function costRoutes(server: Server, { costBook, records, keyOf }: Context
       },
     },
     async (request) => {
-      const { tenant } = needOperator(keyOf(request))
+      const { tenant } = keyOf(request)
       return { commitments: await costBook.commitments(tenant, Date.now()) }
     },
   )

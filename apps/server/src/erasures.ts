@@ -17,7 +17,7 @@ import {
 import { planErasure, retentionDue, targetOf } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
-import { actorOf, needRole } from './keys.ts'
+import { actorOf } from './keys.ts'
 import { problemsOf } from './problems.ts'
 import { runCursor } from './run-cursor.ts'
 
@@ -35,19 +35,19 @@ export function erasureRoutes(
   server.post(
     '/v1/erasures',
     {
-      config: { lets: ['eraser'] },
+      config: { access: ['eraser'] },
       schema: {
         tags,
         security,
         summary: 'Erase the content of a subject, a run or the tenant, for ever',
         description:
-          'Needs the role "eraser". It is carried on in the background: runs of the subject are refused until it is done, those that go on are waited for, and its keys are destroyed. Entries stay, and verify. The same again gives the one that is under way. With `dryRun` it tells what there is.',
+          'It is carried on in the background: runs of the subject are refused until it is done, those that go on are waited for, and its keys are destroyed. Entries stay, and verify. The same again gives the one that is under way. With `dryRun` it tells what there is.',
         body: newErasure,
         response: { 200: erasurePlan, 202: erasure, ...problemsOf(400, 401, 403, 404, 503) },
       },
     },
     async (request, reply) => {
-      const who = needRole(keyOf(request), 'eraser')
+      const who = keyOf(request)
       const { tenant } = who
       const { dryRun, terminate, confirm, tenant: all, ...given } = redact(tenant, request.body).value
       const { subject, run } = request.body
@@ -89,7 +89,7 @@ export function erasureRoutes(
   server.get(
     '/v1/erasures',
     {
-      config: { lets: ['eraser', 'auditor'] },
+      config: { access: ['eraser', 'auditor'] },
       schema: {
         tags,
         security,
@@ -97,15 +97,13 @@ export function erasureRoutes(
         response: { 200: z.object({ erasures: z.array(erasure) }), ...problemsOf(401, 403, 503) },
       },
     },
-    async (request) => ({
-      erasures: await memory.erasures.list(needRole(keyOf(request), 'eraser', 'auditor').tenant),
-    }),
+    async (request) => ({ erasures: await memory.erasures.list(keyOf(request).tenant) }),
   )
 
   server.get(
     '/v1/erasures/:id',
     {
-      config: { lets: ['eraser', 'auditor'] },
+      config: { access: ['eraser', 'auditor'] },
       schema: {
         tags,
         security,
@@ -114,24 +112,24 @@ export function erasureRoutes(
         response: { 200: erasure, ...problemsOf(401, 403, 404, 503) },
       },
     },
-    (request) => memory.erasures.get(needRole(keyOf(request), 'eraser', 'auditor').tenant, request.params.id),
+    (request) => memory.erasures.get(keyOf(request).tenant, request.params.id),
   )
 
   server.post(
     '/v1/holds',
     {
-      config: { lets: ['eraser'] },
+      config: { access: ['eraser'] },
       schema: {
         tags,
         security,
         summary: 'Hold content: it is neither erased nor does it expire',
-        description: 'Needs the role "eraser". All that is given must hold of a run.',
+        description: 'All that is given must hold of a run.',
         body: newHold,
         response: { 201: hold, ...problemsOf(400, 401, 403, 409, 503) },
       },
     },
     async (request, reply) => {
-      const who = needRole(keyOf(request), 'eraser')
+      const who = keyOf(request)
       const { tenant } = who
       const { reason } = redact(tenant, { reason: request.body.reason }).value
       const made = { id: newId(), ...request.body, reason, by: actorOf(who), at: Date.now() }
@@ -167,7 +165,7 @@ export function erasureRoutes(
   server.get(
     '/v1/holds',
     {
-      config: { lets: ['eraser', 'auditor'] },
+      config: { access: ['eraser', 'auditor'] },
       schema: {
         tags,
         security,
@@ -175,13 +173,13 @@ export function erasureRoutes(
         response: { 200: z.object({ holds: z.array(hold) }), ...problemsOf(401, 403, 503) },
       },
     },
-    async (request) => ({ holds: await memory.holds.list(needRole(keyOf(request), 'eraser', 'auditor').tenant) }),
+    async (request) => ({ holds: await memory.holds.list(keyOf(request).tenant) }),
   )
 
   server.delete(
     '/v1/holds/:id',
     {
-      config: { lets: ['eraser'] },
+      config: { access: ['eraser'] },
       schema: {
         tags,
         security,
@@ -192,7 +190,7 @@ export function erasureRoutes(
       },
     },
     async (request) => {
-      const who = needRole(keyOf(request), 'eraser')
+      const who = keyOf(request)
       const { tenant } = who
       const { reason } = redact(tenant, request.body).value
       const { id } = request.params
@@ -206,7 +204,7 @@ export function erasureRoutes(
   server.get(
     '/v1/retention',
     {
-      config: { lets: ['eraser', 'auditor', 'operator'] },
+      config: { access: ['eraser', 'auditor', 'operator'] },
       schema: {
         tags,
         security,
@@ -215,7 +213,7 @@ export function erasureRoutes(
       },
     },
     async (request) => {
-      const { tenant } = needRole(keyOf(request), 'eraser', 'auditor', 'operator')
+      const { tenant } = keyOf(request)
       const rules = retention.filter((rule) => rule.tenant === undefined || rule.tenant === tenant)
       const due = await retentionDue(memory, rules, tenant, Date.now())
       return { rules: rules.map(({ tenant: _tenant, ...rule }) => rule), due }
@@ -225,7 +223,7 @@ export function erasureRoutes(
   server.get(
     '/v1/audit/removed',
     {
-      config: { lets: ['auditor'] },
+      config: { access: 'any-role' },
       schema: {
         tags: ['audit'],
         security,

@@ -44,15 +44,13 @@ export function hasRole({ roles }: ApiKey, role: string): boolean {
   return roles.includes(role) || roles.includes('*')
 }
 
-/** @throws MusterError `auth.forbidden` where it has none of the roles */
-export function needRole(key: ApiKey, ...roles: readonly string[]): ApiKey {
-  if (roles.some((role) => hasRole(key, role))) return key
-  throw new MusterError('auth.forbidden', `This needs the role "${roles.join('" or "')}"`)
+/** Why a key is refused that has none of the roles. */
+export function missingRole(roles: readonly string[]): MusterError {
+  return new MusterError('auth.forbidden', `This needs the role ${rolesText(roles)}`)
 }
 
-/** Stops and limits its tenant. @throws MusterError `auth.forbidden` */
-export function needOperator(key: ApiKey): ApiKey {
-  return needRole(key, 'operator')
+export function rolesText(roles: readonly string[]): string {
+  return `"${roles.join('" or "')}"`
 }
 
 /** A new key, and what the server keeps of it. */

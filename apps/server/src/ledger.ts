@@ -1,8 +1,9 @@
 import { ledgerConsistency, ledgerHead, ledgerReceipt } from '@muster/protocol'
 import { z } from 'zod'
+import { refusal } from './access.ts'
 import type { Context, Server } from './context.ts'
 import { problemsOf } from './problems.ts'
-import { isRoleless, refusal } from './roleless.ts'
+import { isRoleless } from './roleless.ts'
 
 const tags = ['ledger']
 const security = [{ key: [] }]
@@ -14,7 +15,7 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
   server.get(
     '/v1/ledger',
     {
-      config: { roleless: 'open' },
+      config: { access: 'open' },
       schema: { tags, security, summary: 'The ledger as it is now', response: { 200: ledgerHead, ...problems } },
     },
     (request) => ledger.head(keyOf(request).tenant),
@@ -23,7 +24,7 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
   server.get(
     '/v1/ledger/checkpoint',
     {
-      config: { roleless: 'open' },
+      config: { access: 'open' },
       schema: {
         tags,
         security,
@@ -45,7 +46,7 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
   server.get(
     '/v1/ledger/tile/*',
     {
-      config: { roleless: 'own' },
+      config: { access: 'own' },
       schema: {
         tags,
         security,
@@ -61,7 +62,7 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
       const who = keyOf(request)
       const place = request.params['*']
       // Leaves name all runs; for the proof of one its receipt and the hashes are enough.
-      if (isRoleless(who) && place.startsWith('entries')) throw refusal(['auditor'])
+      if (isRoleless(who) && place.startsWith('entries')) throw refusal('any-role')
       const bytes = await ledger.tile(who.tenant, `tile/${place}`)
       return reply
         .header('content-type', 'application/octet-stream')
@@ -73,7 +74,7 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
   server.get(
     '/v1/ledger/consistency',
     {
-      config: { roleless: 'open' },
+      config: { access: 'open' },
       schema: {
         tags,
         security,
@@ -88,7 +89,7 @@ export function ledgerRoutes(server: Server, { ledger, keyOf }: Context): void {
   server.get(
     '/v1/runs/:id/receipt',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,

@@ -1,7 +1,6 @@
 import { limit, limitName, setLimit } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
-import { needOperator } from './keys.ts'
 import { problemsOf } from './problems.ts'
 import { bearsOn, isRoleless } from './roleless.ts'
 import { takingBackRoute } from './taking-back.ts'
@@ -18,7 +17,7 @@ export function limitRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/limits',
     {
-      config: { roleless: 'own' },
+      config: { access: 'own' },
       schema: {
         tags,
         security,
@@ -39,6 +38,7 @@ export function limitRoutes(server: Server, context: Context): void {
   server.put(
     '/v1/limits/:name',
     {
+      config: { access: ['operator'] },
       schema: {
         tags,
         security,
@@ -52,7 +52,7 @@ export function limitRoutes(server: Server, context: Context): void {
     },
     async (request) => {
       const { name } = request.params
-      const who = needOperator(keyOf(request))
+      const who = keyOf(request)
       const { tenant, user } = who
       await controls.checkLimit(tenant, name)
       await records.add(who, 'limit.set', { name, limit: request.body })

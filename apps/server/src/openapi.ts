@@ -3,9 +3,8 @@ import { json } from '@muster/protocol'
 import type { FastifySchema, RouteOptions } from 'fastify'
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { CALLBACKS } from './callbacks.ts'
+import { accessText } from './access.ts'
 import { problemsOf } from './problems.ts'
-import { rolesText } from './roleless.ts'
 
 // It is made of itself: without a name of its own, nothing would stand where the document refers to it.
 z.globalRegistry.add(json, { id: 'Json', description: 'Any JSON value' })
@@ -29,24 +28,23 @@ export const openApi: FastifyDynamicSwaggerOptions = {
     },
   },
   transform(document) {
-    const { schema, url } = jsonSchemaTransform({ ...document, schema: withRoles(document.schema, document.route) })
+    const { schema, url } = jsonSchemaTransform({ ...document, schema: withAccess(document.schema, document.route) })
     const method = String(document.route.method).toLowerCase()
     return { schema: named({ operationId: operationId(method, url), ...schema }), url: url.replace('*', ':path') }
   },
   transformObject: jsonSchemaTransformObject,
 }
 
-/** What a key without a role may do there is said of each route in the same words, with what it is answered. */
-function withRoles(schema: FastifySchema, { url, config }: RouteOptions): FastifySchema {
-  const text = url.startsWith('/v1/') && url !== CALLBACKS ? rolesText(config) : undefined
+/** Who may use it is said of each route in the same words, with what any other is answered. */
+function withAccess(schema: FastifySchema, { config: { access } = {} }: RouteOptions): FastifySchema {
+  const text = access && accessText(access)
   if (text === undefined) return schema
   const { description, response } = schema
+  const isRefused = access === 'any-role' || typeof access === 'object'
   return {
     ...schema,
     description: description === undefined ? text : `${description} ${text}`,
-    ...(config?.roleless === undefined && typeof response === 'object'
-      ? { response: { ...problemsOf(403), ...response } }
-      : {}),
+    ...(isRefused && typeof response === 'object' ? { response: { ...problemsOf(403), ...response } } : {}),
   }
 }
 

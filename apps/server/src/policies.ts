@@ -19,7 +19,7 @@ export function policyRoutes(server: Server, { journal, memory, keyOf }: Context
   server.get(
     '/v1/policies',
     {
-      config: { roleless: 'open' },
+      config: { access: 'open' },
       schema: {
         ...shared,
         summary: 'The policy sets that workers have decided by, newest first',
@@ -32,7 +32,7 @@ export function policyRoutes(server: Server, { journal, memory, keyOf }: Context
   server.get(
     '/v1/policies/:hash',
     {
-      config: { roleless: 'open' },
+      config: { access: 'open' },
       schema: {
         ...shared,
         summary: 'A policy set with its texts',

@@ -53,7 +53,7 @@ export function recordRoutes(server: Server, { memory, keyOf }: Context): void {
   server.get(
     '/v1/audit/records',
     {
-      config: { lets: ['auditor'] },
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'What was done besides runs, newest first',
@@ -75,7 +75,7 @@ export function recordRoutes(server: Server, { memory, keyOf }: Context): void {
   server.get(
     '/v1/audit/records/stored',
     {
-      config: { lets: ['auditor'] },
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'The record book as it is stored',

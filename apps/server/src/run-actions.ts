@@ -37,7 +37,7 @@ export function runActionRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/fork',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,
@@ -64,7 +64,7 @@ export function runActionRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/restart',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,
@@ -84,7 +84,7 @@ export function runActionRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/actions',
     {
-      config: { roleless: 'own' },
+      config: { access: 'own' },
       schema: {
         tags,
         security,

@@ -26,7 +26,7 @@ export function batchRoute(server: Server, context: Context): void {
   server.post(
     '/v1/runs/batch',
     {
-      config: { roleless: 'own' },
+      config: { access: 'own' },
       schema: {
         tags: ['runs'],
         security: [{ key: [] }],

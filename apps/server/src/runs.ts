@@ -40,7 +40,7 @@ export function runRoutes(server: Server, context: Context): void {
     '/v1/runs',
     {
       bodyLimit: MEDIA_BODY_MAX,
-      config: { roleless: 'own' },
+      config: { access: 'own' },
       schema: {
         tags,
         security,
@@ -72,7 +72,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/runs',
     {
-      config: { roleless: 'own' },
+      config: { access: 'own' },
       schema: {
         tags,
         security,
@@ -112,7 +112,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/runs/:id',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: { tags, security, summary: 'Read a run', params, response: { 200: run, ...problemsOf(401, 404, 503) } },
     },
     async (request) => {
@@ -137,7 +137,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/runs/:id/events',
     {
-      config: { follows: true, roleless: 'own-run' },
+      config: { follows: true, access: 'own-run' },
       schema: {
         tags,
         security,
@@ -173,7 +173,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.get(
     '/v1/runs/:id/journal',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,
@@ -204,7 +204,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/cancel',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,
@@ -221,7 +221,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/terminate',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,
@@ -237,7 +237,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/pause',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,
@@ -253,7 +253,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/resume',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: { tags, security, summary: 'Let a paused run go on', params, response: accepted },
     },
     async (request, reply) => reply.code(202).send(await control(keyOf(request), request.params.id, 'resume')),
@@ -262,7 +262,7 @@ export function runRoutes(server: Server, context: Context): void {
   server.post(
     '/v1/runs/:id/signals/:name',
     {
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,
@@ -297,7 +297,7 @@ export function runRoutes(server: Server, context: Context): void {
     '/v1/runs/:id/messages',
     {
       bodyLimit: MEDIA_BODY_MAX,
-      config: { roleless: 'own-run' },
+      config: { access: 'own-run' },
       schema: {
         tags,
         security,

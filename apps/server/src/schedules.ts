@@ -40,6 +40,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, ref
   server.post(
     '/v1/schedules',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Start runs by the clock',
@@ -62,6 +63,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, ref
   server.get(
     '/v1/schedules',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'List schedules, oldest first',
@@ -74,6 +76,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, ref
   server.get(
     '/v1/schedules/:id',
     {
+      config: { access: 'any-role' },
       schema: { ...shared, summary: 'Read a schedule', params, response: { 200: shown, ...problemsOf(401, 404, 503) } },
     },
     async (request) => withUpcoming(await schedules.get(keyOf(request).tenant, request.params.id)),
@@ -82,6 +85,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, ref
   server.put(
     '/v1/schedules/:id',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Replace a schedule',
@@ -108,6 +112,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, ref
   server.delete(
     '/v1/schedules/:id',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Delete a schedule',
@@ -126,6 +131,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, ref
     server.post(
       `/v1/schedules/:id/${action}`,
       {
+        config: { access: 'any-role' },
         schema: {
           ...shared,
           summary: action === 'pause' ? 'Pause a schedule' : 'Resume a schedule; what it passed over is not made up',
@@ -146,6 +152,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, ref
   server.post(
     '/v1/schedules/:id/trigger',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Start a run of a schedule now, besides the planned ones',
@@ -162,6 +169,7 @@ export function scheduleRoutes(server: Server, { journal, memory, admission, ref
   server.post(
     '/v1/schedules/:id/backfill',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Start the runs of planned times that have passed',

@@ -27,12 +27,13 @@ import fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } f
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { accessGate, needAccess } from './access.ts'
 import { Admission } from './admission.ts'
 import { keyRoutes } from './api-keys.ts'
 import { approvalRoutes } from './approvals.ts'
 import { auditRoutes } from './audit.ts'
 import { Budgets, budgetRoutes } from './budgets.ts'
-import { CALLBACKS, callbackRoute } from './callbacks.ts'
+import { callbackRoute } from './callbacks.ts'
 import { registerConsole } from './console.ts'
 import type { Context, Server } from './context.ts'
 import { CostBook, costRoutes } from './costs.ts'
@@ -47,7 +48,7 @@ import { openApi } from './openapi.ts'
 import { policyRoutes } from './policies.ts'
 import { problemsOf, sendProblems } from './problems.ts'
 import { recordRoutes, ServerRecords } from './records.ts'
-import { isRoleless, rolelessGate } from './roleless.ts'
+import { isRoleless } from './roleless.ts'
 import { runActionRoutes } from './run-actions.ts'
 import { runRoutes } from './runs.ts'
 import { batchRoute } from './runs-batch.ts'
@@ -183,13 +184,14 @@ export async function createServer(
   sendProblems(app)
   await app.register(swagger, openApi)
   app.decorateRequest('apiKey', null)
-  const letIn = rolelessGate(reader)
+  app.addHook('onRoute', needAccess)
+  const letIn = accessGate(reader)
   // Hooks that all requests pass call back where they need not wait: a promise each costs more than they do.
   app.addHook('onRequest', (request, { raw }, done) => {
     // The route's own address: what was sent may be written in other ways, `/%761/runs`.
     const { url = request.url, config } = request.routeOptions
-    // A callback has a token in place of a key.
-    if (!url.startsWith('/v1/') || url === CALLBACKS) {
+    const { access } = config
+    if (access === 'token' || (access === undefined && !url.startsWith('/v1/'))) {
       done()
       return
     }
@@ -201,8 +203,7 @@ export async function createServer(
           'close',
           ring.hold(key, () => raw.destroy(), config.follows && !isRoleless(key)),
         )
-      if (isRoleless(key)) letIn(request, config, key, done)
-      else done()
+      letIn(request, access, key, done)
     }
     const found = ring.find(authorizationOf(request, config.dialect))
     if (found instanceof Promise) found.then(take, done)
@@ -275,7 +276,7 @@ function routes(server: Server, context: Context): void {
   server.get(
     '/v1/definitions',
     {
-      config: { roleless: 'open' },
+      config: { access: 'open' },
       schema: {
         tags: ['definitions'],
         security: [{ key: [] }],
@@ -291,6 +292,7 @@ function routes(server: Server, context: Context): void {
   server.get(
     '/v1/workers',
     {
+      config: { access: 'any-role' },
       schema: {
         tags: ['workers'],
         security: [{ key: [] }],

@@ -2,7 +2,6 @@ import type { Controls } from '@muster/journal'
 import { type EntryOf, MusterError, REASON_MAX, stop, stopName } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
-import { needOperator } from './keys.ts'
 import { optional } from './optional.ts'
 import { problemsOf } from './problems.ts'
 import { takingBackRoute } from './taking-back.ts'
@@ -34,7 +33,7 @@ export function stopRoutes(server: Server, context: Context): void {
     '/v1/stops',
     {
       // They hold for the runs of all users alike, who are told of them when they are refused.
-      config: { roleless: 'open' },
+      config: { access: 'open' },
       schema: {
         tags,
         security,
@@ -50,6 +49,7 @@ export function stopRoutes(server: Server, context: Context): void {
   server.put(
     '/v1/stops/:name',
     {
+      config: { access: ['operator'] },
       schema: {
         tags,
         security,
@@ -62,7 +62,7 @@ export function stopRoutes(server: Server, context: Context): void {
       },
     },
     async (request) => {
-      const who = needOperator(keyOf(request))
+      const who = keyOf(request)
       const { tenant, user } = who
       const { value } = redact(tenant, request.body)
       const made = { name: request.params.name, by: user, at: Date.now(), ...value }

@@ -33,6 +33,7 @@ export function webhookRoutes(server: Server, { journal, records, keyOf, secret,
   server.post(
     '/v1/webhooks',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Be told of runs',
@@ -61,6 +62,7 @@ export function webhookRoutes(server: Server, { journal, records, keyOf, secret,
   server.get(
     '/v1/webhooks',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'List webhooks, oldest first',
@@ -73,6 +75,7 @@ export function webhookRoutes(server: Server, { journal, records, keyOf, secret,
   server.get(
     '/v1/webhooks/:id',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Read a webhook',
@@ -86,6 +89,7 @@ export function webhookRoutes(server: Server, { journal, records, keyOf, secret,
   server.put(
     '/v1/webhooks/:id',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Replace a webhook',
@@ -108,6 +112,7 @@ export function webhookRoutes(server: Server, { journal, records, keyOf, secret,
   server.delete(
     '/v1/webhooks/:id',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Remove a webhook',
@@ -127,6 +132,7 @@ export function webhookRoutes(server: Server, { journal, records, keyOf, secret,
   server.post(
     '/v1/webhooks/:id/rotate',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Give a webhook a new secret',
@@ -146,6 +152,7 @@ export function webhookRoutes(server: Server, { journal, records, keyOf, secret,
   server.post(
     '/v1/webhooks/:id/test',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Send an event of type `ping`',
@@ -166,6 +173,7 @@ export function webhookRoutes(server: Server, { journal, records, keyOf, secret,
   server.get(
     '/v1/webhooks/:id/deliveries',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Attempts to deliver, newest first',
@@ -185,6 +193,7 @@ export function webhookRoutes(server: Server, { journal, records, keyOf, secret,
   server.post(
     '/v1/webhooks/:id/replay',
     {
+      config: { access: 'any-role' },
       schema: {
         ...shared,
         summary: 'Deliver again',

@@ -31,7 +31,7 @@ export function absentRoutes(server: Server, need: () => Requests): void {
       server.route({
         method: METHODS.filter((method) => !server.hasRoute({ method, url })),
         url,
-        config: { dialect, roleless: 'open' },
+        config: { dialect, access: 'open' },
         schema: { hide: true },
         // Before a body is read, of whatever kind it is.
         onRequest: async ({ method, url }) => {

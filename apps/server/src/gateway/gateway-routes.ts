@@ -44,7 +44,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
     '/v1/chat/completions',
     {
       bodyLimit: GATEWAY_BYTES_MAX,
-      config: { dialect: 'chat', roleless: 'open' },
+      config: { dialect: 'chat', access: 'open' },
       schema: {
         ...shared,
         summary: 'Chat Completions, as OpenAI has them',
@@ -59,7 +59,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
     '/v1/messages',
     {
       bodyLimit: GATEWAY_BYTES_MAX,
-      config: { dialect: 'messages', roleless: 'open' },
+      config: { dialect: 'messages', access: 'open' },
       schema: {
         ...shared,
         summary: 'Messages, as Anthropic has them',
@@ -73,7 +73,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
     '/v1/messages/count_tokens',
     {
       bodyLimit: GATEWAY_BYTES_MAX,
-      config: { dialect: 'messages', roleless: 'open' },
+      config: { dialect: 'messages', access: 'open' },
       schema: {
         ...shared,
         summary: 'Count the tokens of a message, as Anthropic has it',
@@ -93,7 +93,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
     '/v1/embeddings',
     {
       bodyLimit: GATEWAY_BYTES_MAX,
-      config: { dialect: 'embeddings', roleless: 'open' },
+      config: { dialect: 'embeddings', access: 'open' },
       schema: {
         ...shared,
         summary: 'Embeddings, as OpenAI has them',

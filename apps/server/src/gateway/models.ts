@@ -29,7 +29,7 @@ export function modelRoutes(server: Server, { keyOf }: Context, need: () => Requ
   server.get(
     '/v1/models',
     {
-      config: { dialect: 'chat', roleless: 'open' },
+      config: { dialect: 'chat', access: 'open' },
       schema: {
         ...shared,
         summary: 'The models that the key may use',
@@ -48,7 +48,7 @@ export function modelRoutes(server: Server, { keyOf }: Context, need: () => Requ
   server.get(
     '/v1/models/:id',
     {
-      config: { dialect: 'chat', roleless: 'open' },
+      config: { dialect: 'chat', access: 'open' },
       schema: {
         ...shared,
         summary: 'One of them',

@@ -91,7 +91,7 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     '/v1/responses',
     {
       bodyLimit: GATEWAY_BYTES_MAX,
-      config: { dialect: 'responses', roleless: 'own' },
+      config: { dialect: 'responses', access: 'own' },
       schema: {
         ...shared,
         summary: 'Responses, as OpenAI has them',
@@ -120,7 +120,7 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
   server.get(
     '/v1/responses/:id',
     {
-      config: { dialect: 'responses', roleless: 'own' },
+      config: { dialect: 'responses', access: 'own' },
       schema: {
         ...shared,
         summary: 'Read a response that is stored',
@@ -141,7 +141,7 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
   server.delete(
     '/v1/responses/:id',
     {
-      config: { dialect: 'responses', roleless: 'own' },
+      config: { dialect: 'responses', access: 'own' },
       schema: {
         ...shared,
         summary: 'Refused: what a response holds is a journal’s, and clients delete nothing of it',
@@ -162,7 +162,7 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
   server.post(
     '/v1/responses/:id/cancel',
     {
-      config: { dialect: 'responses', roleless: 'own' },
+      config: { dialect: 'responses', access: 'own' },
       schema: {
         ...shared,
         summary: 'Cancel a response in the background',
