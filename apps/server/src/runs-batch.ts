@@ -54,15 +54,12 @@ export function batchRoute(server: Server, context: Context): void {
       const admitted = await Promise.allSettled(request.body.runs.map(admit))
       const accepted = admitted.flatMap((item) => (item.status === 'fulfilled' ? [item.value] : []))
       const outcomes = await journal.createMany(accepted, { offload: memory.blobs.put })
-      await Promise.all(
-        outcomes.map((outcome, i) =>
-          outcome.status === 'fulfilled' && outcome.value.created ? undefined : accepted[i]?.giveBack(),
-        ),
-      )
       const told = await Promise.allSettled(
-        outcomes.map(async (outcome) => {
+        outcomes.map(async (outcome, i) => {
+          if (outcome.status === 'fulfilled' && outcome.value.created) return outcome.value
+          await accepted[i]?.giveBack()
           if (outcome.status === 'rejected') throw outcome.reason
-          if (!outcome.value.created) await checkBegun(reader, who, outcome.value.id)
+          await checkBegun(reader, who, outcome.value.id)
           return outcome.value
         }),
       )
