@@ -122,7 +122,7 @@ export function costRoutes(server: Server, { costBook, records, keyOf }: Context
   server.get(
     '/v1/costs',
     {
-      config: { access: ['operator'] },
+      config: { access: ['operator', 'auditor'] },
       schema: {
         tags,
         security,
@@ -166,7 +166,7 @@ export function costRoutes(server: Server, { costBook, records, keyOf }: Context
   server.get(
     '/v1/commitments',
     {
-      config: { access: ['operator'] },
+      config: { access: ['operator', 'auditor'] },
       schema: {
         tags,
         security,

@@ -20,6 +20,7 @@ export interface BudgetsClient {
   remove(name: string): Promise<void>
 }
 
+/** Needs the role "operator" or, but for `rebuild`, "auditor". */
 export interface CostsClient {
   /** What model calls cost, in this month unless said otherwise. */
   list(options?: { by?: CostsBy; period?: Costs['period']; date?: string }): Promise<Costs>

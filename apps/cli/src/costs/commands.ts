@@ -31,7 +31,7 @@ export function addCosts(program: Command): void {
 
   const costs = program
     .command('costs')
-    .description('show what model calls cost, in this month or another')
+    .description('show what model calls cost, in this month or another; for operators and auditors')
     .option('--by <what>', 'model, provider, agent, user or team', 'model')
     .option('--month <month>', 'such as 2026-11')
     .option('--day [day]', 'today, or such as 2026-11-28')
@@ -44,7 +44,7 @@ export function addCosts(program: Command): void {
     )
   costs
     .command('rebuild')
-    .description('make the totals anew from the journals of all runs, where Redis has lost them')
+    .description('make the totals anew from the journals of all runs, where Redis has lost them; for operators')
     .option(...flag)
     .action(({ json }: Json) =>
       action(async (config) => {
@@ -55,7 +55,9 @@ export function addCosts(program: Command): void {
 
   program
     .command('commitments')
-    .description('show how far amounts that are promised to providers are drawn down, and where that leads')
+    .description(
+      'show how far amounts promised to providers are drawn down, and where that leads; for operators and auditors',
+    )
     .option(...flag)
     .action(({ json }: Json) =>
       action(async (config) => {

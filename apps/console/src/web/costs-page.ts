@@ -18,14 +18,14 @@ const REFRESH_MS = 30_000
 
 /** What models cost in a day or month, how far commitments are drawn down, and what is left of budgets. */
 export function CostsPage({ me, query }: { me: KeyHolder | undefined; query: URLSearchParams }): VNode {
-  const isOperator = mayHave(me, 'operator')
+  const seesCosts = mayHave(me, 'operator') || mayHave(me, 'auditor')
   return html`
     ${
-      isOperator
+      seesCosts
         ? html`<${Spending} me=${me} view=${viewOf(query)} />`
-        : html`<div class="title"><h1>Costs</h1></div><p class="note">Seeing what models cost, and commitments, needs the role <b>operator</b>.</p>`
+        : html`<div class="title"><h1>Costs</h1></div><p class="note">Seeing what models cost, and commitments, needs the role <b>operator</b> or <b>auditor</b>.</p>`
     }
-    ${isOperator && html`<section class="costs-part" aria-labelledby="commitments"><h2 id="commitments">Commitments</h2><${CommitmentList} /></section>`}
+    ${seesCosts && html`<section class="costs-part" aria-labelledby="commitments"><h2 id="commitments">Commitments</h2><${CommitmentList} /></section>`}
     <section class="costs-part" aria-labelledby="budgets"><h2 id="budgets">Budgets</h2><${BudgetList} me=${me} /></section>
   `
 }

@@ -5,7 +5,7 @@ import { localTime } from './field.ts'
 export const knownRoles: readonly [role: string, may: string][] = [
   ['admin', 'makes, changes, rotates and revokes keys'],
   ['operator', 'stops, limits, sees costs'],
-  ['auditor', 'sees keys, erasures, holds, retention'],
+  ['auditor', 'sees keys, costs, erasures, holds, retention'],
   ['eraser', 'erases and holds'],
   ['*', 'is all of these, and every other'],
 ]
