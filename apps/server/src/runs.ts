@@ -78,7 +78,7 @@ export function runRoutes(server: Server, context: Context): void {
         security,
         summary: 'List runs, newest first',
         description:
-          'With a key without a role, those of its own user: a page looks at a bounded number of runs then, and one that is not full, or empty, may have a cursor all the same.',
+          'With a key without a role, those of its own user. A page of these, or of a session, looks at a bounded number of runs that are not archived yet: one that is not full, or empty, may have a cursor all the same. Without a cursor there are no more.',
         querystring: z.object({
           status: runStatus.optional(),
           name: z.string().max(128).optional().describe('agent or plan'),

@@ -6,7 +6,6 @@ import {
   isEnded,
   MusterError,
   type Run,
-  type RunStatus,
   type RunSummary,
   runSummary,
   type StoredEntry,
@@ -19,24 +18,10 @@ import { type Item, numberOf, textOf } from './item.ts'
 import { LAST, laterThan, partition, sort } from './key.ts'
 import { pack, unpack } from './packed.ts'
 import { joined, piecesOf, putPieces } from './pieces.ts'
+import { type ArchiveListOptions, allRuns, inLists, listItems, listQuery, listsOf } from './run-lists.ts'
 import { seal, unseal } from './sealed.ts'
 import { type Bare, lastSeq, requireOrder, type Stored, segmentsOf } from './segment.ts'
 import type { Table } from './table.ts'
-
-export interface ArchiveListOptions {
-  /** Runs at most. */
-  limit: number
-  /** Only runs older than this run id. */
-  before?: string | undefined
-  status?: RunStatus | undefined
-  /** Name of the agent or plan. */
-  name?: string | undefined
-  /** Code of the error with which it ended. */
-  error?: string | undefined
-  session?: string | undefined
-  /** Who began it. */
-  user?: string | undefined
-}
 
 /** A run as the archive knows it without looking into it. `forgotten`: what it has left in sessions and facts is gone. */
 export type Archived = RunSummary & { entries: number; erased?: Erased; forgotten?: true }
@@ -68,15 +53,12 @@ export interface Archive {
    */
   entries(tenant: string, runId: string, options?: { after?: number }): AsyncIterable<StoredEntry>
   /**
-   * Newest first. A filter that few runs pass reads all the runs that it skips; with `most` it looks at so many, and where
-   * these were not enough, `stop` is the last of them.
+   * Newest first; with `since` none older than that run. By session or user it reads their runs alone; what is asked for
+   * besides, or without them, is looked for in all of these.
    *
    * @throws MusterError `memory.unavailable`
    */
-  list(
-    tenant: string,
-    options: ArchiveListOptions & { most?: number },
-  ): Promise<{ runs: RunSummary[]; stop?: string | undefined }>
+  list(tenant: string, options: ArchiveListOptions & { since?: string | undefined }): Promise<RunSummary[]>
   /** All of a tenant's runs, the oldest first, after the run `after`. */
   all(tenant: string, after?: string): AsyncIterable<Archived>
   /** The archived runs of a subject, the oldest first, after the run `after`. */
@@ -101,16 +83,15 @@ export interface Archive {
 }
 
 /*
- * The contents go under a set name that is the digest of themselves, the summary comes last and names the set. Readers begin
- * at the summary. So a reader sees all or nothing, and of two archivers, or one that died and one that does it again, none
- * writes into the other's set.
+ * The contents go under a set name that is the digest of themselves, the summary comes after them and names the set. Readers
+ * begin at the summary. So a reader sees all or nothing, and of two archivers, or one that died and one that does it again,
+ * none writes into the other's set. What lists by user and session have of the run comes last: see `run-lists.ts`.
  *
  * Entries lie open, so that the chain can be followed for ever; what lies beside them, and the run's input, plan and output,
  * is sealed by the run's key.
  */
 export function openArchive(table: Table, keys: ContentKeys): Archive {
-  const runs = (tenant: string) => partition(tenant, 'RUNS')
-  const summaryOf = (tenant: string, runId: string) => table.get(runs(tenant), sort('RUN', runId))
+  const summaryOf = (tenant: string, runId: string) => table.get(allRuns(tenant), sort('RUN', runId))
   const known = new Set<string>()
 
   /** Once for each process and tenant. */
@@ -144,12 +125,6 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       return unpack<Partial<Run>>(key ? unseal(key, [tenant, run, 'run'], content) : content)
     if ((await summaryOf(tenant, run))?.erased !== undefined) return {}
     throw incomplete(run)
-  }
-
-  async function byOf(tenant: string, run: string, summary: Item): Promise<Actor | undefined> {
-    const { by }: Partial<Run> =
-      summary.rest === undefined ? await wholeOf(tenant, run, summary) : JSON.parse(textOf(summary, 'rest'))
-    return by
   }
 
   /** Takes what was archived before there were keys apart. Gives the digests of its large contents. */
@@ -208,7 +183,8 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
         keys.ofRun({ tenant, run: run.id, subject: run.subject }),
         note(tenant),
       ])
-      if (there) return
+      // Whoever has put it there may have died before it was in its lists.
+      if (there) return table.putAll(listItems(there))
 
       const sealed = (what: string, content: Uint8Array | undefined) =>
         key && content ? [seal(key, [tenant, run.id, what], content)] : []
@@ -220,20 +196,21 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
         ]),
       ]
       const set = digestOf(parts.map(({ content }) => content))
-      await putPieces(
-        table,
-        parts.flatMap(({ place: [kind], last, content }) => piecesOf(pk, [kind, set, ...last], content)),
-      )
-      if (run.subject !== undefined)
-        await table.put({ pk: partition(tenant, 'SUBJECT', run.subject), sk: sort('RUN', run.id), run: run.id })
+      const sk = sort('RUN', run.id)
+      const { subject } = run
+      await putPieces(table, [
+        ...parts.flatMap(({ place: [kind], last, content }) => piecesOf(pk, [kind, set, ...last], content)),
+        ...(subject === undefined ? [] : [{ pk: partition(tenant, 'SUBJECT', subject), sk, run: run.id }]),
+      ])
       const summary = runSummary.parse(run)
       const rest = Object.fromEntries(Object.entries(bare).filter(([name]) => !Object.hasOwn(summary, name)))
-      await table.create({
-        pk: runs(tenant),
-        sk: sort('RUN', run.id),
+      const item: Item = {
+        pk: allRuns(tenant),
+        sk,
         status: run.status,
         name: run.name,
         summary,
+        ...inLists(run),
         // As text: it may have what DynamoDB's own types do not hold.
         rest: JSON.stringify(rest),
         set,
@@ -241,7 +218,9 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
         ...costsItem(costs),
         // Its key was destroyed before it came here.
         ...(key ? {} : { erased: { at: run.endedAt ?? run.createdAt, by: 'erasure' } satisfies Erased }),
-      })
+      }
+      const kept = (await table.create(item)) ? item : await summaryOf(tenant, run.id)
+      if (kept) await table.putAll(listItems(kept))
     },
 
     async get(tenant, runId) {
@@ -256,7 +235,10 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
 
     async beganBy(tenant, runId) {
       const summary = await summaryOf(tenant, runId)
-      return summary && byOf(tenant, runId, summary)
+      if (!summary) return undefined
+      const { by }: Partial<Run> =
+        summary.rest === undefined ? await wholeOf(tenant, runId, summary) : JSON.parse(textOf(summary, 'rest'))
+      return by
     },
 
     async *entries(tenant, runId, { after = 0 } = {}) {
@@ -264,36 +246,21 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       if (summary) yield* entriesOf(tenant, runId, summary, after)
     },
 
-    async list(tenant, { limit, before, status, name, error, session, user, most = Number.POSITIVE_INFINITY }) {
+    async list(tenant, options) {
+      const { limit, before, error } = options
       const found: RunSummary[] = []
-      if (limit < 1) return { runs: found }
-      const where = { ...(status === undefined ? {} : { status }), ...(name === undefined ? {} : { name }) }
-      const isFiltered =
-        Object.keys(where).length > 0 || error !== undefined || session !== undefined || user !== undefined
-      const items = table.query({
-        pk: runs(tenant),
-        ...(before === undefined ? {} : { sk: { below: sort('RUN', before) } }),
-        descending: true,
-        where,
-        // With a filter the answer may need many more items than it has runs.
-        ...(isFiltered ? {} : { page: limit }),
-      })
-      const isMeant = async (item: Item, summary: RunSummary) =>
-        (error === undefined || summary.error?.code === error) &&
-        (session === undefined || summary.session === session) &&
-        (user === undefined || (await byOf(tenant, summary.id, item))?.user === user)
-      let looked = 0
-      for await (const item of items) {
+      if (limit < 1) return found
+      for await (const item of table.query(listQuery(tenant, options))) {
         const summary = readSummary(item)
-        if (await isMeant(item, summary)) found.push(summary)
+        if (summary.id === before || (error !== undefined && summary.error?.code !== error)) continue
+        found.push(summary)
         if (found.length >= limit) break
-        if (++looked >= most) return { runs: found, stop: summary.id }
       }
-      return { runs: found }
+      return found
     },
 
     async *all(tenant, after) {
-      for await (const item of table.query({ pk: runs(tenant), ...laterThan(after) })) {
+      for await (const item of table.query({ pk: allRuns(tenant), ...laterThan(after) })) {
         const why = erasedOf(item)
         yield {
           ...readSummary(item),
@@ -329,6 +296,8 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       for (const digest of large) await removeOpenBlob(table, tenant, digest)
       // The first word stays: what it says was erased is not erased twice.
       if (summary.erased === undefined) await table.put({ ...item, erased: why })
+      // An archiver that died before this finds the run in Redis no more.
+      await table.putAll(listItems(item))
       const pk = partition(tenant, 'RUN', runId)
       const kept = `${sort('SEGMENT', textOf(item, 'set'))}#`
       let blobs = 0
@@ -361,12 +330,13 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       const pk = partition(tenant, 'RUN', runId)
       for await (const one of table.query({ pk, sk: { prefix: 'SEGMENT#' } })) await table.remove(pk, textOf(one, 'sk'))
       if (subject !== undefined) await table.remove(partition(tenant, 'SUBJECT', subject), sort('RUN', runId))
+      for (const list of listsOf(summary)) await table.remove(list, sort('RUN', runId))
       // Last, so that what was broken off is found again.
-      await table.remove(runs(tenant), sort('RUN', runId))
+      await table.remove(allRuns(tenant), sort('RUN', runId))
       return last
     },
 
-    costs: (tenant, after) => archivedCosts(table, { there: runs(tenant), gone: removed(tenant) }, after),
+    costs: (tenant, after) => archivedCosts(table, { there: allRuns(tenant), gone: removed(tenant) }, after),
 
     async *removed(tenant, after) {
       for await (const item of table.query({ pk: removed(tenant), ...laterThan(after) }))

@@ -181,7 +181,7 @@ describe('content', () => {
       await memory.archive.get(tenant, run.id),
       await collect(memory.archive.entries(tenant, run.id)),
       await memory.archive.beganBy(tenant, run.id),
-      (await memory.archive.list(tenant, { limit: 9, user: run.by.user })).runs.map(({ id }) => id),
+      (await memory.archive.list(tenant, { limit: 9 })).map(({ id }) => id),
     ]
     const begun = [run.by, [run.id]]
     expect(await read()).toEqual([run, entries, ...begun])

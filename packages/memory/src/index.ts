@@ -4,8 +4,8 @@
 export type { Answers, KeptAnswer } from './answers.ts'
 /** Tenants' API keys, by their ids and by the hashes of their secrets. */
 export type { ApiKeys, FoundKey } from './api-keys.ts'
-/** Ended runs with their journals; options of its list. */
-export type { Archive, Archived, ArchiveListOptions } from './archive.ts'
+/** Ended runs with their journals. */
+export type { Archive, Archived } from './archive.ts'
 /** What steps came to, found by who, what and when; the items that are written of it. */
 export type { AuditIndex } from './audit-index.ts'
 export { auditItemsOf } from './audit-items.ts'
@@ -27,6 +27,8 @@ export { openMemory } from './memory.ts'
 export type { Deeds, Pasts } from './pasts.ts'
 /** What was done besides runs: tenants' record books. */
 export { type BookHead, RECORDS_MAX, type Records } from './records.ts'
+/** Which archived runs a list has. */
+export type { ArchiveListOptions } from './run-lists.ts'
 /** Conversations that last across runs; what one run added to one. */
 export type { Sessions, Turn } from './sessions.ts'
 /** How far runs were looked through for what expires. */

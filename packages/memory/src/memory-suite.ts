@@ -75,9 +75,10 @@ export function memorySuite(start: () => Promise<TestServer>): void {
   let server: TestServer
   let memory: Memory
   let dying: DyingTable
+  let counted: Table
+  /** What `counted` has sent, and how many items queries have read. */
+  const sent: { command: string; items: number | undefined }[] = []
   let now = 1_000
-  const listArchive = async (...asked: Parameters<Memory['archive']['list']>) =>
-    (await memory.archive.list(...asked)).runs
 
   beforeAll(async () => {
     server = await start()
@@ -85,6 +86,17 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     memory = await openMemory(options)
     const { documents, where } = connect(options)
     dying = new DyingTable(documents, options.table, where)
+    counted = new Table(documents, options.table, where)
+    documents.middlewareStack.add(
+      (next, { commandName: command = '' }) =>
+        async (args) => {
+          const answer = await next(args)
+          const { ScannedCount: items } = answer.output as { ScannedCount?: number } // DynamoDB's, of a query
+          sent.push({ command, items })
+          return answer
+        },
+      { step: 'initialize' },
+    )
   })
 
   afterAll(async () => {
@@ -142,7 +154,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     )
     for (const tenant of names) {
       const own = pairs.filter(([one]) => one === tenant)
-      expect(await listArchive(tenant, { limit: 1000 })).toHaveLength(own.length)
+      expect(await memory.archive.list(tenant, { limit: 1000 })).toHaveLength(own.length)
     }
     expect(await memory.facts.find('isolationa', 'isolationa#isolationa', '')).toBeUndefined()
   })
@@ -349,32 +361,51 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       expect(await memory.archive.get(tenant, run.id)).toEqual(run)
       expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
       expect(await collect(memory.archive.entries(tenant, run.id, { after: 11 }))).toEqual(entries.slice(2))
-      const [summary] = await listArchive(tenant, { limit: 1 })
+      const [summary] = await memory.archive.list(tenant, { limit: 1 })
       expect(JSON.stringify(summary).length).toBeLessThan(1_000)
     })
 
+    const inLists = (tenant: string, { session, by: { user } }: Run) =>
+      Promise.all(
+        [{}, { user }, { session }, { session, user }].map(async (of) =>
+          (await memory.archive.list(tenant, { limit: 10, ...of })).map(({ id }) => id),
+        ),
+      )
+
     test('shows nothing of a run before all of it is there, whichever write is the last', async () => {
-      const tenant = newId()
-      const run = testRun(tenant, { output: noise(1_000_000) })
-      const entries = [testEntry(1, noise(1_000_000, 2)), testEntry(2)]
-      const archive = openArchive(dying, memory.keys)
       let deaths = 0
+      let named = 0
       for (let writes = 0; ; writes++) {
+        const tenant = newId()
+        const run = testRun(tenant, { output: noise(500_000), subject: 'customer' })
+        const entries = [testEntry(1, noise(500_000, 2)), testEntry(2)]
         dying.writesLeft = writes
-        const died = await archive.put(tenant, run, entries).then(
-          () => false,
-          () => true,
-        )
+        const died = await openArchive(dying, memory.keys)
+          .put(tenant, run, entries)
+          .then(
+            () => false,
+            () => true,
+          )
+        dying.writesLeft = Number.POSITIVE_INFINITY
+        const lists = await inLists(tenant, run)
+        if (lists.flat().length === 0) {
+          expect(await memory.archive.get(tenant, run.id)).toBeUndefined()
+          expect(await collect(memory.archive.entries(tenant, run.id))).toEqual([])
+        } else {
+          // What any list names is there.
+          named++
+          expect(await memory.archive.get(tenant, run.id)).toEqual(run)
+          expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
+        }
+        // Whoever does it again brings it into all lists, once.
+        if (died) await memory.archive.put(tenant, run, entries)
+        expect(await inLists(tenant, run)).toEqual(Array.from({ length: 4 }, () => [run.id]))
+        expect(await memory.archive.get(tenant, run.id)).toEqual(run)
         if (!died) break
         deaths++
-        expect(await memory.archive.get(tenant, run.id)).toBeUndefined()
-        expect(await collect(memory.archive.entries(tenant, run.id))).toEqual([])
-        expect(await listArchive(tenant, { limit: 10 })).toEqual([])
       }
-      dying.writesLeft = Number.POSITIVE_INFINITY
-      expect(deaths).toBeGreaterThan(5)
-      expect(await memory.archive.get(tenant, run.id)).toEqual(run)
-      expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
+      expect(deaths).toBeGreaterThan(7)
+      expect(named).toBe(3)
     })
 
     test('keeps the first of what is put several times, also at once', async () => {
@@ -385,7 +416,174 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       await memory.archive.put(tenant, { ...run, output: 'other' }, [testEntry(1, 'b')])
       expect(await memory.archive.get(tenant, run.id)).toEqual(run)
       expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
-      expect(await listArchive(tenant, { limit: 10 })).toHaveLength(1)
+      expect(await inLists(tenant, run)).toEqual(Array.from({ length: 4 }, () => [run.id]))
+    })
+
+    test('has a run in its lists though the archiver died that was first with the summary', async () => {
+      const tenant = newId()
+      const run = testRun(tenant)
+      class Late extends DyingTable {
+        override async create(item: Item): Promise<boolean> {
+          dying.writesLeft = 4
+          await expect(openArchive(dying, memory.keys).put(tenant, run, [])).rejects.toThrow('died')
+          dying.writesLeft = Number.POSITIVE_INFINITY
+          expect(await memory.archive.get(tenant, run.id)).toEqual(run)
+          return super.create(item)
+        }
+      }
+      const { documents, where } = connect({ endpoint: server.endpoint })
+      await openArchive(new Late(documents, 'muster-test', where), memory.keys).put(tenant, run, [])
+      expect(await inLists(tenant, run)).toEqual(Array.from({ length: 4 }, () => [run.id]))
+    })
+
+    test('names a run that is removed no more, and leaves nothing of it in a list; an erased one stays', async () => {
+      const tenant = newId()
+      const [gone, erased] = [testRun(tenant), testRun(tenant)]
+      await memory.archive.put(tenant, gone, [testEntry(1, 'a')])
+      // Its archiver dies when the summary is there.
+      dying.writesLeft = 5
+      const died = openArchive(dying, memory.keys).put(tenant, erased, [testEntry(1, 'a')])
+      await expect(died).rejects.toThrow('died')
+      dying.writesLeft = Number.POSITIVE_INFINITY
+      expect(await inLists(tenant, erased)).toEqual([
+        [erased.id, gone.id],
+        ...Array.from({ length: 3 }, () => [gone.id]),
+      ])
+      await memory.archive.eraseContent(tenant, erased.id, { at: 1, by: 'erasure' })
+      class Broken extends Table {
+        override async remove(pk: string, sk: string): Promise<void> {
+          if (pk === partition(tenant, 'RUNS')) throw new Error('died')
+          return super.remove(pk, sk)
+        }
+      }
+      const { documents, where } = connect({ endpoint: server.endpoint })
+      const why = { at: 2, by: 'retention', id: '0' } as const
+      const broken = openArchive(new Broken(documents, 'muster-test', where), memory.keys)
+      await expect(broken.remove(tenant, gone.id, why)).rejects.toThrow('died')
+      // What is still there is named by the list by which it is found again.
+      const others = Array.from({ length: 3 }, () => [erased.id])
+      expect(await inLists(tenant, gone)).toEqual([[erased.id, gone.id], ...others])
+      await memory.archive.remove(tenant, gone.id, why)
+      expect(await inLists(tenant, gone)).toEqual([[erased.id], ...others])
+      const [of] = await memory.archive.list(tenant, { limit: 1, user: 'u' })
+      expect(of).toEqual((await memory.archive.list(tenant, { limit: 1 }))[0])
+    })
+
+    describe('has lists by user and session', () => {
+      const names = [...nasty.filter((name) => name !== ''), 'USER', '#'.repeat(128)]
+      const tenant = newId()
+      let runs: Run[]
+      beforeAll(async () => {
+        const some = fc.record({
+          user: fc.constantFrom(...names),
+          session: fc.option(fc.constantFrom(...names), { nil: undefined }),
+          status: fc.constantFrom('succeeded' as const, 'failed' as const),
+          name: fc.constantFrom('odd', 'even'),
+          code: fc.constantFrom(undefined, 'a', 'b'),
+          what: fc.constantFrom('kept', 'kept', 'kept', 'erased', 'removed'),
+        })
+        const sampled = fc.sample(some, { numRuns: 300, seed: 7 }).map((one, i) => {
+          // Two users that UTF-8 would make one, in one session.
+          const user = ['\ud83e', '\udd8a'][i]
+          return user === undefined ? one : { ...one, user, session: 'a', what: 'kept' }
+        })
+        const made = sampled.map(({ user, session, status, name, code, what }) => {
+          const error = code === undefined ? {} : { error: { code, message: 'm' } }
+          const { session: _session, ...run } = testRun(tenant, { by: { key: 'k', user }, status, name, ...error })
+          return { what, run: session === undefined ? run : { ...run, session } }
+        })
+        // Archived in another order than they were begun in, and some of them by two at once.
+        await Promise.all(
+          [...made, ...made.slice(0, 50)].reverse().map(({ run }) => memory.archive.put(tenant, run, [])),
+        )
+        for (const { what, run } of made) {
+          if (what === 'erased') await memory.archive.eraseContent(tenant, run.id, { at: 1, by: 'erasure' })
+          if (what === 'removed') await memory.archive.remove(tenant, run.id, { at: 1, by: 'retention' })
+        }
+        runs = made.flatMap(({ what, run }) => (what === 'removed' ? [] : [run])).reverse()
+      })
+
+      const filter = fc.record(
+        {
+          user: fc.constantFrom(...names),
+          session: fc.constantFrom(...names),
+          status: fc.constantFrom('succeeded' as const, 'failed' as const),
+          name: fc.constantFrom('odd', 'even'),
+          error: fc.constantFrom('a', 'b'),
+        },
+        { requiredKeys: [] },
+      )
+
+      test('which have what a filter of all has, in the same order, page by page', () =>
+        fc.assert(
+          fc.asyncProperty(filter, fc.integer({ min: 1, max: 7 }), fc.nat(), async (asked, limit, at) => {
+            const { user, session, status, name, error } = asked
+            const meant = runs.filter(
+              (run) =>
+                (user === undefined || run.by.user === user) &&
+                (session === undefined || run.session === session) &&
+                (status === undefined || run.status === status) &&
+                (name === undefined || run.name === name) &&
+                (error === undefined || run.error?.code === error),
+            )
+            const ids = meant.map(({ id }) => id)
+            const found: string[] = []
+            for (let before: string | undefined; ; before = found.at(-1)) {
+              const page = await memory.archive.list(tenant, { ...asked, limit, before })
+              found.push(...page.map(({ id }) => id))
+              if (page.length < limit) break
+            }
+            expect(found).toEqual(ids)
+            // Up to a run that need not be among them, and from there on.
+            const { id: since = '' } = runs[at % runs.length] ?? {}
+            const newer = await memory.archive.list(tenant, { ...asked, limit: 1000, since })
+            const older = await memory.archive.list(tenant, { ...asked, limit: 1000, before: since })
+            expect(newer.map(({ id }) => id)).toEqual(ids.filter((id) => id >= since))
+            expect(older.map(({ id }) => id)).toEqual(ids.filter((id) => id < since))
+            const last = ids.at(-1)
+            if (last === undefined || last === ids[0]) return
+            const inner = await memory.archive.list(tenant, { ...asked, limit: 1000, before: ids[0], since: last })
+            expect(inner.map(({ id }) => id)).toEqual(ids.slice(1))
+          }),
+          { numRuns: 150, examples: [[{ user: '\ud83e', session: 'a' }, 7, 0]] },
+        ))
+
+      test('of which a page is one query that looks at no others', async () => {
+        const archive = openArchive(counted, memory.keys)
+        const looked = async (asked: Parameters<typeof archive.list>[1]) => {
+          sent.length = 0
+          const found = await archive.list(tenant, asked)
+          expect(sent.map(({ command }) => command)).toEqual(['QueryCommand'])
+          return [found.length, sent[0]?.items]
+        }
+        const user = names[0] ?? ''
+        const own = runs.filter(({ by }) => by.user === user)
+        const session = own.find((run) => run.session !== undefined)?.session ?? ''
+        const beside = runs.filter((run) => run.session === session)
+        expect(own.length).toBeGreaterThan(5)
+        expect(await looked({ limit: 3, user })).toEqual([3, 3])
+        expect(await looked({ limit: 3, user, before: own[1]?.id })).toEqual([3, 3])
+        expect(await looked({ limit: 999, user })).toEqual([own.length, own.length])
+        expect(await looked({ limit: 999, session })).toEqual([beside.length, beside.length])
+        const both = beside.filter(({ by }) => by.user === user)
+        expect(await looked({ limit: 999, session, user })).toEqual([both.length, beside.length])
+        const failed = own.filter(({ status }) => status === 'failed')
+        expect(await looked({ limit: 999, user, status: 'failed' })).toEqual([failed.length, own.length])
+        expect(await looked({ limit: 999, user, error: 'none' })).toEqual([0, own.length])
+        expect(await looked({ limit: 999, user, error: 'none', since: own[2]?.id })).toEqual([0, 3])
+      })
+    })
+
+    test('writes the items of both lists with one request', async () => {
+      const tenant = newId()
+      const archive = openArchive(counted, memory.keys)
+      await archive.put(tenant, testRun(tenant), [testEntry(1, 'a')])
+      sent.length = 0
+      await archive.put(tenant, testRun(tenant), [testEntry(1, 'a')])
+      expect(sent.map(({ command }) => command)).toEqual([
+        ...['GetItemCommand', 'PutItemCommand', 'PutItemCommand', 'PutItemCommand', 'PutItemCommand'],
+        'BatchWriteItemCommand',
+      ])
     })
 
     test('is not confused by what an archiver that died has left of another journal', async () => {
@@ -424,29 +622,29 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const ids = (some: { id: string }[]) => some.map(({ id }) => id)
       const paged: string[] = []
       for (let before: string | undefined; ; before = paged.at(-1)) {
-        const page = await listArchive(tenant, { limit: 10, ...(before === undefined ? {} : { before }) })
+        const page = await memory.archive.list(tenant, { limit: 10, ...(before === undefined ? {} : { before }) })
         if (page.length === 0) break
         paged.push(...ids(page))
       }
       expect(paged).toEqual(ids(runs))
       const failed = runs.filter(({ status }) => status === 'failed')
-      expect(ids(await listArchive(tenant, { limit: 3, status: 'failed' }))).toEqual(ids(failed.slice(0, 3)))
+      expect(ids(await memory.archive.list(tenant, { limit: 3, status: 'failed' }))).toEqual(ids(failed.slice(0, 3)))
       const failedOdd = failed.filter(({ name }) => name === 'odd')
       const both = { limit: 9, status: 'failed', name: 'odd' } as const
-      expect(ids(await listArchive(tenant, both))).toEqual(ids(failedOdd))
-      const [summary] = await listArchive(tenant, { limit: 1, before: runs[3]?.id ?? '' })
+      expect(ids(await memory.archive.list(tenant, both))).toEqual(ids(failedOdd))
+      const [summary] = await memory.archive.list(tenant, { limit: 1, before: runs[3]?.id ?? '' })
       const { id, status, kind, name, version, session, createdAt, endedAt, costUsd, steps } = runs[4] ?? testRun('')
       const expected = { id, tenant, status, kind, name, version, session, createdAt, endedAt, costUsd, steps }
       expect(summary).toEqual(expected)
-      expect(await listArchive(tenant, { limit: 9, session: session ?? '' })).toEqual(
+      expect(await memory.archive.list(tenant, { limit: 9, session: session ?? '' })).toEqual(
         runs
           .filter((run) => run.session === session)
           .slice(0, 9)
           .map(({ id }) => expect.objectContaining({ id })),
       )
-      expect(await listArchive(tenant, { limit: 9, session: 'nobody had it' })).toEqual([])
-      expect(await listArchive(tenant, { limit: 0 })).toEqual([])
-      expect(await listArchive(newId(), { limit: 5 })).toEqual([])
+      expect(await memory.archive.list(tenant, { limit: 9, session: 'nobody had it' })).toEqual([])
+      expect(await memory.archive.list(tenant, { limit: 0 })).toEqual([])
+      expect(await memory.archive.list(newId(), { limit: 5 })).toEqual([])
     })
 
     test('tells who began a run, and lists those of one user', async () => {
@@ -457,7 +655,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const own = runs.filter((run) => run.by.user === 'ann').map(({ id }) => id)
       const [first = '', second = ''] = own
       const listed = async (options: { limit: number; before?: string; name?: string }) =>
-        (await listArchive(tenant, { ...options, user: 'ann' })).map(({ id }) => id)
+        (await memory.archive.list(tenant, { ...options, user: 'ann' })).map(({ id }) => id)
       expect(await listed({ limit: 9 })).toEqual(own)
       expect(await listed({ limit: 1 })).toEqual([first])
       expect(await listed({ limit: 1, before: first })).toEqual([second])

@@ -24,7 +24,7 @@ export interface StoredRun {
   read(after: number): AsyncIterable<StoredEntry>
 }
 
-/** Runs that a page looks at in each store for those of one user: of many others' there may be few of theirs, or none. */
+/** Runs in Redis that a page looks at for those of a user or session: of many others' there may be few of theirs, or none. */
 const LOOKED_MAX = 2000
 
 /** Reads runs for one tenant at a time, from Redis while they are there and from the archive afterwards: the same bytes. */
@@ -156,35 +156,32 @@ export class RunReader {
   }
 
   /**
-   * A tenant's runs, newest first, and the cursor of the next page. Where nothing but a user is asked for, a page that is
-   * not full, or empty, may have a cursor all the same.
+   * A tenant's runs, newest first, and the cursor of the next page; without a cursor there are no more. By user or session a
+   * page that is not full, or empty, may have one all the same: it looks at so many runs at most that are not archived yet.
    */
   async list(tenant: string, filter: ArchiveListOptions): Promise<{ runs: RunSummary[]; cursor?: string }> {
-    const { user, status, name, error, session, limit } = filter
-    const isOfUser = user !== undefined && (status ?? name ?? error ?? session) === undefined
+    const { user, session, limit } = filter
     const wanted = limit + 1
-    const options = { ...filter, limit: wanted, most: isOfUser ? this.#lookedMax : Number.POSITIVE_INFINITY }
+    const most = (user ?? session) === undefined ? Number.POSITIVE_INFINITY : this.#lookedMax
     // One after the other: what leaves Redis in between is in the archive by then, and a run is not in neither.
-    const live = await this.#listLive(tenant, options)
-    const archived = await this.#memory.archive.list(tenant, options)
-    // Below the newer of these not all is known.
-    const [stop] = [live.stop, archived.stop].filter((id) => id !== undefined).sort((a, b) => (a < b ? 1 : -1))
-    const byId = new Map([...archived.runs, ...live.runs].map((run) => [run.id, run]))
-    const runs = [...byId.values()]
-      .filter(({ id }) => stop === undefined || id >= stop)
-      .sort((a, b) => (a.id < b.id ? 1 : -1))
-      .slice(0, wanted)
-    if (runs.length < wanted) return { runs, ...(stop === undefined ? {} : { cursor: stop }) }
+    const live = await this.#listLive(tenant, { ...filter, limit: wanted }, most)
+    // Below the last that was looked at not all is known.
+    const archived = await this.#memory.archive.list(tenant, { ...filter, limit: wanted, since: live.stop })
+    const byId = new Map([...archived, ...live.runs].map((run) => [run.id, run]))
+    const runs = [...byId.values()].sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, wanted)
+    if (runs.length < wanted) return { runs, ...(live.stop === undefined ? {} : { cursor: live.stop }) }
     runs.length = limit
     return { runs, cursor: runs.at(-1)?.id ?? '' }
   }
 
+  /** Those in Redis; `stop`: the last that was looked at, where there may be others below. */
   async #listLive(
     tenant: string,
-    filter: ArchiveListOptions & { most: number },
+    filter: ArchiveListOptions,
+    most: number,
   ): Promise<{ runs: RunSummary[]; stop?: string | undefined }> {
     const found: RunSummary[] = []
-    const page = Math.min(200, filter.most)
+    const page = Math.min(200, most)
     let looked = 0
     for (let before = filter.before; found.length < filter.limit; ) {
       const records = await this.#journal.list(tenant, page, before)
@@ -199,7 +196,7 @@ export class RunReader {
       before = records.at(-1)?.id
       if (records.length < page) break
       looked += page
-      if (looked >= filter.most && found.length < filter.limit) return { runs: found, stop: before }
+      if (looked >= most && found.length < filter.limit) return { runs: found, stop: before }
     }
     return { runs: found.slice(0, filter.limit) }
   }
