@@ -81,11 +81,13 @@ export function addRuns(program: Command): void {
           const { json, ...filter } = options
           const page = await client(config).runs.list(filter)
           if (json) print(page)
-          else if (page.runs.length === 0) console.log('there is no run like this')
-          else
+          else {
+            const none = `${page.cursor === undefined ? 'there is no run' : 'none of the newest runs is'} like this`
             console.log(
-              runsTable(page.runs) + (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)),
+              (page.runs.length === 0 ? none : runsTable(page.runs)) +
+                (page.cursor === undefined ? '' : pc.dim(`\nmore: --cursor ${page.cursor}`)),
             )
+          }
         }, options.json),
     )
 

@@ -72,7 +72,7 @@ export function RunsPage({ status, name }: { status: string; name: string }): VN
     ${
       page &&
       (page.runs.length === 0
-        ? html`<p class="empty">${page.cursor !== undefined ? 'None of the newest runs is yours.' : status || name ? 'No run is like this.' : html`No run yet. Start one: <code>muster run ${'<agent>'}</code>`}</p>`
+        ? html`<p class="empty">${page.cursor !== undefined ? `None of the newest runs is ${status || name ? 'like this' : 'yours'}.` : status || name ? 'No run is like this.' : html`No run yet. Start one: <code>muster run ${'<agent>'}</code>`}</p>`
         : html`<${Table} runs=${page.runs} />`)
     }
     ${page?.cursor !== undefined && html`<p class="more"><button type="button" onClick=${() => load(page.cursor)}>Load more</button></p>`}
