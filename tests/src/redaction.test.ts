@@ -168,4 +168,28 @@ describe('a request through the gateway', () => {
     expectNothingOf(real, asked)
     expectNothingOf([...real, 'carol@example.com'], await everything())
   })
+
+  it('has its numbers passed on as they were written: numbers are not looked at', async () => {
+    const card = '4111111111111111110'
+    clientsModel.script = () => ({ text: 'carol@example.com' })
+    const numbers = `{"id":9007199254740993,"card":${card},"rate":0.12345678901234567891}`
+    for (const said of ['nothing', `bob@example.com with ${card}`]) {
+      const tools = `[{"type":"function","name":"pay","parameters":{"enum":[${numbers}]}}]`
+      const answer = await fetch(`${harness.url}/v1/responses`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${harness.key}`, 'content-type': 'application/json' },
+        body: `{"model":"default","input":"${said}","metadata":${numbers},"tools":${tools}}`,
+      })
+      expect(answer.status, await answer.text()).toBe(200)
+      const asked = clientsModel.asked.at(-1)?.text ?? ''
+      expect(asked).toContain(`"enum":[${numbers}]`)
+      if (said !== 'nothing') expect(asked).toMatch(/"\[email:[\w-]+\] with \[credit-card\]"/)
+      const stored = await fetch(`${harness.url}/v1/responses/resp_${answer.headers.get('x-muster-run')}`, {
+        headers: { authorization: `Bearer ${harness.key}` },
+      })
+      const text = await stored.text()
+      expect(text).toMatch(/"\[email:[\w-]+\]"/)
+      expect(text).toContain(`"metadata":${numbers}`)
+    }
+  })
 })

@@ -28,6 +28,8 @@ declare module 'fastify' {
     apiKey: ApiKey | null
     /** Its body is there, or will not be: what it had of the room for bodies is another's. */
     leaveBodies: (() => void) | null
+    /** Its body as it came, until what may have numbers that a double changes was read with them. */
+    written: string | null
   }
 }
 

@@ -124,7 +124,7 @@ function wireId(id: string): string {
 /** What a tool was called with, which must be an object here. */
 function inputOf(args: string): Json {
   // It becomes the text of a request, and nothing else: see `answerTo`.
-  const input = exactObject(args || '{}', (source) => JSON.rawJSON(source) as Json)
+  const input = exactObject(args || '{}')
   return input ?? { arguments: args }
 }
 

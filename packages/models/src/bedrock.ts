@@ -15,7 +15,7 @@ import {
   type Tool,
   type ToolConfiguration,
 } from '@aws-sdk/client-bedrock-runtime'
-import { type Json, type JsonSchema, MusterError } from '@muster/protocol'
+import { type ExactNumber, type Json, type JsonSchema, MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { Cut, codeOf, refusalIn } from './bedrock-error.ts'
 import { CONVERSE, FORMATS } from './converse.ts'
@@ -220,10 +220,11 @@ function inputOf(
   )
   const { toolChoice } = settings
   // There is no word for `none`: then no tool is offered.
-  const offered = (toolChoice === 'none' ? [] : tools).map(({ name, description, parameters }) =>
-    toolSpec(name, description, parameters),
+  const offered = (toolChoice === 'none' ? [] : tools).map(({ name, description, parameters }, at) =>
+    toolSpec(name, description, documentOf(parameters, `/tools/${at}/parameters`)),
   )
-  if (answerTool) offered.push(toolSpec(answerTool.name, 'Gives the answer.', answerTool.schema))
+  if (answerTool)
+    offered.push(toolSpec(answerTool.name, 'Gives the answer.', documentOf(answerTool.schema, '/response_format')))
   // A conversation that tells of calls is refused where no tool is offered, as after a handover.
   if (offered.length === 0) {
     for (const name of new Set(messages.flatMap(namesOfCalls)))
@@ -273,21 +274,30 @@ function inferenceOf({
   stop,
 }: ModelSettings): Pick<ConverseCommandInput, 'inferenceConfig'> {
   const inferenceConfig = {
-    ...(maxTokens === undefined ? {} : { maxTokens }),
-    ...(temperature === undefined ? {} : { temperature }),
-    ...(topP === undefined ? {} : { topP }),
+    ...(maxTokens === undefined ? {} : { maxTokens: double(maxTokens, '/max_tokens') }),
+    ...(temperature === undefined ? {} : { temperature: double(temperature, '/temperature') }),
+    ...(topP === undefined ? {} : { topP: double(topP, '/top_p') }),
     ...(stop === undefined ? {} : { stopSequences: stop }),
   }
   return Object.keys(inferenceConfig).length > 0 ? { inferenceConfig } : {}
+}
+
+/** The SDK's own numbers are doubles. */
+function double(number: number | ExactNumber, path: string): number {
+  if (typeof number === 'number') return number
+  throw rounded(number.rawJSON, path)
+}
+
+function rounded(number: string, path: string): MusterError {
+  const message = `${number.slice(0, 40)} would be rounded on its way to this target: give it as a text, or with fewer digits`
+  return new MusterError('model.unsupported', `${path}: ${message}`, { issues: [{ path, message }] })
 }
 
 function namesOfCalls(message: ModelMessage): string[] {
   return message.role === 'assistant' ? (message.toolCalls ?? []).map((call) => call.name) : []
 }
 
-function toolSpec(name: string, description: string, schema: JsonSchema): Tool.ToolSpecMember {
-  // Plain JSON, as the SDK's own type of it says.
-  const json = schema as NonNullable<Tool.ToolSpecMember['toolSpec']['inputSchema']>['json']
+function toolSpec(name: string, description: string, json: DocumentObject): Tool.ToolSpecMember {
   return {
     toolSpec: { name, inputSchema: { json }, ...(description === '' ? {} : { description }) },
   } as Tool.ToolSpecMember
@@ -362,13 +372,16 @@ function wireId(id: string): string {
   return /^[a-zA-Z0-9_-]{1,64}$/.test(id) ? id : hash('sha256', id, 'hex')
 }
 
+function documentOf(schema: JsonSchema, path: string): DocumentObject {
+  return parsed(JSON.stringify(schema), path)
+}
+
 /** What a tool was called with, which must be an object here. */
 function parsed(text: string, path: string): DocumentObject {
   const input = exactObject<AwsNumber>(text || '{}', (source) => {
     const number = awsNumber(source)
     if (number !== undefined) return number
-    const message = `${source.slice(0, 40)} would be rounded on its way to this target: give it as a text`
-    throw new MusterError('model.unsupported', `${path}: ${message}`, { issues: [{ path, message }] })
+    throw rounded(source, path)
   })
   // The SDK's type of a document has no such numbers, which it takes and gives.
   return (input ?? { arguments: text }) as DocumentObject

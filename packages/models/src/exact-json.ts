@@ -1,46 +1,34 @@
-import { type Json, MusterError } from '@muster/protocol'
-
-declare global {
-  // Of ES2026, and not in TypeScript's library yet.
-  interface JSON {
-    rawJSON(text: string): object
-    parse(text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown
-  }
-}
-
-/** Without one of these a double has each number of a text exactly. */
-const MAYBE_CHANGED = /[\d.]{16}|\d[eE]/
+import { exactJson, type Json, MusterError } from '@muster/protocol'
+import { isObject } from './relay/json.ts'
 
 /**
- * An object of JSON, each number of it as it was written: those that JavaScript would round are what `number` makes of their
- * text.
+ * An object of JSON, each number of it as it was written, as `exactJson` reads them.
  *
  * @returns `undefined` where the text is no JSON, or no object
  */
 export function exactObject<T = Json>(
   text: string,
-  number: (source: string) => T,
+  number?: (source: string) => T,
 ): Record<string, T | Json> | undefined {
-  let value: unknown
+  let value: Json
   try {
-    value = MAYBE_CHANGED.test(text)
-      ? JSON.parse(text, (_, value, { source }) =>
-          typeof value === 'number' && source !== undefined && isChanged(value, source) ? number(source) : value,
-        )
-      : JSON.parse(text)
+    value = exactJson(text, number)
   } catch (error) {
     if (error instanceof MusterError) throw error
     return undefined
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-  return value as Record<string, T | Json> // JSON, but for what `number` gave
+  return isObject(value) ? value : undefined
 }
 
 /** A number as AWS's SDK takes and gives it where a double would round it, in what it calls a document. */
 export type AwsNumber = bigint | { type: 'bigDecimal'; string: string }
 
+/** Digits of a number that is one: longer ones take seconds to be read. */
+const DIGITS_MAX = 1000
+
 /** Such a number; `undefined` for one that the SDK has no way to write. */
 export function awsNumber(source: string): AwsNumber | undefined {
+  if (source.length > DIGITS_MAX) return undefined
   if (/^-?\d+$/.test(source)) return BigInt(source)
   return /^-?\d+\.\d+$/.test(source) ? { type: 'bigDecimal', string: source } : undefined
 }
@@ -56,15 +44,3 @@ export function awsDocumentText(document: unknown): string {
 }
 
 const OBJECT = Object.prototype
-
-function isChanged(value: number, source: string): boolean {
-  return !Number.isFinite(value) || decimalOf(String(value)) !== decimalOf(source)
-}
-
-/** A number's digits and the power of ten by which they count: the same for all ways of writing it. */
-function decimalOf(text: string): string {
-  const [, whole = '', fraction = '', power = '0'] = /^-?(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i.exec(text) ?? []
-  const digits = (whole + fraction).replace(/^0+/, '')
-  const kept = digits.replace(/0+$/, '')
-  return kept === '' ? '0' : `${kept}e${Number(power) - fraction.length + digits.length - kept.length}`
-}

@@ -265,6 +265,37 @@ describe('clients of the gateway', () => {
     expect(upstream.asked).toHaveLength(before)
   })
 
+  it('have numbers passed on as they were written, beside what is masked too', async () => {
+    upstream.behave = streams(chunk({ role: 'assistant', content: 'Fine.' }, 'stop'), chunkOfUsage, DONE)
+    const numbers = '[9007199254740993,0.12345678901234567891,1e400]'
+    const ask = (path: string, more: string) =>
+      fetch(`${gate.url}/v1/${path}`, { method: 'POST', body: `{"model":"default","stream":true,${more}}` })
+    const said = (content: string) => `"messages":[{"role":"user","content":"${content}","more":${numbers}}]`
+    for (const title of ['clean', 'of bob@example.com'])
+      await ask(
+        'chat/completions',
+        `${said(title)},"seed":9007199254740993,"tools":[{"enum":${numbers},"title":"${title}"}]`,
+      )
+    expect(upstream.asked.map(({ text }) => text)).toEqual(
+      ['clean', 'of {EMAIL}'].map((title) => expect.stringContaining(`"enum":${numbers},"title":"${title}"`)),
+    )
+    for (const { text } of upstream.asked) {
+      expect(text).toContain(`"more":${numbers}`)
+      expect(text).toContain('"seed":9007199254740993')
+    }
+    expect(JSON.stringify(checks())).toContain('9007199254740993,0.12345678901234567891,1e400')
+    // No more than any number is it a text.
+    const before = checks().length
+    await ask('chat/completions', '"messages":[{"role":"user","content":9007199254740993}],"seed":9007199254740993')
+    expect(
+      checks()
+        .slice(before)
+        .filter(({ source }) => source === 'INPUT'),
+    ).toEqual([])
+    const tokens = await ask('embeddings', '"input":[9007199254740993]')
+    expect(await tokens.json()).toMatchObject({ error: { issues: [{ path: '/input' }] } })
+  })
+
   it.each(['chat', 'responses', 'messages'] as const)(
     'hear while %s is held that it goes on, and how it ends',
     async (dialect) => {

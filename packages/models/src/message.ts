@@ -1,4 +1,4 @@
-import type { GuardrailCounts, Json, JsonSchema, Usage, Via } from '@muster/protocol'
+import type { ExactNumber, GuardrailCounts, Json, JsonSchema, Usage, Via } from '@muster/protocol'
 
 /** A call that the model asks for; `arguments` is JSON text as the model wrote it. */
 export interface ToolCall {
@@ -33,12 +33,12 @@ export type ModelMessage =
 
 /** How a model is to go about an answer. Not every provider has a word for each: see `Provider.settings`. */
 export interface ModelSettings {
-  maxTokens?: number
-  temperature?: number
-  topP?: number
+  maxTokens?: number | ExactNumber
+  temperature?: number | ExactNumber
+  topP?: number | ExactNumber
   /** Texts at which it ends. */
   stop?: string[]
-  seed?: number
+  seed?: number | ExactNumber
   toolChoice?: 'auto' | 'none' | 'required' | { name: string }
   parallelToolCalls?: boolean
   /** How much a model that thinks is to think, in place of the target's. */

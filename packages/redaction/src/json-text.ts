@@ -64,7 +64,7 @@ export function mapTexts(
   key?: string,
 ): Json {
   if (typeof value === 'string') return change(value, key)
-  if (value === null || typeof value !== 'object') return value
+  if (value === null || typeof value !== 'object' || JSON.isRawJSON(value)) return value
   if (Array.isArray(value)) {
     const list = value.map((item) => mapTexts(item, change, rename))
     return list.some((item, i) => item !== value[i]) ? list : value

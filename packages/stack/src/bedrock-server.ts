@@ -11,6 +11,8 @@ export interface Seen {
   path: string
   headers: IncomingHttpHeaders
   body: Record<string, unknown>
+  /** The body to the byte. */
+  text: string
 }
 
 /** Speaks as Bedrock's runtime does, for tests: signatures are computed anew, streams are binary frames. */
@@ -19,13 +21,14 @@ export async function bedrockServer(answer: (response: ServerResponse, seen: See
   const server = createServer(async (request, response) => {
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part)
-    const text = Buffer.concat(parts)
+    const bytes = Buffer.concat(parts)
     const { headers, url: path = '' } = request
-    if (headers.authorization !== `Bearer ${API_KEY}` && !isSigned(path, headers, text)) {
+    if (headers.authorization !== `Bearer ${API_KEY}` && !isSigned(path, headers, bytes)) {
       refuse(response, 403, 'InvalidSignatureException', 'The request signature we calculated does not match')
       return
     }
-    const one = { path, headers, body: JSON.parse(text.toString()) }
+    const text = bytes.toString()
+    const one = { path, headers, body: JSON.parse(text), text }
     seen.push(one)
     answer(response, one)
   })

@@ -6,7 +6,7 @@ import type { Context, Server } from '../context.ts'
 import { actorOf } from '../keys.ts'
 import { knownError } from '../problems.ts'
 import { absentRoutes } from './absent.ts'
-import { boundBodies } from './bodies.ts'
+import { boundBodies, keepNumbers } from './bodies.ts'
 import { clientOf } from './client.ts'
 import { give } from './give.ts'
 import { modelRoutes } from './models.ts'
@@ -32,6 +32,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
   }
   sendRefusals(server)
   boundBodies(server, context)
+  keepNumbers(server)
 
   const answer =
     (dialect: Dialect) =>

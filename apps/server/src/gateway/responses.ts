@@ -52,11 +52,11 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     return { run: found, request }
   }
 
-  /** The run as it is, or as it ends where that is at hand: who has an answer may ask for it before it is written. */
+  /** The run as it is, its numbers as they were written, or as it ends where that is at hand: who has an answer may ask for it before it is written. */
   const whole = async (tenant: string, run: string): Promise<Run> => {
     const until = Date.now() + WHOLE_MS
     for (;;) {
-      const found = await reader.run(tenant, run)
+      const found = await reader.exactRun(tenant, run)
       const request = found.input as unknown as StoredRequest | undefined // of no other shape where it has a dialect
       const isLater = request?.body?.background === true || Date.now() > until
       if (isEnded(found.status) || request?.dialect !== 'responses' || isLater) return found

@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { type Json, MusterError } from '@muster/protocol'
 import { ANSWER_MAX } from './bytes.ts'
-import { isObject } from './json.ts'
+import { copiedObject, isObject } from './json.ts'
 import { wires } from './relay.ts'
 import type { RelayEnd, Relayed, RelayRequest } from './request.ts'
 import { broken, keepAlive, retold } from './retell.ts'
@@ -32,7 +32,7 @@ export async function checked(
   keepAliveMs = KEEP_ALIVE_MS,
 ): Promise<Relayed> {
   const { dialect, signal } = request
-  const body = structuredClone(request.body)
+  const body = copiedObject(request.body)
   dropSealed(body)
   await look(wordsOfRequest(dialect, body), 'INPUT', signal)
   // What is decided on is what the client is given, so that it is asked about that.

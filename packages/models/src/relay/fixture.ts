@@ -1,8 +1,8 @@
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { MusterError } from '@muster/protocol'
+import { exactJson, MusterError } from '@muster/protocol'
 import type { Models } from '../models.ts'
-import type { JsonObject } from './json.ts'
+import { type JsonObject, objectOf } from './json.ts'
 import type { Dialect, Gate, RelayEnd } from './request.ts'
 import { VendorError } from './upstream.ts'
 
@@ -10,6 +10,8 @@ interface Asked {
   path: string
   headers: IncomingHttpHeaders
   body: JsonObject
+  /** The body to the byte. */
+  text: string
 }
 
 export type Behave = (response: ServerResponse, asked: Asked) => void
@@ -21,7 +23,7 @@ export async function vendor() {
   const server = createServer(async (request, response) => {
     let text = ''
     for await (const part of request) text += part
-    const now = { path: request.url ?? '', headers: request.headers, body: JSON.parse(text) }
+    const now = { path: request.url ?? '', headers: request.headers, body: JSON.parse(text), text }
     asked.push(now)
     one.behave(response, now)
   })
@@ -49,7 +51,7 @@ export async function gateway(models: Models) {
   const server = createServer(async (request, response) => {
     let text = ''
     for await (const part of request) text += part
-    const body: JsonObject = JSON.parse(text)
+    const body = objectOf(exactJson(text))
     const left = new AbortController()
     response.on('close', () => left.abort())
     const { gate, responseId } = one

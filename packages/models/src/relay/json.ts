@@ -8,8 +8,9 @@ export function objectsOf(value: Json | undefined): JsonObject[] {
   return Array.isArray(value) ? value.filter(isObject) : []
 }
 
+/** A number that is kept as it was written is none. */
 export function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
 }
 
 export function textOf(value: Json | undefined): string {
@@ -23,4 +24,15 @@ export function numberOf(value: Json | undefined): number {
 /** Empty where it is none, so that fields can be asked for. */
 export function objectOf(value: Json | undefined): JsonObject {
   return isObject(value) ? value : {}
+}
+
+/** A copy, all of whose objects may be changed. */
+export function copied(value: Json): Json {
+  if (Array.isArray(value)) return value.map(copied)
+  return isObject(value) ? copiedObject(value) : value
+}
+
+export function copiedObject(value: JsonObject): JsonObject {
+  // Assigned, the name `__proto__` would set the prototype.
+  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, copied(field)]))
 }

@@ -47,9 +47,10 @@ function read(body: JsonObject, unsaid: Unsaid): Omit<EmbedRequest, 'signal'> {
   if (input_type !== undefined && input_type !== null && typeof input_type !== 'string')
     unsaid.refuse('/input_type', 'must be a text')
   const dimensions = unsaid.number(body, 'dimensions')
+  if (JSON.isRawJSON(dimensions)) unsaid.refuse('/dimensions', 'has more digits than can be said to this target')
   return {
     texts: textsOf(input, unsaid),
-    ...(dimensions === undefined ? {} : { dimensions }),
+    ...(typeof dimensions === 'number' ? { dimensions } : {}),
     ...(typeof input_type === 'string' ? { purpose: input_type } : {}),
   }
 }

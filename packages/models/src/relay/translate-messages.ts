@@ -1,7 +1,8 @@
 import type { Json } from '@muster/protocol'
+import { exactObject } from '../exact-json.ts'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from '../message.ts'
 import { joined, partsOf } from '../parts.ts'
-import { isObject, type JsonObject, objectOf, textOf } from './json.ts'
+import { type JsonObject, objectOf, textOf } from './json.ts'
 import { eventText } from './sse.ts'
 import { schemaOf, stopsOf } from './translate-chat.ts'
 import {
@@ -236,13 +237,8 @@ function blocksOf({ text, reasoning, toolCalls }: Said): JsonObject[] {
 
 /** What a tool is called with, which must be an object here. */
 function inputOf(args: string): JsonObject {
-  try {
-    const value: Json = JSON.parse(args || '{}')
-    if (isObject(value)) return value
-  } catch {
-    // Told below as it was written.
-  }
-  return { arguments: args }
+  // What is none is told as it was written.
+  return exactObject(args || '{}') ?? { arguments: args }
 }
 
 function stopOf({ toolCalls, cut }: Said): string {

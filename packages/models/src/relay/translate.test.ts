@@ -45,7 +45,8 @@ const targets = ['chat', 'responses', 'messages', 'converse'] as const
 type Target = (typeof targets)[number]
 const asked: Record<Target, JsonObject[]> = { chat: [], responses: [], messages: [], converse: [] }
 
-const ofVendor: Behave = (response, { path, body, headers }) => {
+const ofVendor: Behave = (response, came) => {
+  const { path, body } = came
   const target = path.endsWith('/completions') ? 'chat' : path.endsWith('/responses') ? 'responses' : 'messages'
   asked[target].push(body)
   const { text, calls, cut, breaks } = script
@@ -70,11 +71,10 @@ const ofVendor: Behave = (response, { path, body, headers }) => {
       cut ? 'max_tokens' : calls.length > 0 ? 'tool_use' : 'end_turn',
     ),
   }[target]
-  if (body.stream)
-    return streams(...(breaks ? answer.slice(0, target === 'chat' ? 3 : 7) : answer))(response, { path, body, headers })
+  if (body.stream) return streams(...(breaks ? answer.slice(0, target === 'chat' ? 3 : 7) : answer))(response, came)
   // The same vendor's SDK puts the whole together.
   wholeOf(target, answer).then(
-    (whole) => says(whole)(response, { path, body, headers }),
+    (whole) => says(whole)(response, came),
     (error) => response.destroy(error),
   )
 }

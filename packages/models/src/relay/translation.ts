@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type Issue, type Json, MusterError } from '@muster/protocol'
+import { type ExactNumber, type Issue, type Json, MusterError } from '@muster/protocol'
 import type { ModelReply, ModelRequest, ModelSettings, Part } from '../message.ts'
 import { joined, type Media, whyNot } from '../parts.ts'
 import { isObject, type JsonObject, objectOf } from './json.ts'
@@ -64,10 +64,10 @@ export class Unsaid {
         this.refuse(`${path}/${pointer(name)}`, 'cannot be said to this target')
   }
 
-  number(of: JsonObject, name: string, path = ''): number | undefined {
+  number(of: JsonObject, name: string, path = ''): number | ExactNumber | undefined {
     const value = of[name]
     if (value === undefined || value === null) return undefined
-    if (typeof value === 'number') return value
+    if (typeof value === 'number' || JSON.isRawJSON(value)) return value
     this.refuse(`${path}/${name}`, 'must be a number')
     return undefined
   }

@@ -1,4 +1,5 @@
 import { type Issue, type Json, MusterError } from '@muster/protocol'
+import { exactObject } from '../exact-json.ts'
 import { isObject, type JsonObject, objectsOf } from './json.ts'
 import type { Dialect } from './request.ts'
 
@@ -114,7 +115,7 @@ function unreadable(issues: Issue[]): MusterError {
 
 /** Texts as tokens. */
 function holdsNumber(value: Json): boolean {
-  return typeof value === 'number' || (Array.isArray(value) && value.some(holdsNumber))
+  return typeof value === 'number' || JSON.isRawJSON(value) || (Array.isArray(value) && value.some(holdsNumber))
 }
 
 function collect(value: Json, { name, of, path, put }: Place, found: Found): void {
@@ -171,7 +172,7 @@ function isOurs(text: Json | undefined): boolean {
 
 function holdsText(value: Json): boolean {
   if (typeof value === 'string') return value.trim() !== ''
-  if (value === null || typeof value !== 'object') return false
+  if (value === null || typeof value !== 'object' || JSON.isRawJSON(value)) return false
   return Object.values(value).some((item) => item !== undefined && holdsText(item))
 }
 
@@ -180,16 +181,9 @@ function asJson(value: JsonObject, put: (changed: JsonObject) => void): Words {
   return {
     text: JSON.stringify(value),
     put(text) {
-      try {
-        const changed: Json = JSON.parse(text)
-        if (isObject(changed)) {
-          put(changed)
-          return
-        }
-      } catch {
-        // Told below.
-      }
-      throw new MusterError('model.blocked', 'what the guardrail has masked is no JSON any more')
+      const changed = exactObject(text)
+      if (!changed) throw new MusterError('model.blocked', 'what the guardrail has masked is no JSON any more')
+      put(changed)
     },
   }
 }

@@ -26,10 +26,16 @@ export async function* withBlobs(
   }
 }
 
-/** Entries as clients and drivers read them: parsed, with content. */
-export async function* toEvents(entries: AsyncIterable<StoredEntry>): AsyncGenerator<RunEvent> {
+/**
+ * Entries as clients and drivers read them: parsed, with content. What is stored and proven is its text, of which some numbers
+ * are rounded here unless `read` keeps them.
+ */
+export async function* toEvents(
+  entries: AsyncIterable<StoredEntry>,
+  read: (text: string) => Json = JSON.parse,
+): AsyncGenerator<RunEvent> {
   for await (const stored of entries) {
-    const content: Json | undefined = stored.content === undefined ? undefined : JSON.parse(contentJson(stored.content))
+    const content = stored.content === undefined ? undefined : read(contentJson(stored.content))
     yield { seq: stored.seq, hash: stored.hash, entry: parse(stored), ...(content === undefined ? {} : { content }) }
   }
 }

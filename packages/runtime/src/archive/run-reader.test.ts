@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Journal } from '@muster/journal'
 import { type ArchiveListOptions, type Memory, openMemory } from '@muster/memory'
-import { newId, type Run, type RunStatus } from '@muster/protocol'
+import { type Json, newId, type Run, type RunStatus, type StoredEntry } from '@muster/protocol'
 import { type DynamoService, startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { stopRedis, theRedis } from '../fixture.ts'
@@ -26,18 +26,25 @@ afterAll(async () => {
   await stopRedis()
 })
 
-async function live(id: string, user: string, session = 's'): Promise<void> {
-  const run = { run: id, tenant, definition, session, by: { key: 'k', user }, labels: [], limits: {} }
-  await journal.create(run, { input: {} }, { offload: async () => {} })
+/** What is the same for most. */
+interface Of {
+  session?: string
+  input?: Json
+  entries?: StoredEntry[]
 }
 
-async function archived(id: string, user: string, session = 's'): Promise<void> {
+async function live(id: string, user: string, { session = 's', input = {} }: Of = {}): Promise<void> {
+  const run = { run: id, tenant, definition, session, by: { key: 'k', user }, labels: [], limits: {} }
+  await journal.create(run, { input }, { offload: async () => {} })
+}
+
+async function archived(id: string, user: string, { session = 's', entries = [] }: Of = {}): Promise<void> {
   const run: Run = {
     ...{ id, tenant, status: 'succeeded', kind: 'plan', name: 'p', version: '1', session, by: { key: 'k', user } },
     ...{ createdAt: 1, endedAt: 2, waiting: [], labels: [], steps: 0, costUsd: 0, epoch: 1, entries: 0, head: '' },
     usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
   }
-  await memory.archive.put(tenant, run, [])
+  await memory.archive.put(tenant, run, entries)
 }
 
 it('lists the runs of a user or session in pages that look at so many, and none is lost or told twice', async () => {
@@ -47,8 +54,8 @@ it('lists the runs of a user or session in pages that look at so many, and none 
   const all: { id: string; user: string; session: string; statuses: RunStatus[] }[] = []
   for (const [i, place] of [...places].entries()) {
     const [id, user, session] = [newId(), users[i] ?? 'v', i % 3 === 0 ? 's' : 't']
-    if (place !== 'a') await live(id, user, session)
-    if (place !== 'l') await archived(id, user, session)
+    if (place !== 'a') await live(id, user, { session })
+    if (place !== 'l') await archived(id, user, { session })
     const statuses: RunStatus[] = [
       ...(place === 'l' ? [] : ['succeeded' as const]),
       ...(place === 'a' ? [] : ['queued' as const]),
@@ -105,7 +112,7 @@ it.each([{ user: 'x' }, { session: 'x' }])(
     }
     const watching = new Proxy(journal, { get: (of, name) => (name === 'list' ? watched : Reflect.get(of, name, of)) })
     const own = newId()
-    await archived(own, 'x', 'x')
+    await archived(own, 'x', { session: 'x' })
     for (let i = 0; i < 10; i++) await live(newId(), 'y')
     const reader = new RunReader(watching, memory, 4)
     const found: string[][] = []
@@ -133,4 +140,18 @@ it('has a run that goes from Redis into the archive meanwhile', async () => {
   const moving = new Proxy(journal, { get: (of, name) => (name === 'list' ? left : Reflect.get(of, name, of)) })
   const { runs } = await new RunReader(moving, memory).list(tenant, { limit: 5 })
   expect(runs.map((run) => run.id)).toContain(id)
+})
+
+it('gives the numbers of a run as they were written, in Redis and in the archive', async () => {
+  const id = newId()
+  await live(id, 'n', { input: { id: JSON.rawJSON('9007199254740993') } })
+  await archived(id, 'n', { entries: await Array.fromAsync(journal.read(id)) })
+  const elsewhere = await Journal.open({ url: (await theRedis()).url, namespace: 'empty' })
+  for (const one of [journal, elsewhere]) {
+    const { input } = await new RunReader(one, memory).exactRun(tenant, id)
+    expect(JSON.stringify(input)).toBe('{"id":9007199254740993}')
+    const unknown = new RunReader(one, memory).exactRun('another', id)
+    await expect(unknown).rejects.toMatchObject({ code: 'run.not_found' })
+  }
+  await elsewhere.close()
 })

@@ -3,8 +3,10 @@ import type { ArchiveListOptions, Memory } from '@muster/memory'
 import {
   type Actor,
   type Erased,
+  exactJson,
   isEnded,
   isId,
+  type Json,
   MusterError,
   type Run,
   type RunEvent,
@@ -41,13 +43,24 @@ export class RunReader {
 
   /** @throws MusterError `run.not_found`, for another tenant's run as well */
   async run(tenant: string, id: string): Promise<Run> {
-    if (await this.#live(tenant, id)) {
-      const view = new RunView()
-      for await (const event of toEvents(withBlobs(this.#journal.read(id), { tenant, run: id }, this.#memory)))
-        view.add(event)
-      if (view.run) return view.run
-    }
-    return this.#archived(tenant, id)
+    return (await this.#liveRun(tenant, id, JSON.parse)) ?? (await this.#archived(tenant, id))
+  }
+
+  /**
+   * The same to be sent on, with each number as it was written (`ExactNumber`): from its journal wherever that lies, since
+   * the archive has a run's input and output as they are shown.
+   *
+   * @throws MusterError `run.not_found`
+   */
+  async exactRun(tenant: string, id: string): Promise<Run> {
+    const live = await this.#liveRun(tenant, id, exactJson)
+    const run = live ?? (await viewOf(toEvents(this.#memory.archive.entries(tenant, id), exactJson)))
+    return run ?? this.#archived(tenant, id)
+  }
+
+  async #liveRun(tenant: string, id: string, read: (text: string) => Json): Promise<Run | undefined> {
+    if (!(await this.#live(tenant, id))) return undefined
+    return viewOf(toEvents(withBlobs(this.#journal.read(id), { tenant, run: id }, this.#memory), read))
   }
 
   /** @throws MusterError `run.not_found` */
@@ -212,6 +225,12 @@ export class RunReader {
     if (run) return run
     throw notFound(id, await this.#memory.archive.erased(tenant, id))
   }
+}
+
+async function viewOf(events: AsyncIterable<RunEvent>): Promise<Run | undefined> {
+  const view = new RunView()
+  for await (const event of events) view.add(event)
+  return view.run
 }
 
 async function* none(): AsyncGenerator<never> {}

@@ -1,5 +1,5 @@
 import type { ModelMessage, ModelReply, ModelRequest, Part } from '@muster/models'
-import type { Json, RedactCounts, StepError } from '@muster/protocol'
+import { exactJson, type Json, type RedactCounts, type StepError } from '@muster/protocol'
 import type { Redactor } from '@muster/redaction'
 import type { Operation } from './step.ts'
 
@@ -12,7 +12,7 @@ export interface RedactedText {
 
 /** A step's output as JSON text. Of what a model gives, names and ids of calls are left, since others go by them. */
 export function redactOutput(redactor: Redactor, { kind, ofClient }: Operation, text: string): RedactedText {
-  const output: Json = JSON.parse(text)
+  const output = exactJson(text)
   if (ofClient) return encoded(redactWords(redactor, output), text)
   if (kind !== 'model') return encoded(redactor.redact(output), text)
   const { toolCalls, ...rest } = output as unknown as Pick<ModelReply, 'text' | 'toolCalls'> // see modelStep
@@ -46,7 +46,7 @@ export function redactWords(redactor: Redactor, words: Json): ReturnType<Redacto
 
 function mapOpaque(value: Json, opaque: (value: Json) => Json): Json {
   if (Array.isArray(value)) return value.map((item) => mapOpaque(item, opaque))
-  if (value === null || typeof value !== 'object') return value
+  if (value === null || typeof value !== 'object' || JSON.isRawJSON(value)) return value
   const copy: { [name: string]: Json } = {}
   for (const [name, field] of Object.entries(value))
     copy[name] = OPAQUE.has(name) ? opaque(field) : mapOpaque(field, opaque)
@@ -54,7 +54,7 @@ function mapOpaque(value: Json, opaque: (value: Json) => Json): Json {
 }
 
 export function redactText(redactor: Redactor, text: string): RedactedText {
-  return encoded(redactor.redact(JSON.parse(text)), text)
+  return encoded(redactor.redact(exactJson(text)), text)
 }
 
 function encoded({ value, found }: ReturnType<Redactor['redact']>, text: string): RedactedText {
