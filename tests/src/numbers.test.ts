@@ -1,10 +1,15 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createModels } from '@muster/models'
 import { bedrockServer } from '@muster/stack/bedrock-server'
+import { newLedgerKey } from '@muster/worker/settings'
 import fc from 'fast-check'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { price, ScriptedModel } from './fixtures/scripted-model.ts'
-import { type Harness, startHarness, until } from './harness.ts'
+import { type Harness, runCli, startHarness, until } from './harness.ts'
+import { provenEnd } from './receipts.ts'
 
 /** Numbers that a double would change, each in its own way, as they are also sent on. */
 const HARD = '{"id":9007199254740993,"rate":0.12345678901234567891,"list":[-1234567890123456789012,1e400,1e-400]}'
@@ -12,6 +17,7 @@ const HARD = '{"id":9007199254740993,"rate":0.12345678901234567891,"list":[-1234
 const PLAIN = '{"id":9007199254740993,"rate":0.12345678901234567891}'
 
 const model = new ScriptedModel()
+const home = mkdtempSync(join(tmpdir(), 'muster-numbers-'))
 let bedrock: Awaited<ReturnType<typeof bedrockServer>>
 let harness: Harness
 /** What any model server was asked last, to the byte. */
@@ -41,12 +47,19 @@ beforeAll(async () => {
       },
     },
   })
-  harness = await startHarness({}, { gateway: { models, policies: () => policies, lockMs: 1000 } })
+  const keyFile = join(home, 'ledger.pem')
+  writeFileSync(keyFile, newLedgerKey())
+  harness = await startHarness(
+    { MUSTER_LEDGER_KEY_FILE: keyFile, MUSTER_LEDGER_HEADS_MS: '200', MUSTER_PARTITIONS: '2' },
+    { gateway: { models, policies: () => policies, lockMs: 1000, ledger: true } },
+  )
+  await harness.worker()
 })
 afterAll(async () => {
   await harness.close()
   model.close()
   bedrock.close()
+  rmSync(home, { recursive: true })
   vi.unstubAllEnvs()
 })
 beforeEach(() => {
@@ -196,6 +209,17 @@ it('counts the tokens of a request with such numbers where it is counted here', 
   expect(JSON.parse(text).input_tokens).toBeGreaterThan(50)
 })
 
+it('refuses one as the length of vectors where it cannot be said', async () => {
+  const { status, text } = await post('embeddings', '{"model":"nova","input":"hi","dimensions":256.00000000000000001}')
+  expect({ status, ...JSON.parse(text).error }).toMatchObject({ status: 400, param: 'dimensions' })
+})
+
+it('tells a client of Anthropic what a tool is called with as the model wrote it', async () => {
+  model.script = () => ({ calls: [{ name: 'pay', arguments: '{"rate":0.12345678901234567891}' }] })
+  const { text } = await post('messages', SAID.messages('chat', HARD, '0.5'))
+  expect(text).toContain('"input":{"rate":0.12345678901234567891}')
+})
+
 it('OpenAI’s own client has its numbers passed on', async () => {
   const openai = new OpenAI({ apiKey: harness.key, baseURL: `${harness.url}/v1` })
   const parameters = { type: 'object', properties: { id: { maximum: JSON.rawJSON('18446744073709551615') } } }
@@ -243,6 +267,24 @@ describe('a conversation that is kept here', () => {
     )
     expect(await until(read, (text) => text.includes('"completed"'))).toContain(`"metadata":${HARD}`)
   })
+})
+
+it('a run that was asked so is verified and replayed as any other', async () => {
+  model.script = () => ({ calls: [{ name: 'pay', arguments: '{"rate":0.12345678901234567891}' }] })
+  const { run } = await post('chat/completions', SAID['chat/completions']('chat', HARD, '0.69999999999999996'))
+  const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key, MUSTER_HOME: home }
+  expect(await runCli(['verify', run], cli)).toMatchObject({ code: 0 })
+  await provenEnd(harness.muster, run)
+  const to = join(home, 'export')
+  expect(await runCli(['audit', 'export', '--to', to, '--run', run], cli)).toMatchObject({ code: 0 })
+  const verified = () => runCli(['audit', 'verify', to, '--replay', '--json'], cli)
+  const { code, out } = await verified()
+  expect(JSON.parse(out).conduct).toMatchObject({ decisions: 2, same: 2, breaches: [], notCheckable: [] })
+  expect(code).toBe(0)
+  // What is proven is each digit.
+  const file = join(to, 'runs', `${run}.jsonl`)
+  writeFileSync(file, readFileSync(file, 'utf8').replaceAll('9007199254740993', '9007199254740992'))
+  expect(await verified()).toMatchObject({ code: 1 })
 })
 
 describe('a body with such a number', () => {

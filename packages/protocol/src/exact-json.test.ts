@@ -21,6 +21,14 @@ it('numbers that a double has are numbers, however they are written', () => {
   expect(exactJson(text)).toEqual(JSON.parse(text))
 })
 
+it('finds where texts end, whatever is escaped in them', () => {
+  const text = String.raw`{"a\\":9007199254740993,"b\"":["\" ,9007199254740993", 9007199254740993],"c":"\\\" ,1e400"}`
+  const [a, b, c] = Object.values(exactJson(text) as object)
+  expect(JSON.stringify([a, b, c])).toBe(
+    String.raw`[9007199254740993,["\" ,9007199254740993",9007199254740993],"\\\" ,1e400"]`,
+  )
+})
+
 it('gives what is asked for in their place', () => {
   expect(exactJson('{"a":[9007199254740993, 1]}', BigInt)).toEqual({ a: [9007199254740993n, 1] })
 })
