@@ -27,8 +27,7 @@ export function mayBeChanged(text: string): boolean {
  * What a text of JSON says, each number of it as it was written: in place of those that a double would change stands what
  * `number` makes of their text.
  *
- * It is read as quickly as any where it has no such number. A reviver would be called for each value: that takes seconds for
- * what a client may send.
+ * A reviver would do that too, but it is called for each value: of a body of millions that takes twenty seconds.
  *
  * @throws SyntaxError
  */
@@ -65,7 +64,10 @@ function endOfText(json: string, quote: number): number {
 }
 
 function unmarked(value: Json, mark: string, number: (source: string) => unknown): Json {
-  if (typeof value === 'string') return value.startsWith(mark) ? (number(value.slice(mark.length)) as Json) : value // what that is the caller knows
+  if (typeof value === 'string') {
+    if (!value.startsWith(mark)) return value
+    return number(value.slice(mark.length)) as Json // or what else the caller has asked for
+  }
   if (Array.isArray(value)) for (let i = 0; i < value.length; i++) value[i] = unmarked(value[i] ?? null, mark, number)
   else if (value !== null && typeof value === 'object')
     for (const name of Object.keys(value)) value[name] = unmarked(value[name] ?? null, mark, number)

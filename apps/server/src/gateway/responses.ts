@@ -52,7 +52,10 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     return { run: found, request }
   }
 
-  /** The run as it is, its numbers as they were written, or as it ends where that is at hand: who has an answer may ask for it before it is written. */
+  /**
+   * The run as it is, or as it ends where that is at hand: who has an answer may ask for it before it is written. Its numbers
+   * are as they were written, since what it says is sent on.
+   */
   const whole = async (tenant: string, run: string): Promise<Run> => {
     const until = Date.now() + WHOLE_MS
     for (;;) {
