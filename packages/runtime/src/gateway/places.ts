@@ -1,3 +1,4 @@
+import { ShortLived } from '@muster/journal'
 import { MusterError } from '@muster/protocol'
 
 /**
@@ -7,7 +8,7 @@ import { MusterError } from '@muster/protocol'
 export class Places {
   readonly #all: number
   readonly #unit: string
-  readonly #held = new Map<string, number>()
+  readonly #held = new ShortLived<string, number>()
   #taken = 0
 
   constructor(all: number, unit = 'requests') {
