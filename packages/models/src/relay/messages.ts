@@ -1,4 +1,5 @@
 import type { Json } from '@muster/protocol'
+import { exactObject } from '../exact-json.ts'
 import type { ToolCall } from '../message.ts'
 import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
@@ -8,6 +9,7 @@ import { type Reader, type ReaderOptions, told, type Wire } from './wire.ts'
 export const messages: Wire = {
   path: '/v1/messages',
   said: 'content',
+  exact: true,
 
   bodyOf: (body, model) => ({ ...body, model }),
 
@@ -126,12 +128,8 @@ class MessagesReader implements Reader {
   #close(at: number): void {
     const open = this.#blocks.get(at)
     if (!open || open.input === '') return
-    try {
-      open.block.input = JSON.parse(open.input)
-    } catch {
-      // Cut at a limit of tokens: it is told as it was written.
-      open.block.input = open.input
-    }
+    // What is cut at a limit of tokens is told as it was written.
+    open.block.input = exactObject(open.input) ?? open.input
   }
 
   async #release(index: number, held: string): Promise<string> {

@@ -1,6 +1,6 @@
 import { brotliCompressSync, gzipSync } from 'node:zlib'
 import Anthropic from '@anthropic-ai/sdk'
-import { MusterError } from '@muster/protocol'
+import { exactJson, MusterError } from '@muster/protocol'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { createModels, type Models } from '../models.ts'
@@ -19,7 +19,7 @@ import {
   streams,
   vendor,
 } from './fixture.ts'
-import type { JsonObject } from './json.ts'
+import { type JsonObject, objectOf } from './json.ts'
 
 const KEY = 'sk-of-the-vendor'
 const rates = { inputUsd: 10, cachedUsd: 1, outputUsd: 100 }
@@ -417,6 +417,20 @@ describe('messages', () => {
     expect(await end()).toMatchObject({ usage, costUsd: COST, model: 'claude-of-vendor', toolCalls })
     upstream.behave = says({ error: { type: 'not_found_error', message: 'no such model' } }, 404)
     await expect(anthropic.messages.create(asked)).rejects.toMatchObject({ status: 404 })
+  })
+
+  it('keeps what a tool is called with to the digit, in a whole answer and in what a stream comes to', async () => {
+    const input = '{"id":9007199254740993,"rate":0.12345678901234567891}'
+    const call = { type: 'tool_use' as const, id: 'c1', name: 'pay', input: objectOf(exactJson(input)) }
+    const ask = async (stream: boolean) => {
+      const body = JSON.stringify({ ...asked, stream })
+      return (await fetch(`${gate.url}/v1/messages`, { method: 'POST', body })).text()
+    }
+    upstream.behave = streams(...messageEvents([call], 'tool_use'))
+    await ask(true)
+    expect(JSON.stringify((await end()).whole)).toContain(`"input":${input}`)
+    upstream.behave = says({ type: 'message', role: 'assistant', content: [call], stop_reason: 'tool_use', usage: {} })
+    expect(await ask(false)).toContain(`"input":${input}`)
   })
 
   it('passes on a call that was cut, and asks about it as it was written', async () => {

@@ -1,4 +1,4 @@
-import { type ErrorCode, type Json, MusterError, type Usage } from '@muster/protocol'
+import { type ErrorCode, exactJson, type Json, MusterError, type Usage } from '@muster/protocol'
 import type { ModelRequest } from '../message.ts'
 import type { Answered } from './bytes.ts'
 import { isObject, type JsonObject, textOf } from './json.ts'
@@ -51,7 +51,7 @@ export async function passThrough(
   })
   const answered = await asked(wire, upstream, model, request)
   if (!request.body.stream || !wire.reader) {
-    const whole = await wholeOf(answered, upstream)
+    const whole = await wholeOf(answered, upstream, wire)
     try {
       // Some tell of a failure under a status that says that all is well.
       if (whole.error) throw told(whole.error, '')
@@ -148,10 +148,10 @@ async function asked(wire: Wire, upstream: Upstream, model: string, request: Rel
   }
 }
 
-async function wholeOf(answered: Answered, upstream: Upstream): Promise<JsonObject> {
-  const bytes = await answered.whole()
+async function wholeOf(answered: Answered, upstream: Upstream, { exact }: Wire): Promise<JsonObject> {
+  const text = (await answered.whole()).toString()
   try {
-    const whole: Json = JSON.parse(bytes.toString())
+    const whole: Json = exact ? exactJson(text) : JSON.parse(text)
     if (isObject(whole)) return whole
   } catch {
     // A server that is on its way down may answer with nothing at all.

@@ -10,6 +10,8 @@ export interface Wire {
   path: string
   /** Where a whole answer has what it says, as a list. */
   said: 'choices' | 'output' | 'content' | 'data'
+  /** It has what tools are called with as JSON, whose numbers are kept as they were written; others have it as text. */
+  exact?: true
   /** What the server is asked: what the client asks, but for what is ours to say. */
   bodyOf(body: JsonObject, model: string): JsonObject
   /**
