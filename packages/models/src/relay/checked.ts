@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
-import { type Json, MusterError } from '@muster/protocol'
+import { copyJson, type Json, MusterError } from '@muster/protocol'
 import { ANSWER_MAX } from './bytes.ts'
-import { copiedObject, isObject } from './json.ts'
+import { isObject, objectOf } from './json.ts'
 import { wires } from './relay.ts'
 import type { RelayEnd, Relayed, RelayRequest } from './request.ts'
 import { broken, keepAlive, retold } from './retell.ts'
@@ -32,7 +32,7 @@ export async function checked(
   keepAliveMs = KEEP_ALIVE_MS,
 ): Promise<Relayed> {
   const { dialect, signal } = request
-  const body = copiedObject(request.body)
+  const body = objectOf(copyJson(request.body))
   dropSealed(body)
   await look(wordsOfRequest(dialect, body), 'INPUT', signal)
   // What is decided on is what the client is given, so that it is asked about that.

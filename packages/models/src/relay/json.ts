@@ -25,14 +25,3 @@ export function numberOf(value: Json | undefined): number {
 export function objectOf(value: Json | undefined): JsonObject {
   return isObject(value) ? value : {}
 }
-
-/** A copy, all of whose objects may be changed. */
-export function copiedObject(value: JsonObject): JsonObject {
-  // Assigned, the name `__proto__` would set the prototype.
-  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, copied(field)]))
-}
-
-function copied(value: Json): Json {
-  if (Array.isArray(value)) return value.map(copied)
-  return isObject(value) ? copiedObject(value) : value
-}
