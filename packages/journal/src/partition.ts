@@ -328,13 +328,12 @@ export class Partition {
 
   /** Forgets an archived run after `ttlS` seconds (at once with 0). Its place in the list goes with it now. */
   async expire(run: string, tenant: string, ttlS: number): Promise<void> {
-    const pipeline = this.redis.pipeline()
-    for (const key of [this.keys.run(run), this.keys.log(run), this.keys.inbox(run)]) {
-      if (ttlS === 0) pipeline.del(key)
-      else pipeline.expire(key, ttlS)
-    }
-    pipeline.zrem(this.keys.index(tenant), run)
-    await pipeline.exec()
+    const { keys, redis } = this
+    const own = [keys.run(run), keys.log(run), keys.inbox(run)]
+    await Promise.all([
+      ...(ttlS === 0 ? [redis.del(own)] : own.map((key) => redis.expire(key, ttlS))),
+      redis.zrem(keys.index(tenant), run),
+    ])
   }
 
   async close(): Promise<void> {

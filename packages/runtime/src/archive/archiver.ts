@@ -1,35 +1,126 @@
 import { type Journal, Outbox, RunCosts } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import { type Run, RunView, type StoredEntry } from '@muster/protocol'
+import { type CostLine, type Run, type RunEvent, RunView, type StoredEntry } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { auditHitsOf } from './audit-hits.ts'
 import { toEvents, withBlobs } from './content.ts'
 import { costLines, type ProviderOf } from './run-costs.ts'
 
-/** Puts one ended run into the archive, entry by entry as it is stored; then its journal may leave Redis. */
-export async function archiveRun(
-  { journal, memory, providerOf }: { journal: Journal; memory: Memory; providerOf: ProviderOf },
-  id: string,
+interface Stores {
+  journal: Journal
+  memory: Memory
+  providerOf: ProviderOf
+}
+
+/** A run as it is in the journal. */
+interface Ended {
+  run: Run
+  entries: StoredEntry[]
+  events: RunEvent[]
+  costs: CostLine[]
+}
+
+/** Runs that are read side by side, and after so many characters what is read is archived: journals may be large. */
+const READS_MAX = 8
+const CHARACTERS_MAX = 8 * 1024 * 1024
+
+/**
+ * Puts ended runs into the archive, entry by entry as they are stored; then their journals may leave Redis. Side by side,
+ * since each waits for DynamoDB several times, and in requests that they share.
+ */
+export async function archiveRuns(
+  stores: Stores,
+  ids: readonly string[],
   ttlS: number,
-): Promise<void> {
+): Promise<PromiseSettledResult<void>[]> {
+  const failures = new Map<string, unknown>()
+  let read: Ended[] = []
+  let characters = 0
+  const unique = [...new Set(ids)]
+  for (let from = 0; from < unique.length; from += READS_MAX) {
+    const some = unique.slice(from, from + READS_MAX)
+    const found = await settled(
+      some,
+      (id) => id,
+      failures,
+      (id) => readEnded(stores, id),
+    )
+    // Nothing where it was archived before, by a worker that died before it could say so.
+    for (const ended of found) if (ended) read.push(ended)
+    for (const ended of found) characters += ended ? charactersIn(ended) : 0
+    if (characters < CHARACTERS_MAX && from + READS_MAX < unique.length) continue
+    await archive(stores, read, ttlS, failures)
+    read = []
+    characters = 0
+  }
+  return ids.map((id) =>
+    failures.has(id) ? { status: 'rejected', reason: failures.get(id) } : { status: 'fulfilled', value: undefined },
+  )
+}
+
+/** The same of one. @throws what kept it from being archived */
+export async function archiveRun(stores: Stores, id: string, ttlS: number): Promise<void> {
+  const [result] = await archiveRuns(stores, [id], ttlS)
+  if (result?.status === 'rejected') throw result.reason
+}
+
+async function readEnded({ journal, memory, providerOf }: Stores, id: string): Promise<Ended | undefined> {
   const record = await journal.get(id)
-  if (!record) return // archived before, by a worker that died before it could say so
+  if (!record) return undefined
   const { tenant } = record.created
   const entries: StoredEntry[] = []
   for await (const entry of withBlobs(journal.read(id), { tenant, run: id }, memory)) entries.push(entry)
   const view = new RunView()
   const events = await Array.fromAsync(toEvents(list(entries)))
   for (const event of events) view.add(event)
-  const run: Run | undefined = view.run
-  if (!run) return
-  const costs = new RunCosts(journal)
-  const lines = costLines(events, providerOf)
+  const { run } = view
+  return run && { run, entries, events, costs: costLines(events, providerOf) }
+}
+
+function charactersIn({ entries }: Ended): number {
+  return entries.reduce((sum, { bytes, content = '' }) => sum + bytes.length + content.length, 0)
+}
+
+/** One step after the other for all, in this order: of whoever dies in between, another does all of it again. */
+async function archive(
+  { journal, memory }: Stores,
+  read: readonly Ended[],
+  ttlS: number,
+  failures: Map<string, unknown>,
+): Promise<void> {
+  const counts = new RunCosts(journal)
+  const idOf = ({ run }: Ended) => run.id
+  const all = <T>(work: (ended: Ended) => Promise<T>) =>
+    settled(
+      read.filter(({ run }) => !failures.has(run.id)),
+      idOf,
+      failures,
+      work,
+    )
   // Before the journal may leave: what died in between is done again.
-  await costs.add(tenant, id, lines)
-  await memory.auditIndex.put(tenant, auditHitsOf(events))
-  await memory.archive.put(tenant, run, entries, lines)
-  await journal.expire(id, tenant, ttlS)
-  if (lines.length > 0) await costs.forget(tenant, id, ttlS)
+  await all(({ run, costs }) => counts.add(run.tenant, run.id, costs))
+  await all(({ run, events }) => memory.auditIndex.put(run.tenant, auditHitsOf(events)))
+  await all(({ run, entries, costs }) => memory.archive.put(run.tenant, run, entries, costs))
+  await all(async ({ run, costs }) => {
+    await journal.expire(run.id, run.tenant, ttlS)
+    if (costs.length > 0) await counts.forget(run.tenant, run.id, ttlS)
+  })
+}
+
+/** Does the work of all side by side; notes whose has failed. */
+async function settled<S, T>(
+  items: readonly S[],
+  idOf: (item: S) => string,
+  failures: Map<string, unknown>,
+  work: (item: S) => Promise<T>,
+): Promise<T[]> {
+  const results = await Promise.allSettled(items.map(work))
+  return results.flatMap((result, i) => {
+    const item = items[i]
+    if (result.status === 'fulfilled') return [result.value]
+    if (item !== undefined) failures.set(idOf(item), result.reason)
+    return []
+  })
 }
 
 async function* list<T>(items: readonly T[]): AsyncGenerator<T> {
@@ -37,18 +128,18 @@ async function* list<T>(items: readonly T[]): AsyncGenerator<T> {
 }
 
 /** Archives ended runs as they come, in the background; gives how to stop. */
-export function startArchiver(options: {
-  journal: Journal
-  memory: Memory
-  worker: string
-  ttlS: number
-  providerOf: ProviderOf
-  log: Logger
-}): { close(): Promise<void> } {
+export function startArchiver(options: Stores & { worker: string; ttlS: number; log: Logger }): {
+  close(): Promise<void>
+} {
   const { journal, worker, ttlS, log } = options
   const ended = new Outbox(journal, 'ended', 'archiver', worker)
   ended.start(
-    ({ run }) => archiveRun(options, run, ttlS),
+    (records) =>
+      archiveRuns(
+        options,
+        records.map(({ run }) => run),
+        ttlS,
+      ),
     (error, run) => log.warn({ run, err: error }, 'not archived yet; it is tried again'),
   )
   return ended

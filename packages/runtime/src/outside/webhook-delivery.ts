@@ -1,4 +1,12 @@
-import { type Attempted, type Journal, Outbox, type WebhookJob, WebhookQueue, Webhooks } from '@muster/journal'
+import {
+  type Attempted,
+  type Journal,
+  Outbox,
+  type OutboxRecord,
+  type WebhookJob,
+  WebhookQueue,
+  Webhooks,
+} from '@muster/journal'
 import type { Delivery, WebhookPayload } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { Webhook as Signer } from 'standardwebhooks'
@@ -45,14 +53,15 @@ export function startWebhooks({
   const webhooks = new Webhooks(journal)
   const queue = new WebhookQueue(journal)
   const outbox = new Outbox(journal, 'events', 'webhooks', worker)
+  const handOn = async ({ run, seq = '', tenant = '', payload = '' }: OutboxRecord) => {
+    const event: WebhookPayload = JSON.parse(payload)
+    for (const webhook of await webhooks.list(tenant)) {
+      if (webhook.disabled || !webhook.events.some((type) => type === event.type)) continue
+      await queue.add({ tenant, webhook: webhook.id, event: `evt_${run}_${seq}`, payload: event })
+    }
+  }
   outbox.start(
-    async ({ run, seq = '', tenant = '', payload = '' }) => {
-      const event: WebhookPayload = JSON.parse(payload)
-      for (const webhook of await webhooks.list(tenant)) {
-        if (webhook.disabled || !webhook.events.some((type) => type === event.type)) continue
-        await queue.add({ tenant, webhook: webhook.id, event: `evt_${run}_${seq}`, payload: event })
-      }
-    },
+    (records) => Promise.allSettled(records.map(handOn)),
     (error, run) => log.warn({ run, err: error }, 'event not handed on to webhooks yet; it is tried again'),
   )
   const deliver = deliverer(webhooks, options)
