@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { genesis, verifyJournal } from '@muster/audit'
+import { contentDigest, contentJson, genesis, verifyJournal } from '@muster/audit'
 import {
   childRunId,
   type DefinitionManifest,
@@ -125,6 +125,12 @@ export function journalSuite({
     return all
   }
 
+  /** With its content where that lies apart. */
+  const whole = (entry: StoredEntry): StoredEntry => {
+    const content = entry.content === '@' ? blobs.get(JSON.parse(entry.bytes).content) : entry.content
+    return content === undefined ? entry : { ...entry, content }
+  }
+
   describe('create', () => {
     it('gives one run for one idempotency key, however many come at once', async () => {
       const made = await Promise.all(Array.from({ length: 20 }, () => create({ key: 'one' })))
@@ -158,13 +164,22 @@ export function journalSuite({
     it('writes one unbroken chain, whatever is batched with what', async () => {
       await fc.assert(
         fc.asyncProperty(
-          fc.array(fc.tuple(fc.nat(4), fc.string(), fc.boolean()), { minLength: 1, maxLength: 60 }),
+          // Few texts, so that one often comes again: beside itself in a batch it is stored once.
+          fc.array(fc.tuple(fc.nat(4), fc.constantFrom('', 'a', '=', '@', 'ö', 'x'.repeat(20_000)), fc.nat(2)), {
+            minLength: 1,
+            maxLength: 60,
+          }),
           async (steps) => {
             const runs = await Promise.all(Array.from({ length: 5 }, async () => hold((await create()).id)))
-            for (const [i, text, pause] of steps) {
-              const run = runs[i]
-              if (run) note(run.pen, text)
-              if (pause) await new Promise((resolve) => setImmediate(resolve))
+            const said = new Map<RunWriter | undefined, Map<number, string | undefined>>()
+            for (const [i, text, what] of steps) {
+              const pen = runs[i]?.pen
+              const of = said.get(pen) ?? new Map()
+              said.set(pen, of)
+              if (pen && what === 0)
+                of.set(append(pen, { type: 'run.paused', at: 1, by: { key: 'k', user: 'u' } }), undefined)
+              else if (pen) of.set(note(pen, text), JSON.stringify({ text }))
+              if (what === 2) await new Promise((resolve) => setImmediate(resolve))
             }
             for (const { pen, lost } of runs) {
               if (pen.seq > 1) await durable(pen, pen.seq)
@@ -172,11 +187,15 @@ export function journalSuite({
               const record = await journal.get(pen.run)
               expect(record).toMatchObject({ seq: pen.seq, head: pen.head })
               expect(
-                await verifyJournal(pen.run, await stored(pen.run), { head: pen.head, entries: pen.seq }),
+                await verifyJournal(pen.run, (await stored(pen.run)).map(whole), { head: pen.head, entries: pen.seq }),
               ).toMatchObject({ ok: true })
               for (let after = 0; after <= pen.seq; after++) {
                 const rest = []
-                for await (const { seq } of journal.read(pen.run, after)) rest.push(seq)
+                for await (const entry of journal.read(pen.run, after)) {
+                  rest.push(entry.seq)
+                  const { content } = whole(entry)
+                  if (entry.seq > 1) expect(content && contentJson(content)).toBe(said.get(pen)?.get(entry.seq))
+                }
                 expect(rest).toEqual(Array.from({ length: pen.seq - after }, (_, n) => after + 1 + n))
               }
             }
@@ -184,6 +203,29 @@ export function journalSuite({
         ),
         { numRuns: 15 },
       )
+    })
+
+    it('stores content once that is the same as before it in the batch, and gives it to both', async () => {
+      const { id } = await create()
+      const { pen } = await hold(id)
+      for (const text of ['a', 'b', 'b', 'a']) note(pen, text)
+      await durable(pen, 5)
+      note(pen, 'a')
+      await durable(pen, 6)
+      const { redis, keys } = journal.of(id)
+      const records = await redis.xrange(keys.log(id), '-', '+')
+      const lines = records.map(([, fields]) =>
+        fields[fields.indexOf('c') + 1]?.split('\n').map((line) => line.slice(22)),
+      )
+      expect(lines.slice(1)).toEqual([['{"text":"a"}', '{"text":"b"}', '', '{"text":"a"}'], ['{"text":"a"}']])
+      const entries = await stored(id)
+      expect(entries.slice(1).map(({ content }) => content?.slice(22))).toEqual(
+        lines.slice(1).flat().with(2, '{"text":"b"}'),
+      )
+      const digests = entries.slice(1).map(({ bytes }) => JSON.parse(bytes).content)
+      expect(digests[1]).toBe(digests[2])
+      expect(new Set(digests).size).toBe(4)
+      for (const { content, bytes } of entries) expect(contentDigest(content ?? '')).toBe(JSON.parse(bytes).content)
     })
 
     it('refuses an old epoch, and nothing of it is left', async () => {
@@ -323,7 +365,7 @@ export function journalSuite({
       const { pen } = await hold(id)
       let seq = 0
       for (let i = 0; i < 20; i++)
-        seq = narrow.append(pen, '"type":"run.parked","at":1,"waiting":[]', `"${'x'.repeat(1000)}"`)
+        seq = narrow.append(pen, '"type":"run.parked","at":1,"waiting":[]', `"${i}${'x'.repeat(1000)}"`)
       expect(narrow.full).toBe(true)
       await durable(pen, seq)
       expect(narrow.full).toBe(false)

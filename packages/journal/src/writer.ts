@@ -12,6 +12,7 @@ import type { JournalRedis } from './commands.ts'
 import type { FirstRecord } from './hold.ts'
 import { askingMember, type Keys } from './keys.ts'
 import { CONTENT_INLINE_MAX, OFFLOADED, type Offload } from './offload.ts'
+import { SAME } from './record.ts'
 import type { Replication } from './replication.ts'
 import { ShortLived } from './short-lived.ts'
 import { whenTickEnds } from './tick.ts'
@@ -67,6 +68,8 @@ export class RunWriter {
   durable: number
   /** Digest of the content of the last entry written. */
   digest: string | undefined
+  /** The last content in the next batch, as JSON, and its digest. */
+  said: { json: string; digest: string } | undefined
   lost: LostReason | undefined
 
   /** It is new, and nobody waits for its first batch yet: called when somebody does. */
@@ -208,21 +211,32 @@ export class Writer {
    * @param v the oldest version of the format that knows what it says
    */
   append(to: RunWriter, fields: string, content?: string, v: EntryVersion = 1): number {
-    return this.appendSalted(to, fields, content === undefined ? '' : saltContent(content), v)
+    if (content === undefined) return this.#append(to, fields, undefined, '', v)
+    // A run mostly ends with what its last step gave, in the same batch: that is salted, hashed and stored once.
+    if (to.said?.json === content) return this.#append(to, fields, to.said.digest, SAME, v)
+    const seq = this.appendSalted(to, fields, saltContent(content), v)
+    to.said = to.digest === undefined ? undefined : { json: content, digest: to.digest }
+    return seq
   }
 
   /** The same, with content that has its salt already; '' for none. */
   appendSalted(to: RunWriter, fields: string, salted: string, v: EntryVersion = 1): number {
-    const seq = to.seq + 1
-    const digest = salted === '' ? undefined : contentDigest(salted)
-    const head = `{"v":${v},"seq":${seq},${fields}`
-    const bytes = digest === undefined ? `${head}}` : `${head},"content":"${digest}"}`
-    const hash = link(to.head, bytes)
+    if (salted === '') return this.#append(to, fields, undefined, '', v)
+    to.said = undefined
+    const digest = contentDigest(salted)
     let kept = salted
-    if (digest !== undefined && salted.length > CONTENT_INLINE_MAX) {
+    if (salted.length > CONTENT_INLINE_MAX) {
       this.#offload(to, digest, salted)
       kept = OFFLOADED
     }
+    return this.#append(to, fields, digest, kept, v)
+  }
+
+  #append(to: RunWriter, fields: string, digest: string | undefined, kept: string, v: EntryVersion): number {
+    const seq = to.seq + 1
+    const head = `{"v":${v},"seq":${seq},${fields}`
+    const bytes = digest === undefined ? `${head}}` : `${head},"content":"${digest}"}`
+    const hash = link(to.head, bytes)
     to.head = hash
     to.seq = seq
     to.digest = digest
@@ -388,6 +402,7 @@ export class Writer {
       run.sent = run.seq
       run.entries = ''
       run.contents = ''
+      run.said = undefined
       run.taken = 0
       run.asks = ''
     }

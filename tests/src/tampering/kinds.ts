@@ -342,7 +342,7 @@ const ofEntries: Kind[] = [
       const entries = linesOf(files, journalOf(run)).map((line): StoredEntry => JSON.parse(line))
       const having = entries.filter(({ content }) => content !== undefined)
       const [one, other] = [random.pick(having), random.pick(having)]
-      if (one === other) return undefined
+      if (one.content === other.content) return undefined
       ;[one.content, other.content] = [other.content, one.content]
       putLines(
         files,
