@@ -33,6 +33,11 @@ local function add(command, members)
     for from = 1, #of, MEMBERS_MAX do call(command, key, unpack(of, from, math.min(from + MEMBERS_MAX - 1, #of))) end
   end
 end
+local hooked = {}
+local function isHooked(tenant)
+  if hooked[tenant] == nil then hooked[tenant] = call('SISMEMBER', KEYS[4], tenant) == 1 end
+  return hooked[tenant]
+end
 local a, k = 3, 7
 while k <= #KEYS do
   local run, log, inbox = KEYS[k], KEYS[k + 1], KEYS[k + 2]
@@ -78,7 +83,7 @@ while k <= #KEYS do
         call('HSET', run, 'seq', seq, 'head', head, 'status', ARGV[a + 10], 'summary', ARGV[a + 11])
       end
       if op == 'end' then
-        call('XADD', KEYS[2], '*', 'run', ARGV[a + 9], 'head', head, 'seq', seq)
+        call('XADD', KEYS[2], '*', 'run', ARGV[a + 9])
         if mail > 0 then
           call('DEL', inbox)
         end
@@ -101,7 +106,7 @@ while k <= #KEYS do
       if op == 'park' and ARGV[a + 12] ~= '' then
         call('ZADD', KEYS[3], ARGV[a + 12], ARGV[a + 9])
       end
-      if op ~= '' and ARGV[a + 15] ~= '' and call('SISMEMBER', KEYS[4], ARGV[a + 14]) == 1 then
+      if op ~= '' and ARGV[a + 15] ~= '' and isHooked(ARGV[a + 14]) then
         call('XADD', KEYS[5], '*', 'run', ARGV[a + 9], 'seq', seq, 'tenant', ARGV[a + 14], 'payload', ARGV[a + 15])
       end
       if parent ~= '' then
