@@ -1,4 +1,5 @@
 import { createServer, type Server } from 'node:http'
+import { OUTBOXES, type OutboxLag } from '@muster/protocol'
 import { freePort } from '@muster/stack'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { actor } from './fixtures/app.ts'
@@ -81,6 +82,7 @@ describe('OpenTelemetry', () => {
     const before = { ...received }
     const worker = await harness.worker({
       ...prometheus,
+      MUSTER_ARCHIVE: 'off',
       MUSTER_BUDGETS: JSON.stringify({ 'agent:actor': { day: { steps: 1000 } } }),
     })
     await (await harness.muster.runs.start(actor, { turns: [{ answer: 'a private matter' }] })).result()
@@ -94,8 +96,14 @@ describe('OpenTelemetry', () => {
       /^muster_worker_places\{.*\} 100$/m,
       /^muster_worker_runs\{/m,
       /^muster_worker_lost_total\{/m,
+      /^muster_outbox_waiting\{.*muster_outbox="archive".*\} [1-9]/m,
+      ...OUTBOXES.map((outbox) => new RegExp(`^muster_outbox_waiting\\{.*muster_outbox="${outbox}"`, 'm')),
     ])
       expect(scraped).toMatch(line)
+    const [, age] = /^muster_outbox_age\{.*muster_outbox="archive".*\} (.*)$/m.exec(scraped) ?? []
+    const { outboxes } = await harness.muster.request<{ outboxes: OutboxLag[] }>('GET', '/v1/workers')
+    // In seconds: the same record is older by now.
+    expect(Number(age) * 1000).toBeLessThanOrEqual(outboxes.find(({ outbox }) => outbox === 'archive')?.ageMs ?? -1)
     expect(scraped).not.toContain('a private matter')
     await expect(harness.worker(prometheus)).rejects.toThrow(
       `Port ${port} on localhost is taken (OTEL_EXPORTER_PROMETHEUS_PORT)`,

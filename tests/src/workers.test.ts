@@ -1,8 +1,8 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import type { WorkerInfo } from '@muster/protocol'
+import type { OutboxLag, WorkerInfo } from '@muster/protocol'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { actor, astray, chain } from './fixtures/app.ts'
-import { type Harness, startHarness, stopProcess, unhurried, until } from './harness.ts'
+import { type Harness, runCli, startHarness, stopProcess, unhurried, until } from './harness.ts'
 
 let harness: Harness
 
@@ -12,6 +12,27 @@ beforeAll(async () => {
 afterAll(() => harness.close())
 
 const workers = async () => (await harness.muster.request<{ workers: WorkerInfo[] }>('GET', '/v1/workers')).workers
+
+it('an operator is told what the background has not done, and nobody else', async () => {
+  const told = (by = harness.muster) => by.request<{ outboxes?: OutboxLag[] }>('GET', '/v1/workers')
+  const archive = async () => (await told()).outboxes?.find(({ outbox }) => outbox === 'archive')
+  const command = (...args: string[]) =>
+    runCli(['workers', ...args], { MUSTER_URL: harness.url, MUSTER_KEY: harness.key })
+  const worker = await harness.worker({ ...unhurried, MUSTER_ARCHIVE: 'off' })
+  await (await harness.muster.runs.start(chain, { n: 1, ms: 0 })).result()
+  expect(await archive()).toMatchObject({ waiting: 1 })
+  expect(JSON.parse((await command('--json')).out)).toMatchObject({
+    workers: expect.any(Array),
+    outboxes: expect.arrayContaining([expect.objectContaining({ outbox: 'archive', waiting: 1 })]),
+  })
+  for (const by of [harness.people.ann, harness.stranger]) expect(await told(by)).not.toHaveProperty('outboxes')
+
+  const other = await harness.worker(unhurried)
+  await until(archive, (lag) => lag?.waiting === 0)
+  expect((await command()).out).toMatch(/ archive +│ 0 +│ +│/)
+  await stopProcess(worker)
+  await stopProcess(other)
+})
 
 it('a run that no living worker carries waits, and says why', async () => {
   const first = await harness.worker()

@@ -8,6 +8,7 @@ import {
   type Commitments,
   definitionManifest,
   MusterError,
+  outboxLag,
   type RetentionRule,
   toolManifest,
   workerInfo,
@@ -40,7 +41,7 @@ import { CostBook, costRoutes } from './costs.ts'
 import { erasureRoutes } from './erasures.ts'
 import { gatewayRoutes } from './gateway/gateway-routes.ts'
 import { KeyRing } from './key-ring.ts'
-import type { ApiKey } from './keys.ts'
+import { type ApiKey, hasRole } from './keys.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { limitRoutes } from './limits.ts'
 import { checkNesting } from './nesting.ts'
@@ -296,11 +297,19 @@ function routes(server: Server, context: Context): void {
       schema: {
         tags: ['workers'],
         security: [{ key: [] }],
-        summary: 'The workers that live, and what they carry',
-        response: { 200: z.object({ workers: z.array(workerInfo) }), ...problemsOf(401, 503) },
+        summary: 'The workers that live and what they carry; to the role "operator" what the background has not done',
+        response: {
+          200: z.object({ workers: z.array(workerInfo), outboxes: z.array(outboxLag).optional() }),
+          ...problemsOf(401, 503),
+        },
       },
     },
-    async () => ({ workers: await context.journal.workers() }),
+    async (request) => {
+      const { journal } = context
+      const workers = await journal.workers()
+      // Sums over all tenants: who runs the installation needs them, others could learn of their neighbours' load.
+      return hasRole(context.keyOf(request), 'operator') ? { workers, outboxes: await journal.lags() } : { workers }
+    },
   )
   server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger())
   server.get(

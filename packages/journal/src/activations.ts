@@ -82,7 +82,7 @@ export class Activations {
   ) {
     this.#options = options
     this.#feeder = partition.feeder
-    this.#waiting = partition.keys.waiting(QUEUE)
+    this.#waiting = partition.keys.ofQueue(QUEUE, 'wait')
     this.#places = places
     this.#window = window
     this.#batch = Math.ceil(window / 2)

@@ -74,7 +74,8 @@ export class Feeder {
   async take(window: number): Promise<Due[]> {
     const keys = this.#keys
     const [shapes, taken, last] = await this.#redis.musterFeed(
-      ...[keys.pending, keys.waiting(QUEUE), keys.feed, keys.weights, keys.turns(0), keys.turns(1), keys.turns(2)],
+      ...[keys.pending, keys.ofQueue(QUEUE, 'wait'), keys.feed, keys.weights],
+      ...[keys.turns(0), keys.turns(1), keys.turns(2)],
       ...[keys.tag, this.#clock(), window],
     )
     this.#window = last

@@ -5,6 +5,7 @@ import {
   inPartition,
   type Json,
   MusterError,
+  type OutboxLag,
   PARTITIONS_MAX,
   type PolicySetSummary,
   type PublishedPolicies,
@@ -20,6 +21,7 @@ import type { Created, CreateOptions } from './creation.ts'
 import { checkEviction, type Durability, readDurability } from './durability.ts'
 import { type NewRun, shortDigest } from './first-entry.ts'
 import type { Hold } from './hold.ts'
+import { lags } from './lags.ts'
 import * as manifests from './manifests.ts'
 import type { Offload } from './offload.ts'
 import { type Message, Partition, type Snapshot } from './partition.ts'
@@ -325,6 +327,11 @@ export class Journal {
     const waiting = await Promise.all(this.partitions.map((partition) => partition.backlog()))
     for (const { tenant, runs } of waiting.flat()) if (runs > 0) backlog.set(tenant, (backlog.get(tenant) ?? 0) + runs)
     return backlog
+  }
+
+  /** How far what goes on behind the runs is behind them, over all tenants. */
+  lags(): Promise<OutboxLag[]> {
+    return lags(this.partitions)
   }
 
   /** The workers that live. */

@@ -14,7 +14,7 @@ export class Keys {
   readonly events: string
   /** Runs that ask people something, by tenant: `<tenant>\0<run>`. */
   readonly asking: string
-  /** Tenants with heads that are to enter the ledger. */
+  /** Tenants with heads that are to enter the ledger, by the time of the oldest. */
   readonly unsealed: string
   /** Tenants with a checkpoint that witnesses are to see, by its size; in the first partition only. */
   readonly unwitnessed: string
@@ -205,9 +205,9 @@ export class Keys {
     return `${this.tag}:counted:${run}:${tenant}`
   }
 
-  /** BullMQ's own list of jobs that wait in a queue. */
-  waiting(queue: string): string {
-    return `${this.tag}:${queue}:wait`
+  /** A key of BullMQ's own: one of the lists of a queue, such as `wait`, or a job by its id. */
+  ofQueue(queue: string, name: string): string {
+    return `${this.tag}:${queue}:${name}`
   }
 }
 

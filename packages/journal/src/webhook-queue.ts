@@ -3,7 +3,7 @@ import { DelayedError, Queue, Worker } from 'bullmq'
 import { connect, type JournalRedis } from './commands.ts'
 import type { Journal } from './journal.ts'
 
-const QUEUE = 'webhooks'
+export const QUEUE = 'webhooks'
 /** Deliveries under way at once in one worker. */
 const CONCURRENCY = 50
 const LOCK_MS = 30_000

@@ -185,6 +185,22 @@ export const workerInfo = z.object({
 })
 export type WorkerInfo = z.infer<typeof workerInfo>
 
+/**
+ * What goes on behind the runs: ended runs into the archive, events to webhooks and their deliveries, heads into ledgers,
+ * and runs that are taken up at a time.
+ */
+export const OUTBOXES = ['archive', 'webhooks', 'deliveries', 'ledger', 'wake'] as const
+
+/** What one of them has not done yet, of all tenants. */
+export const outboxLag = z.object({
+  outbox: z.enum(OUTBOXES),
+  /** Records in Redis that wait or are being done; of `wake`, runs whose time has passed. */
+  waiting: z.number(),
+  /** How long the oldest has waited, ms; 0 where nothing does. */
+  ageMs: z.number(),
+})
+export type OutboxLag = z.infer<typeof outboxLag>
+
 /** What a worker carries: published at its start, so that the server can validate without user code. */
 export const appManifest = z.object({
   hash: z.string(),

@@ -1,5 +1,5 @@
 import type { Models } from '@muster/models'
-import type { StepError, StepKind, Via, Waiting } from '@muster/protocol'
+import type { OutboxLag, StepError, StepKind, Via, Waiting } from '@muster/protocol'
 import { type Attributes, context, metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { ActiveRun } from './run/active-run.ts'
 import type { Executed, StepState } from './step/step.ts'
@@ -28,6 +28,7 @@ interface WorkerLoad {
   /** Time that steps have waited for a place and for limits, ms. */
   waitedMs(): Readonly<Record<string, number>>
   backlog(): Promise<ReadonlyMap<string, number>>
+  lags(): Promise<readonly OutboxLag[]>
 }
 
 export const noTelemetry: Telemetry = {
@@ -110,6 +111,15 @@ export function openTelemetry(): Telemetry {
     description: 'Queued runs of a tenant; every worker tells all of them',
   })
 
+  const outboxWaiting = meter.createObservableGauge('muster.outbox.waiting', {
+    unit: '{record}',
+    description: 'What the background has not done yet, of all tenants; every worker tells all of it',
+  })
+  const outboxAge = meter.createObservableGauge('muster.outbox.age', {
+    unit: 's',
+    description: 'How long the oldest of that has waited',
+  })
+
   const waits = meter.createObservableCounter('muster.waited', {
     unit: 's',
     description: 'Time that runs waited in the backlog, and steps before they went on, all together',
@@ -164,6 +174,16 @@ export function openTelemetry(): Telemetry {
           if (!waiting.has(tenant)) told.delete(tenant)
         }
       })
+      meter.addBatchObservableCallback(
+        async (result) => {
+          for (const lag of await worker.lags()) {
+            const attributes = { 'muster.outbox': lag.outbox }
+            result.observe(outboxWaiting, lag.waiting, attributes)
+            result.observe(outboxAge, lag.ageMs / 1000, attributes)
+          }
+        },
+        [outboxWaiting, outboxAge],
+      )
     },
     policyDifference: (action) => differences.add(1, { 'muster.action': action }),
     step(run, step, status, executed, error) {

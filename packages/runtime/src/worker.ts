@@ -201,6 +201,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     lost: () => engine.fenced,
     waitedMs: () => engine.waitedMs(),
     backlog: () => journal.backlog(),
+    lags: () => journal.lags(),
   })
   let decidesBy = policy
   /** Redis may have lost what it was told, by hand or by a failover, and may have been set to lose more. */

@@ -1,8 +1,7 @@
-import type { WorkerInfo } from '@muster/protocol'
 import { type Command, Option } from 'commander'
 import { action, appOption, flag, type Json, withApp } from '../command.ts'
 import { client } from '../connection.ts'
-import { dateOf, plain, print, tableOf } from '../output.ts'
+import { plain, print } from '../output.ts'
 import type { CreateOptions } from './schedule-command.ts'
 
 export function addOperate(program: Command): void {
@@ -10,15 +9,12 @@ export function addOperate(program: Command): void {
 
   program
     .command('workers')
-    .description('list the workers that live, and what they carry')
+    .description('list the workers that live and what they carry, and what the background has not done yet')
     .option(...flag)
     .action(({ json }: Json) =>
       action(async (config) => {
-        const { workers } = await client(config).request<{ workers: WorkerInfo[] }>('GET', '/v1/workers')
-        if (json) print({ workers })
-        else if (workers.length === 0) console.log('no worker is running')
-        else console.log(workersTable(workers))
-        return 0
+        const { workersCommand } = await import('./workers-command.ts')
+        return workersCommand(client(config), json)
       }, json),
     )
 
@@ -204,11 +200,4 @@ export function addOperate(program: Command): void {
         }, json),
       )
   }
-}
-
-function workersTable(workers: readonly WorkerInfo[]): string {
-  const table = tableOf(['worker', 'since', 'runs', 'lost', 'carries'])
-  for (const { name, startedAt, held, fenced, concurrency, definitions } of workers)
-    table.push([plain(name), dateOf(startedAt), `${held}/${concurrency}`, fenced, definitions.map(plain).join('\n')])
-  return table.toString()
 }
