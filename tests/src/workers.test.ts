@@ -1,5 +1,5 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import type { OutboxLag, WorkerInfo } from '@muster/protocol'
+import type { OutboxLag, WorkerSummary } from '@muster/protocol'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { actor, astray, chain } from './fixtures/app.ts'
 import { type Harness, runCli, startHarness, stopProcess, unhurried, until } from './harness.ts'
@@ -11,7 +11,7 @@ beforeAll(async () => {
 })
 afterAll(() => harness.close())
 
-const workers = async () => (await harness.muster.request<{ workers: WorkerInfo[] }>('GET', '/v1/workers')).workers
+const workers = async () => (await harness.muster.request<{ workers: WorkerSummary[] }>('GET', '/v1/workers')).workers
 
 it('an operator is told what the background has not done, and nobody else', async () => {
   const told = (by = harness.muster) => by.request<{ outboxes?: OutboxLag[] }>('GET', '/v1/workers')
@@ -68,6 +68,8 @@ it('a run whose plan waits for what is none of its steps says so, and one that h
   expect(status).toBe('running')
   expect(heldUp).toMatchObject({ code: 'plan.astray', message: expect.stringMatching(/^plan astray@1.0.0 .*step.run/) })
   expect((await busy.get()).heldUp).toBeUndefined()
+  // That is told with the run, to its own tenant: who asks for the workers may be another.
+  expect(JSON.stringify(await workers())).not.toContain(run.id)
   await run.cancel()
   await until(run.get, (found) => found.status === 'cancelled' && found.heldUp === undefined)
   await stopProcess(worker, 'SIGKILL')

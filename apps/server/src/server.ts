@@ -11,7 +11,7 @@ import {
   outboxLag,
   type RetentionRule,
   toolManifest,
-  workerInfo,
+  workerSummary,
 } from '@muster/protocol'
 import type { Redaction } from '@muster/redaction'
 import {
@@ -299,7 +299,7 @@ function routes(server: Server, context: Context): void {
         security: [{ key: [] }],
         summary: 'The workers that live and what they carry; to the role "operator" what the background has not done',
         response: {
-          200: z.object({ workers: z.array(workerInfo), outboxes: z.array(outboxLag).optional() }),
+          200: z.object({ workers: z.array(workerSummary), outboxes: z.array(outboxLag).optional() }),
           ...problemsOf(401, 503),
         },
       },

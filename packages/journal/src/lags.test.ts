@@ -88,7 +88,7 @@ describe('what the background has not done', () => {
 
     now += 20_000
     const outbox = new Outbox(journal, 'ended', 'archiver', 'worker')
-    outbox.start(async () => {}, onError)
+    outbox.start((records) => Promise.allSettled(records), onError)
     await expect.poll(() => lagOf('archive')).toEqual(NONE)
     await outbox.close()
   })
@@ -108,7 +108,7 @@ describe('what the background has not done', () => {
     const outbox = new Outbox(journal, 'events', 'webhooks', 'worker')
     const handOn = ({ run }: { run: string }) =>
       queue.add({ tenant: 'ann', webhook: 'hook', event: `evt_${run}`, payload: event })
-    outbox.start(handOn, onError)
+    outbox.start((records) => Promise.allSettled(records.map(handOn)), onError)
     await expect.poll(() => lagOf('webhooks')).toEqual(NONE)
     await outbox.close()
     const bull = new Queue('webhooks', { prefix: journal.partitions[0].keys.tag, connection: journal.redis })

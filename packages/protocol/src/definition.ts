@@ -185,6 +185,10 @@ export const workerInfo = z.object({
 })
 export type WorkerInfo = z.infer<typeof workerInfo>
 
+/** What all may know of it: which runs it has trouble with is told with each, to its own tenant. */
+export const workerSummary = workerInfo.omit({ astray: true, failing: true })
+export type WorkerSummary = z.infer<typeof workerSummary>
+
 /**
  * What goes on behind the runs: ended runs into the archive, events to webhooks and their deliveries, heads into ledgers,
  * and runs that are taken up at a time.

@@ -1,10 +1,10 @@
-import type { OutboxLag, WorkerInfo } from '@muster/protocol'
+import type { OutboxLag, WorkerSummary } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { dateOf, duration, plain, print, tableOf } from '../output.ts'
 
 /** `muster workers`: which live; and to an operator, whether the background keeps up. */
 export async function workersCommand(muster: Muster, json: boolean): Promise<number> {
-  const answer = await muster.request<{ workers: WorkerInfo[]; outboxes?: OutboxLag[] }>('GET', '/v1/workers')
+  const answer = await muster.request<{ workers: WorkerSummary[]; outboxes?: OutboxLag[] }>('GET', '/v1/workers')
   const { workers, outboxes } = answer
   if (json) {
     print(answer)
@@ -15,7 +15,7 @@ export async function workersCommand(muster: Muster, json: boolean): Promise<num
   return 0
 }
 
-function workersTable(workers: readonly WorkerInfo[]): string {
+function workersTable(workers: readonly WorkerSummary[]): string {
   const table = tableOf(['worker', 'since', 'runs', 'lost', 'carries'])
   for (const { name, startedAt, held, fenced, concurrency, definitions } of workers)
     table.push([plain(name), dateOf(startedAt), `${held}/${concurrency}`, fenced, definitions.map(plain).join('\n')])
