@@ -92,17 +92,19 @@ async function filled(
   given: { by: string; name: string; steps: object[] }[],
 ): Promise<[tenant: string, hits: AuditHit[]]> {
   const tenant = `t${tenants++}`
-  const all: AuditHit[] = []
-  for (const { by, name, steps } of given) {
+  const all = given.map(({ by, name, steps }): AuditHit[] => {
     const run = newId()
     const hits = steps.map((step, i) => ({ run, seq: i + 1, version: '1', by, name, ...step }) as AuditHit)
-    const clean: AuditHit[] = JSON.parse(JSON.stringify(hits))
-    // As it comes while the run goes on, and what was slower than the rest.
-    const some = clean.slice(0, clean.length / 2)
-    for (const part of [some, clean, some]) await memory.auditIndex.put(tenant, part)
-    all.push(...clean)
+    return JSON.parse(JSON.stringify(hits))
+  })
+  // As it comes while the runs go on, and what was slower than the rest.
+  const half = all.map((hits) => hits.slice(0, hits.length / 2))
+  for (const hits of half) await memory.auditIndex.put(tenant, hits)
+  for (const parts of [all, [...half, ...all]]) {
+    const done = await memory.auditIndex.putMany(parts.map((hits) => ({ tenant, hits })))
+    expect(done.map(({ status }) => status)).toEqual(parts.map(() => 'fulfilled'))
   }
-  return [tenant, all]
+  return [tenant, all.flat()]
 }
 
 const servers = { dynalite: startDynalite, ...(hasJava() ? { 'DynamoDB Local': startLocal } : {}) }
@@ -165,6 +167,52 @@ describe.each(Object.entries(servers))('the audit index on %s', (_, start) => {
     await memory.auditIndex.put(tenant, hits)
     expect((await searched(tenant, { tool: 'pay' }, 10)).map(({ seq }) => seq)).toEqual([2, 1])
     expect(await searched(`${tenant}x`, {}, 10)).toEqual([])
+  })
+
+  it('takes nothing back of what was put in place of it, and fails those alone that cannot be put', async () => {
+    const step = { at: 1, step: 'a', kind: 'tool', target: 'pay', status: 'ok', approvers: [], amounts: { amount: 7 } }
+    const lists = { decisions: [], policies: [], labels: [] }
+    const [tenant, hits] = await filled([{ by: 'ann', name: 'clerk', steps: [{ ...step, ...lists }] }])
+    const without = hits.map(({ amounts: _amounts, ...hit }) => hit)
+    await memory.auditIndex.replace(tenant, without)
+    const later = hits.map((hit) => ({ ...hit, run: newId() }))
+    const done = await memory.auditIndex.putMany([
+      { tenant, hits },
+      { tenant: 'x'.repeat(3000), hits },
+      { tenant, hits: later },
+    ])
+    expect(done).toMatchObject([
+      { status: 'fulfilled' },
+      { status: 'rejected', reason: { code: 'memory.too_large' } },
+      { status: 'fulfilled' },
+    ])
+    expect(await searched(tenant, {}, 9)).toEqual([...later, ...without])
+  })
+
+  it('has no more than some requests under way, however many runs are put at once', async () => {
+    const [tenant, [hit]] = await filled([
+      {
+        ...{ by: 'ann', name: 'clerk' },
+        steps: [
+          {
+            ...{ at: 1, step: 'a', kind: 'tool', target: 'pay', status: 'ok', decisions: [], policies: [] },
+            ...{ labels: [], approvers: [] },
+          },
+        ],
+      },
+    ])
+    let [now, most] = [0, 0]
+    const real = DynamoDBDocumentClient.prototype.send
+    const send = vi.spyOn(DynamoDBDocumentClient.prototype, 'send')
+    send.mockImplementation(async function (this: DynamoDBDocumentClient, ...args: unknown[]) {
+      most = Math.max(most, ++now)
+      return Reflect.apply(real, this, args).finally(() => now--)
+    } as never)
+    const puts = Array.from({ length: 40 }, () => ({ tenant, hits: hit ? [{ ...hit, run: newId() }] : [] }))
+    await memory.auditIndex.putMany(puts)
+    send.mockRestore()
+    expect(most).toBe(32)
+    expect(await searched(tenant, {}, 50)).toHaveLength(41)
   })
 
   it('looks at so many for a page, and says where to go on though it found nothing', async () => {

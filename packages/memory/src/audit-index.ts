@@ -2,7 +2,14 @@ import { type AuditFilter, type AuditHit, type AuditPage, MusterError, sideBySid
 import { auditItemsOf, HOUR_MS, type Term } from './audit-items.ts'
 import { textOf } from './item.ts'
 import { LAST, partition, sort } from './key.ts'
+import { outcomes, type Settled } from './settled.ts'
 import type { Table } from './table.ts'
+
+/** Hits of a run. */
+export interface AuditPut {
+  tenant: string
+  hits: readonly AuditHit[]
+}
 
 /** What steps came to, found by who, what and when. */
 export interface AuditIndex {
@@ -12,6 +19,8 @@ export interface AuditIndex {
    * @throws MusterError `memory.unavailable`
    */
   put(tenant: string, hits: readonly AuditHit[]): Promise<void>
+  /** The same of many runs at once; tells of each in their order, and never rejects. */
+  putMany(puts: readonly AuditPut[]): Promise<Settled<void>[]>
   /** Puts all of a run, or of several, in place of what is there, such as without the numbers that were erased. */
   replace(tenant: string, hits: readonly AuditHit[]): Promise<void>
   /** Takes all of a run out. */
@@ -30,12 +39,38 @@ const SCAN_MAX = 300
 const READ = 50
 /** A page that takes longer than this asks for no more items, and goes on by its cursor, ms. */
 const SCAN_MS = 20
-const WRITES = 16
+/** Requests of one call that are under way at once. */
+const WRITES = 32
 
 export function openAuditIndex(table: Table, clock: () => number): AuditIndex {
+  async function putMany(puts: readonly AuditPut[]): Promise<Settled<void>[]> {
+    const failed = new Map<number, unknown>()
+    function* writes() {
+      for (const [of, { tenant, hits }] of puts.entries())
+        try {
+          for (const item of auditItemsOf(tenant, hits)) yield { of, item }
+        } catch (error) {
+          failed.set(of, error)
+        }
+    }
+    await sideBySide(WRITES, writes(), async ({ of, item }) => {
+      if (failed.has(of)) return
+      await table.raise(item, 'last', item.last).catch((error: unknown) => failed.set(of, error))
+    })
+    return outcomes(
+      puts.map(() => undefined),
+      failed,
+    )
+  }
+
   return {
-    put: (tenant, hits) =>
-      sideBySide(WRITES, auditItemsOf(tenant, hits), (item) => table.raise(item, 'last', item.last)),
+    putMany,
+
+    async put(tenant, hits) {
+      const [done] = await putMany([{ tenant, hits }])
+      if (done?.status === 'rejected') throw done.reason
+    },
+
     replace: (tenant, hits) => table.putAll(auditItemsOf(tenant, hits)),
     remove: (tenant, hits) => sideBySide(WRITES, auditItemsOf(tenant, hits), ({ pk, sk }) => table.remove(pk, sk)),
 

@@ -4,7 +4,7 @@ import { digestOf } from './digest.ts'
 import { bytesOf, textOf } from './item.ts'
 import { partition, sort } from './key.ts'
 import { pack, unpack } from './packed.ts'
-import { joined, PIECE_BYTES_MAX, piecesOf, putPieces } from './pieces.ts'
+import { joined, PIECE_BYTES_MAX, piecesOf } from './pieces.ts'
 import { seal, unseal } from './sealed.ts'
 import type { Table } from './table.ts'
 import { openTexts } from './texts.ts'
@@ -46,7 +46,7 @@ export function openBlobs(table: Table, keys: ContentKeys): Blobs {
       }
       if (await table.get(pk, sk)) return
       const set = digestOf([content])
-      await putPieces(table, piecesOf(pk, ['BLOB', digest, 'PIECE', set], content))
+      await table.putAll(piecesOf(pk, ['BLOB', digest, 'PIECE', set], content))
       await table.create({ pk, sk, set })
     },
 

@@ -8,7 +8,7 @@ import { openErasures } from './erasures.ts'
 import { partition, sort } from './key.ts'
 import { type Memory, openMemory } from './memory.ts'
 import { pack } from './packed.ts'
-import { piecesOf, putPieces } from './pieces.ts'
+import { piecesOf } from './pieces.ts'
 import { seal, unseal } from './sealed.ts'
 import { Table } from './table.ts'
 import { collect, noise, says, testEntry, testRun } from './test-run.ts'
@@ -168,7 +168,7 @@ describe('content', () => {
     const { client, documents } = connect(options())
     const table = new Table(documents, 'keys', 'test')
     const pk = partition(tenant, 'RUN', run.id)
-    await putPieces(table, [
+    await table.putAll([
       ...piecesOf(pk, ['WHOLE', 'set'], await pack(run)),
       ...piecesOf(pk, ['SEGMENT', 'set', 2], await pack(entries)),
       { pk: partition(tenant, 'BLOB', 'digest'), sk: 'MANIFEST', content: await pack(secret) },

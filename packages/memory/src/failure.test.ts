@@ -1,10 +1,12 @@
 import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CreateTableCommand } from '@aws-sdk/client-dynamodb'
+import { newId } from '@muster/protocol'
 import { afterAll, describe, expect, test } from 'vitest'
 import { connect } from './connection.ts'
 import { openMemory } from './memory.ts'
 import { Table } from './table.ts'
+import { testRun } from './test-run.ts'
 import { freePort, listen, startDynalite } from './test-server.ts'
 
 async function failureOf(promise: Promise<unknown>): Promise<{ error: unknown; ms: number }> {
@@ -64,6 +66,23 @@ describe('a server that', () => {
       ['a', 'b', 'c', 'd', 'e'],
     ])
     client.destroy()
+    server.close()
+  })
+
+  test('answers none of several that share a request is not asked for each of them', async () => {
+    let requests = 0
+    const server = createServer((_, response) => {
+      requests++
+      response.writeHead(503).end('{}')
+    })
+    const { client, documents, where } = connect({ endpoint: `http://127.0.0.1:${await listen(server)}` })
+    const groups = ['a', 'b', 'c'].map((pk) => [{ pk, sk: 's' }])
+    const done = await new Table(documents, 'muster', where).putGroups(groups, (group) => group)
+    expect(done).toMatchObject(groups.map(() => ({ status: 'rejected', reason: { code: 'memory.unavailable' } })))
+    // As often as the SDK tries one.
+    expect(requests).toBe(4)
+    client.destroy()
+    server.closeAllConnections()
     server.close()
   })
 
@@ -130,6 +149,19 @@ describe('a server that', () => {
     for (const { error } of await Promise.all(calls.map(failureOf))) {
       expect(error).toMatchObject({ code: 'memory.unavailable' })
     }
+    const runs = [testRun('t'), testRun('t'), testRun('t', { status: 'running' })]
+    const hit = {
+      ...{ run: newId(), seq: 1, at: 1, version: '1', by: 'u', name: 'n', step: 's', kind: 'tool', target: 't' },
+      ...{ status: 'ok', decisions: [], policies: [], labels: [], approvers: [] },
+    } as const
+    const codes = (done: PromiseSettledResult<void>[]) =>
+      done.map((one) => one.status === 'rejected' && one.reason.code)
+    expect(codes(await memory.archive.putMany(runs.map((run) => ({ tenant: 't', run, entries: [] }))))).toEqual([
+      ...['memory.unavailable', 'memory.unavailable', 'internal'],
+    ])
+    expect(codes(await memory.auditIndex.putMany([{ tenant: 't', hits: [{ ...hit }] }]))).toEqual([
+      'memory.unavailable',
+    ])
     memory.close()
   }, 90_000)
 })

@@ -6,8 +6,9 @@ export type { Answers, KeptAnswer } from './answers.ts'
 export type { ApiKeys, FoundKey } from './api-keys.ts'
 /** Ended runs with their journals. */
 export type { Archive, Archived } from './archive.ts'
+export type { ArchivePut } from './archive-puts.ts'
 /** What steps came to, found by who, what and when; the items that are written of it. */
-export type { AuditIndex } from './audit-index.ts'
+export type { AuditIndex, AuditPut } from './audit-index.ts'
 export { auditItemsOf } from './audit-items.ts'
 /** Large content by its digest. */
 export type { Blobs } from './blobs.ts'

@@ -29,6 +29,20 @@ export function textsOf(item: Item, name: string): string[] {
   return value.map((text) => (typeof text === 'string' ? text : damaged(item, name)))
 }
 
+/** What it takes in DynamoDB, or somewhat more. */
+export function bytesAtMost(value: unknown): number {
+  if (value instanceof Uint8Array) return value.length
+  if (typeof value === 'string') return Buffer.byteLength(value)
+  if (typeof value !== 'object' || value === null) return OF_NUMBER
+  let bytes = OF_LIST
+  for (const [name, each] of Object.entries(value)) bytes += OF_LIST + Buffer.byteLength(name) + bytesAtMost(each)
+  return bytes
+}
+
+/** Bytes of the longest number, and what a list or map takes besides what is in it. */
+const OF_NUMBER = 21
+const OF_LIST = 3
+
 function damaged(item: Item, name: string): never {
   throw new MusterError('internal', `The item ${String(item.pk)} ${String(item.sk)} has no proper "${name}"`)
 }

@@ -14,6 +14,7 @@ import { openLedgers } from './ledger.ts'
 import { type Memory, openMemory } from './memory.ts'
 import { PIECE_BYTES_MAX } from './pieces.ts'
 import { openRecords } from './records.ts'
+import { each, fulfilled, type Settled } from './settled.ts'
 import { Table } from './table.ts'
 import { collect, noise, says, testEntry, testRun } from './test-run.ts'
 import type { TestServer } from './test-server.ts'
@@ -53,9 +54,12 @@ class DyingTable extends Table {
     return super.create(item)
   }
 
-  override async putAll(items: Iterable<Item>): Promise<void> {
+  override async putGroups<T>(groups: readonly T[], itemsOf: (group: T) => Iterable<Item>): Promise<Settled<T>[]> {
     // Each for itself, so that it may die between any two.
-    for (const item of items) await this.put(item)
+    return each(1, groups.map(fulfilled), async (group) => {
+      for (const item of itemsOf(group)) await this.put(item)
+      return group
+    })
   }
 
   override async raise(item: Item, name: string, value: number): Promise<boolean> {
@@ -75,6 +79,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
   let server: TestServer
   let memory: Memory
   let dying: DyingTable
+  let table: Table
   let counted: Table
   /** What `counted` has sent, and how many items queries have read. */
   const sent: { command: string; items: number | undefined }[] = []
@@ -86,6 +91,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
     memory = await openMemory(options)
     const { documents, where } = connect(options)
     dying = new DyingTable(documents, options.table, where)
+    table = new Table(documents, options.table, where)
     counted = new Table(documents, options.table, where)
     documents.middlewareStack.add(
       (next, { commandName: command = '' }) =>
@@ -574,16 +580,177 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       })
     })
 
-    test('writes the items of both lists with one request', async () => {
-      const tenant = newId()
-      const archive = openArchive(counted, memory.keys)
-      await archive.put(tenant, testRun(tenant), [testEntry(1, 'a')])
-      sent.length = 0
-      await archive.put(tenant, testRun(tenant), [testEntry(1, 'a')])
-      expect(sent.map(({ command }) => command)).toEqual([
-        ...['GetItemCommand', 'PutItemCommand', 'PutItemCommand', 'PutItemCommand', 'PutItemCommand'],
-        'BatchWriteItemCommand',
-      ])
+    describe('many at once', () => {
+      const of = (run: Run, entries: StoredEntry[] = [testEntry(1, `${run.id} a`)]) => ({
+        ...{ tenant: run.tenant, run, entries },
+      })
+
+      /** All that the archive tells of a tenant, with its runs by their places. */
+      const told = async (tenant: string, runs: readonly Run[]) => {
+        const of = { user: 'ann', session: 's' }
+        const listed = [{}, { user: of.user }, { session: of.session }, of, { status: 'failed' as const }]
+        const all = {
+          runs: await Promise.all(runs.map(({ id }) => memory.archive.get(tenant, id))),
+          began: await Promise.all(runs.map(({ id }) => memory.archive.beganBy(tenant, id))),
+          erased: await Promise.all(runs.map(({ id }) => memory.archive.erased(tenant, id))),
+          entries: await Promise.all(runs.map(({ id }) => collect(memory.archive.entries(tenant, id)))),
+          lists: await Promise.all(listed.map((one) => memory.archive.list(tenant, { limit: 99, ...one }))),
+          all: await collect(memory.archive.all(tenant)),
+          about: await collect(memory.archive.ofSubject(tenant, 'customer')),
+          costs: await collect(memory.archive.costs(tenant)),
+          tenants: (await collect(memory.archive.tenants())).filter((one) => one === tenant),
+          items: await Promise.all(
+            runs.map(async ({ id }) =>
+              (await collect(table.query({ pk: partition(tenant, 'RUN', id) }))).map(({ sk, n, of }) => [
+                String(sk).replace(/[0-9a-f]{32}/, 'set'),
+                n,
+                of,
+              ]),
+            ),
+          ),
+        }
+        return JSON.parse(
+          runs
+            .reduce((text, { id }, i) => text.replaceAll(id, `run ${i}`), JSON.stringify(all))
+            .replaceAll(tenant, 'T'),
+        )
+      }
+
+      test('are as they are one by one, in all that is told of them', async () => {
+        const [alone, together] = [newId(), newId()]
+        const line = { day: '2026-11-28', calls: 1, nanoUsd: 7, inputTokens: 1, outputTokens: 2, cachedTokens: 0 }
+        const names = { model: 'm', provider: 'p', agent: 'a', user: 'u', team: '' }
+        const made = (tenant: string) =>
+          Array.from({ length: 36 }, (_, i) => {
+            const run = testRun(tenant, {
+              status: i % 3 === 0 ? 'failed' : 'succeeded',
+              by: { key: 'k', user: i % 2 ? 'ann' : 'bob' },
+              output: i === 10 ? noise(500_000, i) : i,
+              ...(i % 4 === 0 ? { subject: 'customer' } : {}),
+            })
+            const entries = Array.from({ length: i % 5 }, (_, at) =>
+              testEntry(at + 1, i === 9 && at > 1 ? noise(900_000, at) : at === 2 ? undefined : `${i} ${at}`),
+            )
+            return { tenant, run, entries, ...(i % 2 ? { costs: [{ ...line, names }] } : {}) }
+          })
+        const [one, other] = [made(alone), made(together)]
+        // Keys of some were destroyed before.
+        for (const { tenant, run } of [one[7], one[8], other[7], other[8]].flatMap((put) => put ?? []))
+          await memory.keys.destroy(tenant, { run: run.id })
+        for (const { tenant, run, entries, costs } of one) await memory.archive.put(tenant, run, entries, costs)
+        const done = await memory.archive.putMany(other)
+        expect(done).toEqual(other.map(() => ({ status: 'fulfilled', value: undefined })))
+        const runsOf = (puts: { run: Run }[]) => puts.map(({ run }) => run)
+        const meant = await told(alone, runsOf(one))
+        expect(await told(together, runsOf(other))).toEqual(meant)
+        expect(meant.erased[7]).toMatchObject({ by: 'erasure' })
+        expect(await memory.archive.get(together, other[10]?.run.id ?? '')).toEqual(other[10]?.run)
+        // Again they change nothing.
+        await memory.archive.putMany(
+          other.map((put) => ({ ...put, run: { ...put.run, output: 'other' }, entries: [] })),
+        )
+        expect(await told(together, runsOf(other))).toEqual(meant)
+      })
+
+      test('share their requests', async () => {
+        const tenant = newId()
+        const archive = openArchive(counted, memory.keys)
+        const runs = Array.from({ length: 25 }, () => testRun(tenant))
+        await memory.archive.put(tenant, testRun(tenant), [])
+        await archive.put(tenant, testRun(tenant), [])
+        const count = async (work: Promise<unknown>) => {
+          sent.length = 0
+          await work
+          return Map.groupBy(sent, ({ command }) => command)
+            .entries()
+            .map(([command, { length }]) => [command, length])
+            .toArray()
+        }
+        // Three pieces of each, its summary, and two items of lists; keys are made by way of another connection.
+        expect(await count(archive.putMany(runs.map((run) => of(run))))).toEqual([
+          ['BatchGetItemCommand', 1],
+          ['BatchWriteItemCommand', 3 + 2],
+          ['PutItemCommand', 25],
+        ])
+        expect(await count(archive.put(tenant, testRun(tenant), [testEntry(1, 'a')]))).toEqual([
+          ['BatchGetItemCommand', 1],
+          ['BatchWriteItemCommand', 1 + 1],
+          ['PutItemCommand', 1],
+        ])
+        expect(await count(archive.putMany([]))).toEqual([])
+      })
+
+      test('that die at any write are each there or not, and in all their lists once they are put again', async () => {
+        let deaths = 0
+        const there: number[] = []
+        for (let writes = 0; ; writes++) {
+          const tenant = newId()
+          const puts = [noise(500_000), 'small', 'other'].map((output, i) =>
+            of(testRun(tenant, { output, subject: 'customer' }), [testEntry(1, `${i}`), testEntry(2)]),
+          )
+          dying.writesLeft = writes
+          const done = await openArchive(dying, memory.keys).putMany(puts)
+          dying.writesLeft = Number.POSITIVE_INFINITY
+          const lists = await inLists(tenant, testRun(tenant))
+          there.push(new Set(lists.flat()).size)
+          for (const [i, { run, entries }] of puts.entries()) {
+            const isNamed = lists.some((ids) => ids.includes(run.id))
+            expect(await memory.archive.get(tenant, run.id)).toEqual(isNamed ? run : undefined)
+            expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(isNamed ? entries : [])
+            // What is said to be done is in all of them.
+            if (done[i]?.status === 'fulfilled') expect(lists.every((ids) => ids.includes(run.id))).toBe(true)
+          }
+          const again = await memory.archive.putMany(puts)
+          expect(again.map(({ status }) => status)).toEqual(puts.map(() => 'fulfilled'))
+          const ids = puts.map(({ run }) => run.id).reverse()
+          expect(await inLists(tenant, testRun(tenant))).toEqual(Array.from({ length: 4 }, () => ids))
+          for (const { run } of puts) expect(await memory.archive.get(tenant, run.id)).toEqual(run)
+          if (done.every(({ status }) => status === 'fulfilled')) break
+          deaths++
+        }
+        expect(deaths).toBeGreaterThan(20)
+        expect(new Set(there)).toEqual(new Set([0, 1, 2, 3]))
+      })
+
+      test('are there though others among them cannot be, which alone are rejected', async () => {
+        const tenant = newId()
+        const good = Array.from({ length: 30 }, () => testRun(tenant))
+        const bad = [
+          [of(testRun(tenant, { status: 'running' })), 'internal'],
+          [{ ...of(testRun('other')), tenant }, 'internal'],
+          [of(testRun(tenant), [testEntry(2), testEntry(1)]), 'journal.corrupt'],
+          [of(testRun(tenant, { id: 'x'.repeat(2000) })), 'memory.too_large'],
+          [of(testRun(tenant, { by: { key: 'k', user: 'x'.repeat(3000) } })), 'memory.too_large'],
+          // Its summary is larger than an item may be.
+          [of(testRun(tenant, { labels: Array.from({ length: 9000 }, (_, i) => noise(64, i)) })), 'memory.too_large'],
+        ] as const
+        const puts = [
+          ...good.slice(0, 10).map((run) => of(run)),
+          ...bad.map(([put]) => put),
+          ...good.slice(10).map((run) => of(run)),
+        ]
+        const done = await memory.archive.putMany(puts)
+        expect(done.slice(10, 16)).toMatchObject(bad.map(([, code]) => ({ status: 'rejected', reason: { code } })))
+        expect(done.filter(({ status }) => status === 'fulfilled')).toHaveLength(30)
+        for (const list of [{}, { user: 'u' }, { session: 's' }])
+          expect((await memory.archive.list(tenant, { limit: 99, ...list })).map(({ id }) => id)).toEqual(
+            good.map(({ id }) => id).reverse(),
+          )
+        for (const run of good) expect(await memory.archive.get(tenant, run.id)).toEqual(run)
+      })
+
+      test('may name a run twice: one of its journals is there, whole', async () => {
+        const tenant = newId()
+        const run = testRun(tenant, { subject: 'customer' })
+        const other = testRun(tenant, { subject: 'customer' })
+        const journals = [[testEntry(1, 'a')], [testEntry(1, 'b'), testEntry(2)]]
+        const puts = [of(run, journals[0]), of(other), of(run, journals[1]), of(run, journals[0])]
+        const done = await memory.archive.putMany(puts)
+        expect(done.map(({ status }) => status)).toEqual(puts.map(() => 'fulfilled'))
+        expect(journals).toContainEqual(await collect(memory.archive.entries(tenant, run.id)))
+        expect(await memory.archive.get(tenant, run.id)).toEqual(run)
+        expect(await inLists(tenant, run)).toEqual(Array.from({ length: 4 }, () => [other.id, run.id]))
+      })
     })
 
     test('is not confused by what an archiver that died has left of another journal', async () => {
@@ -698,6 +865,52 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         ),
         { numRuns: 40 },
       ))
+  })
+
+  describe('the table', () => {
+    test('takes and gives many items, whatever their sizes, also where a place is named twice', async () => {
+      const pk = newId()
+      // More than one answer holds, many times, and one that fills an item.
+      const sizes = [...Array.from({ length: 36 }, () => 380_000), ...Array.from({ length: 120 }, () => 10), 409_000]
+      const items = sizes.map((size, i) => ({ pk, sk: `${i}`, data: Buffer.alloc(size, i) }))
+      sent.length = 0
+      await counted.putAll([...items, ...items.slice(100, 110), ...items.slice(100, 110)])
+      // What is large goes by itself.
+      expect(sent.length).toBeGreaterThan(36)
+      const found = await table.getAll([...items, { pk, sk: 'none' }, ...items.slice(0, 3)])
+      expect(found).toHaveLength(items.length + 4)
+      const none = found[items.length]
+      expect(none).toEqual([{ pk, sk: 'none' }, undefined])
+      for (const [{ sk }, item] of found.filter((one) => one !== none)) {
+        const { data } = items[Number(sk)] ?? {}
+        expect(item?.sk).toBe(sk)
+        expect(Buffer.compare(data ?? Buffer.of(), Buffer.from(item?.data as Uint8Array))).toBe(0) // as it was put
+      }
+    })
+
+    test('refuses what it cannot take of a group, and no other', async () => {
+      const pk = newId()
+      const item = (i: number, change: Item = {}) => ({ pk, sk: `${i}`, ...change })
+      const groups = [
+        [item(1), item(2)],
+        // No key is empty.
+        [item(3), item(4, { pk: '' })],
+        [item(5)],
+        [item(6, { data: Buffer.alloc(500_000) })],
+        [item(7)],
+      ]
+      const done = await table.putGroups(groups, (group) => group)
+      expect(done).toMatchObject([
+        { status: 'fulfilled', value: groups[0] },
+        { status: 'rejected', reason: { code: 'internal' } },
+        { status: 'fulfilled' },
+        { status: 'rejected', reason: { code: 'memory.too_large' } },
+        { status: 'fulfilled' },
+      ])
+      const there = (await collect(table.query({ pk }))).map(({ sk }) => sk)
+      expect(there).toEqual(expect.arrayContaining(['1', '2', '5', '7']))
+      await expect(table.putAll([item(8), item(9, { pk: '' })])).rejects.toMatchObject({ code: 'internal' })
+    })
   })
 
   describe('costs of archived runs', () => {

@@ -1,13 +1,9 @@
-import { MusterError, sideBySide } from '@muster/protocol'
+import { MusterError } from '@muster/protocol'
 import { bytesOf, type Item, numberOf } from './item.ts'
 import { sort } from './key.ts'
-import type { Table } from './table.ts'
 
 /** Bytes of content that an item may hold. DynamoDB takes 409,600 with keys and names. */
 export const PIECE_BYTES_MAX = 350_000
-
-/** Writes in flight at once: enough to hide the network, few enough to leave sockets for others. */
-const WRITES_MAX = 8
 
 /** Content as items of at most PIECE_BYTES_MAX, each knowing its number and how many there are. */
 export function piecesOf(pk: string, sk: readonly [string, ...(string | number)[]], content: Uint8Array): Item[] {
@@ -19,11 +15,6 @@ export function piecesOf(pk: string, sk: readonly [string, ...(string | number)[
     of,
     data: content.subarray(n * PIECE_BYTES_MAX, (n + 1) * PIECE_BYTES_MAX),
   }))
-}
-
-/** Writes all items in any order, one with each request: large ones together would take too long. */
-export function putPieces(table: Table, items: readonly Item[]): Promise<void> {
-  return sideBySide(WRITES_MAX, items, (item) => table.put(item))
 }
 
 /**

@@ -1,5 +1,5 @@
 import { MusterError, type StoredEntry } from '@muster/protocol'
-import { pack } from './packed.ts'
+import { DIGESTS, pack } from './packed.ts'
 
 /** An entry without what lies beside it. */
 export type Bare = Omit<StoredEntry, 'content'>
@@ -47,7 +47,7 @@ async function segmentOf(last: number, entries: readonly StoredEntry[]): Promise
   const hasContents = entries.some(({ content }) => content !== undefined)
   const stored: Stored = { entries: entries.map(({ seq, hash, bytes }) => ({ seq, hash, bytes })), hasContents }
   const [bare, contents] = await Promise.all([
-    pack(stored),
+    pack(stored, DIGESTS),
     hasContents ? pack(entries.map(({ content }) => content ?? null)) : undefined,
   ])
   return { last, entries: bare, contents }

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import {
+  BatchGetCommand,
   BatchWriteCommand,
   DeleteCommand,
   type DynamoDBDocumentClient,
@@ -8,18 +9,30 @@ import {
   PutCommand,
   paginateQuery,
 } from '@aws-sdk/lib-dynamodb'
-import { sideBySide } from '@muster/protocol'
+import { MusterError, sideBySide } from '@muster/protocol'
 import { failure } from './failure.ts'
-import type { Item } from './item.ts'
+import { bytesAtMost, type Item } from './item.ts'
 import { expressionsOf, type Query } from './query.ts'
+import { outcomes, type Settled } from './settled.ts'
 
-/** Items that DynamoDB takes with one request. */
+/** Items that DynamoDB takes, and gives, with one request. */
 const BATCH_MAX = 25
-/** Requests of one call that are under way at once. */
-const REQUESTS_MAX = 16
-/** After that a server which leaves items undone is one that does not work. */
+const READ_MAX = 100
+/** It takes 16 MB: so much that several large ones together do not take longer than we wait for an answer. */
+const BATCH_BYTES_MAX = 400_000
+/** Requests of one call that are under way at once: enough to hide the network, few enough to leave sockets for others. */
+const REQUESTS_MAX = 8
+/** After so many in a row a server that does none of what is left is one that does not work. */
 const ATTEMPTS_MAX = 10
 const RETRY_MS = { first: 50, longest: 2000 }
+
+export type Place = { pk: string; sk: string }
+
+/** An item, and of which group. */
+interface Write {
+  item: Item
+  of: number
+}
 
 /**
  * The table in the few ways that this package uses it: strongly consistent reads, and writes of one item, on a condition or
@@ -42,6 +55,26 @@ export class Table {
     return (await this.#try(() => this.#client.send(get))).Item
   }
 
+  /** Each with the item that stands there. */
+  async getAll<T extends Place>(places: readonly T[]): Promise<[T, Item | undefined][]> {
+    const found = new Map<string, Item>()
+    // A key that is named twice is refused.
+    const asked = new Map(places.map(({ pk, sk }) => [nameOf({ pk, sk }), { pk, sk }]))
+    await sideBySide(REQUESTS_MAX, readsOf([...asked.values()]), (some) =>
+      this.#try(() => this.#getBatch(some, (item) => found.set(nameOf(item), item))),
+    )
+    return places.map((place) => [place, found.get(nameOf(place))])
+  }
+
+  async #getBatch(places: Item[], take: (item: Item) => void): Promise<void> {
+    await untilNoneIsLeft(places, async (Keys) => {
+      const get = new BatchGetCommand({ RequestItems: { [this.#name]: { Keys, ConsistentRead: true } } })
+      const { Responses, UnprocessedKeys } = await this.#client.send(get)
+      for (const item of Responses?.[this.#name] ?? []) take(item)
+      return UnprocessedKeys?.[this.#name]?.Keys ?? []
+    })
+  }
+
   /** Writes the item over whatever stands in its place. */
   async put(item: Item): Promise<void> {
     await this.#try(() => this.#client.send(new PutCommand({ TableName: this.#name, Item: item })))
@@ -49,22 +82,41 @@ export class Table {
 
   /** Writes items over whatever stands in their places, each for itself: where it fails, some of them may be there. */
   async putAll(items: Iterable<Item>): Promise<void> {
-    await sideBySide(REQUESTS_MAX, batchesOf(items), (batch) => this.#try(() => this.#putBatch(batch)))
+    const [done] = await this.putGroups([items], (group) => group)
+    if (done?.status === 'rejected') throw done.reason
+  }
+
+  /**
+   * The same for several groups of items, which share requests; never rejects. What is refused because of an item fails the
+   * group that it is of, and no other.
+   */
+  async putGroups<T>(groups: readonly T[], itemsOf: (group: T) => Iterable<Item>): Promise<Settled<T>[]> {
+    const failed = new Map<number, unknown>()
+    const write = async (batch: readonly Write[]): Promise<void> => {
+      const parts = Map.groupBy(batch, ({ of }) => of)
+      if (parts.keys().every((of) => failed.has(of))) return
+      try {
+        await this.#try(() => this.#putBatch(batch.map(({ item }) => item)))
+      } catch (error) {
+        const isRefused = error instanceof MusterError && error.code !== 'memory.unavailable'
+        if (isRefused && parts.size > 1) for (const part of parts.values()) await write(part)
+        else for (const of of parts.keys()) failed.set(of, error)
+      }
+    }
+    const writes = groups.flatMap((group, of) => Array.from(itemsOf(group), (item) => ({ item, of })))
+    await sideBySide(REQUESTS_MAX, batchesOf(writes), write)
+    return outcomes(groups, failed)
   }
 
   async #putBatch(items: readonly Item[]): Promise<void> {
-    let left = items.map((Item) => ({ PutRequest: { Item } }))
-    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      if (attempt > 0) await setTimeout(Math.min(RETRY_MS.first * 2 ** attempt, RETRY_MS.longest) * Math.random())
+    const puts = items.map((Item) => ({ PutRequest: { Item } }))
+    await untilNoneIsLeft(puts, async (left) => {
       const put = new BatchWriteCommand({ RequestItems: { [this.#name]: left } })
       const { UnprocessedItems } = await this.#client.send(put)
-      // A throttled server does a part and leaves the rest to us.
-      left = (UnprocessedItems?.[this.#name] ?? []).flatMap(({ PutRequest }) =>
+      return (UnprocessedItems?.[this.#name] ?? []).flatMap(({ PutRequest }) =>
         PutRequest?.Item === undefined ? [] : [{ PutRequest: { Item: PutRequest.Item } }],
       )
-      if (left.length === 0) return
-    }
-    throw new Error(`it left items undone ${ATTEMPTS_MAX} times`)
+    })
   }
 
   /** Writes the item where none stands; false where one does. */
@@ -137,14 +189,45 @@ export class Table {
   }
 }
 
-function* batchesOf(items: Iterable<Item>): Generator<Item[], void> {
-  let batch: Item[] = []
-  for (const item of items) {
-    if (batch.length === BATCH_MAX) {
+/** A throttled server does a part and leaves the rest to us, as does one whose answer would be too large. */
+async function untilNoneIsLeft<T>(all: T[], work: (left: T[]) => Promise<T[]>): Promise<void> {
+  let left = all
+  for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+    const before = left.length
+    left = await work(left)
+    if (left.length === 0) return
+    if (left.length < before) attempt = 1
+    await setTimeout(Math.min(RETRY_MS.first * 2 ** attempt, RETRY_MS.longest) * Math.random())
+  }
+  throw new Error(`it left items undone ${ATTEMPTS_MAX} times`)
+}
+
+function* readsOf(places: Item[]): Generator<Item[], void> {
+  for (let i = 0; i < places.length; i += READ_MAX) yield places.slice(i, i + READ_MAX)
+}
+
+function* batchesOf(writes: Iterable<Write>): Generator<Write[], void> {
+  let batch: Write[] = []
+  let bytes = 0
+  let names = new Set<string>()
+  for (const write of writes) {
+    const name = nameOf(write.item)
+    const more = bytesAtMost(write.item)
+    const isFull = batch.length === BATCH_MAX || bytes + more > BATCH_BYTES_MAX
+    // A key that is named twice is refused.
+    if (batch.length > 0 && (isFull || names.has(name))) {
       yield batch
       batch = []
+      bytes = 0
+      names = new Set()
     }
-    batch.push(item)
+    batch.push(write)
+    bytes += more
+    names.add(name)
   }
   if (batch.length > 0) yield batch
+}
+
+function nameOf({ pk, sk }: Item): string {
+  return JSON.stringify([pk, sk])
 }

@@ -3,7 +3,7 @@ import { digestOf } from './digest.ts'
 import { bytesOf, textOf } from './item.ts'
 import { partition, sort } from './key.ts'
 import { pack, unpack } from './packed.ts'
-import { joined, PIECE_BYTES_MAX, piecesOf, putPieces } from './pieces.ts'
+import { joined, PIECE_BYTES_MAX, piecesOf } from './pieces.ts'
 import type { Table } from './table.ts'
 
 /** Texts of any length by their digests, as they are. */
@@ -38,7 +38,7 @@ export function openTexts(table: Table, kind: string): Texts {
       }
       if (await table.get(pk, sk)) return
       const set = digestOf([content])
-      await putPieces(table, piecesOf(pk, ['PIECE', set], content))
+      await table.putAll(piecesOf(pk, ['PIECE', set], content))
       await table.create({ pk, sk, set })
     },
 
