@@ -1,5 +1,5 @@
 /** The worker's engine: where scheduler, journal, governance, models, tools and memory meet. */
-export { archiveRun } from './archive/archiver.ts'
+export { archiveRuns } from './archive/archiver.ts'
 export { toEvents, withBlobs } from './archive/content.ts'
 export { rebuildCosts } from './archive/costs-rebuild.ts'
 export { planErasure, targetOf } from './archive/erasing.ts'

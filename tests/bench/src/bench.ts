@@ -1,8 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type DynamoService, type RedisService, startDynamo, startRedis } from '@muster/stack'
 import { Redis } from 'ioredis'
+import { Pool } from 'undici'
 import { Child, type OptionsOf, type SubjectName } from './child.ts'
 import { type Measured, rate } from './row.ts'
 import type { Place, Sample, Task } from './subject.ts'
@@ -34,6 +39,7 @@ export class Bench {
   readonly #dir = mkdtempSync(join(tmpdir(), 'muster-bench-'))
   readonly #redis = new Map<Fsync, Promise<{ service: RedisService; admin: Redis }>>()
   readonly #children = new Set<Child>()
+  readonly #delaying: { server: Server; pool: Pool }[] = []
   #dynamo: Promise<DynamoService> | undefined
   #onDisk: Promise<DynamoService> | undefined
   redisVersion: string | undefined
@@ -63,6 +69,22 @@ export class Bench {
     const dir = join(this.#dir, 'dynamo')
     this.#onDisk ??= fill(dir).then(() => startDynamo({ dir }))
     return (await this.#onDisk).endpoint ?? ''
+  }
+
+  /** The same server, as it is from afar: what is asked reaches it `ms` later. Gives its address. */
+  async delayed(origin: string, ms: number): Promise<string> {
+    const pool = new Pool(origin)
+    const server = createServer(async (incoming, response) => {
+      const { method, url = '/', headers } = incoming
+      const body = await buffer(incoming)
+      await sleep(ms)
+      const answer = await pool.request({ method: method === 'GET' ? 'GET' : 'POST', path: url, headers, body })
+      response.writeHead(answer.statusCode, answer.headers)
+      answer.body.pipe(response)
+    })
+    this.#delaying.push({ server, pool })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}` // it listens on a port
   }
 
   async #startRedis(fsync: Fsync) {
@@ -144,6 +166,11 @@ export class Bench {
       const { service, admin } = await starting
       admin.disconnect()
       await service.stop()
+    }
+    for (const { server, pool } of this.#delaying) {
+      server.close()
+      server.closeAllConnections()
+      await pool.destroy()
     }
     await (await this.#dynamo)?.stop()
     await (await this.#onDisk)?.stop()

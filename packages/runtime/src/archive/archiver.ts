@@ -20,6 +20,9 @@ interface Ended {
   costs: CostLine[]
 }
 
+/** Why runs could not be archived, by their ids. */
+type Failures = Map<string, unknown>
+
 /** Runs that are read side by side, and after so many characters what is read is archived: journals may be large. */
 const READS_MAX = 8
 const CHARACTERS_MAX = 8 * 1024 * 1024
@@ -33,21 +36,20 @@ export async function archiveRuns(
   ids: readonly string[],
   ttlS: number,
 ): Promise<PromiseSettledResult<void>[]> {
-  const failures = new Map<string, unknown>()
+  const failures: Failures = new Map()
   let read: Ended[] = []
   let characters = 0
   const unique = [...new Set(ids)]
   for (let from = 0; from < unique.length; from += READS_MAX) {
     const some = unique.slice(from, from + READS_MAX)
-    const found = await settled(
-      some,
-      (id) => id,
-      failures,
-      (id) => readEnded(stores, id),
-    )
-    // Nothing where it was archived before, by a worker that died before it could say so.
-    for (const ended of found) if (ended) read.push(ended)
-    for (const ended of found) characters += ended ? charactersIn(ended) : 0
+    const found = await Promise.allSettled(some.map((id) => readEnded(stores, id)))
+    note(failures, some, found)
+    for (const result of found) {
+      // Nothing where it was archived before, by a worker that died before it could say so.
+      if (result.status === 'rejected' || !result.value) continue
+      read.push(result.value)
+      characters += charactersIn(result.value)
+    }
     if (characters < CHARACTERS_MAX && from + READS_MAX < unique.length) continue
     await archive(stores, read, ttlS, failures)
     read = []
@@ -82,45 +84,40 @@ function charactersIn({ entries }: Ended): number {
 }
 
 /** One step after the other for all, in this order: of whoever dies in between, another does all of it again. */
-async function archive(
-  { journal, memory }: Stores,
-  read: readonly Ended[],
-  ttlS: number,
-  failures: Map<string, unknown>,
-): Promise<void> {
+async function archive({ journal, memory }: Stores, read: readonly Ended[], ttlS: number, failures: Failures) {
   const counts = new RunCosts(journal)
-  const idOf = ({ run }: Ended) => run.id
-  const all = <T>(work: (ended: Ended) => Promise<T>) =>
-    settled(
-      read.filter(({ run }) => !failures.has(run.id)),
-      idOf,
-      failures,
-      work,
-    )
+  const step = async (work: (going: Ended[]) => Promise<readonly PromiseSettledResult<unknown>[]>) => {
+    const going = read.filter(({ run }) => !failures.has(run.id))
+    if (going.length > 0)
+      note(
+        failures,
+        going.map(({ run }) => run.id),
+        await work(going),
+      )
+  }
   // Before the journal may leave: what died in between is done again.
-  await all(({ run, costs }) => counts.add(run.tenant, run.id, costs))
-  await all(({ run, events }) => memory.auditIndex.put(run.tenant, auditHitsOf(events)))
-  await all(({ run, entries, costs }) => memory.archive.put(run.tenant, run, entries, costs))
-  await all(async ({ run, costs }) => {
-    await journal.expire(run.id, run.tenant, ttlS)
-    if (costs.length > 0) await counts.forget(run.tenant, run.id, ttlS)
-  })
+  await step((all) => Promise.allSettled(all.map(({ run, costs }) => counts.add(run.tenant, run.id, costs))))
+  await step((all) =>
+    memory.auditIndex.putMany(all.map(({ run, events }) => ({ tenant: run.tenant, hits: auditHitsOf(events) }))),
+  )
+  await step((all) =>
+    memory.archive.putMany(all.map(({ run, entries, costs }) => ({ tenant: run.tenant, run, entries, costs }))),
+  )
+  await step((all) =>
+    Promise.allSettled(
+      all.map(async ({ run, costs }) => {
+        await journal.expire(run.id, run.tenant, ttlS)
+        if (costs.length > 0) await counts.forget(run.tenant, run.id, ttlS)
+      }),
+    ),
+  )
 }
 
-/** Does the work of all side by side; notes whose has failed. */
-async function settled<S, T>(
-  items: readonly S[],
-  idOf: (item: S) => string,
-  failures: Map<string, unknown>,
-  work: (item: S) => Promise<T>,
-): Promise<T[]> {
-  const results = await Promise.allSettled(items.map(work))
-  return results.flatMap((result, i) => {
-    const item = items[i]
-    if (result.status === 'fulfilled') return [result.value]
-    if (item !== undefined) failures.set(idOf(item), result.reason)
-    return []
-  })
+function note(failures: Failures, ids: readonly string[], results: readonly PromiseSettledResult<unknown>[]): void {
+  for (const [i, id] of ids.entries()) {
+    const result = results[i]
+    if (result?.status === 'rejected') failures.set(id, result.reason)
+  }
 }
 
 async function* list<T>(items: readonly T[]): AsyncGenerator<T> {

@@ -1,5 +1,6 @@
 import { dbos } from '../peers/dbos.ts'
 import { restate } from '../peers/restate.ts'
+import { archive, rawItems } from './archive.ts'
 import { bullmqBacklog, bullmqEnqueue, musterBacklog, musterEnqueue } from './backlog.ts'
 import { bullmqChain, bullmqFlow, bullmqProgress } from './bullmq.ts'
 import { gateway } from './gateway.ts'
@@ -30,6 +31,8 @@ export const subjects = {
   'ledger-export': ledgerExport,
   sha256,
   'audit-search': auditSearch,
+  archive,
+  'raw-items': rawItems,
   restate,
   dbos,
 }

@@ -1,6 +1,7 @@
 import type { Bench } from '../bench.ts'
 import { makespan } from '../makespan.ts'
 import type { Row } from '../row.ts'
+import { archiving } from './archive.ts'
 import { backlog } from './backlog.ts'
 import { chain } from './chain.ts'
 import { effects } from './effects.ts'
@@ -23,5 +24,6 @@ export const workloads: Record<string, (bench: Bench) => Promise<Row[]>> = {
   A1: ledger,
   A2: sealing,
   A3: search,
+  A4: archiving,
   MAKESPAN: async ({ options }) => makespan(options.quick ? 3 : 30),
 }
