@@ -1,4 +1,4 @@
-import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { type AuditFilter, type AuditHit, newId } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -202,9 +202,9 @@ describe.each(Object.entries(servers))('the audit index on %s', (_, start) => {
       },
     ])
     let [now, most] = [0, 0]
-    const real = DynamoDBDocumentClient.prototype.send
-    const send = vi.spyOn(DynamoDBDocumentClient.prototype, 'send')
-    send.mockImplementation(async function (this: DynamoDBDocumentClient, ...args: unknown[]) {
+    const real = DynamoDBClient.prototype.send
+    const send = vi.spyOn(DynamoDBClient.prototype, 'send')
+    send.mockImplementation(async function (this: DynamoDBClient, ...args: unknown[]) {
       most = Math.max(most, ++now)
       return Reflect.apply(real, this, args).finally(() => now--)
     } as never)
@@ -245,7 +245,7 @@ describe.each(Object.entries(servers))('the audit index on %s', (_, start) => {
     expect(second.cursor).toBeUndefined()
     slow.close()
     // What is not filtered is asked for once for a page, wherever the page before ended.
-    const send = vi.spyOn(DynamoDBDocumentClient.prototype, 'send')
+    const send = vi.spyOn(DynamoDBClient.prototype, 'send')
     let cursor: string | undefined
     for (let page = 1; page <= 4; page++) {
       const { hits, ...next } = await memory.auditIndex.search(tenant, { tool: 'pay' }, { limit: 9, cursor })

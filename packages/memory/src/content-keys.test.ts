@@ -1,4 +1,5 @@
-import { ScanCommand } from '@aws-sdk/lib-dynamodb'
+import { type AttributeValue, ScanCommand } from '@aws-sdk/client-dynamodb'
+import { unmarshall } from '@aws-sdk/util-dynamodb'
 import { newId, runSummary, type StoredEntry } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -44,11 +45,11 @@ async function anew(extra: { master?: MasterKey; keyCacheMs?: number } = {}): Pr
 
 /** Every item of the table as it lies there, as one text of bytes. */
 async function raw(): Promise<Buffer> {
-  const { client, documents } = connect(options())
+  const { client } = connect(options())
   const parts: Buffer[] = []
-  for (let from: Record<string, unknown> | undefined; ; ) {
-    const page = await documents.send(new ScanCommand({ TableName: 'keys', ExclusiveStartKey: from }))
-    for (const item of page.Items ?? []) {
+  for (let from: Record<string, AttributeValue> | undefined; ; ) {
+    const page = await client.send(new ScanCommand({ TableName: 'keys', ExclusiveStartKey: from }))
+    for (const item of (page.Items ?? []).map((item) => unmarshall(item))) {
       parts.push(Buffer.from(JSON.stringify(item)))
       for (const value of Object.values(item)) if (value instanceof Uint8Array) parts.push(Buffer.from(value))
     }
@@ -165,8 +166,8 @@ describe('content', () => {
     const run = testRun(tenant, { input: secret, output: secret })
     const large = { ...testEntry(2, `${secret} ${noise(20_000)}`), bytes: '{"seq":2,"content":"digest"}' }
     const entries = [testEntry(1, secret), large]
-    const { client, documents } = connect(options())
-    const table = new Table(documents, 'keys', 'test')
+    const { client } = connect(options())
+    const table = new Table(client, 'keys', 'test')
     const pk = partition(tenant, 'RUN', run.id)
     await table.putAll([
       ...piecesOf(pk, ['WHOLE', 'set'], await pack(run)),
@@ -278,13 +279,13 @@ describe('keys', () => {
 describe('an erasure', () => {
   it('whose worker dies as it writes that it is done is open still, for those who ask and for who carries it on', async () => {
     const tenant = newId()
-    const { client, documents } = connect(options())
+    const { client } = connect(options())
     class Dying extends Table {
       override async remove(): Promise<void> {
         throw new Error('died')
       }
     }
-    const erasures = openErasures(new Dying(documents, 'keys', 'test'))
+    const erasures = openErasures(new Dying(client, 'keys', 'test'))
     const none = { runs: 0, entries: 0, turns: 0, facts: 0, blobs: 0 }
     const by = { key: 'k', user: 'u' }
     const made = { id: newId(), subject: 'a', reason: 'r', by, at: 1, state: 'settling', erased: none } as const

@@ -18,7 +18,7 @@ class SimulatedTable extends Table {
   #answers: number
 
   constructor(items: Map<string, Item>, wait: () => Promise<void>, answers: number) {
-    super(connect({ endpoint: 'http://127.0.0.1:1' }).documents, 'none', 'none')
+    super(connect({ endpoint: 'http://127.0.0.1:1' }).client, 'none', 'none')
     this.#items = items
     this.#wait = wait
     this.#answers = answers

@@ -58,9 +58,9 @@ describe('a server that', () => {
       response.writeHead(200, { 'content-type': 'application/x-amz-json-1.0' })
       response.end(JSON.stringify({ UnprocessedItems: left.length > 0 ? { muster: left } : {} }))
     })
-    const { client, documents, where } = connect({ endpoint: `http://127.0.0.1:${await listen(server)}` })
+    const { client, where } = connect({ endpoint: `http://127.0.0.1:${await listen(server)}` })
     const items = ['a', 'b', 'c', 'd', 'e'].map((pk) => ({ pk, sk: 's', content: Buffer.of(1) }))
-    await new Table(documents, 'muster', where).putAll(items)
+    await new Table(client, 'muster', where).putAll(items)
     expect([sizes, written]).toEqual([
       [5, 3, 1],
       ['a', 'b', 'c', 'd', 'e'],
@@ -75,9 +75,9 @@ describe('a server that', () => {
       requests++
       response.writeHead(503).end('{}')
     })
-    const { client, documents, where } = connect({ endpoint: `http://127.0.0.1:${await listen(server)}` })
+    const { client, where } = connect({ endpoint: `http://127.0.0.1:${await listen(server)}` })
     const groups = ['a', 'b', 'c'].map((pk) => [{ pk, sk: 's' }])
-    const done = await new Table(documents, 'muster', where).putGroups(groups, (group) => group)
+    const done = await new Table(client, 'muster', where).putGroups(groups, (group) => group)
     expect(done).toMatchObject(groups.map(() => ({ status: 'rejected', reason: { code: 'memory.unavailable' } })))
     // As often as the SDK tries one.
     expect(requests).toBe(4)

@@ -77,7 +77,7 @@ export async function openMemory({
   keyCacheMs: cacheMs,
   ...options
 }: MemoryOptions): Promise<Memory> {
-  const { client, documents, where } = connect(options)
+  const { client, where } = connect(options)
   const late = () =>
     new MusterError('memory.unavailable', `DynamoDB at ${where} did not answer within ${answerWithinMs} ms`)
   const inTime = <T>(work: Promise<T>) => within(answerWithinMs, work, late)
@@ -87,7 +87,7 @@ export async function openMemory({
     client.destroy()
     throw atStart(error, where)
   }
-  const items = new Table(documents, table, where)
+  const items = new Table(client, table, where)
   const records = openRecords(items)
   const keys = new ContentKeys(items, records, { master, cacheMs, clock })
   return {

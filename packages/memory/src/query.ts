@@ -1,4 +1,5 @@
-import type { QueryCommandInput } from '@aws-sdk/lib-dynamodb'
+import type { QueryCommandInput } from '@aws-sdk/client-dynamodb'
+import { marshall } from '@aws-sdk/util-dynamodb'
 
 export interface Query {
   pk: string
@@ -22,11 +23,11 @@ export function expressionsOf({ pk, sk, where = {} }: Query): Partial<QueryComma
       ...(sk === undefined ? {} : { '#sk': 'sk' }),
       ...Object.fromEntries(filter.map((name) => [`#${name}`, name])),
     },
-    ExpressionAttributeValues: {
+    ExpressionAttributeValues: marshall({
       ':pk': pk,
       ...Object.fromEntries(Object.entries(sk ?? {}).map(([name, value]) => [`:${name}`, value])),
       ...Object.fromEntries(Object.entries(where).map(([name, value]) => [`:${name}`, value])),
-    },
+    }),
   }
 }
 

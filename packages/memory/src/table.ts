@@ -1,14 +1,17 @@
 import { setTimeout } from 'node:timers/promises'
-import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import {
-  BatchGetCommand,
-  BatchWriteCommand,
-  DeleteCommand,
-  type DynamoDBDocumentClient,
-  GetCommand,
-  PutCommand,
+  type AttributeValue,
+  BatchGetItemCommand,
+  BatchWriteItemCommand,
+  ConditionalCheckFailedException,
+  DeleteItemCommand,
+  type DynamoDBClient,
+  GetItemCommand,
+  PutItemCommand,
   paginateQuery,
-} from '@aws-sdk/lib-dynamodb'
+  type WriteRequest,
+} from '@aws-sdk/client-dynamodb'
+import { marshall, unmarshall } from '@aws-sdk/util-dynamodb'
 import { MusterError, sideBySide } from '@muster/protocol'
 import { failure } from './failure.ts'
 import { bytesAtMost, type Item } from './item.ts'
@@ -39,20 +42,21 @@ interface Write {
  * not, or of several, each for itself. Every method throws MusterError `memory.unavailable`, or `memory.too_large` where it writes.
  */
 export class Table {
-  readonly #client: DynamoDBDocumentClient
+  readonly #client: DynamoDBClient
   readonly #name: string
   readonly #where: string
 
   /** `where` names the server in messages. */
-  constructor(client: DynamoDBDocumentClient, name: string, where: string) {
+  constructor(client: DynamoDBClient, name: string, where: string) {
     this.#client = client
     this.#name = name
     this.#where = where
   }
 
   async get(pk: string, sk: string): Promise<Item | undefined> {
-    const get = new GetCommand({ TableName: this.#name, Key: { pk, sk }, ConsistentRead: true })
-    return (await this.#try(() => this.#client.send(get))).Item
+    const get = new GetItemCommand({ TableName: this.#name, Key: stored({ pk, sk }), ConsistentRead: true })
+    const { Item } = await this.#try(() => this.#client.send(get))
+    return Item && unmarshall(Item)
   }
 
   /** Each with the item that stands there. */
@@ -66,18 +70,19 @@ export class Table {
     return places.map((place) => [place, found.get(nameOf(place))])
   }
 
-  async #getBatch(places: Item[], take: (item: Item) => void): Promise<void> {
-    await untilNoneIsLeft(places, async (Keys) => {
-      const get = new BatchGetCommand({ RequestItems: { [this.#name]: { Keys, ConsistentRead: true } } })
+  async #getBatch(places: readonly Item[], take: (item: Item) => void): Promise<void> {
+    await untilNoneIsLeft(places.map(stored), async (Keys) => {
+      const get = new BatchGetItemCommand({ RequestItems: { [this.#name]: { Keys, ConsistentRead: true } } })
       const { Responses, UnprocessedKeys } = await this.#client.send(get)
-      for (const item of Responses?.[this.#name] ?? []) take(item)
+      for (const item of Responses?.[this.#name] ?? []) take(unmarshall(item))
       return UnprocessedKeys?.[this.#name]?.Keys ?? []
     })
   }
 
   /** Writes the item over whatever stands in its place. */
   async put(item: Item): Promise<void> {
-    await this.#try(() => this.#client.send(new PutCommand({ TableName: this.#name, Item: item })))
+    const put = new PutItemCommand({ TableName: this.#name, Item: stored(item) })
+    await this.#try(() => this.#client.send(put))
   }
 
   /** Writes items over whatever stands in their places, each for itself: where it fails, some of them may be there. */
@@ -109,45 +114,42 @@ export class Table {
   }
 
   async #putBatch(items: readonly Item[]): Promise<void> {
-    const puts = items.map((Item) => ({ PutRequest: { Item } }))
+    const puts: WriteRequest[] = items.map((item) => ({ PutRequest: { Item: stored(item) } }))
     await untilNoneIsLeft(puts, async (left) => {
-      const put = new BatchWriteCommand({ RequestItems: { [this.#name]: left } })
-      const { UnprocessedItems } = await this.#client.send(put)
-      return (UnprocessedItems?.[this.#name] ?? []).flatMap(({ PutRequest }) =>
-        PutRequest?.Item === undefined ? [] : [{ PutRequest: { Item: PutRequest.Item } }],
-      )
+      const put = new BatchWriteItemCommand({ RequestItems: { [this.#name]: left } })
+      return (await this.#client.send(put)).UnprocessedItems?.[this.#name] ?? []
     })
   }
 
   /** Writes the item where none stands; false where one does. */
-  create(item: Item): Promise<boolean> {
+  async create(item: Item): Promise<boolean> {
     const condition = { ConditionExpression: 'attribute_not_exists(pk)' }
-    return this.#putIf(new PutCommand({ TableName: this.#name, Item: item, ...condition }))
+    return this.#putIf(new PutItemCommand({ TableName: this.#name, Item: stored(item), ...condition }))
   }
 
   /** Writes the item over one whose attribute `name` has the value `was`; false where it has not. */
-  replace(item: Item, name: string, was: number | string): Promise<boolean> {
+  async replace(item: Item, name: string, was: number | string): Promise<boolean> {
     const condition = {
       ConditionExpression: '#name = :was',
       ExpressionAttributeNames: { '#name': name },
-      ExpressionAttributeValues: { ':was': was },
+      ExpressionAttributeValues: stored({ ':was': was }),
     }
-    return this.#putIf(new PutCommand({ TableName: this.#name, Item: item, ...condition }))
+    return this.#putIf(new PutItemCommand({ TableName: this.#name, Item: stored(item), ...condition }))
   }
 
   /** Writes the item over one whose attribute `name` is below `value`, or where none stands; false where it is not. */
-  raise(item: Item, name: string, value: number): Promise<boolean> {
+  async raise(item: Item, name: string, value: number): Promise<boolean> {
     const condition = {
       ConditionExpression: 'attribute_not_exists(pk) OR #name < :value',
       ExpressionAttributeNames: { '#name': name },
-      ExpressionAttributeValues: { ':value': value },
+      ExpressionAttributeValues: stored({ ':value': value }),
     }
-    return this.#putIf(new PutCommand({ TableName: this.#name, Item: item, ...condition }))
+    return this.#putIf(new PutItemCommand({ TableName: this.#name, Item: stored(item), ...condition }))
   }
 
   /** Removes an item, where there is one. */
   async remove(pk: string, sk: string): Promise<void> {
-    await this.#try(() => this.#client.send(new DeleteCommand({ TableName: this.#name, Key: { pk, sk } })))
+    await this.#try(() => this.#client.send(new DeleteItemCommand({ TableName: this.#name, Key: stored({ pk, sk }) })))
   }
 
   /** Items in the order of their sort keys. Reads the next page only when it is asked for. */
@@ -162,13 +164,13 @@ export class Table {
       },
     )
     try {
-      for await (const page of pages) yield* page.Items ?? []
+      for await (const { Items = [] } of pages) for (const item of Items) yield unmarshall(item)
     } catch (error) {
       throw failure(error, this.#where)
     }
   }
 
-  async #putIf(put: PutCommand): Promise<boolean> {
+  async #putIf(put: PutItemCommand): Promise<boolean> {
     return this.#try(async () => {
       try {
         await this.#client.send(put)
@@ -226,6 +228,16 @@ function* batchesOf(writes: Iterable<Write>): Generator<Write[], void> {
     names.add(name)
   }
   if (batch.length > 0) yield batch
+}
+
+/** In DynamoDB's own types. */
+function stored(item: Item): Record<string, AttributeValue> {
+  try {
+    return marshall(item, { removeUndefinedValues: true })
+  } catch (cause) {
+    const what = `The item ${String(item.pk)} ${String(item.sk)} cannot be stored`
+    throw new MusterError('internal', `${what}: ${cause instanceof Error ? cause.message : cause}`, { cause })
+  }
 }
 
 function nameOf({ pk, sk }: Item): string {
