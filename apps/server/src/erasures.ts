@@ -215,7 +215,7 @@ export function erasureRoutes(
     async (request) => {
       const { tenant } = keyOf(request)
       const rules = retention.filter((rule) => rule.tenant === undefined || rule.tenant === tenant)
-      const due = await retentionDue(memory, rules, tenant, Date.now())
+      const due = await retentionDue(memory, { tenant, rules, now: Date.now() })
       return { rules: rules.map(({ tenant: _tenant, ...rule }) => rule), due }
     },
   )
