@@ -49,7 +49,12 @@ async function asked(state: Erasure['state'] = 'requested'): Promise<{ tenant: s
 }
 
 /** A worker's, with some of its archive put in another way. */
-function eraser(tenant: string, own: Partial<Memory['archive']>, clock = () => NOW, logged: string[] = []): Eraser {
+function eraser(
+  tenant: string,
+  own: Partial<Memory['archive']>,
+  clock = () => NOW,
+  write = (_line: string) => {},
+): Eraser {
   const made = new Eraser({
     ...{ journal, clock, providerOf: () => 'none' },
     memory: {
@@ -58,7 +63,7 @@ function eraser(tenant: string, own: Partial<Memory['archive']>, clock = () => N
       erasures: { ...memory.erasures, open: () => memory.erasures.openOf(tenant) },
     },
     book: new RecordBook(new Heads(journal), memory.records),
-    log: pino({ level: 'warn' }, { write: (line: string) => void logged.push(line) }),
+    log: pino({ level: 'warn' }, { write }),
   })
   made.start()
   return made
@@ -148,21 +153,25 @@ describe('an erasure', () => {
   it('goes past no run that fails, destroys no key before, and tries again', async () => {
     const { tenant, id, runs } = await asked()
     const [failing = ''] = runs.slice(18)
-    const logged: string[] = []
     let now = NOW
     let isBroken = true
+    let [underWay, left] = [0, -1]
     const one = eraser(
       tenant,
       {
         eraseContent: (of, run, why) => {
           if (isBroken && run === failing) throw new Error('not now')
-          return memory.archive.eraseContent(of, run, why)
+          underWay++
+          return memory.archive.eraseContent(of, run, why).finally(() => underWay--)
         },
       },
       () => now,
-      logged,
+      (line) => {
+        if (line.includes('not now')) left = underWay
+      },
     )
-    await expect.poll(() => logged.join()).toContain('not now')
+    // Nothing is under way any more when it is told.
+    await expect.poll(() => left).toBe(0)
     expect(await memory.erasures.get(tenant, id)).toMatchObject({ state: 'erasing', cursor: runs[15] })
     expect(await whole(runs, tenant)).toEqual([failing, ...runs.slice(32)])
     isBroken = false

@@ -137,7 +137,7 @@ describe('a tick', () => {
   it('looks at no run that is too young for every term, but at one that has lived for long', async () => {
     const tenant = newId()
     const old = await archive(tenant, 10)
-    const long = await archive(tenant, 11, { endedAt: NOW - DAY_MS })
+    const long = await archive(tenant, 11, { endedAt: NOW - DAY_MS / 2 })
     const held = await archive(tenant, 3)
     await memory.holds.place(tenant, { id: 'h', run: held, reason: 'r', by, at: 0 })
     const failed = await archive(tenant, 1.5, { name: 'kept', status: 'failed' })
