@@ -152,11 +152,11 @@ export function erasureRoutes(
     if (of.tenant !== undefined) return true
     if (of.subject !== undefined && made.subject !== undefined) return of.subject === made.subject
     if (of.run !== undefined) {
-      const run = await memory.archive.get(tenant, of.run)
+      const run = await memory.archive.find(tenant, of.run)
       return run !== undefined && isHeld(made, run)
     }
     for await (const id of memory.archive.ofSubject(tenant, of.subject ?? '')) {
-      const run = await memory.archive.get(tenant, id)
+      const run = await memory.archive.find(tenant, id)
       if (run && isHeld(made, run)) return true
     }
     return false
@@ -215,7 +215,7 @@ export function erasureRoutes(
     async (request) => {
       const { tenant } = keyOf(request)
       const rules = retention.filter((rule) => rule.tenant === undefined || rule.tenant === tenant)
-      const due = await retentionDue(memory, rules, tenant, Date.now())
+      const due = await retentionDue(memory, { tenant, rules, now: Date.now() })
       return { rules: rules.map(({ tenant: _tenant, ...rule }) => rule), due }
     },
   )

@@ -44,6 +44,12 @@ export interface Archive {
    */
   get(tenant: string, runId: string): Promise<Run | undefined>
   /**
+   * The run without what was read and written: one request, however large it is.
+   *
+   * @throws MusterError `memory.unavailable`
+   */
+  find(tenant: string, runId: string): Promise<Archived | undefined>
+  /**
    * Who began the run.
    *
    * @throws MusterError `memory.unavailable`
@@ -180,6 +186,11 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       return { ...rest, ...whole, ...readSummary(summary), ...(why ? { erased: why } : {}) } as Run // what it was made of
     },
 
+    async find(tenant, runId) {
+      const summary = await summaryOf(tenant, runId)
+      return summary && archivedOf(summary)
+    },
+
     async beganBy(tenant, runId) {
       const summary = await summaryOf(tenant, runId)
       if (!summary) return undefined
@@ -207,15 +218,7 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
     },
 
     async *all(tenant, after) {
-      for await (const item of table.query({ pk: allRuns(tenant), ...laterThan(after) })) {
-        const why = erasedOf(item)
-        yield {
-          ...readSummary(item),
-          entries: numberOf(item, 'last'),
-          ...(why ? { erased: why } : {}),
-          ...(item.forgotten === true ? { forgotten: true } : {}),
-        }
-      }
+      for await (const item of table.query({ pk: allRuns(tenant), ...laterThan(after) })) yield archivedOf(item)
     },
 
     async *ofSubject(tenant, subject, after) {
@@ -306,6 +309,16 @@ function digestIn({ bytes }: StoredEntry): string[] {
 
 function incomplete(run: string): MusterError {
   return new MusterError('journal.corrupt', `The archive of run ${run} is not complete`)
+}
+
+function archivedOf(item: Item): Archived {
+  const why = erasedOf(item)
+  return {
+    ...readSummary(item),
+    entries: numberOf(item, 'last'),
+    ...(why ? { erased: why } : {}),
+    ...(item.forgotten === true ? { forgotten: true } : {}),
+  }
 }
 
 function erasedOf(item: Item): Erased | undefined {

@@ -253,6 +253,29 @@ describe('keys', () => {
     await expect.poll(() => other.keys.find(tenant, before.name)).toBeUndefined()
   })
 
+  it('of a run are destroyed alone: those of its tenant are not unwrapped again for the next', async () => {
+    const tenant = newId()
+    const bytes = new Uint8Array(32).fill(7)
+    let unwrapped = 0
+    const master: MasterKey = {
+      ...masterOf(bytes),
+      unwrap: (...of) => {
+        unwrapped++
+        return masterOf(bytes).unwrap(...of)
+      },
+    }
+    const [one, other] = [testRun(tenant), testRun(tenant)]
+    const first = await anew({ master })
+    for (const run of [one, other]) await first.archive.put(tenant, run, [])
+    const second = await anew({ master, keyCacheMs: 60_000 })
+    expect(await second.archive.get(tenant, one.id)).toEqual(one)
+    await second.keys.destroy(tenant, { run: one.id })
+    unwrapped = 0
+    expect(await second.keys.findRun(tenant, one.id)).toBeUndefined()
+    expect(await second.archive.get(tenant, other.id)).toEqual(other)
+    expect(unwrapped).toBe(0)
+  })
+
   it('of tenants are wrapped by the master key, also those that lay open before, and nobody reads them without it', async () => {
     const tenant = newId()
     const { key } = await memory.keys.current(tenant)

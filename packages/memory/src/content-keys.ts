@@ -115,14 +115,15 @@ export class ContentKeys {
 
   /** Destroys keys, for ever. Others that have read them go on with them for `cacheMs`. Gives the names of those that it found. */
   async destroy(tenant: string, what: Shredded): Promise<string[]> {
-    this.#cache.clear()
     if ('run' in what) {
+      this.#cache.delete(JSON.stringify([tenant, 'run', what.run]))
       const { pk, sk } = runKey(tenant, what.run)
       const item = await this.#table.get(pk, sk)
       // Its place stays: content that comes late is not sealed by another.
       await this.#table.put({ pk, sk, destroyedAt: this.#clock() })
       return item?.key === undefined ? [] : [sk]
     }
+    this.#cache.clear()
     const destroyed: string[] = []
     const pk = keysOf(tenant)
     const sk = 'tenant' in what ? {} : { sk: { prefix: `${sort('SUBJECT', what.subject)}#` } }

@@ -425,6 +425,21 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       expect(await inLists(tenant, run)).toEqual(Array.from({ length: 4 }, () => [run.id]))
     })
 
+    test('finds a run as the list of all has it, whatever was taken of it', async () => {
+      const tenant = newId()
+      const runs = [testRun(tenant), testRun(tenant), testRun(tenant)].sort((a, b) => (a.id < b.id ? -1 : 1))
+      const [whole, erased, forgotten] = runs.map(({ id }) => id) as [string, string, string] // as many as there are
+      for (const run of runs) await memory.archive.put(tenant, run, [testEntry(1, 'a'), testEntry(2)])
+      const why = { at: 1, by: 'erasure' } as const
+      await memory.archive.eraseContent(tenant, erased, why)
+      await memory.archive.forgotten(tenant, forgotten)
+      const found = await Promise.all([whole, erased, forgotten].map((id) => memory.archive.find(tenant, id)))
+      expect(found).toEqual(await collect(memory.archive.all(tenant)))
+      expect(found).toMatchObject([{ entries: 2 }, { id: erased, erased: why }, { id: forgotten, forgotten: true }])
+      await memory.archive.remove(tenant, whole, why)
+      expect(await memory.archive.find(tenant, whole)).toBeUndefined()
+    })
+
     test('has a run in its lists though the archiver died that was first with the summary', async () => {
       const tenant = newId()
       const run = testRun(tenant)

@@ -172,9 +172,11 @@ const retentionDue = z.object({
   memory: z.number(),
   runs: z.number(),
   held: z.number(),
-  /** Runs that were looked at; with `more` there are others. */
+  /** Runs old enough for a term that were looked at; with `more` there are others. */
   looked: z.number(),
   more: z.literal(true).optional(),
+  /** For how long it has been, of what is not held, that which was due first, ms; 0 where there is nothing. */
+  overdueMs: z.number(),
 })
 export type RetentionDue = z.infer<typeof retentionDue>
 

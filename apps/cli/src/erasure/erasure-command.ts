@@ -150,6 +150,7 @@ export async function liftHoldCommand(muster: Muster, id: string, reason: string
 }
 
 const DAY_MS = 86_400_000
+const HOUR_MS = 3_600_000
 
 /** `muster retention`: the rules, and what is due; nothing is done. */
 export async function retentionCommand(muster: Muster, json: boolean): Promise<number> {
@@ -164,10 +165,11 @@ export async function retentionCommand(muster: Muster, json: boolean): Promise<n
       `${i}: ${plain(name ?? 'all')}${status === undefined ? '' : ` that ${plain(status)}`}: content ${termOf(content ?? run)}, memory ${termOf(memory)}, runs ${termOf(run)}`,
     )
   if (state.rules.length === 0) console.log('everything is kept for ever')
-  const { content, memory, runs, held, looked, more } = state.due
-  const of = `${more ? 'at least ' : ''}${looked} runs`
+  const { content, memory, runs, held, looked, more, overdueMs } = state.due
+  const of = `${more ? 'at least ' : ''}${looked} old enough`
   console.log(
     `due, of ${of}: content of ${content}, what ${memory} have left in memory, ${runs} runs whole; held back: ${held}`,
   )
+  if (content + memory + runs > 0) console.log(`the first of these for ${(overdueMs / HOUR_MS).toFixed(1)} hours`)
   return 0
 }

@@ -1,21 +1,10 @@
-import type { Journal, RunRecord } from '@muster/journal'
-import type { Memory, OpenErasure, Shredded } from '@muster/memory'
-import {
-  type Erased,
-  type Erasure,
-  type ErasureCounts,
-  type ErasurePlan,
-  type Hold,
-  isEnded,
-  isHeld,
-  MusterError,
-  type RunSummary,
-  toMusterError,
-} from '@muster/protocol'
+import type { OpenErasure, Shredded } from '@muster/memory'
+import { type Erased, type Erasure, type ErasureCounts, isEnded, MusterError, toMusterError } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { archiveRun } from './archiver.ts'
 import { auditHitsOf } from './audit-hits.ts'
 import { toEvents } from './content.ts'
+import { allOf, archivedOf, heldBy, liveOf, type Stores, type Target, targetOf, waiting } from './erasure-target.ts'
 import type { RecordBook } from './record-book.ts'
 import { REFUSAL_SEEN_MS } from './refusals.ts'
 import type { ProviderOf } from './run-costs.ts'
@@ -23,10 +12,6 @@ import type { ProviderOf } from './run-costs.ts'
 /** How often workers look for erasures, and how long one that took one has it without a word, ms. */
 const POLL_MS = 1000
 const LEASE_MS = 10_000
-/** Runs that an erasure says it waits for. */
-const NAMED_MAX = 100
-const PAGE = 200
-
 /** What no erasure reaches: told with each that is done. */
 const LEFT = [
   'what webhooks, exports, logs and telemetry have sent outside',
@@ -34,13 +19,6 @@ const LEFT = [
   'names of sessions, and kinds and subjects of facts',
   'backups of the table from before, as far as they were made without a master key or hold that of then',
 ]
-
-interface Stores {
-  journal: Journal
-  memory: Memory
-}
-
-type Target = Pick<Erasure, 'subject' | 'run'>
 
 /** Takes out all content of an ended run: where it stands in Redis, in the archive, and what it has left behind. */
 async function eraseRun(
@@ -50,7 +28,7 @@ async function eraseRun(
   why: Erased,
 ): Promise<ErasureCounts | undefined> {
   const { archive, auditIndex, facts, sessions, pasts } = memory
-  const found = await archive.get(tenant, run)
+  const found = await archive.find(tenant, run)
   if (!found) return undefined
   await journal.expire(run, tenant, 0)
   const { session } = found
@@ -61,72 +39,6 @@ async function eraseRun(
   // The same places, without the numbers that came from content.
   await auditIndex.replace(tenant, auditHitsOf(await Array.fromAsync(toEvents(archive.entries(tenant, run)))))
   return { runs: 1, entries: counts?.entries ?? 0, turns, facts: saved, blobs: counts?.blobs ?? 0 }
-}
-
-/** Ids of archived runs that an erasure is about, after `cursor`. */
-async function* archivedOf(memory: Memory, tenant: string, { subject, run }: Target, cursor?: string) {
-  if (run !== undefined) {
-    if (cursor === undefined) yield run
-  } else if (subject !== undefined) yield* memory.archive.ofSubject(tenant, subject, cursor)
-  else for await (const { id } of memory.archive.all(tenant, cursor)) yield id
-}
-
-/** Runs of an erasure that are still in Redis and not archived. */
-async function liveOf({ journal }: Stores, tenant: string, { subject, run }: Target): Promise<RunRecord[]> {
-  if (run !== undefined) {
-    const record = await journal.get(run)
-    return record?.created.tenant === tenant ? [record] : []
-  }
-  const found: RunRecord[] = []
-  for (let before: string | undefined; ; ) {
-    const page = await journal.list(tenant, PAGE, before)
-    found.push(...page.filter(({ created }) => subject === undefined || created.subject === subject))
-    before = page.at(-1)?.id
-    if (page.length < PAGE) return found
-  }
-}
-
-/** Holds that keep anything of what is to be erased. */
-async function heldBy(stores: Stores, tenant: string, target: Target, live: readonly RunRecord[]): Promise<string[]> {
-  const { memory } = stores
-  const holds = (await memory.holds.list(tenant)).filter(({ lifted }) => lifted === undefined)
-  if (holds.length === 0) return []
-  const { subject, run } = target
-  const found = new Set<string>()
-  const isAll = (hold: Hold) => subject === undefined && run === undefined && hold.lifted === undefined
-  for (const hold of holds) {
-    const { subject: of, run: one, name, since, until } = hold
-    const isOfSubject = of !== undefined && of === subject && [one, name, since, until].every((x) => x === undefined)
-    if (isAll(hold) || isOfSubject) found.add(hold.id)
-  }
-  const look = (summary: Pick<RunSummary, 'id' | 'name' | 'createdAt' | 'subject'>) => {
-    for (const hold of holds) if (isHeld(hold, summary)) found.add(hold.id)
-  }
-  for (const { id, created } of live)
-    look({ id, name: created.definition.name, createdAt: created.at, subject: created.subject })
-  if (found.size === holds.length) return [...found]
-  for await (const id of archivedOf(memory, tenant, target)) {
-    const summary = await memory.archive.get(tenant, id)
-    if (summary) look(summary)
-  }
-  return [...found]
-}
-
-/** What an erasure would do now. */
-export async function planErasure(stores: Stores, tenant: string, target: Target): Promise<ErasurePlan> {
-  const live = await liveOf(stores, tenant, target)
-  let [runs, entries] = [live.length, live.reduce((sum, { seq }) => sum + seq, 0)]
-  for await (const id of archivedOf(stores.memory, tenant, target)) {
-    const found = live.some((record) => record.id === id) ? undefined : await stores.memory.archive.get(tenant, id)
-    runs += found ? 1 : 0
-    entries += found?.entries ?? 0
-  }
-  return { dryRun: true, runs, entries, ...waiting(live), heldBy: await heldBy(stores, tenant, target, live) }
-}
-
-function waiting(live: readonly RunRecord[]): { waitsFor: string[] } {
-  const going = live.filter(({ status }) => !isEnded(status))
-  return { waitsFor: going.slice(0, NAMED_MAX).map(({ id }) => id) }
 }
 
 /**
@@ -198,14 +110,19 @@ export class Eraser {
   }
 
   /** Waits for holds and runs; once there are none, nothing more comes: runs are refused. */
-  async #prepare(open: OpenErasure): Promise<OpenErasure> {
+  async #prepare(found: OpenErasure): Promise<OpenErasure> {
     const { journal } = this.#stores
-    const { tenant, erasure } = open
+    const { tenant, erasure } = found
+    let open = found
+    const goesOn = async () => {
+      open = await this.#keep(open)
+    }
     const live = await liveOf(this.#stores, tenant, erasure)
-    const held = await heldBy(this.#stores, tenant, erasure, live)
+    const held = await heldBy(this.#stores, { tenant, target: erasure, live, goesOn })
     const { heldBy: _held, waitsFor: _waits, ...rest } = erasure
     if (held.length > 0) return this.#save(open, { state: 'held', heldBy: held, waitsFor: undefined })
     for (const { id, status } of live) {
+      await goesOn()
       if (isEnded(status)) await archiveRun(this.#stores, id, 0)
       else if (erasure.terminate)
         await journal.post(id, { type: 'cancel', by: erasure.by, now: true }).catch(unlessOver)
@@ -214,16 +131,29 @@ export class Eraser {
     const isSeen = this.#clock() >= erasure.at + 2 * REFUSAL_SEEN_MS
     if (waitsFor.length > 0 || live.length > 0 || !isSeen)
       return this.#save({ ...open, erasure: rest }, { state: 'waiting', waitsFor })
-    const begun = await this.#save({ ...open, erasure: rest }, { state: 'erasing' })
-    // A hold that came meanwhile is seen here, or sees that it comes too late.
-    const late = await heldBy(this.#stores, tenant, erasure, [])
-    return late.length > 0 ? this.#save(begun, { state: 'held', heldBy: late }) : begun
+    return this.#save({ ...open, erasure: rest }, { state: 'erasing' })
   }
 
-  /** Takes out the content run by run, and destroys the keys. */
+  /**
+   * A hold that came when it began is seen here, or sees that it comes too late. Nothing is erased before, so that who dies
+   * leaves this to the next.
+   */
+  async #lookAgain(begun: OpenErasure): Promise<OpenErasure> {
+    const { tenant, erasure } = begun
+    let open = begun
+    const goesOn = async () => {
+      open = await this.#keep(open)
+    }
+    const held = await heldBy(this.#stores, { tenant, target: erasure, live: [], goesOn })
+    return held.length > 0 ? this.#save(open, { state: 'held', heldBy: held }) : open
+  }
+
+  /** Takes out the content, some runs side by side, and destroys the keys. */
   async #erase(begun: OpenErasure): Promise<OpenErasure> {
     const { memory, book } = this.#stores
-    const open = await this.#sweep(begun, true)
+    const seen = begun.erasure.cursor === undefined ? await this.#lookAgain(begun) : begun
+    if (seen.erasure.state === 'held') return seen
+    const open = await this.#sweep(seen, true)
     const { tenant, erasure } = open
     const { id, by } = erasure
     const about = { erasure: id, ...targetOf(erasure) }
@@ -249,13 +179,19 @@ export class Eraser {
     const { tenant, erasure } = begun
     const why: Erased = { at: erasure.at, by: 'erasure', id: erasure.id, user: erasure.by.user }
     let open = begun
-    for await (const id of archivedOf(this.#stores.memory, tenant, erasure, counted ? erasure.cursor : undefined)) {
-      if (this.#closed) throw new MusterError('internal', 'the worker closes: another goes on')
-      const counts = await eraseRun(this.#stores, tenant, id, why)
-      if (counts && counted) open = await this.#save(open, { cursor: id, erased: sum(open.erasure.erased, counts) })
-      else if (open.until - this.#clock() < LEASE_MS / 2) open = await this.#save(open, {})
+    for await (const ids of archivedOf(this.#stores.memory, tenant, erasure, counted ? erasure.cursor : undefined)) {
+      open = await this.#keep(open)
+      const counts = await allOf(ids, (id) => eraseRun(this.#stores, tenant, id, why))
+      const erased = counts.filter((one) => one !== undefined).reduce(sum, open.erasure.erased)
+      if (counted) open = await this.#save(open, { cursor: ids.at(-1), erased })
     }
     return open
+  }
+
+  /** Before what may take long: it stays ours. @throws MusterError `internal` where this worker closes */
+  async #keep(open: OpenErasure): Promise<OpenErasure> {
+    if (this.#closed) throw new MusterError('internal', 'the worker closes: another goes on')
+    return open.until - this.#clock() < LEASE_MS / 2 ? this.#save(open, {}) : open
   }
 
   /** Keeps what has changed, and that it is ours for a time. @throws MusterError `memory.conflict` where another has it */
@@ -265,12 +201,6 @@ export class Eraser {
     if (saved) return saved
     throw new MusterError('memory.conflict', `erasure ${erasure.id} is another's`)
   }
-}
-
-/** What it is of, as records have it. */
-export function targetOf({ subject, run }: Target): Record<string, string | true> {
-  if (subject !== undefined) return { subject }
-  return run === undefined ? { tenant: true } : { run }
 }
 
 function shreddedOf({ subject, run }: Target): Shredded {

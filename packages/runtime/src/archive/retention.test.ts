@@ -107,15 +107,15 @@ describe('retention', () => {
       expect((await records()).map(({ action }) => action)).toEqual(['retention.changed'])
 
       now += 11 * DAY_MS
-      expect(await retentionDue(memory, rules, 't', now)).toEqual({
+      expect(await retentionDue(memory, { tenant: 't', rules, now })).toEqual({
         ...{ content: 1, memory: 0, runs: 0 },
-        ...{ held: 1, looked: 4 },
+        ...{ held: 1, looked: 4, overdueMs: expect.any(Number) },
       })
       await retention.tick()
       expect(await outputs()).toEqual({ keep: 'whole', support: 'whole', short: 'bare', held: 'whole' })
       const [, first] = await records()
       expect(first?.about).toMatchObject({ rule: 0, what: 'content', runs: { [runs.short]: expect.any(Number) } })
-      expect(await retentionDue(memory, rules, 't', now)).toMatchObject({ content: 0 })
+      expect(await retentionDue(memory, { tenant: 't', rules, now })).toMatchObject({ content: 0 })
       // Its entries are there, and its index has no numbers of content any more.
       const entries = await Array.fromAsync(memory.archive.entries('t', runs.short))
       expect(entries.every(({ content }) => content === undefined)).toBe(true)
@@ -126,7 +126,12 @@ describe('retention', () => {
       expect(await remembered()).toEqual({ turns: [1, 1], facts: ['new', 'old'] })
 
       now += 20 * DAY_MS
-      expect(await retentionDue(memory, rules, 't', now)).toMatchObject({ content: 1, memory: 1, runs: 1, held: 1 })
+      expect(await retentionDue(memory, { tenant: 't', rules, now })).toMatchObject({
+        content: 1,
+        memory: 1,
+        runs: 1,
+        held: 1,
+      })
       await retention.tick()
       expect(await remembered()).toEqual({ turns: [0, 1], facts: ['new'] })
       expect((await records()).map(({ about }) => about.what)).toEqual(

@@ -1,0 +1,344 @@
+import { Heads, Journal } from '@muster/journal'
+import { type Memory, openMemory } from '@muster/memory'
+import { type AuditRecord, newId, type Run, type RunSummary, retentionRules } from '@muster/protocol'
+import { type DynamoService, startDynamo } from '@muster/stack'
+import fc from 'fast-check'
+import { pino } from 'pino'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { stopRedis, theRedis } from '../fixture.ts'
+import { RecordBook } from './record-book.ts'
+import { Retention, retentionDue } from './retention.ts'
+
+const DAY_MS = 86_400_000
+const LEASE_MS = 120_000
+const REST_MS = 3_600_000
+const NOW = Date.UTC(2026, 5, 1)
+const by = { key: 'k', user: 'u' }
+const rules = retentionRules.parse([
+  { name: 'long', run: '9d' },
+  { name: 'both', memory: '2d', run: '2d' },
+  { name: 'kept', status: 'failed', run: '1d' },
+  { name: 'short', run: '2d' },
+])
+
+let dynamo: DynamoService
+let memory: Memory
+let journal: Journal
+beforeAll(async () => {
+  dynamo = await startDynamo({})
+  memory = await openMemory({ table: 'turns', endpoint: dynamo.endpoint ?? '' })
+  journal = await Journal.open({ url: (await theRedis()).url, namespace: 'turns' })
+})
+afterAll(async () => {
+  await journal.close()
+  memory.close()
+  await dynamo.stop()
+  await stopRedis()
+})
+
+/** The id of a run that was made then. */
+function idAt(at: number): string {
+  const time = at.toString(16).padStart(12, '0')
+  return `${time.slice(0, 8)}-${time.slice(8)}-${newId().slice(14)}`
+}
+
+/** Archives a run that was made so many days ago, and ended at once unless told. */
+async function archive(tenant: string, days: number, more: Partial<Run> = {}): Promise<string> {
+  const createdAt = NOW - days * DAY_MS
+  const run: Run = {
+    ...{ id: idAt(createdAt), tenant, status: 'succeeded', kind: 'plan', name: 'short', version: '1', by },
+    ...{ createdAt, endedAt: createdAt, input: {}, waiting: [], labels: [], steps: 0, epoch: 1, entries: 1, head: '' },
+    ...{ usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }, costUsd: 0 },
+    ...more,
+  }
+  await memory.archive.put(tenant, run, [{ seq: 1, hash: '', bytes: '{}' }])
+  return run.id
+}
+
+const archiveMany = (tenant: string, runs: number, days: number) =>
+  Promise.all(Array.from({ length: runs }, () => archive(tenant, days)))
+
+/** What of these tenants is there, as ids. */
+const left = async (tenant: string) => (await Array.fromAsync(memory.archive.all(tenant))).map(({ id }) => id)
+
+async function told(tenant: string): Promise<{ what: string; runs: string[] }[]> {
+  const records = (await Array.fromAsync(memory.records.read(tenant))).map(
+    ({ bytes }): AuditRecord => JSON.parse(bytes),
+  )
+  return records
+    .filter(({ action }) => action === 'retention.expired')
+    .map(({ about }) => ({ what: String(about.what), runs: Object.keys(about.runs ?? {}) }))
+}
+
+interface Change {
+  /** The tenants that it knows; others of this table belong to other tests. */
+  tenants: readonly string[]
+  archive?: Partial<Memory['archive']>
+  facts?: Partial<Memory['facts']>
+  clock?: () => number
+  logged?: string[]
+}
+
+/** What a worker has of it, with some of its memory put in another way. */
+function worker({ tenants, archive: own, facts, clock = () => NOW, logged = [] }: Change): Retention {
+  const of: Memory = {
+    ...memory,
+    facts: { ...memory.facts, ...facts },
+    archive: {
+      ...memory.archive,
+      async *tenants() {
+        yield* tenants
+      },
+      ...own,
+    },
+  }
+  return new Retention({
+    ...{ journal, memory: of, rules, clock },
+    book: new RecordBook(new Heads(journal), memory.records),
+    log: pino({ level: 'warn' }, { write: (line: string) => void logged.push(line) }),
+  })
+}
+
+describe('a tick', () => {
+  it('goes on as long as more is due of a tenant, and others have their turns between', async () => {
+    const [much, little] = [newId(), newId()]
+    await archiveMany(much, 410, 3)
+    await archiveMany(little, 3, 3)
+    const young = await archive(much, 1)
+    const gone: string[] = []
+    const retention = worker({
+      tenants: [much, little],
+      archive: {
+        remove: (tenant, ...of) => {
+          gone.push(tenant)
+          return memory.archive.remove(tenant, ...of)
+        },
+      },
+    })
+    expect(await retention.tick()).toBe(false)
+    expect(await left(much)).toEqual([young])
+    expect(await left(little)).toEqual([])
+    expect((await told(much)).map(({ runs }) => runs.length)).toEqual([200, 200, 10])
+    expect(gone.lastIndexOf(little)).toBeLessThan(gone.length - 200)
+    expect(await memory.sweeps.of(much)).toMatchObject({ cursor: '', until: NOW + REST_MS })
+  })
+
+  it('ends when its time is up, says that there is more, and the next goes on', async () => {
+    const tenant = newId()
+    await archiveMany(tenant, 210, 3)
+    let now = NOW
+    const retention = worker({ tenants: [tenant], clock: () => (now += 10_000) })
+    expect(await retention.tick()).toBe(true)
+    expect(await left(tenant)).toHaveLength(10)
+    expect(await retention.tick()).toBe(false)
+    expect(await left(tenant)).toEqual([])
+  })
+
+  it('looks at no run that is too young for every term, but at one that has lived for long', async () => {
+    const tenant = newId()
+    const old = await archive(tenant, 10)
+    const long = await archive(tenant, 11, { endedAt: NOW - DAY_MS / 2 })
+    const held = await archive(tenant, 3)
+    await memory.holds.place(tenant, { id: 'h', run: held, reason: 'r', by, at: 0 })
+    const failed = await archive(tenant, 1.5, { name: 'kept', status: 'failed' })
+    const young = await Promise.all(Array.from({ length: 30 }, () => archive(tenant, 0.5)))
+    let looked = 0
+    const retention = worker({
+      tenants: [tenant],
+      archive: {
+        async *all(...of) {
+          for await (const run of memory.archive.all(...of)) {
+            looked++
+            yield run
+          }
+        },
+      },
+    })
+    expect(await retentionDue(memory, { tenant, rules, now: NOW })).toEqual({
+      ...{ content: 0, memory: 0, runs: 2, held: 1, looked: 4, overdueMs: 8 * DAY_MS },
+    })
+    await retention.tick()
+    expect(looked).toBe(5)
+    expect(new Set(await left(tenant))).toEqual(new Set([long, held, ...young]))
+    expect((await told(tenant)).flatMap(({ runs }) => runs).toSorted()).toEqual([old, failed].toSorted())
+  })
+
+  it('lets others expire where some do not; these are logged, and found again', async () => {
+    const tenant = newId()
+    const runs = await archiveMany(tenant, 30, 3)
+    const forgetful = await archive(tenant, 3, { name: 'both' })
+    const [broken = ''] = runs
+    const logged: string[] = []
+    let isBroken = true
+    const failing = (run: string) => {
+      if (isBroken && (run === broken || run === forgetful)) throw new Error(`not ${run}`)
+    }
+    let now = NOW
+    const retention = worker({
+      ...{ tenants: [tenant], logged, clock: () => now },
+      facts: {
+        erase: async (of, run) => {
+          failing(run)
+          return memory.facts.erase(of, run)
+        },
+      },
+      archive: {
+        remove: async (of, run, why) => {
+          if (run === broken) failing(run)
+          return memory.archive.remove(of, run, why)
+        },
+      },
+    })
+    await retention.tick()
+    // What it has left could not be removed: it stays, as nothing else tells of that.
+    expect((await left(tenant)).toSorted()).toEqual([broken, forgetful].toSorted())
+    expect(logged.filter((line) => line.includes(broken) || line.includes(forgetful))).toHaveLength(2)
+    isBroken = false
+    now += REST_MS
+    await retention.tick()
+    expect(await left(tenant)).toEqual([])
+  })
+
+  it('keeps what is held while others expire', async () => {
+    const tenant = newId()
+    const [one = '', other = ''] = await Promise.all(
+      Array.from({ length: 2 }, () => archive(tenant, 3, { name: 'both' })),
+    )
+    let placed: Promise<void> | undefined
+    const retention = worker({
+      tenants: [tenant],
+      archive: {
+        forgotten: async (of, run) => {
+          await memory.archive.forgotten(of, run)
+          placed ??= memory.holds.place(tenant, { id: 'h', run: one, reason: 'r', by, at: NOW })
+          await placed
+        },
+      },
+    })
+    await retention.tick()
+    expect(await left(tenant)).toEqual([one])
+    expect((await told(tenant)).at(-1)).toEqual({ what: 'run', runs: [other] })
+  })
+})
+
+describe('a worker', () => {
+  it('leaves a tenant to the one that has it', async () => {
+    const tenant = newId()
+    await archiveMany(tenant, 5, 3)
+    let idle: Promise<boolean> | undefined
+    const remove: Memory['archive']['remove'] = async (...of) => {
+      idle ??= worker({ tenants: [tenant] }).tick()
+      await idle
+      return memory.archive.remove(...of)
+    }
+    await worker({ tenants: [tenant], archive: { remove } }).tick()
+    expect(await told(tenant)).toHaveLength(1)
+    expect(await left(tenant)).toEqual([])
+  })
+
+  it('that closes ends with what is under way, and another goes on at once', async () => {
+    const tenant = newId()
+    await archiveMany(tenant, 210, 3)
+    let removed = 0
+    let closed: Promise<void> | undefined
+    const retention = worker({
+      tenants: [tenant],
+      archive: {
+        remove: (...of) => {
+          if (++removed === 3) closed = retention.close()
+          return memory.archive.remove(...of)
+        },
+      },
+    })
+    expect(await retention.tick()).toBe(false)
+    await closed
+    expect(removed).toBe(16)
+    expect(await left(tenant)).toHaveLength(194)
+    await worker({ tenants: [tenant] }).tick()
+    expect(await left(tenant)).toEqual([])
+    expect((await told(tenant)).map(({ runs }) => runs.length)).toEqual([200, 194])
+  })
+})
+
+/** A run as a property makes it: how old, how long it lived, under which rule, held or not. */
+const someRun = fc.record({
+  days: fc.integer({ min: 0, max: 12 }),
+  lived: fc.integer({ min: 0, max: 12 }),
+  name: fc.constantFrom('short', 'long', 'both', 'kept', 'other'),
+  status: fc.constantFrom('succeeded' as const, 'failed' as const),
+  isHeld: fc.boolean(),
+})
+
+/** The terms of `rules`, told anew. */
+function isPast({ name, status, endedAt = 0 }: Pick<RunSummary, 'name' | 'status' | 'endedAt'>): boolean {
+  const term = { short: 2, long: 9, both: 2 }[name] ?? (name === 'kept' && status === 'failed' ? 1 : Infinity)
+  return NOW - endedAt >= term * DAY_MS
+}
+
+describe('workers side by side', () => {
+  it('take what is past its time and nothing else, of every tenant, told first, whoever dies', () =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(someRun, { maxLength: 12 }), { minLength: 1, maxLength: 4 }),
+        fc.array(fc.nat({ max: 12 }), { maxLength: 2 }),
+        async (runs, deaths) => {
+          const tenants = runs.map(() => newId())
+          const staying = new Set<string>()
+          for (const [i, tenant] of tenants.entries())
+            for (const { days, lived, isHeld, ...of } of runs[i] ?? []) {
+              const endedAt = NOW - Math.max(0, days - lived) * DAY_MS
+              const id = await archive(tenant, days, { ...of, endedAt })
+              if (isHeld) await memory.holds.place(tenant, { id, run: id, reason: 'r', by, at: 0 })
+              if (isHeld || !isPast({ ...of, endedAt })) staying.add(id)
+            }
+          let now = NOW
+          const untold: string[] = []
+          const removeTold: Memory['archive']['remove'] = async (tenant, run, why) => {
+            if (!(await told(tenant)).some((one) => one.what === 'run' && one.runs.includes(run))) untold.push(run)
+            return memory.archive.remove(tenant, run, why)
+          }
+          /** It ends with its so many'th removal, before or after that is done, and is never heard of again. */
+          const dying = (at: number) =>
+            new Promise<void>((died) => {
+              let calls = 0
+              const remove: Memory['archive']['remove'] = async (...of) => {
+                if (++calls > at) {
+                  if (at % 2 === 0) await removeTold(...of)
+                  died()
+                  return new Promise(() => {})
+                }
+                return removeTold(...of)
+              }
+              void worker({ tenants, clock: () => now, archive: { remove } })
+                .tick()
+                .then(() => died())
+            })
+          const lasting = () => worker({ tenants, clock: () => now, archive: { remove: removeTold } }).tick()
+          await Promise.all([...deaths.map(dying), lasting(), lasting()])
+          now += LEASE_MS
+          await Promise.all([lasting(), lasting()])
+          const there = (await Promise.all(tenants.map(left))).flat()
+          expect(new Set(there)).toEqual(staying)
+          expect(untold).toEqual([])
+        },
+      ),
+      { numRuns: 12 },
+    ))
+})
+
+describe('what is due', () => {
+  it('is looked for where workers are, past many old runs of which nothing expires any more', async () => {
+    const tenant = newId()
+    const kept = await Promise.all(Array.from({ length: 20 }, () => archive(tenant, 20, { name: 'other' })))
+    await archiveMany(tenant, 5, 4)
+    const look = (lookMax: number) => retentionDue(memory, { tenant, rules, now: NOW, lookMax })
+    expect(await look(30)).toMatchObject({ runs: 5, looked: 25, overdueMs: 2 * DAY_MS })
+    expect(await look(30)).not.toHaveProperty('more')
+    expect(await look(10)).toEqual({
+      ...{ content: 0, memory: 0, runs: 0, held: 0, looked: 10, more: true, overdueMs: 0 },
+    })
+    const sweep = await memory.sweeps.of(tenant)
+    await memory.sweeps.save({ ...sweep, cursor: kept.toSorted().at(-1) ?? '' })
+    expect(await look(12)).toMatchObject({ runs: 5, looked: 11, more: true, overdueMs: 2 * DAY_MS })
+  })
+})
