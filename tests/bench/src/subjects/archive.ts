@@ -1,5 +1,4 @@
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import { BatchWriteCommand, DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { BatchWriteItemCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { newId } from '@muster/protocol'
 import { archiveRuns } from '@muster/runtime'
 import type { Place, Subject, Task } from '../subject.ts'
@@ -60,13 +59,14 @@ export async function archive({ together, ...place }: Place & { together: number
 export async function rawItems({ dynamo }: Place): Promise<Subject> {
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' }
   const client = new DynamoDBClient({ endpoint: dynamo, region: 'local', credentials })
-  const documents = DynamoDBDocumentClient.from(client)
-  const data = 'x'.repeat(ITEMS.bytes)
+  const data = { S: 'x'.repeat(ITEMS.bytes) }
   const batch = () =>
-    documents.send(
-      new BatchWriteCommand({
+    client.send(
+      new BatchWriteItemCommand({
         RequestItems: {
-          bench: Array.from({ length: BATCH_MAX }, () => ({ PutRequest: { Item: { pk: newId(), sk: 'RAW', data } } })),
+          bench: Array.from({ length: BATCH_MAX }, () => ({
+            PutRequest: { Item: { pk: { S: newId() }, sk: { S: 'RAW' }, data } },
+          })),
         },
       }),
     )
