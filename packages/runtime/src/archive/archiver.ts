@@ -1,6 +1,6 @@
 import { type Journal, Outbox, RunCosts } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import { type CostLine, type Run, type RunEvent, RunView, type StoredEntry } from '@muster/protocol'
+import { type AuditHit, type CostLine, type Run, RunView, type StoredEntry } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { auditHitsOf } from './audit-hits.ts'
 import { toEvents, withBlobs } from './content.ts'
@@ -16,7 +16,8 @@ interface Stores {
 interface Ended {
   run: Run
   entries: StoredEntry[]
-  events: RunEvent[]
+  /** What the audit search finds of it. */
+  hits: AuditHit[]
   costs: CostLine[]
 }
 
@@ -76,7 +77,7 @@ async function readEnded({ journal, memory, providerOf }: Stores, id: string): P
   const events = await Array.fromAsync(toEvents(list(entries)))
   for (const event of events) view.add(event)
   const { run } = view
-  return run && { run, entries, events, costs: costLines(events, providerOf) }
+  return run && { run, entries, hits: auditHitsOf(events), costs: costLines(events, providerOf) }
 }
 
 function charactersIn({ entries }: Ended): number {
@@ -97,9 +98,7 @@ async function archive({ journal, memory }: Stores, read: readonly Ended[], ttlS
   }
   // Before the journal may leave: what died in between is done again.
   await step((all) => Promise.allSettled(all.map(({ run, costs }) => counts.add(run.tenant, run.id, costs))))
-  await step((all) =>
-    memory.auditIndex.putMany(all.map(({ run, events }) => ({ tenant: run.tenant, hits: auditHitsOf(events) }))),
-  )
+  await step((all) => memory.auditIndex.putMany(all.map(({ run, hits }) => ({ tenant: run.tenant, hits }))))
   await step((all) =>
     memory.archive.putMany(all.map(({ run, entries, costs }) => ({ tenant: run.tenant, run, entries, costs }))),
   )
