@@ -14,7 +14,7 @@ import {
   removedRuns,
   retentionState,
 } from '@muster/protocol'
-import { planErasure, retentionDue, targetOf } from '@muster/runtime'
+import { foundOf, planErasure, retentionDue, targetOf } from '@muster/runtime'
 import { z } from 'zod'
 import type { Context, Server } from './context.ts'
 import { actorOf } from './keys.ts'
@@ -151,14 +151,7 @@ export function erasureRoutes(
   async function touches(tenant: string, made: z.infer<typeof hold>, of: Erasure): Promise<boolean> {
     if (of.tenant !== undefined) return true
     if (of.subject !== undefined && made.subject !== undefined) return of.subject === made.subject
-    if (of.run !== undefined) {
-      const run = await memory.archive.find(tenant, of.run)
-      return run !== undefined && isHeld(made, run)
-    }
-    for await (const id of memory.archive.ofSubject(tenant, of.subject ?? '')) {
-      const run = await memory.archive.find(tenant, id)
-      if (run && isHeld(made, run)) return true
-    }
+    for await (const some of foundOf(memory, tenant, of)) if (some.some((run) => isHeld(made, run))) return true
     return false
   }
 

@@ -61,12 +61,10 @@ async function deliveriesIn({ redis, keys }: Partition): Promise<Waits> {
 
 /** A tenant whose heads are all in the tiles is late as long as its checkpoint is not signed. */
 async function headsIn({ redis, keys }: Partition): Promise<Waits> {
-  const [tenants, [, since]] = await Promise.all([
-    redis.zrange(keys.unsealed, '0', '-1'),
-    redis.zrange(keys.unsealed, '0', '0', 'WITHSCORES'),
-  ])
+  const scored = await redis.zrange(keys.unsealed, '0', '-1', 'WITHSCORES')
+  const tenants = scored.filter((_, i) => i % 2 === 0)
   const counts = await Promise.all(tenants.map((tenant) => redis.xlen(keys.heads(tenant))))
-  return { waiting: counts.reduce((sum, count) => sum + count, 0), since: numberOf(since) }
+  return { waiting: counts.reduce((sum, count) => sum + count, 0), since: numberOf(scored[1]) }
 }
 
 async function lateIn({ redis, keys }: Partition, now: number): Promise<Waits> {

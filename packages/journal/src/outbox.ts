@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type JournalRedis } from './commands.ts'
 import type { Journal } from './journal.ts'
 import type { Partition } from './partition.ts'
@@ -32,7 +33,7 @@ export class Outbox {
   readonly #consumer: string
   /** One for each partition: it blocks. */
   readonly #connections: JournalRedis[]
-  #closed = false
+  readonly #closing = new AbortController()
   #loops: Promise<void>[] = []
 
   constructor(journal: Journal, stream: 'ended' | 'events', group: string, consumer: string) {
@@ -52,7 +53,7 @@ export class Outbox {
   }
 
   async close(): Promise<void> {
-    this.#closed = true
+    this.#closing.abort()
     for (const connection of this.#connections) connection.disconnect()
     await Promise.all(this.#loops)
   }
@@ -64,13 +65,14 @@ export class Outbox {
     onError: (error: unknown, run?: string) => void,
   ): Promise<void> {
     const stream = keys[this.#stream]
+    const { signal } = this.#closing
     /** Of what this consumer took and did not finish, which is next; undefined once all of it was given again. */
     let own: string | undefined = '0'
     /** When that is done the next time. */
     let againAt = Number.POSITIVE_INFINITY
     let pause = AGAIN_MS.first
     let claimAt = 0
-    while (!this.#closed) {
+    while (!signal.aborted) {
       try {
         await blocking.xgroup('CREATE', stream, this.#group, '0', 'MKSTREAM').catch(ignoreExisting)
         const now = performance.now()
@@ -103,7 +105,7 @@ export class Outbox {
         againAt = Math.min(againAt, performance.now() + pause)
         if (isOwn || done.length === 0) pause = Math.min(2 * pause, AGAIN_MS.longest)
       } catch (error) {
-        if (this.#closed) return
+        if (signal.aborted) return
         onError(error)
         // What was at hand is not done, or not said to be.
         own = '0'
@@ -153,8 +155,7 @@ export class Outbox {
 
   /** Shorter where it is closed meanwhile. */
   async #rest(ms: number): Promise<void> {
-    for (const until = performance.now() + ms; !this.#closed && performance.now() < until; )
-      await new Promise((resolve) => setTimeout(resolve, Math.min(100, ms)))
+    await sleep(ms, undefined, { signal: this.#closing.signal }).catch(() => {})
   }
 }
 

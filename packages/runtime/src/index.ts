@@ -2,7 +2,7 @@
 export { archiveRuns } from './archive/archiver.ts'
 export { toEvents, withBlobs } from './archive/content.ts'
 export { rebuildCosts } from './archive/costs-rebuild.ts'
-export { planErasure, targetOf } from './archive/erasure-target.ts'
+export { foundOf, planErasure, targetOf } from './archive/erasure-target.ts'
 export { RecordBook } from './archive/record-book.ts'
 export { Refusals } from './archive/refusals.ts'
 export { retentionDue } from './archive/retention.ts'

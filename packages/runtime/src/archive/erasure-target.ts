@@ -1,6 +1,6 @@
 import type { Journal, RunRecord } from '@muster/journal'
-import type { Memory } from '@muster/memory'
-import { type Erasure, type ErasurePlan, type Hold, isEnded, isHeld, type RunSummary } from '@muster/protocol'
+import type { Archived, Memory } from '@muster/memory'
+import { type Erasure, type ErasurePlan, isEnded, isHeld, type RunSummary } from '@muster/protocol'
 
 /** Runs that an erasure says it waits for. */
 const NAMED_MAX = 100
@@ -45,6 +45,12 @@ async function* idsOf(memory: Memory, tenant: string, { subject, run }: Target, 
   else for await (const { id } of memory.archive.all(tenant, cursor)) yield id
 }
 
+/** The archived runs of an erasure, some at once, as the archive knows them without looking into them. */
+export async function* foundOf(memory: Memory, tenant: string, target: Target): AsyncGenerator<Archived[], void> {
+  for await (const ids of archivedOf(memory, tenant, target))
+    yield (await allOf(ids, (id) => memory.archive.find(tenant, id))).filter((run) => run !== undefined)
+}
+
 /** Gives what comes of each, in their order, when all have ended. @throws what the first of those that failed has thrown */
 export async function allOf<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const ended = await Promise.allSettled(items.map(work))
@@ -84,11 +90,11 @@ export async function heldBy(
   if (holds.length === 0) return []
   const { subject, run } = target
   const found = new Set<string>()
-  const isAll = (hold: Hold) => subject === undefined && run === undefined && hold.lifted === undefined
+  const isAll = subject === undefined && run === undefined
   for (const hold of holds) {
     const { subject: of, run: one, name, since, until } = hold
     const isOfSubject = of !== undefined && of === subject && [one, name, since, until].every((x) => x === undefined)
-    if (isAll(hold) || isOfSubject) found.add(hold.id)
+    if (isAll || isOfSubject) found.add(hold.id)
   }
   const look = (summary: Pick<RunSummary, 'id' | 'name' | 'createdAt' | 'subject'>) => {
     for (const hold of holds) if (isHeld(hold, summary)) found.add(hold.id)
@@ -96,8 +102,8 @@ export async function heldBy(
   for (const { id, created } of live)
     look({ id, name: created.definition.name, createdAt: created.at, subject: created.subject })
   if (found.size === holds.length) return [...found]
-  for await (const ids of archivedOf(memory, tenant, target)) {
-    for (const summary of await allOf(ids, (id) => memory.archive.find(tenant, id))) if (summary) look(summary)
+  for await (const some of foundOf(memory, tenant, target)) {
+    for (const summary of some) look(summary)
     if (found.size === holds.length) break
     await goesOn?.()
   }
@@ -109,9 +115,9 @@ export async function planErasure(stores: Stores, tenant: string, target: Target
   const live = await liveOf(stores, tenant, target)
   let [runs, entries] = [live.length, live.reduce((sum, { seq }) => sum + seq, 0)]
   const known = new Set(live.map(({ id }) => id))
-  for await (const ids of archivedOf(stores.memory, tenant, target))
-    for (const found of await allOf(ids, (id) => stores.memory.archive.find(tenant, id))) {
-      if (!found || known.has(found.id)) continue
+  for await (const some of foundOf(stores.memory, tenant, target))
+    for (const found of some) {
+      if (known.has(found.id)) continue
       runs++
       entries += found.entries
     }
