@@ -14,6 +14,51 @@ afterAll(() => harness.close())
 
 const cli = (...args: string[]) => runCli(args, { MUSTER_URL: harness.url, MUSTER_KEY: harness.key })
 
+it('a hold is refused that comes too late for what is being erased, and no other', async () => {
+  const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
+  const by = { key: 'k', user: 'u' }
+  // More than are looked at at once; the one that is to be held is the last.
+  const ids = Array.from({ length: 20 }, () => newId())
+  const last = ids.at(-1) ?? ''
+  for (const id of ids)
+    await memory.archive.put(
+      'acme',
+      {
+        ...{ id, tenant: 'acme', subject: 's', status: 'succeeded', kind: 'plan', version: '1', by },
+        ...{
+          name: id === last ? 'kept' : 'chain',
+          createdAt: Date.now(),
+          endedAt: Date.now(),
+          waiting: [],
+          labels: [],
+        },
+        ...{ usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }, costUsd: 0, steps: 0, epoch: 1 },
+        ...{ entries: 1, head: '' },
+      },
+      [],
+    )
+  const begun = {
+    ...{ reason: 'r', by, at: Date.now(), state: 'erasing' as const },
+    erased: { runs: 0, entries: 0, turns: 0, facts: 0, blobs: 0 },
+  }
+  const late = { code: 'hold.too_late' }
+  await memory.erasures.create('acme', { ...begun, id: newId(), subject: 's' })
+  await expect(harness.muster.holds.place({ name: 'kept', reason: 'r' })).rejects.toMatchObject(late)
+  await expect(harness.muster.holds.place({ run: last, reason: 'r' })).rejects.toMatchObject(late)
+  await expect(harness.muster.holds.place({ subject: 's', reason: 'r' })).rejects.toMatchObject(late)
+  expect(await memory.holds.list('acme')).toEqual([])
+  const { id } = await harness.muster.holds.place({ name: 'another', reason: 'r' })
+  await harness.muster.holds.lift(id, 'r')
+  for (const open of await memory.erasures.openOf('acme')) await memory.erasures.close(open)
+  // Of one run alone.
+  await memory.erasures.create('acme', { ...begun, id: newId(), run: last })
+  await expect(harness.muster.holds.place({ name: 'kept', reason: 'r' })).rejects.toMatchObject(late)
+  const other = await harness.muster.holds.place({ name: 'chain', reason: 'r' })
+  await harness.muster.holds.lift(other.id, 'r')
+  for (const open of await memory.erasures.openOf('acme')) await memory.erasures.close(open)
+  memory.close()
+})
+
 it('that lags is told: what is due, and for how long it has been', async () => {
   expect((await cli('retention')).out).toMatch(/due, of 0 old enough:.*held back: 0\n$/)
   const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
