@@ -48,6 +48,11 @@ export class Bench {
     this.options = options
   }
 
+  /** How long what all do in turns goes on before each sample; see `Task`. */
+  get leadMs(): number {
+    return this.options.quick ? 0 : 500
+  }
+
   get sampleMs(): number {
     return (this.options.quick ? 250 : 3000) * this.options.size
   }
@@ -124,16 +129,17 @@ export class Bench {
 
   /**
    * Measures contenders in turns (A B C, A B C, …), so that a drift of the machine hits all alike, after turns that do
-   * not count.
+   * not count: until then Node compiles what is used most.
    */
   async rounds(
     title: string,
     contenders: readonly Contender[],
-    { warmUps = 1, ...task }: Partial<Task> & { warmUps?: number } = {},
+    { warmUps = 3, ...task }: Partial<Task> & { warmUps?: number } = {},
   ): Promise<Measured[]> {
     const measured = contenders.map(({ name }) => ({ name, samples: [] as Sample[] }))
     const rounds = 5
-    for (let round = 1 - warmUps; round <= rounds; round++) {
+    const first = 1 - (this.options.quick ? 1 : warmUps)
+    for (let round = first; round <= rounds; round++) {
       for (const [i, { name, child, empty }] of contenders.entries()) {
         const sample = await child.sample({ ms: this.sampleMs, ...task })
         const label = round < 1 ? 'warm-up' : `${round}/${rounds}`

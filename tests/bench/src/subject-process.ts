@@ -24,6 +24,10 @@ async function redisCpuMs(): Promise<number> {
 
 async function measure(task: Task): Promise<Sample> {
   if (!subject) throw new Error('a task came before the start')
+  if (task.leadMs) {
+    await subject.run({ ...task, ms: task.leadMs }, { begin() {}, end() {} })
+    await subject.check?.()
+  }
   const usage = () => ({ worker: process.cpuUsage(), redis: redisCpuMs() })
   let before = usage()
   let after: typeof before | undefined

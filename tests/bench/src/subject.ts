@@ -6,6 +6,8 @@ export interface Task {
   ms: number
   /** Runs begun per second, evenly, whatever the subject can do. Without it the loop is closed: an end begins the next. */
   runsPerS?: number
+  /** The same is done for so long before, and not measured: a process that has stood still is slower at first. None unless given; ms. */
+  leadMs?: number
 }
 
 /** What was done of it. */

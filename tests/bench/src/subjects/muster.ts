@@ -11,7 +11,7 @@ import { Redis } from 'ioredis'
 import { newSigner } from '../../../src/export-fixture.ts'
 import { Gaps } from '../gaps.ts'
 import { load, type System } from '../load.ts'
-import type { Place, Subject, Task } from '../subject.ts'
+import type { Meter, Place, Subject, Task } from '../subject.ts'
 import { benchApp, manyPolicies, type PlanName, policyText, stepsOf } from './app.ts'
 
 /** Budgets that are never used up. */
@@ -103,6 +103,14 @@ export function followEnds(journal: Journal, onEnded: (runs: string[]) => void):
   }
 }
 
+/**
+ * Waits until a worker has told how many runs may wait in BullMQ, which it does every second: who empties Redis between
+ * two samples takes that away, and runs that are enqueued before it is told again would wait for it.
+ */
+async function windowTold({ redis, partitions }: Journal): Promise<void> {
+  while (!(await redis.hexists(partitions[0].keys.feed, 'window'))) await sleep(20)
+}
+
 /** @throws Error when a run did not do what the benchmark counts it for */
 export async function checkRuns(journal: Journal, runs: readonly string[], steps: number): Promise<void> {
   for (let from = 0; from < runs.length; from += 500) {
@@ -142,12 +150,15 @@ export async function muster(options: MusterOptions): Promise<Subject> {
     system.onEnded(ended.length)
   })
   return {
-    async run(task: Task) {
+    async run(task: Task, meter: Meter) {
+      await windowTold(journal)
+      meter.begin()
       runs = []
       gaps.reset(task)
       const { units, elapsedMs } = await load(system, inFlight, task)
       // All that sealing costs is part of the sample's CPU time.
       while (sealed && (await heads.tenants()).length > 0) await sleep(200)
+      meter.end()
       return { units: units * stepsOf[plan], elapsedMs, ...gaps.figures() }
     },
     check: () => checkRuns(journal, runs, stepsOf[plan]),

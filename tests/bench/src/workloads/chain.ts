@@ -61,20 +61,19 @@ export async function chain(bench: Bench): Promise<Row[]> {
   const progress = await bullmq('bullmq-progress', 'BullMQ, one job with updateProgress')
   const batch = await raw(100, 'raw: one Lua call for 100 appends')
   const jobAlways = await bullmq('bullmq-chain', `${EVERY_STEP_A_JOB}, appendfsync always`, always)
-  const rows = rowsBetween(
-    await bench.rounds('W1', [
-      ...core,
-      code,
-      governed,
-      strictGoverned,
-      dataAlways,
-      strictAlways,
-      progress,
-      batch,
-      jobAlways,
-      ...peers,
-    ]),
-  )
+  const contenders = [
+    ...core,
+    code,
+    governed,
+    strictGoverned,
+    dataAlways,
+    strictAlways,
+    progress,
+    batch,
+    jobAlways,
+    ...peers,
+  ]
+  const rows = rowsBetween(await bench.rounds('W1', contenders, { leadMs: bench.leadMs }))
   await bench.stop()
   return [
     ...rows(data, [job, progress, append, batch, ...peers]),

@@ -7,6 +7,7 @@ const inFlight = 100
 
 /** W4: W1 with `read` effects: intent, barrier, outcome; then the latency that each step adds at half of that rate. */
 export async function effects(bench: Bench): Promise<Row[]> {
+  const { leadMs } = bench
   const { place, admin: empty } = await bench.place()
   const muster = (plan: 'read' | 'read-code') => bench.start('muster', { ...place, plan, inFlight, outcomes: 'ahead' })
   const contenders = [
@@ -14,11 +15,11 @@ export async function effects(bench: Bench): Promise<Row[]> {
     { name: 'plan as code', child: await muster('read-code'), empty },
     { name: 'BullMQ, one job per step', child: await bench.start('bullmq-chain', { ...place, inFlight }), empty },
   ]
-  const full = await bench.rounds(workload, contenders)
+  const full = await bench.rounds(workload, contenders, { leadMs })
   const half: Measured[] = []
   for (const [i, contender] of contenders.entries()) {
     const runsPerS = median(full[i]?.samples.map(rate) ?? []) / CHAIN / 2
-    half.push(...(await bench.rounds(`${workload} half load`, [contender], { runsPerS })))
+    half.push(...(await bench.rounds(`${workload} half load`, [contender], { runsPerS, leadMs })))
   }
   await bench.stop()
   const rows: Row[] = []

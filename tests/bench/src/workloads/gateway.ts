@@ -38,7 +38,8 @@ export async function gateway(bench: Bench): Promise<Row[]> {
       ...(bench.options.peers && !shape.stream ? [await start('Portkey', 'portkey', everysec)] : []),
     ]
     const [ours, synced, ...others] = await bench.rounds(`W7 ${title}`, contenders, {
-      warmUps: bench.options.quick ? 1 : WARM_UPS,
+      warmUps: WARM_UPS,
+      leadMs: bench.leadMs,
     })
     await bench.stop()
     for (const one of [ours, synced]) if (one) rows.push(...rowsFor(one, others, shape.stream))
