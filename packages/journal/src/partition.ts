@@ -87,6 +87,8 @@ const PRIORITIES = [0, 1, 2] as const
 
 /** A journal of so many entries comes along with the activation. */
 const WHOLE_MAX = 32
+/** Runs that are taken up together at least, where so many are to be: fewer cost Redis more for each. */
+const ACTIVATIONS_MIN = 25
 
 /**
  * The journals of one partition, as everyone but their holder sees them: create a run, read and
@@ -114,7 +116,8 @@ export class Partition {
     // Workers feed as they take; this is for one that has nothing to take.
     const fed = () => this.feeder.feed(0).catch(() => {})
     this.#creation = new Creation(redis, this.keys, this.replication, clock, fed)
-    this.#activations = new SharedCalls((calls) => this.#activate(calls), { sizeMax: 100, inFlightMax: 8 })
+    const together = { sizeMax: 100, inFlightMax: 1, partFrom: ACTIVATIONS_MIN }
+    this.#activations = new SharedCalls((calls) => this.#activate(calls), together)
     this.queue = new Queue(QUEUE, {
       prefix: this.keys.tag,
       connection: redis,
