@@ -37,10 +37,7 @@ export async function gateway(bench: Bench): Promise<Row[]> {
       // Portkey 1.15.2 fails at streams on Node 24: it changes headers that fetch gives as immutable.
       ...(bench.options.peers && !shape.stream ? [await start('Portkey', 'portkey', everysec)] : []),
     ]
-    const [ours, synced, ...others] = await bench.rounds(`W7 ${title}`, contenders, {
-      warmUps: WARM_UPS,
-      leadMs: bench.leadMs,
-    })
+    const [ours, synced, ...others] = await bench.rounds(`W7 ${title}`, contenders, { warmUps: WARM_UPS })
     await bench.stop()
     for (const one of [ours, synced]) if (one) rows.push(...rowsFor(one, others, shape.stream))
   }
