@@ -660,9 +660,10 @@ describe('responses', () => {
     for (const limit of [0, 101, 1.5])
       expect(await failure(list({ limit }))).toMatchObject({ ...invalid, param: 'limit' })
     const unknown = 'reasoning.all' as OpenAI.Responses.ResponseIncludable // what is no such thing
-    expect(await failure(list({ include: [unknown] }))).toMatchObject({
-      ...{ ...invalid, param: 'include[]', message: expect.stringContaining('reasoning.encrypted_content') },
-    })
+    for (const include of [[unknown], ['message.output_text.logprobs' as const, unknown]])
+      expect(await failure(list({ include }))).toMatchObject({
+        ...{ ...invalid, param: 'include[]', message: expect.stringContaining('reasoning.encrypted_content') },
+      })
     const before = { before: items[1]?.id } as OpenAI.Responses.InputItemListParams // older clients have it
     expect(await failure(list(before))).toMatchObject({ ...invalid, param: 'before' })
 

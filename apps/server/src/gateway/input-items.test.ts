@@ -52,8 +52,10 @@ it('is listed whole page by page either way, each item under one id of its own t
         const page = inputItems(turns, { limit, order, after })
         const ids = page.data.map(({ id }) => id)
         expect([page.first_id, page.last_id]).toEqual([ids[0] ?? null, ids.at(-1) ?? null])
-        expect(ids.length === limit || !page.has_more).toBe(true)
         paged.push(...ids)
+        expect(page.has_more).toBe(paged.length < all(turns).length)
+        expect(ids.length === limit || !page.has_more).toBe(true)
+        for (const id of ids) expect(id.length).toBeLessThanOrEqual(128)
         after = ids.at(-1)
         more = page.has_more
       }
