@@ -1,4 +1,4 @@
-import { newId } from '@muster/protocol'
+import { exactJson, newId } from '@muster/protocol'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { inputItems, type Turn } from './input-items.ts'
@@ -17,7 +17,7 @@ it('gives what clients write in short as it stands for, and all else as it is', 
     call,
     { type: 'function_call_output', call_id: 'c', output: 'paid' },
     // None of these are items.
-    ...['text', null, JSON.rawJSON('9007199254740993')],
+    ...['text', null, exactJson('9007199254740993')],
     { type: 'item_reference', id: 'rs_1' },
   ]
   const status = 'completed'

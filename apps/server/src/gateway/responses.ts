@@ -185,7 +185,7 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       schema: {
         ...shared,
         summary: 'List what a stored response was made from',
-        description: 'With what was said in the responses that it goes on from.',
+        description: 'With what was said in the responses that it goes on from, none of which may be gone.',
         params,
         querystring: inputItemsQuery,
         response: { 200: inputItemsPage, ...refusals },
