@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { createModels } from '@muster/models'
-import type { EntryOf, Run, RunEvent } from '@muster/protocol'
+import { type EntryOf, newId, type Run, type RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { freePort } from '@muster/stack'
 import { ACCESS_KEY, bedrockServer, SECRET_KEY } from '@muster/stack/bedrock-server'
@@ -21,7 +21,7 @@ import OpenAI, {
   RateLimitError,
 } from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Asked, answerUsd, price, type Said, ScriptedModel } from './fixtures/scripted-model.ts'
+import { type Asked, answerUsd, price, type Said, ScriptedModel, tokens } from './fixtures/scripted-model.ts'
 import { ended, type Harness, runCli, startHarness, stopProcess, until } from './harness.ts'
 import { provenEnd } from './receipts.ts'
 
@@ -102,6 +102,7 @@ afterAll(async () => {
 })
 beforeEach(() => {
   model.script = () => ({ text: 'a plain answer' })
+  model.other = undefined
 })
 
 function clientOf(key: string, headers: Record<string, string> = {}): OpenAI {
@@ -621,6 +622,128 @@ describe('responses', () => {
     const kept = await openai.responses.create({ model: 'gpt-r', input: 'one', store: false })
     expect(await failure(openai.responses.retrieve(kept.id))).toBeInstanceOf(NotFoundError)
     expect((await harness.muster.runs.get(kept.id.slice('resp_'.length))).output).toMatchObject({ id: kept.id })
+  })
+
+  it('tell what they were made from, page by page, to the same user alone', async () => {
+    const openai = clientOf(harness.key)
+    const said = (role: 'user' | 'developer', content: string) => ({ role, content })
+    const first = await openai.responses.create({ model: 'gpt-r', input: 'one' })
+    const input = [said('developer', 'Be brief.'), said('user', 'two'), said('user', 'three')]
+    const second = await openai.responses.create({ model: 'chat', input, previous_response_id: first.id })
+    const list = (query: OpenAI.Responses.InputItemListParams, id = second.id) =>
+      openai.responses.inputItems.list(id, query)
+    const items = await Array.fromAsync(list({ limit: 2, order: 'asc' }))
+    const message = (role: string, text: string) => ({
+      ...{ id: expect.stringMatching(/^msg_/), type: 'message', role, status: 'completed' },
+      content: [{ type: 'input_text', text }],
+    })
+    expect(items).toEqual([
+      message('user', 'one'),
+      ...first.output,
+      ...input.map(({ role, content }) => message(role, content)),
+    ])
+    // The latest first, unless it is asked for otherwise; what is asked for besides is there as it is.
+    expect(await Array.fromAsync(list({ limit: 1, include: ['reasoning.encrypted_content'] }))).toEqual(
+      items.toReversed(),
+    )
+    const page = await (
+      await fetch(`${harness.url}/v1/responses/${second.id}/input_items?limit=2&order=asc`, {
+        headers: { authorization: `Bearer ${harness.key}` },
+      })
+    ).json()
+    const [one, two] = items
+    expect(page).toEqual({ object: 'list', data: [one, two], first_id: one?.id, last_id: two?.id, has_more: true })
+    expect((await list({ order: 'asc' }, first.id)).data).toEqual([one])
+
+    const invalid = { constructor: BadRequestError, code: 'invalid_value' }
+    expect(await failure(list({ after: 'msg_nothing' }))).toMatchObject({ ...invalid, param: 'after' })
+    for (const limit of [0, 101, 1.5])
+      expect(await failure(list({ limit }))).toMatchObject({ ...invalid, param: 'limit' })
+    const unknown = 'reasoning.all' as OpenAI.Responses.ResponseIncludable // what is no such thing
+    for (const include of [[unknown], ['message.output_text.logprobs' as const, unknown]])
+      expect(await failure(list({ include }))).toMatchObject({
+        ...{ ...invalid, param: 'include[]', message: expect.stringContaining('reasoning.encrypted_content') },
+      })
+    const before = { before: items[1]?.id } as OpenAI.Responses.InputItemListParams // older clients have it
+    expect(await failure(list(before))).toMatchObject({ ...invalid, param: 'before' })
+
+    const absent = { constructor: NotFoundError, code: 'response_not_found' }
+    const ids = ['resp_nothing', `resp_${newId()}`, second.id.slice('resp_'.length)]
+    for (const id of ids) expect(await failure(list({}, id))).toMatchObject(absent)
+    const unstored = await openai.responses.create({ model: 'gpt-r', input: 'one', store: false })
+    expect(await failure(list({}, unstored.id))).toMatchObject(absent)
+    for (const key of [harness.people.ann.key, harness.keys.far ?? '']) {
+      const theirs = await failure(clientOf(key).responses.inputItems.list(second.id))
+      const none = await failure(clientOf(key).responses.inputItems.list(ids[1] ?? ''))
+      expect(theirs).toMatchObject(absent)
+      expect(theirs.message.replace(second.id, ids[1] ?? '')).toBe(none.message)
+    }
+
+    // Clients delete none; what was erased is there no more, nor what went on from it.
+    expect(await failure(openai.responses.delete(second.id))).toBeInstanceOf(PermissionDeniedError)
+    expect(await Array.fromAsync(list({ order: 'asc' }))).toEqual(items)
+    const { id } = await harness.muster.erasures.request({ run: first.id.slice('resp_'.length), reason: 'a test' })
+    await until(
+      () => harness.muster.erasures.get(id),
+      ({ state }) => state === 'done',
+      60_000,
+    )
+    for (const id of [first.id, second.id]) expect(await failure(list({}, id))).toMatchObject(absent)
+  })
+
+  it('are counted before they are asked for, as what the model would then be sent', async () => {
+    const openai = clientOf(harness.key)
+    const { id } = await openai.responses.create({ model: 'gpt-r', input: 'one' })
+    const asked = { model: 'gpt-r', input: 'two', instructions: 'Be brief.', previous_response_id: id }
+    const runs = (await harness.muster.runs.list()).runs.length
+    let counted: { input?: object } = {}
+    model.other = (path, text) => {
+      counted = JSON.parse(text)
+      return { object: 'response.input_tokens', input_tokens: path === '/v1/responses/input_tokens' ? tokens.input : 0 }
+    }
+    expect(await openai.responses.inputTokens.count(asked)).toEqual({
+      ...{ object: 'response.input_tokens', input_tokens: tokens.input },
+    })
+    model.other = undefined
+    // Where the server cannot count, it is estimated.
+    const estimated = await openai.responses.inputTokens.count(asked)
+    const alone = await openai.responses.inputTokens.count({ model: 'gpt-r', input: 'two' })
+    expect(estimated.input_tokens).toBeGreaterThan(alone.input_tokens)
+    expect((await openai.responses.inputTokens.count({ ...asked, model: 'chat' })).input_tokens).toBe(
+      estimated.input_tokens,
+    )
+    expect((await harness.muster.runs.list()).runs).toHaveLength(runs)
+    const { usage } = await openai.responses.create(asked)
+    expect(usage?.input_tokens).toBe(tokens.input)
+    const { input, instructions } = model.asked.at(-1)?.body ?? {}
+    expect(counted).toEqual({ model: 'scripted', input, instructions })
+
+    const count = (body: OpenAI.Responses.InputTokenCountParams, key = harness.key, headers = {}) =>
+      failure(clientOf(key, headers).responses.inputTokens.count(body))
+    expect(await count({ input: 'x' })).toMatchObject({ constructor: BadRequestError, param: 'model' })
+    expect(await count({ ...asked, model: 'nothing' })).toMatchObject({ constructor: NotFoundError, param: 'model' })
+    expect(await count({ ...asked, conversation: 'c' })).toMatchObject({ status: 400, param: 'conversation' })
+    expect(await count({ ...asked, model: 'secret' })).toMatchObject({ status: 403, code: 'policy_denied' })
+    expect(await count(asked, harness.people.ann.key)).toMatchObject({ status: 404, code: 'response_not_found' })
+    const ofPatient = await openai.responses.create(
+      { model: 'gpt-r', input: 'of a patient' },
+      { headers: { 'x-muster-labels': 'pii' } },
+    )
+    expect(await count({ ...asked, model: 'abroad', previous_response_id: ofPatient.id })).toMatchObject({
+      ...{ status: 403, code: 'route_refused' },
+    })
+  })
+
+  it('are not compacted: it is said what there is in its place', async () => {
+    const before = model.asked.length
+    const refused = await failure(clientOf(harness.key).responses.compact({ model: 'gpt-r', input: 'long' }))
+    expect(refused).toMatchObject({
+      ...{ constructor: NotFoundError, code: 'unknown_url' },
+      message: expect.stringMatching(
+        /no POST \/v1\/responses\/compact .* asked for a summary; agents compact by themselves/,
+      ),
+    })
+    expect(model.asked).toHaveLength(before)
   })
 
   it('keep the labels of what they go on from', async () => {

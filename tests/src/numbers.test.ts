@@ -70,7 +70,7 @@ beforeEach(() => {
   }
   model.other = (path, text) => {
     sent = text
-    if (path.endsWith('/count_tokens')) return { input_tokens: 7 }
+    if (/\/(count|input)_tokens$/.test(path)) return { input_tokens: 7 }
     if (path.endsWith('/embeddings'))
       return { object: 'list', data: [], model: 'e', usage: { prompt_tokens: 7, total_tokens: 7 } }
     const usage = { input_tokens: 7, output_tokens: 7 }
@@ -120,6 +120,7 @@ const REQUESTS: Record<string, (json: string, stream: boolean) => string> = {
     `{"model":"chat","stream":${stream},"seed":18446744073709551615,"messages":${hi},"metadata":${json}}`,
   responses: (json, stream) => `{"model":"responses","stream":${stream},"input":${hi},"metadata":${json}}`,
   messages: (json) => `{"model":"messages","max_tokens":9,"messages":${hi},"metadata":${json}}`,
+  'responses/input_tokens': (json) => `{"model":"responses","input":${hi},"tools":[${json}]}`,
   'messages/count_tokens': (json) => `{"model":"messages","messages":${hi},"metadata":${json}}`,
   embeddings: (json) => `{"model":"chat","input":"hi","more":${json}}`,
 }

@@ -30,7 +30,9 @@ const ROUTES: Record<string, readonly string[] | 'any role' | 'own run' | 'let i
   'POST /v1/messages': 'let in',
   'POST /v1/messages/count_tokens': 'let in',
   'POST /v1/responses': 'let in',
+  'POST /v1/responses/input_tokens': 'let in',
   'GET /v1/responses/{id}': 'let in',
+  'GET /v1/responses/{id}/input_items': 'let in',
   'DELETE /v1/responses/{id}': 'let in',
   'POST /v1/responses/{id}/cancel': 'let in',
   'GET /v1/models': 'let in',
@@ -574,6 +576,9 @@ describe('of two users of a tenant', () => {
     const { id } = await client('una-laptop').responses.create({ model: 'responses', input: 'hi' })
     expect(await client('una-desk').responses.retrieve(id)).toMatchObject({ id })
     await expect(client('vic-laptop').responses.retrieve(id)).rejects.toMatchObject({ status: 404 })
+    const made = (key: string) => Array.fromAsync(client(key).responses.inputItems.list(id))
+    expect(await made('una-desk')).toMatchObject([{ content: [{ type: 'input_text', text: 'hi' }] }])
+    for (const key of ['vic-laptop', 'far', 'guest']) await expect(made(key)).rejects.toMatchObject({ status: 404 })
     expect(await provenEnd(una, theirs.una.gateway)).toMatchObject({ run: theirs.una.gateway, state: 'ended' })
     const cli = (...args: string[]) =>
       runCli(args, { MUSTER_HOME: home, MUSTER_URL: harness.url, MUSTER_KEY: harness.keys['una-laptop'] }, home)

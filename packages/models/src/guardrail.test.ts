@@ -262,6 +262,7 @@ describe('clients of the gateway', () => {
     // Nothing is sent to be counted either.
     const before = upstream.asked.length
     await anthropic.messages.countTokens({ model: 'messages', messages: hello })
+    await openai.responses.inputTokens.count({ model: 'responses', input: 'ann@example.com' })
     expect(upstream.asked).toHaveLength(before)
   })
 

@@ -60,8 +60,8 @@ export interface Models {
    */
   relay(route: string, request: RelayRequest): Promise<Relayed>
   /**
-   * How many tokens a request of Anthropic's Messages has where it would go: counted by Anthropic, or estimated where the
-   * route leads elsewhere. No model is asked.
+   * How many tokens a request has where it would go: counted by Anthropic or OpenAI where the route leads to who speaks so,
+   * or estimated. No model is asked.
    *
    * @throws MusterError as `relay` does
    */

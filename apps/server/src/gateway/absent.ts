@@ -11,7 +11,14 @@ const ABSENT: { dialect: Dialect; names: string[]; instead?: string }[] = [
   {
     dialect: 'responses',
     names: ['responses', 'assistants', 'threads', 'conversations', 'realtime'],
-    instead: 'POST /v1/responses with GET /v1/responses/{id} and POST /v1/responses/{id}/cancel',
+    instead:
+      'POST /v1/responses with GET /v1/responses/{id}, GET /v1/responses/{id}/input_items, POST /v1/responses/{id}/cancel and POST /v1/responses/input_tokens',
+  },
+  {
+    dialect: 'responses',
+    names: ['responses/compact'],
+    instead:
+      'POST /v1/responses, by which a model can be asked for a summary; agents compact by themselves (`context`)',
   },
   {
     dialect: 'messages',

@@ -87,7 +87,7 @@ export function gatewayRoutes(server: Server, context: Context): void {
       const gone = new AbortController()
       reply.raw.on('close', () => gone.abort())
       const body = request.body as Body // by the schema, and JSON
-      return { input_tokens: await need().countTokens(request, body, gone.signal) }
+      return { input_tokens: await need().countTokens(request, 'messages', { body, labels: [] }, gone.signal) }
     },
   )
   server.post(

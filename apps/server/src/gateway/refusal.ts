@@ -146,7 +146,7 @@ function paramOf({ code, issues }: MusterError): string | null {
   if (code === 'model.not_found' || code === 'model.not_allowed') return 'model'
   const path = issues?.[0]?.path ?? ''
   const param = path
-    .replace(/^\//, '')
+    .replace(/^(querystring)?\//, '')
     .replaceAll(/\/(\d+)(?=\/|$)/g, '[$1]')
     .replaceAll('/', '.')
   return param === '' ? null : param

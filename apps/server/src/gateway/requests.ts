@@ -66,10 +66,15 @@ export class Requests {
    *
    * @throws MusterError why it is not counted
    */
-  async countTokens(request: FastifyRequest, body: Body, signal: AbortSignal): Promise<number> {
+  async countTokens(
+    request: FastifyRequest,
+    dialect: 'messages' | 'responses',
+    { body, labels: before }: Sent,
+    signal: AbortSignal,
+  ): Promise<number> {
     const { gateway } = this
     const { who, route } = this.#allowed(request, body)
-    const labels = labelsOf(request.headers, who.gateway?.labels)
+    const labels = labelsOf(request.headers, [...(who.gateway?.labels ?? []), ...before])
     checkNotStopped(this.#context.controls, { tenant: who.tenant, definition: GATEWAY }, `model:${route}`)
     const refused = gateway.refusedTargets(actorOf(who), { tenant: who.tenant, route, labels })
     if (this.#counting >= COUNTING_MAX)
@@ -78,7 +83,7 @@ export class Requests {
     try {
       const { value } = gateway.redact(who.tenant, body)
       return await gateway.models.countTokens(route, {
-        ...{ body: value as Body, signal, labels, refused, headers: passedOn(request.headers) }, // the shape stays
+        ...{ dialect, body: value as Body, signal, labels, refused, headers: passedOn(request.headers) }, // the shape stays
       })
     } finally {
       this.#counting--

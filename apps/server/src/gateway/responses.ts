@@ -5,6 +5,7 @@ import { controls } from '../control.ts'
 import { type ApiKey, actorOf } from '../keys.ts'
 import { PREFIXES } from './client.ts'
 import { give } from './give.ts'
+import { inputItems, inputItemsPage, inputItemsQuery, type Turn } from './input-items.ts'
 import { asIs, asIsOrStream, refusalsOf } from './refusal.ts'
 import { type Body, GATEWAY_BYTES_MAX, type Requests, type Sent, type StoredRequest } from './requests.ts'
 
@@ -68,26 +69,37 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     }
   }
 
-  /** What a model is asked that remembers nothing: all that was said before, with its labels, and this. */
-  const expanded = async (who: ApiKey, asked: Body): Promise<Sent> => {
-    const said: Json[][] = [itemsOf(asked.input)]
+  /** All that was said before, the oldest first, with its labels. @throws MusterError `response.not_found`, `request.invalid` */
+  const before = async (
+    who: ApiKey,
+    { previous_response_id: last }: Body,
+  ): Promise<{ turns: Turn[]; labels: Label[] }> => {
+    const turns: Turn[] = []
     const labels = new Set<Label>()
     let size = 0
-    let previous = asked.previous_response_id
-    for (let i = 0; typeof previous === 'string'; i++) {
+    for (let previous = last; typeof previous === 'string'; ) {
       const { run, request } = await find(who, previous)
       const output = outputOf(run)
       const issues = [{ path: '/previous_response_id', message: 'cannot be gone on from' }]
       if (!output) throw new MusterError('request.invalid', `Response "${previous}" has no answer`, { issues })
-      said.unshift(itemsOf(request.body.input), output)
+      const items = [...itemsOf(request.body.input), ...output]
+      turns.unshift({ run: run.id, items })
       for (const label of run.labels) labels.add(label)
-      size += JSON.stringify(said[0]).length + JSON.stringify(output).length
-      if (i >= CHAIN_MAX || size > GATEWAY_BYTES_MAX)
+      size += JSON.stringify(items).length
+      if (turns.length > CHAIN_MAX || size > GATEWAY_BYTES_MAX)
         throw new MusterError('request.invalid', 'The conversation has become too long', { issues })
       previous = request.body.previous_response_id
     }
+    return { turns, labels: [...labels] }
+  }
+
+  /** What a model is asked that remembers nothing: all that was said before, with its labels, and this. */
+  const expanded = async (who: ApiKey, asked: Body): Promise<Sent> => {
+    if (typeof asked.previous_response_id !== 'string') return { body: asked, labels: [] }
+    const { turns, labels } = await before(who, asked)
     const { previous_response_id: _, ...rest } = asked
-    return { body: { ...rest, model: asked.model, input: said.flat() }, labels: [...labels] }
+    const input = [...turns.flatMap(({ items }) => items), ...itemsOf(asked.input)]
+    return { body: { ...rest, model: asked.model, input }, labels }
   }
 
   server.post(
@@ -109,15 +121,40 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       const who = keyOf(request)
       const asked = request.body as Body // by the schema, and JSON
       checkKept(asked)
-      const sent =
-        typeof asked.previous_response_id === 'string' ? await expanded(who, asked) : { body: asked, labels: [] }
-      const held = await requests.begin(request, 'responses', asked, sent)
+      const held = await requests.begin(request, 'responses', asked, await expanded(who, asked))
       if (!asked.background) return give(held, reply, actorOf(who))
       await held.exchange.begun
       const { run } = held
       return reply
         .headers({ 'x-muster-run': run, 'x-request-id': run })
         .send(skeleton(PREFIXES.responses + run, asked, 'queued'))
+    },
+  )
+  server.post(
+    '/v1/responses/input_tokens',
+    {
+      bodyLimit: GATEWAY_BYTES_MAX,
+      config: { dialect: 'responses', access: 'own' },
+      schema: {
+        ...shared,
+        summary: 'Count the tokens of a response’s input, as OpenAI has it',
+        description: 'Counted by OpenAI where the route leads there; else it is an estimate. It is no run.',
+        body,
+        response: {
+          200: z.object({ object: z.literal('response.input_tokens'), input_tokens: z.number() }),
+          ...refusals,
+        },
+      },
+    },
+    async (request, reply) => {
+      const requests = need()
+      const gone = new AbortController()
+      reply.raw.on('close', () => gone.abort())
+      const asked = request.body as Body // by the schema, and JSON
+      checkKept(asked)
+      const sent = await expanded(keyOf(request), asked)
+      const input_tokens = await requests.countTokens(request, 'responses', sent, gone.signal)
+      return { object: 'response.input_tokens' as const, input_tokens }
     },
   )
   server.get(
@@ -139,6 +176,27 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
           issues: [{ path: '/stream', message: 'is not supported' }],
         })
       return shown(await find(keyOf(request), request.params.id))
+    },
+  )
+  server.get(
+    '/v1/responses/:id/input_items',
+    {
+      config: { dialect: 'responses', access: 'own' },
+      schema: {
+        ...shared,
+        summary: 'List what a stored response was made from',
+        description: 'With what was said in the responses that it goes on from, none of which may be gone.',
+        params,
+        querystring: inputItemsQuery,
+        response: { 200: inputItemsPage, ...refusals },
+      },
+    },
+    async (request) => {
+      need()
+      const who = keyOf(request)
+      const { run, request: stored } = await find(who, request.params.id)
+      const { turns } = await before(who, stored.body)
+      return inputItems([...turns, { run: run.id, items: itemsOf(stored.body.input) }], request.query)
     },
   )
   server.delete(

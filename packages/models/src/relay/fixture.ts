@@ -56,9 +56,11 @@ export async function gateway(models: Models) {
     response.on('close', () => left.abort())
     const { gate, responseId } = one
     try {
-      if (request.url === '/v1/messages/count_tokens') {
-        const headers = { 'anthropic-beta': 'of-client' }
-        const input_tokens = await models.countTokens(String(body.model), { body, headers, signal: left.signal })
+      if (request.url === '/v1/messages/count_tokens' || request.url === '/v1/responses/input_tokens') {
+        const input_tokens = await models.countTokens(String(body.model), {
+          ...{ dialect: request.url === '/v1/messages/count_tokens' ? 'messages' : 'responses', body },
+          ...{ headers: { 'anthropic-beta': 'of-client' }, signal: left.signal },
+        })
         response.setHeader('content-type', 'application/json').end(JSON.stringify({ input_tokens }))
         return
       }

@@ -521,6 +521,46 @@ describe('tokens of messages', () => {
   })
 })
 
+describe('tokens of a response', () => {
+  const input = 'How many tokens are these?'
+  const count = (model: string, more: OpenAI.Responses.InputTokenCountParams = {}) =>
+    openai.responses.inputTokens.count({ model, input, ...more })
+
+  it('are counted by OpenAI where the route leads there, which is told what counts alone', async () => {
+    upstream.behave = says({ object: 'response.input_tokens', input_tokens: 42 })
+    const tools = [{ type: 'web_search' as const }]
+    const beside = { metadata: { a: 'b' }, stream: true, store: true, background: true, previous_response_id: 'r' }
+    expect(await count('responses', { tools, instructions: 'Be brief.', ...beside })).toMatchObject({
+      input_tokens: 42,
+    })
+    expect(upstream.asked).toMatchObject([
+      { path: '/v1/responses/input_tokens', headers: { authorization: `Bearer ${KEY}` } },
+    ])
+    expect(upstream.asked[0]?.body).toEqual({ model: 'gpt', input, tools, instructions: 'Be brief.' })
+    // Elsewhere about as many; what would be refused is refused.
+    const { input_tokens } = await count('messages')
+    expect(input_tokens).toBeGreaterThan(5)
+    expect(input_tokens).toBeLessThan(30)
+    expect(await count('default')).toMatchObject({ input_tokens })
+    await expect(count('default', { tools })).rejects.toMatchObject({ status: 422 })
+    expect(upstream.asked).toHaveLength(1)
+  })
+
+  it('are estimated where a server cannot count, and refused as it refuses', async () => {
+    upstream.behave = says({ error: { message: 'no such route' } }, 404)
+    const { input_tokens } = await count('responses')
+    expect(await count('default')).toMatchObject({ input_tokens })
+    // What only OpenAI knows is taken into account.
+    const tools = [{ type: 'web_search' as const }]
+    expect((await count('responses', { tools })).input_tokens).toBeGreaterThan(input_tokens)
+    expect(await count('responses', { instructions: 'x '.repeat(200_000) })).toMatchObject({
+      input_tokens: expect.closeTo(133_400, -3),
+    })
+    upstream.behave = says({ error: { message: 'no' } }, 400)
+    await expect(count('responses')).rejects.toMatchObject({ status: 400 })
+  })
+})
+
 describe('what goes wrong', () => {
   const ask = (model: string, stream = false) => openai.chat.completions.create({ model, messages: asks, stream })
 
