@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { isDeepStrictEqual } from 'node:util'
 import { createModels } from '@muster/models'
-import { type EntryOf, newId, type Run, type RunEvent } from '@muster/protocol'
+import { costs, type EntryOf, newId, type Run, type RunEvent } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { freePort } from '@muster/stack'
 import { ACCESS_KEY, bedrockServer, SECRET_KEY } from '@muster/stack/bedrock-server'
@@ -90,6 +91,9 @@ beforeAll(async () => {
         { id: 'busy', tenant: 'acme', user: 'busy', roles: [] },
         { id: 'far-busy', tenant: 'far', user: 'busy', roles: [] },
         { id: 'teamed', tenant: 'acme', user: 'mate', roles: [], team: 'blue' },
+        { id: 'laptop', tenant: 'acme', user: 'dora', roles: [] },
+        { id: 'pipeline', tenant: 'acme', user: 'dora', roles: [] },
+        { id: 'watcher', tenant: 'acme', user: 'rex', roles: ['auditor'] },
       ],
     },
   )
@@ -211,6 +215,36 @@ describe('a request', () => {
     expect(answer.data).toEqual(data)
     const run = await wholeRun(response.headers.get('x-muster-run') ?? '')
     expect(run).toMatchObject({ status: 'succeeded', usage: { inputTokens: 7, outputTokens: 0 } })
+  })
+
+  it('is in the costs of its key, to the last token, beside what others of its user have cost', async () => {
+    const { laptop = '', pipeline = '', watcher = '' } = harness.keys
+    const ask = (key: string) => clientOf(key).chat.completions.create({ model: 'chat', messages: hi })
+    await Promise.all([laptop, laptop, pipeline, laptop].map(ask))
+    const sum = (calls: number) => ({
+      ...{ usd: Math.round(calls * answerUsd * 1e9) / 1e9, calls },
+      inputTokens: tokens.input * calls,
+      ...{ outputTokens: tokens.output * calls, cachedTokens: tokens.cached * calls },
+    })
+    const askCosts = (by: string, key: string) =>
+      fetch(`${harness.url}/v1/costs?by=${by}`, { headers: { authorization: `Bearer ${key}` } })
+    const of = async (by: string, names: string[]) => {
+      const told = costs.parse(await (await askCosts(by, watcher)).json())
+      return told.costs.filter(({ name }) => names.includes(name))
+    }
+    const each = [
+      { name: 'laptop', ...sum(3) },
+      { name: 'pipeline', ...sum(1) },
+    ]
+    await until(
+      () => of('key', ['laptop', 'pipeline']),
+      (told) => isDeepStrictEqual(told, each),
+    )
+    expect(await of('user', ['dora'])).toEqual([{ name: 'dora', ...sum(4) }])
+    const all = await (await askCosts('key', watcher)).text()
+    for (const key of Object.values(harness.keys)) expect(all).not.toContain(key)
+    // Whose it is may not see it without a role.
+    expect((await askCosts('key', laptop)).status).toBe(403)
   })
 
   it('of one conversation is of one session, which is its user’s alone', async () => {

@@ -209,6 +209,7 @@ describe('a route of two targets', () => {
     expect(shown).toMatch(
       /default \(cheapest\) .* openai .* \$10 .* \$20 .* target.*\$7 .* 2026-01-01 .* MUSTER_PRICES/s,
     )
+    expect((await runCli(['costs', '--by', 'key'], cli)).out).toMatch(/key .*acme-key .* \$0\.0020 /s)
     expect(await runCli(['costs', '--by', 'shoe'], cli)).toMatchObject({ code: 1 })
     // One that waits is counted as it is, and once when it has ended.
     answers = bodies.length + 1

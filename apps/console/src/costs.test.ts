@@ -105,6 +105,29 @@ describe.skipIf(!browser)('the page for costs, in a browser', () => {
     expect((await cells('Costs by team')).map(([name]) => name)).toEqual(['blue', WRITTEN])
   })
 
+  test('tells it by key, each a way to that key, whatever a keys file calls it', async () => {
+    await by().selectOption('key')
+    await rows('Costs by key').nth(1).waitFor()
+    expect(hash()).toBe('#/costs?by=key&period=month')
+    expect(await cells('Costs by key')).toEqual([
+      ['ann', '60 %', '$0.0303', '3', '30', '0', '3'],
+      ['stranger', '40 %', '$0.0202', '2', '20', '0', '2'],
+    ])
+    await page.route('**/v1/costs?by=key**', async (route) => {
+      const response = await route.fetch()
+      await route.fulfill({ response, body: (await response.text()).replace('"stranger"', JSON.stringify(HOSTILE)) })
+    })
+    await askAnew()
+    const hostile = rows('Costs by key').nth(1).getByRole('link')
+    await expect.poll(() => hostile.textContent()).toBe(WRITTEN)
+    expect(await hostile.getAttribute('href')).toBe(`#/keys/${encodeURIComponent(HOSTILE)}`)
+    expect(await page.getByRole('main').locator('img').count()).toBe(0)
+    await page.unroute('**/v1/costs?by=key**')
+    await rows('Costs by key').getByRole('link', { name: 'ann' }).click()
+    await page.getByRole('heading', { name: 'ann' }).waitFor()
+    expect(hash()).toBe('#/keys/ann')
+  })
+
   test('leads to the runs of an agent, and to the keys of somebody', async () => {
     await page.goto(`${stack.url}/#/costs?by=agent`)
     await rows('Costs by agent').getByRole('link', { name: 'clerk' }).click()

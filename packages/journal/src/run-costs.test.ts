@@ -16,7 +16,7 @@ const name = fc.constantFrom('a', 'b:c', 'model', '')
 const amount = fc.integer({ min: 0, max: 1e12 })
 const line: fc.Arbitrary<CostLine> = fc.record({
   day: fc.constantFrom(...days),
-  names: fc.record({ model: name, provider: name, agent: name, user: name, team: name }),
+  names: fc.record({ model: name, provider: name, agent: name, user: name, team: name, key: name }),
   ...{ nanoUsd: amount, calls: amount, inputTokens: amount, outputTokens: amount, cachedTokens: amount },
 })
 

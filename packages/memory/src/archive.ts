@@ -10,7 +10,7 @@ import {
   type StoredEntry,
 } from '@muster/protocol'
 import { type ArchivePut, openArchivePuts, TENANTS } from './archive-puts.ts'
-import { type ArchivedCosts, archivedCosts } from './archived-costs.ts'
+import { type ArchivedCosts, archivedCosts, costsOf } from './archived-costs.ts'
 import { removeOpenBlob } from './blobs.ts'
 import type { ContentKeys } from './content-keys.ts'
 import { digestOf } from './digest.ts'
@@ -270,7 +270,7 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
       if (!summary) return undefined
       const last = numberOf(summary, 'last')
       const { subject } = readSummary(summary)
-      const { costs } = summary
+      const costs = costsOf(summary)
       // The note first: there is no moment at which nothing says where the run is.
       await table.put({
         ...{ pk: removed(tenant), sk: sort('RUN', runId), run: runId, last, erased: why },

@@ -1,4 +1,4 @@
-import { type CostLine, costLine } from '@muster/protocol'
+import { type CostLine, costLine, type Run } from '@muster/protocol'
 import { type Item, textOf } from './item.ts'
 import { laterThan } from './key.ts'
 import type { Table } from './table.ts'
@@ -17,6 +17,15 @@ const lines = costLine.array()
 
 export function costsItem(costs: readonly CostLine[] | undefined): { costs?: readonly CostLine[] } {
   return costs === undefined || Buffer.byteLength(JSON.stringify(costs)) > BYTES_MAX ? {} : { costs }
+}
+
+/** What an item says of them. Of those from before keys were told of, the run beside them says by which it began. */
+export function costsOf({ costs, ...item }: Item): CostLine[] | undefined {
+  if (costs === undefined) return undefined
+  const found = lines.parse(costs)
+  if (item.rest === undefined || found.every(({ names }) => names.key !== '')) return found
+  const { by }: Partial<Run> = JSON.parse(textOf(item, 'rest')) // as it was put
+  return found.map((line) => ({ ...line, names: { ...line.names, key: by?.key ?? '' } }))
 }
 
 /** Runs of both partitions in their order, each once. */
@@ -38,10 +47,10 @@ export async function* archivedCosts(
     const pages = [await page(there), await page(gone)] as const
     const ends = pages.flatMap((items) => (items.length === PAGE ? [idOf(items.at(-1))] : []))
     const until = ends.sort()[0]
-    const found = new Map(pages.flat().map((item) => [idOf(item), item.costs]))
-    for (const [run, costs] of [...found].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const found = new Map(pages.flat().map((item) => [idOf(item), item]))
+    for (const [run, item] of [...found].sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (until !== undefined && run > until) break
-      yield { run, costs: costs === undefined ? undefined : lines.parse(costs) }
+      yield { run, costs: costsOf(item) }
     }
     if (until === undefined) return
     from = until

@@ -1,5 +1,5 @@
 import { emptyRoot, leafHash, TileLog, verifyBook } from '@muster/audit'
-import { type KeptKey, type NewRecord, newId, type Run, type StoredEntry } from '@muster/protocol'
+import { type CostLine, type KeptKey, type NewRecord, newId, type Run, type StoredEntry } from '@muster/protocol'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { openApiKeys } from './api-keys.ts'
@@ -634,7 +634,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       test('are as they are one by one, in all that is told of them', async () => {
         const [alone, together] = [newId(), newId()]
         const line = { day: '2026-11-28', calls: 1, nanoUsd: 7, inputTokens: 1, outputTokens: 2, cachedTokens: 0 }
-        const names = { model: 'm', provider: 'p', agent: 'a', user: 'u', team: '' }
+        const names = { model: 'm', provider: 'p', agent: 'a', user: 'u', team: '', key: 'k' }
         const made = (tenant: string) =>
           Array.from({ length: 36 }, (_, i) => {
             const run = testRun(tenant, {
@@ -932,7 +932,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
   })
 
   describe('costs of archived runs', () => {
-    const names = { model: 'm', provider: 'p', agent: 'a', user: 'u', team: '' }
+    const names = { model: 'm', provider: 'p', agent: 'a', user: 'u', team: '', key: 'k' }
     const line = (calls: number) => ({
       ...{ day: '2026-11-28', names, calls },
       ...{ nanoUsd: 7, inputTokens: 1, outputTokens: 2, cachedTokens: 0 },
@@ -950,6 +950,26 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       await memory.archive.remove(tenant, ids[0] ?? '', { at: 1, by: 'retention', id: '0' })
       expect(await found()).toEqual(whole)
       expect(await collect(memory.archive.costs(tenant, ids[1]))).toEqual(whole.slice(2))
+    })
+
+    test('from before keys were told of are of the key of the run, also when that is removed', async () => {
+      const tenant = newId()
+      const old = [{ ...line(1), names: { model: 'm', provider: 'p', agent: 'a', user: 'u' } }] as CostLine[] // as then
+      const gone = newId()
+      const runs = ['laptop', 'desk'].map((key) => testRun(tenant, { by: { key, user: 'u' } }))
+      // Of one that was removed by then nothing says it.
+      await dying.put({ pk: partition(tenant, 'REMOVED'), sk: `RUN#${gone}`, costs: old })
+      for (const run of runs) await memory.archive.put(tenant, run, [testEntry(1, '1')], old)
+      const told = async () =>
+        (await collect(memory.archive.costs(tenant))).map(({ run, costs }) => ({ run, names: costs?.[0]?.names }))
+      const meant = [
+        { run: gone, names: { ...names, key: '' } },
+        { run: runs[0]?.id, names: { ...names, key: 'laptop' } },
+        { run: runs[1]?.id, names: { ...names, key: 'desk' } },
+      ]
+      expect(await told()).toEqual(meant)
+      await memory.archive.remove(tenant, runs[0]?.id ?? '', { at: 1, by: 'retention', id: '0' })
+      expect(await told()).toEqual(meant)
     })
 
     test('are told in order, each once, of more runs than are read at once', async () => {

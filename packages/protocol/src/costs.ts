@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
 /** What costs are told by. */
-export const COSTS_BY = ['model', 'provider', 'agent', 'user', 'team'] as const
+export const COSTS_BY = ['model', 'provider', 'agent', 'user', 'team', 'key'] as const
 export type CostsBy = (typeof COSTS_BY)[number]
 
 const counts = {
@@ -34,8 +34,10 @@ export const costLine = z.object({
     provider: z.string(),
     agent: z.string(),
     user: z.string(),
-    /** Archived before teams were told of it is not known: it counts as nobody's. */
+    /** Archived before teams, or keys, were told of it is not known: it counts as nobody's. */
     team: z.string().default(''),
+    /** The id of the key that the run was begun with. */
+    key: z.string().default(''),
   }),
   /** Billionths of a US dollar. */
   nanoUsd: z.number(),

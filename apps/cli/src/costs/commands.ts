@@ -32,7 +32,7 @@ export function addCosts(program: Command): void {
   const costs = program
     .command('costs')
     .description('show what model calls cost, in this month or another; for operators and auditors')
-    .option('--by <what>', 'model, provider, agent, user or team', 'model')
+    .option('--by <what>', 'model, provider, agent, user, team or key', 'model')
     .option('--month <month>', 'such as 2026-11')
     .option('--day [day]', 'today, or such as 2026-11-28')
     .option(...flag)

@@ -10,6 +10,7 @@ export const columns: Record<CostsBy, string> = {
   agent: 'Agent or plan',
   user: 'User',
   team: 'Team',
+  key: 'Key',
 }
 
 /** Which costs are looked at: those of this day or month where no date is given. All of UTC. */

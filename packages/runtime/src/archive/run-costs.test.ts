@@ -32,7 +32,7 @@ it('counts the run’s own model calls, by the day on which each has ended', () 
   const { usage: _, ...failed } = ended('2026-11-28T12:00:00Z', { status: 'failed' })
   const events: RunEvent[] = [...entries, failed].map((entry) => ({ seq: entry.seq, hash: '', entry }))
   const lines = costLines(events, (route, target) => `${route} ${target}`)
-  const names = { model: 'm', provider: 'default undefined', agent: 'clerk', user: 'ann', team: 'finance' }
+  const names = { model: 'm', provider: 'default undefined', agent: 'clerk', user: 'ann', team: 'finance', key: 'k' }
   const tokens = { inputTokens: 10, outputTokens: 5, cachedTokens: 2 }
   expect(lines).toEqual([
     { day: '2026-11-28', names, nanoUsd: 1, calls: 1, ...tokens },

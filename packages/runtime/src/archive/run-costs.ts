@@ -27,6 +27,7 @@ export function costLines(events: readonly RunEvent[], providerOf: ProviderOf): 
       agent: created?.definition.name ?? '',
       user: created?.by.user ?? '',
       team: created?.by.team ?? '',
+      key: created?.by.key ?? '',
     }
     const day = new Date(Math.min(Math.max(at, 0), DATE_MAX)).toISOString().slice(0, 10)
     const key = JSON.stringify([day, names])
