@@ -76,11 +76,15 @@ it('that lags is told: what is due, and for how long it has been', async () => {
       [],
     )
   }
+  const sweep = await memory.sweeps.of('acme')
+  await memory.sweeps.save({ ...sweep, failing: [newId()], tries: 1, againAt: 0 })
   memory.close()
   const { due } = await harness.muster.retention.get()
-  expect(due).toEqual({ content: 0, memory: 0, runs: 2, held: 0, looked: 3, overdueMs: expect.any(Number) })
+  expect(due).toEqual({ content: 0, memory: 0, runs: 2, held: 0, failing: 1, looked: 3, overdueMs: expect.any(Number) })
   expect(due.overdueMs / HOUR_MS).toBeCloseTo(2, 0)
   const { out } = await cli('retention')
-  expect(out).toMatch(/due, of 3 old enough:.* 2 runs whole; held back: 0\nthe first of these for 2\.\d hours\n$/)
+  expect(out).toMatch(
+    /due, of 3 old enough:.* 2 runs whole; held back: 0\nthe first of these for 2\.\d hours\n1 could not be expired/,
+  )
   expect(JSON.parse((await cli('retention', '--json')).out).due.overdueMs).toBeGreaterThan(2 * HOUR_MS)
 })
