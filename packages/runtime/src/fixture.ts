@@ -5,7 +5,7 @@ import { loadPolicies } from '@muster/governance'
 import { Journal, type NewRun } from '@muster/journal'
 import type { Memory } from '@muster/memory'
 import type { Models } from '@muster/models'
-import { type Entry, type Json, newId } from '@muster/protocol'
+import { type CostLine, type Entry, type Json, newId, type Run, type StoredEntry } from '@muster/protocol'
 import { type App, tool } from '@muster/sdk'
 import { type RedisService, startRedis } from '@muster/stack'
 import { z } from 'zod'
@@ -100,4 +100,15 @@ export async function entries(journal: Journal, run: string): Promise<Entry[]> {
 
 export async function ended(journal: Journal, run: string): Promise<Entry | undefined> {
   return (await entries(journal, run)).at(-1)
+}
+
+/** Archives one run. @throws what kept it from being archived */
+export async function putRun(
+  { archive }: Memory,
+  run: Run,
+  entries: readonly StoredEntry[],
+  costs?: readonly CostLine[],
+): Promise<void> {
+  const [put] = await archive.putMany([{ tenant: run.tenant, run, entries, costs }])
+  if (put?.status === 'rejected') throw put.reason
 }

@@ -3,7 +3,7 @@ import { type Memory, openMemory } from '@muster/memory'
 import { type CostLine, newId, type Run } from '@muster/protocol'
 import { startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopRedis, theRedis } from '../fixture.ts'
 import { rebuildCosts } from './costs-rebuild.ts'
 
 let dynamo: Awaited<ReturnType<typeof startDynamo>>
@@ -46,7 +46,7 @@ async function archive(tenant: string, costs: CostLine[] | undefined): Promise<s
     { type: 'step.ended', kind: 'model', target: 'default', model: 'm', usage: run.usage, costUsd: 0.000_000_007, at },
   ]
   const stored = entries.map((entry, i) => ({ seq: i + 1, hash: '', bytes: JSON.stringify(entry) }))
-  await memory.archive.put(tenant, run, stored, costs)
+  await putRun(memory, run, stored, costs)
   return id
 }
 

@@ -4,7 +4,7 @@ import { type Erasure, newId, type Run } from '@muster/protocol'
 import { type DynamoService, startDynamo } from '@muster/stack'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopRedis, theRedis } from '../fixture.ts'
 import { Eraser } from './erasing.ts'
 import { planErasure } from './erasure-target.ts'
 import { RecordBook } from './record-book.ts'
@@ -36,7 +36,7 @@ async function archive(tenant: string, subject: string): Promise<string> {
     ...{ createdAt: NOW, endedAt: NOW, waiting: [], labels: [], steps: 0, epoch: 1, entries: 1, head: '' },
     ...{ usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }, costUsd: 0 },
   }
-  await memory.archive.put(tenant, run, [{ seq: 1, hash: '', bytes: '{}', content: '"said"' }])
+  await putRun(memory, run, [{ seq: 1, hash: '', bytes: '{}', content: '"said"' }])
   return run.id
 }
 

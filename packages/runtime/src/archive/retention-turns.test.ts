@@ -12,7 +12,7 @@ import { type DynamoService, startDynamo } from '@muster/stack'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopRedis, theRedis } from '../fixture.ts'
 import { RecordBook } from './record-book.ts'
 import { Retention } from './retention.ts'
 import { retentionDue } from './retention-due.ts'
@@ -60,7 +60,7 @@ async function archive(tenant: string, days: number, more: Partial<Run> = {}): P
     ...{ usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }, costUsd: 0 },
     ...more,
   }
-  await memory.archive.put(tenant, run, [{ seq: 1, hash: '', bytes: '{}' }])
+  await putRun(memory, run, [{ seq: 1, hash: '', bytes: '{}' }])
   return run.id
 }
 

@@ -4,7 +4,7 @@ import { type ArchiveListOptions, type Memory, openMemory } from '@muster/memory
 import { type Json, newId, type Run, type RunStatus, type StoredEntry } from '@muster/protocol'
 import { type DynamoService, startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopRedis, theRedis } from '../fixture.ts'
 import { RunReader } from './run-reader.ts'
 
 const tenant = 't'
@@ -44,7 +44,7 @@ async function archived(id: string, user: string, { session = 's', entries = [] 
     ...{ createdAt: 1, endedAt: 2, waiting: [], labels: [], steps: 0, costUsd: 0, epoch: 1, entries: 0, head: '' },
     usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
   }
-  await memory.archive.put(tenant, run, entries)
+  await putRun(memory, run, entries)
 }
 
 it('lists the runs of a user or session in pages that look at so many, and none is lost or told twice', async () => {
