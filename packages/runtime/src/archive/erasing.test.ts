@@ -1,10 +1,9 @@
 import { Heads, Journal } from '@muster/journal'
-import { type Memory, openMemory } from '@muster/memory'
+import type { Memory } from '@muster/memory'
 import { type Erasure, newId, type Run } from '@muster/protocol'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { putRun, stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopMemory, stopRedis, theMemory, theRedis } from '../fixture.ts'
 import { Eraser } from './erasing.ts'
 import { planErasure } from './erasure-target.ts'
 import { RecordBook } from './record-book.ts'
@@ -15,18 +14,15 @@ const NOW = Date.UTC(2026, 5, 1)
 const by = { key: 'k', user: 'u' }
 const NOTHING = { runs: 0, entries: 0, turns: 0, facts: 0, blobs: 0 }
 
-let dynamo: DynamoService
 let memory: Memory
 let journal: Journal
 beforeAll(async () => {
-  dynamo = await startDynamo({})
-  memory = await openMemory({ table: 'erasing', endpoint: dynamo.endpoint ?? '', keyCacheMs: 0 })
+  memory = await theMemory({ keyCacheMs: 0 })
   journal = await Journal.open({ url: (await theRedis()).url, namespace: 'erasing' })
 })
 afterAll(async () => {
   await journal.close()
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 

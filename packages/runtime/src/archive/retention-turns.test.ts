@@ -1,5 +1,5 @@
 import { Heads, Journal } from '@muster/journal'
-import { type Memory, openMemory } from '@muster/memory'
+import type { Memory } from '@muster/memory'
 import {
   type AuditRecord,
   newId,
@@ -8,11 +8,10 @@ import {
   type RunSummary,
   retentionRules,
 } from '@muster/protocol'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { putRun, stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopMemory, stopRedis, theMemory, theRedis } from '../fixture.ts'
 import { RecordBook } from './record-book.ts'
 import { Retention } from './retention.ts'
 import { retentionDue } from './retention-due.ts'
@@ -30,18 +29,15 @@ const RULES = retentionRules.parse([
   { name: 'short', run: '2d' },
 ])
 
-let dynamo: DynamoService
 let memory: Memory
 let journal: Journal
 beforeAll(async () => {
-  dynamo = await startDynamo({})
-  memory = await openMemory({ table: 'turns', endpoint: dynamo.endpoint ?? '' })
+  memory = await theMemory()
   journal = await Journal.open({ url: (await theRedis()).url, namespace: 'turns' })
 })
 afterAll(async () => {
   await journal.close()
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 

@@ -1,28 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Journal } from '@muster/journal'
-import { type ArchiveListOptions, type Memory, openMemory } from '@muster/memory'
+import type { ArchiveListOptions, Memory } from '@muster/memory'
 import { type Json, newId, type Run, type RunStatus, type StoredEntry } from '@muster/protocol'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { putRun, stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopMemory, stopRedis, theMemory, theRedis } from '../fixture.ts'
 import { RunReader } from './run-reader.ts'
 
 const tenant = 't'
 const definition = { kind: 'plan' as const, name: 'p', version: '1', hash: '' }
 
-let dynamo: DynamoService
 let memory: Memory
 let journal: Journal
 beforeAll(async () => {
-  dynamo = await startDynamo({})
-  memory = await openMemory({ table: 'reader', endpoint: dynamo.endpoint ?? '', keyCacheMs: 0 })
+  memory = await theMemory({ keyCacheMs: 0 })
   const { url } = await theRedis()
   journal = await Journal.open({ url, namespace: 'reader' })
 })
 afterAll(async () => {
   await journal.close()
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 
