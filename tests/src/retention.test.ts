@@ -1,5 +1,5 @@
-import { openMemory } from '@muster/memory'
-import { newId } from '@muster/protocol'
+import { type Memory, openMemory } from '@muster/memory'
+import { newId, type Run } from '@muster/protocol'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type Harness, runCli, startHarness } from './harness.ts'
 
@@ -14,29 +14,25 @@ afterAll(() => harness.close())
 
 const cli = (...args: string[]) => runCli(args, { MUSTER_URL: harness.url, MUSTER_KEY: harness.key })
 
+const by = { key: 'k', user: 'u' }
+
+/** Archives a run of then. */
+async function archive(memory: Memory, of: Pick<Run, 'id' | 'name' | 'subject'>, at: number): Promise<void> {
+  const run: Run = {
+    ...{ ...of, tenant: 'acme', status: 'succeeded', kind: 'plan', version: '1', by, createdAt: at, endedAt: at },
+    ...{ waiting: [], labels: [], steps: 0, epoch: 1, entries: 1, head: '', costUsd: 0 },
+    usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
+  }
+  const [put] = await memory.archive.putMany([{ tenant: 'acme', run, entries: [] }])
+  expect(put).toMatchObject({ status: 'fulfilled' })
+}
+
 it('a hold is refused that comes too late for what is being erased, and no other', async () => {
   const memory = await openMemory({ table: 'muster', endpoint: harness.dynamoEndpoint })
-  const by = { key: 'k', user: 'u' }
   // More than are looked at at once; the one that is to be held is the last.
   const ids = Array.from({ length: 20 }, () => newId())
   const last = ids.at(-1) ?? ''
-  for (const id of ids)
-    await memory.archive.put(
-      'acme',
-      {
-        ...{ id, tenant: 'acme', subject: 's', status: 'succeeded', kind: 'plan', version: '1', by },
-        ...{
-          name: id === last ? 'kept' : 'chain',
-          createdAt: Date.now(),
-          endedAt: Date.now(),
-          waiting: [],
-          labels: [],
-        },
-        ...{ usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }, costUsd: 0, steps: 0, epoch: 1 },
-        ...{ entries: 1, head: '' },
-      },
-      [],
-    )
+  for (const id of ids) await archive(memory, { id, subject: 's', name: id === last ? 'kept' : 'chain' }, Date.now())
   const begun = {
     ...{ reason: 'r', by, at: Date.now(), state: 'erasing' as const },
     erased: { runs: 0, entries: 0, turns: 0, facts: 0, blobs: 0 },
@@ -65,22 +61,18 @@ it('that lags is told: what is due, and for how long it has been', async () => {
   for (const hours of [30, 26, 25, 23]) {
     const at = Date.now() - hours * HOUR_MS
     const time = at.toString(16).padStart(12, '0')
-    await memory.archive.put(
-      'acme',
-      {
-        ...{ id: `${time.slice(0, 8)}-${time.slice(8)}-${newId().slice(14)}`, tenant: 'acme', status: 'succeeded' },
-        ...{ kind: 'plan', name: hours === 30 ? 'other' : 'chain', version: '1', by: { key: 'k', user: 'u' } },
-        ...{ createdAt: at, endedAt: at, waiting: [], labels: [], steps: 0, epoch: 1, entries: 1, head: '' },
-        ...{ usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }, costUsd: 0 },
-      },
-      [],
-    )
+    const id = `${time.slice(0, 8)}-${time.slice(8)}-${newId().slice(14)}`
+    await archive(memory, { id, name: hours === 30 ? 'other' : 'chain' }, at)
   }
+  const sweep = await memory.sweeps.of('acme')
+  await memory.sweeps.save({ ...sweep, failing: [newId()], tries: 1, againAt: 0 })
   memory.close()
   const { due } = await harness.muster.retention.get()
-  expect(due).toEqual({ content: 0, memory: 0, runs: 2, held: 0, looked: 3, overdueMs: expect.any(Number) })
+  expect(due).toEqual({ content: 0, memory: 0, runs: 2, held: 0, failing: 1, looked: 3, overdueMs: expect.any(Number) })
   expect(due.overdueMs / HOUR_MS).toBeCloseTo(2, 0)
   const { out } = await cli('retention')
-  expect(out).toMatch(/due, of 3 old enough:.* 2 runs whole; held back: 0\nthe first of these for 2\.\d hours\n$/)
+  expect(out).toMatch(
+    /due, of 3 old enough:.* 2 runs whole; held back: 0\nthe first of these for 2\.\d hours\n1 could not be expired/,
+  )
   expect(JSON.parse((await cli('retention', '--json')).out).due.overdueMs).toBeGreaterThan(2 * HOUR_MS)
 })

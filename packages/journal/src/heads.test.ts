@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { newId, partitionOf } from '@muster/protocol'
 import { type RedisService, startRedis } from '@muster/stack'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { holdRun, write, writerOf } from './fixture.ts'
 import { Heads } from './heads.ts'
 import { Journal } from './journal.ts'
-import { RunWriter, Writer } from './writer.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'muster-heads-'))
 let redis: RedisService
@@ -24,39 +24,14 @@ afterAll(async () => {
   rmSync(dir, { recursive: true })
 })
 
-const writerOf = (ledger: boolean) =>
-  new Writer({
-    partitions: journal.partitions,
-    clock: () => 7000,
-    offload: async () => {},
-    onWake: () => {},
-    onParentMail: () => {},
-    onError: (error) => {
-      throw error
-    },
-    onDrain: () => {},
-    ledger,
-  })
-
-async function hold(tenant: string, run = newId()): Promise<RunWriter> {
-  const definition = { kind: 'plan' as const, name: 'p', version: '1', hash: '' }
-  const created = { run, tenant, definition, by: { key: 'k', user: 'u' }, labels: [], limits: {} }
-  await journal.create(created, {}, { offload: async () => {} })
-  const held = await journal.activate(run)
-  if (!held) throw new Error('nothing to do')
-  return new RunWriter({ run, tenant, ...held }, { mail: () => {}, lost: () => {} })
-}
-
-async function write(writer: Writer, pen: RunWriter, op?: 'park' | 'end'): Promise<void> {
-  const seq = writer.append(pen, '"type":"message.ignored","at":1,"about":"child"')
-  if (op) writer.close(pen, { op, status: op === 'end' ? 'succeeded' : 'waiting', summary: {} })
-  await new Promise<void>((resolve) => pen.whenDurable(seq, resolve))
-}
-
 describe('heads of runs', () => {
   it('are left by what ends or parks a run, in its own tenant, and taken once from where they were', async () => {
-    const writer = writerOf(true)
-    const [parked, over, other] = await Promise.all([hold('ann'), hold('ann'), hold('bob')])
+    const writer = writerOf(journal, { ledger: true, clock: () => 7000 })
+    const [parked, over, other] = await Promise.all([
+      holdRun(journal, 'ann'),
+      holdRun(journal, 'ann'),
+      holdRun(journal, 'bob'),
+    ])
     await Promise.all([write(writer, parked, 'park'), write(writer, over, 'end'), write(writer, other, 'end')])
     expect((await heads.tenants()).sort()).toEqual(['ann', 'bob'])
     const { heads: taken, cursors } = await heads.take('ann', {}, 100)
@@ -77,8 +52,8 @@ describe('heads of runs', () => {
   })
 
   it('of running runs are sent when they have moved', async () => {
-    const writer = writerOf(true)
-    const pen = await hold('cid')
+    const writer = writerOf(journal, { ledger: true, clock: () => 7000 })
+    const pen = await holdRun(journal, 'cid')
     const runs = [{ run: pen.run, tenant: 'cid' }]
     await write(writer, pen)
     expect(await heads.send(runs, 8000)).toBe(1)
@@ -97,8 +72,8 @@ describe('heads of runs', () => {
   })
 
   it('that are many are given in parts, from each partition', async () => {
-    const writer = writerOf(true)
-    const runs = await Promise.all(Array.from({ length: 450 }, () => hold('dan')))
+    const writer = writerOf(journal, { ledger: true, clock: () => 7000 })
+    const runs = await Promise.all(Array.from({ length: 450 }, () => holdRun(journal, 'dan')))
     await Promise.all(runs.map((pen) => write(writer, pen, 'end')))
     expect(new Set(runs.map(({ run }) => partitionOf(run, 2))).size).toBe(2)
     const seen: string[] = []
@@ -112,8 +87,8 @@ describe('heads of runs', () => {
   })
 
   it('are not left where there is no ledger', async () => {
-    const writer = writerOf(false)
-    await write(writer, await hold('eve'), 'end')
+    const writer = writerOf(journal, { clock: () => 7000 })
+    await write(writer, await holdRun(journal, 'eve'), 'end')
     expect(await heads.tenants()).not.toContain('eve')
     expect((await heads.take('eve', {}, 100)).heads).toEqual([])
   })

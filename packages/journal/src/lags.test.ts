@@ -5,12 +5,13 @@ import { inPartition, newId, OUTBOXES, type OutboxLag, type WebhookPayload } fro
 import { type RedisService, startRedis } from '@muster/stack'
 import { Queue } from 'bullmq'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { holdRun, write, writerOf } from './fixture.ts'
 import { Heads } from './heads.ts'
 import { Journal } from './journal.ts'
 import { Outbox } from './outbox.ts'
 import { type Attempted, WebhookQueue } from './webhook-queue.ts'
 import { Webhooks } from './webhooks.ts'
-import { type Closing, RunWriter, Writer } from './writer.ts'
+import type { Closing, Writer } from './writer.ts'
 
 const PARTITIONS = 2
 const dir = mkdtempSync(join(tmpdir(), 'muster-lags-'))
@@ -36,10 +37,7 @@ beforeEach(async () => {
   journal = await Journal.open({
     ...{ url: redis.url, namespace: `lags${namespaces++}`, partitions: PARTITIONS, clock },
   })
-  writer = new Writer({
-    ...{ partitions: journal.partitions, clock, offload: async () => {}, onError, ledger: true },
-    ...{ onWake: () => {}, onParentMail: () => {}, onDrain: () => {} },
-  })
+  writer = writerOf(journal, { clock, ledger: true })
 })
 afterEach(() => journal.close())
 
@@ -50,18 +48,9 @@ async function lagOf(outbox: OutboxLag['outbox']): Promise<Omit<OutboxLag, 'outb
 }
 
 /** A run of the partition that ends or parks at once. */
-async function close(tenant: string, partition: number, closing: Partial<Closing> = {}): Promise<string> {
-  const run = inPartition(newId(), partition, PARTITIONS)
-  const definition = { kind: 'plan' as const, name: 'p', version: '1', hash: '' }
-  const created = { run, tenant, definition, by: { key: 'k', user: 'u' }, labels: [], limits: {} }
-  await journal.create(created, {}, { offload: async () => {} })
-  const held = await journal.activate(run)
-  if (!held) throw new Error('nothing to do')
-  const pen = new RunWriter({ run, tenant, ...held }, { mail: () => {}, lost: () => {} })
-  const seq = writer.append(pen, '"type":"message.ignored","at":1,"about":"child"')
-  writer.close(pen, { op: 'end', status: 'succeeded', summary: {}, ...closing })
-  await new Promise<void>((resolve) => pen.whenDurable(seq, resolve))
-  return run
+async function close(tenant: string, partition: number, op: Closing['op'] = 'end', more: Partial<Closing> = {}) {
+  const pen = await holdRun(journal, tenant, inPartition(newId(), partition, PARTITIONS))
+  await write(writer, pen, op, more)
 }
 
 /** When the oldest record of a stream was written, by Redis's clock. */
@@ -97,9 +86,9 @@ describe('what the background has not done', () => {
     const webhook = { id: 'hook', url: 'https://example.com', events: ['run.succeeded' as const], rotation: 0 }
     await new Webhooks(journal).create('ann', { ...webhook, createdAt: 0, rotatedAt: 0 })
     const event: WebhookPayload = { type: 'run.succeeded', timestamp: '', data: {} }
-    await close('ann', 0, { event })
-    await close('ann', 1, { event })
-    await close('bob', 0, { event })
+    await close('ann', 0, 'end', { event })
+    await close('ann', 1, 'end', { event })
+    await close('bob', 0, 'end', { event })
     now = (await oldest(journal.partitions.map(({ keys }) => keys.events))) + 5000
     expect(await lagOf('webhooks')).toEqual({ waiting: 2, ageMs: 5000 })
     expect(await lagOf('deliveries')).toEqual(NONE)
@@ -153,7 +142,7 @@ describe('what the background has not done', () => {
 
   it('are parked runs whose time has passed, until they are taken up', async () => {
     for (const [partition, wakeAt] of [2000, 4000, 60_000].entries())
-      await close('ann', partition % PARTITIONS, { op: 'park', status: 'waiting', wakeAt })
+      await close('ann', partition % PARTITIONS, 'park', { wakeAt })
     expect(await lagOf('wake')).toEqual(NONE)
     now = 10_000
     expect(await lagOf('wake')).toEqual({ waiting: 2, ageMs: 8000 })

@@ -1,6 +1,5 @@
 import {
   type Actor,
-  type CostLine,
   type Erased,
   erased,
   MusterError,
@@ -30,12 +29,10 @@ export type Archived = RunSummary & { entries: number; erased?: Erased; forgotte
 /** Ended runs with their journals. A run that is being archived is not there until all of it is. */
 export interface Archive {
   /**
-   * Keeps an ended run and its journal, and what its calls have cost. Archiving a run again changes nothing.
-   *
-   * @throws MusterError `journal.corrupt` where the entries are not in order; `memory.too_large`; `memory.unavailable`
+   * Keeps ended runs and their journals, and what their calls have cost, each for itself, in requests that they share. Tells
+   * of each in their order, and never rejects: what kept one of them is `journal.corrupt` where its entries are not in order,
+   * `memory.too_large` or `memory.unavailable`. Archiving a run again changes nothing.
    */
-  put(tenant: string, run: Run, entries: StoredEntry[], costs?: readonly CostLine[]): Promise<void>
-  /** The same of many at once, with far fewer requests; tells of each in their order, and never rejects. */
   putMany(puts: readonly ArchivePut[]): Promise<Settled<void>[]>
   /**
    * The run with its input and output.
@@ -102,7 +99,6 @@ export interface Archive {
  */
 export function openArchive(table: Table, keys: ContentKeys): Archive {
   const summaryOf = (tenant: string, runId: string) => table.get(allRuns(tenant), sort('RUN', runId))
-  const putMany = openArchivePuts(table, keys)
 
   /** What lies beside the entries of a segment; undefined where it was erased. */
   async function contentsOf(of: { tenant: string; run: string; set: string }, last: number) {
@@ -169,12 +165,7 @@ export function openArchive(table: Table, keys: ContentKeys): Archive {
   }
 
   return {
-    putMany,
-
-    async put(tenant, run, entries, costs) {
-      const [done] = await putMany([{ tenant, run, entries, costs }])
-      if (done?.status === 'rejected') throw done.reason
-    },
+    putMany: openArchivePuts(table, keys),
 
     async get(tenant, runId) {
       const summary = await summaryOf(tenant, runId)

@@ -12,7 +12,7 @@ import { pack } from './packed.ts'
 import { piecesOf } from './pieces.ts'
 import { seal, unseal } from './sealed.ts'
 import { Table } from './table.ts'
-import { collect, noise, says, testEntry, testRun } from './test-run.ts'
+import { collect, noise, putRun, says, testEntry, testRun } from './test-run.ts'
 import { startDynalite, type TestServer } from './test-server.ts'
 
 const masterOf = (key: Uint8Array): MasterKey => ({
@@ -75,7 +75,7 @@ async function leave(tenant: string, subject: string | undefined, secret: string
   await memory.pasts.append(tenant, run.id, 0, 'a', { run: run.id, events: [secret] }, subject)
   const fact = { kind: 'k', subject: 's', value: secret, run: run.id, step: 's', labels: [] }
   await memory.facts.put(tenant, fact, subject)
-  await memory.archive.put(tenant, run, entries)
+  await putRun(memory.archive, run, entries)
   const read = async (from = memory) => ({
     run: await from.archive.get(tenant, run.id),
     entries: await collect(from.archive.entries(tenant, run.id)),
@@ -206,7 +206,7 @@ describe('content', () => {
         async (text, subject, json) => {
           const tenant = newId()
           const run = testRun(tenant, { subject, input: { json: JSON.stringify(json) }, output: text })
-          await memory.archive.put(tenant, run, [testEntry(1, text)])
+          await putRun(memory.archive, run, [testEntry(1, text)])
           expect(await memory.archive.get(tenant, run.id)).toEqual(run)
           expect(await collect(memory.archive.entries(tenant, run.id))).toEqual([testEntry(1, text)])
           expect(await collect(memory.archive.ofSubject(tenant, subject))).toEqual([run.id])
@@ -266,7 +266,7 @@ describe('keys', () => {
     }
     const [one, other] = [testRun(tenant), testRun(tenant)]
     const first = await anew({ master })
-    for (const run of [one, other]) await first.archive.put(tenant, run, [])
+    for (const run of [one, other]) await putRun(first.archive, run, [])
     const second = await anew({ master, keyCacheMs: 60_000 })
     expect(await second.archive.get(tenant, one.id)).toEqual(one)
     await second.keys.destroy(tenant, { run: one.id })

@@ -16,7 +16,7 @@ import { PIECE_BYTES_MAX } from './pieces.ts'
 import { openRecords } from './records.ts'
 import { each, fulfilled, type Settled } from './settled.ts'
 import { Table } from './table.ts'
-import { collect, noise, says, testEntry, testRun } from './test-run.ts'
+import { collect, noise, putRun, says, testEntry, testRun } from './test-run.ts'
 import type { TestServer } from './test-server.ts'
 
 /** Names that would collide if they were not escaped, or that encodings like to break. */
@@ -143,7 +143,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         await memory.facts.put(tenant, fact('s', { kind: name, subject: name, value: i }))
         await memory.pasts.append(tenant, name, 0, 'a', { run: 'r', events: [i] })
         await memory.blobs.put(of(tenant), name, `blob ${i}`)
-        await memory.archive.put(tenant, testRun(tenant, { id: name, output: i }), [testEntry(1, `${i}`)])
+        await putRun(memory.archive, testRun(tenant, { id: name, output: i }), [testEntry(1, `${i}`)])
       }),
     )
     await Promise.all(
@@ -349,7 +349,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const tenant = newId()
       const entries = Array.from({ length: 5_000 }, (_, i) => testEntry(i + 1, noise(600, i)))
       const run = testRun(tenant)
-      await memory.archive.put(tenant, run, entries)
+      await putRun(memory.archive, run, entries)
       expect(await memory.archive.get(tenant, run.id)).toEqual(run)
       expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
       for (const after of [-1, 0, 1, 1_500, 1_501, 4_999, 5_000, 6_000]) {
@@ -363,7 +363,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const big = [noise(1_000_000), '🦊'.repeat(250_000), `\ud800${noise(1_000_000, 2)}\udfff`, noise(3_000_000, 3)]
       const entries = big.map((content, i) => testEntry(i * 10 + 1, content))
       const run = testRun(tenant, { input: noise(1_000_000, 4), output: { text: noise(1_000_000, 5) } })
-      await memory.archive.put(tenant, run, entries)
+      await putRun(memory.archive, run, entries)
       expect(await memory.archive.get(tenant, run.id)).toEqual(run)
       expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
       expect(await collect(memory.archive.entries(tenant, run.id, { after: 11 }))).toEqual(entries.slice(2))
@@ -386,12 +386,10 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         const run = testRun(tenant, { output: noise(500_000), subject: 'customer' })
         const entries = [testEntry(1, noise(500_000, 2)), testEntry(2)]
         dying.writesLeft = writes
-        const died = await openArchive(dying, memory.keys)
-          .put(tenant, run, entries)
-          .then(
-            () => false,
-            () => true,
-          )
+        const died = await putRun(openArchive(dying, memory.keys), run, entries).then(
+          () => false,
+          () => true,
+        )
         dying.writesLeft = Number.POSITIVE_INFINITY
         const lists = await inLists(tenant, run)
         if (lists.flat().length === 0) {
@@ -404,7 +402,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
           expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
         }
         // Whoever does it again brings it into all lists, once.
-        if (died) await memory.archive.put(tenant, run, entries)
+        if (died) await putRun(memory.archive, run, entries)
         expect(await inLists(tenant, run)).toEqual(Array.from({ length: 4 }, () => [run.id]))
         expect(await memory.archive.get(tenant, run.id)).toEqual(run)
         if (!died) break
@@ -418,8 +416,8 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const tenant = newId()
       const run = testRun(tenant)
       const entries = [testEntry(1, 'a'), testEntry(2)]
-      await Promise.all(Array.from({ length: 4 }, () => memory.archive.put(tenant, run, entries)))
-      await memory.archive.put(tenant, { ...run, output: 'other' }, [testEntry(1, 'b')])
+      await Promise.all(Array.from({ length: 4 }, () => putRun(memory.archive, run, entries)))
+      await putRun(memory.archive, { ...run, output: 'other' }, [testEntry(1, 'b')])
       expect(await memory.archive.get(tenant, run.id)).toEqual(run)
       expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
       expect(await inLists(tenant, run)).toEqual(Array.from({ length: 4 }, () => [run.id]))
@@ -429,7 +427,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const tenant = newId()
       const runs = [testRun(tenant), testRun(tenant), testRun(tenant)].sort((a, b) => (a.id < b.id ? -1 : 1))
       const [whole, erased, forgotten] = runs.map(({ id }) => id) as [string, string, string] // as many as there are
-      for (const run of runs) await memory.archive.put(tenant, run, [testEntry(1, 'a'), testEntry(2)])
+      for (const run of runs) await putRun(memory.archive, run, [testEntry(1, 'a'), testEntry(2)])
       const why = { at: 1, by: 'erasure' } as const
       await memory.archive.eraseContent(tenant, erased, why)
       await memory.archive.forgotten(tenant, forgotten)
@@ -446,24 +444,24 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       class Late extends DyingTable {
         override async create(item: Item): Promise<boolean> {
           dying.writesLeft = 4
-          await expect(openArchive(dying, memory.keys).put(tenant, run, [])).rejects.toThrow('died')
+          await expect(putRun(openArchive(dying, memory.keys), run, [])).rejects.toThrow('died')
           dying.writesLeft = Number.POSITIVE_INFINITY
           expect(await memory.archive.get(tenant, run.id)).toEqual(run)
           return super.create(item)
         }
       }
       const { client, where } = connect({ endpoint: server.endpoint })
-      await openArchive(new Late(client, 'muster-test', where), memory.keys).put(tenant, run, [])
+      await putRun(openArchive(new Late(client, 'muster-test', where), memory.keys), run, [])
       expect(await inLists(tenant, run)).toEqual(Array.from({ length: 4 }, () => [run.id]))
     })
 
     test('names a run that is removed no more, and leaves nothing of it in a list; an erased one stays', async () => {
       const tenant = newId()
       const [gone, erased] = [testRun(tenant), testRun(tenant)]
-      await memory.archive.put(tenant, gone, [testEntry(1, 'a')])
+      await putRun(memory.archive, gone, [testEntry(1, 'a')])
       // Its archiver dies when the summary is there.
       dying.writesLeft = 5
-      const died = openArchive(dying, memory.keys).put(tenant, erased, [testEntry(1, 'a')])
+      const died = putRun(openArchive(dying, memory.keys), erased, [testEntry(1, 'a')])
       await expect(died).rejects.toThrow('died')
       dying.writesLeft = Number.POSITIVE_INFINITY
       expect(await inLists(tenant, erased)).toEqual([
@@ -514,9 +512,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
           return { what, run: session === undefined ? run : { ...run, session } }
         })
         // Archived in another order than they were begun in, and some of them by two at once.
-        await Promise.all(
-          [...made, ...made.slice(0, 50)].reverse().map(({ run }) => memory.archive.put(tenant, run, [])),
-        )
+        await Promise.all([...made, ...made.slice(0, 50)].reverse().map(({ run }) => putRun(memory.archive, run, [])))
         for (const { what, run } of made) {
           if (what === 'erased') await memory.archive.eraseContent(tenant, run.id, { at: 1, by: 'erasure' })
           if (what === 'removed') await memory.archive.remove(tenant, run.id, { at: 1, by: 'retention' })
@@ -652,7 +648,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         // Keys of some were destroyed before.
         for (const { tenant, run } of [one[7], one[8], other[7], other[8]].flatMap((put) => put ?? []))
           await memory.keys.destroy(tenant, { run: run.id })
-        for (const { tenant, run, entries, costs } of one) await memory.archive.put(tenant, run, entries, costs)
+        for (const { run, entries, costs } of one) await putRun(memory.archive, run, entries, costs)
         const done = await memory.archive.putMany(other)
         expect(done).toEqual(other.map(() => ({ status: 'fulfilled', value: undefined })))
         const runsOf = (puts: { run: Run }[]) => puts.map(({ run }) => run)
@@ -671,8 +667,8 @@ export function memorySuite(start: () => Promise<TestServer>): void {
         const tenant = newId()
         const archive = openArchive(counted, memory.keys)
         const runs = Array.from({ length: 25 }, () => testRun(tenant))
-        await memory.archive.put(tenant, testRun(tenant), [])
-        await archive.put(tenant, testRun(tenant), [])
+        await putRun(memory.archive, testRun(tenant), [])
+        await putRun(archive, testRun(tenant), [])
         const count = async (work: Promise<unknown>) => {
           sent.length = 0
           await work
@@ -687,7 +683,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
           ['BatchWriteItemCommand', 3 + 2],
           ['PutItemCommand', 25],
         ])
-        expect(await count(archive.put(tenant, testRun(tenant), [testEntry(1, 'a')]))).toEqual([
+        expect(await count(putRun(archive, testRun(tenant), [testEntry(1, 'a')]))).toEqual([
           ['BatchGetItemCommand', 1],
           ['BatchWriteItemCommand', 1 + 1],
           ['PutItemCommand', 1],
@@ -772,14 +768,11 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const tenant = newId()
       const run = testRun(tenant)
       dying.writesLeft = 5
-      const left = openArchive(dying, memory.keys).put(tenant, run, [
-        testEntry(1, noise(3_000_000)),
-        testEntry(2, 'left'),
-      ])
+      const left = putRun(openArchive(dying, memory.keys), run, [testEntry(1, noise(3_000_000)), testEntry(2, 'left')])
       await expect(left).rejects.toThrow('died')
       dying.writesLeft = Number.POSITIVE_INFINITY
       const entries = [testEntry(1, noise(500_000, 2)), testEntry(2)]
-      await memory.archive.put(tenant, run, entries)
+      await putRun(memory.archive, run, entries)
       expect(await collect(memory.archive.entries(tenant, run.id))).toEqual(entries)
     })
 
@@ -787,7 +780,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const tenant = newId()
       const run = testRun(tenant)
       const journals = [3, 1].map((seed) => [testEntry(1, noise(900_000 * seed, seed)), testEntry(2, `${seed}`)])
-      await Promise.all(journals.map((entries) => memory.archive.put(tenant, run, entries)))
+      await Promise.all(journals.map((entries) => putRun(memory.archive, run, entries)))
       expect(journals).toContainEqual(await collect(memory.archive.entries(tenant, run.id)))
     })
 
@@ -799,7 +792,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       }
       // Archived in another order than they were made in.
       for (const run of [...runs].sort((a, b) => (a.head + a.id.slice(-4) < b.head + b.id.slice(-4) ? -1 : 1))) {
-        await memory.archive.put(tenant, run, [])
+        await putRun(memory.archive, run, [])
       }
       const ids = (some: { id: string }[]) => some.map(({ id }) => id)
       const paged: string[] = []
@@ -833,7 +826,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const tenant = newId()
       const by = (user: string) => testRun(tenant, { by: { key: 'k', user, team: 't' } })
       const runs = ['ann', 'bob', 'ann', 'bob', 'bob', 'ann'].map(by).reverse()
-      for (const run of runs) await memory.archive.put(tenant, run, [testEntry(1)])
+      for (const run of runs) await putRun(memory.archive, run, [testEntry(1)])
       const own = runs.filter((run) => run.by.user === 'ann').map(({ id }) => id)
       const [first = '', second = ''] = own
       const listed = async (options: { limit: number; before?: string; name?: string }) =>
@@ -851,12 +844,14 @@ export function memorySuite(start: () => Promise<TestServer>): void {
 
     test('refuses what cannot be right', async () => {
       const tenant = newId()
-      const running = memory.archive.put(tenant, testRun(tenant, { status: 'running' }), [])
-      await expect(running).rejects.toMatchObject({ code: 'internal' })
-      const foreign = memory.archive.put(tenant, testRun('other'), [])
-      await expect(foreign).rejects.toMatchObject({ code: 'internal' })
-      const disordered = memory.archive.put(tenant, testRun(tenant), [testEntry(2), testEntry(1)])
-      await expect(disordered).rejects.toMatchObject({ code: 'journal.corrupt' })
+      const running = { tenant, run: testRun(tenant, { status: 'running' }), entries: [] }
+      const foreign = { tenant, run: testRun('other'), entries: [] }
+      const disordered = { tenant, run: testRun(tenant), entries: [testEntry(2), testEntry(1)] }
+      expect(await memory.archive.putMany([running, foreign, disordered])).toMatchObject([
+        { status: 'rejected', reason: { code: 'internal' } },
+        { status: 'rejected', reason: { code: 'internal' } },
+        { status: 'rejected', reason: { code: 'journal.corrupt' } },
+      ])
       expect(await memory.archive.get(tenant, newId())).toBeUndefined()
       expect(await collect(memory.archive.entries(tenant, newId()))).toEqual([])
     })
@@ -873,7 +868,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
               .sort((a, b) => a - b)
               .map((seq, i) => testEntry(seq, contents[i % contents.length]))
             const run = testRun(tenant)
-            await memory.archive.put(tenant, run, entries)
+            await putRun(memory.archive, run, entries)
             const tail = await collect(memory.archive.entries(tenant, run.id, { after }))
             expect(tail).toEqual(entries.filter(({ seq }) => seq > after))
           },
@@ -942,7 +937,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const tenant = newId()
       const many = Array.from({ length: 2000 }, (_, i) => line(i))
       const runs = [[line(1)], [line(2)], many, undefined].map((costs) => ({ run: testRun(tenant), costs }))
-      for (const { run, costs } of runs) await memory.archive.put(tenant, run, [testEntry(1, '1')], costs)
+      for (const { run, costs } of runs) await putRun(memory.archive, run, [testEntry(1, '1')], costs)
       const found = () => collect(memory.archive.costs(tenant))
       const ids = runs.map(({ run }) => run.id)
       const whole = [[line(1)], [line(2)], undefined, undefined].map((costs, i) => ({ run: ids[i] ?? '', costs }))
@@ -959,7 +954,7 @@ export function memorySuite(start: () => Promise<TestServer>): void {
       const runs = ['laptop', 'desk'].map((key) => testRun(tenant, { by: { key, user: 'u' } }))
       // Of one that was removed by then nothing says it.
       await dying.put({ pk: partition(tenant, 'REMOVED'), sk: `RUN#${gone}`, costs: old })
-      for (const run of runs) await memory.archive.put(tenant, run, [testEntry(1, '1')], old)
+      for (const run of runs) await putRun(memory.archive, run, [testEntry(1, '1')], old)
       const told = async () =>
         (await collect(memory.archive.costs(tenant))).map(({ run, costs }) => ({ run, names: costs?.[0]?.names }))
       const meant = [

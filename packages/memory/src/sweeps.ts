@@ -1,4 +1,4 @@
-import { type Item, numberOf } from './item.ts'
+import { type Item, numberOf, textsOf } from './item.ts'
 import { partition, sort } from './key.ts'
 import type { Table } from './table.ts'
 
@@ -11,6 +11,10 @@ export interface Sweep {
   cursor: string
   /** Until then nobody else looks, ms since the epoch. */
   until: number
+  /** Runs that could not be expired, how often in a row that was, and when it is tried again, ms since the epoch. */
+  failing: readonly string[]
+  tries: number
+  againAt: number
   /** 0 where there was none. */
   version: number
 }
@@ -22,17 +26,20 @@ export interface Sweeps {
   save(sweep: Sweep): Promise<Sweep | undefined>
 }
 
+/** Also for what was saved before runs were tried again. */
+const NONE = { rules: '[]', cursor: '', until: 0, failing: [], tries: 0, againAt: 0, version: 0 }
+
 export function openSweeps(table: Table): Sweeps {
   const keyOf = (tenant: string) => ({ pk: partition(tenant, 'RETENTION'), sk: sort('SWEEP') })
   return {
     async of(tenant) {
       const { pk, sk } = keyOf(tenant)
       const item = await table.get(pk, sk)
-      return item ? readSweep(tenant, item) : { tenant, rules: '[]', cursor: '', until: 0, version: 0 }
+      return readSweep(tenant, { ...NONE, ...item })
     },
 
-    async save({ tenant, rules, cursor, until, version }) {
-      const next = { ...keyOf(tenant), rules, cursor, until, version: version + 1 }
+    async save({ tenant, version, ...sweep }) {
+      const next = { ...keyOf(tenant), ...sweep, version: version + 1 }
       const isSaved = await (version === 0 ? table.create(next) : table.replace(next, 'version', version))
       return isSaved ? readSweep(tenant, next) : undefined
     },
@@ -42,6 +49,7 @@ export function openSweeps(table: Table): Sweeps {
 function readSweep(tenant: string, item: Item): Sweep {
   return {
     ...{ tenant, rules: String(item.rules), cursor: String(item.cursor) },
-    ...{ until: numberOf(item, 'until'), version: numberOf(item, 'version') },
+    ...{ until: numberOf(item, 'until'), failing: textsOf(item, 'failing'), tries: numberOf(item, 'tries') },
+    ...{ againAt: numberOf(item, 'againAt'), version: numberOf(item, 'version') },
   }
 }

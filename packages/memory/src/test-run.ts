@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { type Json, newId, type Run, type StoredEntry } from '@muster/protocol'
+import { type CostLine, type Json, newId, type Run, type StoredEntry } from '@muster/protocol'
+import type { Archive } from './archive.ts'
 
 /** An ended run for tests. */
 export function testRun(tenant: string, change: Partial<Run> = {}): Run {
@@ -33,6 +34,17 @@ export function testEntry(seq: number, content?: string): StoredEntry {
   const bytes = JSON.stringify({ v: 1, seq, at: 1_700_000_000_000 + seq, type: 'run.parked', waiting: [`step-${seq}`] })
   const hash = createHash('sha256').update(bytes).digest('hex')
   return { seq, hash, bytes, ...(content === undefined ? {} : { content }) }
+}
+
+/** Archives one run. @throws what kept it from being archived */
+export async function putRun(
+  archive: Archive,
+  run: Run,
+  entries: readonly StoredEntry[],
+  costs?: readonly CostLine[],
+): Promise<void> {
+  const [put] = await archive.putMany([{ tenant: run.tenant, run, entries, costs }])
+  if (put?.status === 'rejected') throw put.reason
 }
 
 /** Text that hardly compresses. */

@@ -172,6 +172,8 @@ const retentionDue = z.object({
   memory: z.number(),
   runs: z.number(),
   held: z.number(),
+  /** Runs of these that could not be expired and are tried again; 200 at most. */
+  failing: z.number(),
   /** Runs old enough for a term that were looked at; with `more` there are others. */
   looked: z.number(),
   more: z.literal(true).optional(),

@@ -3,15 +3,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadPolicies } from '@muster/governance'
 import { Journal, type NewRun } from '@muster/journal'
-import type { Memory } from '@muster/memory'
+import { type Memory, type MemoryOptions, openMemory } from '@muster/memory'
 import type { Models } from '@muster/models'
-import { type Entry, type Json, newId } from '@muster/protocol'
+import { type CostLine, type Entry, type Json, newId, type Run, type StoredEntry } from '@muster/protocol'
 import { type App, tool } from '@muster/sdk'
-import { type RedisService, startRedis } from '@muster/stack'
+import { type DynamoService, type RedisService, startDynamo, startRedis } from '@muster/stack'
 import { z } from 'zod'
 import { startWorker, type WorkerOptions } from './worker.ts'
 
 let started: { redis: Promise<RedisService>; dir: string } | undefined
+let stored: { dynamo: DynamoService; memory: Memory } | undefined
 let namespaces = 0
 
 /** One Redis for the tests of a file. */
@@ -28,6 +29,19 @@ export async function stopRedis(): Promise<void> {
   const redis = await started.redis
   await redis.stop()
   rmSync(started.dir, { recursive: true })
+}
+
+/** A memory on a DynamoDB of its own for the tests of a file. */
+export async function theMemory(options: Pick<MemoryOptions, 'clock' | 'keyCacheMs'> = {}): Promise<Memory> {
+  const dynamo = await startDynamo({})
+  const memory = await openMemory({ table: 'muster', endpoint: dynamo.endpoint ?? '', ...options })
+  stored = { dynamo, memory }
+  return memory
+}
+
+export async function stopMemory(): Promise<void> {
+  stored?.memory.close()
+  await stored?.dynamo.stop()
 }
 
 export const any = z.record(z.string(), z.json())
@@ -100,4 +114,15 @@ export async function entries(journal: Journal, run: string): Promise<Entry[]> {
 
 export async function ended(journal: Journal, run: string): Promise<Entry | undefined> {
   return (await entries(journal, run)).at(-1)
+}
+
+/** Archives one run. @throws what kept it from being archived */
+export async function putRun(
+  { archive }: Memory,
+  run: Run,
+  entries: readonly StoredEntry[],
+  costs?: readonly CostLine[],
+): Promise<void> {
+  const [put] = await archive.putMany([{ tenant: run.tenant, run, entries, costs }])
+  if (put?.status === 'rejected') throw put.reason
 }

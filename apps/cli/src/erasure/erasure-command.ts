@@ -165,11 +165,12 @@ export async function retentionCommand(muster: Muster, json: boolean): Promise<n
       `${i}: ${plain(name ?? 'all')}${status === undefined ? '' : ` that ${plain(status)}`}: content ${termOf(content ?? run)}, memory ${termOf(memory)}, runs ${termOf(run)}`,
     )
   if (state.rules.length === 0) console.log('everything is kept for ever')
-  const { content, memory, runs, held, looked, more, overdueMs } = state.due
+  const { content, memory, runs, held, failing, looked, more, overdueMs } = state.due
   const of = `${more ? 'at least ' : ''}${looked} old enough`
   console.log(
     `due, of ${of}: content of ${content}, what ${memory} have left in memory, ${runs} runs whole; held back: ${held}`,
   )
   if (content + memory + runs > 0) console.log(`the first of these for ${(overdueMs / HOUR_MS).toFixed(1)} hours`)
+  if (failing > 0) console.log(`${failing} could not be expired and are tried again: the workers' logs say why`)
   return 0
 }

@@ -1,20 +1,16 @@
-import { type Memory, openMemory } from '@muster/memory'
+import type { Memory } from '@muster/memory'
 import { newId } from '@muster/protocol'
 import { collect, tool } from '@muster/sdk'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
-import { any, ended, entries, stopRedis, withWorker } from '../fixture.ts'
+import { any, ended, entries, stopMemory, stopRedis, theMemory, withWorker } from '../fixture.ts'
 import { archiveRuns } from './archiver.ts'
 
-let dynamo: DynamoService
 let memory: Memory
 beforeAll(async () => {
-  dynamo = await startDynamo({})
-  memory = await openMemory({ table: 'archiver', endpoint: dynamo.endpoint ?? '' })
+  memory = await theMemory()
 })
 afterAll(async () => {
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 

@@ -1,25 +1,21 @@
 import { Journal, RunCosts, RunWriter, Writer } from '@muster/journal'
-import { type Memory, openMemory } from '@muster/memory'
+import type { Memory } from '@muster/memory'
 import { type Actor, type CostLine, newId, type Run } from '@muster/protocol'
-import { startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopMemory, stopRedis, theMemory, theRedis } from '../fixture.ts'
 import { rebuildCosts } from './costs-rebuild.ts'
 
-let dynamo: Awaited<ReturnType<typeof startDynamo>>
 let memory: Memory
 let journal: Journal
 
 beforeAll(async () => {
-  dynamo = await startDynamo({})
-  memory = await openMemory({ table: 'rebuild', endpoint: dynamo.endpoint ?? '' })
+  memory = await theMemory()
   journal = await Journal.open({ url: (await theRedis()).url, namespace: 'rebuild' })
 })
 afterAll(async () => {
-  memory.close()
   await journal.close()
   await stopRedis()
-  await dynamo.stop()
+  await stopMemory()
 })
 
 const [day, at] = ['2026-11-28', Date.parse('2026-11-28T12:00:00Z')]
@@ -63,7 +59,7 @@ async function archive(
     called,
   ]
   const stored = entries.map((entry, i) => ({ seq: i + 1, hash: '', bytes: JSON.stringify(entry) }))
-  await memory.archive.put(tenant, run, stored, costs)
+  await putRun(memory, run, stored, costs)
   return id
 }
 

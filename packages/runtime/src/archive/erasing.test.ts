@@ -1,10 +1,9 @@
 import { Heads, Journal } from '@muster/journal'
-import { type Memory, openMemory } from '@muster/memory'
+import type { Memory } from '@muster/memory'
 import { type Erasure, newId, type Run } from '@muster/protocol'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopMemory, stopRedis, theMemory, theRedis } from '../fixture.ts'
 import { Eraser } from './erasing.ts'
 import { planErasure } from './erasure-target.ts'
 import { RecordBook } from './record-book.ts'
@@ -15,18 +14,15 @@ const NOW = Date.UTC(2026, 5, 1)
 const by = { key: 'k', user: 'u' }
 const NOTHING = { runs: 0, entries: 0, turns: 0, facts: 0, blobs: 0 }
 
-let dynamo: DynamoService
 let memory: Memory
 let journal: Journal
 beforeAll(async () => {
-  dynamo = await startDynamo({})
-  memory = await openMemory({ table: 'erasing', endpoint: dynamo.endpoint ?? '', keyCacheMs: 0 })
+  memory = await theMemory({ keyCacheMs: 0 })
   journal = await Journal.open({ url: (await theRedis()).url, namespace: 'erasing' })
 })
 afterAll(async () => {
   await journal.close()
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 
@@ -36,7 +32,7 @@ async function archive(tenant: string, subject: string): Promise<string> {
     ...{ createdAt: NOW, endedAt: NOW, waiting: [], labels: [], steps: 0, epoch: 1, entries: 1, head: '' },
     ...{ usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }, costUsd: 0 },
   }
-  await memory.archive.put(tenant, run, [{ seq: 1, hash: '', bytes: '{}', content: '"said"' }])
+  await putRun(memory, run, [{ seq: 1, hash: '', bytes: '{}', content: '"said"' }])
   return run.id
 }
 

@@ -1,38 +1,43 @@
 import { Heads, Journal } from '@muster/journal'
-import { type Memory, openMemory } from '@muster/memory'
-import { type AuditRecord, newId, type Run, type RunSummary, retentionRules } from '@muster/protocol'
-import { type DynamoService, startDynamo } from '@muster/stack'
+import type { Memory } from '@muster/memory'
+import {
+  type AuditRecord,
+  newId,
+  type RetentionRule,
+  type Run,
+  type RunSummary,
+  retentionRules,
+} from '@muster/protocol'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopMemory, stopRedis, theMemory, theRedis } from '../fixture.ts'
 import { RecordBook } from './record-book.ts'
-import { Retention, retentionDue } from './retention.ts'
+import { Retention } from './retention.ts'
+import { retentionDue } from './retention-due.ts'
 
 const DAY_MS = 86_400_000
 const LEASE_MS = 120_000
 const REST_MS = 3_600_000
+const TICK_MS = 60_000
 const NOW = Date.UTC(2026, 5, 1)
 const by = { key: 'k', user: 'u' }
-const rules = retentionRules.parse([
+const RULES = retentionRules.parse([
   { name: 'long', run: '9d' },
   { name: 'both', memory: '2d', run: '2d' },
   { name: 'kept', status: 'failed', run: '1d' },
   { name: 'short', run: '2d' },
 ])
 
-let dynamo: DynamoService
 let memory: Memory
 let journal: Journal
 beforeAll(async () => {
-  dynamo = await startDynamo({})
-  memory = await openMemory({ table: 'turns', endpoint: dynamo.endpoint ?? '' })
+  memory = await theMemory()
   journal = await Journal.open({ url: (await theRedis()).url, namespace: 'turns' })
 })
 afterAll(async () => {
   await journal.close()
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 
@@ -51,7 +56,7 @@ async function archive(tenant: string, days: number, more: Partial<Run> = {}): P
     ...{ usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }, costUsd: 0 },
     ...more,
   }
-  await memory.archive.put(tenant, run, [{ seq: 1, hash: '', bytes: '{}' }])
+  await putRun(memory, run, [{ seq: 1, hash: '', bytes: '{}' }])
   return run.id
 }
 
@@ -77,10 +82,11 @@ interface Change {
   facts?: Partial<Memory['facts']>
   clock?: () => number
   logged?: string[]
+  rules?: readonly RetentionRule[]
 }
 
 /** What a worker has of it, with some of its memory put in another way. */
-function worker({ tenants, archive: own, facts, clock = () => NOW, logged = [] }: Change): Retention {
+function worker({ tenants, archive: own, facts, clock = () => NOW, logged = [], rules = RULES }: Change): Retention {
   const of: Memory = {
     ...memory,
     facts: { ...memory.facts, ...facts },
@@ -115,7 +121,7 @@ describe('a tick', () => {
         },
       },
     })
-    expect(await retention.tick()).toBe(false)
+    expect(await retention.tick()).toBe(TICK_MS)
     expect(await left(much)).toEqual([young])
     expect(await left(little)).toEqual([])
     expect((await told(much)).map(({ runs }) => runs.length)).toEqual([200, 200, 10])
@@ -128,9 +134,9 @@ describe('a tick', () => {
     await archiveMany(tenant, 210, 3)
     let now = NOW
     const retention = worker({ tenants: [tenant], clock: () => (now += 10_000) })
-    expect(await retention.tick()).toBe(true)
+    expect(await retention.tick()).toBe(0)
     expect(await left(tenant)).toHaveLength(10)
-    expect(await retention.tick()).toBe(false)
+    expect(await retention.tick()).toBe(TICK_MS)
     expect(await left(tenant)).toEqual([])
   })
 
@@ -154,8 +160,8 @@ describe('a tick', () => {
         },
       },
     })
-    expect(await retentionDue(memory, { tenant, rules, now: NOW })).toEqual({
-      ...{ content: 0, memory: 0, runs: 2, held: 1, looked: 4, overdueMs: 8 * DAY_MS },
+    expect(await retentionDue(memory, { tenant, rules: RULES, now: NOW })).toEqual({
+      ...{ content: 0, memory: 0, runs: 2, held: 1, failing: 0, looked: 4, overdueMs: 8 * DAY_MS },
     })
     await retention.tick()
     expect(looked).toBe(5)
@@ -163,40 +169,98 @@ describe('a tick', () => {
     expect((await told(tenant)).flatMap(({ runs }) => runs).toSorted()).toEqual([old, failed].toSorted())
   })
 
-  it('lets others expire where some do not; these are logged, and found again', async () => {
+  it('lets others expire where some do not; these are logged, and tried again after a pause that grows', async () => {
     const tenant = newId()
-    const runs = await archiveMany(tenant, 30, 3)
+    const runs = await archiveMany(tenant, 210, 3)
     const forgetful = await archive(tenant, 3, { name: 'both' })
     const [broken = ''] = runs
     const logged: string[] = []
-    let isBroken = true
-    const failing = (run: string) => {
-      if (isBroken && (run === broken || run === forgetful)) throw new Error(`not ${run}`)
+    const failing = new Set([broken, forgetful])
+    const failIf = (run: string) => {
+      if (failing.has(run)) throw new Error(`not ${run}`)
     }
     let now = NOW
     const retention = worker({
       ...{ tenants: [tenant], logged, clock: () => now },
       facts: {
         erase: async (of, run) => {
-          failing(run)
+          failIf(run)
           return memory.facts.erase(of, run)
         },
       },
       archive: {
         remove: async (of, run, why) => {
-          if (run === broken) failing(run)
+          if (run === broken) failIf(run)
           return memory.archive.remove(of, run, why)
         },
       },
     })
-    await retention.tick()
+    const due = async () => {
+      const { runs, failing } = await retentionDue(memory, { tenant, rules: RULES, now })
+      return { runs, failing }
+    }
+    expect(await retention.tick()).toBe(1000)
     // What it has left could not be removed: it stays, as nothing else tells of that.
     expect((await left(tenant)).toSorted()).toEqual([broken, forgetful].toSorted())
     expect(logged.filter((line) => line.includes(broken) || line.includes(forgetful))).toHaveLength(2)
-    isBroken = false
+    expect(await due()).toEqual({ runs: 2, failing: 2 })
+
+    now += 999
+    expect(await retention.tick()).toBe(1)
+    expect(logged).toHaveLength(2)
+    now += 1
+    expect(await retention.tick()).toBe(2000)
+    expect(logged).toHaveLength(4)
+    failing.delete(broken)
+    now += 2000
+    expect(await retention.tick()).toBe(4000)
+    expect(await left(tenant)).toEqual([forgetful])
+    expect(await due()).toEqual({ runs: 1, failing: 1 })
+    for (let tries = 4; tries <= 13; tries++) {
+      now = (await memory.sweeps.of(tenant)).againAt
+      await retention.tick()
+    }
+    expect((await memory.sweeps.of(tenant)).againAt).toBe(now + REST_MS)
+    // Another that fails is tried again soon, however often the first has.
+    const late = await archive(tenant, 4, { name: 'both' })
+    failing.add(late)
     now += REST_MS
-    await retention.tick()
+    logged.length = 0
+    expect(await retention.tick()).toBe(1000)
+    expect(logged).toHaveLength(2)
+    failing.clear()
+    now += 1000
+    expect(await retention.tick()).toBe(TICK_MS)
     expect(await left(tenant)).toEqual([])
+    expect(await due()).toEqual({ runs: 0, failing: 0 })
+  })
+
+  it('leaves what could not be expired and is held meanwhile, and what rules do not name any more', async () => {
+    const [held, freed] = [newId(), newId()]
+    const runs = [await archive(held, 3), await archive(freed, 3)]
+    let now = NOW
+    const remove = async () => {
+      throw new Error('not now')
+    }
+    const clock = () => now
+    await worker({ tenants: [held, freed], clock, archive: { remove } }).tick()
+    await memory.holds.place(held, { id: 'h', run: runs[0] ?? '', reason: 'r', by, at: now })
+    now += 1000
+    await worker({ tenants: [held], clock }).tick()
+    await worker({ tenants: [freed], clock, rules: [] }).tick()
+    for (const tenant of [held, freed]) {
+      expect(await left(tenant)).toHaveLength(1)
+      expect((await memory.sweeps.of(tenant)).failing).toEqual([])
+    }
+  })
+
+  it('that could not even look says so, and is made again in a minute', async () => {
+    const logged: string[] = []
+    const tenants = () => {
+      throw new Error('no answer')
+    }
+    expect(await worker({ tenants: [], logged, archive: { tenants } }).tick()).toBe(TICK_MS)
+    expect(logged.join()).toContain('no answer')
   })
 
   it('keeps what is held while others expire', async () => {
@@ -225,7 +289,7 @@ describe('a worker', () => {
   it('leaves a tenant to the one that has it', async () => {
     const tenant = newId()
     await archiveMany(tenant, 5, 3)
-    let idle: Promise<boolean> | undefined
+    let idle: Promise<number> | undefined
     const remove: Memory['archive']['remove'] = async (...of) => {
       idle ??= worker({ tenants: [tenant] }).tick()
       await idle
@@ -250,13 +314,48 @@ describe('a worker', () => {
         },
       },
     })
-    expect(await retention.tick()).toBe(false)
+    expect(await retention.tick()).toBe(TICK_MS)
     await closed
     expect(removed).toBe(16)
     expect(await left(tenant)).toHaveLength(194)
     await worker({ tenants: [tenant] }).tick()
     expect(await left(tenant)).toEqual([])
     expect((await told(tenant)).map(({ runs }) => runs.length)).toEqual([200, 194])
+  })
+})
+
+/** Where the loop does not go on as it should, it waits for a minute. */
+const SOONER = { timeout: TICK_MS - 10_000 }
+
+describe('the loop', () => {
+  it('goes on at once while there is more', async () => {
+    const tenant = newId()
+    await archiveMany(tenant, 210, 3)
+    let now = NOW
+    const retention = worker({ tenants: [tenant], clock: () => (now += 10_000) })
+    retention.start(0)
+    await expect.poll(() => left(tenant), SOONER).toEqual([])
+    await retention.close()
+  })
+
+  it('tries again what has failed', async () => {
+    const tenant = newId()
+    await archive(tenant, 3)
+    let tries = 0
+    const begun = Date.now()
+    const retention = worker({
+      ...{ tenants: [tenant], clock: () => NOW + Date.now() - begun },
+      archive: {
+        remove: async (...of) => {
+          if (++tries === 1) throw new Error('not now')
+          return memory.archive.remove(...of)
+        },
+      },
+    })
+    retention.start(0)
+    await expect.poll(() => left(tenant), SOONER).toEqual([])
+    await retention.close()
+    expect(tries).toBe(2)
   })
 })
 
@@ -269,7 +368,7 @@ const someRun = fc.record({
   isHeld: fc.boolean(),
 })
 
-/** The terms of `rules`, told anew. */
+/** The terms of `RULES`, told anew. */
 function isPast({ name, status, endedAt = 0 }: Pick<RunSummary, 'name' | 'status' | 'endedAt'>): boolean {
   const term = { short: 2, long: 9, both: 2 }[name] ?? (name === 'kept' && status === 'failed' ? 1 : Infinity)
   return NOW - endedAt >= term * DAY_MS
@@ -331,11 +430,11 @@ describe('what is due', () => {
     const tenant = newId()
     const kept = await Promise.all(Array.from({ length: 20 }, () => archive(tenant, 20, { name: 'other' })))
     await archiveMany(tenant, 5, 4)
-    const look = (lookMax: number) => retentionDue(memory, { tenant, rules, now: NOW, lookMax })
+    const look = (lookMax: number) => retentionDue(memory, { tenant, rules: RULES, now: NOW, lookMax })
     expect(await look(30)).toMatchObject({ runs: 5, looked: 25, overdueMs: 2 * DAY_MS })
     expect(await look(30)).not.toHaveProperty('more')
     expect(await look(10)).toEqual({
-      ...{ content: 0, memory: 0, runs: 0, held: 0, looked: 10, more: true, overdueMs: 0 },
+      ...{ content: 0, memory: 0, runs: 0, held: 0, failing: 0, looked: 10, more: true, overdueMs: 0 },
     })
     const sweep = await memory.sweeps.of(tenant)
     await memory.sweeps.save({ ...sweep, cursor: kept.toSorted().at(-1) ?? '' })

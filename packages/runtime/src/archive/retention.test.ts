@@ -1,14 +1,14 @@
 import { Heads } from '@muster/journal'
-import { type Memory, openMemory } from '@muster/memory'
+import type { Memory } from '@muster/memory'
 import { retentionRules } from '@muster/protocol'
 import { collect, plan, tool } from '@muster/sdk'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { ended, stopRedis, withWorker } from '../fixture.ts'
+import { ended, stopMemory, stopRedis, theMemory, withWorker } from '../fixture.ts'
 import { RecordBook } from './record-book.ts'
-import { Retention, retentionDue } from './retention.ts'
+import { Retention } from './retention.ts'
+import { retentionDue } from './retention-due.ts'
 import { RunReader } from './run-reader.ts'
 
 const DAY_MS = 86_400_000
@@ -32,15 +32,12 @@ const rules = retentionRules.parse([
   { name: 'support.*', status: 'succeeded', content: '2w', memory: '3w' },
 ])
 
-let dynamo: DynamoService
 let memory: Memory
 beforeAll(async () => {
-  dynamo = await startDynamo({})
-  memory = await openMemory({ table: 'retention', endpoint: dynamo.endpoint ?? '', keyCacheMs: 0 })
+  memory = await theMemory({ keyCacheMs: 0 })
 })
 afterAll(async () => {
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 
@@ -109,7 +106,7 @@ describe('retention', () => {
       now += 11 * DAY_MS
       expect(await retentionDue(memory, { tenant: 't', rules, now })).toEqual({
         ...{ content: 1, memory: 0, runs: 0 },
-        ...{ held: 1, looked: 4, overdueMs: expect.any(Number) },
+        ...{ held: 1, failing: 0, looked: 4, overdueMs: expect.any(Number) },
       })
       await retention.tick()
       expect(await outputs()).toEqual({ keep: 'whole', support: 'whole', short: 'bare', held: 'whole' })

@@ -1,108 +1,38 @@
 import type { Journal } from '@muster/journal'
-import { type Archived, ITSELF, type Memory, type Sweep } from '@muster/memory'
-import {
-  type Erased,
-  type Hold,
-  isHeld,
-  type RetentionDue,
-  type RetentionRule,
-  ruleFor,
-  sideBySide,
-  timeOf,
-} from '@muster/protocol'
+import { ITSELF, type Memory, type Sweep } from '@muster/memory'
+import { type Erased, type Hold, isHeld, type RetentionRule, sideBySide } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { auditHitsOf } from './audit-hits.ts'
 import { toEvents } from './content.ts'
 import type { RecordBook } from './record-book.ts'
+import { type Due, dueOf, oldRuns } from './retention-due.ts'
 
 /** How often a worker looks, how long it rests when it has seen all, and how long it has what it took, ms. */
 const TICK_MS = 60_000
 const REST_MS = 3_600_000
 const LEASE_MS = 120_000
+/** How soon what could not be expired is tried again: twice as long each time, ms. */
+const AGAIN_MS = { first: 1000, longest: REST_MS }
 /** Runs of a tenant that one turn looks at, and those of them that one record tells of. */
 const LOOK_MAX = 2000
 const RECORD_MAX = 200
+/** Runs of a tenant that are tried again; the next round finds others. */
+const FAILING_MAX = RECORD_MAX
 /** Runs that expire side by side. */
 const AT_ONCE = 16
-/** Runs that are looked at to tell what is due. */
-const DUE_LOOK_MAX = 20_000
 
 interface Stores {
   journal: Journal
   memory: Memory
 }
 
-/** What of a run is past its time, by which rule, and for how long. */
-interface Due {
-  run: Archived
-  what: 'content' | 'memory' | 'run'
-  rule: number
-  overdueMs: number
-}
-
-/** What of a run is past its time and not held: what it has left before the run, which tells of that. */
-function dueOf(rules: readonly RetentionRule[], run: Archived, holds: readonly Hold[], now: number): Due[] {
-  const rule = ruleFor(rules, run)
-  const { content, memory, run: whole } = (rule === undefined ? undefined : rules[rule]) ?? {}
-  const age = now - (run.endedAt ?? run.createdAt)
-  const isForgotten = run.forgotten === true || run.erased?.by === 'erasure'
-  const due: Due[] = []
-  const look = (what: Due['what'], term: number | undefined) => {
-    if (rule !== undefined && term !== undefined && age >= term) due.push({ run, what, rule, overdueMs: age - term })
-  }
-  if (!isForgotten) look('memory', memory)
-  look('run', whole)
-  if (run.erased === undefined && due.at(-1)?.what !== 'run') look('content', content)
-  return due.length > 0 && holds.some((hold) => isHeld(hold, run)) ? [] : due
-}
-
-/**
- * Runs after `after`, the oldest first, up to the first that is too young for every term. Ids are in the order of creation,
- * and no run has ended before its id was made; where clocks differ, it is found so much later.
- */
-async function* oldRuns(
-  { archive }: Memory,
-  { tenant, rules, now, after }: { tenant: string; rules: readonly RetentionRule[]; now: number; after?: string },
-): AsyncGenerator<Archived, void> {
-  const terms = rules.flatMap(({ content, memory, run }) => [content, memory, run]).filter((term) => term !== undefined)
-  const youngest = now - Math.min(...terms)
-  for await (const run of archive.all(tenant, after)) {
-    if (timeOf(run.id) > youngest) return
-    yield run
-  }
-}
-
-/** What is due of a tenant, and how long it has been: expired with the next ticks. */
-export async function retentionDue(
-  memory: Memory,
-  of: { tenant: string; rules: readonly RetentionRule[]; now: number; lookMax?: number },
-): Promise<RetentionDue> {
-  const { tenant, rules, now, lookMax = DUE_LOOK_MAX } = of
-  const [holds, { cursor }] = await Promise.all([memory.holds.list(tenant), memory.sweeps.of(tenant)])
-  const due = { content: 0, memory: 0, runs: 0, held: 0, looked: 0, overdueMs: 0 }
-  /** Gives the last run of those that it has looked at, where there are more. */
-  const look = async (max: number, after?: string) => {
-    let last = after
-    for await (const run of oldRuns(memory, { ...of, ...(after === undefined ? {} : { after }) })) {
-      if (due.looked >= max) return last
-      last = run.id
-      due.looked++
-      const found = dueOf(rules, run, [], now)
-      if (found.length > 0 && dueOf(rules, run, holds, now).length === 0) due.held++
-      else
-        for (const { what, overdueMs } of found) {
-          due[what === 'run' ? 'runs' : what]++
-          due.overdueMs = Math.max(due.overdueMs, overdueMs)
-        }
-    }
-    return undefined
-  }
-  const last = await look(lookMax / 2)
-  if (last === undefined) return due
-  // Old runs may have nothing left that expires: what is due lies where the sweep under way has come to.
-  const isApart = cursor > last
-  const next = await look(lookMax, isApart ? cursor : last)
-  return isApart || next !== undefined ? { ...due, more: true } : due
+/** What a turn is for: to look at the next runs, to try again those that failed, or both. */
+interface Turn {
+  /** As this worker took it, with the times from before. */
+  sweep: Sweep
+  rules: readonly RetentionRule[]
+  isNext: boolean
+  isAgain: boolean
 }
 
 /** Expires what is past its time, of all tenants, in the background of every worker. */
@@ -126,8 +56,9 @@ export class Retention {
     this.#log = options.log
   }
 
-  start(): void {
-    this.#lookIn(TICK_MS)
+  /** `firstMs`: when it looks first. */
+  start(firstMs = TICK_MS): void {
+    this.#lookIn(firstMs)
   }
 
   async close(): Promise<void> {
@@ -138,89 +69,126 @@ export class Retention {
 
   #lookIn(ms: number): void {
     this.#timer = setTimeout(() => {
-      this.#working = this.tick()
-        .catch((error) => this.#log.warn({ err: error }, 'nothing was looked for that expires'))
-        .then((isMore) => {
-          if (!this.#closed) this.#lookIn(isMore ? 0 : TICK_MS)
-        })
+      this.#working = this.tick().then((nextMs) => {
+        if (!this.#closed) this.#lookIn(nextMs)
+      })
     }, ms)
     this.#timer.unref()
   }
 
   /**
-   * Gives each tenant a turn, and another as long as more is due of it; true where time was up before all was done. It ends
-   * so that those get their turn for whom there was nothing to do when it began.
+   * Gives each tenant a turn, and another as long as more is due of it. It ends so that those get their turn for whom there
+   * was nothing to do when it began. Gives when the next one is due, ms: at once where time was up before all was done.
    */
-  async tick(): Promise<boolean> {
+  async tick(): Promise<number> {
     const until = this.#clock() + TICK_MS
-    let turns: AsyncIterable<string> | string[] = this.#stores.memory.archive.tenants()
-    for (;;) {
-      const more: string[] = []
-      for await (const tenant of turns) {
-        if (this.#closed) return false
-        if (await this.#turn(tenant)) more.push(tenant)
+    let nextMs = TICK_MS
+    try {
+      let turns: AsyncIterable<string> | string[] = this.#stores.memory.archive.tenants()
+      for (;;) {
+        const more: string[] = []
+        for await (const tenant of turns) {
+          if (this.#closed) return TICK_MS
+          const ms = await this.#turn(tenant)
+          if (ms === 0) more.push(tenant)
+          else nextMs = Math.min(nextMs, ms)
+        }
+        if (more.length === 0) return nextMs
+        if (this.#clock() >= until) return 0
+        turns = more
       }
-      if (more.length === 0 || this.#clock() >= until) return more.length > 0
-      turns = more
+    } catch (error) {
+      this.#log.warn({ err: error }, 'nothing was looked for that expires')
+      return TICK_MS
     }
   }
 
-  async #turn(tenant: string): Promise<boolean> {
+  /** Gives when the tenant's next turn is due, ms: 0 where there is more. */
+  async #turn(tenant: string): Promise<number> {
     try {
       return await this.#look(tenant)
     } catch (error) {
       this.#log.warn({ tenant, err: error }, 'what expires is looked for again')
-      return false
+      return TICK_MS
     }
   }
 
-  /** Looks at some runs of a tenant that no other has, and expires what is due of them. Gives whether to go on at once. */
-  async #look(tenant: string): Promise<boolean> {
+  /** Takes a tenant that no other has, where it is time to look at its runs or to try some again. */
+  async #look(tenant: string): Promise<number> {
     const { memory } = this.#stores
     const found = await memory.sweeps.of(tenant)
     const own = this.#rules.filter((rule) => rule.tenant === undefined || rule.tenant === tenant)
     const rules = JSON.stringify(own)
+    const now = this.#clock()
     const isChanged = rules !== found.rules
-    if (!isChanged && (found.until > this.#clock() || rules === '[]')) return false
+    const isNext = isChanged || (found.until <= now && rules !== '[]')
+    const isAgain = !isChanged && found.failing.length > 0 && found.againAt <= now
+    if (!isNext && !isAgain) return nextIn(found, now)
+    const leased = now + LEASE_MS
     const taken = await memory.sweeps.save({
-      ...{ ...found, until: this.#clock() + LEASE_MS },
-      ...(isChanged ? { rules, cursor: '' } : {}),
+      ...{ ...found, until: isNext ? leased : Math.max(leased, found.until), againAt: leased },
+      ...(isChanged ? { rules, cursor: '', failing: [] } : {}),
     })
-    if (!taken) return false
+    if (!taken) return TICK_MS
     if (isChanged) {
       const about = { rules: JSON.parse(rules), before: JSON.parse(found.rules) }
-      await this.#book.append(tenant, { at: this.#clock(), by: ITSELF, action: 'retention.changed', about })
+      await this.#book.append(tenant, { at: now, by: ITSELF, action: 'retention.changed', about })
     }
-    return this.#sweep(taken, own)
+    const { until, againAt } = found
+    return this.#sweep({ sweep: { ...taken, until, againAt }, rules: own, isNext, isAgain })
   }
 
-  async #sweep(sweep: Sweep, rules: readonly RetentionRule[]): Promise<boolean> {
+  async #sweep({ sweep, rules, isNext, isAgain }: Turn): Promise<number> {
     const { memory } = this.#stores
     const { tenant } = sweep
     const holds = await memory.holds.list(tenant)
-    const due: Due[] = []
+    const again = isAgain ? await this.#dueAgain(sweep, rules, holds) : []
+    const next = isNext ? await this.#dueNext(sweep, rules, holds) : { due: [], cursor: sweep.cursor }
+    const { done, failed } = await this.#expireAll(tenant, [...again, ...next.due], rules)
     const now = this.#clock()
-    const after = sweep.cursor === '' ? {} : { after: sweep.cursor }
-    let cursor = ''
-    let looked = 0
-    for await (const run of oldRuns(memory, { tenant, rules, now, ...after })) {
-      due.push(...dueOf(rules, run, holds, now))
-      if (++looked < LOOK_MAX && due.length < RECORD_MAX) continue
-      cursor = run.id
-      break
-    }
-    const isSound = await this.#expireAll(tenant, due, rules)
     // Whoever comes next finds what was left out.
-    if (this.#closed) cursor = sweep.cursor
-    const isAll = cursor === '' && !this.#closed
-    const saved = await memory.sweeps.save({ ...sweep, cursor, until: this.#clock() + (isAll ? REST_MS : 0) })
+    if (this.#closed) {
+      await memory.sweeps.save({ ...sweep, until: isNext ? 0 : sweep.until, againAt: 0 })
+      return TICK_MS
+    }
+    const isAll = next.cursor === ''
+    const restUntil = now + (isAll ? REST_MS : 0)
+    const saved = await memory.sweeps.save({
+      ...{ ...sweep, cursor: next.cursor, until: isNext ? restUntil : sweep.until },
+      ...failingAfter(sweep, { failed, isAgain, now }),
+    })
+    if (!saved) return TICK_MS
     // What fails may be all there is: it is not tried as fast as it can fail.
-    return saved !== undefined && !isAll && isSound
+    return isNext && !isAll && (done > 0 || failed.size === 0) ? 0 : nextIn(saved, now)
   }
 
-  /** Told before it is done; what is broken off is found again, and told again. Gives whether nothing has failed. */
-  async #expireAll(tenant: string, due: readonly Due[], rules: readonly RetentionRule[]): Promise<boolean> {
-    let isSound = true
+  /** What is due of runs that could not be expired before. */
+  async #dueAgain({ tenant, failing }: Sweep, rules: readonly RetentionRule[], holds: readonly Hold[]): Promise<Due[]> {
+    const due: Due[] = []
+    await sideBySide(AT_ONCE, failing, async (id) => {
+      const run = await this.#stores.memory.archive.find(tenant, id)
+      if (run) due.push(...dueOf(rules, run, holds, this.#clock()))
+    })
+    return due
+  }
+
+  /** What is due of the next runs, but for those that are tried again when it is time for them; '' after the last one. */
+  async #dueNext({ tenant, cursor, failing }: Sweep, rules: readonly RetentionRule[], holds: readonly Hold[]) {
+    const now = this.#clock()
+    const due: Due[] = []
+    let looked = 0
+    const after = cursor === '' ? {} : { after: cursor }
+    for await (const run of oldRuns(this.#stores.memory, { tenant, rules, now, ...after })) {
+      if (!failing.includes(run.id)) due.push(...dueOf(rules, run, holds, now))
+      if (++looked >= LOOK_MAX || due.length >= RECORD_MAX) return { due, cursor: run.id }
+    }
+    return { due, cursor: '' }
+  }
+
+  /** Told before it is done; what is broken off is found again, and told again. Gives how many were done, and which failed. */
+  async #expireAll(tenant: string, due: readonly Due[], rules: readonly RetentionRule[]) {
+    let all = 0
+    const failed = new Set<string>()
     /** Runs of which something is left: they stay, as they tell of it. */
     const kept = new Set<string>()
     const ordered = due.toSorted((one, other) => Number(one.what === 'run') - Number(other.what === 'run'))
@@ -242,14 +210,15 @@ export class Retention {
           await this.#expire(tenant, one)
           done++
         } catch (error) {
-          isSound = false
+          failed.add(one.run.id)
           kept.add(one.run.id)
-          this.#log.warn({ tenant, run: one.run.id, what, err: error }, 'not expired: the next sweep finds it again')
+          this.#log.warn({ tenant, run: one.run.id, what, err: error }, 'not expired; it is tried again after a pause')
         }
       })
+      all += done
       this.#log.info({ tenant, rule: key, runs: done }, 'expired')
     }
-    return isSound
+    return { done: all, failed }
   }
 
   async #expire(tenant: string, { run: { id, session }, what, rule }: Due): Promise<void> {
@@ -272,4 +241,22 @@ export class Retention {
     await archive.eraseContent(tenant, id, why)
     await auditIndex.replace(tenant, await hits())
   }
+}
+
+/** When a tenant's next turn is due, ms. */
+function nextIn({ failing, againAt }: Sweep, now: number): number {
+  return failing.length === 0 ? TICK_MS : Math.min(TICK_MS, Math.max(1, againAt - now))
+}
+
+/** What is to be tried again, and when: soon where a run has failed that did not before. */
+function failingAfter(
+  { failing, tries, againAt }: Sweep,
+  { failed, isAgain, now }: { failed: ReadonlySet<string>; isAgain: boolean; now: number },
+): Pick<Sweep, 'failing' | 'tries' | 'againAt'> {
+  const still = isAgain ? failing.filter((run) => failed.has(run)) : failing
+  const all = [...new Set([...still, ...failed])].slice(0, FAILING_MAX)
+  if (all.length === still.length && !isAgain) return { failing, tries, againAt }
+  const times = all.length > still.length ? 1 : tries + 1
+  const pauseMs = Math.min(AGAIN_MS.first * 2 ** (times - 1), AGAIN_MS.longest)
+  return { failing: all, tries: times, againAt: now + pauseMs }
 }

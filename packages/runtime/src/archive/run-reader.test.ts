@@ -1,28 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Journal } from '@muster/journal'
-import { type ArchiveListOptions, type Memory, openMemory } from '@muster/memory'
+import type { ArchiveListOptions, Memory } from '@muster/memory'
 import { type Json, newId, type Run, type RunStatus, type StoredEntry } from '@muster/protocol'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { stopRedis, theRedis } from '../fixture.ts'
+import { putRun, stopMemory, stopRedis, theMemory, theRedis } from '../fixture.ts'
 import { RunReader } from './run-reader.ts'
 
 const tenant = 't'
 const definition = { kind: 'plan' as const, name: 'p', version: '1', hash: '' }
 
-let dynamo: DynamoService
 let memory: Memory
 let journal: Journal
 beforeAll(async () => {
-  dynamo = await startDynamo({})
-  memory = await openMemory({ table: 'reader', endpoint: dynamo.endpoint ?? '', keyCacheMs: 0 })
+  memory = await theMemory({ keyCacheMs: 0 })
   const { url } = await theRedis()
   journal = await Journal.open({ url, namespace: 'reader' })
 })
 afterAll(async () => {
   await journal.close()
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 
@@ -44,7 +40,7 @@ async function archived(id: string, user: string, { session = 's', entries = [] 
     ...{ createdAt: 1, endedAt: 2, waiting: [], labels: [], steps: 0, costUsd: 0, epoch: 1, entries: 0, head: '' },
     usage: { inputTokens: 0, outputTokens: 0, cachedTokens: 0 },
   }
-  await memory.archive.put(tenant, run, entries)
+  await putRun(memory, run, entries)
 }
 
 it('lists the runs of a user or session in pages that look at so many, and none is lost or told twice', async () => {

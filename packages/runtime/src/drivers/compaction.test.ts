@@ -2,14 +2,13 @@ import { hash } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Journal } from '@muster/journal'
-import { type Memory, openMemory } from '@muster/memory'
+import type { Memory } from '@muster/memory'
 import { createModels, type ModelMessage } from '@muster/models'
 import type { Entry, StoredEntry } from '@muster/protocol'
 import { agent, collect, tool } from '@muster/sdk'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { stopRedis, withWorker } from '../fixture.ts'
+import { stopMemory, stopRedis, theMemory, withWorker } from '../fixture.ts'
 import { recalled, standing, trimResult } from './compaction.ts'
 
 /** Turns of every run before its model answers. */
@@ -40,7 +39,6 @@ const server = createServer(async (request, response) => {
   response.end(JSON.stringify({ id: 'x', object: 'chat.completion', model: 'm', choices: [{ message }], usage }))
 })
 
-let dynamo: DynamoService
 let memory: Memory
 let models: ReturnType<typeof createModels>
 let counted = 1
@@ -52,13 +50,11 @@ beforeAll(async () => {
   const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`
   const real = createModels({ routes: { default: { model: 'm', baseUrl, apiKey: 'k', free: true } } })
   models = { ...real, inputTokens: (route, request) => real.inputTokens(route, request) * counted }
-  dynamo = await startDynamo()
-  memory = await openMemory({ table: 'muster', endpoint: dynamo.endpoint ?? '' })
+  memory = await theMemory()
 })
 afterAll(async () => {
   server.close()
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 

@@ -14,44 +14,37 @@ import {
   verifyProof,
 } from '@muster/audit'
 import { Heads, Journal, RunWriter, Writer } from '@muster/journal'
-import { type LedgerStore, type Ledgers, openMemory } from '@muster/memory'
+import type { LedgerStore, Ledgers } from '@muster/memory'
 import { type LedgerLeaf, newId } from '@muster/protocol'
-import { type DynamoService, type RedisService, startDynamo, startRedis } from '@muster/stack'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { RecordBook } from '../archive/record-book.ts'
+import { stopMemory, stopRedis, theMemory, theRedis } from '../fixture.ts'
 import { folderLedgers } from './folder.ts'
 import { newLedgerKey, readLedgerKeys } from './keys.ts'
 import { LedgerReader } from './reader.ts'
 import { Sealer } from './sealer.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'muster-sealer-'))
-let redis: RedisService
-let dynamo: DynamoService
 let journal: Journal
 let heads: Heads
 let book: RecordBook
 let signers: Signer[]
 let stores: Record<'folder' | 'DynamoDB', Ledgers>
-let close: () => void
 
 beforeAll(async () => {
-  redis = await startRedis({ dir })
-  dynamo = await startDynamo({})
-  const memory = await openMemory({ endpoint: dynamo.endpoint ?? '', table: 'ledger' })
-  close = () => memory.close()
+  const memory = await theMemory()
   stores = { folder: folderLedgers(join(dir, 'ledgers')), DynamoDB: memory.ledgers }
-  journal = await Journal.open({ url: redis.url, namespace: 'sealer', partitions: 2 })
+  journal = await Journal.open({ url: (await theRedis()).url, namespace: 'sealer', partitions: 2 })
   heads = new Heads(journal)
   book = new RecordBook(heads, memory.records)
   signers = keysOf(newLedgerKey())
 })
 afterAll(async () => {
   await journal.close()
-  close()
-  await dynamo.stop()
-  await redis.stop()
+  await stopMemory()
+  await stopRedis()
   rmSync(dir, { recursive: true })
 })
 

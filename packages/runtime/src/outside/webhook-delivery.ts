@@ -3,6 +3,7 @@ import {
   type Journal,
   Outbox,
   type OutboxRecord,
+  type StoredWebhook,
   type WebhookJob,
   WebhookQueue,
   Webhooks,
@@ -53,15 +54,21 @@ export function startWebhooks({
   const webhooks = new Webhooks(journal)
   const queue = new WebhookQueue(journal)
   const outbox = new Outbox(journal, 'events', 'webhooks', worker)
-  const handOn = async ({ run, seq = '', tenant = '', payload = '' }: OutboxRecord) => {
+  const handOn = async ({ run, seq = '', tenant = '', payload = '' }: OutboxRecord, all: readonly StoredWebhook[]) => {
     const event: WebhookPayload = JSON.parse(payload)
-    for (const webhook of await webhooks.list(tenant)) {
+    for (const webhook of all) {
       if (webhook.disabled || !webhook.events.some((type) => type === event.type)) continue
       await queue.add({ tenant, webhook: webhook.id, event: `evt_${run}_${seq}`, payload: event })
     }
   }
   outbox.start(
-    (records) => Promise.allSettled(records.map(handOn)),
+    async (records) => {
+      const tenants = new Set(records.map(({ tenant = '' }) => tenant))
+      const lists = new Map([...tenants].map((tenant) => [tenant, webhooks.list(tenant)]))
+      return Promise.allSettled(
+        records.map(async (record) => handOn(record, (await lists.get(record.tenant ?? '')) ?? [])),
+      )
+    },
     (error, run) => log.warn({ run, err: error }, 'event not handed on to webhooks yet; it is tried again'),
   )
   const deliver = deliverer(webhooks, options)

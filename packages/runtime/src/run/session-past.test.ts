@@ -1,9 +1,9 @@
 import { History, loadPolicies, type StepEvent } from '@muster/governance'
-import { type Memory, openMemory, type Pasts } from '@muster/memory'
+import type { Memory, Pasts } from '@muster/memory'
 import { newId } from '@muster/protocol'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { stopMemory, theMemory } from '../fixture.ts'
 import { SessionPast } from './session-past.ts'
 
 const LIMIT = 5
@@ -20,17 +20,12 @@ const set = loadPolicies(
   { hash: '', definitions: [], tools: [{ ...pay, name: 'pay' }] },
 )
 
-let dynamo: DynamoService
 let memory: Memory
 
 beforeAll(async () => {
-  dynamo = await startDynamo()
-  memory = await openMemory({ table: 'muster', endpoint: dynamo.endpoint ?? '' })
+  memory = await theMemory()
 })
-afterAll(async () => {
-  memory.close()
-  await dynamo.stop()
-})
+afterAll(stopMemory)
 
 /** The store, whose every third answer to an append is lost, after it was done or before. */
 function losing(pasts: Pasts): Pasts {

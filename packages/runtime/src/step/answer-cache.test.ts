@@ -1,14 +1,13 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { NewRun } from '@muster/journal'
-import { type Memory, openMemory } from '@muster/memory'
+import type { Memory } from '@muster/memory'
 import { createModels } from '@muster/models'
 import type { Entry, EntryOf } from '@muster/protocol'
 import { agent, collect, tool } from '@muster/sdk'
-import { type DynamoService, startDynamo } from '@muster/stack'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { z } from 'zod'
-import { entries, stopRedis, withWorker } from '../fixture.ts'
+import { entries, stopMemory, stopRedis, theMemory, withWorker } from '../fixture.ts'
 
 let asked = 0
 /** A server of Chat Completions: has the tool called, then answers with how often it was asked. */
@@ -28,7 +27,6 @@ const server = createServer(async (request, response) => {
   response.end(JSON.stringify({ id: 'x', object: 'chat.completion', model: 'm', choices: [{ message }], usage }))
 })
 
-let dynamo: DynamoService
 let memory: Memory
 let models: ReturnType<typeof createModels>
 let now = Date.now()
@@ -38,13 +36,11 @@ beforeAll(async () => {
   const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`
   const target = { model: 'm', baseUrl, apiKey: 'k', price: { inputUsd: 1, cachedUsd: 1, outputUsd: 1 } }
   models = createModels({ routes: { default: target, other: { ...target, effort: 'low' } } })
-  dynamo = await startDynamo()
-  memory = await openMemory({ table: 'muster', endpoint: dynamo.endpoint ?? '', clock: () => now })
+  memory = await theMemory({ clock: () => now })
 })
 afterAll(async () => {
   server.close()
-  memory.close()
-  await dynamo.stop()
+  await stopMemory()
   await stopRedis()
 })
 
