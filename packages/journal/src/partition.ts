@@ -116,7 +116,7 @@ export class Partition {
     // Workers feed as they take; this is for one that has nothing to take.
     const fed = () => this.feeder.feed(0).catch(() => {})
     this.#creation = new Creation(redis, this.keys, this.replication, clock, fed)
-    const together = { sizeMax: 100, inFlightMax: 1, partFrom: ACTIVATIONS_MIN }
+    const together = { sizeMax: 100, inFlightMax: 8, partFrom: ACTIVATIONS_MIN }
     this.#activations = new SharedCalls((calls) => this.#activate(calls), together)
     this.queue = new Queue(QUEUE, {
       prefix: this.keys.tag,

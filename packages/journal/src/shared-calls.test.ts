@@ -46,6 +46,19 @@ describe('calls that requests share', () => {
     expect(underWay.slice(0, 50)).toEqual(new Array(50).fill(2))
   })
 
+  it('wait for no answer that takes long', async () => {
+    const { calls, call } = server()
+    const shared = new SharedCalls(call, { sizeMax: 100, inFlightMax: 2, partFrom: 25 })
+    const answers = Promise.all(numbers(100).map((n) => shared.add(n)))
+    while (calls.length < 2) await tick()
+    // One more waits until there is place for it.
+    calls[0]?.answer()
+    while (calls.length < 3) await tick()
+    for (const one of calls) one.answer()
+    expect(await answers).toEqual(numbers(100).map((n) => -n))
+    expect(calls.map(({ requests }) => requests.length)).toEqual([50, 25, 25])
+  })
+
   it('answer each request once, by its own result or its own failure, and never more at once than allowed', async () => {
     const sizes = fc.record({
       sizeMax: fc.integer({ min: 1, max: 20 }),

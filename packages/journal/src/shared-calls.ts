@@ -6,6 +6,9 @@ interface Waiting<Request, Result> {
   reject: (error: Error) => void
 }
 
+/** So long a part waits for the answer to the one before, ms: about as long as a server on the same machine works on it. */
+const PART_MS = 1
+
 /**
  * Requests that come in one tick share a call, so that a round trip is paid for many of them. Each
  * is answered by itself.
@@ -14,15 +17,16 @@ export class SharedCalls<Request, Result> {
   readonly #call: (requests: readonly Request[]) => Promise<readonly Result[]>
   readonly #sizeMax: number
   readonly #inFlightMax: number
-  readonly #partFrom: number
+  readonly #partFrom: number | undefined
   #waiting: Waiting<Request, Result>[] = []
   #inFlight = 0
   #scheduled = false
+  #next: NodeJS.Timeout | undefined
 
   /**
-   * `call` gives a result for each request, in their order. Where more than `partFrom` wait, half of them go, and so many
-   * at least: with one call in flight the server then works on the next part while the answers to the last are worked on
-   * here, where it and its client would otherwise take turns. All that wait go at once unless it is given.
+   * `call` gives a result for each request, in their order. With `partFrom` those that wait go in parts, half of them and so
+   * many at least; the next when the one before is answered, or a moment later where that takes long. So the server works
+   * on a part while the answers to the last are worked on here, where all at once would make the two take turns.
    */
   constructor(
     call: (requests: readonly Request[]) => Promise<readonly Result[]>,
@@ -31,7 +35,7 @@ export class SharedCalls<Request, Result> {
     this.#call = call
     this.#sizeMax = options.sizeMax
     this.#inFlightMax = options.inFlightMax
-    this.#partFrom = options.partFrom ?? options.sizeMax
+    this.#partFrom = options.partFrom
   }
 
   add(request: Request): Promise<Result> {
@@ -41,20 +45,30 @@ export class SharedCalls<Request, Result> {
       this.#scheduled = true
       whenTickEnds(() => {
         this.#scheduled = false
-        this.#sendAll()
+        if (this.#partFrom === undefined || this.#inFlight === 0) this.#send()
+        else this.#sendSoon()
       })
     })
   }
 
-  #sendAll(): void {
+  #send(): void {
+    clearTimeout(this.#next)
+    this.#next = undefined
     const waiting = this.#waiting
     while (waiting.length > 0 && this.#inFlight < this.#inFlightMax) {
-      const part = Math.max(Math.ceil(waiting.length / 2), this.#partFrom)
-      void this.#send(waiting.splice(0, Math.min(part, this.#sizeMax)))
+      const part = this.#partFrom === undefined ? waiting.length : Math.max(waiting.length >> 1, this.#partFrom)
+      void this.#ask(waiting.splice(0, Math.min(part, this.#sizeMax)))
+      if (this.#partFrom !== undefined) break
     }
+    this.#sendSoon()
   }
 
-  async #send(batch: Waiting<Request, Result>[]): Promise<void> {
+  #sendSoon(): void {
+    if (this.#waiting.length > 0 && this.#inFlight < this.#inFlightMax)
+      this.#next ??= setTimeout(() => this.#send(), PART_MS)
+  }
+
+  async #ask(batch: Waiting<Request, Result>[]): Promise<void> {
     this.#inFlight++
     let answer: (waiting: Waiting<Request, Result>, i: number) => void
     try {
@@ -66,7 +80,7 @@ export class SharedCalls<Request, Result> {
     }
     this.#inFlight--
     // Before these are answered: it is under way while they go on.
-    this.#sendAll()
+    this.#send()
     batch.forEach(answer)
   }
 }
