@@ -1,4 +1,4 @@
-import { type AuditFilter, type AuditHit, type AuditPage, MusterError, sideBySide } from '@muster/protocol'
+import { type AuditFilter, type AuditHit, type AuditPage, MusterError, ofOne, sideBySide } from '@muster/protocol'
 import { auditItemsOf, HOUR_MS, type Term } from './audit-items.ts'
 import { textOf } from './item.ts'
 import { LAST, partition, sort } from './key.ts'
@@ -67,8 +67,7 @@ export function openAuditIndex(table: Table, clock: () => number): AuditIndex {
     putMany,
 
     async put(tenant, hits) {
-      const [done] = await putMany([{ tenant, hits }])
-      if (done?.status === 'rejected') throw done.reason
+      ofOne(await putMany([{ tenant, hits }]))
     },
 
     replace: (tenant, hits) => table.putAll(auditItemsOf(tenant, hits)),

@@ -12,7 +12,7 @@ import {
   type WriteRequest,
 } from '@aws-sdk/client-dynamodb'
 import { marshall, unmarshall } from '@aws-sdk/util-dynamodb'
-import { MusterError, sideBySide } from '@muster/protocol'
+import { MusterError, ofOne, sideBySide } from '@muster/protocol'
 import { failure } from './failure.ts'
 import { bytesAtMost, type Item } from './item.ts'
 import { expressionsOf, type Query } from './query.ts'
@@ -87,8 +87,7 @@ export class Table {
 
   /** Writes items over whatever stands in their places, each for itself: where it fails, some of them may be there. */
   async putAll(items: Iterable<Item>): Promise<void> {
-    const [done] = await this.putGroups([items], (group) => group)
-    if (done?.status === 'rejected') throw done.reason
+    ofOne(await this.putGroups([items], (group) => group))
   }
 
   /**

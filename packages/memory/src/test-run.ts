@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type CostLine, type Json, newId, type Run, type StoredEntry } from '@muster/protocol'
+import { type CostLine, type Json, newId, ofOne, type Run, type StoredEntry } from '@muster/protocol'
 import type { Archive } from './archive.ts'
 
 /** An ended run for tests. */
@@ -43,8 +43,7 @@ export async function putRun(
   entries: readonly StoredEntry[],
   costs?: readonly CostLine[],
 ): Promise<void> {
-  const [put] = await archive.putMany([{ tenant: run.tenant, run, entries, costs }])
-  if (put?.status === 'rejected') throw put.reason
+  ofOne(await archive.putMany([{ tenant: run.tenant, run, entries, costs }]))
 }
 
 /** Text that hardly compresses. */

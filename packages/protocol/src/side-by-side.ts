@@ -11,6 +11,12 @@ export async function sideBySide<T>(
   await Promise.all(Array.from({ length: max }, lane))
 }
 
+/** What came of the only one of those that were done together. @throws what it has failed with */
+export function ofOne<T>([one]: readonly PromiseSettledResult<T>[]): T | undefined {
+  if (one?.status === 'rejected') throw one.reason
+  return one?.value
+}
+
 /** A generator is over for all who share it when one of them leaves its loop. */
 function* each<T>(items: Iterable<T>): Generator<T, void> {
   yield* items

@@ -5,7 +5,7 @@ import { loadPolicies } from '@muster/governance'
 import { Journal, type NewRun } from '@muster/journal'
 import { type Memory, type MemoryOptions, openMemory } from '@muster/memory'
 import type { Models } from '@muster/models'
-import { type CostLine, type Entry, type Json, newId, type Run, type StoredEntry } from '@muster/protocol'
+import { type CostLine, type Entry, type Json, newId, ofOne, type Run, type StoredEntry } from '@muster/protocol'
 import { type App, tool } from '@muster/sdk'
 import { type DynamoService, type RedisService, startDynamo, startRedis } from '@muster/stack'
 import { z } from 'zod'
@@ -123,6 +123,5 @@ export async function putRun(
   entries: readonly StoredEntry[],
   costs?: readonly CostLine[],
 ): Promise<void> {
-  const [put] = await archive.putMany([{ tenant: run.tenant, run, entries, costs }])
-  if (put?.status === 'rejected') throw put.reason
+  ofOne(await archive.putMany([{ tenant: run.tenant, run, entries, costs }]))
 }

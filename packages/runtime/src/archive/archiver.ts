@@ -1,6 +1,6 @@
 import { type Journal, Outbox, RunCosts } from '@muster/journal'
 import type { Memory } from '@muster/memory'
-import { type AuditHit, type CostLine, type Run, RunView, type StoredEntry } from '@muster/protocol'
+import { type AuditHit, type CostLine, ofOne, type Run, RunView, type StoredEntry } from '@muster/protocol'
 import type { Logger } from 'pino'
 import { auditHitsOf } from './audit-hits.ts'
 import { toEvents, withBlobs } from './content.ts'
@@ -63,8 +63,7 @@ export async function archiveRuns(
 
 /** The same of one. @throws what kept it from being archived */
 export async function archiveRun(stores: Stores, id: string, ttlS: number): Promise<void> {
-  const [result] = await archiveRuns(stores, [id], ttlS)
-  if (result?.status === 'rejected') throw result.reason
+  ofOne(await archiveRuns(stores, [id], ttlS))
 }
 
 async function readEnded({ journal, memory, providerOf }: Stores, id: string): Promise<Ended | undefined> {

@@ -178,8 +178,9 @@ export class Retention {
     const due: Due[] = []
     let looked = 0
     const after = cursor === '' ? {} : { after: cursor }
+    const passed = new Set(failing)
     for await (const run of oldRuns(this.#stores.memory, { tenant, rules, now, ...after })) {
-      if (!failing.includes(run.id)) due.push(...dueOf(rules, run, holds, now))
+      if (!passed.has(run.id)) due.push(...dueOf(rules, run, holds, now))
       if (++looked >= LOOK_MAX || due.length >= RECORD_MAX) return { due, cursor: run.id }
     }
     return { due, cursor: '' }
