@@ -658,6 +658,63 @@ describe('responses', () => {
     expect((await harness.muster.runs.get(kept.id.slice('resp_'.length))).output).toMatchObject({ id: kept.id })
   })
 
+  it('are referred to item by item, by the same user alone', async () => {
+    const openai = clientOf(harness.key)
+    const ask = (body: { model: string; input: OpenAI.Responses.ResponseInput }, stream: boolean, more = {}) =>
+      stream
+        ? openai.responses.stream({ ...body, ...more }).finalResponse()
+        : openai.responses.create({ ...body, ...more })
+    const ways = [
+      ['gpt-r', false],
+      ['gpt-r', true],
+      ['chat', true],
+    ] as const
+    for (const [route, stream] of ways) {
+      model.script = () => ({ text: 'I look.', calls: [{ name: 'look', arguments: { of: 'it' } }] })
+      const labelled = await clientOf(harness.key, { 'x-muster-labels': 'pii' })
+        .responses.stream({ model: route, input: 'hi' })
+        .finalResponse()
+      model.script = () => ({ text: 'Seen.' })
+      const { output, id } = await openai.responses.retrieve(labelled.id)
+      const run = id.slice('resp_'.length)
+      const [said, call] = output
+      if (call?.type !== 'function_call') throw new Error(`no call: ${JSON.stringify(output)}`)
+      expect([said?.id, call.id]).toEqual([expect.stringMatching(run), expect.stringMatching(run)])
+      const result = { type: 'function_call_output' as const, call_id: call.call_id, output: 'a thing' }
+      const refer = (ids: (string | undefined)[]) => ids.map((id = '') => ({ type: 'item_reference' as const, id }))
+      const input = [...hi, ...refer([said?.id, call.id]), result]
+      const second = await ask({ model: 'gpt-r', input }, stream)
+      // As the model has written them, under the ids that it gave them.
+      const own = (id = '') => id.slice(0, -run.length - 1)
+      const sent = [hi[0], { ...said, id: own(said?.id) }, { ...call, id: own(call.id) }, result]
+      expect(model.asked.at(-1)?.body.input).toEqual(sent)
+      expect((await wholeRun(second.id.slice('resp_'.length))).labels).toEqual(['pii'])
+      await ask({ model: 'gpt-r', input: [...hi, ...(output as OpenAI.Responses.ResponseInput), result] }, stream)
+      expect(model.asked.at(-1)?.body.input).toEqual(sent)
+      // So it is for who goes on from it, and for who asks what it was made from.
+      await ask({ model: 'chat', input: hi }, stream, { previous_response_id: second.id })
+      expect(model.asked.at(-1)?.body.messages).toMatchObject([
+        ...[{ role: 'user' }, { role: 'assistant', content: 'I look.', tool_calls: [{ id: call.call_id }] }],
+        ...[{ role: 'tool', content: 'a thing' }, { role: 'assistant', content: 'Seen.' }, { role: 'user' }],
+      ])
+      const listed = await Array.fromAsync(openai.responses.inputItems.list(second.id, { order: 'asc' }))
+      expect(listed.slice(1, 3)).toEqual(output)
+
+      const before = model.asked.length
+      for (const id of [`msg_1_${run}`, `msg_1_${newId()}`])
+        expect(await failure(ask({ model: 'gpt-r', input: refer([id]) }, stream))).toMatchObject({
+          ...{ constructor: NotFoundError, code: 'response_not_found', param: 'input[0]' },
+          message: expect.stringContaining(`There is no item "${id}"`),
+        })
+      const others = clientOf(harness.people.ann.key)
+      expect(await failure(others.responses.create({ model: 'gpt-r', input }))).toBeInstanceOf(NotFoundError)
+      expect(model.asked).toHaveLength(before)
+      // Of what is not stored nothing can be referred to.
+      const unstored = await openai.responses.create({ model: route, input: 'hi', store: false })
+      expect(JSON.stringify(unstored.output)).not.toContain(unstored.id.slice('resp_'.length))
+    }
+  })
+
   it('tell what they were made from, page by page, to the same user alone', async () => {
     const openai = clientOf(harness.key)
     const said = (role: 'user' | 'developer', content: string) => ({ role, content })

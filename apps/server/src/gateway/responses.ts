@@ -1,3 +1,4 @@
+import { markedId } from '@muster/models'
 import { isEnded, isGateway, isId, type Json, type Label, MusterError, type Run } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from '../context.ts'
@@ -14,6 +15,7 @@ const CHAIN_MAX = 200
 /** A response that is about to be whole is waited for so long, ms. */
 const WHOLE_MS = 5000
 const PAUSE_MS = 50
+const TOO_LONG = 'The conversation has become too long'
 
 const nullable = { stream: z.boolean().nullish(), store: z.boolean().nullish(), background: z.boolean().nullish() }
 const body = z.looseObject({
@@ -82,24 +84,64 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       const output = outputOf(run)
       const issues = [{ path: '/previous_response_id', message: 'cannot be gone on from' }]
       if (!output) throw new MusterError('request.invalid', `Response "${previous}" has no answer`, { issues })
-      const items = [...itemsOf(request.body.input), ...output]
+      const { items } = await referred(who, [...itemsOf(request.body.input), ...output])
       turns.unshift({ run: run.id, items })
       for (const label of run.labels) labels.add(label)
       size += JSON.stringify(items).length
       if (turns.length > CHAIN_MAX || size > GATEWAY_BYTES_MAX)
-        throw new MusterError('request.invalid', 'The conversation has become too long', { issues })
+        throw new MusterError('request.invalid', TOO_LONG, { issues })
       previous = request.body.previous_response_id
     }
     return { turns, labels: [...labels] }
   }
 
-  /** What a model is asked that remembers nothing: all that was said before, with its labels, and this. */
+  /**
+   * Items, with those of stored responses of the same user in the place of references to them, and the labels of these.
+   *
+   * @throws MusterError `response.not_found`
+   */
+  const referred = async (who: ApiKey, given: readonly Json[]): Promise<{ items: Json[]; labels: Label[] }> => {
+    const found = new Map<string, Run>()
+    const items: Json[] = []
+    for (const [at, one] of given.entries()) {
+      const { id, response } = referenceIn(one) ?? {}
+      if (id === undefined || response === undefined) {
+        items.push(one)
+        continue
+      }
+      const issues = [{ path: `/input/${at}`, message: 'must be an item of a stored response' }]
+      const unknown = new MusterError('response.not_found', `There is no item "${id}" to refer to`, { issues })
+      if (!found.has(response)) {
+        if (found.size === CHAIN_MAX) throw new MusterError('request.invalid', TOO_LONG, { issues })
+        const stored = await find(who, PREFIXES.responses + response).catch((error) => {
+          if (error instanceof MusterError && error.code === 'response.not_found') throw unknown
+          throw error
+        })
+        found.set(response, stored.run)
+      }
+      const run = found.get(response)
+      const item = run && outputOf(run)?.find((item) => idOf(item) === id)
+      if (!item) throw unknown
+      items.push(item)
+    }
+    return { items, labels: [...found.values()].flatMap(({ labels }) => labels) }
+  }
+
+  /**
+   * What a model is asked that remembers nothing: all that was said before or is referred to, with its labels, and this. Its
+   * items have the ids that it gave them.
+   */
   const expanded = async (who: ApiKey, asked: Body): Promise<Sent> => {
-    if (typeof asked.previous_response_id !== 'string') return { body: asked, labels: [] }
+    const given = itemsOf(asked.input)
+    const isChained = typeof asked.previous_response_id === 'string'
+    if (!isChained && !given.some(isMarked)) return { body: asked, labels: [] }
     const { turns, labels } = await before(who, asked)
+    const own = await referred(who, given)
     const { previous_response_id: _, ...rest } = asked
-    const input = [...turns.flatMap(({ items }) => items), ...itemsOf(asked.input)]
-    return { body: { ...rest, model: asked.model, input }, labels }
+    const input = [...turns.flatMap(({ items }) => items), ...own.items].map(unmarked)
+    if (JSON.stringify(input).length > GATEWAY_BYTES_MAX)
+      throw new MusterError('request.invalid', TOO_LONG, { issues: [{ path: '/input', message: 'is too long' }] })
+    return { body: { ...rest, model: asked.model, input }, labels: [...labels, ...own.labels] }
   }
 
   server.post(
@@ -196,7 +238,8 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       const who = keyOf(request)
       const { run, request: stored } = await find(who, request.params.id)
       const { turns } = await before(who, stored.body)
-      return inputItems([...turns, { run: run.id, items: itemsOf(stored.body.input) }], request.query)
+      const { items } = await referred(who, itemsOf(stored.body.input))
+      return inputItems([...turns, { run: run.id, items }], request.query)
     },
   )
   server.delete(
@@ -271,6 +314,32 @@ function checkKept({ conversation, background, stream, store }: Body): void {
 function itemsOf(input: Json | undefined): Json[] {
   if (typeof input === 'string') return [{ type: 'message', role: 'user', content: input }]
   return Array.isArray(input) ? input : []
+}
+
+function idOf(item: Json): string | undefined {
+  // A number that is kept as it was written has no id.
+  const { id } = typeof item === 'object' && item !== null && !Array.isArray(item) ? item : {}
+  return typeof id === 'string' ? id : undefined
+}
+
+/** Whether its id tells of which response it is, or is referred to. */
+function isMarked(item: Json): boolean {
+  const id = idOf(item)
+  return id !== undefined && markedId(id).response !== undefined
+}
+
+/** The item of a response that this refers to, by its id and nothing else. */
+function referenceIn(item: Json): { id: string; response?: string } | undefined {
+  const id = idOf(item)
+  if (id === undefined) return undefined
+  const { type = 'item_reference', id: _, ...rest } = item as { [name: string]: Json } // it has an id
+  const isReference = type === 'item_reference' || (type === null && Object.keys(rest).length === 0)
+  return isReference ? { ...markedId(id), id } : undefined
+}
+
+function unmarked(item: Json): Json {
+  const id = idOf(item)
+  return id === undefined ? item : { ...(item as { [name: string]: Json }), id: markedId(id).own } // it has an id
 }
 
 function outputOf({ status, output }: Run): Json[] | undefined {

@@ -1,6 +1,7 @@
 import { type ErrorCode, exactJson, type Json, MusterError, type Usage } from '@muster/protocol'
 import type { ModelRequest } from '../message.ts'
 import type { Answered } from './bytes.ts'
+import { markItems, markOf } from './item-ids.ts'
 import { isObject, type JsonObject, textOf } from './json.ts'
 import type { RelayRequest } from './request.ts'
 import { SseSplitter } from './sse.ts'
@@ -62,6 +63,7 @@ export async function passThrough(
     }
     if (request.responseId !== undefined && whole.id !== undefined) whole.id = request.responseId
     Object.assign(whole, request.kept)
+    markItems(whole.output, markOf(request))
     return { gate, end: async () => ended(whole) }
   }
   if (!answered.isStream) {
