@@ -186,10 +186,10 @@ describe('a request', () => {
   })
 
   it('comes in Anthropic’s words too, with its key where Anthropic’s clients have it, and is refused in them', async () => {
-    const post = async (body: object, key = harness.key) => {
+    const post = async (body: object, key = harness.key, more = {}) => {
       const response = await fetch(`${harness.url}/v1/messages`, {
         method: 'POST',
-        headers: { 'x-api-key': key, 'content-type': 'application/json', 'anthropic-version': '2023-06-01' },
+        headers: { 'x-api-key': key, 'content-type': 'application/json', 'anthropic-version': '2023-06-01', ...more },
         body: JSON.stringify({ model: 'chat', max_tokens: 100, messages: hi, ...body }),
       })
       return { status: response.status, body: (await response.json()) as unknown, headers: response.headers }
@@ -201,9 +201,20 @@ describe('a request', () => {
     const run = await wholeRun(headers.get('x-muster-run') ?? '')
     expect(run).toMatchObject({ status: 'succeeded', output: { id: `msg_${run.id}` } })
     const error = (type: string) => ({ type: 'error', error: { type } })
-    expect(await post({}, 'mk_wrong')).toMatchObject({ status: 401, body: error('authentication_error') })
+    const wrong = await post({}, 'mk_wrong')
+    expect(wrong).toMatchObject({ status: 401, body: error('authentication_error') })
+    expect(wrong.headers.get('x-should-retry')).toBe('false')
     expect(await post({ model: 'nothing' })).toMatchObject({ status: 404, body: error('not_found_error') })
     expect(await post({ model: 'secret' })).toMatchObject({ status: 403, body: error('permission_error') })
+    // As Claude Code shows it.
+    for (const [model, why] of [
+      ['nothing', 'The key may use: '],
+      ['secret', 'Ask it@acme.example'],
+    ])
+      expect(await post({ model }, harness.key, { 'user-agent': 'claude-cli/2.1.197 (external, cli)' })).toMatchObject({
+        status: 400,
+        body: { type: 'error', error: { type: 'invalid_request_error', message: expect.stringContaining(why ?? '') } },
+      })
   })
 
   it('for embeddings is one too', async () => {
@@ -248,11 +259,14 @@ describe('a request', () => {
   })
 
   it('of one conversation is of one session, which is its user’s alone', async () => {
-    const { response } = await clientOf(harness.key, { 'session-id': 'conversation' })
-      .responses.create({ model: 'gpt-r', input: 'hi' })
-      .withResponse()
-    const run = await harness.muster.runs.get(response.headers.get('x-muster-run') ?? '')
-    expect(run.session).toBe('acme-user/conversation')
+    // As Codex and Claude Code tell it.
+    for (const header of ['session-id', 'x-claude-code-session-id']) {
+      const { response } = await clientOf(harness.key, { [header]: header })
+        .responses.create({ model: 'gpt-r', input: 'hi' })
+        .withResponse()
+      const run = await harness.muster.runs.get(response.headers.get('x-muster-run') ?? '')
+      expect(run.session).toBe(`acme-user/${header}`)
+    }
   })
 })
 
@@ -412,12 +426,10 @@ describe('a refusal', () => {
   })
 
   it('of the vendor is passed on: its words, how long to wait', async () => {
-    const once = (said: Said) => {
+    const once = (said: Said, headers = {}) => {
       model.script = () => said
       return failure(
-        new OpenAI({ apiKey: harness.key, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create({
-          ...{ model: 'chat', messages: hi },
-        }),
+        clientOf(harness.key, headers).chat.completions.create({ model: 'chat', messages: hi }, { maxRetries: 0 }),
       )
     }
     const theirs = { message: 'no such thing', type: 'invalid_request_error', param: 'top_p', code: 'invalid_value' }
@@ -426,6 +438,13 @@ describe('a refusal', () => {
     const limited = await once({ status: 429, error: { message: 'slowly' }, headers: { 'retry-after-ms': '20' } })
     expect(limited).toMatchObject({ constructor: RateLimitError, code: 'rate_limit_exceeded' })
     expect(limited.headers?.get('retry-after-ms')).toBe('20')
+    // The gateway's own key is nothing that the client could put right.
+    const ofGateway = { status: 401, error: { message: 'Incorrect API key: sk-upstream', code: 'invalid_api_key' } }
+    const refused = await once(ofGateway)
+    expect(refused).toMatchObject({ status: 502, code: 'model_failed', message: expect.stringContaining('key of the') })
+    expect(refused.message).not.toContain('sk-upstream')
+    expect(refused.headers?.get('x-should-retry')).toBe('false')
+    expect(await once(ofGateway, { originator: 'codex_exec' })).toMatchObject({ status: 400, code: 'invalid_prompt' })
   })
 
   it('is told how long to wait where its turn does not come, and goes on where it does', async () => {
