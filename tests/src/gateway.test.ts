@@ -881,6 +881,9 @@ describe('responses', () => {
       () => openai.responses.retrieve(queued.id),
       ({ status }) => status === 'in_progress',
     )
+    // However late it is read, in seconds.
+    await sleep(1100)
+    expect((await openai.responses.retrieve(queued.id)).created_at).toBe(queued.created_at)
     go()
     const done = await until(
       () => openai.responses.retrieve(queued.id),

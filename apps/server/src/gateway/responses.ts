@@ -1,5 +1,5 @@
 import { markedId } from '@muster/models'
-import { isEnded, isGateway, isId, type Json, type Label, MusterError, type Run } from '@muster/protocol'
+import { isEnded, isGateway, isId, type Json, type Label, MusterError, type Run, timeOf } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from '../context.ts'
 import { controls } from '../control.ts'
@@ -167,9 +167,7 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       if (!asked.background) return give(held, reply, actorOf(who))
       await held.exchange.begun
       const { run } = held
-      return reply
-        .headers({ 'x-muster-run': run, 'x-request-id': run })
-        .send(skeleton(PREFIXES.responses + run, asked, 'queued'))
+      return reply.headers({ 'x-muster-run': run, 'x-request-id': run }).send(skeleton(run, asked, 'queued'))
     },
   )
   server.post(
@@ -350,16 +348,16 @@ function outputOf({ status, output }: Run): Json[] | undefined {
 function shown({ run, request: { body } }: Stored): Json {
   const { status, output, error, id } = run
   if (status === 'succeeded') return output ?? null
-  const name = PREFIXES.responses + id
-  if (status === 'cancelled') return skeleton(name, body, 'cancelled')
-  if (status !== 'failed') return skeleton(name, body, 'in_progress')
-  return skeleton(name, body, 'failed', { code: 'server_error', message: error?.message ?? 'the run has failed' })
+  if (status === 'cancelled') return skeleton(id, body, 'cancelled')
+  if (status !== 'failed') return skeleton(id, body, 'in_progress')
+  return skeleton(id, body, 'failed', { code: 'server_error', message: error?.message ?? 'the run has failed' })
 }
 
-function skeleton(id: string, body: Body, status: string, error: Json = null): { [name: string]: Json } {
+function skeleton(run: string, body: Body, status: string, error: Json = null): { [name: string]: Json } {
   const { input: _, model, background = false, instructions = null, metadata = {}, ...rest } = body
   return {
-    ...{ id, object: 'response', created_at: Math.floor(Date.now() / 1000), status, background, error },
+    ...{ id: PREFIXES.responses + run, object: 'response', created_at: Math.floor(timeOf(run) / 1000) },
+    ...{ status, background, error },
     ...{ incomplete_details: null, instructions, metadata, model, output: [], output_text: '' },
     ...{ parallel_tool_calls: rest.parallel_tool_calls ?? true, temperature: rest.temperature ?? null },
     ...{ tool_choice: rest.tool_choice ?? 'auto', tools: rest.tools ?? [], top_p: rest.top_p ?? null },

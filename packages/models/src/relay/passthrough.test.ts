@@ -424,6 +424,14 @@ describe('responses', () => {
     expect((await end()).toolCalls).toMatchObject([{ id: 'c1' }])
   })
 
+  it('is over with its last event, whatever comes with that', async () => {
+    const said = responseEvents([message('All of it.')]).join('')
+    const after = responseEvents([message('And more.')]).join('')
+    upstream.behave = streams(`${said}${after}data: [DONE]\n\n`)
+    expect(await post()).toBe(said)
+    expect(await end()).toMatchObject({ whole: { output: [message('All of it.')] } })
+  })
+
   it('does not ask a model for sealed thoughts that has none, and passes on an answer that came to its limit', async () => {
     upstream.behave = (response, asked) =>
       JSON.stringify(asked.body.include ?? []).includes('encrypted')

@@ -174,6 +174,8 @@ async function* delivered(
   try {
     for await (const bytes of answered.bytes()) {
       for (const event of reader.isWhole ? [] : splitter.push(bytes)) {
+        // What comes after the end is none of the answer.
+        if (reader.isWhole) break
         // A comment keeps the connection open; before the first event it is none of the answer.
         const given: string | Promise<string> = event.data === '' ? (begun ? event.raw : '') : reader.take(event)
         if (typeof given !== 'string' && text !== '') {
@@ -194,7 +196,6 @@ async function* delivered(
       if (reader.isWhole) answered.endSoon()
     }
   } catch (error) {
-    // What comes after the end is none of the answer.
     if (reader.isWhole && !(error instanceof Told) && text === '') return
     if (error instanceof Told && !begun) throw failureOf(error, upstream, 'model.unavailable')
     if (text !== '') yield text
