@@ -37,6 +37,9 @@ forbid (principal, action == Action::"model:invoke", resource == Model::"asked")
 @id("no-rm") @message("Nothing is deleted.") @contact("sec@acme.example")
 forbid (principal, action == Action::"gateway:tool", resource)
 when { (context.input has cmd && context.input.cmd like "*rm -rf*") || (context.input has text && context.input.text like "*Delete File*") };
+@id("own-mcp") @message("Only our own servers are asked.") @contact("sec@acme.example")
+forbid (principal, action == Action::"gateway:tool", resource == ClientTool::"mcp")
+unless { context.input.arguments like "*\\"https://mcp.acme.example/*" };
 `
 
 const model = new ScriptedModel()
@@ -642,6 +645,39 @@ describe('a call that the model wants the client to make', () => {
         { target: 'now', status: 'ok' },
       ])
     }
+  })
+})
+
+describe('what the vendor is to do by itself', () => {
+  it('is decided before it is asked, and journaled; where it is denied nothing is asked', async () => {
+    const openai = clientOf(harness.key)
+    const mcp = (server_url: string) => ({ type: 'mcp' as const, server_label: 'crm', server_url })
+    const ask = (...tools: OpenAI.Responses.Tool[]) =>
+      openai.responses.create({ model: 'gpt-r', input: 'hi', tools }).withResponse()
+    const runOf = (headers?: Headers) => wholeRun(headers?.get('x-muster-run') ?? '')
+    const { response } = await ask({ type: 'web_search' }, mcp('https://mcp.acme.example/crm'))
+    const { id, status } = await runOf(response.headers)
+    expect(status).toBe('succeeded')
+    expect(model.asked.at(-1)?.body.tools).toHaveLength(2)
+    expect(stepsOf(await eventsOf(id))).toMatchObject([
+      { kind: 'tool', target: 'web_search', status: 'ok', decision: { effect: 'allow', policies: ['anybody'] } },
+      { kind: 'tool', target: 'mcp', status: 'ok' },
+      { kind: 'model', status: 'ok' },
+    ])
+    const asked = model.asked.length
+    const denied = await failure(
+      ask({ type: 'web_search' }, mcp('https://mcp.evil.example/'), mcp('https://other.example')),
+    )
+    expect(denied).toMatchObject({ constructor: PermissionDeniedError, code: 'policy_denied' })
+    expect(denied.message).toContain(
+      'Policy "own-mcp" denies mcp. Only our own servers are asked. Ask sec@acme.example',
+    )
+    const run = await runOf(denied.headers)
+    expect(run).toMatchObject({ status: 'failed', error: { code: 'policy.denied' }, costUsd: 0 })
+    expect(stepsOf(await eventsOf(run.id)).find(({ status }) => status === 'denied')).toMatchObject({ target: 'mcp' })
+    const many = Array.from({ length: 129 }, () => ({ type: 'web_search' as const }))
+    expect(await failure(ask(...many))).toMatchObject({ constructor: BadRequestError, code: 'invalid_value' })
+    expect(model.asked).toHaveLength(asked)
   })
 })
 
