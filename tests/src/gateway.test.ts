@@ -764,6 +764,15 @@ describe('responses', () => {
       const others = clientOf(harness.people.ann.key)
       expect(await failure(others.responses.create({ model: 'gpt-r', input }))).toBeInstanceOf(NotFoundError)
       expect(model.asked).toHaveLength(before)
+      // However often it is said.
+      const often = refer(Array.from({ length: 1000 }, () => said?.id))
+      model.script = () => ({ text: 'x'.repeat(100_000) })
+      const large = await openai.responses.create({ model: 'gpt-r', input: 'hi' })
+      const tooLong = refer(Array.from({ length: 1000 }, () => large.output[0]?.id))
+      expect((await ask({ model: 'gpt-r', input: often }, stream)).status).toBe('completed')
+      expect(await failure(ask({ model: 'gpt-r', input: tooLong }, stream))).toMatchObject({
+        ...{ constructor: BadRequestError, message: expect.stringContaining('has become too long') },
+      })
       // Of what is not stored nothing can be referred to.
       const unstored = await openai.responses.create({ model: route, input: 'hi', store: false })
       expect(JSON.stringify(unstored.output)).not.toContain(unstored.id.slice('resp_'.length))

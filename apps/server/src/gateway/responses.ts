@@ -101,8 +101,9 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
    * @throws MusterError `response.not_found`
    */
   const referred = async (who: ApiKey, given: readonly Json[]): Promise<{ items: Json[]; labels: Label[] }> => {
-    const found = new Map<string, Run>()
+    const found = new Map<string, { output: Json[]; labels: readonly Label[] }>()
     const items: Json[] = []
+    let size = 0
     for (const [at, one] of given.entries()) {
       const { id, response } = referenceIn(one) ?? {}
       if (id === undefined || response === undefined) {
@@ -111,17 +112,22 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       }
       const issues = [{ path: `/input/${at}`, message: 'must be an item of a stored response' }]
       const unknown = new MusterError('response.not_found', `There is no item "${id}" to refer to`, { issues })
-      if (!found.has(response)) {
-        if (found.size === CHAIN_MAX) throw new MusterError('request.invalid', TOO_LONG, { issues })
-        const stored = await find(who, PREFIXES.responses + response).catch((error) => {
+      let said = found.get(response)
+      if (!said) {
+        const { run } = await find(who, PREFIXES.responses + response).catch((error) => {
           if (error instanceof MusterError && error.code === 'response.not_found') throw unknown
           throw error
         })
-        found.set(response, stored.run)
+        said = { output: outputOf(run) ?? [], labels: run.labels }
+        found.set(response, said)
+        size += JSON.stringify(said.output).length
       }
-      const run = found.get(response)
-      const item = run && outputOf(run)?.find((item) => idOf(item) === id)
+      const item = said.output.find((item) => idOf(item) === id)
       if (!item) throw unknown
+      size += JSON.stringify(item).length
+      // Each is counted where it is read, and where it is put.
+      if (found.size > CHAIN_MAX || size > 2 * GATEWAY_BYTES_MAX)
+        throw new MusterError('request.invalid', TOO_LONG, { issues })
       items.push(item)
     }
     return { items, labels: [...found.values()].flatMap(({ labels }) => labels) }
@@ -139,8 +145,6 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     const own = await referred(who, given)
     const { previous_response_id: _, ...rest } = asked
     const input = [...turns.flatMap(({ items }) => items), ...own.items].map(unmarked)
-    if (JSON.stringify(input).length > GATEWAY_BYTES_MAX)
-      throw new MusterError('request.invalid', TOO_LONG, { issues: [{ path: '/input', message: 'is too long' }] })
     return { body: { ...rest, model: asked.model, input }, labels: [...labels, ...own.labels] }
   }
 
