@@ -295,6 +295,10 @@ describe('a refusal', () => {
       constructor: BadRequestError,
       param: 'messages',
     })
+    const functions = [{ name: 'x', parameters: {} }]
+    expect(await ask(key, 'chat', { functions })).toMatchObject({
+      ...{ constructor: BadRequestError, param: 'functions', message: expect.stringContaining('offer `tools`') },
+    })
     let deep = {}
     for (let i = 0; i < 300; i++) deep = { deep }
     expect(await ask(key, 'chat', { metadata: deep })).toMatchObject({
@@ -1072,7 +1076,8 @@ describe('what goes wrong', () => {
     const before = model.asked.length
     model.script = () => new Promise(() => {})
     const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
-    const cut = failure(openai.chat.completions.create({ model: 'chat', messages: hi }))
+    const asked = { model: 'chat', messages: hi, web_search_options: {} }
+    const cut = failure(openai.chat.completions.create(asked))
     await until(
       () => model.asked.length,
       (count) => count > before,
@@ -1087,7 +1092,10 @@ describe('what goes wrong', () => {
     const run = await harness.muster.runs.get(found?.id ?? '')
     expect(run).toMatchObject({ status: 'failed', by: { user: 'cid' }, epoch: 2 })
     expect(model.asked.length).toBe(before + 1)
-    expect(stepsOf(await eventsOf(run.id))).toMatchObject([{ kind: 'model', status: 'cancelled' }])
+    expect(stepsOf(await eventsOf(run.id))).toMatchObject([
+      { kind: 'tool', target: 'web_search', status: 'ok' },
+      { kind: 'model', status: 'cancelled' },
+    ])
     expect(await runCli(['verify', run.id], { MUSTER_URL: harness.url, MUSTER_KEY: harness.key })).toMatchObject({
       code: 0,
     })
