@@ -750,6 +750,11 @@ describe('responses', () => {
       expect((await wholeRun(second.id.slice('resp_'.length))).labels).toEqual(['pii'])
       await ask({ model: 'gpt-r', input: [...hi, ...(output as OpenAI.Responses.ResponseInput), result] }, stream)
       expect(model.asked.at(-1)?.body.input).toEqual(sent)
+      const answer = { type: 'mcp_approval_response' as const, approval_request_id: call.id ?? '', approve: true }
+      await ask({ model: 'gpt-r', input: [answer] }, stream, { previous_response_id: id })
+      expect(model.asked.at(-1)?.body.input).toMatchObject([
+        ...[{ role: 'user' }, {}, { id: own(call.id) }, { approval_request_id: own(call.id) }],
+      ])
       // So it is for who goes on from it, and for who asks what it was made from.
       await ask({ model: 'chat', input: hi }, stream, { previous_response_id: second.id })
       expect(model.asked.at(-1)?.body.messages).toMatchObject([

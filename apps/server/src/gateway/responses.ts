@@ -1,4 +1,3 @@
-import { markedId } from '@muster/models'
 import { isEnded, isGateway, isId, type Json, type Label, MusterError, type Run, timeOf } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from '../context.ts'
@@ -7,6 +6,7 @@ import { type ApiKey, actorOf } from '../keys.ts'
 import { PREFIXES } from './client.ts'
 import { give } from './give.ts'
 import { inputItems, inputItemsPage, inputItemsQuery, type Turn } from './input-items.ts'
+import { idOf, isMarked, referenceIn, unmarked } from './references.ts'
 import { asIs, asIsOrStream, refusalsOf } from './refusal.ts'
 import { type Body, GATEWAY_BYTES_MAX, type Requests, type Sent, type StoredRequest } from './requests.ts'
 
@@ -105,11 +105,12 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
     const items: Json[] = []
     let size = 0
     for (const [at, one] of given.entries()) {
-      const { id, response } = referenceIn(one) ?? {}
-      if (id === undefined || response === undefined) {
+      const reference = referenceIn(one)
+      if (!reference) {
         items.push(one)
         continue
       }
+      const { id, response } = reference
       const issues = [{ path: `/input/${at}`, message: 'must be an item of a stored response' }]
       const unknown = new MusterError('response.not_found', `There is no item "${id}" to refer to`, { issues })
       let said = found.get(response)
@@ -316,32 +317,6 @@ function checkKept({ conversation, background, stream, store }: Body): void {
 function itemsOf(input: Json | undefined): Json[] {
   if (typeof input === 'string') return [{ type: 'message', role: 'user', content: input }]
   return Array.isArray(input) ? input : []
-}
-
-function idOf(item: Json): string | undefined {
-  // A number that is kept as it was written has no id.
-  const { id } = typeof item === 'object' && item !== null && !Array.isArray(item) ? item : {}
-  return typeof id === 'string' ? id : undefined
-}
-
-/** Whether its id tells of which response it is, or is referred to. */
-function isMarked(item: Json): boolean {
-  const id = idOf(item)
-  return id !== undefined && markedId(id).response !== undefined
-}
-
-/** The item of a response that this refers to, by its id and nothing else. */
-function referenceIn(item: Json): { id: string; response?: string } | undefined {
-  const id = idOf(item)
-  if (id === undefined) return undefined
-  const { type = 'item_reference', id: _, ...rest } = item as { [name: string]: Json } // it has an id
-  const isReference = type === 'item_reference' || (type === null && Object.keys(rest).length === 0)
-  return isReference ? { ...markedId(id), id } : undefined
-}
-
-function unmarked(item: Json): Json {
-  const id = idOf(item)
-  return id === undefined ? item : { ...(item as { [name: string]: Json }), id: markedId(id).own } // it has an id
 }
 
 function outputOf({ status, output }: Run): Json[] | undefined {
