@@ -6,13 +6,8 @@ const run = newId()
 const id = `ig_1_${run}`
 
 it('is what has an id and nothing to say, as clients write it', () => {
-  for (const item of [
-    { type: 'item_reference', id },
-    { id },
-    { type: null, id },
-    { type: 'image_generation_call', id },
-  ])
-    expect(referenceIn(item)).toEqual({ id, response: run })
+  const references: Json[] = [{ type: 'item_reference', id }, { id }, { type: null, id }, { type: 'reasoning', id }]
+  for (const item of references) expect(referenceIn(item)).toEqual({ id, response: run })
   // A vendor's own, what says something, and an item that a list has named by its place.
   const others: Json[] = [{ id: 'ig_1' }, { id, role: 'user', content: 'x' }, { id: `msg_${run}_0` }, id, 7, null, [id]]
   for (const item of others) expect(referenceIn(item)).toBeUndefined()
