@@ -144,6 +144,7 @@ describe('chat', () => {
     const plain = reserved({})
     const other = (service_tier: string) => reserved({ service_tier })
     expect([other('flex'), other('priority')]).toEqual([plain, 2 * plain])
+    expect([reserved({ n: 3 }), reserved({ n: null })]).toEqual([3 * plain, plain])
   })
 
   it('puts what the gate says in the place of calls, in a whole answer', async () => {
