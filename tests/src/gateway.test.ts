@@ -679,7 +679,7 @@ describe('what the vendor is to do by itself', () => {
     const run = await runOf(denied.headers)
     expect(run).toMatchObject({ status: 'failed', error: { code: 'policy.denied' }, costUsd: 0 })
     expect(stepsOf(await eventsOf(run.id)).find(({ status }) => status === 'denied')).toMatchObject({ target: 'mcp' })
-    const many = Array.from({ length: 129 }, () => ({ type: 'web_search' as const }))
+    const many = Array.from({ length: 129 }, (_, at) => mcp(`https://mcp.acme.example/${at}`))
     expect(await failure(ask(...many))).toMatchObject({ constructor: BadRequestError, code: 'invalid_value' })
     expect(model.asked).toHaveLength(asked)
   })

@@ -18,6 +18,36 @@ it.each([
   // What is not known may be done by the vendor.
   ['responses', { tools: [{ type: 'of_next_year' }] }, [['of_next_year', { type: 'of_next_year' }]]],
   ['chat', { tools: [{ type: 'function', function: { name: 'x' } }, { type: 'custom' }] }, []],
+  [
+    'responses',
+    {
+      tools: [
+        search,
+        {
+          type: 'namespace',
+          name: 'x',
+          tools: [
+            { type: 'function', name: 'y' },
+            { type: 'mcp', n: 1 },
+          ],
+        },
+      ],
+      input: [
+        { role: 'user', content: 'x' },
+        { type: 'additional_tools', role: 'developer', tools: [{ type: 'mcp', n: 2 }, search] },
+        {
+          type: 'tool_search_output',
+          tools: [
+            { type: 'function', name: 'z' },
+            { type: 'mcp', n: 3 },
+          ],
+        },
+        { type: 'mcp_list_tools', tools: [{ name: 'z', input_schema: {} }] },
+      ],
+    },
+    [['web_search', search], ...[1, 2, 3].map((n) => ['mcp', { type: 'mcp', n }])],
+  ],
+  ['responses', { input: 'x' }, []],
   ['chat', { web_search_options: {} }, [['web_search', {}]]],
   ['messages', { tools: [{ name: 'x', input_schema: {} }, { type: null, name: 'y' }, { type: 'bash_20250124' }] }, []],
   ['messages', { tools: [{ type: 'web_search_20250305', name: 'web_search' }] }, [['web_search', expect.anything()]]],

@@ -11,18 +11,25 @@ const OF_CLIENT: Record<'chat' | 'responses' | 'messages', ReadonlySet<string>> 
 /** Looked for among those that the client has offered. */
 const SEARCHED = 'tool_search'
 
-/** What a client lets the vendor do by itself, so that nobody is asked about each call: each tool with its settings. */
-export function hostedTools(dialect: Dialect, { tools, web_search_options, mcp_servers }: JsonObject): ToolCall[] {
-  if (dialect === 'embeddings' || (!tools && !web_search_options && !mcp_servers)) return []
+/** What a client lets the vendor do by itself, so that nobody is asked about each call: each tool with its settings, once. */
+export function hostedTools(dialect: Dialect, body: JsonObject): ToolCall[] {
+  const { tools, input, web_search_options, mcp_servers } = body
+  if (dialect === 'embeddings' || !(tools || web_search_options || mcp_servers || Array.isArray(input))) return []
   const ofClient = OF_CLIENT[dialect]
-  const calls = objectsOf(tools).flatMap((tool) => {
+  const calls = offeredIn(body).flatMap((tool) => {
     const name = nameOf(textOf(tool.type))
     const isClients = name === 'shell' ? !isContained(tool) : ofClient.has(name) || name.startsWith(SEARCHED)
     return isClients || name === '' ? [] : [callOf(name, tool)]
   })
   if (dialect === 'chat' && isObject(web_search_options)) calls.push(callOf('web_search', web_search_options))
   if (dialect === 'messages') calls.push(...objectsOf(mcp_servers).map((server) => callOf('mcp', server)))
-  return calls
+  return [...new Map(calls.map((call) => [call.name + call.arguments, call])).values()]
+}
+
+/** Tools of a request, of the items of its conversation (`additional_tools`, `tool_search_output`), and of namespaces. */
+function offeredIn({ tools, input }: JsonObject): JsonObject[] {
+  const nested = objectsOf(tools).flatMap((tool) => (tool.tools ? [tool, ...offeredIn({ tools: tool.tools })] : [tool]))
+  return [...nested, ...objectsOf(input).flatMap((item) => (item.tools ? offeredIn({ tools: item.tools }) : []))]
 }
 
 function callOf(name: string, settings: JsonObject): ToolCall {
