@@ -37,6 +37,9 @@ forbid (principal, action == Action::"model:invoke", resource == Model::"asked")
 @id("no-rm") @message("Nothing is deleted.") @contact("sec@acme.example")
 forbid (principal, action == Action::"gateway:tool", resource)
 when { (context.input has cmd && context.input.cmd like "*rm -rf*") || (context.input has text && context.input.text like "*Delete File*") };
+@id("own-mcp") @message("Only our own servers are asked.") @contact("sec@acme.example")
+forbid (principal, action == Action::"gateway:tool", resource == ClientTool::"mcp")
+unless { context.input.arguments like "*\\"https://mcp.acme.example/*" };
 `
 
 const model = new ScriptedModel()
@@ -186,10 +189,10 @@ describe('a request', () => {
   })
 
   it('comes in Anthropic’s words too, with its key where Anthropic’s clients have it, and is refused in them', async () => {
-    const post = async (body: object, key = harness.key) => {
+    const post = async (body: object, key = harness.key, more = {}) => {
       const response = await fetch(`${harness.url}/v1/messages`, {
         method: 'POST',
-        headers: { 'x-api-key': key, 'content-type': 'application/json', 'anthropic-version': '2023-06-01' },
+        headers: { 'x-api-key': key, 'content-type': 'application/json', 'anthropic-version': '2023-06-01', ...more },
         body: JSON.stringify({ model: 'chat', max_tokens: 100, messages: hi, ...body }),
       })
       return { status: response.status, body: (await response.json()) as unknown, headers: response.headers }
@@ -201,9 +204,20 @@ describe('a request', () => {
     const run = await wholeRun(headers.get('x-muster-run') ?? '')
     expect(run).toMatchObject({ status: 'succeeded', output: { id: `msg_${run.id}` } })
     const error = (type: string) => ({ type: 'error', error: { type } })
-    expect(await post({}, 'mk_wrong')).toMatchObject({ status: 401, body: error('authentication_error') })
+    const wrong = await post({}, 'mk_wrong')
+    expect(wrong).toMatchObject({ status: 401, body: error('authentication_error') })
+    expect(wrong.headers.get('x-should-retry')).toBe('false')
     expect(await post({ model: 'nothing' })).toMatchObject({ status: 404, body: error('not_found_error') })
     expect(await post({ model: 'secret' })).toMatchObject({ status: 403, body: error('permission_error') })
+    // As Claude Code shows it.
+    for (const [model, why] of [
+      ['nothing', 'The key may use: '],
+      ['secret', 'Ask it@acme.example'],
+    ])
+      expect(await post({ model }, harness.key, { 'user-agent': 'claude-cli/2.1.197 (external, cli)' })).toMatchObject({
+        status: 400,
+        body: { type: 'error', error: { type: 'invalid_request_error', message: expect.stringContaining(why ?? '') } },
+      })
   })
 
   it('for embeddings is one too', async () => {
@@ -248,11 +262,14 @@ describe('a request', () => {
   })
 
   it('of one conversation is of one session, which is its user’s alone', async () => {
-    const { response } = await clientOf(harness.key, { 'session-id': 'conversation' })
-      .responses.create({ model: 'gpt-r', input: 'hi' })
-      .withResponse()
-    const run = await harness.muster.runs.get(response.headers.get('x-muster-run') ?? '')
-    expect(run.session).toBe('acme-user/conversation')
+    // As Codex and Claude Code tell it.
+    for (const header of ['session-id', 'x-claude-code-session-id']) {
+      const { response } = await clientOf(harness.key, { [header]: header })
+        .responses.create({ model: 'gpt-r', input: 'hi' })
+        .withResponse()
+      const run = await harness.muster.runs.get(response.headers.get('x-muster-run') ?? '')
+      expect(run.session).toBe(`acme-user/${header}`)
+    }
   })
 })
 
@@ -277,6 +294,10 @@ describe('a refusal', () => {
     expect(await ask(key, 'chat', { messages: 'hi' })).toMatchObject({
       constructor: BadRequestError,
       param: 'messages',
+    })
+    const functions = [{ name: 'x', parameters: {} }]
+    expect(await ask(key, 'chat', { functions })).toMatchObject({
+      ...{ constructor: BadRequestError, param: 'functions', message: expect.stringContaining('offer `tools`') },
     })
     let deep = {}
     for (let i = 0; i < 300; i++) deep = { deep }
@@ -412,12 +433,10 @@ describe('a refusal', () => {
   })
 
   it('of the vendor is passed on: its words, how long to wait', async () => {
-    const once = (said: Said) => {
+    const once = (said: Said, headers = {}) => {
       model.script = () => said
       return failure(
-        new OpenAI({ apiKey: harness.key, baseURL: `${harness.url}/v1`, maxRetries: 0 }).chat.completions.create({
-          ...{ model: 'chat', messages: hi },
-        }),
+        clientOf(harness.key, headers).chat.completions.create({ model: 'chat', messages: hi }, { maxRetries: 0 }),
       )
     }
     const theirs = { message: 'no such thing', type: 'invalid_request_error', param: 'top_p', code: 'invalid_value' }
@@ -426,6 +445,13 @@ describe('a refusal', () => {
     const limited = await once({ status: 429, error: { message: 'slowly' }, headers: { 'retry-after-ms': '20' } })
     expect(limited).toMatchObject({ constructor: RateLimitError, code: 'rate_limit_exceeded' })
     expect(limited.headers?.get('retry-after-ms')).toBe('20')
+    // The gateway's own key is nothing that the client could put right.
+    const ofGateway = { status: 401, error: { message: 'Incorrect API key: sk-upstream', code: 'invalid_api_key' } }
+    const refused = await once(ofGateway)
+    expect(refused).toMatchObject({ status: 502, code: 'model_failed', message: expect.stringContaining('key of the') })
+    expect(refused.message).not.toContain('sk-upstream')
+    expect(refused.headers?.get('x-should-retry')).toBe('false')
+    expect(await once(ofGateway, { originator: 'codex_exec' })).toMatchObject({ status: 400, code: 'invalid_prompt' })
   })
 
   it('is told how long to wait where its turn does not come, and goes on where it does', async () => {
@@ -626,6 +652,39 @@ describe('a call that the model wants the client to make', () => {
   })
 })
 
+describe('what the vendor is to do by itself', () => {
+  it('is decided before it is asked, and journaled; where it is denied nothing is asked', async () => {
+    const openai = clientOf(harness.key)
+    const mcp = (server_url: string) => ({ type: 'mcp' as const, server_label: 'crm', server_url })
+    const ask = (...tools: OpenAI.Responses.Tool[]) =>
+      openai.responses.create({ model: 'gpt-r', input: 'hi', tools }).withResponse()
+    const runOf = (headers?: Headers) => wholeRun(headers?.get('x-muster-run') ?? '')
+    const { response } = await ask({ type: 'web_search' }, mcp('https://mcp.acme.example/crm'))
+    const { id, status } = await runOf(response.headers)
+    expect(status).toBe('succeeded')
+    expect(model.asked.at(-1)?.body.tools).toHaveLength(2)
+    expect(stepsOf(await eventsOf(id))).toMatchObject([
+      { kind: 'tool', target: 'web_search', status: 'ok', decision: { effect: 'allow', policies: ['anybody'] } },
+      { kind: 'tool', target: 'mcp', status: 'ok' },
+      { kind: 'model', status: 'ok' },
+    ])
+    const asked = model.asked.length
+    const denied = await failure(
+      ask({ type: 'web_search' }, mcp('https://mcp.evil.example/'), mcp('https://other.example')),
+    )
+    expect(denied).toMatchObject({ constructor: PermissionDeniedError, code: 'policy_denied' })
+    expect(denied.message).toContain(
+      'Policy "own-mcp" denies mcp. Only our own servers are asked. Ask sec@acme.example',
+    )
+    const run = await runOf(denied.headers)
+    expect(run).toMatchObject({ status: 'failed', error: { code: 'policy.denied' }, costUsd: 0 })
+    expect(stepsOf(await eventsOf(run.id)).find(({ status }) => status === 'denied')).toMatchObject({ target: 'mcp' })
+    const many = Array.from({ length: 129 }, (_, at) => mcp(`https://mcp.acme.example/${at}`))
+    expect(await failure(ask(...many))).toMatchObject({ constructor: BadRequestError, code: 'invalid_value' })
+    expect(model.asked).toHaveLength(asked)
+  })
+})
+
 describe('responses', () => {
   it('are gone on from by their ids, by the same user alone, and not where they are not to be stored', async () => {
     const openai = clientOf(harness.key)
@@ -656,6 +715,77 @@ describe('responses', () => {
     const kept = await openai.responses.create({ model: 'gpt-r', input: 'one', store: false })
     expect(await failure(openai.responses.retrieve(kept.id))).toBeInstanceOf(NotFoundError)
     expect((await harness.muster.runs.get(kept.id.slice('resp_'.length))).output).toMatchObject({ id: kept.id })
+  })
+
+  it('are referred to item by item, by the same user alone', async () => {
+    const openai = clientOf(harness.key)
+    const ask = (body: { model: string; input: OpenAI.Responses.ResponseInput }, stream: boolean, more = {}) =>
+      stream
+        ? openai.responses.stream({ ...body, ...more }).finalResponse()
+        : openai.responses.create({ ...body, ...more })
+    const ways = [
+      ['gpt-r', false],
+      ['gpt-r', true],
+      ['chat', true],
+    ] as const
+    for (const [route, stream] of ways) {
+      model.script = () => ({ text: 'I look.', calls: [{ name: 'look', arguments: { of: 'it' } }] })
+      const labelled = await clientOf(harness.key, { 'x-muster-labels': 'pii' })
+        .responses.stream({ model: route, input: 'hi' })
+        .finalResponse()
+      model.script = () => ({ text: 'Seen.' })
+      const { output, id } = await openai.responses.retrieve(labelled.id)
+      const run = id.slice('resp_'.length)
+      const [said, call] = output
+      if (call?.type !== 'function_call') throw new Error(`no call: ${JSON.stringify(output)}`)
+      expect([said?.id, call.id]).toEqual([expect.stringMatching(run), expect.stringMatching(run)])
+      const result = { type: 'function_call_output' as const, call_id: call.call_id, output: 'a thing' }
+      const refer = (ids: (string | undefined)[]) => ids.map((id = '') => ({ type: 'item_reference' as const, id }))
+      const input = [...hi, ...refer([said?.id, call.id]), result]
+      const second = await ask({ model: 'gpt-r', input }, stream)
+      // As the model has written them, under the ids that it gave them.
+      const own = (id = '') => id.slice(0, -run.length - 1)
+      const sent = [hi[0], { ...said, id: own(said?.id) }, { ...call, id: own(call.id) }, result]
+      expect(model.asked.at(-1)?.body.input).toEqual(sent)
+      expect((await wholeRun(second.id.slice('resp_'.length))).labels).toEqual(['pii'])
+      await ask({ model: 'gpt-r', input: [...hi, ...(output as OpenAI.Responses.ResponseInput), result] }, stream)
+      expect(model.asked.at(-1)?.body.input).toEqual(sent)
+      const answer = { type: 'mcp_approval_response' as const, approval_request_id: call.id ?? '', approve: true }
+      await ask({ model: 'gpt-r', input: [answer] }, stream, { previous_response_id: id })
+      expect(model.asked.at(-1)?.body.input).toMatchObject([
+        ...[{ role: 'user' }, {}, { id: own(call.id) }, { approval_request_id: own(call.id) }],
+      ])
+      // So it is for who goes on from it, and for who asks what it was made from.
+      await ask({ model: 'chat', input: hi }, stream, { previous_response_id: second.id })
+      expect(model.asked.at(-1)?.body.messages).toMatchObject([
+        ...[{ role: 'user' }, { role: 'assistant', content: 'I look.', tool_calls: [{ id: call.call_id }] }],
+        ...[{ role: 'tool', content: 'a thing' }, { role: 'assistant', content: 'Seen.' }, { role: 'user' }],
+      ])
+      const listed = await Array.fromAsync(openai.responses.inputItems.list(second.id, { order: 'asc' }))
+      expect(listed.slice(1, 3)).toEqual(output)
+
+      const before = model.asked.length
+      for (const id of [`msg_1_${run}`, `msg_1_${newId()}`])
+        expect(await failure(ask({ model: 'gpt-r', input: refer([id]) }, stream))).toMatchObject({
+          ...{ constructor: NotFoundError, code: 'response_not_found', param: 'input[0]' },
+          message: expect.stringContaining(`There is no item "${id}"`),
+        })
+      const others = clientOf(harness.people.ann.key)
+      expect(await failure(others.responses.create({ model: 'gpt-r', input }))).toBeInstanceOf(NotFoundError)
+      expect(model.asked).toHaveLength(before)
+      // However often it is said.
+      const often = refer(Array.from({ length: 1000 }, () => said?.id))
+      model.script = () => ({ text: 'x'.repeat(100_000) })
+      const large = await openai.responses.create({ model: 'gpt-r', input: 'hi' })
+      const tooLong = refer(Array.from({ length: 1000 }, () => large.output[0]?.id))
+      expect((await ask({ model: 'gpt-r', input: often }, stream)).status).toBe('completed')
+      expect(await failure(ask({ model: 'gpt-r', input: tooLong }, stream))).toMatchObject({
+        ...{ constructor: BadRequestError, message: expect.stringContaining('has become too long') },
+      })
+      // Of what is not stored nothing can be referred to.
+      const unstored = await openai.responses.create({ model: route, input: 'hi', store: false })
+      expect(JSON.stringify(unstored.output)).not.toContain(unstored.id.slice('resp_'.length))
+    }
   })
 
   it('tell what they were made from, page by page, to the same user alone', async () => {
@@ -805,6 +935,9 @@ describe('responses', () => {
       () => openai.responses.retrieve(queued.id),
       ({ status }) => status === 'in_progress',
     )
+    // However late it is read, in seconds.
+    await sleep(1100)
+    expect((await openai.responses.retrieve(queued.id)).created_at).toBe(queued.created_at)
     go()
     const done = await until(
       () => openai.responses.retrieve(queued.id),
@@ -948,7 +1081,8 @@ describe('what goes wrong', () => {
     const before = model.asked.length
     model.script = () => new Promise(() => {})
     const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
-    const cut = failure(openai.chat.completions.create({ model: 'chat', messages: hi }))
+    const asked = { model: 'chat', messages: hi, web_search_options: {} }
+    const cut = failure(openai.chat.completions.create(asked))
     await until(
       () => model.asked.length,
       (count) => count > before,
@@ -963,7 +1097,10 @@ describe('what goes wrong', () => {
     const run = await harness.muster.runs.get(found?.id ?? '')
     expect(run).toMatchObject({ status: 'failed', by: { user: 'cid' }, epoch: 2 })
     expect(model.asked.length).toBe(before + 1)
-    expect(stepsOf(await eventsOf(run.id))).toMatchObject([{ kind: 'model', status: 'cancelled' }])
+    expect(stepsOf(await eventsOf(run.id))).toMatchObject([
+      { kind: 'tool', target: 'web_search', status: 'ok' },
+      { kind: 'model', status: 'cancelled' },
+    ])
     expect(await runCli(['verify', run.id], { MUSTER_URL: harness.url, MUSTER_KEY: harness.key })).toMatchObject({
       code: 0,
     })

@@ -180,6 +180,8 @@ export async function createServer(
     // A line for every poll of every client tells nobody anything; failures are logged where they are answered.
     logController: new LogController({ disableRequestLogging: true }),
   })
+  // Else a text would be looked at as if it were the JSON that is asked for.
+  app.removeContentTypeParser('text/plain')
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   sendProblems(app)

@@ -166,7 +166,7 @@ describe('clients of the gateway', () => {
   beforeEach(() => {
     upstream.asked.length = 0
     gate.ends.length = 0
-    gate.gate = undefined
+    Object.assign(gate, { gate: undefined, responseId: undefined, kept: undefined })
   })
   afterAll(() => {
     upstream.close()
@@ -224,8 +224,10 @@ describe('clients of the gateway', () => {
     expect(checks()).toHaveLength(2)
     upstream.behave = streams(...responseEvents([message(MAIL_SAID), functionCall('c', 'send', '{"to":"x"}')]))
     gate.gate = async () => ({ allow: false, message: 'Not allowed.' })
+    Object.assign(gate, { responseId: 'resp_of_ours', kept: { store: true } })
     const told = await openai.responses.stream({ model: 'responses', input: 'x' }).finalResponse()
     expect(told.output_text).toBe('Written to {EMAIL}.Not allowed.')
+    for (const { id } of told.output) expect(id).toMatch(/_of_ours$/)
   })
 
   it('are told of Messages, of a target that is translated, and of embeddings likewise', async () => {

@@ -99,6 +99,8 @@ interface TargetInfo {
 
 /** Output tokens that a reservation assumes. */
 const RESERVE_OUTPUT_TOKENS = 4096
+/** Answers to one request, as OpenAI has it (`n`). */
+const ANSWERS_MAX = 128
 /** Characters of a request that may hold images. */
 const LONG = 65_536
 /** How long one call may take, ms. */
@@ -357,9 +359,10 @@ function askedBy(
 /** As many as a client allows, and none of an embedding. */
 function outputTokensOf(dialect: Dialect, body: JsonObject): number {
   if (dialect === 'embeddings') return 0
-  const { max_completion_tokens, max_output_tokens, max_tokens } = body
+  const { max_completion_tokens, max_output_tokens, max_tokens, n } = body
   const given = [max_completion_tokens, max_output_tokens, max_tokens].find((max) => typeof max === 'number')
-  return typeof given === 'number' && given >= 0 ? Math.min(given, RESERVE_OUTPUT_TOKENS) : RESERVE_OUTPUT_TOKENS
+  const each = typeof given === 'number' && given >= 0 ? Math.min(given, RESERVE_OUTPUT_TOKENS) : RESERVE_OUTPUT_TOKENS
+  return typeof n === 'number' && n > 1 ? each * Math.min(n, ANSWERS_MAX) : each
 }
 
 /** Parameters as a model is shown them, with leave to pass a reference to an earlier output in place of any top-level value. */

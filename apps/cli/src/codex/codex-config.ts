@@ -34,7 +34,7 @@ interface Parts {
 function partsOf({ baseUrl, model, functionsOnly }: Provider, config: TomlTable): Parts {
   const exclude = [...new Set([...excludedBy(config), CODEX_KEY])]
   return {
-    // The vendor would search by itself: no policy sees it, and only OpenAI's own servers can.
+    // The vendor would search by itself: no policy sees for what, and only OpenAI's own servers can.
     keys: { model_provider: 'muster', model, web_search: 'disabled' },
     fields: [
       // Else what the model runs could read the key.

@@ -8,6 +8,8 @@ import { z } from 'zod'
 export type ClientName = 'codex' | 'claude-code' | 'openai-sdk' | 'anthropic-sdk' | 'other'
 
 const SESSION_MAX = 128
+/** Headers in which clients say it: Codex, others, Claude Code. */
+const SESSION_HEADERS = ['session-id', 'session_id', 'x-session-id', 'x-claude-code-session-id']
 
 export function clientOf(headers: IncomingHttpHeaders): ClientName {
   const agent = headers['user-agent'] ?? ''
@@ -21,7 +23,8 @@ export function clientOf(headers: IncomingHttpHeaders): ClientName {
 
 /** The conversation that a client says a request is of: of this user, so that nobody joins another's. */
 export function sessionOf(headers: IncomingHttpHeaders, user: string): string | undefined {
-  const given = headers['session-id'] ?? headers.session_id ?? headers['x-session-id']
+  const name = SESSION_HEADERS.find((name) => headers[name] !== undefined)
+  const given = name && headers[name]
   return typeof given !== 'string' || given === '' ? undefined : ownSession(user, given)
 }
 

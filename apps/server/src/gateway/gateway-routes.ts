@@ -16,8 +16,11 @@ import { responseRoutes } from './responses.ts'
 
 const model = z.string().min(1).max(200).describe('a route of MUSTER_MODELS')
 const stream = z.boolean().nullish()
-const chat = z.looseObject({ model, stream, messages: z.array(z.unknown()).min(1) })
-const messages = chat
+const messages = z.looseObject({ model, stream, messages: z.array(z.unknown()).min(1) })
+const chat = messages.extend({
+  // Before they are paid for: their calls are not delivered.
+  functions: z.array(z.unknown()).max(0, 'make calls that nobody can decide on: offer `tools`').nullish(),
+})
 const embeddings = z.looseObject({ model, input: z.union([z.string(), z.array(z.unknown())]) })
 
 const shared = { tags: ['gateway'], security: [{ key: [] }] }

@@ -36,6 +36,11 @@ const OPENAI: Partial<Record<ErrorCode, { status?: number; code: string; type?: 
 
 /** Trying again changes nothing: the official clients are told so. */
 const FINAL: ReadonlySet<ErrorCode> = new Set([
+  // Claude Code tries such a key for minutes.
+  'auth.missing_key',
+  'auth.invalid_key',
+  'auth.expired_key',
+  'auth.revoked_key',
   'budget.exceeded',
   'quota.exceeded',
   'policy.denied',
@@ -55,6 +60,8 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
   'quota.exceeded': 'Ask who operates Muster for more.',
 }
 
+const OUR_KEY = 'It is the key of the gateway that the vendor refuses: tell who operates Muster.'
+
 const ANTHROPIC: Record<number, string> = {
   400: 'invalid_request_error',
   401: 'authentication_error',
@@ -71,6 +78,9 @@ const ANTHROPIC: Record<number, string> = {
  * the status says. Measured with 0.163 and 0.171.
  */
 const CODEX_FINAL = { status: 400, code: 'invalid_prompt' }
+
+/** Claude Code takes these for a login that has failed, or a model of its own, and 404 is not told with its message. */
+const CLAUDE_CODE_HIDES: ReadonlySet<number> = new Set([403, 404])
 
 const openAi = z
   .object({
@@ -111,23 +121,35 @@ export const asIsOrStream = {
 /** How a refusal is told so that the client's own library makes its typed error of it, and a person can read why. */
 export function refusalFor(client: { name: ClientName; dialect: Dialect }, error: MusterError): Refusal {
   const { code, message, retryAfterMs } = error
-  const vendor = error.cause instanceof VendorError && code === 'model.failed' ? error.cause : undefined
+  const cause = error.cause instanceof VendorError && code === 'model.failed' ? error.cause : undefined
+  // The client's own key is not what the vendor has refused.
+  const isOurKey = cause?.status === 401
+  const vendor = isOurKey ? undefined : cause
   const known = OPENAI[code]
   const status = vendor?.status ?? known?.status ?? error.status
+  const isFinal = FINAL.has(code) || isOurKey
   const headers: Record<string, string> = {
     ...(retryAfterMs === undefined ? {} : waiting(retryAfterMs)),
-    ...(FINAL.has(code) ? { 'x-should-retry': 'false' } : {}),
+    ...(isFinal ? { 'x-should-retry': 'false' } : {}),
   }
-  const advice = ADVICE[code] === undefined ? '' : ` ${ADVICE[code]}`
+  const whom = isOurKey ? OUR_KEY : ADVICE[code]
+  const advice = whom === undefined ? '' : ` ${whom}`
   const text = `${message}${/[.!?]$/.test(message) ? '' : '.'}${advice}`
   if (client.dialect === 'messages') {
-    const type = ANTHROPIC[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
-    return { status, headers, body: { type: 'error', error: { type, message: text } } }
+    const isHidden = client.name === 'claude-code' && CLAUDE_CODE_HIDES.has(status) && code !== 'request.not_found'
+    const shown = isHidden ? 400 : status
+    const type = ANTHROPIC[shown] ?? (shown < 500 ? 'invalid_request_error' : 'api_error')
+    return { status: shown, headers, body: { type: 'error', error: { type, message: text } } }
   }
   const type = known?.type ?? (status < 500 ? 'invalid_request_error' : 'server_error')
   const own = { message: text, type, param: paramOf(error), code: known?.code ?? code.replaceAll('.', '_') }
   // What it asks of a route that is not there it asks to see whether it is.
-  if (client.name === 'codex' && status < 500 && code !== 'rate.limited' && code !== 'request.not_found') {
+  if (
+    client.name === 'codex' &&
+    (status < 500 || isOurKey) &&
+    code !== 'rate.limited' &&
+    code !== 'request.not_found'
+  ) {
     // In one line, and with our own code as the type, which is not shown.
     const told = { message: text.replaceAll(/\s+/g, ' '), type: own.code, param: null, code: CODEX_FINAL.code }
     return { status: CODEX_FINAL.status, headers, body: { error: told } }

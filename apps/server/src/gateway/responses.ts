@@ -1,4 +1,4 @@
-import { isEnded, isGateway, isId, type Json, type Label, MusterError, type Run } from '@muster/protocol'
+import { isEnded, isGateway, isId, type Json, type Label, MusterError, type Run, timeOf } from '@muster/protocol'
 import { z } from 'zod'
 import type { Context, Server } from '../context.ts'
 import { controls } from '../control.ts'
@@ -6,6 +6,7 @@ import { type ApiKey, actorOf } from '../keys.ts'
 import { PREFIXES } from './client.ts'
 import { give } from './give.ts'
 import { inputItems, inputItemsPage, inputItemsQuery, type Turn } from './input-items.ts'
+import { idOf, isMarked, referenceIn, unmarked } from './references.ts'
 import { asIs, asIsOrStream, refusalsOf } from './refusal.ts'
 import { type Body, GATEWAY_BYTES_MAX, type Requests, type Sent, type StoredRequest } from './requests.ts'
 
@@ -14,6 +15,7 @@ const CHAIN_MAX = 200
 /** A response that is about to be whole is waited for so long, ms. */
 const WHOLE_MS = 5000
 const PAUSE_MS = 50
+const TOO_LONG = 'The conversation has become too long'
 
 const nullable = { stream: z.boolean().nullish(), store: z.boolean().nullish(), background: z.boolean().nullish() }
 const body = z.looseObject({
@@ -82,24 +84,69 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       const output = outputOf(run)
       const issues = [{ path: '/previous_response_id', message: 'cannot be gone on from' }]
       if (!output) throw new MusterError('request.invalid', `Response "${previous}" has no answer`, { issues })
-      const items = [...itemsOf(request.body.input), ...output]
+      const { items } = await referred(who, [...itemsOf(request.body.input), ...output])
       turns.unshift({ run: run.id, items })
       for (const label of run.labels) labels.add(label)
       size += JSON.stringify(items).length
       if (turns.length > CHAIN_MAX || size > GATEWAY_BYTES_MAX)
-        throw new MusterError('request.invalid', 'The conversation has become too long', { issues })
+        throw new MusterError('request.invalid', TOO_LONG, { issues })
       previous = request.body.previous_response_id
     }
     return { turns, labels: [...labels] }
   }
 
-  /** What a model is asked that remembers nothing: all that was said before, with its labels, and this. */
+  /**
+   * Items, with those of stored responses of the same user in the place of references to them, and the labels of these.
+   *
+   * @throws MusterError `response.not_found`
+   */
+  const referred = async (who: ApiKey, given: readonly Json[]): Promise<{ items: Json[]; labels: Label[] }> => {
+    const found = new Map<string, { output: Json[]; labels: readonly Label[] }>()
+    const items: Json[] = []
+    let size = 0
+    for (const [at, one] of given.entries()) {
+      const reference = referenceIn(one)
+      if (!reference) {
+        items.push(one)
+        continue
+      }
+      const { id, response } = reference
+      const issues = [{ path: `/input/${at}`, message: 'must be an item of a stored response' }]
+      const unknown = new MusterError('response.not_found', `There is no item "${id}" to refer to`, { issues })
+      let said = found.get(response)
+      if (!said) {
+        const { run } = await find(who, PREFIXES.responses + response).catch((error) => {
+          if (error instanceof MusterError && error.code === 'response.not_found') throw unknown
+          throw error
+        })
+        said = { output: outputOf(run) ?? [], labels: run.labels }
+        found.set(response, said)
+        size += JSON.stringify(said.output).length
+      }
+      const item = said.output.find((item) => idOf(item) === id)
+      if (!item) throw unknown
+      size += JSON.stringify(item).length
+      // Each is counted where it is read, and where it is put.
+      if (found.size > CHAIN_MAX || size > 2 * GATEWAY_BYTES_MAX)
+        throw new MusterError('request.invalid', TOO_LONG, { issues })
+      items.push(item)
+    }
+    return { items, labels: [...found.values()].flatMap(({ labels }) => labels) }
+  }
+
+  /**
+   * What a model is asked that remembers nothing: all that was said before or is referred to, with its labels, and this. Its
+   * items have the ids that it gave them.
+   */
   const expanded = async (who: ApiKey, asked: Body): Promise<Sent> => {
-    if (typeof asked.previous_response_id !== 'string') return { body: asked, labels: [] }
+    const given = itemsOf(asked.input)
+    const isChained = typeof asked.previous_response_id === 'string'
+    if (!isChained && !given.some(isMarked)) return { body: asked, labels: [] }
     const { turns, labels } = await before(who, asked)
+    const own = await referred(who, given)
     const { previous_response_id: _, ...rest } = asked
-    const input = [...turns.flatMap(({ items }) => items), ...itemsOf(asked.input)]
-    return { body: { ...rest, model: asked.model, input }, labels }
+    const input = [...turns.flatMap(({ items }) => items), ...own.items].map(unmarked)
+    return { body: { ...rest, model: asked.model, input }, labels: [...labels, ...own.labels] }
   }
 
   server.post(
@@ -125,9 +172,7 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       if (!asked.background) return give(held, reply, actorOf(who))
       await held.exchange.begun
       const { run } = held
-      return reply
-        .headers({ 'x-muster-run': run, 'x-request-id': run })
-        .send(skeleton(PREFIXES.responses + run, asked, 'queued'))
+      return reply.headers({ 'x-muster-run': run, 'x-request-id': run }).send(skeleton(run, asked, 'queued'))
     },
   )
   server.post(
@@ -196,7 +241,8 @@ export function responseRoutes(server: Server, context: Context, need: () => Req
       const who = keyOf(request)
       const { run, request: stored } = await find(who, request.params.id)
       const { turns } = await before(who, stored.body)
-      return inputItems([...turns, { run: run.id, items: itemsOf(stored.body.input) }], request.query)
+      const { items } = await referred(who, itemsOf(stored.body.input))
+      return inputItems([...turns, { run: run.id, items }], request.query)
     },
   )
   server.delete(
@@ -281,16 +327,16 @@ function outputOf({ status, output }: Run): Json[] | undefined {
 function shown({ run, request: { body } }: Stored): Json {
   const { status, output, error, id } = run
   if (status === 'succeeded') return output ?? null
-  const name = PREFIXES.responses + id
-  if (status === 'cancelled') return skeleton(name, body, 'cancelled')
-  if (status !== 'failed') return skeleton(name, body, 'in_progress')
-  return skeleton(name, body, 'failed', { code: 'server_error', message: error?.message ?? 'the run has failed' })
+  if (status === 'cancelled') return skeleton(id, body, 'cancelled')
+  if (status !== 'failed') return skeleton(id, body, 'in_progress')
+  return skeleton(id, body, 'failed', { code: 'server_error', message: error?.message ?? 'the run has failed' })
 }
 
-function skeleton(id: string, body: Body, status: string, error: Json = null): { [name: string]: Json } {
+function skeleton(run: string, body: Body, status: string, error: Json = null): { [name: string]: Json } {
   const { input: _, model, background = false, instructions = null, metadata = {}, ...rest } = body
   return {
-    ...{ id, object: 'response', created_at: Math.floor(Date.now() / 1000), status, background, error },
+    ...{ id: PREFIXES.responses + run, object: 'response', created_at: Math.floor(timeOf(run) / 1000) },
+    ...{ status, background, error },
     ...{ incomplete_details: null, instructions, metadata, model, output: [], output_text: '' },
     ...{ parallel_tool_calls: rest.parallel_tool_calls ?? true, temperature: rest.temperature ?? null },
     ...{ tool_choice: rest.tool_choice ?? 'auto', tools: rest.tools ?? [], top_p: rest.top_p ?? null },

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { copyJson, type Json, MusterError } from '@muster/protocol'
 import { ANSWER_MAX } from './bytes.ts'
+import { markItems, markOf } from './item-ids.ts'
 import { isObject, objectOf } from './json.ts'
 import { wires } from './relay.ts'
 import type { RelayEnd, Relayed, RelayRequest } from './request.ts'
@@ -52,7 +53,7 @@ export async function checked(
 /** Waits for the whole answer, and looks at it. */
 async function finish(
   { answer, done }: Relayed,
-  { dialect, signal, gate, body }: RelayRequest,
+  { dialect, signal, gate, body, responseId, kept }: RelayRequest,
   look: Look,
 ): Promise<Finished> {
   const held = 'stream' in answer ? await heldOf(answer.stream) : undefined
@@ -63,6 +64,7 @@ async function finish(
   if (isMasked) dropProbabilities(whole)
   const keeper = new Gatekeeper(gate)
   await wires[dialect].judge(whole, keeper)
+  markItems(whole.output, markOf({ responseId, kept }))
   const { toolCalls, refused } = keeper
   // Of inputs that came in pieces the gate was asked about what they say, not about how it was written.
   const isReread = dialect === 'messages' && toolCalls.length > 0

@@ -44,6 +44,7 @@ export async function gateway(models: Models) {
   const one: {
     gate?: Gate | undefined
     responseId?: string | undefined
+    kept?: JsonObject | undefined
     ends: Promise<RelayEnd>[]
     url: string
     close(): void
@@ -54,7 +55,7 @@ export async function gateway(models: Models) {
     const body = objectOf(exactJson(text))
     const left = new AbortController()
     response.on('close', () => left.abort())
-    const { gate, responseId } = one
+    const { gate, responseId, kept } = one
     try {
       if (request.url === '/v1/messages/count_tokens' || request.url === '/v1/responses/input_tokens') {
         const input_tokens = await models.countTokens(String(body.model), {
@@ -68,6 +69,7 @@ export async function gateway(models: Models) {
         ...{ dialect: DIALECTS[request.url ?? ''] ?? 'chat', body, signal: left.signal, idempotencyKey: 'run-1/1' },
         ...(gate ? { gate } : {}),
         ...(responseId === undefined ? {} : { responseId }),
+        ...(kept ? { kept } : {}),
       })
       one.ends.push(done)
       done.catch(() => {})

@@ -69,6 +69,7 @@ beforeEach(() => {
   gate.ends.length = 0
   gate.gate = undefined
   gate.responseId = undefined
+  gate.kept = undefined
 })
 
 const asks = [{ role: 'user' as const, content: 'Good day.' }]
@@ -143,6 +144,7 @@ describe('chat', () => {
     const plain = reserved({})
     const other = (service_tier: string) => reserved({ service_tier })
     expect([other('flex'), other('priority')]).toEqual([plain, 2 * plain])
+    expect([reserved({ n: 3 }), reserved({ n: null })]).toEqual([3 * plain, plain])
   })
 
   it('puts what the gate says in the place of calls, in a whole answer', async () => {
@@ -310,6 +312,51 @@ describe('responses', () => {
     expect(await post()).toBe(responseEvents(items).join('').replaceAll('resp_of_vendor', 'resp_ours'))
   })
 
+  it('has ids of items that tell which response they are of, where it is kept by who relays, and no others', async () => {
+    const said = [...items, message('The "item_id":"msg_1" is {"item_id":"msg_1"}.')]
+    const marked = (text: string) =>
+      text.replaceAll(/"(id|item_id)":"((rs|ws|msg|fc|ctc|x)_\w+)"/g, '"$1":"$2_of_ours"')
+    upstream.behave = streams(...responseEvents(said))
+    gate.responseId = 'resp_of_ours'
+    const plain = responseEvents(said).join('').replaceAll('resp_of_vendor', 'resp_of_ours')
+    for (const one of [undefined, async () => ({ allow: true as const })]) {
+      gate.gate = one
+      gate.kept = {}
+      expect(await post()).toBe(plain)
+      gate.kept = { store: true }
+      expect((await post()).replaceAll(',"store":true', '')).toBe(marked(plain))
+    }
+    const { whole } = (await Promise.all(gate.ends)).at(-1) ?? {}
+    expect(objectOf(whole).output).toEqual(JSON.parse(marked(JSON.stringify(said))))
+    upstream.behave = says({ id: 'r', object: 'response', model: 'm', status: 'completed', output: said })
+    expect(JSON.parse(await post({ stream: false })).output).toEqual(objectOf(whole).output)
+    // What stands in the place of a call is of the response as well.
+    gate.gate = only('nothing')
+    for (const stream of [false, true]) {
+      if (stream) upstream.behave = streams(...responseEvents(said))
+      const refused = await post({ stream })
+      expect(refused).toMatch(/"msg_[0-9a-f]{32}_of_ours"/)
+      expect(refused).not.toMatch(/"msg_[0-9a-f]{32}"/)
+    }
+  })
+
+  it('that fails has no calls but those that were decided on', async () => {
+    const [created = '', , ...rest] = responseEvents([
+      functionCall('c1', 'pay', '{}'),
+      functionCall('c2', 'tell', '{}'),
+    ])
+    const ofFirst = rest.filter((event) => event.includes('"output_index":0'))
+    const output = ['pay', 'tell', 'erase'].map((name, at) => functionCall(`c${at + 1}`, name, '{"of":"it"}'))
+    const error = { code: 'server_error', message: 'gone' }
+    const failed = { id: 'resp_of_vendor', object: 'response', model: 'm', status: 'failed', error, output }
+    upstream.behave = streams(created, ...ofFirst, ...events({ type: 'response.failed', response: failed }))
+    gate.gate = only('tell')
+    const told = await post()
+    expect(told).toContain('event: response.failed')
+    expect(told).toContain('not pay')
+    expect(told).not.toContain('function_call')
+  })
+
   it('puts a message in the place of each call that is refused, as a valid stream', async () => {
     upstream.behave = streams(...responseEvents([...items, shell]))
     gate.gate = only('pay')
@@ -376,6 +423,14 @@ describe('responses', () => {
     const seen = await all(stream)
     expect(seen.map(({ sequence_number }) => sequence_number)).toEqual(seen.map((_, at) => at))
     expect((await end()).toolCalls).toMatchObject([{ id: 'c1' }])
+  })
+
+  it('is over with its last event, whatever comes with that', async () => {
+    const said = responseEvents([message('All of it.')]).join('')
+    const after = responseEvents([message('And more.')]).join('')
+    upstream.behave = streams(`${said}${after}data: [DONE]\n\n`)
+    expect(await post()).toBe(said)
+    expect(await end()).toMatchObject({ whole: { output: [message('All of it.')] } })
   })
 
   it('does not ask a model for sealed thoughts that has none, and passes on an answer that came to its limit', async () => {

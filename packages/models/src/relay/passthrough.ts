@@ -1,6 +1,7 @@
 import { type ErrorCode, exactJson, type Json, MusterError, type Usage } from '@muster/protocol'
 import type { ModelRequest } from '../message.ts'
 import type { Answered } from './bytes.ts'
+import { markItems, markOf } from './item-ids.ts'
 import { isObject, type JsonObject, textOf } from './json.ts'
 import type { RelayRequest } from './request.ts'
 import { SseSplitter } from './sse.ts'
@@ -62,6 +63,7 @@ export async function passThrough(
     }
     if (request.responseId !== undefined && whole.id !== undefined) whole.id = request.responseId
     Object.assign(whole, request.kept)
+    markItems(whole.output, markOf(request))
     return { gate, end: async () => ended(whole) }
   }
   if (!answered.isStream) {
@@ -172,6 +174,8 @@ async function* delivered(
   try {
     for await (const bytes of answered.bytes()) {
       for (const event of reader.isWhole ? [] : splitter.push(bytes)) {
+        // What comes after the end is none of the answer.
+        if (reader.isWhole) break
         // A comment keeps the connection open; before the first event it is none of the answer.
         const given: string | Promise<string> = event.data === '' ? (begun ? event.raw : '') : reader.take(event)
         if (typeof given !== 'string' && text !== '') {
@@ -192,7 +196,6 @@ async function* delivered(
       if (reader.isWhole) answered.endSoon()
     }
   } catch (error) {
-    // What comes after the end is none of the answer.
     if (reader.isWhole && !(error instanceof Told) && text === '') return
     if (error instanceof Told && !begun) throw failureOf(error, upstream, 'model.unavailable')
     if (text !== '') yield text

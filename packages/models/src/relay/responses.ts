@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Json } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
+import { markItem, markItems, markOf } from './item-ids.ts'
 import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
 import { type Gatekeeper, type Reader, type ReaderOptions, told, type Wire } from './wire.ts'
@@ -51,6 +52,9 @@ const HOSTED = new Set([
 ])
 /** Events that tell of a piece of a call that the client is to make. */
 const OF_CALL = /^response\.(function_call|custom_tool_call|local_shell_call|shell_call|apply_patch_call|computer_call)/
+
+/** Of which item an event tells. */
+const OF_ITEM = /"item_id": ?"[^"\\]*"/
 
 /** Whatever it is named: a call that is not known to be made by the vendor is made by the client. */
 function isCall({ type, execution }: JsonObject): boolean {
@@ -108,6 +112,7 @@ interface Held {
 class ResponsesReader implements Reader {
   isWhole = false
   readonly #options: ReaderOptions
+  readonly #mark: string
   #response: JsonObject = {}
   readonly #items = new Map<number, JsonObject>()
   readonly #held = new Map<number, Held[]>()
@@ -122,13 +127,14 @@ class ResponsesReader implements Reader {
 
   constructor(options: ReaderOptions) {
     this.#options = options
+    this.#mark = markOf(options)
   }
 
   take(event: SseEvent): string | Promise<string> {
     const { gate, onText } = this.#options
     const isGated = gate.gate !== undefined
     // Most events are pieces of a text, of which nothing needs to be known.
-    if (!isGated && !onText && event.name.endsWith('.delta')) {
+    if (!isGated && !onText && this.#mark === '' && event.name.endsWith('.delta')) {
       this.#unread = event
       return event.raw
     }
@@ -139,15 +145,32 @@ class ResponsesReader implements Reader {
     if (isObject(value.response)) return this.#ofResponse({ event, value }, type, value.response)
     if (type === 'response.output_text.delta') onText?.(textOf(value.delta))
     const at = numberOf(value.output_index)
+    const one = this.#marked(event, value)
     const item = objectOf(value.item)
     if (isGated && (this.#held.has(at) || isCall(item) || OF_CALL.test(type))) {
       const held = this.#held.get(at) ?? []
-      held.push({ event, value })
+      held.push(one)
       this.#held.set(at, held)
       return type === 'response.output_item.done' ? this.#release(held, at, item) : ''
     }
     if (type === 'response.output_item.done') this.#items.set(at, item)
-    return this.#delivered({ event, value })
+    return this.#delivered(one)
+  }
+
+  /** The event with the mark at the id of the item that it is of. */
+  #marked(event: SseEvent, value: JsonObject): Held {
+    const { item_id, item } = value
+    const mark = this.#mark
+    if (mark === '') return { event, value }
+    if (isObject(item)) {
+      markItem(item, mark)
+      return { event: { ...event, raw: eventText(event.name, value) }, value }
+    }
+    if (typeof item_id !== 'string' || item_id === '') return { event, value }
+    value.item_id = item_id + mark
+    // A text has no such quotes in it: they are escaped there.
+    const raw = event.raw.replace(OF_ITEM, (found) => `${found.slice(0, -1)}${mark}"`)
+    return { event: { ...event, raw }, value }
   }
 
   #ofResponse(held: Held, type: string, response: JsonObject): string | Promise<string> {
@@ -155,11 +178,14 @@ class ResponsesReader implements Reader {
     const { responseId, kept } = this.#options
     if (responseId !== undefined) response.id = responseId
     Object.assign(response, kept)
-    if (type === 'response.failed' || type === 'response.cancelled')
+    markItems(response.output, this.#mark)
+    if (type === 'response.failed' || type === 'response.cancelled') {
+      this.#withhold(response)
       throw told(
         response.error ?? { code: type, message: `ended as ${textOf(response.status)}` },
         this.#rewritten(held),
       )
+    }
     if (type !== 'response.completed' && type !== 'response.incomplete')
       return responseId === undefined ? this.#delivered(held) : this.#rewritten(held)
     this.isWhole = true
@@ -170,11 +196,21 @@ class ResponsesReader implements Reader {
     return this.#last(held, response)
   }
 
+  /** An answer that has failed has no calls but those that were decided on. */
+  #withhold(response: JsonObject): void {
+    if (!this.#options.gate.gate || !Array.isArray(response.output)) return
+    response.output = response.output.flatMap((item) => {
+      const said = isObject(item) && isCall(item) ? this.#known.get(toolCallOf(item).id) : item
+      return said === undefined ? [] : [said]
+    })
+  }
+
   /** Calls may be told of here alone. */
   async #last(held: Held, response: JsonObject): Promise<string> {
     this.#held.clear()
     const output = Array.isArray(response.output) ? response.output : []
     const items = await judged(output, this.#options.gate, this.#known)
+    markItems(items, this.#mark)
     const isSame = items.every((item, at) => item === output[at])
     if (!isSame) response.output = items
     const text = isSame && this.#options.responseId === undefined ? this.#delivered(held) : this.#rewritten(held)
@@ -190,6 +226,7 @@ class ResponsesReader implements Reader {
 
   async #release(held: Held[], at: number, item: JsonObject): Promise<string> {
     const is = isCall(item) ? await judgedCall(item, this.#options.gate, this.#known) : item
+    markItem(is, this.#mark)
     this.#held.delete(at)
     this.#items.set(at, is)
     if (is === item) return held.map((one) => this.#delivered(one)).join('')

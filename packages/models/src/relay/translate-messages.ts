@@ -34,6 +34,7 @@ export const messagesTranslation: Translation = {
 const KNOWN = new Set([
   ...['model', 'stream', 'metadata', 'service_tier', 'cache_control', 'system', 'messages', 'max_tokens'],
   ...['stop_sequences', 'temperature', 'top_p', 'tools', 'tool_choice', 'thinking', 'output_config'],
+  'context_management',
 ])
 const OF_TOOL = new Set([
   'type',
@@ -53,6 +54,10 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   const { type: thinks = 'disabled' } = objectOf(body.thinking)
   // How much it thinks by itself is left to it as well elsewhere.
   if (thinks !== 'disabled' && thinks !== 'adaptive') unsaid.refuse('/thinking', 'must be disabled or adaptive')
+  const { edits, ...managed } = objectOf(body.context_management)
+  unsaid.only(managed, '/context_management', new Set())
+  for (const [at, edit] of unsaid.list(edits, '/context_management/edits').entries())
+    if (!isKept(objectOf(edit))) unsaid.refuse(`/context_management/edits/${at}`, 'cannot be said to this target')
   const { format, effort, ...config } = objectOf(body.output_config)
   unsaid.only(config, '/output_config', new Set())
   const tools = unsaid.list(body.tools, '/tools').flatMap((tool, at) => toolOf(tool, `/tools/${at}`, unsaid))
@@ -81,6 +86,11 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
       tools,
     ),
   }
+}
+
+/** Claude Code says that nothing is to be taken out of what was thought. */
+function isKept({ type, keep }: JsonObject): boolean {
+  return textOf(type).startsWith('clear_thinking') && keep === 'all'
 }
 
 function toolOf(given: Json, path: string, unsaid: Unsaid): NonNullable<ModelRequest['tools']> {

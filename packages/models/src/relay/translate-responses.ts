@@ -1,5 +1,6 @@
 import type { Json } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings, Part, ToolCall } from '../message.ts'
+import { markOf } from './item-ids.ts'
 import { type JsonObject, objectOf, textOf } from './json.ts'
 import { eventText } from './sse.ts'
 import { BESIDE, fileOf, functionOf, imageOf, schemaOutput } from './translate-chat.ts'
@@ -172,13 +173,16 @@ function choiceOf(choice: Json | undefined, unsaid: Unsaid): ModelSettings['tool
 
 class ResponsesTeller implements Teller {
   readonly #base: JsonObject
-  readonly #messageId = newId('msg_')
+  readonly #mark: string
+  readonly #messageId: string
   /** Of the items of the answer, in their order. */
   readonly #ids: string[] = []
   #next = 0
   #text: string | undefined
 
   constructor({ body, model, responseId, kept }: TellerOptions) {
+    this.#mark = markOf({ responseId, kept })
+    this.#messageId = newId('msg_') + this.#mark
     const { instructions = null, metadata = {}, parallel_tool_calls = true, temperature = null, top_p = null } = body
     const { tool_choice = 'auto', tools = [], text = { format: { type: 'text' } }, reasoning = null } = body
     this.#base = {
@@ -243,7 +247,7 @@ class ResponsesTeller implements Teller {
   }
 
   #output({ text, reasoning, toolCalls }: Said): JsonObject[] {
-    const idOf = (at: number, prefix: string) => (this.#ids[at] ??= newId(prefix))
+    const idOf = (at: number, prefix: string) => (this.#ids[at] ??= newId(prefix) + this.#mark)
     const message = { id: this.#messageId, type: 'message', status: 'completed', role: 'assistant' }
     return [
       ...(text ? [{ ...message, content: [partOf(text)] }] : []),

@@ -581,6 +581,12 @@ describe('what cannot be said otherwise', () => {
   const image = { type: 'image_url', image_url: { url: 'data:' } }
   const userOf = (part: object) => ({ messages: [{ role: 'user', content: [{ type: 'text', text: 'x' }, part] }] })
   const PART = '/messages/0/content/1'
+  const keepsThoughts = { type: 'clear_thinking_20251015', keep: 'all' }
+  it('but for what asks for nothing', async () => {
+    await ask.messages('chat', false, { context_management: { edits: [keepsThoughts] } })
+    expect(asked.chat).toHaveLength(1)
+  })
+
   it.each([
     ['chat', 'responses', { stop: 'x' }, '/stop'],
     ['chat', 'converse', { seed: 1 }, '/seed'],
@@ -658,6 +664,12 @@ describe('what cannot be said otherwise', () => {
       PART,
     ],
     ['messages', 'chat', { thinking: { type: 'enabled', budget_tokens: 1024 } }, '/thinking'],
+    [
+      'messages',
+      'chat',
+      { context_management: { edits: [keepsThoughts, { type: 'clear_tool_uses_20250919' }] } },
+      '/context_management/edits/1',
+    ],
     ['messages', 'responses', { stop_sequences: ['x'] }, '/stop_sequences'],
     ['messages', 'converse', { top_k: 1 }, '/top_k'],
   ] as const)('is refused: %s to %s, %j', async (dialect, target, more, path) => {
