@@ -1,7 +1,7 @@
 import { keyTaken } from '@muster/journal'
+import type { Memory } from '@muster/memory'
 import { callerNames, MusterError } from '@muster/protocol'
 import { type RunReader, SESSION_TURNS } from '@muster/runtime'
-import type { Context } from './context.ts'
 import { type ApiKey, actorOf } from './keys.ts'
 
 /** Whether it may do no more than what is its own user's. */
@@ -47,7 +47,7 @@ export async function checkBegun(reader: RunReader, key: ApiKey, run: string): P
  * @throws MusterError `auth.forbidden`
  */
 export async function checkSession(
-  { memory, reader }: Pick<Context, 'memory' | 'reader'>,
+  { memory, reader }: { memory: Memory; reader: RunReader },
   key: ApiKey,
   session: string | undefined,
 ): Promise<void> {

@@ -1,3 +1,6 @@
+/** The queue of what goes to webhooks, in the first partition only. */
+export const WEBHOOK_QUEUE = 'webhooks'
+
 /** A priority class: 0 is taken first. */
 export type PriorityClass = 0 | 1 | 2
 

@@ -1,6 +1,6 @@
 import { OUTBOXES, type OutboxLag } from '@muster/protocol'
+import { WEBHOOK_QUEUE } from './keys.ts'
 import type { Partition } from './partition.ts'
-import { QUEUE } from './webhook-queue.ts'
 
 /** What waits in one place, and since when the first does, ms. */
 interface Waits {
@@ -48,7 +48,7 @@ async function inStream({ redis }: Partition, stream: string): Promise<Waits> {
  * webhooks that do not answer are put off for days, and no list has them by their age.
  */
 async function deliveriesIn({ redis, keys }: Partition): Promise<Waits> {
-  const key = (name: string) => keys.ofQueue(QUEUE, name)
+  const key = (name: string) => keys.ofQueue(WEBHOOK_QUEUE, name)
   const [ready, active, delayed, next] = await Promise.all([
     redis.llen(key('wait')),
     redis.llen(key('active')),

@@ -2,8 +2,8 @@ import type { WebhookPayload } from '@muster/protocol'
 import { DelayedError, Queue, Worker } from 'bullmq'
 import { connect, type JournalRedis } from './commands.ts'
 import type { Journal } from './journal.ts'
+import { WEBHOOK_QUEUE } from './keys.ts'
 
-export const QUEUE = 'webhooks'
 /** Deliveries under way at once in one worker. */
 const CONCURRENCY = 50
 const LOCK_MS = 30_000
@@ -29,7 +29,7 @@ export class WebhookQueue {
 
   constructor(journal: Journal) {
     this.#journal = journal
-    this.#queue = new Queue(QUEUE, {
+    this.#queue = new Queue(WEBHOOK_QUEUE, {
       prefix: journal.partitions[0].keys.tag,
       connection: journal.redis,
       skipVersionCheck: true,
@@ -54,7 +54,7 @@ export class WebhookQueue {
     this.#connection = connect(this.#journal.url)
     const delays = new WeakMap<Error, number>()
     this.#worker = new Worker<WebhookJob>(
-      QUEUE,
+      WEBHOOK_QUEUE,
       async (job, token) => {
         const attempted = await deliver(job.data, job.attemptsMade + 1)
         if (attempted === 'done') return

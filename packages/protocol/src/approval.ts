@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import type { Actor } from './entry.ts'
 
 /** The longest that anybody is waited for by a policy: a year, ms. */
 export const APPROVAL_MS_MAX = 366 * 86_400_000
@@ -39,7 +38,10 @@ export interface Approval {
 }
 
 /** Somebody who asks or answers, as far as it is to be told who else they could be. */
-export type Person = Pick<Actor, 'user'> & { hands?: readonly string[] | undefined }
+export interface Person {
+  user: string
+  hands?: readonly string[] | undefined
+}
 
 /**
  * Whether two are different people, as far as their keys tell. Who makes or rotates a key sees its secret, so it could be

@@ -74,6 +74,7 @@ function toolCallOf({ id, function: called, custom }: JsonObject): ToolCall {
 interface Chunk {
   raw: string
   value: JsonObject
+  choices: JsonObject[]
 }
 
 class ChatReader implements Reader {
@@ -105,17 +106,18 @@ class ChatReader implements Reader {
     }
     const value = objectIn(event)
     if (value.error) throw told(value.error, event.raw)
-    const { choices, usage, obfuscation: _, ...meta } = value
     // Some begin with a chunk that has no name yet.
-    for (const [name, is] of Object.entries(meta)) this.#meta[name] ||= is
+    for (const name of Object.keys(value)) if (!OF_CHUNK.has(name)) this.#meta[name] ||= value[name] ?? null
+    const { usage } = value
+    const choices = objectsOf(value.choices)
     if (usage) this.#meta.usage = usage
-    if (usage && !this.#isUsageAsked && objectsOf(choices).length === 0) return ''
-    const chunk = { raw: event.raw, value }
+    if (usage && !this.#isUsageAsked && choices.length === 0) return ''
+    const chunk = { raw: event.raw, value, choices }
     return this.#options.gate.gate ? this.#gated(chunk) : this.#delivered(chunk)
   }
 
   #gated(chunk: Chunk): string | Promise<string> {
-    const choices = objectsOf(chunk.value.choices)
+    const { choices } = chunk
     if (choices.some((choice) => objectOf(choice.delta).function_call)) throw told(LEGACY, '')
     if (!choices.some((choice) => hasCalls(choice) || this.#held.has(numberOf(choice.index))))
       return this.#delivered(chunk)
@@ -123,7 +125,7 @@ class ChatReader implements Reader {
     const { usage: _, ...rest } = chunk.value
     const parts = choices.map((choice) => {
       const value = { ...rest, choices: [choice] }
-      return this.#one({ raw: eventText('', value), value }, choice)
+      return this.#one({ raw: eventText('', value), value, choices: [choice] }, choice)
     })
     return Promise.all(parts).then((texts) => texts.join(''))
   }
@@ -177,7 +179,7 @@ class ChatReader implements Reader {
     let text = ''
     const [first] = chunks
     for (const chunk of chunks) {
-      const choice = objectsOf(chunk.value.choices)[0] ?? {}
+      const [choice = {}] = chunk.choices
       const { tool_calls, ...rest } = objectOf(choice.delta)
       const kept = objectsOf(tool_calls).flatMap((piece) => {
         const index = places.get(callOf.get(piece))
@@ -193,8 +195,7 @@ class ChatReader implements Reader {
       }
     }
     // A stream that ends without a reason for it.
-    if (first && !isOver(objectsOf(chunks.at(-1)?.value.choices)[0] ?? {}))
-      text += this.#saying(first, objectsOf(first.value.choices)[0] ?? {}, said)
+    if (first && !isOver(chunks.at(-1)?.choices[0] ?? {})) text += this.#saying(first, first.choices[0] ?? {}, said)
     return text
   }
 
@@ -204,18 +205,19 @@ class ChatReader implements Reader {
     return this.#delivered(rewritten(chunk, choice, { delta: { content }, finish_reason: null }))
   }
 
-  #delivered({ raw, value }: Chunk): string {
-    for (const { index, delta, ...rest } of objectsOf(value.choices)) {
-      const at = numberOf(index)
+  #delivered({ raw, value, choices }: Chunk): string {
+    for (const piece of choices) {
+      const at = numberOf(piece.index)
       let choice = this.#choices.get(at)
       if (!choice) {
         choice = { index: at, message: {} }
         this.#choices.set(at, choice)
       }
-      const { content } = objectOf(delta)
+      const delta = objectOf(piece.delta)
+      const { content } = delta
       if (at === 0 && typeof content === 'string' && content !== '') this.#options.onText?.(content)
-      merge(objectOf(choice.message), objectOf(delta))
-      merge(choice, rest)
+      merge(objectOf(choice.message), delta)
+      merge(choice, piece, OF_PIECE)
     }
     const { responseId } = this.#options
     if (responseId === undefined) return raw
@@ -263,8 +265,8 @@ function isOver({ finish_reason }: JsonObject): boolean {
 function together(held: readonly Chunk[]): { calls: JsonObject[]; callOf: Map<JsonObject, JsonObject> } {
   const calls: JsonObject[] = []
   const callOf = new Map<JsonObject, JsonObject>()
-  for (const { value } of held) {
-    for (const piece of objectsOf(objectOf(objectsOf(value.choices)[0]?.delta).tool_calls)) {
+  for (const { choices } of held) {
+    for (const piece of objectsOf(objectOf(choices[0]?.delta).tool_calls)) {
       let call = calls.findLast((one) => continues(piece, one))
       if (!call) {
         call = {}
@@ -290,18 +292,25 @@ function hasCalls({ delta }: JsonObject): boolean {
 
 function rewritten({ value }: Chunk, choice: JsonObject, change: JsonObject): Chunk {
   const { usage: _, ...rest } = value
-  const changed = { ...rest, choices: [{ ...choice, ...change }] }
-  return { raw: eventText('', changed), value: changed }
+  const choices = [{ ...choice, ...change }]
+  const changed = { ...rest, choices }
+  return { raw: eventText('', changed), value: changed, choices }
 }
 
+/** What a chunk has besides what the whole completion has as well. */
+const OF_CHUNK = new Set(['choices', 'usage', 'obfuscation'])
+/** What a piece of a choice has besides what the whole choice has as well. */
+const OF_PIECE = new Set(['index', 'delta'])
+const NOTHING = new Set<string>()
 /** What comes whole, and is not a piece to be put behind the one before. */
 const WHOLE = new Set(['id', 'type', 'name', 'role', 'finish_reason'])
 
-/** Puts a piece to what has come before: texts and lists grow, and what has an index goes to its place. */
-function merge(into: JsonObject, piece: JsonObject): void {
-  for (const [name, value] of Object.entries(piece)) {
+/** Puts a piece but for some of it to what has come before: texts and lists grow, and what has an index goes to its place. */
+function merge(into: JsonObject, piece: JsonObject, but: ReadonlySet<string> = NOTHING): void {
+  for (const name of Object.keys(piece)) {
     // It would reach every object that there is.
-    if (name === '__proto__') continue
+    if (name === '__proto__' || but.has(name)) continue
+    const value = piece[name] ?? null
     const before = into[name]
     if (value === null) into[name] ??= null
     else if (typeof value === 'string' && typeof before === 'string' && !WHOLE.has(name)) into[name] = before + value
