@@ -683,6 +683,25 @@ describe('what the vendor is to do by itself', () => {
     expect(await failure(ask(...many))).toMatchObject({ constructor: BadRequestError, code: 'invalid_value' })
     expect(model.asked).toHaveLength(asked)
   })
+
+  it('is let in by what it alone is told', async () => {
+    const secret = 'token-of-the-crm'
+    const crm = { type: 'mcp', server_label: 'crm', server_url: 'https://mcp.acme.example/', require_approval: 'never' }
+    const tools = [{ ...crm, authorization: secret, headers: { 'x-key': secret } }]
+    for (const stream of [false, true]) {
+      const response = await fetch(`${harness.url}/v1/responses`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${harness.key}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ model: 'gpt-r', input: 'hi', tools, stream }),
+      })
+      expect(await response.text()).not.toContain(secret)
+      expect(model.asked.at(-1)?.body.tools).toEqual(tools)
+      const { id, ...run } = await wholeRun(response.headers.get('x-muster-run') ?? '')
+      const shown = { ...crm, authorization: '[hidden]', headers: '[hidden]' }
+      expect(run).toMatchObject({ status: 'succeeded', input: { body: { tools: [shown] } } })
+      expect(JSON.stringify([run, await eventsOf(id)])).not.toContain(secret)
+    }
+  })
 })
 
 describe('responses', () => {

@@ -1,4 +1,4 @@
-import type { Dialect, ModelFacts } from '@muster/models'
+import { type Dialect, type ModelFacts, withoutCredentials } from '@muster/models'
 import { GATEWAY, type Json, type Label, MusterError, newId } from '@muster/protocol'
 import type { Gateway, HeldRequest } from '@muster/runtime'
 import type { FastifyRequest } from 'fastify'
@@ -119,7 +119,8 @@ export class Requests {
     const { tenant, user } = who
     const run = newId()
     const session = sessionOf(request.headers, user)
-    const stored: StoredRequest = { dialect, client: clientOf(request.headers), body }
+    const kept = withoutCredentials(body) as Body // the shape stays
+    const stored: StoredRequest = { dialect, client: clientOf(request.headers), body: kept }
     const { value, redacted } = gateway.redact(tenant, stored as unknown as Json) // JSON by its parts
     const input = value as unknown as StoredRequest & { [name: string]: Json } // the shape stays
     const created = {
@@ -134,7 +135,7 @@ export class Requests {
       return gateway.begin(created, input, {
         ...{ route, dialect, responseId: PREFIXES[dialect] + run, headers: passedOn(request.headers) },
         ...(dialect === 'responses' ? { kept: keptOf(body) } : {}),
-        body: sent === body ? input.body : (gateway.redact(tenant, sent).value as Body), // as above
+        body: sent === kept ? input.body : (gateway.redact(tenant, sent).value as Body), // as above
       })
     } catch (error) {
       await giveBack()

@@ -58,3 +58,14 @@ it.each([
   const calls = hostedTools(dialect, JSON.parse(JSON.stringify(body)))
   expect(calls.map(({ name, arguments: args }) => [name, JSON.parse(args)])).toEqual(expected)
 })
+
+it('does not say what lets the vendor in', () => {
+  const tools = [{ type: 'mcp', authorization: 'secret' }]
+  const input = [{ type: 'additional_tools', tools: [{ type: 'namespace', tools }] }]
+  const mcp_servers = [{ ...server, authorization_token: 'secret' }]
+  const calls = [...hostedTools('responses', { tools, input }), ...hostedTools('messages', { mcp_servers })]
+  expect(calls.map(({ arguments: args }) => JSON.parse(args))).toEqual([
+    { type: 'mcp', authorization: '[hidden]' },
+    { ...server, authorization_token: '[hidden]' },
+  ])
+})

@@ -1,4 +1,5 @@
 import type { ToolCall } from '../message.ts'
+import { withoutCredentials } from './credentials.ts'
 import { isObject, type JsonObject, objectsOf, textOf } from './json.ts'
 import type { Dialect } from './request.ts'
 
@@ -13,10 +14,12 @@ const SEARCHED = 'tool_search'
 
 /** What a client lets the vendor do by itself, so that nobody is asked about each call: each tool with its settings, once. */
 export function hostedTools(dialect: Dialect, body: JsonObject): ToolCall[] {
-  const { tools, input, web_search_options, mcp_servers } = body
-  if (dialect === 'embeddings' || !(tools || web_search_options || mcp_servers || Array.isArray(input))) return []
+  if (dialect === 'embeddings') return []
+  const shown = withoutCredentials(body)
+  const { tools, input, web_search_options, mcp_servers } = shown
+  if (!(tools || web_search_options || mcp_servers || Array.isArray(input))) return []
   const ofClient = OF_CLIENT[dialect]
-  const calls = offeredIn(body).flatMap((tool) => {
+  const calls = offeredIn(shown).flatMap((tool) => {
     const name = nameOf(textOf(tool.type))
     const isClients = name === 'shell' ? !isContained(tool) : ofClient.has(name) || name.startsWith(SEARCHED)
     return isClients || name === '' ? [] : [callOf(name, tool)]

@@ -1,6 +1,7 @@
 import { type ErrorCode, exactJson, type Json, MusterError, type Usage } from '@muster/protocol'
 import type { ModelRequest } from '../message.ts'
 import type { Answered } from './bytes.ts'
+import { withoutCredentials } from './credentials.ts'
 import { markItems, markOf } from './item-ids.ts'
 import { isObject, type JsonObject, textOf } from './json.ts'
 import type { RelayRequest } from './request.ts'
@@ -52,7 +53,7 @@ export async function passThrough(
   })
   const answered = await asked(wire, upstream, model, request)
   if (!request.body.stream || !wire.reader) {
-    const whole = await wholeOf(answered, upstream, wire)
+    const whole = withoutCredentials(await wholeOf(answered, upstream, wire))
     try {
       // Some tell of a failure under a status that says that all is well.
       if (whole.error) throw told(whole.error, '')

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Json } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
+import { withoutCredentials } from './credentials.ts'
 import { markItem, markItems, markOf } from './item-ids.ts'
 import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
@@ -142,7 +143,10 @@ class ResponsesReader implements Reader {
     const value = objectIn(event)
     const type = textOf(value.type) || event.name
     if (type === 'error') throw told(isObject(value.error) ? value.error : value, event.raw)
-    if (isObject(value.response)) return this.#ofResponse({ event, value }, type, value.response)
+    if (isObject(value.response)) {
+      value.response = withoutCredentials(value.response)
+      return this.#ofResponse({ event, value }, type, value.response)
+    }
     if (type === 'response.output_text.delta') onText?.(textOf(value.delta))
     const at = numberOf(value.output_index)
     const one = this.#marked(event, value)
