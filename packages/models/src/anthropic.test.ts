@@ -68,6 +68,23 @@ describe('Anthropic Messages', () => {
     ])
   })
 
+  it('is told no text that says nothing', async () => {
+    upstream.behave = says(whole)
+    const blank = [
+      { role: 'system' as const, content: ' ' },
+      { role: 'user' as const, content: [{ type: 'text' as const, text: '' }, { type: 'text' as const, text: 'Pay.' }] },
+      { role: 'assistant' as const, content: '\n\n', toolCalls: [{ id: 'c1', name: 'pay', arguments: '{}' }] },
+      { role: 'tool' as const, callId: 'c1', content: 'Paid.' },
+    ]
+    await models.invoke('default', { messages: blank })
+    expect(upstream.asked.at(-1)?.body.system).toBeUndefined()
+    expect(upstream.asked.at(-1)?.body.messages).toMatchObject([
+      { content: [{ text: 'Pay.' }] },
+      { content: [{ type: 'tool_use' }] },
+      { content: [{ type: 'tool_result' }] },
+    ])
+  })
+
   it('shows what is written as it comes', async () => {
     upstream.behave = streams(...messageEvents([{ type: 'text', text: 'Good morning.' }], 'end_turn'))
     const { reply, written } = await watched(models, { messages })

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { type Json, MusterError } from '@muster/protocol'
 import { exactObject } from './exact-json.ts'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
-import { PDF, partsOf } from './parts.ts'
+import { isWorded, PDF, partsOf, worded } from './parts.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
 import { type JsonObject, objectsOf, textOf } from './relay/json.ts'
 import { messages } from './relay/messages.ts'
@@ -29,7 +29,7 @@ export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider
 function bodyOf(by: string, request: ModelRequest): JsonObject {
   const { tools = [], output, settings = {} } = request
   const { maxTokens = MAX_TOKENS, temperature, topP, stop, effort } = settings
-  const system = request.messages.flatMap((one) => (one.role === 'system' && one.content ? [one.content] : []))
+  const system = request.messages.flatMap((one) => (one.role === 'system' && isWorded(one.content) ? [one.content] : []))
   const config: JsonObject = {
     // A schema is JSON.
     ...(output ? { format: { type: 'json_schema', schema: output.schema as Json } } : {}),
@@ -83,8 +83,8 @@ function toWire(conversation: readonly ModelMessage[], by: string): JsonObject[]
 function blocksOf(message: ModelMessage, by: string): JsonObject[] {
   if (message.role === 'tool')
     return [{ type: 'tool_result', tool_use_id: wireId(message.callId), content: resultOf(message.content) }]
-  if (message.role !== 'assistant') return partsOf(message.content).map(partToWire)
-  const text = message.content ? [{ type: 'text', text: message.content }] : []
+  if (message.role !== 'assistant') return worded(partsOf(message.content)).map(partToWire)
+  const text = isWorded(message.content) ? [{ type: 'text', text: message.content }] : []
   const { reasoning, toolCalls = [] } = message
   return [
     // Another model would refuse what it has not signed. They are as `answerOf` took them.
@@ -103,7 +103,7 @@ function isThought({ type }: JsonObject): boolean {
 }
 
 function resultOf(content: string | readonly Part[]): Json {
-  return typeof content === 'string' ? content : content.map(partToWire)
+  return typeof content === 'string' ? content : worded(content).map(partToWire)
 }
 
 function partToWire(part: Part): JsonObject {

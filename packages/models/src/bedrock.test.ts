@@ -156,6 +156,44 @@ describe('Converse', () => {
     expect(named.map((tool) => tool.toolSpec.name)).toEqual(['pay', 'look'])
   })
 
+  it('is given files under names of their own and beside a text, and no text that says nothing', async () => {
+    says([{ text: 'x' }])
+    const file = (name: string) => ({ type: 'file' as const, name, mediaType: 'application/pdf', data: 'JVBERi0=' })
+    const document = (name: string) => ({ document: { format: 'pdf', name, source: { bytes: 'JVBERi0=' } } })
+    const messages: ModelRequest['messages'] = [
+      { role: 'system', content: '\n' },
+      { role: 'user', content: [file('請求書.pdf'), file('契約.PDF'), file('scan (1)')] },
+      { role: 'assistant', content: '\n\n', toolCalls: [{ id: 'c1', name: 'look', arguments: '{}' }] },
+      { role: 'tool', callId: 'c1', content: [{ type: 'text', text: ' ' }, file('pdf')] },
+      { role: 'user', content: [{ type: 'text', text: 'Which?' }, file('scan (1)')] },
+    ]
+    await client().invoke('default', { messages, tools })
+    expect(body().system).toBeUndefined()
+    expect(body().messages).toEqual([
+      {
+        role: 'user',
+        content: [
+          ...[document('pdf'), document('PDF (2)'), document('scan (1)')],
+          { text: '[the file pdf] [the file PDF (2)] [the file scan (1)]' },
+        ],
+      },
+      { role: 'assistant', content: [{ toolUse: { toolUseId: 'c1', name: 'look', input: {} } }] },
+      {
+        role: 'user',
+        content: [
+          { toolResult: { toolUseId: 'c1', content: [document('pdf (3)')] } },
+          { text: 'Which?' },
+          document('scan (1) (2)'),
+        ],
+      },
+    ])
+    messages.push({ role: 'user', content: [file('one more')] })
+    expect(await failure(client().invoke('default', { messages, tools }))).toMatchObject({
+      code: 'model.unsupported',
+      issues: [{ path: '/messages', message: '6 files, of which this target takes 5 in a request' }],
+    })
+  })
+
   it('gives an answer that matches by a tool that the model must call, or by its own schema', async () => {
     const output = { name: 'answer', schema: { type: 'object', properties: { ok: { type: 'boolean' } } } }
     says([{ text: 'Well,' }, { toolUse: { toolUseId: 't', name: 'answer', input: { ok: true } } }], 'tool_use')

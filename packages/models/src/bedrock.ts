@@ -21,7 +21,7 @@ import { Cut, codeOf, refusalIn } from './bedrock-error.ts'
 import { CONVERSE, FORMATS } from './converse.ts'
 import { type AwsNumber, awsDocumentText, awsNumber, exactObject } from './exact-json.ts'
 import type { FilePart, ImagePart, ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
-import { partsOf } from './parts.ts'
+import { isWorded, partsOf, worded } from './parts.ts'
 import { type Answer, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
 import type { BedrockTarget } from './target.ts'
 
@@ -216,7 +216,7 @@ function inputOf(
   answerTool: AnswerTool | undefined,
 ): ConverseCommandInput {
   const system = messages.flatMap((message) =>
-    message.role === 'system' && message.content !== '' ? [{ text: message.content }] : [],
+    message.role === 'system' && isWorded(message.content) ? [{ text: message.content }] : [],
   )
   const { toolChoice } = settings
   // There is no word for `none`: then no tool is offered.
@@ -303,28 +303,45 @@ function toolSpec(name: string, description: string, json: DocumentObject): Tool
   } as Tool.ToolSpecMember
 }
 
-/** Turns alternate between user and assistant, results of tools are the user's, and nothing may be empty. */
+/**
+ * Turns alternate between user and assistant, results of tools are the user's, nothing may be empty, no two files may have
+ * one name, and beside a file there must be a text.
+ */
 function toWire(messages: readonly ModelMessage[], by: string): Message[] {
   const wire: (Message & { content: ContentBlock[] })[] = []
+  const names = new Set<string>()
   for (const [at, message] of messages.entries()) {
     if (message.role === 'system') continue
     const role = message.role === 'assistant' ? 'assistant' : 'user'
-    const content = blocksOf(message, at, by)
+    const content = blocksOf(message, at, by, names)
     if (content.length === 0) continue
     const last = wire.at(-1)
     if (last?.role === role) last.content.push(...content)
     else wire.push({ role, content })
   }
+  for (const { content } of wire) {
+    const files = content.flatMap(({ document }) => (document ? [`[the file ${document.name}]`] : []))
+    if (files.length > 0 && !content.some(({ text }) => text !== undefined)) content.push({ text: files.join(' ') })
+  }
   return wire
 }
 
-function blocksOf(message: ModelMessage, at: number, by: string): ContentBlock[] {
-  if (message.role === 'tool')
+function blocksOf(message: ModelMessage, at: number, by: string, names: Set<string>): ContentBlock[] {
+  const told = (content: string | readonly Part[]) =>
+    worded(partsOf(content)).map((part) => partToWire(part, names))
+  if (message.role === 'tool') {
+    const content = told(message.content)
     return [
-      { toolResult: { toolUseId: wireId(message.callId), content: partsOf(message.content || '""').map(partToWire) } },
+      {
+        toolResult: {
+          toolUseId: wireId(message.callId),
+          content: content.length > 0 ? content : [{ text: '""' }],
+        },
+      },
     ]
-  if (message.role !== 'assistant') return partsOf(message.content).map(partToWire)
-  const text = message.content ? [{ text: message.content }] : []
+  }
+  if (message.role !== 'assistant') return told(message.content)
+  const text = isWorded(message.content) ? [{ text: message.content }] : []
   const { reasoning, toolCalls = [] } = message
   return [
     // Another model would refuse what it has not signed.
@@ -340,9 +357,12 @@ function blocksOf(message: ModelMessage, at: number, by: string): ContentBlock[]
   ]
 }
 
-function partToWire(part: Part): { text: string } | { image: ImageBlock } | { document: DocumentBlock } {
+function partToWire(
+  part: Part,
+  names: Set<string>,
+): { text: string } | { image: ImageBlock } | { document: DocumentBlock } {
   if (part.type === 'text') return { text: part.text }
-  return part.type === 'image' ? { image: imageToWire(part) } : { document: fileToWire(part) }
+  return part.type === 'image' ? { image: imageToWire(part) } : { document: fileToWire(part, names) }
 }
 
 function imageToWire(image: ImagePart): ImageBlock {
@@ -353,18 +373,27 @@ function imageToWire(image: ImagePart): ImageBlock {
   return { format, source: { bytes: Buffer.from(image.data, 'base64') } }
 }
 
-function fileToWire({ name, mediaType, data }: FilePart): DocumentBlock {
+function fileToWire({ name, mediaType, data }: FilePart, names: Set<string>): DocumentBlock {
   return {
     // One of them: `whyNot` has looked.
     format: FORMATS[mediaType as keyof typeof FORMATS],
-    // Of others it takes no name.
-    name:
-      name
-        .replace(/[^a-zA-Z0-9()[\]-]+/g, ' ')
-        .trim()
-        .slice(0, 200) || 'file',
+    name: ownName(name, names),
     source: { bytes: Buffer.from(data, 'base64') },
   }
+}
+
+/** A name as Converse takes it, which no file before has. */
+function ownName(name: string, names: Set<string>): string {
+  const cleaned =
+    name
+      .replace(/[^a-zA-Z0-9()[\]-]+/g, ' ')
+      .trim()
+      .slice(0, 190)
+      .trim() || 'file'
+  let own = cleaned
+  for (let count = 2; names.has(own.toLowerCase()); count++) own = `${cleaned} (${count})`
+  names.add(own.toLowerCase())
+  return own
 }
 
 /** Ids that another vendor gave may hold what Converse refuses. */
