@@ -68,11 +68,35 @@ describe('Anthropic Messages', () => {
     ])
   })
 
+  it('is told the schema of an answer, and of strict calls, as it takes it', async () => {
+    upstream.behave = says(whole)
+    const schema = { type: 'object', properties: { count: { type: 'integer', minimum: 0 } } }
+    const closed = {
+      ...{ type: 'object', additionalProperties: false },
+      properties: { count: { type: 'integer', description: '{"minimum":0}' } },
+    }
+    const tool = { name: 'pay', description: 'Pays.', parameters: schema }
+    await models.invoke('default', {
+      ...{ messages, output: { name: 'answer', schema } },
+      tools: [tool, { ...tool, name: 'buy', strict: true }],
+    })
+    expect(upstream.asked.at(-1)?.body).toMatchObject({
+      output_config: { format: { type: 'json_schema', schema: closed } },
+      tools: [{ input_schema: schema }, { input_schema: closed, strict: true }],
+    })
+  })
+
   it('is told no text that says nothing', async () => {
     upstream.behave = says(whole)
     const blank = [
       { role: 'system' as const, content: ' ' },
-      { role: 'user' as const, content: [{ type: 'text' as const, text: '' }, { type: 'text' as const, text: 'Pay.' }] },
+      {
+        role: 'user' as const,
+        content: [
+          { type: 'text' as const, text: '' },
+          { type: 'text' as const, text: 'Pay.' },
+        ],
+      },
       { role: 'assistant' as const, content: '\n\n', toolCalls: [{ id: 'c1', name: 'pay', arguments: '{}' }] },
       { role: 'tool' as const, callId: 'c1', content: 'Paid.' },
     ]

@@ -3,6 +3,7 @@ import { type Json, MusterError } from '@muster/protocol'
 import { exactObject } from './exact-json.ts'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
 import { isWorded, PDF, partsOf, worded } from './parts.ts'
+import { plainSchema } from './plain-schema.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
 import { type JsonObject, objectsOf, textOf } from './relay/json.ts'
 import { messages } from './relay/messages.ts'
@@ -29,10 +30,12 @@ export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider
 function bodyOf(by: string, request: ModelRequest): JsonObject {
   const { tools = [], output, settings = {} } = request
   const { maxTokens = MAX_TOKENS, temperature, topP, stop, effort } = settings
-  const system = request.messages.flatMap((one) => (one.role === 'system' && isWorded(one.content) ? [one.content] : []))
+  const system = request.messages.flatMap((one) =>
+    one.role === 'system' && isWorded(one.content) ? [one.content] : [],
+  )
   const config: JsonObject = {
-    // A schema is JSON.
-    ...(output ? { format: { type: 'json_schema', schema: output.schema as Json } } : {}),
+    // A schema is JSON, here and below.
+    ...(output ? { format: { type: 'json_schema', schema: plainSchema(output.schema, '/output') as Json } } : {}),
     ...(effort ? { effort } : {}),
   }
   return {
@@ -41,9 +44,9 @@ function bodyOf(by: string, request: ModelRequest): JsonObject {
     ...(system.length > 0 ? { system: system.map((text) => ({ type: 'text', text })) } : {}),
     ...(tools.length > 0
       ? {
-          // A schema is JSON.
-          tools: tools.map(({ name, description, parameters, strict }) => ({
-            ...{ name, description, input_schema: parameters as Json },
+          tools: tools.map(({ name, description, parameters, strict }, at) => ({
+            ...{ name, description },
+            input_schema: (strict ? plainSchema(parameters, `/tools/${at}/parameters`) : parameters) as Json,
             ...(strict ? { strict } : {}),
           })),
         }

@@ -211,8 +211,10 @@ describe('Converse', () => {
     says([{ text: '{"ok":false}' }])
     const { text } = await client({ structured: 'schema' }).invoke('default', ask({ output }))
     expect(text).toBe('{"ok":false}')
-    const jsonSchema = { name: 'answer', schema: JSON.stringify(output.schema) }
-    expect(body().outputConfig).toEqual({ textFormat: { type: 'json_schema', structure: { jsonSchema } } })
+    const told = JSON.stringify({ ...output.schema, additionalProperties: false })
+    expect(body().outputConfig).toEqual({
+      textFormat: { type: 'json_schema', structure: { jsonSchema: { name: 'answer', schema: told } } },
+    })
   })
 
   it('gives thoughts back as they were signed, and only to the model that had them', async () => {

@@ -22,6 +22,7 @@ import { CONVERSE, FORMATS } from './converse.ts'
 import { type AwsNumber, awsDocumentText, awsNumber, exactObject } from './exact-json.ts'
 import type { FilePart, ImagePart, ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
 import { isWorded, partsOf, worded } from './parts.ts'
+import { plainSchema } from './plain-schema.ts'
 import { type Answer, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
 import type { BedrockTarget } from './target.ts'
 
@@ -250,7 +251,9 @@ function inputOf(
           outputConfig: {
             textFormat: {
               type: 'json_schema',
-              structure: { jsonSchema: { name: output.name, schema: JSON.stringify(output.schema) } },
+              structure: {
+                jsonSchema: { name: output.name, schema: JSON.stringify(plainSchema(output.schema, '/output')) },
+              },
             },
           },
         }
@@ -327,8 +330,7 @@ function toWire(messages: readonly ModelMessage[], by: string): Message[] {
 }
 
 function blocksOf(message: ModelMessage, at: number, by: string, names: Set<string>): ContentBlock[] {
-  const told = (content: string | readonly Part[]) =>
-    worded(partsOf(content)).map((part) => partToWire(part, names))
+  const told = (content: string | readonly Part[]) => worded(partsOf(content)).map((part) => partToWire(part, names))
   if (message.role === 'tool') {
     const content = told(message.content)
     return [
