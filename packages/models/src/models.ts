@@ -1,5 +1,6 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
+import { atBedrock } from './bedrock-openai.ts'
 import { CONVERSE } from './converse.ts'
 import type { Embedded, EmbedRequest } from './embed.ts'
 import { factsOf } from './facts.ts'
@@ -28,6 +29,7 @@ import {
   nameOf,
   type OpenAiTarget,
   providerOf,
+  regionOf,
   type Target,
 } from './target.ts'
 import { estimated, estimatedOf, inputTokens } from './tokens.ts'
@@ -150,7 +152,12 @@ export function createModels(options: ModelsOptions): Models {
           ? bedrockLater(target)
           : 'anthropic' in target
             ? anthropic(target, upstreamOf(target))
-            : openAi(target, openAiUpstream(target, upstreamOf(target)))
+            : openAi(
+                target,
+                target.aws
+                  ? atBedrock(target, (at) => openAiUpstream(at, createUpstream(at, timeoutOf(at))))
+                  : openAiUpstream(target, upstreamOf(target)),
+              )
       providers.set(target, provider)
     }
     return provider
@@ -180,7 +187,7 @@ export function createModels(options: ModelsOptions): Models {
     signal: AbortSignal | undefined,
     ask: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const timeoutMs = target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
+    const timeoutMs = timeoutOf(target)
     const late = AbortSignal.timeout(timeoutMs)
     try {
       return await ask(signal ? AbortSignal.any([signal, late]) : late)
@@ -193,10 +200,17 @@ export function createModels(options: ModelsOptions): Models {
   function upstreamOf(target: HttpTarget): Upstream {
     let upstream = upstreams.get(target)
     if (!upstream) {
-      upstream = createUpstream(target, target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS)
+      upstream =
+        'aws' in target && target.aws
+          ? atBedrock(target, (at) => createUpstream(at, timeoutOf(at)))
+          : createUpstream(target, timeoutOf(target))
       upstreams.set(target, upstream)
     }
     return upstream
+  }
+
+  function timeoutOf({ timeoutMs }: Target): number {
+    return timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
   }
 
   function ownPrice(target: Target, model: string): Target['price'] {
@@ -295,10 +309,10 @@ export function createModels(options: ModelsOptions): Models {
         targets: targets.map((target) => infoOf(target, priceAt({ target, model: modelOf(target) }))),
       })),
     targetsOf: (route) =>
-      find(route).places.map(({ target, model }) => ({
-        ...{ name: nameOf(target), provider: providerOf(target), model },
-        region: target.region ?? ('bedrock' in target ? target.bedrock.region : ''),
-      })),
+      find(route).places.map((place) => {
+        const { target, model } = place
+        return { name: nameOf(target), provider: providerOf(target), model, region: regionOf(place) }
+      }),
     providerOf(route, name) {
       const targets = find(route).places.map(({ target }) => target)
       const target = name === undefined ? targets[0] : targets.find((target) => nameOf(target) === name)

@@ -89,7 +89,6 @@ const target = z
     if (bedrock.api === 'converse') {
       if (bedrock.effort) refuse(['bedrock', 'effort'], 'Converse has no effort; use `api` chat or responses')
     } else {
-      if (key === undefined) refuse(['key'], 'this endpoint of Bedrock needs an API key of Bedrock')
       if (bedrock.guardrail) refuse(['bedrock', 'guardrail'], 'only with `api` converse')
       if (bedrock.structured) refuse(['bedrock', 'structured'], 'only with `api` converse')
     }

@@ -1,5 +1,6 @@
 import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { Pool } from 'undici'
+import { signatureOf } from '../aws-signature.ts'
 import { failure, masked, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
 import { type Answered, answeredBy, type Bytes, bytesOf, STREAM_MAX, TooLarge } from './bytes.ts'
@@ -63,6 +64,7 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   const connect = { timeout: Math.min(timeoutMs, CONNECT_MS) }
   const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs, connect })
   const auth: Record<string, string> = isAnthropic ? { 'x-api-key': apiKey } : { authorization: `Bearer ${apiKey}` }
+  const sign = signatureOf(target)
 
   // A client may know a later one.
   const version: Record<string, string> = isAnthropic ? { 'anthropic-version': '2023-06-01' } : {}
@@ -82,7 +84,8 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
     masked: (text) => masked(text, apiKey),
     async post({ path, body, signal, headers }) {
       signal.throwIfAborted()
-      const given = { ...version, ...headers, 'content-type': 'application/json', ...auth }
+      const signed = sign && (await sign(new URL(base.origin + root + path), body))
+      const given = { ...version, ...headers, 'content-type': 'application/json', ...(signed ?? auth) }
       let incoming: Incoming
       let bytes: Bytes
       try {
