@@ -3,7 +3,7 @@ import { failure } from './provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from './target.ts'
 
 /** Headers by which AWS knows who asks (SigV4). */
-type Sign = (url: URL, body: string) => Promise<Record<string, string>>
+export type Sign = (url: URL, body: string) => Promise<Record<string, string>>
 
 /** What a target without a key is signed by: with what AWS's SDK finds, which it keeps fresh. */
 export function signatureOf(target: OpenAiTarget | AnthropicTarget): Sign | undefined {

@@ -64,7 +64,7 @@ describe('models of Bedrock that speak as OpenAI does', () => {
     'are asked with a signature for %s, by agents and for clients',
     async (api) => {
       expect((await modelsAt(at(api)).invoke('default', { messages })).text).toBe('Good day.')
-      const body = api === 'chat' ? { messages } : { input: 'hello' }
+      const body: RelayRequest['body'] = api === 'chat' ? { messages } : { input: 'hello' }
       expect((await relayed(at(api), { dialect: api, body })).usage.inputTokens).toBe(10)
       const path = api === 'chat' ? '/openai/v1/chat/completions' : '/openai/v1/responses'
       expect(paths()).toEqual([path, path])

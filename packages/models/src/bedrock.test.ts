@@ -20,7 +20,7 @@ import type { BedrockTarget } from './target.ts'
 
 const model = 'eu.anthropic.claude-sonnet-4-20250514-v1:0'
 const usage = { inputTokens: 100, outputTokens: 20, totalTokens: 120 }
-const price = { inputUsd: 3, cachedUsd: 0.3, outputUsd: 15 }
+const price = { inputUsd: 3, cachedUsd: 0.3, outputUsd: 15, cacheWriteUsd: 3.75, longCacheWriteUsd: 6 }
 let server: Awaited<ReturnType<typeof bedrockServer>>
 let answer: (response: ServerResponse, seen: Seen) => void
 
@@ -80,15 +80,22 @@ const tools = [
 
 describe('Converse', () => {
   it('is signed, and gives text, usage with what was cached, and what it cost', async () => {
-    const counted = { ...usage, cacheReadInputTokens: 1000, cacheWriteInputTokens: 50 }
+    const cacheDetails = [
+      { ttl: '1h', inputTokens: 30 },
+      { ttl: '5m', inputTokens: 20 },
+    ]
+    const counted = { ...usage, cacheReadInputTokens: 1000, cacheWriteInputTokens: 50, cacheDetails }
     says([{ text: 'Good ' }, { text: 'day.' }], 'end_turn', counted)
     const reply = await client().invoke('default', ask())
     expect(reply).toEqual({
       text: 'Good day.',
       toolCalls: [],
-      usage: { inputTokens: 1150, outputTokens: 20, cachedTokens: 1000 },
+      usage: {
+        ...{ inputTokens: 1150, outputTokens: 20, cachedTokens: 1000 },
+        ...{ cacheWriteTokens: 50, longCacheWriteTokens: 30 },
+      },
       model,
-      costUsd: (150 * 3 + 1000 * 0.3 + 20 * 15) / 1e6,
+      costUsd: (100 * 3 + 20 * 3.75 + 30 * 6 + 1000 * 0.3 + 20 * 15) / 1e6,
     })
     expect(server.seen[0]?.path).toBe(`/model/${encodeURIComponent(model)}/converse`)
     expect(body()).toEqual({
@@ -355,6 +362,18 @@ describe('errors of Bedrock', () => {
     const error = await failure(client({}, API_KEY).invoke('default', ask()))
     expect([error.code, error.message, calls]).toEqual([code, `${model}: no, ***`, 1])
     expect(String(error.cause)).not.toContain(API_KEY)
+  })
+
+  it('a quota that is used up asks the next target', async () => {
+    answer = (response, { path }) => {
+      if (path.includes('claude')) return refuse(response, 400, 'ServiceQuotaExceededException', 'no more')
+      response.writeHead(200, { 'content-type': 'application/json' })
+      const message = { role: 'assistant', content: [{ text: 'Good day.' }] }
+      response.end(JSON.stringify({ output: { message }, stopReason: 'end_turn', usage }))
+    }
+    const at = (model: string) => ({ bedrock: { model, region: 'eu-central-1', endpoint: server.endpoint } })
+    const models = createModels({ routes: { default: [at(model), at('amazon.nova-lite-v1:0')] } })
+    expect((await models.invoke('default', ask())).via?.passed).toMatchObject([{ code: 'model.failed' }])
   })
 
   it('say how long to wait', async () => {

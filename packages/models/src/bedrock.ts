@@ -17,13 +17,14 @@ import {
 } from '@aws-sdk/client-bedrock-runtime'
 import { type ExactNumber, type Json, type JsonSchema, MusterError } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { Cut, codeOf, refusalIn } from './bedrock-error.ts'
+import { Cut, codeOf, isQuota, refusalIn } from './bedrock-error.ts'
 import { CONVERSE, FORMATS } from './converse.ts'
 import { type AwsNumber, awsDocumentText, awsNumber, exactObject } from './exact-json.ts'
 import type { FilePart, ImagePart, ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
 import { isWorded, partsOf, worded } from './parts.ts'
 import { plainSchema } from './plain-schema.ts'
-import { type Answer, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
+import { cacheWrites } from './price.ts'
+import { type Answer, cutAt, failure, type Provider, QuotaUsedUp, retryAfterMs } from './provider.ts'
 import type { BedrockTarget } from './target.ts'
 
 /** What Converse gives, at once or piece by piece. */
@@ -86,6 +87,7 @@ export function bedrock(target: BedrockTarget): Required<Provider> {
       { model, apiKey: target.apiKey },
       refusalIn(error),
       retryAfterMs((name) => headers?.[name]),
+      isQuota(error) ? QuotaUsedUp : MusterError,
     )
   }
 }
@@ -473,6 +475,7 @@ function answerOf(
   if (blocks.length === 0 && !cut.cut && !request.mayBeCut)
     throw new MusterError('model.failed', `${model} gave no answer`)
   const { inputTokens = 0, outputTokens = 0, cacheReadInputTokens = 0, cacheWriteInputTokens = 0 } = usage ?? {}
+  const long = usage?.cacheDetails?.find(({ ttl }) => ttl === '1h')?.inputTokens ?? 0
   return {
     ...cut,
     text: answer ?? text,
@@ -483,6 +486,7 @@ function answerOf(
       inputTokens: inputTokens + cacheReadInputTokens + cacheWriteInputTokens,
       outputTokens,
       cachedTokens: cacheReadInputTokens,
+      ...cacheWrites(cacheWriteInputTokens, long),
     },
     model,
   }

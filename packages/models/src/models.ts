@@ -1,5 +1,6 @@
 import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
+import { signatureOf } from './aws-signature.ts'
 import { atBedrock } from './bedrock-openai.ts'
 import { CONVERSE } from './converse.ts'
 import type { Embedded, EmbedRequest } from './embed.ts'
@@ -101,6 +102,8 @@ interface TargetInfo {
 
 /** Output tokens that a reservation assumes. */
 const RESERVE_OUTPUT_TOKENS = 4096
+/** How a client asks that what it sends is kept for long in a vendor's cache. */
+const LONG_KEPT = /"ttl"\s*:\s*"(?:1|12)h"|"prompt_cache_retention"\s*:\s*"24h"/
 /** Characters of a request that may hold images. */
 const LONG = 65_536
 /** How long one call may take, ms. */
@@ -155,7 +158,7 @@ export function createModels(options: ModelsOptions): Models {
             : openAi(
                 target,
                 target.aws
-                  ? atBedrock(target, (at) => openAiUpstream(at, createUpstream(at, timeoutOf(at))))
+                  ? atBedrock(target, (at) => openAiUpstream(at, createUpstream(at, timeoutOf(at), signatureOf(at))))
                   : openAiUpstream(target, upstreamOf(target)),
               )
       providers.set(target, provider)
@@ -202,7 +205,7 @@ export function createModels(options: ModelsOptions): Models {
     if (!upstream) {
       upstream =
         'aws' in target && target.aws
-          ? atBedrock(target, (at) => createUpstream(at, timeoutOf(at)))
+          ? atBedrock(target, (at) => createUpstream(at, timeoutOf(at), signatureOf(at)))
           : createUpstream(target, timeoutOf(target))
       upstreams.set(target, upstream)
     }
@@ -228,12 +231,14 @@ export function createModels(options: ModelsOptions): Models {
     return ownPrice(target, model) ?? priceOf(model, options.prices)
   }
 
-  /** What the dearest target of a route would cost. */
-  function dearest(route: string, usage: Usage, tier?: string): number {
+  /** What the dearest target of a route would cost, whose vendor may write all that it is sent to its cache. */
+  function dearest(route: string, usage: Usage, tier?: string, isLong = false): number {
+    const cacheWriteTokens = usage.inputTokens
+    const written = { ...usage, cacheWriteTokens, ...(isLong ? { longCacheWriteTokens: cacheWriteTokens } : {}) }
     const costs = find(route).places.map((place) => {
       const paid = priceAt(place)
       // What was asked for may not be had.
-      if (paid) return Math.max(costOf(paid, usage), costOf(paid, usage, tier))
+      if (paid) return Math.max(...[usage, written].flatMap((used) => [costOf(paid, used), costOf(paid, used, tier)]))
       if (place.target.free) return 0
       throw new MusterError('model.no_price', `there is a money limit, but no price for ${place.model}`)
     })
@@ -300,7 +305,7 @@ export function createModels(options: ModelsOptions): Models {
       const inputTokens = text.length > LONG ? estimatedOf(body) : Math.ceil(Buffer.byteLength(text) / 3)
       const outputTokens = outputTokensOf(dialect, body)
       const usage = { inputTokens, outputTokens, cachedTokens: 0 }
-      return { usd: dearest(route, usage, tierOf(body)), tokens: inputTokens + outputTokens }
+      return { usd: dearest(route, usage, tierOf(body), LONG_KEPT.test(text)), tokens: inputTokens + outputTokens }
     },
     routes: () =>
       [...rules].map(([name, { targets, order = 'listed' }]) => ({

@@ -1,12 +1,12 @@
 import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { Pool } from 'undici'
-import { signatureOf } from '../aws-signature.ts'
+import type { Sign } from '../aws-signature.ts'
 import { failure, masked, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
 import { type Answered, answeredBy, type Bytes, bytesOf, STREAM_MAX, TooLarge } from './bytes.ts'
 import { decoded, UnknownEncoding } from './decoded.ts'
 import { Incoming } from './incoming.ts'
-import { isObject } from './json.ts'
+import { isObject, objectOf } from './json.ts'
 
 /** Of an error's body as much is read. */
 const ERROR_MAX = 65_536
@@ -54,7 +54,7 @@ export class VendorError extends Error {
   }
 }
 
-export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream {
+export function createUpstream(target: HttpTarget, timeoutMs: number, sign?: Sign): Upstream {
   const isAnthropic = 'anthropic' in target
   const base = new URL(isAnthropic ? (target.anthropic.baseUrl ?? ANTHROPIC_URL) : (target.baseUrl ?? OPENAI_URL))
   const root = base.pathname.replace(/\/+$/, '')
@@ -64,7 +64,6 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
   const connect = { timeout: Math.min(timeoutMs, CONNECT_MS) }
   const pool = new Pool(base.origin, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs, connect })
   const auth: Record<string, string> = isAnthropic ? { 'x-api-key': apiKey } : { authorization: `Bearer ${apiKey}` }
-  const sign = signatureOf(target)
 
   // A client may know a later one.
   const version: Record<string, string> = isAnthropic ? { 'anthropic-version': '2023-06-01' } : {}
@@ -135,7 +134,7 @@ export function refusalOf({ model, status, headerOf }: Refusal, error: Json): Mu
   const isOurs = status < 400 || status === 407
   const said = `${status} ${messageOf(error)}`
   const cause = isOurs ? said : new VendorError(status, said, error)
-  const isUsedUp = status === 429 && isObject(error) && error.code === 'insufficient_quota'
+  const isUsedUp = status === 402 || (status === 429 && isSpent(error))
   return failure(
     isUsedUp ? 'model.failed' : codeOf(status),
     { model },
@@ -143,6 +142,13 @@ export function refusalOf({ model, status, headerOf }: Refusal, error: Json): Mu
     retryAfterMs(headerOf),
     isUsedUp ? QuotaUsedUp : MusterError,
   )
+}
+
+/** Whether a 429 is of money and not of time, which OpenAI tells by the type, whatever the code, and Anthropic beside it. */
+function isSpent(error: Json): boolean {
+  const { code, type, details } = objectOf(error)
+  const isLimit = objectOf(details).error_code === 'enforced_spend_limit_reached'
+  return code === 'insufficient_quota' || type === 'insufficient_quota' || isLimit
 }
 
 /** What a status says of the next try. */

@@ -242,17 +242,20 @@ describe('a budget', () => {
   })
 })
 
-describe('a model that answers 429 with Retry-After', () => {
-  /** When each call came, by model. */
-  const came: Record<string, number[]> = {}
+describe('a model that answers with Retry-After', () => {
   let server: Server
 
-  afterAll(() => {
+  afterEach(() => {
     server.closeAllConnections()
     server.close()
   })
 
-  it('is left alone for as long as it asks for, and no other is', async () => {
+  it.each([
+    [429, 'rate.limited'],
+    [503, 'model.unavailable'],
+  ])('is left alone for as long as its %i asks for, and no other is', async (status, code) => {
+    /** When each call came, by model. */
+    const came: Record<string, number[]> = {}
     const waitMs = 2000
     server = createServer(async (request, response) => {
       let body = ''
@@ -261,7 +264,7 @@ describe('a model that answers 429 with Retry-After', () => {
       const first = !came[model]
       came[model] ??= []
       came[model].push(Date.now())
-      if (model === 'busy' && first) response.writeHead(429, { 'retry-after-ms': String(waitMs) }).end('{}')
+      if (model === 'busy' && first) response.writeHead(status, { 'retry-after-ms': String(waitMs) }).end('{}')
       else
         response.writeHead(200, { 'content-type': 'application/json' }).end(
           JSON.stringify({
@@ -278,12 +281,12 @@ describe('a model that answers 429 with Retry-After', () => {
       const refused = await start(steps(1, { model: 'busy', prompt: 'x' }))
       // The worker knows of the refusal once the journal does.
       for await (const { bytes } of journal.follow(refused, 0, AbortSignal.timeout(30_000)))
-        if (bytes.includes('rate.limited')) break
+        if (bytes.includes(code)) break
       const others = [
         await start(steps(3, { model: 'busy', prompt: 'x' })),
         await start(steps(3, { model: 'free', prompt: 'x' })),
       ]
-      expect(outcomes(await entries(journal, refused))).toEqual(['rate.limited', 'ok'])
+      expect(outcomes(await entries(journal, refused))).toEqual([code, 'ok'])
       for (const run of others) expect(outcomes(await entries(journal, run))).toEqual(['ok', 'ok', 'ok'])
     })
     const [refusal = 0, ...later] = came.busy ?? []

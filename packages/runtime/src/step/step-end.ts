@@ -79,7 +79,8 @@ export function endFailed(
   const now = clock()
   const at = now + retryAfterMs(operation, step.attempt, error, random)
   // Whoever asks to wait means all who come.
-  if (error.code === 'rate.limited') kinds.close(kinds.of(operation), now + (error.retryAfterMs ?? PAUSE_MS))
+  if (error.code === 'rate.limited' || (error.code === 'model.unavailable' && error.retryAfterMs !== undefined))
+    kinds.close(kinds.of(operation), now + (error.retryAfterMs ?? PAUSE_MS))
   const retry = !final && at < deadlineOf(step)
   const failure = endUnsuccessfully(run, step, error, labels, 'failed', retry)
   if (retry && step.handle !== undefined) {
