@@ -61,7 +61,7 @@ export function bedrock(target: BedrockTarget): Required<Provider> {
         const got = onDelta
           ? await streamed(client, input, signal, (text, tool) => {
               // What is beside an answer that must match is no part of it.
-              if (tool === (request.output ? answerTool?.name : undefined) && !answerTool?.wrapped) onDelta(text)
+              if (tool === (request.output ? answerTool?.name : undefined)) onDelta(text)
             })
           : await plain(client, input, signal)
         return answerOf(model, by, request, got, answerTool)
@@ -185,30 +185,17 @@ class Pieces implements Converse {
   }
 }
 
-/** The tool that a model must call to give an answer that matches, and whether the answer is a field of its input. */
+/** The tool that a model must call to give an answer that matches. */
 interface AnswerTool {
   name: string
   schema: JsonSchema
-  wrapped: boolean
 }
 
 function answerToolOf({ bedrock }: BedrockTarget, { output, tools }: ModelRequest): AnswerTool | undefined {
   if (!output || bedrock.structured === 'schema') return undefined
   let { name } = output
   while (tools?.some((tool) => tool.name === name)) name += '_'
-  const { schema } = output
-  if (schema.type === 'object') return { name, schema, wrapped: false }
-  const { $defs } = schema
-  return {
-    name,
-    wrapped: true,
-    schema: {
-      type: 'object',
-      properties: { value: schema },
-      required: ['value'],
-      ...($defs === undefined ? {} : { $defs }),
-    },
-  }
+  return { name, schema: output.schema }
 }
 
 function inputOf(
@@ -469,7 +456,7 @@ function answerOf(
     const { toolUseId = '', name = '' } = toolUse
     // Without parameters nothing is written at all.
     const args = inputs.get(toolUseId) || awsDocumentText(toolUse.input ?? {})
-    if (name === answerTool?.name) answer = answerTool.wrapped ? wrappedValue(args) : args
+    if (name === answerTool?.name) answer = args
     else toolCalls.push({ id: toolUseId, name, arguments: args })
   }
   if (blocks.length === 0 && !cut.cut && !request.mayBeCut)
@@ -489,13 +476,5 @@ function answerOf(
       ...cacheWrites(cacheWriteInputTokens, long),
     },
     model,
-  }
-}
-
-function wrappedValue(args: string): string {
-  try {
-    return JSON.stringify(JSON.parse(args).value) ?? args
-  } catch {
-    return args
   }
 }

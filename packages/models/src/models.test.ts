@@ -4,7 +4,7 @@ import { LLMock } from '@copilotkit/aimock'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { failure } from './fixture.ts'
 import type { ModelRequest } from './message.ts'
-import { createModels, type ModelsOptions, withReferences } from './models.ts'
+import { createModels, type ModelsOptions } from './models.ts'
 import type { Price } from './price.ts'
 
 const apiKey = 'sk-s3cret-0123456789'
@@ -380,23 +380,5 @@ describe('reserveUsd', () => {
 
   it('knows a dated snapshot by its family', () => {
     expect(models().reserveUsd('m-2026-05-01', ask('x'))).toBe(models().reserveUsd('default', ask('x')))
-  })
-})
-
-describe('withReferences', () => {
-  it('lets a model pass a reference in place of any top-level value, and changes nothing else', () => {
-    const schema = { type: 'object', properties: { amount: { type: 'number' } }, required: ['amount'] }
-    const reference = {
-      type: 'object',
-      properties: { $ref: { type: 'string' } },
-      required: ['$ref'],
-      additionalProperties: false,
-    }
-    expect(withReferences(schema)).toEqual({
-      ...schema,
-      properties: { amount: { anyOf: [{ type: 'number' }, reference] } },
-    })
-    expect(schema.properties.amount).toEqual({ type: 'number' })
-    expect(withReferences({ type: 'string' })).toEqual({ type: 'string' })
   })
 })

@@ -1,4 +1,4 @@
-import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
+import { MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
 import { signatureOf } from './aws-signature.ts'
 import { atBedrock } from './bedrock-openai.ts'
@@ -7,6 +7,7 @@ import type { Embedded, EmbedRequest } from './embed.ts'
 import { factsOf } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
+import { parametersOf, unwrapped, wrapped } from './object-schema.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
 import { openAiUpstream } from './openai-upstream.ts'
@@ -173,7 +174,14 @@ export function createModels(options: ModelsOptions): Models {
   async function call(target: Target, model: string, request: ModelRequest): Promise<Answer> {
     const asked = provider(target)
     checkParts(model, request.messages, asked.media, factsOf([target], model).inputs)
-    return inTime(target, model, request.signal, (signal) => asked.complete(model, { ...request, signal }))
+    const { onDelta, ...rest } = objectsOnly(request)
+    const output = rest.output && wrapped(rest.output)
+    // Of what is wrapped no piece is shown: it is none of the answer.
+    const shown = onDelta && !output ? { onDelta } : {}
+    return inTime(target, model, request.signal, async (signal) => {
+      const answer = await asked.complete(model, { ...rest, ...shown, ...(output ? { output } : {}), signal })
+      return output && answer.text !== null ? { ...answer, text: unwrapped(answer.text) } : answer
+    })
   }
 
   async function embed(target: Target, model: string, request: EmbedRequest): Promise<Embedded> {
@@ -366,6 +374,11 @@ function infoOf(target: Target, price: TargetInfo['price']): TargetInfo {
   }
 }
 
+function objectsOnly({ tools, ...request }: ModelRequest): ModelRequest {
+  if (!tools) return request
+  return { ...request, tools: tools.map((tool) => ({ ...tool, parameters: parametersOf(tool.parameters) })) }
+}
+
 function askedBy(
   { labels = [], refused, stickyKey, signal }: Pick<ModelRequest, 'labels' | 'refused' | 'stickyKey' | 'signal'>,
   kind: Course['kind'],
@@ -379,22 +392,4 @@ function outputTokensOf(dialect: Dialect, body: JsonObject): number {
   const { max_completion_tokens, max_output_tokens, max_tokens } = body
   const given = [max_completion_tokens, max_output_tokens, max_tokens].find((max) => typeof max === 'number')
   return typeof given === 'number' && given >= 0 ? Math.min(given, RESERVE_OUTPUT_TOKENS) : RESERVE_OUTPUT_TOKENS
-}
-
-/** Parameters as a model is shown them, with leave to pass a reference to an earlier output in place of any top-level value. */
-export function withReferences(schema: JsonSchema): JsonSchema {
-  const { properties } = schema
-  if (typeof properties !== 'object' || properties === null) return schema
-  const reference = {
-    type: 'object',
-    properties: { $ref: { type: 'string' } },
-    required: ['$ref'],
-    additionalProperties: false,
-  }
-  return {
-    ...schema,
-    properties: Object.fromEntries(
-      Object.entries(properties).map(([name, value]) => [name, { anyOf: [value, reference] }]),
-    ),
-  }
 }
