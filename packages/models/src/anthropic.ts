@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { type Json, MusterError } from '@muster/protocol'
 import { exactObject } from './exact-json.ts'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
+import { readFrom } from './paid.ts'
 import { isWorded, PDF, partsOf, worded } from './parts.ts'
 import { plainSchema } from './plain-schema.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
@@ -22,7 +23,8 @@ export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider
     async complete(model, request) {
       const by = `anthropic ${target.anthropic.baseUrl ?? ''} ${model}`
       const asked = { dialect: 'messages' as const, body: bodyOf(by, request) }
-      return answerOf(model, by, request, await answerTo(messages, upstream, model, asked, request))
+      const ended = await answerTo(messages, upstream, model, asked, request)
+      return readFrom(ended, () => answerOf(model, by, request, ended))
     },
   }
 }

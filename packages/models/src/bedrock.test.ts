@@ -254,6 +254,8 @@ describe('Converse', () => {
     expect(await failure(client().invoke('default', ask()))).toMatchObject({
       code: 'model.failed',
       message: expect.stringMatching(message),
+      // It was paid for.
+      spent: { usage: { inputTokens: 100, outputTokens: 20 }, costUsd: (100 * 3 + 20 * 15) / 1e6 },
     })
     streams(text('half of'), ...end(reason))
     expect((await failure(watched(client(), ask()))).message).toMatch(message)

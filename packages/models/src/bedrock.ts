@@ -15,12 +15,13 @@ import {
   type Tool,
   type ToolConfiguration,
 } from '@aws-sdk/client-bedrock-runtime'
-import { type ExactNumber, type Json, type JsonSchema, MusterError } from '@muster/protocol'
+import { type ExactNumber, type Json, type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { Cut, codeOf, isQuota, refusalIn } from './bedrock-error.ts'
 import { CONVERSE, FORMATS } from './converse.ts'
 import { type AwsNumber, awsDocumentText, awsNumber, exactObject } from './exact-json.ts'
 import type { FilePart, ImagePart, ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
+import { readFrom } from './paid.ts'
 import { isWorded, partsOf, worded } from './parts.ts'
 import { plainSchema } from './plain-schema.ts'
 import { cacheWrites } from './price.ts'
@@ -64,7 +65,8 @@ export function bedrock(target: BedrockTarget): Required<Provider> {
               if (tool === (request.output ? answerTool?.name : undefined)) onDelta(text)
             })
           : await plain(client, input, signal)
-        return answerOf(model, by, request, got, answerTool)
+        const usage = usageOf(got.usage)
+        return readFrom({ usage, model }, () => answerOf(model, by, request, got, usage, answerTool))
       } catch (error) {
         throw told(model, error, signal)
       }
@@ -425,7 +427,8 @@ function answerOf(
   model: string,
   by: string,
   request: ModelRequest,
-  { blocks, inputs, stopReason, usage }: Converse,
+  { blocks, inputs, stopReason }: Converse,
+  usage: Usage,
   answerTool: AnswerTool | undefined,
 ): Answer {
   let cut: Pick<Answer, 'cut'> = {}
@@ -461,20 +464,24 @@ function answerOf(
   }
   if (blocks.length === 0 && !cut.cut && !request.mayBeCut)
     throw new MusterError('model.failed', `${model} gave no answer`)
-  const { inputTokens = 0, outputTokens = 0, cacheReadInputTokens = 0, cacheWriteInputTokens = 0 } = usage ?? {}
-  const long = usage?.cacheDetails?.find(({ ttl }) => ttl === '1h')?.inputTokens ?? 0
   return {
     ...cut,
     text: answer ?? text,
     toolCalls,
     ...(reasoning.length > 0 ? { reasoning: { by, items: reasoning } } : {}),
-    // Here cached tokens are counted beside the input.
-    usage: {
-      inputTokens: inputTokens + cacheReadInputTokens + cacheWriteInputTokens,
-      outputTokens,
-      cachedTokens: cacheReadInputTokens,
-      ...cacheWrites(cacheWriteInputTokens, long),
-    },
+    usage,
     model,
+  }
+}
+
+function usageOf(usage: TokenUsage | undefined): Usage {
+  const { inputTokens = 0, outputTokens = 0, cacheReadInputTokens = 0, cacheWriteInputTokens = 0 } = usage ?? {}
+  const long = usage?.cacheDetails?.find(({ ttl }) => ttl === '1h')?.inputTokens ?? 0
+  return {
+    // Here cached tokens are counted beside the input.
+    inputTokens: inputTokens + cacheReadInputTokens + cacheWriteInputTokens,
+    outputTokens,
+    cachedTokens: cacheReadInputTokens,
+    ...cacheWrites(cacheWriteInputTokens, long),
   }
 }

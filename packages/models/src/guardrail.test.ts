@@ -131,6 +131,8 @@ it('passes on nothing that is blocked, and says what was found and not its text'
   await expect(models.invoke('default', { messages: [user('hello')] })).rejects.toMatchObject({
     code: 'model.blocked',
     message: expect.stringContaining('what the model wrote'),
+    // It was answered, and paid for.
+    spent: { usage: { inputTokens: 10, outputTokens: 5 } },
   })
 })
 

@@ -11,6 +11,7 @@ import { parametersOf, unwrapped, wrapped } from './object-schema.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
 import { openAiUpstream } from './openai-upstream.ts'
+import { Paid, paidFor } from './paid.ts'
 import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
@@ -179,8 +180,13 @@ export function createModels(options: ModelsOptions): Models {
     // Of what is wrapped no piece is shown: it is none of the answer.
     const shown = onDelta && !output ? { onDelta } : {}
     return inTime(target, model, request.signal, async (signal) => {
-      const answer = await asked.complete(model, { ...rest, ...shown, ...(output ? { output } : {}), signal })
-      return output && answer.text !== null ? { ...answer, text: unwrapped(answer.text) } : answer
+      try {
+        const answer = await asked.complete(model, { ...rest, ...shown, ...(output ? { output } : {}), signal })
+        return output && answer.text !== null ? { ...answer, text: unwrapped(answer.text) } : answer
+      } catch (error) {
+        if (!(error instanceof Paid)) throw error
+        throw new Paid(error, { ...error.spent, costUsd: costAt({ target, model }, error.spent) })
+      }
     })
   }
 
@@ -270,15 +276,32 @@ export function createModels(options: ModelsOptions): Models {
             }
           : {}),
       })
-      const { answer, place, via, late } = await failover.find(
-        course(route, {
-          ...askedBy(request, onDelta ? 'stream' : 'whole'),
-          inputTokens: () => estimated(request),
-          outputTokens: RESERVE_OUTPUT_TOKENS,
-        }),
-        ({ target, model }, contender) => call(target, model, watched(contender)),
-        () => begun,
-      )
+      const asked = course(route, {
+        ...askedBy(request, onDelta ? 'stream' : 'whole'),
+        inputTokens: () => estimated(request),
+        outputTokens: RESERVE_OUTPUT_TOKENS,
+      })
+      let paid: Paid['spent'] | undefined
+      const found = await failover
+        .find(
+          asked,
+          async ({ target, model }, contender) => {
+            try {
+              return await call(target, model, watched(contender))
+            } catch (error) {
+              const isOfSeveral = asked.places.length + asked.refused.length > 1
+              if (error instanceof Paid)
+                paid = { ...error.spent, ...(isOfSeveral ? { via: { target: nameOf(target) } } : {}) }
+              throw error
+            }
+          },
+          () => begun,
+        )
+        // An answer that is none is the last: no other target is asked.
+        .catch((error: unknown) => {
+          throw paid ? paidFor(error, paid) : error
+        })
+      const { answer, place, via, late } = found
       const { usage, costUsd } = (await late).reduce(
         (sum, { place, answer }) => ({
           usage: joinUsage(sum.usage, answer.usage),

@@ -1,5 +1,6 @@
 import { type Json, MusterError } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
+import { readFrom } from './paid.ts'
 import { dataUrl, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
 import { type JsonObject, objectOf, objectsOf, textOf } from './relay/json.ts'
@@ -16,7 +17,8 @@ export function openAiResponses(target: OpenAiTarget, upstream: Upstream): Provi
     async complete(model, request) {
       const by = `openai ${target.baseUrl ?? ''} ${model}`
       const asked = { dialect: 'responses' as const, body: bodyOf(target, by, request) }
-      return answerOf(model, by, request, await answerTo(responses, upstream, model, asked, request))
+      const ended = await answerTo(responses, upstream, model, asked, request)
+      return readFrom(ended, () => answerOf(model, by, request, ended))
     },
   }
 }

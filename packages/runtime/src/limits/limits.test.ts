@@ -242,6 +242,38 @@ describe('a budget', () => {
   })
 })
 
+describe('an answer that is cut short', () => {
+  it('is paid for: by the run, and in budgets', async () => {
+    const cut = createServer((request, response) => {
+      const message = { role: 'assistant', content: 'a' }
+      const usage = { prompt_tokens: 10, completion_tokens: 20_000 }
+      request
+        .resume()
+        .on('end', () =>
+          response
+            .writeHead(200, { 'content-type': 'application/json' })
+            .end(JSON.stringify({ model: 'm', usage, choices: [{ index: 0, finish_reason: 'length', message }] })),
+        )
+    })
+    await new Promise<void>((resolve) => cut.listen(0, '127.0.0.1', resolve))
+    const baseUrl = `http://127.0.0.1:${(cut.address() as AddressInfo).port}`
+    const price = { inputUsd: 0, cachedUsd: 0, outputUsd: 1 }
+    const models = createModels({ routes: { default: { model: 'm', baseUrl, apiKey: 'none', price } } })
+    // Each may cost 0.4 cents as far as is known, and costs 2.
+    await withWorker(app, { models, budgets: { 'tenant:t': { day: { usd: 0.021 } } } }, async (journal, start) => {
+      const all = await entries(journal, await start(steps(1, { model: 'default', prompt: 'x' })))
+      const used = { inputTokens: 10, outputTokens: 20_000, cachedTokens: 0 }
+      const [step] = all.filter((entry) => entry.type === 'step.ended')
+      expect(step).toMatchObject({ status: 'failed', usage: used, costUsd: 0.02, model: 'm' })
+      expect(all.at(-1)).toMatchObject({ type: 'run.ended', usage: used, costUsd: 0.02 })
+      const more = await start(steps(1, { model: 'default', prompt: 'x' }))
+      expect(outcomes(await entries(journal, more))).toEqual(['budget.exceeded'])
+    })
+    cut.closeAllConnections()
+    cut.close()
+  })
+})
+
 describe('a model that answers with Retry-After', () => {
   let server: Server
 
