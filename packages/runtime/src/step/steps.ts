@@ -117,7 +117,7 @@ export function codeStep(
       action: {
         execute: async (call) => {
           const output = await work(call)
-          return output === LATER ? call.later : { text: JSON.stringify(output) ?? 'null' }
+          return output === LATER ? call.later : { text: JSON.stringify(output) ?? 'null', ...call.used }
         },
         receive: (output) => ({ text: JSON.stringify(output) }),
       },
