@@ -106,6 +106,17 @@ describe('models of Bedrock that speak as OpenAI does', () => {
     })
   })
 
+  it('are told of as they were refused, where another address cannot be reached', async () => {
+    refusals['/openai/v1'] = [400, 'the provided model identifier is invalid']
+    const gone = await bedrockServer(() => {})
+    gone.close()
+    const target = { ...at('chat'), aws: { region, elsewhere: [`${gone.endpoint}/v1`] } }
+    expect(await failure(modelsAt(target).invoke('default', { messages }))).toMatchObject({
+      code: 'model.unavailable',
+      message: expect.stringMatching(/identifier is invalid; and elsewhere .*ECONNREFUSED/),
+    })
+  })
+
   it('are asked once where it is the request that is refused', async () => {
     refusals['/openai/v1'] = [400, 'temperature must be at most 2']
     expect((await failure(modelsAt(at('chat')).invoke('default', { messages }))).message).toContain('at most 2')

@@ -1,3 +1,4 @@
+import { MusterError } from '@muster/protocol'
 import { isObject, objectsOf } from './relay/json.ts'
 import { type Upstream, VendorError } from './relay/upstream.ts'
 import type { OpenAiTarget } from './target.ts'
@@ -25,14 +26,14 @@ export function atBedrock(target: OpenAiTarget, upstreamAt: (target: OpenAiTarge
     async post(call) {
       const asked: unknown = JSON.parse(call.body)
       const { model, tools } = isObject(asked) ? asked : {}
-      let refused: unknown
+      let refused: MusterError | undefined
       for (const upstream of placesFor({ model, tools })) {
         try {
           const answered = await upstream.post(call)
           found.set(model, upstream)
           return answered
         } catch (error) {
-          if (!isElsewhere(error)) throw error
+          if (!isElsewhere(error)) throw refused ? both(refused, error) : error
           refused ??= error
         }
       }
@@ -44,8 +45,16 @@ export function atBedrock(target: OpenAiTarget, upstreamAt: (target: OpenAiTarge
 /** As its endpoints say that they do not have a model, or do not speak so with it. */
 const NOT_HERE = /\b(?:route|API)\b|\bmodel identifier\b|\bmodel\b.*\b(?:exist|found|support)/i
 
-function isElsewhere(error: unknown): boolean {
-  const { cause } = error as { cause?: unknown } // whatever was thrown
+/** It may be there, where nobody could be asked; or it is nowhere, as was said first. */
+function both(refused: MusterError, error: unknown): unknown {
+  if (!(error instanceof MusterError) || error.code !== 'model.unavailable') return error
+  const { code, retryAfterMs, cause } = error
+  return new MusterError(code, `${refused.message}; and elsewhere ${error.message}`, { retryAfterMs, cause })
+}
+
+function isElsewhere(error: unknown): error is MusterError {
+  if (!(error instanceof MusterError)) return false
+  const { cause } = error
   if (!(cause instanceof VendorError)) return false
   return cause.status === 404 || (cause.status === 400 && NOT_HERE.test(cause.message))
 }
