@@ -6,11 +6,12 @@ import { readFrom } from './paid.ts'
 import { isWorded, PDF, partsOf, worded } from './parts.ts'
 import { plainSchema } from './plain-schema.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
-import { type JsonObject, objectsOf, textOf } from './relay/json.ts'
+import { isObject, type JsonObject, objectsOf, textOf } from './relay/json.ts'
 import { messages } from './relay/messages.ts'
 import { answerTo, type Ended } from './relay/passthrough.ts'
 import type { Upstream } from './relay/upstream.ts'
 import type { AnthropicTarget } from './target.ts'
+import { type Piece, piecesOf, reasoningOf } from './thoughts.ts'
 
 /** Anthropic must be told a limit, not above the model's own: this is within that of each since Claude 3.5. */
 const MAX_TOKENS = 8192
@@ -89,22 +90,17 @@ function blocksOf(message: ModelMessage, by: string): JsonObject[] {
   if (message.role === 'tool')
     return [{ type: 'tool_result', tool_use_id: wireId(message.callId), content: resultOf(message.content) }]
   if (message.role !== 'assistant') return worded(partsOf(message.content)).map(partToWire)
-  const text = isWorded(message.content) ? [{ type: 'text', text: message.content }] : []
-  const { reasoning, toolCalls = [] } = message
-  return [
-    // Another model would refuse what it has not signed. They are as `answerOf` took them.
-    ...(reasoning?.by === by ? objectsOf(reasoning.items).filter(isThought) : []),
-    ...text,
-    ...toolCalls.map(({ id, name, arguments: args }) => ({
-      ...{ type: 'tool_use', id: wireId(id), name },
-      input: inputOf(args),
-    })),
-  ]
+  return piecesOf(message, by, isThought).flatMap((piece): JsonObject[] => {
+    // They are as `answerOf` took them.
+    if ('thought' in piece) return objectsOf([piece.thought])
+    if ('text' in piece) return isWorded(piece.text) ? [{ type: 'text', text: piece.text }] : []
+    const { id, name, arguments: args } = piece.call
+    return [{ type: 'tool_use', id: wireId(id), name, input: inputOf(args) }]
+  })
 }
 
-/** A client that was given thoughts to keep may give back what it likes. */
-function isThought({ type }: JsonObject): boolean {
-  return type === 'thinking' || type === 'redacted_thinking'
+function isThought(item: Json): boolean {
+  return isObject(item) && (item.type === 'thinking' || item.type === 'redacted_thinking')
 }
 
 function resultOf(content: string | readonly Part[]): Json {
@@ -135,19 +131,22 @@ function inputOf(args: string): Json {
 
 function answerOf(model: string, by: string, request: ModelRequest, { whole, usage, model: answered }: Ended): Answer {
   const cut = cutOf(model, textOf(whole.stop_reason), request)
-  const blocks = objectsOf(whole.content)
-  const texts = blocks.flatMap(({ type, text }) => (type === 'text' ? [textOf(text)] : []))
-  const items = blocks.filter(isThought)
-  const toolCalls = blocks.flatMap(({ type, id, name, input }) =>
-    type === 'tool_use' ? [{ id: textOf(id), name: textOf(name), arguments: argumentsOf(input) }] : [],
-  )
+  const pieces = objectsOf(whole.content).flatMap((block): Piece[] => {
+    if (isThought(block)) return [{ thought: block }]
+    const { type, text, id, name, input } = block
+    if (type === 'text') return [{ text: textOf(text) }]
+    if (type !== 'tool_use') return []
+    return [{ call: { id: textOf(id), name: textOf(name), arguments: argumentsOf(input) } }]
+  })
+  const texts = pieces.flatMap((piece) => ('text' in piece ? [piece.text] : []))
+  const toolCalls = pieces.flatMap((piece) => ('call' in piece ? [piece.call] : []))
   if (texts.length === 0 && toolCalls.length === 0 && !cut.cut && !request.mayBeCut)
     throw new MusterError('model.failed', `${model} gave no answer`)
   return {
     ...cut,
     text: texts.length > 0 ? texts.join('') : null,
     toolCalls,
-    ...(items.length > 0 ? { reasoning: { by, items } } : {}),
+    ...reasoningOf(by, pieces),
     usage,
     model: answered,
   }

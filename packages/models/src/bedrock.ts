@@ -27,6 +27,7 @@ import { plainSchema } from './plain-schema.ts'
 import { cacheWrites } from './price.ts'
 import { type Answer, cutAt, failure, type Provider, QuotaUsedUp, retryAfterMs } from './provider.ts'
 import type { BedrockTarget } from './target.ts'
+import { type Piece, piecesOf, reasoningOf } from './thoughts.ts'
 
 /** What Converse gives, at once or piece by piece. */
 interface Converse {
@@ -334,20 +335,14 @@ function blocksOf(message: ModelMessage, at: number, by: string, names: Set<stri
     ]
   }
   if (message.role !== 'assistant') return told(message.content)
-  const text = isWorded(message.content) ? [{ text: message.content }] : []
-  const { reasoning, toolCalls = [] } = message
-  return [
-    // Another model would refuse what it has not signed.
-    ...(reasoning?.by === by ? reasoning.items.map((item) => ({ reasoningContent: reasoningBlock(item) })) : []),
-    ...text,
-    ...toolCalls.map((call, index) => ({
-      toolUse: {
-        toolUseId: wireId(call.id),
-        name: call.name,
-        input: parsed(call.arguments, `/messages/${at}/tool_calls/${index}/arguments`),
-      },
-    })),
-  ]
+  let index = 0
+  return piecesOf(message, by, () => true).flatMap((piece): ContentBlock[] => {
+    if ('thought' in piece) return [{ reasoningContent: reasoningBlock(piece.thought) }]
+    if ('text' in piece) return isWorded(piece.text) ? [{ text: piece.text }] : []
+    const { id, name, arguments: args } = piece.call
+    const input = parsed(args, `/messages/${at}/tool_calls/${index++}/arguments`)
+    return [{ toolUse: { toolUseId: wireId(id), name, input } }]
+  })
 }
 
 function partToWire(
@@ -451,16 +446,24 @@ function answerOf(
   let text: string | null = null
   let answer: string | undefined
   const toolCalls: Answer['toolCalls'] = []
-  const reasoning: Json[] = []
+  const pieces: Piece[] = []
   for (const { text: part, toolUse, reasoningContent } of blocks) {
-    if (part !== undefined) text = (text ?? '') + part
-    if (reasoningContent) reasoning.push(reasoningItem(reasoningContent))
+    if (part !== undefined) {
+      text = (text ?? '') + part
+      pieces.push({ text: part })
+    }
+    if (reasoningContent) pieces.push({ thought: reasoningItem(reasoningContent) })
     if (!toolUse) continue
     const { toolUseId = '', name = '' } = toolUse
     // Without parameters nothing is written at all.
     const args = inputs.get(toolUseId) || awsDocumentText(toolUse.input ?? {})
-    if (name === answerTool?.name) answer = args
-    else toolCalls.push({ id: toolUseId, name, arguments: args })
+    if (name === answerTool?.name) {
+      answer = args
+      continue
+    }
+    const call = { id: toolUseId, name, arguments: args }
+    toolCalls.push(call)
+    pieces.push({ call })
   }
   if (blocks.length === 0 && !cut.cut && !request.mayBeCut)
     throw new MusterError('model.failed', `${model} gave no answer`)
@@ -468,7 +471,8 @@ function answerOf(
     ...cut,
     text: answer ?? text,
     toolCalls,
-    ...(reasoning.length > 0 ? { reasoning: { by, items: reasoning } } : {}),
+    // What was said beside an answer by a tool is not kept.
+    ...reasoningOf(by, answer === undefined ? pieces : pieces.filter((piece) => !('text' in piece))),
     usage,
     model,
   }
