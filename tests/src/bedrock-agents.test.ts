@@ -114,6 +114,8 @@ describe('an inline agent', () => {
     for await (const { entry } of run.events())
       if (entry.type === 'step.intent') intents.push(`${entry.kind} ${entry.target} ${entry.decision.effect}`)
     expect(intents.filter((one) => one.startsWith('tool'))).toEqual(['tool claims.find allow'])
+    // Its tokens are the run's, whose limits hold for them.
+    expect((await run.get()).usage).toMatchObject({ inputTokens: 300, outputTokens: 30 })
   })
 })
 
@@ -148,6 +150,7 @@ describe('an agent and a knowledge base of Bedrock', () => {
       advice: 'Claim now.',
       usage: { inputTokens: 7, outputTokens: 3 },
     })
+    expect((await run.get()).usage).toMatchObject({ inputTokens: 7, outputTokens: 3 })
     expect(tries).toBe(3)
     expect(bedrock.seen.at(-1)).toMatchObject({
       path: expect.stringMatching(/^\/agents\/AGENT00001\/agentAliases\/ALIAS00001\/sessions\/[0-9a-f]{64}\/text$/),

@@ -1061,13 +1061,19 @@ describe('what goes wrong', () => {
       MUSTER_GUARDRAIL: JSON.stringify(setting),
       ...{ AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: SECRET_KEY },
     })
+    const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
+    model.script = () => ({ text: 'a fight back' })
+    const paid = await failure(openai.chat.completions.create({ model: 'chat', messages: hi }))
+    const [blockedStep] = stepsOf(await eventsOf(paid.headers?.get('x-muster-run') ?? ''))
+    expect(blockedStep).toMatchObject({ status: 'failed', error: { code: 'model.blocked' } })
+    // It was answered, and is paid for.
+    expect(blockedStep?.usage?.outputTokens).toBeGreaterThan(0)
     let go = () => {}
     model.script = () =>
       new Promise((resolve) => {
         go = () => resolve({ text: 'just in time' })
       })
     const before = model.asked.length
-    const openai = new OpenAI({ apiKey: harness.people.cid.key, baseURL: `${server.url}/v1`, maxRetries: 0 })
     const blocked = await failure(
       openai.chat.completions.create({ model: 'chat', messages: [{ role: 'user', content: 'a fight' }] }),
     )

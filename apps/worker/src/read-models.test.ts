@@ -47,14 +47,19 @@ describe('MUSTER_MODELS', () => {
   it('leads each kind of target to its address, with its key', async () => {
     asked = []
     const region = 'eu-central-1'
-    const models = read({
-      default: [{ openai: { model: 'm', baseUrl: `${at}/v1` } }],
-      azure: [{ azure: { deployment: 'd', endpoint: `${at}/`, api: 'responses' }, key: 'AZURE_KEY' }],
-      claude: [{ anthropic: { model: 'a', baseUrl: at }, key: 'AZURE_KEY' }],
-      chat: [{ bedrock: { model: 'openai.gpt-oss-120b-1:0', region, endpoint: at, api: 'chat' }, key: 'BEDROCK_KEY' }],
-      responses: [{ bedrock: { model: 'b', region, endpoint: at, api: 'responses' }, key: 'BEDROCK_KEY' }],
-      converse: [{ bedrock: { model: 'c', region, endpoint: at }, key: 'BEDROCK_KEY' }],
-    })
+    const models = read(
+      {
+        default: [{ openai: { model: 'm', baseUrl: `${at}/v1` } }],
+        azure: [{ azure: { deployment: 'd', endpoint: `${at}/`, api: 'responses' }, key: 'AZURE_KEY' }],
+        claude: [{ anthropic: { model: 'a', baseUrl: at }, key: 'AZURE_KEY' }],
+        chat: [
+          { bedrock: { model: 'openai.gpt-oss-120b-1:0', region, endpoint: at, api: 'chat' }, key: 'BEDROCK_KEY' },
+        ],
+        responses: [{ bedrock: { model: 'b', region, endpoint: at, api: 'responses' } }],
+        converse: [{ bedrock: { model: 'c', region, endpoint: at }, key: 'BEDROCK_KEY' }],
+      },
+      { AWS_BEARER_TOKEN_BEDROCK: 'e-key' },
+    )
     for (const route of ['default', 'azure', 'claude', 'chat', 'responses', 'converse', 'other'])
       await expect(models.invoke(route, { messages: [{ role: 'user', content: 'x' }] })).rejects.toThrow('heard')
     expect(asked).toEqual([
@@ -62,10 +67,29 @@ describe('MUSTER_MODELS', () => {
       { path: '/openai/v1/responses', key: 'Bearer a-key', model: 'd' },
       { path: '/v1/messages', key: 'a-key', model: 'a' },
       { path: '/openai/v1/chat/completions', key: 'Bearer b-key', model: 'openai.gpt-oss-120b-1:0' },
-      { path: '/v1/responses', key: 'Bearer b-key', model: 'b' },
+      { path: '/openai/v1/responses', key: 'Bearer e-key', model: 'b' },
       { path: '/model/c/converse', key: 'Bearer b-key', model: undefined },
       // A route that is not named is a model at the first server of `default`.
       { path: '/v1/chat/completions', key: 'Bearer none', model: 'other' },
+    ])
+  })
+
+  it('looks for what Bedrock has as OpenAI speaks at each of its addresses, and signs without a key', () => {
+    const models = read({ default: [{ bedrock: { model: 'openai.gpt-5.5', region: 'us-east-2', api: 'responses' } }] })
+    expect(JSON.parse(models.leadsTo('default'))).toMatchObject([
+      [
+        'openai.gpt-5.5',
+        {
+          baseUrl: 'https://bedrock-runtime.us-east-2.amazonaws.com/openai/v1',
+          aws: {
+            region: 'us-east-2',
+            elsewhere: [
+              'https://bedrock-mantle.us-east-2.api.aws/openai/v1',
+              'https://bedrock-mantle.us-east-2.api.aws/v1',
+            ],
+          },
+        },
+      ],
     ])
   })
 
@@ -90,7 +114,6 @@ describe('MUSTER_MODELS', () => {
   it.each([
     [{ bedrock: { model: 'm' } }, '/default/0/bedrock/region'],
     [{ bedrock: { model: 'm', region: 'eu/../x' } }, '/default/0/bedrock/region'],
-    [{ bedrock: { model: 'm', region: 'eu', api: 'chat' } }, '/default/0/key'],
     [{ bedrock: { model: 'm', region: 'eu', effort: 'high' } }, '/default/0/bedrock/effort'],
     [
       { bedrock: { model: 'm', region: 'eu', api: 'chat', guardrail: { id: 'g', version: '1' } }, key: 'K' },

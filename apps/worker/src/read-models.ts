@@ -88,17 +88,27 @@ function targetOf(
   const { api, effort, ...converse } = bedrock
   const apiKey = key === undefined ? undefined : keyOf(key)
   if (api === 'converse') return { bedrock: converse, ...common, ...(apiKey === undefined ? {} : { apiKey }) }
+  const [baseUrl = '', ...elsewhere] = openAiAt(bedrock)
   return {
-    ...{ model: bedrock.model, baseUrl: openAiOf(bedrock), api, provider: 'bedrock', ...common, apiKey: apiKey ?? '' },
+    ...{
+      model: bedrock.model,
+      baseUrl,
+      aws: { region: bedrock.region, elsewhere },
+      api,
+      provider: 'bedrock',
+      ...common,
+    },
+    // The variable is that of AWS's SDK, which Converse goes by; without either, requests are signed.
+    apiKey: apiKey ?? env.AWS_BEARER_TOKEN_BEDROCK ?? '',
     ...(effort === undefined ? {} : { effort }),
   }
 }
 
-/** Bedrock speaks Chat Completions at one endpoint and Responses at another. */
-function openAiOf({ api, region, endpoint }: NonNullable<ModelTarget['bedrock']>): string {
-  return api === 'chat'
-    ? `${trimmed(endpoint ?? `https://bedrock-runtime.${region}.amazonaws.com`)}/openai/v1`
-    : `${trimmed(endpoint ?? `https://bedrock-mantle.${region}.api.aws`)}/v1`
+/** Where Bedrock speaks as OpenAI does, the address that AWS recommends first: no other has all models, or this all. */
+function openAiAt({ region, endpoint }: NonNullable<ModelTarget['bedrock']>): string[] {
+  if (endpoint !== undefined) return [`${trimmed(endpoint)}/openai/v1`, `${trimmed(endpoint)}/v1`]
+  const mantle = `https://bedrock-mantle.${region}.api.aws`
+  return [`https://bedrock-runtime.${region}.amazonaws.com/openai/v1`, `${mantle}/openai/v1`, `${mantle}/v1`]
 }
 
 function trimmed(url: string): string {

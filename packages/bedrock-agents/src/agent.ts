@@ -50,9 +50,10 @@ export function bedrockAgent<const Name extends string>(options: BedrockAgentOpt
   return {
     tool: tool({
       ...{ name, description, effect, labels, input: question, output: answer, timeoutMs: TIMEOUT_MS },
-      run: async ({ text, session }, { signal, idempotencyKey }) => {
+      run: async ({ text, session }, { signal, idempotencyKey, spent }) => {
         try {
           const turn = await ask({ text, session: session ?? sessionOf(idempotencyKey) }, signal)
+          spent(turn.usage)
           const { calls, invocation: _invocation, ...rest } = turn
           if (calls.length === 0) return rest
           const wanted = calls.map((call) => call.tool).join(', ')

@@ -45,9 +45,11 @@ export async function converse(
   const call = (said: Omit<Said, 'session'> & { session?: string }) =>
     step.run(
       name,
-      async ({ signal, idempotencyKey }) => {
+      async ({ signal, idempotencyKey, spent }) => {
         try {
-          return await ask({ ...said, session: said.session ?? sessionOf(idempotencyKey) }, signal)
+          const turn = await ask({ ...said, session: said.session ?? sessionOf(idempotencyKey) }, signal)
+          spent(turn.usage)
+          return turn
         } catch (error) {
           throw failureOf(name, error, signal)
         }

@@ -9,10 +9,15 @@ const TYPES: readonly string[] = ['string', 'number', 'integer', 'boolean', 'arr
 /**
  * A tool as a function of an action group, whose parameters are flat.
  *
- * @throws MusterError `definition.invalid` where the tool takes an object within its input
+ * @throws MusterError `definition.invalid` where the tool takes an object within its input, or one of several
  */
 export function functionOf({ name, description, manifest }: Tool): FunctionDefinition {
-  const required = manifest.input.required
+  const { required, properties } = manifest.input
+  if (properties === undefined) {
+    const message = 'Bedrock passes an object with named fields, and no choice between several'
+    const path = `/tools/${name}/input`
+    throw new MusterError('definition.invalid', `${path}: ${message}`, { issues: [{ path, message }] })
+  }
   const isRequired = (field: string) => Array.isArray(required) && required.includes(field)
   return {
     name: functionName(name),

@@ -68,6 +68,70 @@ describe('Anthropic Messages', () => {
     ])
   })
 
+  it('is told the schema of an answer, and of strict calls, as it takes it', async () => {
+    upstream.behave = says(whole)
+    const schema = { type: 'object', properties: { count: { type: 'integer', minimum: 0 } } }
+    const closed = {
+      ...{ type: 'object', additionalProperties: false },
+      properties: { count: { type: 'integer', description: '{"minimum":0}' } },
+    }
+    const tool = { name: 'pay', description: 'Pays.', parameters: schema }
+    await models.invoke('default', {
+      ...{ messages, output: { name: 'answer', schema } },
+      tools: [tool, { ...tool, name: 'buy', strict: true }],
+    })
+    expect(upstream.asked.at(-1)?.body).toMatchObject({
+      output_config: { format: { type: 'json_schema', schema: closed } },
+      tools: [{ input_schema: schema }, { input_schema: closed, strict: true }],
+    })
+  })
+
+  it('is told no text that says nothing', async () => {
+    upstream.behave = says(whole)
+    const blank = [
+      { role: 'system' as const, content: ' ' },
+      {
+        role: 'user' as const,
+        content: [
+          { type: 'text' as const, text: '' },
+          { type: 'text' as const, text: 'Pay.' },
+        ],
+      },
+      { role: 'assistant' as const, content: '\n\n', toolCalls: [{ id: 'c1', name: 'pay', arguments: '{}' }] },
+      { role: 'tool' as const, callId: 'c1', content: 'Paid.' },
+    ]
+    await models.invoke('default', { messages: blank })
+    expect(upstream.asked.at(-1)?.body.system).toBeUndefined()
+    expect(upstream.asked.at(-1)?.body.messages).toMatchObject([
+      { content: [{ text: 'Pay.' }] },
+      { content: [{ type: 'tool_use' }] },
+      { content: [{ type: 'tool_result' }] },
+    ])
+  })
+
+  it.each([
+    ['whole', false],
+    ['streamed', true],
+  ])('counts what is written to a cache, %s', async (_, isStream) => {
+    const cache_creation = { ephemeral_5m_input_tokens: 10, ephemeral_1h_input_tokens: 20 }
+    const usage = { input_tokens: 60, cache_read_input_tokens: 40, cache_creation_input_tokens: 30, output_tokens: 20 }
+    const message = { ...whole, usage: { ...usage, cache_creation } }
+    const [start = '', ...others] = messageEvents([{ type: 'text', text: 'Good.' }], 'end_turn')
+    const begun = JSON.stringify({ type: 'message_start', message: { ...message, content: [], stop_reason: null } })
+    upstream.behave = isStream ? streams(`event: message_start\ndata: ${begun}\n\n`, ...others) : says(message)
+    expect(start).toContain('message_start')
+    const price = { inputUsd: 4, cachedUsd: 0.4, outputUsd: 20, cacheWriteUsd: 5, longCacheWriteUsd: 8 }
+    const target = { anthropic: { model: 'claude', baseUrl: upstream.url }, apiKey: KEY, price }
+    const dear = createModels({ routes: { default: target } })
+    const { usage: used, costUsd } = await dear.invoke('default', {
+      messages,
+      ...(isStream ? { onDelta: () => {} } : {}),
+    })
+    const written = { cacheWriteTokens: 30, longCacheWriteTokens: 20 }
+    expect(used).toEqual({ inputTokens: 130, outputTokens: 20, cachedTokens: 40, ...written })
+    expect(costUsd).toBeCloseTo((60 * 4 + 40 * 0.4 + 10 * 5 + 20 * 8 + 20 * 20) / 1e6, 12)
+  })
+
   it('shows what is written as it comes', async () => {
     upstream.behave = streams(...messageEvents([{ type: 'text', text: 'Good morning.' }], 'end_turn'))
     const { reply, written } = await watched(models, { messages })

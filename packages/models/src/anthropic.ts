@@ -2,13 +2,16 @@ import { hash } from 'node:crypto'
 import { type Json, MusterError } from '@muster/protocol'
 import { exactObject } from './exact-json.ts'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
-import { PDF, partsOf } from './parts.ts'
+import { readFrom } from './paid.ts'
+import { isWorded, PDF, partsOf, worded } from './parts.ts'
+import { plainSchema } from './plain-schema.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
-import { type JsonObject, objectsOf, textOf } from './relay/json.ts'
+import { isObject, type JsonObject, objectsOf, textOf } from './relay/json.ts'
 import { messages } from './relay/messages.ts'
 import { answerTo, type Ended } from './relay/passthrough.ts'
 import type { Upstream } from './relay/upstream.ts'
 import type { AnthropicTarget } from './target.ts'
+import { type Piece, piecesOf, reasoningOf } from './thoughts.ts'
 
 /** Anthropic must be told a limit, not above the model's own: this is within that of each since Claude 3.5. */
 const MAX_TOKENS = 8192
@@ -21,7 +24,8 @@ export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider
     async complete(model, request) {
       const by = `anthropic ${target.anthropic.baseUrl ?? ''} ${model}`
       const asked = { dialect: 'messages' as const, body: bodyOf(by, request) }
-      return answerOf(model, by, request, await answerTo(messages, upstream, model, asked, request))
+      const ended = await answerTo(messages, upstream, model, asked, request)
+      return readFrom(ended, () => answerOf(model, by, request, ended))
     },
   }
 }
@@ -29,10 +33,12 @@ export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider
 function bodyOf(by: string, request: ModelRequest): JsonObject {
   const { tools = [], output, settings = {} } = request
   const { maxTokens = MAX_TOKENS, temperature, topP, stop, effort } = settings
-  const system = request.messages.flatMap((one) => (one.role === 'system' && one.content ? [one.content] : []))
+  const system = request.messages.flatMap((one) =>
+    one.role === 'system' && isWorded(one.content) ? [one.content] : [],
+  )
   const config: JsonObject = {
-    // A schema is JSON.
-    ...(output ? { format: { type: 'json_schema', schema: output.schema as Json } } : {}),
+    // A schema is JSON, here and below.
+    ...(output ? { format: { type: 'json_schema', schema: plainSchema(output.schema, '/output') as Json } } : {}),
     ...(effort ? { effort } : {}),
   }
   return {
@@ -41,9 +47,9 @@ function bodyOf(by: string, request: ModelRequest): JsonObject {
     ...(system.length > 0 ? { system: system.map((text) => ({ type: 'text', text })) } : {}),
     ...(tools.length > 0
       ? {
-          // A schema is JSON.
-          tools: tools.map(({ name, description, parameters, strict }) => ({
-            ...{ name, description, input_schema: parameters as Json },
+          tools: tools.map(({ name, description, parameters, strict }, at) => ({
+            ...{ name, description },
+            input_schema: (strict ? plainSchema(parameters, `/tools/${at}/parameters`) : parameters) as Json,
             ...(strict ? { strict } : {}),
           })),
         }
@@ -83,27 +89,22 @@ function toWire(conversation: readonly ModelMessage[], by: string): JsonObject[]
 function blocksOf(message: ModelMessage, by: string): JsonObject[] {
   if (message.role === 'tool')
     return [{ type: 'tool_result', tool_use_id: wireId(message.callId), content: resultOf(message.content) }]
-  if (message.role !== 'assistant') return partsOf(message.content).map(partToWire)
-  const text = message.content ? [{ type: 'text', text: message.content }] : []
-  const { reasoning, toolCalls = [] } = message
-  return [
-    // Another model would refuse what it has not signed. They are as `answerOf` took them.
-    ...(reasoning?.by === by ? objectsOf(reasoning.items).filter(isThought) : []),
-    ...text,
-    ...toolCalls.map(({ id, name, arguments: args }) => ({
-      ...{ type: 'tool_use', id: wireId(id), name },
-      input: inputOf(args),
-    })),
-  ]
+  if (message.role !== 'assistant') return worded(partsOf(message.content)).map(partToWire)
+  return piecesOf(message, by, isThought).flatMap((piece): JsonObject[] => {
+    // They are as `answerOf` took them.
+    if ('thought' in piece) return objectsOf([piece.thought])
+    if ('text' in piece) return isWorded(piece.text) ? [{ type: 'text', text: piece.text }] : []
+    const { id, name, arguments: args } = piece.call
+    return [{ type: 'tool_use', id: wireId(id), name, input: inputOf(args) }]
+  })
 }
 
-/** A client that was given thoughts to keep may give back what it likes. */
-function isThought({ type }: JsonObject): boolean {
-  return type === 'thinking' || type === 'redacted_thinking'
+function isThought(item: Json): boolean {
+  return isObject(item) && (item.type === 'thinking' || item.type === 'redacted_thinking')
 }
 
 function resultOf(content: string | readonly Part[]): Json {
-  return typeof content === 'string' ? content : content.map(partToWire)
+  return typeof content === 'string' ? content : worded(content).map(partToWire)
 }
 
 function partToWire(part: Part): JsonObject {
@@ -130,19 +131,22 @@ function inputOf(args: string): Json {
 
 function answerOf(model: string, by: string, request: ModelRequest, { whole, usage, model: answered }: Ended): Answer {
   const cut = cutOf(model, textOf(whole.stop_reason), request)
-  const blocks = objectsOf(whole.content)
-  const texts = blocks.flatMap(({ type, text }) => (type === 'text' ? [textOf(text)] : []))
-  const items = blocks.filter(isThought)
-  const toolCalls = blocks.flatMap(({ type, id, name, input }) =>
-    type === 'tool_use' ? [{ id: textOf(id), name: textOf(name), arguments: argumentsOf(input) }] : [],
-  )
+  const pieces = objectsOf(whole.content).flatMap((block): Piece[] => {
+    if (isThought(block)) return [{ thought: block }]
+    const { type, text, id, name, input } = block
+    if (type === 'text') return [{ text: textOf(text) }]
+    if (type !== 'tool_use') return []
+    return [{ call: { id: textOf(id), name: textOf(name), arguments: argumentsOf(input) } }]
+  })
+  const texts = pieces.flatMap((piece) => ('text' in piece ? [piece.text] : []))
+  const toolCalls = pieces.flatMap((piece) => ('call' in piece ? [piece.call] : []))
   if (texts.length === 0 && toolCalls.length === 0 && !cut.cut && !request.mayBeCut)
     throw new MusterError('model.failed', `${model} gave no answer`)
   return {
     ...cut,
     text: texts.length > 0 ? texts.join('') : null,
     toolCalls,
-    ...(items.length > 0 ? { reasoning: { by, items } } : {}),
+    ...reasoningOf(by, pieces),
     usage,
     model: answered,
   }

@@ -35,6 +35,11 @@ export function refusalIn(error: unknown): unknown {
   return new VendorError(status, message, { message, type: 'invalid_request_error', code: name })
 }
 
+/** An account has no more of something: no waiting brings it back. */
+export function isQuota(error: unknown): boolean {
+  return (error as SdkError).name === 'ServiceQuotaExceededException'
+}
+
 /** The code of what a call to Amazon Bedrock has failed with, to a model or an agent. */
 export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Cut) return 'model.unavailable'

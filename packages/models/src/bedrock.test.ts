@@ -20,7 +20,7 @@ import type { BedrockTarget } from './target.ts'
 
 const model = 'eu.anthropic.claude-sonnet-4-20250514-v1:0'
 const usage = { inputTokens: 100, outputTokens: 20, totalTokens: 120 }
-const price = { inputUsd: 3, cachedUsd: 0.3, outputUsd: 15 }
+const price = { inputUsd: 3, cachedUsd: 0.3, outputUsd: 15, cacheWriteUsd: 3.75, longCacheWriteUsd: 6 }
 let server: Awaited<ReturnType<typeof bedrockServer>>
 let answer: (response: ServerResponse, seen: Seen) => void
 
@@ -80,15 +80,22 @@ const tools = [
 
 describe('Converse', () => {
   it('is signed, and gives text, usage with what was cached, and what it cost', async () => {
-    const counted = { ...usage, cacheReadInputTokens: 1000, cacheWriteInputTokens: 50 }
+    const cacheDetails = [
+      { ttl: '1h', inputTokens: 30 },
+      { ttl: '5m', inputTokens: 20 },
+    ]
+    const counted = { ...usage, cacheReadInputTokens: 1000, cacheWriteInputTokens: 50, cacheDetails }
     says([{ text: 'Good ' }, { text: 'day.' }], 'end_turn', counted)
     const reply = await client().invoke('default', ask())
     expect(reply).toEqual({
       text: 'Good day.',
       toolCalls: [],
-      usage: { inputTokens: 1150, outputTokens: 20, cachedTokens: 1000 },
+      usage: {
+        ...{ inputTokens: 1150, outputTokens: 20, cachedTokens: 1000 },
+        ...{ cacheWriteTokens: 50, longCacheWriteTokens: 30 },
+      },
       model,
-      costUsd: (150 * 3 + 1000 * 0.3 + 20 * 15) / 1e6,
+      costUsd: (100 * 3 + 20 * 3.75 + 30 * 6 + 1000 * 0.3 + 20 * 15) / 1e6,
     })
     expect(server.seen[0]?.path).toBe(`/model/${encodeURIComponent(model)}/converse`)
     expect(body()).toEqual({
@@ -156,6 +163,44 @@ describe('Converse', () => {
     expect(named.map((tool) => tool.toolSpec.name)).toEqual(['pay', 'look'])
   })
 
+  it('is given files under names of their own and beside a text, and no text that says nothing', async () => {
+    says([{ text: 'x' }])
+    const file = (name: string) => ({ type: 'file' as const, name, mediaType: 'application/pdf', data: 'JVBERi0=' })
+    const document = (name: string) => ({ document: { format: 'pdf', name, source: { bytes: 'JVBERi0=' } } })
+    const messages: ModelRequest['messages'] = [
+      { role: 'system', content: '\n' },
+      { role: 'user', content: [file('請求書.pdf'), file('契約.PDF'), file('scan (1)')] },
+      { role: 'assistant', content: '\n\n', toolCalls: [{ id: 'c1', name: 'look', arguments: '{}' }] },
+      { role: 'tool', callId: 'c1', content: [{ type: 'text', text: ' ' }, file('pdf')] },
+      { role: 'user', content: [{ type: 'text', text: 'Which?' }, file('scan (1)')] },
+    ]
+    await client().invoke('default', { messages, tools })
+    expect(body().system).toBeUndefined()
+    expect(body().messages).toEqual([
+      {
+        role: 'user',
+        content: [
+          ...[document('pdf'), document('PDF (2)'), document('scan (1)')],
+          { text: '[the file pdf] [the file PDF (2)] [the file scan (1)]' },
+        ],
+      },
+      { role: 'assistant', content: [{ toolUse: { toolUseId: 'c1', name: 'look', input: {} } }] },
+      {
+        role: 'user',
+        content: [
+          { toolResult: { toolUseId: 'c1', content: [document('pdf (3)')] } },
+          { text: 'Which?' },
+          document('scan (1) (2)'),
+        ],
+      },
+    ])
+    messages.push({ role: 'user', content: [file('one more')] })
+    expect(await failure(client().invoke('default', { messages, tools }))).toMatchObject({
+      code: 'model.unsupported',
+      issues: [{ path: '/messages', message: '6 files, of which this target takes 5 in a request' }],
+    })
+  })
+
   it('gives an answer that matches by a tool that the model must call, or by its own schema', async () => {
     const output = { name: 'answer', schema: { type: 'object', properties: { ok: { type: 'boolean' } } } }
     says([{ text: 'Well,' }, { toolUse: { toolUseId: 't', name: 'answer', input: { ok: true } } }], 'tool_use')
@@ -173,8 +218,10 @@ describe('Converse', () => {
     says([{ text: '{"ok":false}' }])
     const { text } = await client({ structured: 'schema' }).invoke('default', ask({ output }))
     expect(text).toBe('{"ok":false}')
-    const jsonSchema = { name: 'answer', schema: JSON.stringify(output.schema) }
-    expect(body().outputConfig).toEqual({ textFormat: { type: 'json_schema', structure: { jsonSchema } } })
+    const told = JSON.stringify({ ...output.schema, additionalProperties: false })
+    expect(body().outputConfig).toEqual({
+      textFormat: { type: 'json_schema', structure: { jsonSchema: { name: 'answer', schema: told } } },
+    })
   })
 
   it('gives thoughts back as they were signed, and only to the model that had them', async () => {
@@ -207,6 +254,8 @@ describe('Converse', () => {
     expect(await failure(client().invoke('default', ask()))).toMatchObject({
       code: 'model.failed',
       message: expect.stringMatching(message),
+      // It was paid for.
+      spent: { usage: { inputTokens: 100, outputTokens: 20 }, costUsd: (100 * 3 + 20 * 15) / 1e6 },
     })
     streams(text('half of'), ...end(reason))
     expect((await failure(watched(client(), ask()))).message).toMatch(message)
@@ -315,6 +364,18 @@ describe('errors of Bedrock', () => {
     const error = await failure(client({}, API_KEY).invoke('default', ask()))
     expect([error.code, error.message, calls]).toEqual([code, `${model}: no, ***`, 1])
     expect(String(error.cause)).not.toContain(API_KEY)
+  })
+
+  it('a quota that is used up asks the next target', async () => {
+    answer = (response, { path }) => {
+      if (path.includes('claude')) return refuse(response, 400, 'ServiceQuotaExceededException', 'no more')
+      response.writeHead(200, { 'content-type': 'application/json' })
+      const message = { role: 'assistant', content: [{ text: 'Good day.' }] }
+      response.end(JSON.stringify({ output: { message }, stopReason: 'end_turn', usage }))
+    }
+    const at = (model: string) => ({ bedrock: { model, region: 'eu-central-1', endpoint: server.endpoint } })
+    const models = createModels({ routes: { default: [at(model), at('amazon.nova-lite-v1:0')] } })
+    expect((await models.invoke('default', ask())).via?.passed).toMatchObject([{ code: 'model.failed' }])
   })
 
   it('say how long to wait', async () => {

@@ -15,15 +15,19 @@ import {
   type Tool,
   type ToolConfiguration,
 } from '@aws-sdk/client-bedrock-runtime'
-import { type ExactNumber, type Json, type JsonSchema, MusterError } from '@muster/protocol'
+import { type ExactNumber, type Json, type JsonSchema, MusterError, type Usage } from '@muster/protocol'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { Cut, codeOf, refusalIn } from './bedrock-error.ts'
+import { Cut, codeOf, isQuota, refusalIn } from './bedrock-error.ts'
 import { CONVERSE, FORMATS } from './converse.ts'
 import { type AwsNumber, awsDocumentText, awsNumber, exactObject } from './exact-json.ts'
 import type { FilePart, ImagePart, ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
-import { partsOf } from './parts.ts'
-import { type Answer, cutAt, failure, type Provider, retryAfterMs } from './provider.ts'
+import { readFrom } from './paid.ts'
+import { isWorded, partsOf, worded } from './parts.ts'
+import { plainSchema } from './plain-schema.ts'
+import { cacheWrites } from './price.ts'
+import { type Answer, cutAt, failure, type Provider, QuotaUsedUp, retryAfterMs } from './provider.ts'
 import type { BedrockTarget } from './target.ts'
+import { type Piece, piecesOf, reasoningOf } from './thoughts.ts'
 
 /** What Converse gives, at once or piece by piece. */
 interface Converse {
@@ -59,10 +63,11 @@ export function bedrock(target: BedrockTarget): Required<Provider> {
         const got = onDelta
           ? await streamed(client, input, signal, (text, tool) => {
               // What is beside an answer that must match is no part of it.
-              if (tool === (request.output ? answerTool?.name : undefined) && !answerTool?.wrapped) onDelta(text)
+              if (tool === (request.output ? answerTool?.name : undefined)) onDelta(text)
             })
           : await plain(client, input, signal)
-        return answerOf(model, by, request, got, answerTool)
+        const usage = usageOf(got.usage)
+        return readFrom({ usage, model }, () => answerOf(model, by, request, got, usage, answerTool))
       } catch (error) {
         throw told(model, error, signal)
       }
@@ -85,6 +90,7 @@ export function bedrock(target: BedrockTarget): Required<Provider> {
       { model, apiKey: target.apiKey },
       refusalIn(error),
       retryAfterMs((name) => headers?.[name]),
+      isQuota(error) ? QuotaUsedUp : MusterError,
     )
   }
 }
@@ -182,30 +188,17 @@ class Pieces implements Converse {
   }
 }
 
-/** The tool that a model must call to give an answer that matches, and whether the answer is a field of its input. */
+/** The tool that a model must call to give an answer that matches. */
 interface AnswerTool {
   name: string
   schema: JsonSchema
-  wrapped: boolean
 }
 
 function answerToolOf({ bedrock }: BedrockTarget, { output, tools }: ModelRequest): AnswerTool | undefined {
   if (!output || bedrock.structured === 'schema') return undefined
   let { name } = output
   while (tools?.some((tool) => tool.name === name)) name += '_'
-  const { schema } = output
-  if (schema.type === 'object') return { name, schema, wrapped: false }
-  const { $defs } = schema
-  return {
-    name,
-    wrapped: true,
-    schema: {
-      type: 'object',
-      properties: { value: schema },
-      required: ['value'],
-      ...($defs === undefined ? {} : { $defs }),
-    },
-  }
+  return { name, schema: output.schema }
 }
 
 function inputOf(
@@ -216,7 +209,7 @@ function inputOf(
   answerTool: AnswerTool | undefined,
 ): ConverseCommandInput {
   const system = messages.flatMap((message) =>
-    message.role === 'system' && message.content !== '' ? [{ text: message.content }] : [],
+    message.role === 'system' && isWorded(message.content) ? [{ text: message.content }] : [],
   )
   const { toolChoice } = settings
   // There is no word for `none`: then no tool is offered.
@@ -250,7 +243,9 @@ function inputOf(
           outputConfig: {
             textFormat: {
               type: 'json_schema',
-              structure: { jsonSchema: { name: output.name, schema: JSON.stringify(output.schema) } },
+              structure: {
+                jsonSchema: { name: output.name, schema: JSON.stringify(plainSchema(output.schema, '/output')) },
+              },
             },
           },
         }
@@ -303,46 +298,59 @@ function toolSpec(name: string, description: string, json: DocumentObject): Tool
   } as Tool.ToolSpecMember
 }
 
-/** Turns alternate between user and assistant, results of tools are the user's, and nothing may be empty. */
+/**
+ * Turns alternate between user and assistant, results of tools are the user's, nothing may be empty, no two files may have
+ * one name, and beside a file there must be a text.
+ */
 function toWire(messages: readonly ModelMessage[], by: string): Message[] {
   const wire: (Message & { content: ContentBlock[] })[] = []
+  const names = new Set<string>()
   for (const [at, message] of messages.entries()) {
     if (message.role === 'system') continue
     const role = message.role === 'assistant' ? 'assistant' : 'user'
-    const content = blocksOf(message, at, by)
+    const content = blocksOf(message, at, by, names)
     if (content.length === 0) continue
     const last = wire.at(-1)
     if (last?.role === role) last.content.push(...content)
     else wire.push({ role, content })
   }
+  for (const { content } of wire) {
+    const files = content.flatMap(({ document }) => (document ? [`[the file ${document.name}]`] : []))
+    if (files.length > 0 && !content.some(({ text }) => text !== undefined)) content.push({ text: files.join(' ') })
+  }
   return wire
 }
 
-function blocksOf(message: ModelMessage, at: number, by: string): ContentBlock[] {
-  if (message.role === 'tool')
+function blocksOf(message: ModelMessage, at: number, by: string, names: Set<string>): ContentBlock[] {
+  const told = (content: string | readonly Part[]) => worded(partsOf(content)).map((part) => partToWire(part, names))
+  if (message.role === 'tool') {
+    const content = told(message.content)
     return [
-      { toolResult: { toolUseId: wireId(message.callId), content: partsOf(message.content || '""').map(partToWire) } },
-    ]
-  if (message.role !== 'assistant') return partsOf(message.content).map(partToWire)
-  const text = message.content ? [{ text: message.content }] : []
-  const { reasoning, toolCalls = [] } = message
-  return [
-    // Another model would refuse what it has not signed.
-    ...(reasoning?.by === by ? reasoning.items.map((item) => ({ reasoningContent: reasoningBlock(item) })) : []),
-    ...text,
-    ...toolCalls.map((call, index) => ({
-      toolUse: {
-        toolUseId: wireId(call.id),
-        name: call.name,
-        input: parsed(call.arguments, `/messages/${at}/tool_calls/${index}/arguments`),
+      {
+        toolResult: {
+          toolUseId: wireId(message.callId),
+          content: content.length > 0 ? content : [{ text: '""' }],
+        },
       },
-    })),
-  ]
+    ]
+  }
+  if (message.role !== 'assistant') return told(message.content)
+  let index = 0
+  return piecesOf(message, by, () => true).flatMap((piece): ContentBlock[] => {
+    if ('thought' in piece) return [{ reasoningContent: reasoningBlock(piece.thought) }]
+    if ('text' in piece) return isWorded(piece.text) ? [{ text: piece.text }] : []
+    const { id, name, arguments: args } = piece.call
+    const input = parsed(args, `/messages/${at}/tool_calls/${index++}/arguments`)
+    return [{ toolUse: { toolUseId: wireId(id), name, input } }]
+  })
 }
 
-function partToWire(part: Part): { text: string } | { image: ImageBlock } | { document: DocumentBlock } {
+function partToWire(
+  part: Part,
+  names: Set<string>,
+): { text: string } | { image: ImageBlock } | { document: DocumentBlock } {
   if (part.type === 'text') return { text: part.text }
-  return part.type === 'image' ? { image: imageToWire(part) } : { document: fileToWire(part) }
+  return part.type === 'image' ? { image: imageToWire(part) } : { document: fileToWire(part, names) }
 }
 
 function imageToWire(image: ImagePart): ImageBlock {
@@ -353,18 +361,27 @@ function imageToWire(image: ImagePart): ImageBlock {
   return { format, source: { bytes: Buffer.from(image.data, 'base64') } }
 }
 
-function fileToWire({ name, mediaType, data }: FilePart): DocumentBlock {
+function fileToWire({ name, mediaType, data }: FilePart, names: Set<string>): DocumentBlock {
   return {
     // One of them: `whyNot` has looked.
     format: FORMATS[mediaType as keyof typeof FORMATS],
-    // Of others it takes no name.
-    name:
-      name
-        .replace(/[^a-zA-Z0-9()[\]-]+/g, ' ')
-        .trim()
-        .slice(0, 200) || 'file',
+    name: ownName(name, names),
     source: { bytes: Buffer.from(data, 'base64') },
   }
+}
+
+/** A name as Converse takes it, which no file before has. */
+function ownName(name: string, names: Set<string>): string {
+  const cleaned =
+    name
+      .replace(/[^a-zA-Z0-9()[\]-]+/g, ' ')
+      .trim()
+      .slice(0, 190)
+      .trim() || 'file'
+  let own = cleaned
+  for (let count = 2; names.has(own.toLowerCase()); count++) own = `${cleaned} (${count})`
+  names.add(own.toLowerCase())
+  return own
 }
 
 /** Ids that another vendor gave may hold what Converse refuses. */
@@ -405,7 +422,8 @@ function answerOf(
   model: string,
   by: string,
   request: ModelRequest,
-  { blocks, inputs, stopReason, usage }: Converse,
+  { blocks, inputs, stopReason }: Converse,
+  usage: Usage,
   answerTool: AnswerTool | undefined,
 ): Answer {
   let cut: Pick<Answer, 'cut'> = {}
@@ -428,39 +446,46 @@ function answerOf(
   let text: string | null = null
   let answer: string | undefined
   const toolCalls: Answer['toolCalls'] = []
-  const reasoning: Json[] = []
+  const pieces: Piece[] = []
   for (const { text: part, toolUse, reasoningContent } of blocks) {
-    if (part !== undefined) text = (text ?? '') + part
-    if (reasoningContent) reasoning.push(reasoningItem(reasoningContent))
+    if (part !== undefined) {
+      text = (text ?? '') + part
+      pieces.push({ text: part })
+    }
+    if (reasoningContent) pieces.push({ thought: reasoningItem(reasoningContent) })
     if (!toolUse) continue
     const { toolUseId = '', name = '' } = toolUse
     // Without parameters nothing is written at all.
     const args = inputs.get(toolUseId) || awsDocumentText(toolUse.input ?? {})
-    if (name === answerTool?.name) answer = answerTool.wrapped ? wrappedValue(args) : args
-    else toolCalls.push({ id: toolUseId, name, arguments: args })
+    if (name === answerTool?.name) {
+      answer = args
+      continue
+    }
+    const call = { id: toolUseId, name, arguments: args }
+    toolCalls.push(call)
+    pieces.push({ call })
   }
   if (blocks.length === 0 && !cut.cut && !request.mayBeCut)
     throw new MusterError('model.failed', `${model} gave no answer`)
-  const { inputTokens = 0, outputTokens = 0, cacheReadInputTokens = 0, cacheWriteInputTokens = 0 } = usage ?? {}
   return {
     ...cut,
     text: answer ?? text,
     toolCalls,
-    ...(reasoning.length > 0 ? { reasoning: { by, items: reasoning } } : {}),
-    // Here cached tokens are counted beside the input.
-    usage: {
-      inputTokens: inputTokens + cacheReadInputTokens + cacheWriteInputTokens,
-      outputTokens,
-      cachedTokens: cacheReadInputTokens,
-    },
+    // What was said beside an answer by a tool is not kept.
+    ...reasoningOf(by, answer === undefined ? pieces : pieces.filter((piece) => !('text' in piece))),
+    usage,
     model,
   }
 }
 
-function wrappedValue(args: string): string {
-  try {
-    return JSON.stringify(JSON.parse(args).value) ?? args
-  } catch {
-    return args
+function usageOf(usage: TokenUsage | undefined): Usage {
+  const { inputTokens = 0, outputTokens = 0, cacheReadInputTokens = 0, cacheWriteInputTokens = 0 } = usage ?? {}
+  const long = usage?.cacheDetails?.find(({ ttl }) => ttl === '1h')?.inputTokens ?? 0
+  return {
+    // Here cached tokens are counted beside the input.
+    inputTokens: inputTokens + cacheReadInputTokens + cacheWriteInputTokens,
+    outputTokens,
+    cachedTokens: cacheReadInputTokens,
+    ...cacheWrites(cacheWriteInputTokens, long),
   }
 }

@@ -18,5 +18,5 @@ export const FORMATS = {
 
 export const CONVERSE: Omit<Provider, 'complete' | 'embed'> = {
   settings: ['maxTokens', 'temperature', 'topP', 'stop', 'toolChoice'],
-  media: { urls: false, files: Object.keys(FORMATS), results: true },
+  media: { urls: false, files: Object.keys(FORMATS), filesMax: 5, results: true },
 }

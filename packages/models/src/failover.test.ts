@@ -50,6 +50,13 @@ describe('a route of several targets', () => {
     ['500', status(500), 'model.unavailable'],
     ['429', status(429), 'rate.limited'],
     ['a quota that is used up', status(429, {}, { message: 'pay', code: 'insufficient_quota' }), 'model.failed'],
+    ['a balance', status(429, {}, { code: 'credit_balance_exhausted', type: 'insufficient_quota' }), 'model.failed'],
+    [
+      'a limit of money',
+      status(429, {}, { type: 'rate_limit_error', details: { error_code: 'enforced_spend_limit_reached' } }),
+      'model.failed',
+    ],
+    ['a bill', status(402), 'model.failed'],
     ['a reset', reset, 'model.unavailable'],
   ])('asks the next after %s, within the same call, and counts what that costs', async (_, answer, code) => {
     behave(answer, reset, says)
@@ -79,23 +86,29 @@ describe('a route of several targets', () => {
     expect(calls()).toEqual([1, 0, 0])
   })
 
-  it('leaves a target alone for as long as it asked to wait, and says when the first is back', async () => {
-    behave(status(429, { 'retry-after': '60' }), status(429, { 'retry-after': '30' }), says)
-    const models = route()
-    for (let i = 0; i < 3; i++) await models.invoke('default', { messages })
-    expect(calls()).toEqual([1, 1, 3])
-    behave(hang, hang, status(429, { 'retry-after': '45' }))
-    const error = await failure(models.invoke('default', { messages }))
-    expect(error.code).toBe('rate.limited')
-    expect(error.retryAfterMs).toBeGreaterThan(20_000)
-    expect(error.retryAfterMs).toBeLessThanOrEqual(30_000)
-    expect((await failure(models.invoke('default', { messages }))).code).toBe('rate.limited')
-    expect(calls()).toEqual([1, 1, 4])
-    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 61_000 })
-    behave(says)
-    expect((await models.invoke('default', { messages })).via).toEqual({ target: host(0) })
-    vi.useRealTimers()
-  })
+  it.each([
+    [429, 'rate.limited'],
+    [503, 'model.unavailable'],
+  ])(
+    'leaves a target alone for as long as its %i asked to wait, and says when the first is back',
+    async (busy, code) => {
+      behave(status(busy, { 'retry-after': '60' }), status(busy, { 'retry-after': '30' }), says)
+      const models = route()
+      for (let i = 0; i < 3; i++) await models.invoke('default', { messages })
+      expect(calls()).toEqual([1, 1, 3])
+      behave(hang, hang, status(busy, { 'retry-after': '45' }))
+      const error = await failure(models.invoke('default', { messages }))
+      expect(error.code).toBe(code)
+      expect(error.retryAfterMs).toBeGreaterThan(20_000)
+      expect(error.retryAfterMs).toBeLessThanOrEqual(30_000)
+      expect((await failure(models.invoke('default', { messages }))).code).toBe('rate.limited')
+      expect(calls()).toEqual([1, 1, 4])
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 61_000 })
+      behave(says)
+      expect((await models.invoke('default', { messages })).via).toEqual({ target: host(0) })
+      vi.useRealTimers()
+    },
+  )
 
   it('tells of all where none answers, and of no key', async () => {
     behave(status(500, {}, { message: 'no key-of-0' }), status(429, { 'retry-after': '1' }), reset)

@@ -119,15 +119,14 @@ export function createFailover(now: () => number = () => Date.now()): Failover {
       return
     }
     const { error } = end
+    if (error instanceof MusterError && error.retryAfterMs !== undefined) closed.set(target, now() + error.retryAfterMs)
     if (!(error instanceof MusterError)) breaker?.left(as)
     else if (error.code === 'model.unavailable') {
       breaker?.failed(as)
       pace.took(target, kind, Math.max(tookMs, FAILED_MS))
-    } else {
-      // It answers, if only to say no.
-      breaker?.succeeded()
-      if (error.retryAfterMs !== undefined) closed.set(target, now() + error.retryAfterMs)
     }
+    // It answers, if only to say no.
+    else breaker?.succeeded()
   }
 
   /** The only place there is: nothing is passed over, and nobody contends with it. */
@@ -333,11 +332,14 @@ function failureOf(passed: readonly Passed[], told?: ErrorCode): MusterError {
     (errors.some((error) => error.code === 'route.open') ? 'model.unavailable' : undefined) ??
     (asked.every((error) => error.code === 'model.unsupported') ? 'model.unsupported' : 'model.failed')
   const waits = errors.flatMap(({ retryAfterMs }) => (retryAfterMs === undefined ? [] : [retryAfterMs]))
+  // What is down and does not say for how long may be there again at once.
+  const mustWait =
+    code === 'rate.limited' || (code === 'model.unavailable' && waits.length === errors.filter(isPassing).length)
   return new MusterError(
     code,
     passed.map(({ target, error }) => `${nameOf(target)}: ${error.message}`).join('; then '),
     {
-      retryAfterMs: code === 'rate.limited' && waits.length > 0 ? Math.min(...waits) : undefined,
+      retryAfterMs: mustWait && waits.length > 0 ? Math.min(...waits) : undefined,
       cause: last?.cause,
       ...(code === 'model.unsupported' && last?.issues ? { issues: last.issues } : {}),
     },

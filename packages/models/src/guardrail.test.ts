@@ -106,6 +106,20 @@ it('masks what a model is sent and what it writes, counts it, and looks at a mes
   expect(checks()).toHaveLength(2 + 3 + 1)
 })
 
+it.each([
+  ['a word', `${'x '.repeat(9998)}ann@example.com and more ${'y'.repeat(30_000)}`],
+  ['a line', `${'x '.repeat(9990)}\nMr Y and ann@example.com\n${'y '.repeat(9000)}`],
+  ['a character', `${'x'.repeat(19_999)}😀 ann@example.com`],
+])('cuts %s of a long text in two for no check', async (_, text) => {
+  await models.invoke('default', { messages: [user(text)] })
+  expect(asked()).toMatchObject([{ messages: [{ content: [{ text: text.replace(MAIL, '{EMAIL}') }] }] }])
+  const pieces = checks().flatMap(({ content }) =>
+    (content as { text: { text: string } }[]).map(({ text }) => text.text),
+  )
+  for (const piece of pieces) expect([piece.length <= 20_000, piece.isWellFormed()]).toEqual([true, true])
+  if (text.includes('\n')) expect(pieces[0]).toBe(`${'x '.repeat(9990)}\n`)
+})
+
 it('passes on nothing that is blocked, and says what was found and not its text', async () => {
   const refused = await models
     .invoke('default', { messages: [user('a fight, ann@example.com')] })
@@ -117,6 +131,8 @@ it('passes on nothing that is blocked, and says what was found and not its text'
   await expect(models.invoke('default', { messages: [user('hello')] })).rejects.toMatchObject({
     code: 'model.blocked',
     message: expect.stringContaining('what the model wrote'),
+    // It was answered, and paid for.
+    spent: { usage: { inputTokens: 10, outputTokens: 5 } },
   })
 })
 

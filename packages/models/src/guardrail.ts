@@ -12,6 +12,7 @@ import { LRUCache } from 'lru-cache'
 import { codeOf } from './bedrock-error.ts'
 import type { ModelMessage, Part } from './message.ts'
 import type { Models } from './models.ts'
+import { paidFor } from './paid.ts'
 import { joined, partsOf } from './parts.ts'
 import { failure } from './provider.ts'
 import { checked } from './relay/checked.ts'
@@ -128,11 +129,15 @@ export function guarded(
       // Sealed, what it thought can be seen by nobody.
       const { reasoning: __, ...reply } = await models.invoke(route, { ...request, messages })
       const after = request.signal ?? new AbortController().signal
-      const text = reply.text === null ? null : await check(reply.text, 'OUTPUT', found, after)
-      const toolCalls: typeof reply.toolCalls = []
-      for (const call of reply.toolCalls)
-        toolCalls.push({ ...call, arguments: await check(call.arguments, 'OUTPUT', found, after) })
-      return { ...reply, text, toolCalls, ...(Object.keys(found).length > 0 ? { guardrail: found } : {}) }
+      try {
+        const text = reply.text === null ? null : await check(reply.text, 'OUTPUT', found, after)
+        const toolCalls: typeof reply.toolCalls = []
+        for (const call of reply.toolCalls)
+          toolCalls.push({ ...call, arguments: await check(call.arguments, 'OUTPUT', found, after) })
+        return { ...reply, text, toolCalls, ...(Object.keys(found).length > 0 ? { guardrail: found } : {}) }
+      } catch (error) {
+        throw paidFor(error, reply)
+      }
     },
   }
 }
@@ -169,12 +174,25 @@ function createCheck({ id, version, region, endpoint }: GuardrailSetting): Check
 
   return async (text, source, found, signal) => {
     let passed = ''
-    for (let at = 0; at < text.length; at += CHECK_MAX) {
-      const piece = text.slice(at, at + CHECK_MAX)
-      passed += allowed(id, source, piece, await apply(piece, source, signal), found)
-    }
+    for (const piece of piecesOf(text)) passed += allowed(id, source, piece, await apply(piece, source, signal), found)
     return passed
   }
+}
+
+/** A text in pieces that end with a line, or else a word, so that what is looked for is not cut in two. */
+function* piecesOf(text: string): Generator<string> {
+  let at = 0
+  while (text.length - at > CHECK_MAX) {
+    const most = text.slice(at, at + CHECK_MAX)
+    const line = most.lastIndexOf('\n') + 1
+    const word = most.lastIndexOf(' ') + 1
+    // Either half of a character would be no character.
+    const whole = most.isWellFormed() ? CHECK_MAX : CHECK_MAX - 1
+    const size = [line, word].find((end) => end > CHECK_MAX / 2) ?? whole
+    yield most.slice(0, size)
+    at += size
+  }
+  if (at < text.length) yield text.slice(at)
 }
 
 function allowed(

@@ -4,7 +4,7 @@ import { LLMock } from '@copilotkit/aimock'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { failure } from './fixture.ts'
 import type { ModelRequest } from './message.ts'
-import { createModels, type ModelsOptions, withReferences } from './models.ts'
+import { createModels, type ModelsOptions } from './models.ts'
 import type { Price } from './price.ts'
 
 const apiKey = 'sk-s3cret-0123456789'
@@ -162,11 +162,15 @@ describe('invoke', () => {
       {
         model: 'm',
         choices: [{ index: 0, message: { role: 'assistant', content: 'x' } }],
-        usage: { prompt_tokens: 1000, completion_tokens: 0, prompt_tokens_details: { cached_tokens: 600 } },
+        usage: {
+          prompt_tokens: 1000,
+          completion_tokens: 0,
+          prompt_tokens_details: { cached_tokens: 600, cache_write_tokens: 300 },
+        },
       },
       async (url) => {
         const { usage, costUsd } = await at(url).invoke('default', ask('x'))
-        expect(usage).toEqual({ inputTokens: 1000, outputTokens: 0, cachedTokens: 600 })
+        expect(usage).toEqual({ inputTokens: 1000, outputTokens: 0, cachedTokens: 600, cacheWriteTokens: 300 })
         expect(costUsd).toBeCloseTo((400 * 2 + 600 * 0.5) / 1e6, 12)
       },
     ))
@@ -284,17 +288,20 @@ describe('errors', () => {
     ['a date that has passed', { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' }, 0],
     ['more than an hour', { 'retry-after': '1000000' }, 3_600_000],
     ['nonsense', { 'retry-after': 'soon' }, undefined],
+    ['nonsense, more finely', { 'retry-after': '7', 'retry-after-ms': 'soon' }, 7000],
     ['nothing', {}, undefined],
-  ])('HTTP 429 says how long to wait: %s', async (_, headers, ms) => {
-    await withAnswer(
-      429,
-      { error: { message: 'slow down' } },
-      async (url) => {
-        const error = await failure(at(url).invoke('default', ask('x')))
-        expect(error).toMatchObject({ code: 'rate.limited', retryAfterMs: ms })
-      },
-      headers,
-    )
+  ])('HTTP 429 and 503 say how long to wait: %s', async (_, headers, ms) => {
+    for (const status of [429, 503])
+      await withAnswer(
+        status,
+        { error: { message: 'slow down' } },
+        async (url) => {
+          const error = await failure(at(url).invoke('default', ask('x')))
+          const code = status === 429 ? 'rate.limited' : 'model.unavailable'
+          expect(error).toMatchObject({ code, retryAfterMs: ms })
+        },
+        headers,
+      )
   })
 
   it('a quota that is used up does not come back by waiting', async () => {
@@ -373,23 +380,5 @@ describe('reserveUsd', () => {
 
   it('knows a dated snapshot by its family', () => {
     expect(models().reserveUsd('m-2026-05-01', ask('x'))).toBe(models().reserveUsd('default', ask('x')))
-  })
-})
-
-describe('withReferences', () => {
-  it('lets a model pass a reference in place of any top-level value, and changes nothing else', () => {
-    const schema = { type: 'object', properties: { amount: { type: 'number' } }, required: ['amount'] }
-    const reference = {
-      type: 'object',
-      properties: { $ref: { type: 'string' } },
-      required: ['$ref'],
-      additionalProperties: false,
-    }
-    expect(withReferences(schema)).toEqual({
-      ...schema,
-      properties: { amount: { anyOf: [{ type: 'number' }, reference] } },
-    })
-    expect(schema.properties.amount).toEqual({ type: 'number' })
-    expect(withReferences({ type: 'string' })).toEqual({ type: 'string' })
   })
 })

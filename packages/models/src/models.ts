@@ -1,13 +1,17 @@
-import { type JsonSchema, MusterError, type Usage } from '@muster/protocol'
+import { MusterError, type Usage } from '@muster/protocol'
 import { anthropic } from './anthropic.ts'
+import { signatureOf } from './aws-signature.ts'
+import { atBedrock } from './bedrock-openai.ts'
 import { CONVERSE } from './converse.ts'
 import type { Embedded, EmbedRequest } from './embed.ts'
 import { factsOf } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
+import { parametersOf, unwrapped, wrapped } from './object-schema.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
 import { openAiUpstream } from './openai-upstream.ts'
+import { Paid, paidFor } from './paid.ts'
 import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
@@ -28,6 +32,7 @@ import {
   nameOf,
   type OpenAiTarget,
   providerOf,
+  regionOf,
   type Target,
 } from './target.ts'
 import { estimated, estimatedOf, inputTokens } from './tokens.ts'
@@ -101,6 +106,8 @@ interface TargetInfo {
 const RESERVE_OUTPUT_TOKENS = 4096
 /** Answers to one request, as OpenAI has it (`n`). */
 const ANSWERS_MAX = 128
+/** How a client asks that what it sends is kept for long in a vendor's cache. */
+const LONG_KEPT = /"ttl"\s*:\s*"(?:1|12)h"|"prompt_cache_retention"\s*:\s*"24h"/
 /** Characters of a request that may hold images. */
 const LONG = 65_536
 /** How long one call may take, ms. */
@@ -152,7 +159,12 @@ export function createModels(options: ModelsOptions): Models {
           ? bedrockLater(target)
           : 'anthropic' in target
             ? anthropic(target, upstreamOf(target))
-            : openAi(target, openAiUpstream(target, upstreamOf(target)))
+            : openAi(
+                target,
+                target.aws
+                  ? atBedrock(target, (at) => openAiUpstream(at, createUpstream(at, timeoutOf(at), signatureOf(at))))
+                  : openAiUpstream(target, upstreamOf(target)),
+              )
       providers.set(target, provider)
     }
     return provider
@@ -165,7 +177,19 @@ export function createModels(options: ModelsOptions): Models {
   async function call(target: Target, model: string, request: ModelRequest): Promise<Answer> {
     const asked = provider(target)
     checkParts(model, request.messages, asked.media, factsOf([target], model).inputs)
-    return inTime(target, model, request.signal, (signal) => asked.complete(model, { ...request, signal }))
+    const { onDelta, ...rest } = objectsOnly(request)
+    const output = rest.output && wrapped(rest.output)
+    // Of what is wrapped no piece is shown: it is none of the answer.
+    const shown = onDelta && !output ? { onDelta } : {}
+    return inTime(target, model, request.signal, async (signal) => {
+      try {
+        const answer = await asked.complete(model, { ...rest, ...shown, ...(output ? { output } : {}), signal })
+        return output && answer.text !== null ? { ...answer, text: unwrapped(answer.text) } : answer
+      } catch (error) {
+        if (!(error instanceof Paid)) throw error
+        throw new Paid(error, { ...error.spent, costUsd: costAt({ target, model }, error.spent) })
+      }
+    })
   }
 
   async function embed(target: Target, model: string, request: EmbedRequest): Promise<Embedded> {
@@ -182,7 +206,7 @@ export function createModels(options: ModelsOptions): Models {
     signal: AbortSignal | undefined,
     ask: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const timeoutMs = target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
+    const timeoutMs = timeoutOf(target)
     const late = AbortSignal.timeout(timeoutMs)
     try {
       return await ask(signal ? AbortSignal.any([signal, late]) : late)
@@ -195,10 +219,17 @@ export function createModels(options: ModelsOptions): Models {
   function upstreamOf(target: HttpTarget): Upstream {
     let upstream = upstreams.get(target)
     if (!upstream) {
-      upstream = createUpstream(target, target.timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS)
+      upstream =
+        'aws' in target && target.aws
+          ? atBedrock(target, (at) => createUpstream(at, timeoutOf(at), signatureOf(at)))
+          : createUpstream(target, timeoutOf(target))
       upstreams.set(target, upstream)
     }
     return upstream
+  }
+
+  function timeoutOf({ timeoutMs }: Target): number {
+    return timeoutMs ?? options.timeoutMs ?? TIMEOUT_MS
   }
 
   function ownPrice(target: Target, model: string): Target['price'] {
@@ -216,12 +247,14 @@ export function createModels(options: ModelsOptions): Models {
     return ownPrice(target, model) ?? priceOf(model, options.prices)
   }
 
-  /** What the dearest target of a route would cost. */
-  function dearest(route: string, usage: Usage, tier?: string): number {
+  /** What the dearest target of a route would cost, whose vendor may write all that it is sent to its cache. */
+  function dearest(route: string, usage: Usage, tier?: string, isLong = false): number {
+    const cacheWriteTokens = usage.inputTokens
+    const written = { ...usage, cacheWriteTokens, ...(isLong ? { longCacheWriteTokens: cacheWriteTokens } : {}) }
     const costs = find(route).places.map((place) => {
       const paid = priceAt(place)
       // What was asked for may not be had.
-      if (paid) return Math.max(costOf(paid, usage), costOf(paid, usage, tier))
+      if (paid) return Math.max(...[usage, written].flatMap((used) => [costOf(paid, used), costOf(paid, used, tier)]))
       if (place.target.free) return 0
       throw new MusterError('model.no_price', `there is a money limit, but no price for ${place.model}`)
     })
@@ -245,15 +278,32 @@ export function createModels(options: ModelsOptions): Models {
             }
           : {}),
       })
-      const { answer, place, via, late } = await failover.find(
-        course(route, {
-          ...askedBy(request, onDelta ? 'stream' : 'whole'),
-          inputTokens: () => estimated(request),
-          outputTokens: RESERVE_OUTPUT_TOKENS,
-        }),
-        ({ target, model }, contender) => call(target, model, watched(contender)),
-        () => begun,
-      )
+      const asked = course(route, {
+        ...askedBy(request, onDelta ? 'stream' : 'whole'),
+        inputTokens: () => estimated(request),
+        outputTokens: RESERVE_OUTPUT_TOKENS,
+      })
+      let paid: Paid['spent'] | undefined
+      const found = await failover
+        .find(
+          asked,
+          async ({ target, model }, contender) => {
+            try {
+              return await call(target, model, watched(contender))
+            } catch (error) {
+              const isOfSeveral = asked.places.length + asked.refused.length > 1
+              if (error instanceof Paid)
+                paid = { ...error.spent, ...(isOfSeveral ? { via: { target: nameOf(target) } } : {}) }
+              throw error
+            }
+          },
+          () => begun,
+        )
+        // An answer that is none is the last: no other target is asked.
+        .catch((error: unknown) => {
+          throw paid ? paidFor(error, paid) : error
+        })
+      const { answer, place, via, late } = found
       const { usage, costUsd } = (await late).reduce(
         (sum, { place, answer }) => ({
           usage: joinUsage(sum.usage, answer.usage),
@@ -288,7 +338,7 @@ export function createModels(options: ModelsOptions): Models {
       const inputTokens = text.length > LONG ? estimatedOf(body) : Math.ceil(Buffer.byteLength(text) / 3)
       const outputTokens = outputTokensOf(dialect, body)
       const usage = { inputTokens, outputTokens, cachedTokens: 0 }
-      return { usd: dearest(route, usage, tierOf(body)), tokens: inputTokens + outputTokens }
+      return { usd: dearest(route, usage, tierOf(body), LONG_KEPT.test(text)), tokens: inputTokens + outputTokens }
     },
     routes: () =>
       [...rules].map(([name, { targets, order = 'listed' }]) => ({
@@ -297,10 +347,10 @@ export function createModels(options: ModelsOptions): Models {
         targets: targets.map((target) => infoOf(target, priceAt({ target, model: modelOf(target) }))),
       })),
     targetsOf: (route) =>
-      find(route).places.map(({ target, model }) => ({
-        ...{ name: nameOf(target), provider: providerOf(target), model },
-        region: target.region ?? ('bedrock' in target ? target.bedrock.region : ''),
-      })),
+      find(route).places.map((place) => {
+        const { target, model } = place
+        return { name: nameOf(target), provider: providerOf(target), model, region: regionOf(place) }
+      }),
     providerOf(route, name) {
       const targets = find(route).places.map(({ target }) => target)
       const target = name === undefined ? targets[0] : targets.find((target) => nameOf(target) === name)
@@ -349,6 +399,11 @@ function infoOf(target: Target, price: TargetInfo['price']): TargetInfo {
   }
 }
 
+function objectsOnly({ tools, ...request }: ModelRequest): ModelRequest {
+  if (!tools) return request
+  return { ...request, tools: tools.map((tool) => ({ ...tool, parameters: parametersOf(tool.parameters) })) }
+}
+
 function askedBy(
   { labels = [], refused, stickyKey, signal }: Pick<ModelRequest, 'labels' | 'refused' | 'stickyKey' | 'signal'>,
   kind: Course['kind'],
@@ -363,22 +418,4 @@ function outputTokensOf(dialect: Dialect, body: JsonObject): number {
   const given = [max_completion_tokens, max_output_tokens, max_tokens].find((max) => typeof max === 'number')
   const each = typeof given === 'number' && given >= 0 ? Math.min(given, RESERVE_OUTPUT_TOKENS) : RESERVE_OUTPUT_TOKENS
   return typeof n === 'number' && n > 1 ? each * Math.min(n, ANSWERS_MAX) : each
-}
-
-/** Parameters as a model is shown them, with leave to pass a reference to an earlier output in place of any top-level value. */
-export function withReferences(schema: JsonSchema): JsonSchema {
-  const { properties } = schema
-  if (typeof properties !== 'object' || properties === null) return schema
-  const reference = {
-    type: 'object',
-    properties: { $ref: { type: 'string' } },
-    required: ['$ref'],
-    additionalProperties: false,
-  }
-  return {
-    ...schema,
-    properties: Object.fromEntries(
-      Object.entries(properties).map(([name, value]) => [name, { anyOf: [value, reference] }]),
-    ),
-  }
 }

@@ -1,5 +1,6 @@
 import { type Json, MusterError } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
+import { readFrom } from './paid.ts'
 import { dataUrl, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
 import { chat } from './relay/chat.ts'
@@ -36,8 +37,10 @@ export function openAiChat(target: OpenAiTarget, upstream: Upstream): Provider {
   return {
     settings: ['maxTokens', 'temperature', 'topP', 'stop', 'seed', 'toolChoice', 'parallelToolCalls', 'effort'],
     media: { urls: true, files: [PDF], results: false },
-    complete: async (model, request) =>
-      answerOf(model, request, await completed(model, bodyOf(target, request), request)),
+    async complete(model, request) {
+      const ended = await completed(model, bodyOf(target, request), request)
+      return readFrom(ended, () => answerOf(model, request, ended))
+    },
   }
 }
 

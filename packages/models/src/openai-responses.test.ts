@@ -39,7 +39,10 @@ const ask = (more: Partial<ModelRequest> = {}): ModelRequest => ({
 })
 const usage = {
   input_tokens: 100,
-  input_tokens_details: { cached_tokens: 40, cache_write_tokens: 0 },
+  input_tokens_details: {
+    ...{ cached_tokens: 40, cache_write_tokens: 30 },
+    cache_write_tokens_details: { ttl_30m_tokens: 10, ttl_12h_tokens: 20 },
+  },
   output_tokens: 30,
   output_tokens_details: { reasoning_tokens: 20 },
   total_tokens: 130,
@@ -120,7 +123,10 @@ describe('OpenAI Responses', () => {
         { id: 'c1', name: 'pay', arguments: '{"amount":1}' },
         { id: 'c2', name: 'pay', arguments: '{"amount":2}' },
       ],
-      usage: { inputTokens: 100, outputTokens: 30, cachedTokens: 40, reasoningTokens: 20 },
+      usage: {
+        ...{ inputTokens: 100, outputTokens: 30, cachedTokens: 40, reasoningTokens: 20 },
+        ...{ cacheWriteTokens: 30, longCacheWriteTokens: 20 },
+      },
       model: 'm-2026-05-01',
     })
     expect(plain.costUsd).toBeCloseTo((60 * 2 + 40 * 0.5 + 30 * 8) / 1e6, 12)

@@ -1,12 +1,14 @@
 import { type Json, MusterError } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
+import { readFrom } from './paid.ts'
 import { dataUrl, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
-import { type JsonObject, objectOf, objectsOf, textOf } from './relay/json.ts'
+import { isObject, type JsonObject, objectOf, objectsOf, textOf } from './relay/json.ts'
 import { answerTo, type Ended } from './relay/passthrough.ts'
 import { responses } from './relay/responses.ts'
 import type { Upstream } from './relay/upstream.ts'
 import type { OpenAiTarget } from './target.ts'
+import { type Piece, piecesOf, reasoningOf } from './thoughts.ts'
 
 /** OpenAI Responses, where nothing is kept at OpenAI: each request has the whole conversation, with the sealed thoughts. */
 export function openAiResponses(target: OpenAiTarget, upstream: Upstream): Provider {
@@ -16,7 +18,8 @@ export function openAiResponses(target: OpenAiTarget, upstream: Upstream): Provi
     async complete(model, request) {
       const by = `openai ${target.baseUrl ?? ''} ${model}`
       const asked = { dialect: 'responses' as const, body: bodyOf(target, by, request) }
-      return answerOf(model, by, request, await answerTo(responses, upstream, model, asked, request))
+      const ended = await answerTo(responses, upstream, model, asked, request)
+      return readFrom(ended, () => answerOf(model, by, request, ended))
     },
   }
 }
@@ -55,15 +58,17 @@ function toWire(message: ModelMessage, by: string): JsonObject[] {
   if (message.role === 'tool')
     return [{ type: 'function_call_output', call_id: message.callId, output: contentToWire(message.content) }]
   if (message.role !== 'assistant') return [{ role: message.role, content: contentToWire(message.content) }]
-  const { content, toolCalls = [], reasoning } = message
-  return [
-    // Nobody else can open them. A client that was given them to keep may give back what it likes.
-    ...(reasoning?.by === by ? objectsOf(reasoning.items).filter(({ type }) => type === 'reasoning') : []),
-    ...(content ? [{ role: 'assistant', content }] : []),
-    ...toolCalls.map(({ id, name, arguments: args }) => ({
-      ...{ type: 'function_call', call_id: id, name, arguments: args },
-    })),
-  ]
+  return piecesOf(message, by, isThought).flatMap((piece): JsonObject[] => {
+    // Nobody else can open them.
+    if ('thought' in piece) return objectsOf([piece.thought])
+    if ('text' in piece) return piece.text === '' ? [] : [{ role: 'assistant', content: piece.text }]
+    const { id, name, arguments: args } = piece.call
+    return [{ type: 'function_call', call_id: id, name, arguments: args }]
+  })
+}
+
+function isThought(item: Json): boolean {
+  return isObject(item) && item.type === 'reasoning'
 }
 
 function contentToWire(content: string | readonly Part[]): Json {
@@ -86,18 +91,23 @@ function answerOf(model: string, by: string, request: ModelRequest, { whole, usa
   let text: string | null = null
   let refusal = ''
   const toolCalls: Answer['toolCalls'] = []
-  const items: JsonObject[] = []
+  const pieces: Piece[] = []
   for (const { type, ...item } of objectsOf(output)) {
     if (type === 'message') {
       for (const part of objectsOf(item.content)) {
         if (part.type === 'refusal') refusal += textOf(part.refusal)
-        else text = (text ?? '') + textOf(part.text)
+        else {
+          text = (text ?? '') + textOf(part.text)
+          pieces.push({ text: textOf(part.text) })
+        }
       }
     } else if (type === 'function_call') {
-      toolCalls.push({ id: textOf(item.call_id), name: textOf(item.name), arguments: textOf(item.arguments) })
+      const call = { id: textOf(item.call_id), name: textOf(item.name), arguments: textOf(item.arguments) }
+      toolCalls.push(call)
+      pieces.push({ call })
     } else if (type === 'reasoning') {
       const { id = '', summary = [], encrypted_content } = item
-      if (encrypted_content) items.push({ type, id, summary, encrypted_content })
+      if (encrypted_content) pieces.push({ thought: { type, id, summary, encrypted_content } })
     } else throw new MusterError('model.failed', `${model} gave what was not asked for: ${textOf(type)}`)
   }
   if (text === null && refusal === '' && toolCalls.length === 0 && !isCut && !request.mayBeCut)
@@ -105,7 +115,7 @@ function answerOf(model: string, by: string, request: ModelRequest, { whole, usa
   return {
     ...(refusal === '' ? { ...cut, text } : refusedAs(model, (text ?? '') + refusal, request)),
     toolCalls,
-    ...(items.length > 0 ? { reasoning: { by, items } } : {}),
+    ...reasoningOf(by, pieces),
     usage,
     model: answered,
   }

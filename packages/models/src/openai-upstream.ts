@@ -1,4 +1,5 @@
 import type { Json } from '@muster/protocol'
+import { signatureOf } from './aws-signature.ts'
 import { failure, withoutKey } from './provider.ts'
 import { answeredBy, type Bytes, TooLarge } from './relay/bytes.ts'
 import { refusalOf, type Upstream } from './relay/upstream.ts'
@@ -8,13 +9,20 @@ import type { OpenAiTarget } from './target.ts'
  * A server that speaks as OpenAI does, asked by OpenAI's own client. What clients of the gateway say goes without it: it is
  * theirs, to the byte.
  */
-export function openAiUpstream({ model, apiKey, baseUrl }: OpenAiTarget, plain: Upstream): Upstream {
+export function openAiUpstream(target: OpenAiTarget, plain: Upstream): Upstream {
+  const { model, apiKey, baseUrl } = target
+  const sign = signatureOf(target)
   let loading: ReturnType<typeof load> | undefined
 
   async function load() {
     // With the first call: it has more than two hundred files.
     const { default: OpenAI, APIConnectionError, APIError } = await import('openai')
-    const options = { apiKey, baseURL: baseUrl ?? null, maxRetries: 0, fetchOptions: { redirect: 'manual' } } as const
+    const options = {
+      apiKey: apiKey || 'none',
+      baseURL: baseUrl ?? null,
+      maxRetries: 0,
+      fetchOptions: { redirect: 'manual' },
+    } as const
     // It would log what it cannot read.
     return { client: new OpenAI({ ...options, logLevel: 'off' }), APIConnectionError, APIError }
   }
@@ -25,11 +33,12 @@ export function openAiUpstream({ model, apiKey, baseUrl }: OpenAiTarget, plain: 
       loading ??= load()
       const { client, APIConnectionError, APIError } = await loading
       signal.throwIfAborted()
+      const signed = sign && (await sign(new URL(client.baseURL + path), body))
       const left = new AbortController()
       let response: Response
       try {
         const options = { body, signal: AbortSignal.any([signal, left.signal]) }
-        const sent = { ...headers, 'content-type': 'application/json' }
+        const sent = { ...headers, 'content-type': 'application/json', ...signed }
         response = await client.post(path, { ...options, headers: sent }).asResponse()
       } catch (error) {
         if (signal.aborted) throw signal.reason

@@ -7,6 +7,8 @@ export interface Media {
   urls: boolean
   /** Types of files. */
   files: readonly string[]
+  /** Files that it takes in one request; any number unless given. */
+  filesMax?: number
   /** In results of tools, too. */
   results: boolean
 }
@@ -51,16 +53,21 @@ export function checkParts(
   inputs?: readonly string[],
 ): void {
   const issues: Issue[] = []
+  const { filesMax = Number.POSITIVE_INFINITY } = media
   let size = 0
+  let files = 0
   for (const [at, { role, content }] of messages.entries()) {
     if (!Array.isArray(content)) continue
     for (const [i, part] of content.entries()) {
       if ('data' in part) size += part.data.length
+      if (part.type === 'file') files++
       const message = whyNot(part, media, role === 'tool') ?? notTaken(part, inputs)
       if (message !== undefined) issues.push({ path: `/messages/${at}/content/${i}`, message })
     }
   }
   if (size > DATA_MAX) issues.push({ path: '/messages', message: 'images and files may have 20 MB in all' })
+  if (files > filesMax)
+    issues.push({ path: '/messages', message: `${files} files, of which this target takes ${filesMax} in a request` })
   if (issues.length === 0) return
   const places = issues.map(({ path, message }) => `${path} ${message}`)
   throw new MusterError('model.unsupported', `${model}: ${places.slice(0, 10).join('; ')}`, { issues })
@@ -74,6 +81,15 @@ export function joined(parts: readonly Part[], between = ''): string | Part[] {
 export function partsOf(content: string | readonly Part[]): readonly Part[] {
   if (typeof content !== 'string') return content
   return content === '' ? [] : [{ type: 'text', text: content }]
+}
+
+/** Without texts that say nothing: some vendors refuse those, and white space as well. */
+export function worded(parts: readonly Part[]): readonly Part[] {
+  return parts.filter((part) => part.type !== 'text' || isWorded(part.text))
+}
+
+export function isWorded(text: string | null): text is string {
+  return text !== null && text.trim() !== ''
 }
 
 export function dataUrl({ mediaType, data }: { mediaType: string; data: string }): string {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { costOf, type Price, priceOf, pricesWith } from './price.ts'
+import { createModels } from './models.ts'
+import { costOf, joinUsage, type Price, priceOf, pricesWith } from './price.ts'
 import prices from './prices.json' with { type: 'json' }
 
 const price: Price = { model: 'm', inputUsd: 2, cachedUsd: 0.5, outputUsd: 8, since: '2026-01-01', source: 'test' }
@@ -9,6 +10,8 @@ describe('priceOf', () => {
     expect(priceOf('gpt-5')?.model).toBe('gpt-5')
     expect(priceOf('gpt-5-2025-08-07')?.model).toBe('gpt-5')
     expect(priceOf('gpt-5-mini-2025-08-07')?.model).toBe('gpt-5-mini')
+    const claude = { ...price, model: 'claude-sonnet-4-5' }
+    expect(priceOf('claude-sonnet-4-5-20250929', [claude])).toBe(claude)
   })
 
   it('prefers a price of the snapshot itself', () => {
@@ -76,5 +79,38 @@ describe('the price table', () => {
       expect(cachedUsd, model).toBeLessThanOrEqual(inputUsd)
       expect(outputUsd, model).toBeGreaterThan(0)
     }
+  })
+})
+
+describe('what is written to a cache', () => {
+  const written = {
+    inputTokens: 100,
+    cachedTokens: 20,
+    outputTokens: 0,
+    cacheWriteTokens: 50,
+    longCacheWriteTokens: 30,
+  }
+  const priced = (more: Partial<Price>) => costOf({ ...price, ...more }, written) * 1e6
+
+  it('costs what the price says of it, and else as other input', () => {
+    const rest = 30 * 2 + 20 * 0.5
+    expect(priced({})).toBeCloseTo(rest + 50 * 2, 9)
+    expect(priced({ cacheWriteUsd: 3 })).toBeCloseTo(rest + 50 * 3, 9)
+    expect(priced({ cacheWriteUsd: 3, longCacheWriteUsd: 4 })).toBeCloseTo(rest + 20 * 3 + 30 * 4, 9)
+    expect(priced({ longCacheWriteUsd: 4 })).toBeCloseTo(rest + 20 * 2 + 30 * 4, 9)
+  })
+
+  it('is counted together, and set aside for', () => {
+    expect(joinUsage(written, { ...written, longCacheWriteTokens: 0 })).toMatchObject({
+      ...{ cacheWriteTokens: 100, longCacheWriteTokens: 30 },
+    })
+    const models = (more: Partial<Price>) =>
+      createModels({ routes: { default: { model: 'm', apiKey: 'k', price: { ...price, ...more } } } })
+    const request = { messages: [{ role: 'user' as const, content: 'x'.repeat(3000) }] }
+    const plain = models({ outputUsd: 0 }).reserveUsd('default', request)
+    expect(models({ outputUsd: 0, cacheWriteUsd: 3 }).reserveUsd('default', request)).toBeCloseTo(plain * 1.5, 9)
+    const kept = (text: string) =>
+      models({ outputUsd: 0, cacheWriteUsd: 3, longCacheWriteUsd: 4 }).relayReserve('default', 'chat', {}, text).usd
+    expect(kept('{"ttl": "1h" }') / kept('{"ttl": "5m" }')).toBeCloseTo(4 / 3, 9)
   })
 })

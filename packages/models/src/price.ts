@@ -6,6 +6,10 @@ interface Rates {
   inputUsd: number
   cachedUsd: number
   outputUsd: number
+  /** Of tokens that are written to the vendor's cache; as other input unless given. */
+  cacheWriteUsd?: number | undefined
+  /** Of those that are kept there for long (an hour at Anthropic and Bedrock, twelve at OpenAI); as the others unless given. */
+  longCacheWriteUsd?: number | undefined
 }
 
 /** What a model costs, and where an answer says that it was served otherwise (`priority`, `flex`, `fast`), what that does. */
@@ -31,9 +35,9 @@ export function priceOf(model: string, table: readonly Price[] = prices, at: num
   return family === model ? undefined : priceAt(family, table, at)
 }
 
-/** Of a dated snapshot (`gpt-5-2025-08-07`) its family; any other model itself. */
+/** Of a dated snapshot (`gpt-5-2025-08-07`, `claude-sonnet-4-5-20250929`) its family; any other model itself. */
 export function familyOf(model: string): string {
-  return model.replace(/-\d{4}-\d{2}-\d{2}$/, '')
+  return model.replace(/-(?:\d{4}-\d{2}-\d{2}|20\d{6})$/, '')
 }
 
 function priceAt(model: string, table: readonly Price[], at: number): Price | undefined {
@@ -51,12 +55,29 @@ export function pricesWith(own: readonly Price[]): Price[] {
   return [...prices.filter(({ model }) => !named.has(model)), ...own]
 }
 
-/** What a call cost, in US dollars. Cached tokens are part of the input tokens. */
+/** What a call cost, in US dollars. Tokens that were cached, and that are from now on, are part of the input tokens. */
 export function costOf(price: TieredRates, usage: Usage, tier = ''): number {
-  const { inputUsd, cachedUsd, outputUsd } = ratesAt(price, tier)
-  // A server that counts cached tokens beside the input must not make a call cheaper than free.
-  const fresh = Math.max(0, usage.inputTokens - usage.cachedTokens)
-  return (fresh * inputUsd + usage.cachedTokens * cachedUsd + usage.outputTokens * outputUsd) / 1e6
+  const {
+    inputUsd,
+    cachedUsd,
+    outputUsd,
+    cacheWriteUsd = inputUsd,
+    longCacheWriteUsd = cacheWriteUsd,
+  } = ratesAt(price, tier)
+  const { inputTokens, cachedTokens, outputTokens, cacheWriteTokens = 0, longCacheWriteTokens = 0 } = usage
+  // A server that counts them beside the input must not make a call cheaper than free.
+  const fresh = Math.max(0, inputTokens - cachedTokens - cacheWriteTokens)
+  const written = Math.max(0, cacheWriteTokens - longCacheWriteTokens)
+  const inputCost = fresh * inputUsd + cachedTokens * cachedUsd + written * cacheWriteUsd
+  return (inputCost + longCacheWriteTokens * longCacheWriteUsd + outputTokens * outputUsd) / 1e6
+}
+
+/** Counts of what was written to a cache, as usage has them: none where there is none. */
+export function cacheWrites(tokens: number, long: number): Pick<Usage, 'cacheWriteTokens' | 'longCacheWriteTokens'> {
+  return {
+    ...(tokens > 0 ? { cacheWriteTokens: tokens } : {}),
+    ...(long > 0 ? { longCacheWriteTokens: long } : {}),
+  }
 }
 
 /** A tier that the price does not tell of costs what the model does. */
@@ -71,6 +92,10 @@ export function joinUsage(one: Usage, other: Usage): Usage {
     inputTokens: one.inputTokens + other.inputTokens,
     outputTokens: one.outputTokens + other.outputTokens,
     cachedTokens: one.cachedTokens + other.cachedTokens,
+    ...cacheWrites(
+      (one.cacheWriteTokens ?? 0) + (other.cacheWriteTokens ?? 0),
+      (one.longCacheWriteTokens ?? 0) + (other.longCacheWriteTokens ?? 0),
+    ),
     ...(reasoningTokens > 0 ? { reasoningTokens } : {}),
   }
 }

@@ -48,7 +48,7 @@ export function failure(
   const said = withoutKey(text, apiKey)
   const repeatsKey = said !== text
   return new Kind(code, `${model}: ${said}`, {
-    retryAfterMs: code === 'rate.limited' ? retryAfterMs : undefined,
+    retryAfterMs: code === 'rate.limited' || code === 'model.unavailable' ? retryAfterMs : undefined,
     ...(repeatsKey ? {} : { cause: error }),
   })
 }
@@ -70,14 +70,9 @@ const RETRY_AFTER_MAX_MS = 3_600_000
 
 /** Retry-After (RFC 9110, section 10.2.3), or OpenAI's finer `retry-after-ms`; at most an hour, whatever a server says. */
 export function retryAfterMs(header: (name: string) => string | null | undefined): number | undefined {
-  const fine = header('retry-after-ms')
-  const coarse = header('retry-after')
-  const ms = fine
-    ? Number(fine)
-    : !coarse
-      ? Number.NaN
-      : /^\d/.test(coarse)
-        ? Number(coarse) * 1000
-        : Date.parse(coarse) - Date.now()
+  const fine = Number(header('retry-after-ms') || Number.NaN)
+  const coarse = header('retry-after') ?? ''
+  const date = () => (/^\d/.test(coarse) ? Number(coarse) * 1000 : Date.parse(coarse) - Date.now())
+  const ms = Number.isNaN(fine) ? date() : fine
   return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS)
 }

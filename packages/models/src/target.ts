@@ -18,7 +18,7 @@ interface Common {
   when?: Conditions
   /** Who is paid, as costs name them; what its kind or address says unless given. */
   provider?: string
-  /** Where it is, as a journal names it; the name of a target of Bedrock has that anyway. */
+  /** Where it answers, as policies see it and a journal names it: see `regionOf`. */
   region?: string
 }
 
@@ -51,6 +51,8 @@ export interface OpenAiTarget extends Common {
   model: string
   baseUrl?: string
   apiKey: string
+  /** At Bedrock: where else than at `baseUrl` a model may be, and the region. Without a key, requests are signed for it. */
+  aws?: { region: string; elsewhere: readonly string[] }
   /** Which of OpenAI's ways of speaking; `chat` is the one that others speak too, and the default. */
   api?: 'chat' | 'responses'
   /** How much a model that thinks is to think. */
@@ -98,6 +100,23 @@ export function nameOf(target: Target): string {
     'anthropic' in target ? [target.anthropic.baseUrl, 'api.anthropic.com'] : [target.baseUrl, 'api.openai.com']
   return `${baseUrl === undefined ? vendor : new URL(baseUrl).host} ${modelOf(target)}`
 }
+
+/**
+ * Where a model answers: what the target says, or at Bedrock its region, unless an inference profile may take a request to
+ * any of a geography (`eu`, `global`). Empty where nobody can tell.
+ */
+export function regionOf({ target, model }: { target: Target; model: string }): string {
+  const region = 'bedrock' in target ? target.bedrock.region : 'aws' in target ? target.aws?.region : undefined
+  // Of Bedrock what a target says is of its own model.
+  if (target.region !== undefined && (region === undefined || model === modelOf(target))) return target.region
+  if (region === undefined || OPAQUE.test(model)) return ''
+  return GEOGRAPHY.exec(model)?.[1] ?? region
+}
+
+/** The geography before the id of a model; vendors have longer names. */
+const GEOGRAPHY = /^(?:arn:[^/]*\/)?(global|apac|us-gov|[a-z]{2})\./
+/** What may lead to a model, or a profile, that the ARN does not name. */
+const OPAQUE = /^arn:.*:(?:application-inference-profile|(?:default-)?prompt-router|prompt)\//
 
 export function providerOf(target: Target): string {
   if (target.provider !== undefined) return target.provider

@@ -87,6 +87,9 @@ export const usage = z.object({
   inputTokens: z.number(),
   outputTokens: z.number(),
   cachedTokens: z.number(),
+  /** Of the input tokens: what was written to a vendor's cache, where it says so, and of that what it keeps for long. */
+  cacheWriteTokens: z.number().optional(),
+  longCacheWriteTokens: z.number().optional(),
   /** Of the output tokens: what the model thought, where it says so. */
   reasoningTokens: z.number().optional(),
 })

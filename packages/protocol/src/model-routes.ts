@@ -9,7 +9,12 @@ const address = z
 const effort = z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh'])
 const api = z.enum(['chat', 'responses'])
 const usd = z.number().nonnegative()
-const rates = { inputUsd: usd, cachedUsd: usd, outputUsd: usd }
+const rates = {
+  ...{ inputUsd: usd, cachedUsd: usd, outputUsd: usd },
+  /** What is written to the vendor's cache: as other input unless given; and what is kept there for long: as the first. */
+  cacheWriteUsd: usd.optional(),
+  longCacheWriteUsd: usd.optional(),
+}
 /** Where an answer says that it was served so: `priority`, `flex`, `fast`. */
 const tiers = z.record(z.string().min(1).max(64), z.strictObject(rates)).optional()
 
@@ -89,7 +94,6 @@ const target = z
     if (bedrock.api === 'converse') {
       if (bedrock.effort) refuse(['bedrock', 'effort'], 'Converse has no effort; use `api` chat or responses')
     } else {
-      if (key === undefined) refuse(['key'], 'this endpoint of Bedrock needs an API key of Bedrock')
       if (bedrock.guardrail) refuse(['bedrock', 'guardrail'], 'only with `api` converse')
       if (bedrock.structured) refuse(['bedrock', 'structured'], 'only with `api` converse')
     }

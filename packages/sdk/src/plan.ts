@@ -51,6 +51,8 @@ export interface CodeContext {
   signal: AbortSignal
   /** For a step that goes on outside; see `ToolContext.callback`. */
   callback: ToolContext['callback']
+  /** Tells what it has used elsewhere; see `ToolContext.spent`. */
+  spent: ToolContext['spent']
 }
 
 export interface CodeOptions<T> {

@@ -1,5 +1,6 @@
 import type { Json, Usage } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
+import { cachedIn } from './cached.ts'
 import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
 import { type Reader, type ReaderOptions, told, type Wire } from './wire.ts'
@@ -57,7 +58,7 @@ function usageIn(usage: Json | undefined): Usage | undefined {
   return {
     inputTokens: numberOf(usage.prompt_tokens),
     outputTokens: numberOf(usage.completion_tokens),
-    cachedTokens: numberOf(objectOf(usage.prompt_tokens_details).cached_tokens),
+    ...cachedIn(usage.prompt_tokens_details),
     ...(reasoningTokens ? { reasoningTokens } : {}),
   }
 }

@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import { copyJson, type Json, MusterError } from '@muster/protocol'
+import { paidFor } from '../paid.ts'
 import { ANSWER_MAX } from './bytes.ts'
 import { markItems, markOf } from './item-ids.ts'
 import { isObject, objectOf } from './json.ts'
@@ -51,13 +52,22 @@ export async function checked(
 }
 
 /** Waits for the whole answer, and looks at it. */
-async function finish(
-  { answer, done }: Relayed,
+async function finish({ answer, done }: Relayed, request: RelayRequest, look: Look): Promise<Finished> {
+  const held = 'stream' in answer ? await heldOf(answer.stream) : undefined
+  const end = await done
+  try {
+    return await lookedAt(end, held, request, look)
+  } catch (error) {
+    throw paidFor(error, end)
+  }
+}
+
+async function lookedAt(
+  end: RelayEnd,
+  held: readonly string[] | undefined,
   { dialect, signal, gate, body, responseId, kept }: RelayRequest,
   look: Look,
 ): Promise<Finished> {
-  const held = 'stream' in answer ? await heldOf(answer.stream) : undefined
-  const end = await done
   const whole = objectIn(end.whole)
   const isCut = dropSealed(whole)
   const isMasked = await look(wordsOfAnswer(dialect, whole), 'OUTPUT', signal)

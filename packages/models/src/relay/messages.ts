@@ -1,6 +1,7 @@
 import type { Json } from '@muster/protocol'
 import { exactObject } from '../exact-json.ts'
 import type { ToolCall } from '../message.ts'
+import { cacheWrites } from '../price.ts'
 import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
 import { type Reader, type ReaderOptions, told, type Wire } from './wire.ts'
@@ -19,10 +20,16 @@ export const messages: Wire = {
     if (!isObject(usage)) return undefined
     const cachedTokens = numberOf(usage.cache_read_input_tokens)
     // Here cached tokens are counted beside the input.
-    const inputTokens = numberOf(usage.input_tokens) + cachedTokens + numberOf(usage.cache_creation_input_tokens)
+    const written = numberOf(usage.cache_creation_input_tokens)
+    const long = numberOf(objectOf(usage.cache_creation).ephemeral_1h_input_tokens)
+    const inputTokens = numberOf(usage.input_tokens) + cachedTokens + written
     const reasoningTokens = numberOf(objectOf(usage.output_tokens_details).thinking_tokens)
     const outputTokens = numberOf(usage.output_tokens)
-    return { inputTokens, outputTokens, cachedTokens, ...(reasoningTokens ? { reasoningTokens } : {}) }
+    return {
+      ...{ inputTokens, outputTokens, cachedTokens },
+      ...cacheWrites(written, long),
+      ...(reasoningTokens ? { reasoningTokens } : {}),
+    }
   },
 
   async judge(whole, gate) {

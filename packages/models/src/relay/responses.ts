@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Json } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
+import { cachedIn } from './cached.ts'
 import { withoutCredentials } from './credentials.ts'
 import { markItem, markItems, markOf } from './item-ids.ts'
 import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
@@ -31,7 +32,7 @@ export const responses: Wire = {
     return {
       inputTokens: numberOf(usage.input_tokens),
       outputTokens: numberOf(usage.output_tokens),
-      cachedTokens: numberOf(objectOf(usage.input_tokens_details).cached_tokens),
+      ...cachedIn(usage.input_tokens_details),
       ...(reasoningTokens ? { reasoningTokens } : {}),
     }
   },

@@ -1,11 +1,12 @@
 import { type ErrorCode, type Json, MusterError } from '@muster/protocol'
 import { Pool } from 'undici'
+import type { Sign } from '../aws-signature.ts'
 import { failure, masked, QuotaUsedUp, retryAfterMs, withoutKey } from '../provider.ts'
 import type { AnthropicTarget, OpenAiTarget } from '../target.ts'
 import { type Answered, answeredBy, type Bytes, bytesOf, STREAM_MAX, TooLarge } from './bytes.ts'
 import { decoded, UnknownEncoding } from './decoded.ts'
 import { Incoming } from './incoming.ts'
-import { isObject } from './json.ts'
+import { isObject, objectOf } from './json.ts'
 
 /** Of an error's body as much is read. */
 const ERROR_MAX = 65_536
@@ -53,7 +54,7 @@ export class VendorError extends Error {
   }
 }
 
-export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream {
+export function createUpstream(target: HttpTarget, timeoutMs: number, sign?: Sign): Upstream {
   const isAnthropic = 'anthropic' in target
   const base = new URL(isAnthropic ? (target.anthropic.baseUrl ?? ANTHROPIC_URL) : (target.baseUrl ?? OPENAI_URL))
   const root = base.pathname.replace(/\/+$/, '')
@@ -82,7 +83,8 @@ export function createUpstream(target: HttpTarget, timeoutMs: number): Upstream 
     masked: (text) => masked(text, apiKey),
     async post({ path, body, signal, headers }) {
       signal.throwIfAborted()
-      const given = { ...version, ...headers, 'content-type': 'application/json', ...auth }
+      const signed = sign && (await sign(new URL(base.origin + root + path), body))
+      const given = { ...version, ...headers, 'content-type': 'application/json', ...(signed ?? auth) }
       let incoming: Incoming
       let bytes: Bytes
       try {
@@ -132,7 +134,7 @@ export function refusalOf({ model, status, headerOf }: Refusal, error: Json): Mu
   const isOurs = status < 400 || status === 407
   const said = `${status} ${messageOf(error)}`
   const cause = isOurs ? said : new VendorError(status, said, error)
-  const isUsedUp = status === 429 && isObject(error) && error.code === 'insufficient_quota'
+  const isUsedUp = status === 402 || (status === 429 && isSpent(error))
   return failure(
     isUsedUp ? 'model.failed' : codeOf(status),
     { model },
@@ -140,6 +142,13 @@ export function refusalOf({ model, status, headerOf }: Refusal, error: Json): Mu
     retryAfterMs(headerOf),
     isUsedUp ? QuotaUsedUp : MusterError,
   )
+}
+
+/** Whether a 429 is of money and not of time, which OpenAI tells by the type, whatever the code, and Anthropic beside it. */
+function isSpent(error: Json): boolean {
+  const { code, type, details } = objectOf(error)
+  const isLimit = objectOf(details).error_code === 'enforced_spend_limit_reached'
+  return code === 'insufficient_quota' || type === 'insufficient_quota' || isLimit
 }
 
 /** What a status says of the next try. */

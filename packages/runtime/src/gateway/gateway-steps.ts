@@ -1,4 +1,4 @@
-import type { ToolCall } from '@muster/models'
+import { Paid, type ToolCall } from '@muster/models'
 import { type Json, type Label, MusterError } from '@muster/protocol'
 import type { ActiveRun } from '../run/active-run.ts'
 import type { Operation, StepSpec } from '../step/step.ts'
@@ -36,7 +36,8 @@ export function relayStep(
     reserveTokens: () => reserved().tokens,
     request: () => exchange.text,
     action: {
-      execute: async ({ signal, idempotencyKey, labels, refused }) => {
+      execute: async (call) => {
+        const { signal, idempotencyKey, labels, refused } = call
         exchange.begin()
         try {
           const { answer, done } = await models.relay(route, {
@@ -56,6 +57,7 @@ export function relayStep(
           const text = 'text' in given ? given.text : JSON.stringify(whole)
           return { text, usage, costUsd, model, via, guardrail }
         } catch (error) {
+          if (error instanceof Paid) call.used = error.spent
           exchange.failed(error)
           throw error
         }

@@ -242,17 +242,52 @@ describe('a budget', () => {
   })
 })
 
-describe('a model that answers 429 with Retry-After', () => {
-  /** When each call came, by model. */
-  const came: Record<string, number[]> = {}
+describe('an answer that is cut short', () => {
+  it('is paid for: by the run, and in budgets', async () => {
+    const cut = createServer((request, response) => {
+      const message = { role: 'assistant', content: 'a' }
+      const usage = { prompt_tokens: 10, completion_tokens: 20_000 }
+      request
+        .resume()
+        .on('end', () =>
+          response
+            .writeHead(200, { 'content-type': 'application/json' })
+            .end(JSON.stringify({ model: 'm', usage, choices: [{ index: 0, finish_reason: 'length', message }] })),
+        )
+    })
+    await new Promise<void>((resolve) => cut.listen(0, '127.0.0.1', resolve))
+    const baseUrl = `http://127.0.0.1:${(cut.address() as AddressInfo).port}`
+    const price = { inputUsd: 0, cachedUsd: 0, outputUsd: 1 }
+    const models = createModels({ routes: { default: { model: 'm', baseUrl, apiKey: 'none', price } } })
+    // Each may cost 0.4 cents as far as is known, and costs 2.
+    await withWorker(app, { models, budgets: { 'tenant:t': { day: { usd: 0.021 } } } }, async (journal, start) => {
+      const all = await entries(journal, await start(steps(1, { model: 'default', prompt: 'x' })))
+      const used = { inputTokens: 10, outputTokens: 20_000, cachedTokens: 0 }
+      const [step] = all.filter((entry) => entry.type === 'step.ended')
+      expect(step).toMatchObject({ status: 'failed', usage: used, costUsd: 0.02, model: 'm' })
+      expect(all.at(-1)).toMatchObject({ type: 'run.ended', usage: used, costUsd: 0.02 })
+      const more = await start(steps(1, { model: 'default', prompt: 'x' }))
+      expect(outcomes(await entries(journal, more))).toEqual(['budget.exceeded'])
+    })
+    cut.closeAllConnections()
+    cut.close()
+  })
+})
+
+describe('a model that answers with Retry-After', () => {
   let server: Server
 
-  afterAll(() => {
+  afterEach(() => {
     server.closeAllConnections()
     server.close()
   })
 
-  it('is left alone for as long as it asks for, and no other is', async () => {
+  it.each([
+    [429, 'rate.limited'],
+    [503, 'model.unavailable'],
+  ])('is left alone for as long as its %i asks for, and no other is', async (status, code) => {
+    /** When each call came, by model. */
+    const came: Record<string, number[]> = {}
     const waitMs = 2000
     server = createServer(async (request, response) => {
       let body = ''
@@ -261,7 +296,7 @@ describe('a model that answers 429 with Retry-After', () => {
       const first = !came[model]
       came[model] ??= []
       came[model].push(Date.now())
-      if (model === 'busy' && first) response.writeHead(429, { 'retry-after-ms': String(waitMs) }).end('{}')
+      if (model === 'busy' && first) response.writeHead(status, { 'retry-after-ms': String(waitMs) }).end('{}')
       else
         response.writeHead(200, { 'content-type': 'application/json' }).end(
           JSON.stringify({
@@ -278,12 +313,12 @@ describe('a model that answers 429 with Retry-After', () => {
       const refused = await start(steps(1, { model: 'busy', prompt: 'x' }))
       // The worker knows of the refusal once the journal does.
       for await (const { bytes } of journal.follow(refused, 0, AbortSignal.timeout(30_000)))
-        if (bytes.includes('rate.limited')) break
+        if (bytes.includes(code)) break
       const others = [
         await start(steps(3, { model: 'busy', prompt: 'x' })),
         await start(steps(3, { model: 'free', prompt: 'x' })),
       ]
-      expect(outcomes(await entries(journal, refused))).toEqual(['rate.limited', 'ok'])
+      expect(outcomes(await entries(journal, refused))).toEqual([code, 'ok'])
       for (const run of others) expect(outcomes(await entries(journal, run))).toEqual(['ok', 'ok', 'ok'])
     })
     const [refusal = 0, ...later] = came.busy ?? []

@@ -79,7 +79,8 @@ export function endFailed(
   const now = clock()
   const at = now + retryAfterMs(operation, step.attempt, error, random)
   // Whoever asks to wait means all who come.
-  if (error.code === 'rate.limited') kinds.close(kinds.of(operation), now + (error.retryAfterMs ?? PAUSE_MS))
+  if (error.code === 'rate.limited' || (error.code === 'model.unavailable' && error.retryAfterMs !== undefined))
+    kinds.close(kinds.of(operation), now + (error.retryAfterMs ?? PAUSE_MS))
   const retry = !final && at < deadlineOf(step)
   const failure = endUnsuccessfully(run, step, error, labels, 'failed', retry)
   if (retry && step.handle !== undefined) {
@@ -125,14 +126,18 @@ function endUnsuccessfully(
   const redacted = joinCounts(told.redacted, content === undefined ? undefined : step.redacted)
   const isCut = step.decision !== undefined && (error.code === 'step.timeout' || error.code === 'stop.active')
   const at = run.services.clock()
-  settleFunds(run, step, isCut ? 'all' : usedBy(step, at))
+  const { usage, costUsd, model, via } = step.spent ?? {}
+  step.spent = undefined
+  // What a tool has used elsewhere was paid there.
+  const isOwn = step.spec.operation.kind === 'model'
+  settleFunds(run, step, isCut ? 'all' : isOwn ? usedBy(step, at, usage, costUsd) : usedBy(step, at))
   giveBack(run, step)
   if (!retry) run.totals.steps++
-  const { usage, costUsd } = step.spent ?? {}
-  step.spent = undefined
   addUsage(run, usage, costUsd)
   run.appendText(
-    endedText(step, at, labels, status, { usage, costUsd, error: failure, retry: retry || undefined, redacted }),
+    endedText(step, at, labels, status, {
+      ...{ usage, costUsd, model, via, error: failure, retry: retry || undefined, redacted },
+    }),
     content,
     endedVersion(step, redacted),
   )

@@ -34,7 +34,7 @@ export class Call {
   /** Set once a token was given out. */
   later: Later = { until: undefined }
   /** What it has told that it used elsewhere. */
-  used: { costUsd: number; usage: Usage } | undefined
+  used: { costUsd: number; usage: Usage; model?: string; via?: Via } | undefined
   readonly #state: StepState
   readonly #services: Pick<Services, 'callbacks' | 'clock'>
 

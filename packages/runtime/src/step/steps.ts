@@ -1,4 +1,4 @@
-import type { ModelReply, ModelRequest } from '@muster/models'
+import { type ModelReply, type ModelRequest, Paid } from '@muster/models'
 import type { Json, JsonSchema, Label } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
 import type { Agent, CodeOptions } from '@muster/sdk'
@@ -117,7 +117,7 @@ export function codeStep(
       action: {
         execute: async (call) => {
           const output = await work(call)
-          return output === LATER ? call.later : { text: JSON.stringify(output) ?? 'null' }
+          return output === LATER ? call.later : { text: JSON.stringify(output) ?? 'null', ...call.used }
         },
         receive: (output) => ({ text: JSON.stringify(output) }),
       },
@@ -171,6 +171,10 @@ export function modelStep(
         stickyKey: run.created.session ?? run.id,
         // A piece of a text does not show what it is a piece of.
         ...(redactor || !isShown ? {} : { onDelta: (text) => deltas.push(text) }),
+      })
+      .catch((error: unknown) => {
+        if (error instanceof Paid) call.used = error.spent
+        throw error
       })
       .finally(() => deltas.end())
     const { text, toolCalls, usage, costUsd, model, via, guardrail } = reply
