@@ -26,6 +26,7 @@ const item = z.object({ item: z.string(), ms: z.number().default(0) })
 const double = tool({
   name: 'double',
   effect: 'pure',
+  labels: ['doubled'],
   input: z.object({ n: z.number() }),
   output: z.object({ n: z.number() }),
   run: ({ n }) => ({ n: 2 * n }),
@@ -34,6 +35,7 @@ const double = tool({
 const look = tool({
   name: 'look',
   effect: 'read',
+  labels: ['shelf'],
   input: item,
   output: z.object({ seen: z.string() }),
   run: async ({ item }, call) => {
@@ -72,6 +74,7 @@ const launch = tool({
 const pay = tool({
   name: 'pay',
   effect: 'once',
+  declassifies: ['shelf'],
   input: item,
   output: z.object({ paid: z.string() }),
   run: async ({ item, ms }, call) => {

@@ -42,4 +42,16 @@ describe('a build that is broken on purpose', () => {
     })
     expect(violations.join('\n')).toMatch(/came before its intent was in the journal/)
   })
+
+  it('without the labels of what was done before a worker died: outcomes have too few', async () => {
+    // Long enough that whoever is killed has some half done.
+    const long = { plan: 'errand', input: { n: 20, ms: 50 }, expected: { output: 20, writes: 20, onces: 1 } }
+    const { violations } = await runCampaign({
+      ...broken('labels'),
+      ...{ seed: 4, forMs: 5000, faultsMin: 4, pauseMs: 200, everyMs: 200 },
+      work: () => long,
+      faults: only('kill -9 a worker'),
+    })
+    expect(violations.join('\n')).toMatch(/has the labels \[\] and must have \[shelf\]/)
+  })
 })
