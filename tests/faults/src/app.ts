@@ -1,6 +1,7 @@
 import { agent, plan, type ToolContext, tool } from '@muster/sdk'
 import { z } from 'zod'
 import type { Effect } from './effect.ts'
+import { CONTENT } from './work.ts'
 
 /** What the workers of a campaign carry. Every effect is done over HTTP, at the recorder. */
 const outside = process.env.RECORDER ?? ''
@@ -105,7 +106,7 @@ export const errand = plan({
   version: '1.0.0',
   input: z.object({ n: z.number(), ms: z.number() }),
   run: async (step, { n, ms }) => {
-    const { seen } = await step.tool(look, { item: 'shelf' })
+    const { seen } = await step.tool(look, { item: CONTENT })
     const written: string[] = []
     for (let i = 0; i < n; i++) written.push((await step.tool(write, { item: `${seen}${i}`, ms })).written)
     await step.tool(pay, { item: written.join(), ms })

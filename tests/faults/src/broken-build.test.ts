@@ -54,4 +54,10 @@ describe('a build that is broken on purpose', () => {
     })
     expect(violations.join('\n')).toMatch(/has the labels \[\] and must have \[shelf\]/)
   })
+
+  it('with logs that say too much: secrets and content are found in them', async () => {
+    const { violations } = await runCampaign({ ...broken('secrets'), seed: 6, forMs: 2000, faultsMin: 0, faults: [] })
+    for (const what of ['MUSTER_SECRET', 'MUSTER_MODEL_API_KEY', 'content of runs'])
+      expect(violations.join('\n')).toMatch(`${what} stands in `)
+  })
 })
