@@ -93,7 +93,7 @@ export interface RunHandle<Output> {
   get(): Promise<Run>
   /** The journal's entries from the first, or after `after`, as they become durable; ends when the run has ended. Reconnects by itself. */
   events(options?: EventOptions): AsyncGenerator<RunEvent>
-  /** The same, and between them what models write as they write it: provisional, until the step's outcome comes. */
+  /** The same, and between them what models write as they write it, and tools tell: provisional, until the step's outcome comes. */
   events(options: EventOptions & { deltas: true }): AsyncGenerator<RunEvent | { delta: ModelDelta }>
   /** What the run gives, when it has ended. Throws a MusterError with the run's error when it failed. */
   result(options?: { signal?: AbortSignal }): Promise<Output>
