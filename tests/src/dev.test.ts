@@ -154,6 +154,17 @@ describe('muster dev', () => {
     expect(JSON.parse((await muster('runs', '--json')).stdout).runs.slice(1)).toEqual(before.runs.slice(0, -1))
   })
 
+  it('is not disturbed by a second one on its folder, which says what to do', async () => {
+    const redis = () => JSON.parse(readFileSync(join(home, 'redis/redis.json'), 'utf8')).pid
+    const before = redis()
+    const env = { ...environment(), MUSTER_PORT: String(await freePort()) }
+    const second = await promisify(execFile)(process.execPath, [cli, 'dev'], { env, cwd: root }).catch((error) => error)
+    expect(second.code).toBe(1)
+    expect(second.stderr).toContain('give this one a folder of its own (MUSTER_HOME)')
+    expect(isRunning(before)).toBe(true)
+    expect(redis()).toBe(before)
+  })
+
   it('says which port is taken instead of starting half', async () => {
     const other = createServer().listen(0, '127.0.0.1')
     await until(() => other.listening, Boolean)

@@ -68,6 +68,25 @@ async function startAll(
   const say = (what: string, how: string) => console.log(`${pc.green('●')} ${what.padEnd(9)} ${pc.dim(how)}`)
   const log = (line: string) => console.log(pc.dim(`  ${line}`))
 
+  const { env } = process
+  const aws = Boolean((env.AWS_REGION ?? env.AWS_DEFAULT_REGION) && (env.AWS_ACCESS_KEY_ID ?? env.AWS_PROFILE))
+  // First: another dev on this folder has its store open, and is found out before its Redis is taken, and stopped with us.
+  const dynamo = await startDynamo({
+    dir: join(home, 'dynamodb'),
+    aws,
+    log,
+    ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }),
+  })
+  stops.push(() => dynamo.stop())
+  say(
+    'dynamodb',
+    dynamo.source === 'embedded'
+      ? `embedded, ${join(home, 'dynamodb')}`
+      : dynamo.source === 'aws'
+        ? `AWS, table ${config.MUSTER_TABLE}`
+        : 'yours',
+  )
+
   const redis = await startKeptRedis(
     {
       dir: join(home, 'redis'),
@@ -83,24 +102,6 @@ async function startAll(
     redis.source === 'external'
       ? `${redis.version}, yours`
       : `${redis.version}, fsync ${config.MUSTER_FSYNC}, ${join(home, 'redis')}`,
-  )
-
-  const { env } = process
-  const aws = Boolean((env.AWS_REGION ?? env.AWS_DEFAULT_REGION) && (env.AWS_ACCESS_KEY_ID ?? env.AWS_PROFILE))
-  const dynamo = await startDynamo({
-    dir: join(home, 'dynamodb'),
-    aws,
-    log,
-    ...(config.DYNAMODB_ENDPOINT === undefined ? {} : { endpoint: config.DYNAMODB_ENDPOINT }),
-  })
-  stops.push(() => dynamo.stop())
-  say(
-    'dynamodb',
-    dynamo.source === 'embedded'
-      ? `embedded, ${join(home, 'dynamodb')}`
-      : dynamo.source === 'aws'
-        ? `AWS, table ${config.MUSTER_TABLE}`
-        : 'yours',
   )
 
   const model = await chooseModel(config)
