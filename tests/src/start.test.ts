@@ -243,6 +243,23 @@ describe('a process that begins before what it needs', () => {
   })
 })
 
+it.each(['worker', 'server'])('a %s that is told to end while Redis is away ends', async (command) => {
+  const own = await startRedis({ dir: join(dir, `away-${command}`) })
+  const { child, exit, says } = begin(command, {
+    ...{ REDIS_URL: own.url, DYNAMODB_ENDPOINT: dynamo.endpoint, MUSTER_PORT: String(await freePort()) },
+    ...{ MUSTER_APP: app, MUSTER_MODEL_BASE_URL: 'http://127.0.0.1:1/v1', MUSTER_KEYS_FILE: join(dir, 'no-keys.json') },
+  })
+  try {
+    await says(command === 'worker' ? /taking runs/ : /listening/)
+    await own.stop()
+    child.kill('SIGTERM')
+    expect(await exit).toEqual([0, null])
+  } finally {
+    child.kill('SIGKILL')
+    await own.stop()
+  }
+})
+
 // A disk without room, as Linux has it at any time.
 it.skipIf(!existsSync('/dev/full'))('a process whose log finds no room goes on without', async () => {
   const port = await freePort()
