@@ -1,6 +1,16 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -129,6 +139,30 @@ describe('muster dev', () => {
     )
     const run = await muster('run', 'payables.clerk', '--input', join(documents, 'oxbarrow-1409.json'), '--json')
     expect(JSON.parse(run.stdout)).toMatchObject({ status: 'succeeded', output: { status: 'blocked' } })
+  })
+
+  it('survives a kill -9 of its Redis, which is started again on its data', async () => {
+    const before = JSON.parse((await muster('runs', '--json')).stdout)
+    const { pid } = JSON.parse(readFileSync(join(home, 'redis/redis.json'), 'utf8'))
+    process.kill(pid, 'SIGKILL')
+    await until(
+      () => output,
+      (text) => text.includes('Redis ended and is started again'),
+    )
+    const run = await muster('run', 'payables.clerk', '--input', join(documents, 'oxbarrow-1409.json'), '--json')
+    expect(JSON.parse(run.stdout)).toMatchObject({ status: 'succeeded', output: { status: 'blocked' } })
+    expect(JSON.parse((await muster('runs', '--json')).stdout).runs.slice(1)).toEqual(before.runs.slice(0, -1))
+  })
+
+  it('is not disturbed by a second one on its folder, which says what to do', async () => {
+    const redis = () => JSON.parse(readFileSync(join(home, 'redis/redis.json'), 'utf8')).pid
+    const before = redis()
+    const env = { ...environment(), MUSTER_PORT: String(await freePort()) }
+    const second = await promisify(execFile)(process.execPath, [cli, 'dev'], { env, cwd: root }).catch((error) => error)
+    expect(second.code).toBe(1)
+    expect(second.stderr).toContain('give this one a folder of its own (MUSTER_HOME)')
+    expect(isRunning(before)).toBe(true)
+    expect(redis()).toBe(before)
   })
 
   it('says which port is taken instead of starting half', async () => {
@@ -313,4 +347,20 @@ describe('a second muster dev', () => {
     expect(output).toContain('my-own-menu.txt')
     expect(readFileSync(join(home, 'demo/ledger.jsonl'), 'utf8')).toBe(before)
   }, 120_000)
+
+  it.skipIf(!existsSync('/dev/full'))(
+    'goes on where there is no room for its logs',
+    async () => {
+      await endGroup('SIGTERM')
+      for (const log of ['server.log', 'worker.log']) {
+        rmSync(join(home, 'logs', log))
+        symlinkSync('/dev/full', join(home, 'logs', log))
+      }
+      startDev()
+      await up()
+      expect(output).toMatch(/verify: ok \(\d+ journals\)/)
+      expect(dev.exitCode).toBe(null)
+    },
+    120_000,
+  )
 })

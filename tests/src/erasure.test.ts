@@ -312,9 +312,9 @@ describe('erasures', () => {
     const { ann } = harness.people
     for (const refused of [
       () => ann.erasures.request({ subject: 'x', reason: 'r' }),
-      () => ann.erasures.list(),
+      () => ann.erasures.list().next(),
       () => ann.holds.place({ subject: 'x', reason: 'r' }),
-      () => harness.stranger.erasures.list(),
+      () => harness.stranger.erasures.list().next(),
     ])
       await expect(refused()).rejects.toMatchObject({ code: 'auth.forbidden' })
     const bad = (body: object) => muster.request('POST', '/v1/erasures', body)
@@ -351,5 +351,37 @@ describe('erasures', () => {
     await doneOf(all.id)
     expect(await kept.get()).not.toHaveProperty('output')
     expect((await cli('verify', kept.id)).code).toBe(0)
+  })
+
+  it('and holds are listed page by page, the newest first, whatever is done meanwhile', async () => {
+    const seen = async <T extends { id: string }>(path: string, of: (page: Record<string, T[]>) => T[]) => {
+      const ids: string[] = []
+      for (let cursor: string | undefined; ; ) {
+        const page = await muster.request<Record<string, T[]> & { cursor?: string }>(
+          'GET',
+          `${path}?limit=2${cursor === undefined ? '' : `&cursor=${cursor}`}`,
+        )
+        expect(of(page).length).toBeLessThanOrEqual(2)
+        ids.push(...of(page).map(({ id }) => id))
+        if (page.cursor === undefined) return ids
+        cursor = page.cursor
+      }
+    }
+    const holds: string[] = []
+    const erasures: string[] = []
+    // What is held waits, and what is not is done soon: both are in one list.
+    for (const subject of ['p-1', 'p-2', 'p-3']) {
+      holds.unshift((await muster.holds.place({ subject, reason: 'pages' })).id)
+      erasures.unshift((await muster.erasures.request({ subject, reason: 'pages' })).id)
+      erasures.unshift((await muster.erasures.request({ subject: `${subject}-free`, reason: 'pages' })).id)
+    }
+    const mine = (all: string[], made: string[]) => all.filter((id) => made.includes(id))
+    expect(mine(await seen('/v1/erasures', ({ erasures }) => erasures ?? []), erasures)).toEqual(erasures)
+    expect(mine(await seen('/v1/holds', ({ holds }) => holds ?? []), holds)).toEqual(holds)
+    for (const id of erasures.filter((_, i) => i % 2 === 0)) await doneOf(id)
+    const listed = (await Array.fromAsync(muster.erasures.list())).map(({ id }) => id)
+    expect(new Set(listed).size).toBe(listed.length)
+    expect(mine(listed, erasures)).toEqual(erasures)
+    for (const id of holds) await muster.holds.lift(id, 'pages')
   })
 })

@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -241,6 +241,49 @@ describe('a process that begins before what it needs', () => {
     expect(output).toMatch(/redis\.unavailable.*ECONNREFUSED.*waited 0\.3 s/s)
     expect(code).toBe(1)
   })
+})
+
+it.each(['worker', 'server'])('a %s that is told to end while Redis is away ends', async (command) => {
+  const own = await startRedis({ dir: join(dir, `away-${command}`) })
+  const { child, exit, says } = begin(command, {
+    ...{ REDIS_URL: own.url, DYNAMODB_ENDPOINT: dynamo.endpoint, MUSTER_PORT: String(await freePort()) },
+    ...{ MUSTER_APP: app, MUSTER_MODEL_BASE_URL: 'http://127.0.0.1:1/v1', MUSTER_KEYS_FILE: join(dir, 'no-keys.json') },
+  })
+  try {
+    await says(command === 'worker' ? /taking runs/ : /listening/)
+    await own.stop()
+    child.kill('SIGTERM')
+    expect(await exit).toEqual([0, null])
+  } finally {
+    child.kill('SIGKILL')
+    await own.stop()
+  }
+})
+
+// A disk without room, as Linux has it at any time.
+it.skipIf(!existsSync('/dev/full'))('a process whose log finds no room goes on without', async () => {
+  const port = await freePort()
+  const full = openSync('/dev/full', 'w')
+  const env = { REDIS_URL: redis.url, DYNAMODB_ENDPOINT: dynamo.endpoint, MUSTER_PORT: String(port) }
+  const child = spawn(process.execPath, [cli, 'server'], {
+    env: environment({ ...env, MUSTER_KEYS_FILE: join(dir, 'no-keys.json'), MUSTER_LOG: 'debug' }),
+    stdio: ['ignore', full, full],
+  })
+  closeSync(full)
+  const exit = once(child, 'exit')
+  const isReady = () =>
+    fetch(`http://127.0.0.1:${port}/readyz`).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+  try {
+    await until(isReady, (is) => is || child.exitCode !== null, 30_000)
+    for (let i = 0; i < 3; i++) expect(await isReady()).toBe(true)
+    child.kill('SIGTERM')
+    expect(await exit).toEqual([0, null])
+  } finally {
+    child.kill('SIGKILL')
+  }
 })
 
 it('a command that is sent again while no server answers says so, and in the end how to start one', async () => {

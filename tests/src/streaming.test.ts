@@ -121,6 +121,24 @@ describe('what a model writes', () => {
     redis.disconnect()
   })
 
+  it('goes together with what tools tell, until they have ended', async () => {
+    const run = await muster.runs.start({ steps: { read: { tool: 'world.pages', input: { pages: 8 } } } }, {})
+    const deltas: ModelDelta[] = []
+    const order: string[] = []
+    for await (const event of run.events({ deltas: true })) {
+      order.push('delta' in event ? 'delta' : event.entry.type)
+      if ('delta' in event) deltas.push(event.delta)
+    }
+    const told = Array.from({ length: 8 }, (_, i) => `page ${i + 1}\n`).join('')
+    expect(deltas[0]).toMatchObject({ step: 'read', attempt: 1 })
+    expect(deltas.length).toBeGreaterThan(2)
+    expect(told.startsWith(joined(deltas))).toBe(true)
+    expect(joined(deltas)).toContain('page 2')
+    expect(order.lastIndexOf('delta')).toBeLessThan(order.indexOf('step.ended'))
+    const journal = await (await muster.open('GET', `/v1/runs/${run.id}/journal`)).text()
+    expect(journal).not.toContain('page 2')
+  })
+
   it.each(['x', '1/x', '-1', '1/2'])('cannot be asked for from place %s', async (place) => {
     const run = await start()
     const response = await fetch(`${harness.url}/v1/runs/${run.id}/events`, {

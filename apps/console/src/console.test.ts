@@ -171,6 +171,30 @@ describe.skipIf(!browser)('the console in a browser', () => {
     await page.getByText('approval.denied').first().waitFor()
   })
 
+  test('shows every question, however many wait', async () => {
+    const run = page.url()
+    const started = await stack.muster.runs.startMany(
+      'month',
+      Array.from({ length: 130 }, (_, i) => ({ input: { payee: `payee ${i}` } })),
+    )
+    const ids = started.flatMap((one) => one.run?.id ?? [])
+    await expect
+      .poll(async () => (await Promise.all(ids.map((id) => stack.muster.runs.get(id)))).map((one) => one.status), {
+        timeout: 60_000,
+      })
+      .toEqual(ids.map(() => 'waiting'))
+    await page.goto(`${stack.url}/#/approvals`)
+    const questions = page.getByRole('article')
+    for (const shown of [25, 50, 75, 100, 125]) {
+      await expect.poll(() => questions.count(), { timeout: 10_000 }).toBe(shown)
+      await page.getByRole('button', { name: 'Load more' }).click()
+    }
+    await expect.poll(() => questions.count(), { timeout: 10_000 }).toBe(130)
+    expect(await page.getByRole('button', { name: 'Load more' }).count()).toBe(0)
+    await Promise.all(ids.map((id) => stack.muster.runs.of(id).terminate()))
+    await page.goto(run)
+  })
+
   test('says what holds a run back, whatever somebody gave as the reason', async () => {
     const run = page.url().split('/').at(-1) ?? ''
     const by = { key: 'k', user: HOSTILE }

@@ -25,6 +25,18 @@ const tags = ['erasure']
 const security = [{ key: [] }]
 const NOTHING = { runs: 0, entries: 0, turns: 0, facts: 0, blobs: 0 }
 
+/** A page of what has an id in the order of time. */
+const page = z.object({
+  limit: z.coerce.number().int().min(1).max(1000).default(200),
+  cursor: runCursor.optional().describe('`cursor` of the page before'),
+})
+
+/** Where a page ended that may not be the last. */
+function cursorOf(found: readonly { id: string }[], limit: number): { cursor?: string } {
+  const last = found.length === limit ? found.at(-1) : undefined
+  return last === undefined ? {} : { cursor: last.id }
+}
+
 /** Routes of what is erased, and of what must not be. */
 export function erasureRoutes(
   server: Server,
@@ -93,11 +105,19 @@ export function erasureRoutes(
       schema: {
         tags,
         security,
-        summary: 'What was erased, by whom and why, and what is being erased',
-        response: { 200: z.object({ erasures: z.array(erasure) }), ...problemsOf(401, 403, 503) },
+        summary: 'What was erased, by whom and why, and what is being erased, newest first',
+        querystring: page,
+        response: {
+          200: z.object({ erasures: z.array(erasure), cursor: z.string().optional() }),
+          ...problemsOf(400, 401, 403, 503),
+        },
       },
     },
-    async (request) => ({ erasures: await memory.erasures.list(keyOf(request).tenant) }),
+    async (request) => {
+      const { limit, cursor } = request.query
+      const erasures = await memory.erasures.list(keyOf(request).tenant, { limit, before: cursor })
+      return { erasures, ...cursorOf(erasures, limit) }
+    },
   )
 
   server.get(
@@ -162,11 +182,19 @@ export function erasureRoutes(
       schema: {
         tags,
         security,
-        summary: 'What is held, by whom and why, and what was',
-        response: { 200: z.object({ holds: z.array(hold) }), ...problemsOf(401, 403, 503) },
+        summary: 'What is held, by whom and why, and what was, newest first',
+        querystring: page,
+        response: {
+          200: z.object({ holds: z.array(hold), cursor: z.string().optional() }),
+          ...problemsOf(400, 401, 403, 503),
+        },
       },
     },
-    async (request) => ({ holds: await memory.holds.list(keyOf(request).tenant) }),
+    async (request) => {
+      const { limit, cursor } = request.query
+      const holds = await memory.holds.page(keyOf(request).tenant, { limit, before: cursor })
+      return { holds, ...cursorOf(holds, limit) }
+    },
   )
 
   server.delete(
@@ -221,10 +249,7 @@ export function erasureRoutes(
         tags: ['audit'],
         security,
         summary: 'Runs that were removed whole, by which rule',
-        querystring: z.object({
-          limit: z.coerce.number().int().min(1).max(1000).default(200),
-          cursor: runCursor.optional().describe('`cursor` of the page before'),
-        }),
+        querystring: page,
         response: { 200: removedRuns, ...problemsOf(400, 401, 503) },
       },
     },

@@ -148,7 +148,10 @@ export function runRoutes(server: Server, context: Context): void {
         headers: z.object({ 'last-event-id': z.string().regex(PLACE, 'the id of an event').optional() }),
         querystring: z.object({
           after: z.string().regex(PLACE, 'the id of an event').optional(),
-          deltas: z.stringbool().default(false).describe('also what models write, as events `delta`: provisional'),
+          deltas: z
+            .stringbool()
+            .default(false)
+            .describe('also what models write and tools tell, as events `delta`: provisional'),
         }),
         produces: ['text/event-stream'],
         response: { 200: z.string(), ...problemsOf(400, 401, 404, 503) },

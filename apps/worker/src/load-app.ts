@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { MusterError } from '@muster/protocol'
 import { type App, collect } from '@muster/sdk'
 
@@ -33,8 +33,23 @@ async function importApp(file: string): Promise<Record<string, unknown>> {
 }
 
 function reason(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error)
-  return /^Cannot find package '(@muster\/|zod')/.test(message)
-    ? `${message}. Put it anywhere below Muster's own folder, or into a package that depends on it`
-    : message
+  if (!(error instanceof Error)) return String(error)
+  const { message } = error
+  if (/^Cannot find package '(@muster\/|zod')/.test(message))
+    return `${message}. Put it anywhere below Muster's own folder, or into a package that depends on it`
+  const place = placeOf(error)
+  return place === undefined ? message : `${place}: ${message}`
+}
+
+/**
+ * File and line that are at fault, which may be in any module that the app imports. The message does not have them: Node
+ * puts them on top of the stack for what it cannot read, as a path or a URL, and into the frames for what was thrown.
+ */
+function placeOf({ stack = '' }: Error): string | undefined {
+  for (const [, where = '', line] of stack.matchAll(/(file:\/\/[^\s)]+?|^\/.+?):(\d+)/gm)) {
+    const path = where.startsWith('file:') ? fileURLToPath(where) : where
+    if (path === import.meta.filename) return undefined
+    if (!path.includes('/node_modules/')) return `${path}:${line}`
+  }
+  return undefined
 }

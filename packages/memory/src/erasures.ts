@@ -1,6 +1,6 @@
 import { type Erasure, erasure, type Hold, hold, MusterError } from '@muster/protocol'
 import { type Item, numberOf } from './item.ts'
-import { partition, sort } from './key.ts'
+import { LAST, partition, sort } from './key.ts'
 import type { Table } from './table.ts'
 
 /** An erasure that somebody carries on. */
@@ -10,6 +10,12 @@ export interface OpenErasure {
   version: number
   /** Until then another has it, ms since the epoch. */
   until: number
+}
+
+/** So many of a list, the newest first; those that are older than the one with this id. */
+interface Newest {
+  limit: number
+  before?: string | undefined
 }
 
 /** What tenants have asked to be erased. One that is not done lies where every worker finds it. */
@@ -22,8 +28,7 @@ export interface Erasures {
   save(open: OpenErasure): Promise<OpenErasure | undefined>
   /** Puts it where those lie that are done. */
   close(open: OpenErasure): Promise<void>
-  /** The newest first, those that are not done before the others. */
-  list(tenant: string): Promise<Erasure[]>
+  list(tenant: string, page: Newest): Promise<Erasure[]>
   /** @throws MusterError `erasure.not_found` */
   get(tenant: string, id: string): Promise<Erasure>
 }
@@ -35,6 +40,7 @@ export interface Holds {
   remove(tenant: string, id: string): Promise<void>
   /** All, those that were lifted too, the newest first. */
   list(tenant: string): Promise<Hold[]>
+  page(tenant: string, page: Newest): Promise<Hold[]>
   /** @throws MusterError `hold.not_found` where it is not there, or is lifted */
   lift(tenant: string, id: string, lifted: NonNullable<Hold['lifted']>): Promise<Hold>
 }
@@ -52,11 +58,6 @@ export function openErasures(table: Table): Erasures {
     const prefix = tenant === undefined ? 'ERASURE#' : `${sort('ERASURE', tenant)}#`
     return (await Array.fromAsync(table.query({ pk: OPEN, sk: { prefix } }))).map(readOpen)
   }
-  const done = async (tenant: string) =>
-    (await Array.fromAsync(table.query({ pk: doneOf(tenant), descending: true }))).map(({ content }) =>
-      erasure.parse(JSON.parse(String(content))),
-    )
-
   return {
     async create(tenant, made) {
       await table.create(itemOf({ tenant, erasure: made, version: 1, until: 0 }))
@@ -77,18 +78,16 @@ export function openErasures(table: Table): Erasures {
       await table.remove(OPEN, sort('ERASURE', tenant, made.id))
     },
 
-    async list(tenant) {
+    async list(tenant, page) {
       // In this order: one that is done meanwhile is in the second.
-      const open = await openOf(tenant)
-      const closed = await done(tenant)
-      const ids = new Set(closed.map(({ id }) => id))
-      return [
-        ...open
-          .map((one) => one.erasure)
-          .filter(({ id }) => !ids.has(id))
-          .reverse(),
-        ...closed,
+      const open = await newest(table, { pk: OPEN, prefix: `${sort('ERASURE', tenant)}#` }, page)
+      const done = await newest(table, { pk: doneOf(tenant), prefix: 'ERASURE#' }, page)
+      const all = [
+        ...open.map((item) => readOpen(item).erasure),
+        ...done.map(({ content }) => erasure.parse(JSON.parse(String(content)))),
       ]
+      const byId = new Map(all.map((one) => [one.id, one]))
+      return [...byId.values()].sort((one, other) => (one.id < other.id ? 1 : -1)).slice(0, page.limit)
     },
 
     async get(tenant, id) {
@@ -130,6 +129,11 @@ export function openHolds(table: Table): Holds {
       return items.map(({ content }) => hold.parse(JSON.parse(String(content))))
     },
 
+    async page(tenant, page) {
+      const items = await newest(table, { pk: holdsOf(tenant), prefix: 'HOLD#' }, page)
+      return items.map(({ content }) => hold.parse(JSON.parse(String(content))))
+    },
+
     async lift(tenant, id, lifted) {
       const item = await table.get(holdsOf(tenant), sort('HOLD', id))
       const made = item && { ...hold.parse(JSON.parse(String(item.content))), lifted }
@@ -138,4 +142,20 @@ export function openHolds(table: Table): Holds {
       throw new MusterError('hold.not_found', `There is no hold ${id.slice(0, 64)}, or it is lifted`)
     },
   }
+}
+
+/** Of items whose sort keys end with their ids, which are in the order of time. */
+async function newest(
+  table: Table,
+  { pk, prefix }: { pk: string; prefix: string },
+  { limit, before }: Newest,
+): Promise<Item[]> {
+  const found: Item[] = []
+  const last = `${prefix}${before ?? LAST}`
+  for await (const item of table.query({ pk, sk: { from: prefix, to: last }, descending: true, page: limit + 1 })) {
+    if (item.sk === last) continue
+    found.push(item)
+    if (found.length === limit) break
+  }
+  return found
 }

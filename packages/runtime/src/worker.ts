@@ -32,6 +32,9 @@ const ASTRAY_MAX = 100
 /** How often runs that go on are looked at for audit search. */
 const INDEX_MS = 30_000
 
+/** How long at least a worker that has let go of its runs may take to tell Redis so, and to end what goes on beside them, ms. */
+const LEAVE_MS = 5000
+
 export interface WorkerOptions {
   redisUrl: string
   namespace: string
@@ -281,20 +284,25 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await Promise.race([drained, grace])
       controls.close()
       await engine.close()
-      await drained
-      await archiver?.close()
-      await eraser?.close()
-      await retention?.close()
-      // One that does not answer is not waited for: what is under way another goes on with.
-      await Promise.race([ledger?.close(), grace])
-      // One that does not answer is not waited for: what was sent to it is sent again.
-      await Promise.race([delivered, grace])
-      clearInterval(announcing)
-      clearInterval(indexing)
-      await Promise.race([indexer.close(), grace])
-      await Promise.race([policyUse.close(), grace])
-      await journal.leave(name).catch(() => {})
-      await journal.close()
+      const leave = async () => {
+        await drained
+        await archiver?.close()
+        await eraser?.close()
+        await retention?.close()
+        // One that does not answer is not waited for: what is under way another goes on with.
+        await Promise.race([ledger?.close(), grace])
+        // One that does not answer is not waited for: what was sent to it is sent again.
+        await Promise.race([delivered, grace])
+        clearInterval(announcing)
+        clearInterval(indexing)
+        await Promise.race([indexer.close(), grace])
+        await Promise.race([policyUse.close(), grace])
+        await journal.leave(name).catch(() => {})
+        await journal.close()
+      }
+      // Where Redis is away it is never told: others take up what is left, as after a crash.
+      const late = new Promise((resolve) => setTimeout(resolve, LEAVE_MS).unref())
+      await Promise.race([leave(), Promise.all([grace, late])])
     },
   }
 }

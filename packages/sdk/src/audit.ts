@@ -1,5 +1,5 @@
 import type { AuditFilter, AuditPage, RecordFilter, RecordPage, RemovedRuns } from '@muster/protocol'
-import type { Request } from './request.ts'
+import { everyPage, type Request } from './request.ts'
 
 /** What steps of runs came to, for who audits them. */
 export interface AuditClient {
@@ -15,14 +15,11 @@ export function auditClient(request: Request): AuditClient {
   return {
     search: (filter = {}) => request('GET', `/v1/audit/search?${queryOf(filter)}`),
     records: (filter = {}) => request('GET', `/v1/audit/records?${queryOf(filter)}`),
-    async *removed() {
-      for (let cursor: string | undefined; ; ) {
-        const page = await request<RemovedRuns>('GET', `/v1/audit/removed?${queryOf({ cursor })}`)
-        yield* page.removed
-        cursor = page.cursor
-        if (cursor === undefined) return
-      }
-    },
+    removed: () =>
+      everyPage(
+        (query) => request<RemovedRuns>('GET', `/v1/audit/removed${query}`),
+        ({ removed }) => removed,
+      ),
   }
 }
 

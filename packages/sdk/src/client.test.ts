@@ -182,6 +182,19 @@ describe('errors', () => {
     expect((await started).id).toBe('r1')
     expect(calls).toHaveLength(2)
   })
+
+  it('do not come of a server that cannot for a moment, where something is read', async () => {
+    answer = (response, _, number) =>
+      number % 2 === 1 ? problem(response, 'redis.unavailable', 'not yet') : send(response, 200, run({}))
+    const muster = client()
+    expect((await muster.runs.of('r1').get()).id).toBe('r1')
+    expect(await muster.request('GET', '/v1/runs')).toMatchObject({ id: 'r1' })
+    expect(await (await muster.open('GET', '/v1/runs/r1/journal')).json()).toMatchObject({ id: 'r1' })
+    expect(calls).toHaveLength(6)
+    // What cannot be told apart from a second time is sent once.
+    expect(await failure(muster.runs.of('r1').cancel())).toMatchObject({ code: 'redis.unavailable' })
+    expect(calls).toHaveLength(7)
+  })
 })
 
 describe('start', () => {

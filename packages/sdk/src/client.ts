@@ -93,7 +93,7 @@ export interface RunHandle<Output> {
   get(): Promise<Run>
   /** The journal's entries from the first, or after `after`, as they become durable; ends when the run has ended. Reconnects by itself. */
   events(options?: EventOptions): AsyncGenerator<RunEvent>
-  /** The same, and between them what models write as they write it: provisional, until the step's outcome comes. */
+  /** The same, and between them what models write as they write it, and tools tell: provisional, until the step's outcome comes. */
   events(options: EventOptions & { deltas: true }): AsyncGenerator<RunEvent | { delta: ModelDelta }>
   /** What the run gives, when it has ended. Throws a MusterError with the run's error when it failed. */
   result(options?: { signal?: AbortSignal }): Promise<Output>
@@ -259,7 +259,8 @@ export function createMuster(options: ClientOptions = {}): Muster {
     body?: unknown,
     headers: Record<string, string> = {},
   ): Promise<T> {
-    const response = await open(method, path, body, headers)
+    const ask = () => open(method, path, body, headers)
+    const response = await (method === 'GET' ? patiently(ask) : ask())
     // The server's answers follow its OpenAPI document, from which the callers' types come.
     return (response.status === 204 ? undefined : await response.json()) as T
   }
@@ -307,7 +308,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
 
   async function result<Output>(id: string, signal?: AbortSignal): Promise<Output> {
     for (;;) {
-      const run = await patiently(() => request<Run>('GET', `/v1/runs/${encodeURIComponent(id)}`))
+      const run = await request<Run>('GET', `/v1/runs/${encodeURIComponent(id)}`)
       if (run.status === 'succeeded') return run.output as Output // checked against the definition's schema by the worker
       if (isEnded(run.status)) {
         const code = run.error?.code ?? 'internal'
@@ -396,7 +397,7 @@ export function createMuster(options: ClientOptions = {}): Muster {
 
   return {
     request,
-    open: (method, path) => open(method, path),
+    open: (method, path) => (method === 'GET' ? patiently(() => open(method, path)) : open(method, path)),
     approvals: approvalsClient(request, errorOf),
     budgets: budgetsClient(request),
     limits: limitsClient(request),
@@ -486,8 +487,9 @@ export function createMuster(options: ClientOptions = {}): Muster {
 
   /** A bare name is an agent or a plan: the server knows which. */
   async function byName(name: string): Promise<{ agent: string } | { plan: string }> {
-    const { definitions } = await patiently(() =>
-      request<{ definitions: { kind: 'agent' | 'plan'; name: string }[] }>('GET', '/v1/definitions'),
+    const { definitions } = await request<{ definitions: { kind: 'agent' | 'plan'; name: string }[] }>(
+      'GET',
+      '/v1/definitions',
     )
     const found = definitions.find((definition) => definition.name === name)
     if (found) return found.kind === 'agent' ? { agent: name } : { plan: name }

@@ -1,5 +1,5 @@
 import type { Erasure, ErasurePlan, Hold, NewErasure, NewHold, RetentionState } from '@muster/protocol'
-import type { Request } from './request.ts'
+import { everyPage, type Request } from './request.ts'
 
 /** What is erased, and what must not be. Needs the role "eraser"; to read, "auditor" is enough. */
 export interface ErasuresClient {
@@ -7,14 +7,16 @@ export interface ErasuresClient {
   request(what: Omit<NewErasure, 'dryRun'>): Promise<Erasure>
   /** Tells what an erasure would do, and does nothing. */
   plan(what: Omit<NewErasure, 'dryRun'>): Promise<ErasurePlan>
-  list(): Promise<Erasure[]>
+  /** The newest first, page by page. */
+  list(): AsyncGenerator<Erasure>
   get(id: string): Promise<Erasure>
 }
 
 export interface HoldsClient {
   /** What it matches is neither erased nor does it expire, until it is lifted. */
   place(hold: NewHold): Promise<Hold>
-  list(): Promise<Hold[]>
+  /** Those that were lifted too, the newest first, page by page. */
+  list(): AsyncGenerator<Hold>
   lift(id: string, reason: string): Promise<Hold>
 }
 
@@ -22,7 +24,11 @@ export function erasuresClient(request: Request): ErasuresClient {
   return {
     request: (what) => request('POST', '/v1/erasures', what),
     plan: (what) => request('POST', '/v1/erasures', { ...what, dryRun: true }),
-    list: async () => (await request<{ erasures: Erasure[] }>('GET', '/v1/erasures')).erasures,
+    list: () =>
+      everyPage(
+        (query) => request<{ erasures: Erasure[]; cursor?: string }>('GET', `/v1/erasures${query}`),
+        ({ erasures }) => erasures,
+      ),
     get: (id) => request('GET', `/v1/erasures/${encodeURIComponent(id)}`),
   }
 }
@@ -30,7 +36,11 @@ export function erasuresClient(request: Request): ErasuresClient {
 export function holdsClient(request: Request): HoldsClient {
   return {
     place: (hold) => request('POST', '/v1/holds', hold),
-    list: async () => (await request<{ holds: Hold[] }>('GET', '/v1/holds')).holds,
+    list: () =>
+      everyPage(
+        (query) => request<{ holds: Hold[]; cursor?: string }>('GET', `/v1/holds${query}`),
+        ({ holds }) => holds,
+      ),
     lift: (id, reason) => request('DELETE', `/v1/holds/${encodeURIComponent(id)}`, { reason }),
   }
 }

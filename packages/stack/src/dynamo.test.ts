@@ -97,7 +97,7 @@ describe('the embedded DynamoDB', () => {
     const first = await startDynamo({ dir })
     const [code, message] = await codeOf(startDynamo({ dir }))
     expect(code).toBe('memory.unavailable')
-    expect(message).toContain('another')
+    expect(message).toContain('another process uses it; end that, or give this one a folder of its own')
     await first.stop()
   })
 

@@ -90,7 +90,11 @@ async function requireUsableStore(dir: string): Promise<void> {
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
     const locked = cause instanceof Error && 'code' in cause && cause.code === 'LEVEL_LOCKED'
-    const why = locked ? 'another process uses it' : cause instanceof Error ? cause.message : String(cause)
+    const why = locked
+      ? 'another process uses it; end that, or give this one a folder of its own (MUSTER_HOME)'
+      : cause instanceof Error
+        ? cause.message
+        : String(cause)
     throw new MusterError('memory.unavailable', `The embedded DynamoDB cannot open ${dir}: ${why}`, { cause: error })
   }
 }

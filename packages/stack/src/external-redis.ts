@@ -10,7 +10,8 @@ const pollMs = 25
 /** The user's own server, once it answers and is known not to drop data; nodes of a Redis Cluster are separated by commas. */
 export async function externalRedis(url: string): Promise<RedisService> {
   const nodes = await Promise.all(url.split(',').map((node) => checkedNode(node.trim())))
-  return { url, source: 'external', version: nodes[0] ?? '', stop: async () => undefined }
+  const version = nodes[0] ?? ''
+  return { url, source: 'external', version, isAlive: async () => true, stop: async () => undefined }
 }
 
 /** Gives the version of one that does not drop data. */

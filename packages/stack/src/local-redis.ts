@@ -126,6 +126,7 @@ function ownService({ source, url, facts, server, pid }: ServiceParts): RedisSer
     source,
     version: facts.version,
     ...(pid === undefined ? {} : { pid }),
+    isAlive: () => server.isAlive(),
     stop() {
       stopping ??= stopServer(server, stopGraceMs).finally(stopped)
       return stopping

@@ -27,6 +27,8 @@ export interface RedisService {
   version: string
   /** Process of a server of ours, unless it is in a container. */
   pid?: number
+  /** Whether a server of ours still runs; true of an external one, of which we know nothing. */
+  isAlive(): Promise<boolean>
   /** Stops a server of ours with all data on disk; does nothing to an external one. May be called again. */
   stop(): Promise<void>
 }

@@ -15,6 +15,7 @@ import {
 const context: ToolContext = {
   callback: () => Promise.reject(new Error('not here')),
   spent: () => {},
+  progress: () => {},
   signal: new AbortController().signal,
   idempotencyKey: 'k',
   fencingToken: 1,

@@ -48,6 +48,11 @@ export interface ToolContext extends CallContext {
    * below, as what child runs use does, and in no budget of a tenant, an agent or a user. What is told again adds up.
    */
   spent: (what: Spent) => void
+  /**
+   * Tells whoever watches the run what the call is at, as a model's words are shown: the text is added to what was told
+   * before. Provisional and never journaled; nothing is shown where values are redacted.
+   */
+  progress: (text: string) => void
 }
 
 /** Money in US dollars, and tokens. */
@@ -246,7 +251,7 @@ export function tool<const Name extends string, Input extends z.ZodType, Output 
     execute,
     receive: output,
     async call(input, context) {
-      const text = await execute(prepare(input), { callback: notHere, spent: () => {}, ...context })
+      const text = await execute(prepare(input), { callback: notHere, spent: () => {}, progress: () => {}, ...context })
       if (text === LATER) throw new MusterError('tool.failed', `${options.name} ends when it is called back`)
       return JSON.parse(text)
     },

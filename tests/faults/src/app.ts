@@ -1,6 +1,7 @@
 import { agent, plan, type ToolContext, tool } from '@muster/sdk'
 import { z } from 'zod'
 import type { Effect } from './effect.ts'
+import { CONTENT } from './work.ts'
 
 /** What the workers of a campaign carry. Every effect is done over HTTP, at the recorder. */
 const outside = process.env.RECORDER ?? ''
@@ -26,6 +27,7 @@ const item = z.object({ item: z.string(), ms: z.number().default(0) })
 const double = tool({
   name: 'double',
   effect: 'pure',
+  labels: ['doubled'],
   input: z.object({ n: z.number() }),
   output: z.object({ n: z.number() }),
   run: ({ n }) => ({ n: 2 * n }),
@@ -34,6 +36,7 @@ const double = tool({
 const look = tool({
   name: 'look',
   effect: 'read',
+  labels: ['shelf'],
   input: item,
   output: z.object({ seen: z.string() }),
   run: async ({ item }, call) => {
@@ -72,6 +75,7 @@ const launch = tool({
 const pay = tool({
   name: 'pay',
   effect: 'once',
+  declassifies: ['shelf'],
   input: item,
   output: z.object({ paid: z.string() }),
   run: async ({ item, ms }, call) => {
@@ -102,7 +106,7 @@ export const errand = plan({
   version: '1.0.0',
   input: z.object({ n: z.number(), ms: z.number() }),
   run: async (step, { n, ms }) => {
-    const { seen } = await step.tool(look, { item: 'shelf' })
+    const { seen } = await step.tool(look, { item: CONTENT })
     const written: string[] = []
     for (let i = 0; i < n; i++) written.push((await step.tool(write, { item: `${seen}${i}`, ms })).written)
     await step.tool(pay, { item: written.join(), ms })

@@ -42,4 +42,22 @@ describe('a build that is broken on purpose', () => {
     })
     expect(violations.join('\n')).toMatch(/came before its intent was in the journal/)
   })
+
+  it('without the labels of what was done before a worker died: outcomes have too few', async () => {
+    // Long enough that whoever is killed has some half done.
+    const long = { plan: 'errand', input: { n: 20, ms: 50 }, expected: { output: 20, writes: 20, onces: 1 } }
+    const { violations } = await runCampaign({
+      ...broken('labels'),
+      ...{ seed: 4, forMs: 5000, faultsMin: 4, pauseMs: 200, everyMs: 200 },
+      work: () => long,
+      faults: only('kill -9 a worker'),
+    })
+    expect(violations.join('\n')).toMatch(/has the labels \[\] and must have \[shelf\]/)
+  })
+
+  it('with logs that say too much: secrets and content are found in them', async () => {
+    const { violations } = await runCampaign({ ...broken('secrets'), seed: 6, forMs: 2000, faultsMin: 0, faults: [] })
+    for (const what of ['MUSTER_SECRET', 'MUSTER_MODEL_API_KEY', 'content of runs'])
+      expect(violations.join('\n')).toMatch(`${what} stands in `)
+  })
 })

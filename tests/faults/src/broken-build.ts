@@ -34,6 +34,25 @@ const breakages: Record<string, readonly { module: string; change: (text: string
       change: (text) => replaced(text, 'if (performance.now() - since < lockMs / 2) {', 'if (lockMs > 0) {'),
     },
   ],
+  /** Who takes a run up forgets the labels of what its steps gave. */
+  labels: [
+    {
+      module: '/packages/runtime/src/run/recorded.ts',
+      change: (text) => replaced(text, "? 'null' : output,\n        entry.labels,", "? 'null' : output,\n        [],"),
+    },
+  ],
+  /** A worker logs how it is set up, and what tools are given. */
+  secrets: [
+    {
+      module: '/apps/worker/src/run-worker.ts',
+      change: (text) => replaced(text, 'const app = await', "log.debug(config, 'settings')\n  const app = await"),
+    },
+    {
+      module: '/packages/runtime/src/step/step-life.ts',
+      change: (text) =>
+        replaced(text, '  const begin = () =>', '  run.services.log.debug({ input })\n  const begin = () =>'),
+    },
+  ],
   /** Effects do not wait for their intents. */
   barrier: [
     {

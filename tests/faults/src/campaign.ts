@@ -11,7 +11,8 @@ import { countUnarchived, findLeaks } from './leaks.ts'
 import { checkLedger, Onlooker } from './ledger.ts'
 import { type Accepted, Load } from './load.ts'
 import { Random } from './random.ts'
-import type { Work } from './work.ts'
+import { findWords } from './secrets.ts'
+import { CONTENT, type Work } from './work.ts'
 
 /** How long a child run has to end after its parent, ms. */
 const CHILD_MS = 20_000
@@ -93,6 +94,8 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
     violations.push(...(await clients.account(deployment.muster, { withinMs: graceMs, isArchived: archiveMs > 0 })))
     await deployment.drainWorkers()
     violations.push(...(await findLeaks(deployment.redisUrl, deployment)))
+    violations.push(...findWords(deployment.dir, deployment.secrets))
+    violations.push(...findWords(deployment.logs, { 'content of runs': CONTENT }))
     return {
       seed,
       runs: load.accepted.size,

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { childRunId, type Entry, isEnded, type Run } from '@muster/protocol'
 import { type Effect, effect } from './effect.ts'
 import { fold, type ReadJournal } from './journal.ts'
+import { checkLabels } from './labels.ts'
 import type { Accepted } from './load.ts'
 
 /** What the recorder wrote down, by run. */
@@ -48,6 +49,7 @@ export function checkChild(
     ...checkState(run, journal),
     ...journal.verification.findings.map(({ message }) => `its chain does not verify: ${message}`),
     ...checkEffects(effects, journal.entries, clockSkewMs),
+    ...checkLabels(run.name, journal.entries),
   ].map((what) => `child run ${run.id}: ${what}`)
 }
 
@@ -68,6 +70,7 @@ export function checkRun(
     ...checkState(run, journal),
     ...journal.verification.findings.map(({ message }) => `its chain does not verify: ${message}`),
     ...checkEffects(effects, journal.entries, clockSkewMs),
+    ...checkLabels(run.name, journal.entries),
   ].map((what) => `run ${id} (${plan}): ${what}`)
 }
 

@@ -1,23 +1,28 @@
 import { type ChildProcess, fork } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+
+interface ChildOptions {
+  env: NodeJS.ProcessEnv
+  imports?: readonly string[]
+  /** File that its output is added to; nowhere unless given. */
+  log?: string
+  /** Hears of an end that was not asked for. */
+  onExit: (why: string) => void
+}
 
 /** A process of the campaign, started again and again on the same settings. */
 export class Child {
   readonly #file: string
   readonly #args: readonly string[]
-  readonly #options: { env: NodeJS.ProcessEnv; imports: readonly string[]; onExit: (why: string) => void }
+  readonly #options: ChildOptions
   #process: ChildProcess | undefined
   /** Ends that somebody asked for. */
   #wanted = new WeakSet<ChildProcess>()
 
-  /** `onExit` hears of an end that was not asked for. */
-  constructor(
-    file: string,
-    args: readonly string[],
-    options: { env: NodeJS.ProcessEnv; imports?: readonly string[]; onExit: (why: string) => void },
-  ) {
+  constructor(file: string, args: readonly string[], options: ChildOptions) {
     this.#file = file
     this.#args = args
-    this.#options = { imports: [], ...options }
+    this.#options = options
   }
 
   get pid(): number {
@@ -30,12 +35,14 @@ export class Child {
 
   /** Resolves with its first message; rejects when it ends or says that it failed. */
   start<T extends object>(): Promise<T> {
-    const { env, imports, onExit } = this.#options
+    const { env, imports = [], log, onExit } = this.#options
+    const output = log === undefined ? 'ignore' : openSync(log, 'a')
     const child = fork(this.#file, this.#args, {
       env: { ...process.env, ...env },
       execArgv: imports.flatMap((file) => ['--import', file]),
-      stdio: ['ignore', process.env.MUSTER_TEST_LOGS ? 'inherit' : 'ignore', 'inherit', 'ipc'],
+      stdio: ['ignore', process.env.MUSTER_TEST_LOGS ? 'inherit' : output, 'inherit', 'ipc'],
     })
+    if (typeof output === 'number') closeSync(output)
     this.#process = child
     return new Promise((resolve, reject) => {
       let ready = false

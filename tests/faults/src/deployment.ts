@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -48,6 +49,13 @@ export class Deployment {
   readonly partitions: number
   readonly lockMs: number
   readonly effectsFile: string
+  /** Of the server and the workers, all that they say. */
+  readonly logs: string
+  /** What must stand in none of the files below `dir`, by what it is called. */
+  readonly secrets: Record<string, string> = {
+    MUSTER_SECRET: randomBytes(32).toString('base64url'),
+    MUSTER_MODEL_API_KEY: randomBytes(32).toString('base64url'),
+  }
   /** The key of the tenant's ledger. */
   readonly vkey: string
   url = ''
@@ -74,6 +82,8 @@ export class Deployment {
     this.dir = mkdtempSync(join(tmpdir(), 'muster-faults-'))
     this.effectsFile = join(this.dir, 'effects.jsonl')
     writeFileSync(this.effectsFile, '')
+    this.logs = join(this.dir, 'logs')
+    mkdirSync(this.logs)
     const { vkey, env } = newLedger(this.dir, TENANT)
     this.vkey = vkey
     this.#ledger = env
@@ -122,10 +132,13 @@ export class Deployment {
     const { key, stored } = newApiKey({ id: 'campaign', tenant: TENANT, user: 'campaign', roles: ['*'] })
     const keysFile = join(dir, 'keys.json')
     writeFileSync(keysFile, JSON.stringify([stored]))
+    this.secrets['the API key'] = key
+    const { MUSTER_SECRET, MUSTER_MODEL_API_KEY } = this.secrets
     const common = {
+      ...{ MUSTER_SECRET, MUSTER_MODEL_API_KEY },
       MUSTER_NAMESPACE: namespace,
       MUSTER_PARTITIONS: String(partitions),
-      MUSTER_LOG: 'warn',
+      MUSTER_LOG: 'debug',
       DYNAMODB_ENDPOINT: dynamoProxy.endpoint,
     }
     if (clients) this.#closers.push(async () => clients.close())
@@ -169,7 +182,7 @@ export class Deployment {
   async #place(args: readonly string[], options: ConstructorParameters<typeof Child>[2]): Promise<Placed> {
     const redis = await TcpProxy.open(Number(new URL(this.redisUrl).port))
     const env = { ...options.env, REDIS_URL: `redis://127.0.0.1:${redis.port}` }
-    const child = new Child(cli, args, { ...options, env })
+    const child = new Child(cli, args, { ...options, env, log: join(this.logs, `${args[0]}.log`) })
     this.#closers.push(() => redis.close())
     this.#closers.push(() => child.stop('SIGKILL'))
     return { child, redis }

@@ -6,7 +6,7 @@ import { Redis } from 'ioredis'
  * stays when it is empty, since it knows its last id: the ledger goes on from there. The server, which holds requests, lives.
  */
 const STAYS =
-  /:(run|log|told|heads|idempotency|index|slices|spent|held|policies|costs|counted|book|cost-books):|:(manifest|policies|controls|partitions|feed|weights|mark|holders|seal|events|workers|recorded|recording)$|:activations:(meta|id|events|stalled-check|marker)$/
+  /:(run|log|told|heads|idempotency|index|slices|spent|held|policies|costs|counted|book|cost-books):|:(manifest|policies|controls|partitions|feed|weights|mark|holders|seal|events|workers|recorded|recording)$|:(activations|webhooks):(meta|id|events|stalled-check|marker)$/
 
 /** How many ended runs are not archived yet. */
 export async function countUnarchived(redisUrl: string, { namespace, partitions }: Of): Promise<number> {

@@ -17,6 +17,9 @@ export interface Work {
   needs?: 'approval' | 'signal'
 }
 
+/** What some runs work on; it is theirs, and no log's. */
+export const CONTENT = 'what a client has told'
+
 /** Payload of the signal that `waiting` takes. */
 export const SIGNAL = 7
 

@@ -105,7 +105,7 @@ function textOf(found: Erasure): string {
 
 /** `muster erasures`. */
 export async function erasuresCommand(muster: Muster, json: boolean): Promise<number> {
-  const erasures = await muster.erasures.list()
+  const erasures = await Array.fromAsync(muster.erasures.list())
   if (json) print({ erasures })
   else console.log(erasures.length === 0 ? 'nothing was erased' : erasures.map(textOf).join('\n'))
   return 0
@@ -121,7 +121,7 @@ export async function placeHoldCommand(muster: Muster, what: NewHold, json: bool
 
 /** `muster hold list`. */
 export async function holdsCommand(muster: Muster, json: boolean): Promise<number> {
-  const holds = await muster.holds.list()
+  const holds = await Array.fromAsync(muster.holds.list())
   if (json) print({ holds })
   else if (holds.length === 0) console.log('nothing is held')
   else

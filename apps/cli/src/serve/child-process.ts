@@ -1,5 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process'
-import { createWriteStream } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { MusterError } from '@muster/protocol'
 import type { ServiceMessage } from './service-command.ts'
 
@@ -33,11 +33,10 @@ export class Child {
   start(): Promise<{ url?: string }> {
     return new Promise((resolve, reject) => {
       let ready = false
-      const child = fork(main, [this.#command], { env: this.#env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+      const log = openSync(this.#log, 'a', 0o600)
+      const child = fork(main, [this.#command], { env: this.#env, stdio: ['ignore', log, log, 'ipc'] })
+      closeSync(log)
       this.#process = child
-      const log = createWriteStream(this.#log, { flags: 'a', mode: 0o600 })
-      child.stdout?.pipe(log, { end: false })
-      child.stderr?.pipe(log, { end: false })
       child.on('message', (message: ServiceMessage) => {
         if ('failed' in message) reject(new MusterError(message.failed, message.detail))
         else {
@@ -46,7 +45,6 @@ export class Child {
         }
       })
       child.on('exit', (code, signal) => {
-        log.end()
         if (!ready)
           reject(
             new MusterError(

@@ -5,7 +5,7 @@ import { demoApp, demoPolicy, monthEndOutput, prepareDemo, summary } from '@must
 import type { Config } from '@muster/protocol'
 import { createMuster, type Muster, type RunHandle } from '@muster/sdk'
 import { newApiKey } from '@muster/server'
-import { startDynamo, startRedis } from '@muster/stack'
+import { startDynamo } from '@muster/stack'
 import { isPrometheus, requirePort } from '@muster/worker'
 import { newContentKey, newLedgerKey } from '@muster/worker/settings'
 import pc from 'picocolors'
@@ -13,6 +13,7 @@ import { DEV_KEY } from '../connection.ts'
 import { verifyRun } from '../ledger/verify-command.ts'
 import { plain } from '../output.ts'
 import { Child } from './child-process.ts'
+import { startKeptRedis } from './kept-redis.ts'
 import { SCRIPTED, startScriptedModel } from './scripted-model.ts'
 
 const MONTH_END = 'payables.month-end'
@@ -67,22 +68,9 @@ async function startAll(
   const say = (what: string, how: string) => console.log(`${pc.green('●')} ${what.padEnd(9)} ${pc.dim(how)}`)
   const log = (line: string) => console.log(pc.dim(`  ${line}`))
 
-  const redis = await startRedis({
-    dir: join(home, 'redis'),
-    fsync: config.MUSTER_FSYNC,
-    log,
-    ...(config.REDIS_URL === undefined ? {} : { url: config.REDIS_URL }),
-  })
-  stops.push(() => redis.stop())
-  say(
-    'redis',
-    redis.source === 'external'
-      ? `${redis.version}, yours`
-      : `${redis.version}, fsync ${config.MUSTER_FSYNC}, ${join(home, 'redis')}`,
-  )
-
   const { env } = process
   const aws = Boolean((env.AWS_REGION ?? env.AWS_DEFAULT_REGION) && (env.AWS_ACCESS_KEY_ID ?? env.AWS_PROFILE))
+  // First: another dev on this folder has its store open, and is found out before its Redis is taken, and stopped with us.
   const dynamo = await startDynamo({
     dir: join(home, 'dynamodb'),
     aws,
@@ -97,6 +85,23 @@ async function startAll(
       : dynamo.source === 'aws'
         ? `AWS, table ${config.MUSTER_TABLE}`
         : 'yours',
+  )
+
+  const redis = await startKeptRedis(
+    {
+      dir: join(home, 'redis'),
+      fsync: config.MUSTER_FSYNC,
+      log,
+      ...(config.REDIS_URL === undefined ? {} : { url: config.REDIS_URL }),
+    },
+    { ending, onDeath: (what) => console.log(pc.yellow(what)) },
+  )
+  stops.push(() => redis.stop())
+  say(
+    'redis',
+    redis.source === 'external'
+      ? `${redis.version}, yours`
+      : `${redis.version}, fsync ${config.MUSTER_FSYNC}, ${join(home, 'redis')}`,
   )
 
   const model = await chooseModel(config)

@@ -16,6 +16,9 @@ import { describeError } from '../output.ts'
 /** How long a worker has to end or park what it holds, ms. */
 const GRACE_MS = 10_000
 
+/** Bytes of the log that wait while it takes none; what comes then is lost. */
+const LOG_WAITING_MAX = 1 << 20
+
 /** How long a start has to end that is told to stop, ms. */
 const START_GRACE_MS = 2000
 
@@ -105,7 +108,9 @@ export async function workerCommand(config: Config, signal: AbortSignal): Promis
 }
 
 function logger(config: Config, name: string): Logger {
-  return pino({ level: config.MUSTER_LOG, name })
+  const output = pino.destination({ dest: process.stdout.fd, sync: true, maxLength: LOG_WAITING_MAX })
+  output.on('error', () => {}) // A full disk, say: lines wait until it has room, and a line less is no reason to end.
+  return pino({ level: config.MUSTER_LOG, name }, output)
 }
 
 /** Tells a parent process that started this one, where there is one. */

@@ -10,8 +10,9 @@ import { visible } from './text.ts'
 import { useRefresh } from './use-refresh.ts'
 
 const REFRESH_MS = 5000
-/** Runs that are read at once to see what they wait for, and at most. */
+/** By so many runs more it is looked what they wait for. */
 const PAGE = 25
+/** So many one answer has at most. */
 const MOST = 100
 
 /** Whether a person is to answer. */
@@ -19,38 +20,53 @@ export function isForPerson({ for: reason }: Pick<Waiting, 'for'>): boolean {
   return reason === 'approval' || reason === 'doubt'
 }
 
+interface Asked {
+  approvals: Question[]
+  cursor?: string
+}
+
+/** What the first runs that ask people wait for, and whether more do. */
+async function readAsked(runs: number, signal: AbortSignal): Promise<Asked> {
+  const approvals: Question[] = []
+  let cursor: string | undefined
+  for (let left = runs; left > 0; left -= MOST) {
+    const query = new URLSearchParams({ limit: String(Math.min(left, MOST)), ...(cursor && { cursor }) })
+    const page = await request<Asked>(`/v1/approvals?${query}`, { signal })
+    approvals.push(...page.approvals)
+    cursor = page.cursor
+    if (cursor === undefined) return { approvals }
+  }
+  return { approvals, ...(cursor && { cursor }) }
+}
+
 /** Every question that waits for a person, oldest run first. */
 export function ApprovalsPage(): VNode {
-  const [asked, setAsked] = useState<Question[]>()
-  const [limit, setLimit] = useState(PAGE)
-  const [more, setMore] = useState(false)
+  const [asked, setAsked] = useState<Asked>()
+  const [runs, setRuns] = useState(PAGE)
   const [error, setError] = useState<unknown>()
   useRefresh(
     async (signal) => {
       try {
-        const page = await request<{ approvals: Question[]; cursor?: string }>(`/v1/approvals?limit=${limit}`, {
-          signal,
-        })
+        const read = await readAsked(runs, signal)
         if (signal.aborted) return
-        setAsked(page.approvals)
-        setMore(page.cursor !== undefined && limit < MOST)
+        setAsked(read)
         setError(undefined)
       } catch (error) {
         if (!signal.aborted) setError(error)
       }
     },
     REFRESH_MS,
-    [limit],
+    [runs],
   )
   return html`
     <div class="title"><h1>Approvals</h1></div>
     ${!asked && error === undefined && html`<${Loading} what="what waits" />`}
     <${Problem} error=${error} />
-    ${asked?.length === 0 && html`<p class="empty">Nothing waits for a person.</p>`}
+    ${asked?.approvals.length === 0 && asked.cursor === undefined && html`<p class="empty">Nothing waits for a person.</p>`}
     <div class="approvals">
-      ${asked?.map((one) => html`<${Approval} key=${`${one.run} ${one.step} ${one.digest}`} run=${{ ...one, id: one.run }} waiting=${one} />`)}
+      ${asked?.approvals.map((one) => html`<${Approval} key=${`${one.run} ${one.step} ${one.digest}`} run=${{ ...one, id: one.run }} waiting=${one} />`)}
     </div>
-    ${more && html`<p class="more"><button type="button" onClick=${() => setLimit(limit + PAGE)}>Load more</button></p>`}
+    ${asked?.cursor !== undefined && html`<p class="more"><button type="button" onClick=${() => setRuns(runs + PAGE)}>Load more</button></p>`}
   `
 }
 

@@ -245,6 +245,7 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
     return
   }
   const failed = (error: unknown) => {
+    call.end()
     const failure = toMusterError(error, kind === 'tool' ? 'tool.failed' : 'internal')
     step.spent = call.used
     // After a time-out nobody knows whether it happened: not to be repeated, and not a plain failure either.
@@ -254,6 +255,7 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
     } else endFailed(run, step, failure, labels)
   }
   const done = (executed: Executed | Later) => {
+    call.end()
     if ('text' in executed) endOk(run, step, executed, labels)
     else awaitCallback(run, step, executed, labels)
   }

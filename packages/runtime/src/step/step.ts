@@ -19,6 +19,17 @@ import type { Join, StepHandle } from '@muster/scheduler'
 import { type Callback, type CallbackOptions, LATER, type Retries, type ToolContext } from '@muster/tools'
 import type { Funds } from '../limits/spending.ts'
 import type { Services } from '../services.ts'
+import { DeltaFeed } from './deltas.ts'
+
+/** What a call needs of its run. */
+interface CallingRun {
+  id: string
+  tenant: string
+  epoch: number
+  over: boolean
+  redactor: unknown
+  services: Pick<Services, 'callbacks' | 'clock' | 'live'>
+}
 
 /** What a step is given when it is executed; a tool gets it as its context. */
 export class Call {
@@ -36,15 +47,11 @@ export class Call {
   /** What it has told that it used elsewhere. */
   used: { costUsd: number; usage: Usage; model?: string; via?: Via } | undefined
   readonly #state: StepState
-  readonly #services: Pick<Services, 'callbacks' | 'clock'>
+  readonly #run: CallingRun
+  #progress: DeltaFeed | undefined
+  #isOver = false
 
-  constructor(
-    run: { id: string; tenant: string; epoch: number; services: Pick<Services, 'callbacks' | 'clock'> },
-    state: StepState,
-    input: Json,
-    prepared: unknown,
-    labels: readonly Label[],
-  ) {
+  constructor(run: CallingRun, state: StepState, input: Json, prepared: unknown, labels: readonly Label[]) {
     this.input = input
     this.prepared = prepared
     this.labels = labels
@@ -53,7 +60,7 @@ export class Call {
     this.tenant = run.tenant
     this.fencingToken = run.epoch
     this.#state = state
-    this.#services = run.services
+    this.#run = run
     // Made when it is asked for: most tools never do.
     state.abort = undefined
   }
@@ -101,8 +108,25 @@ export class Call {
     }
   }
 
+  /** The same. */
+  get progress(): ToolContext['progress'] {
+    return (text) => {
+      const { id, over, redactor, services } = this.#run
+      // A piece of a text does not show what it is a piece of.
+      if (this.#isOver || over || redactor) return
+      this.#progress ??= new DeltaFeed(services.live, id, { step: this.step, attempt: this.attempt })
+      this.#progress.push(text)
+    }
+  }
+
+  /** It has its outcome, which says more. */
+  end(): void {
+    this.#isOver = true
+    this.#progress?.end()
+  }
+
   async #callback({ timeoutMs }: CallbackOptions = {}): Promise<Callback> {
-    const { callbacks, clock } = this.#services
+    const { callbacks, clock } = this.#run.services
     if (!callbacks)
       throw new MusterError('config.invalid', 'MUSTER_SECRET: callbacks need a secret that signs their tokens')
     if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= WAIT_MS_MAX))
