@@ -326,6 +326,10 @@ describe('responses', () => {
       gate.kept = { store: true }
       expect((await post()).replaceAll(',"store":true', '')).toBe(marked(plain))
     }
+    // However it is written.
+    upstream.behave = streams(...responseEvents(said).map((event) => event.replace('"item_id":', '"item_id": ')))
+    expect((await post()).replaceAll(',"store":true', '')).toBe(marked(plain))
+    upstream.behave = streams(...responseEvents(said))
     const { whole } = (await Promise.all(gate.ends)).at(-1) ?? {}
     expect(objectOf(whole).output).toEqual(JSON.parse(marked(JSON.stringify(said))))
     upstream.behave = says({ id: 'r', object: 'response', model: 'm', status: 'completed', output: said })

@@ -55,9 +55,6 @@ const HOSTED = new Set([
 /** Events that tell of a piece of a call that the client is to make. */
 const OF_CALL = /^response\.(function_call|custom_tool_call|local_shell_call|shell_call|apply_patch_call|computer_call)/
 
-/** Of which item an event tells. */
-const OF_ITEM = /"item_id": ?"[^"\\]*"/
-
 /** Whatever it is named: a call that is not known to be made by the vendor is made by the client. */
 function isCall({ type, execution }: JsonObject): boolean {
   return typeof type === 'string' && type.endsWith('_call') && !HOSTED.has(type) && execution !== 'server'
@@ -115,6 +112,10 @@ class ResponsesReader implements Reader {
   isWhole = false
   readonly #options: ReaderOptions
   readonly #mark: string
+  /** The item that was told of last, and how events name it without the mark and with it. */
+  #itemId = ''
+  #theirs = ''
+  #ours = ''
   #response: JsonObject = {}
   readonly #items = new Map<number, JsonObject>()
   readonly #held = new Map<number, Held[]>()
@@ -150,32 +151,37 @@ class ResponsesReader implements Reader {
     }
     if (type === 'response.output_text.delta') onText?.(textOf(value.delta))
     const at = numberOf(value.output_index)
-    const one = this.#marked(event, value)
+    if (this.#mark !== '') this.#putMark(event, value)
     const item = objectOf(value.item)
     if (isGated && (this.#held.has(at) || isCall(item) || OF_CALL.test(type))) {
       const held = this.#held.get(at) ?? []
-      held.push(one)
+      held.push({ event, value })
       this.#held.set(at, held)
       return type === 'response.output_item.done' ? this.#release(held, at, item) : ''
     }
     if (type === 'response.output_item.done') this.#items.set(at, item)
-    return this.#delivered(one)
+    return this.#delivered({ event, value })
   }
 
-  /** The event with the mark at the id of the item that it is of. */
-  #marked(event: SseEvent, value: JsonObject): Held {
+  /** Puts the mark to the id of the item that an event is of. */
+  #putMark(event: SseEvent, value: JsonObject): void {
     const { item_id, item } = value
-    const mark = this.#mark
-    if (mark === '') return { event, value }
     if (isObject(item)) {
-      markItem(item, mark)
-      return { event: { ...event, raw: eventText(event.name, value) }, value }
+      markItem(item, this.#mark)
+      event.raw = eventText(event.name, value)
+      return
     }
-    if (typeof item_id !== 'string' || item_id === '') return { event, value }
-    value.item_id = item_id + mark
+    if (typeof item_id !== 'string' || item_id === '') return
+    value.item_id = item_id + this.#mark
+    if (item_id !== this.#itemId) {
+      this.#itemId = item_id
+      this.#theirs = itemIs(item_id)
+      this.#ours = itemIs(value.item_id)
+    }
     // A text has no such quotes in it: they are escaped there.
-    const raw = event.raw.replace(OF_ITEM, (found) => `${found.slice(0, -1)}${mark}"`)
-    return { event: { ...event, raw }, value }
+    const at = event.raw.indexOf(this.#theirs)
+    const after = at + this.#theirs.length
+    event.raw = at === -1 ? eventText(event.name, value) : event.raw.slice(0, at) + this.#ours + event.raw.slice(after)
   }
 
   #ofResponse(held: Held, type: string, response: JsonObject): string | Promise<string> {
@@ -270,6 +276,10 @@ class ResponsesReader implements Reader {
     const response = { ...this.#response, status: 'failed', error }
     return eventText('response.failed', { type: 'response.failed', sequence_number, response })
   }
+}
+
+function itemIs(id: string): string {
+  return `"item_id":${JSON.stringify(id)}`
 }
 
 /** A message as it would have been streamed. */
