@@ -154,6 +154,21 @@ describe.skipIf(!browser)('the console in a browser', () => {
     await page.getByText(/^✓ ok, \d+ entries$/).waitFor()
   })
 
+  test('asks those alone who may answer', async () => {
+    const run = await startRun('Cy')
+    const { key } = await stack.muster.keys.create({ user: 'visitor', roles: ['finance'] })
+    if (!browser) throw new Error('no browser')
+    const other = await openPage(browser)
+    await other.page.goto(`${stack.url}/#key=${key}`)
+    await other.page.goto(`${stack.url}/#/runs/${run}`)
+    await other.page.getByText('Your key has not the role controller.').waitFor()
+    expect(await other.page.getByRole('button', { name: 'Approve' }).count()).toBe(0)
+    expect(await other.page.getByRole('article').textContent()).toContain('"payee": "Cy"')
+    expect(other.complaints).toEqual([])
+    await other.page.close()
+    await stack.muster.runs.of(run).terminate()
+  })
+
   test('says why an approval is not taken, and follows a refusal live', async () => {
     const run = await startRun('Bob')
     await page.goto(`${stack.url}/#/runs/${run}`)

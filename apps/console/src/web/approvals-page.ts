@@ -1,9 +1,10 @@
-import type { Question, Run, Waiting } from '@muster/protocol'
+import type { KeyHolder, Question, Waiting } from '@muster/protocol'
 import type { VNode } from 'preact'
 import { useState } from 'preact/hooks'
 import { request } from './api.ts'
 import { Content, isCut } from './content.ts'
 import { html } from './html.ts'
+import { type Asking, whyNot } from './may-answer.ts'
 import { Copy, Labels, Loading, Problem, Time } from './parts.ts'
 import { linkTo } from './route.ts'
 import { visible } from './text.ts'
@@ -40,7 +41,7 @@ async function readAsked(runs: number, signal: AbortSignal): Promise<Asked> {
 }
 
 /** Every question that waits for a person, oldest run first. */
-export function ApprovalsPage(): VNode {
+export function ApprovalsPage({ me }: { me: KeyHolder | undefined }): VNode {
   const [asked, setAsked] = useState<Asked>()
   const [runs, setRuns] = useState(PAGE)
   const [error, setError] = useState<unknown>()
@@ -64,17 +65,14 @@ export function ApprovalsPage(): VNode {
     <${Problem} error=${error} />
     ${asked?.approvals.length === 0 && asked.cursor === undefined && html`<p class="empty">Nothing waits for a person.</p>`}
     <div class="approvals">
-      ${asked?.approvals.map((one) => html`<${Approval} key=${`${one.run} ${one.step} ${one.digest}`} run=${{ ...one, id: one.run }} waiting=${one} />`)}
+      ${asked?.approvals.map((one) => html`<${Approval} key=${`${one.run} ${one.step} ${one.digest}`} run=${{ ...one, id: one.run }} waiting=${one} me=${me} />`)}
     </div>
     ${asked?.cursor !== undefined && html`<p class="more"><button type="button" onClick=${() => setRuns(runs + PAGE)}>Load more</button></p>`}
   `
 }
 
-/** What is shown of the run that asks. */
-type Asking = Pick<Run, 'id' | 'name' | 'version' | 'by' | 'createdAt'>
-
 /** One question: exactly what would happen, and the two answers. */
-export function Approval({ run, waiting }: { run: Asking; waiting: Waiting }): VNode {
+export function Approval({ run, waiting, me }: { run: Asking; waiting: Waiting; me: KeyHolder | undefined }): VNode {
   const { shown = null, digest = '', step, target, rule, approvals = [], until } = waiting
   const role = [waiting.role ?? 'operator', waiting.escalated].filter(Boolean).join(' or ')
   const [reason, setReason] = useState('')
@@ -96,6 +94,7 @@ export function Approval({ run, waiting }: { run: Asking; waiting: Waiting }): V
     }
   }
   const doubt = waiting.for === 'doubt'
+  const { toAnswer, toApprove } = whyNot(me, run, waiting)
   const isUnexplained = rule?.reason === true && reason.trim() === ''
   const question = doubt ? html`Did <b>${visible(target)}</b> take effect?` : html`May <b>${visible(target)}</b> go on?`
   return html`
@@ -115,12 +114,15 @@ export function Approval({ run, waiting }: { run: Asking; waiting: Waiting }): V
       ${
         state === 'approve' || state === 'deny'
           ? html`<p class="answered" role="status">${state === 'approve' ? '✓ Approved' : '⊘ Refused'}: ${state === 'approve' && approvals.length + 1 < (rule?.people ?? 1) ? 'somebody else must as well' : 'the run goes on'}.</p>`
-          : html`
+          : toAnswer !== undefined
+            ? html`<p class="note">${visible(toAnswer)}</p>`
+            : html`
               <label class="reason">Reason${rule?.reason ? '' : ' (optional)'} <input type="text" maxlength="1000" value=${reason} onInput=${(event: { currentTarget: HTMLInputElement }) => setReason(event.currentTarget.value)} /></label>
               <div class="answers">
-                <button type="button" class="primary" disabled=${!seen || state === 'sending' || isUnexplained} onClick=${() => answer('approve')}>${doubt ? 'Try again' : 'Approve'}</button>
+                <button type="button" class="primary" disabled=${!seen || state === 'sending' || isUnexplained || toApprove !== undefined} onClick=${() => answer('approve')}>${doubt ? 'Try again' : 'Approve'}</button>
                 <button type="button" disabled=${state === 'sending' || isUnexplained} onClick=${() => answer('deny')}>${doubt ? 'Do not' : 'Refuse'}</button>
                 ${!seen && html`<span class="note">Show all of it before you approve.</span>`}
+                ${toApprove !== undefined && html`<span class="note">${toApprove}</span>`}
               </div>
             `
       }

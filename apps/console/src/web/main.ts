@@ -75,7 +75,7 @@ function Page({ route: { path, query }, me }: { route: Route; me: KeyHolder | un
   const [page = 'runs', id, entry] = path
   const lets = hasNoRole(me) ? LETS.get(page) : undefined
   if (lets) return html`<div class="title"><h1>${titles[page]}</h1></div><${NoRole} me=${me} lets=${lets} />`
-  if (page === 'approvals') return html`<${ApprovalsPage} />`
+  if (page === 'approvals') return html`<${ApprovalsPage} me=${me} />`
   if (page === 'audit') return html`<${AuditPage} me=${me} query=${query} />`
   if (page === 'costs') return html`<${CostsPage} me=${me} query=${query} />`
   if (page === 'keys')

@@ -58,7 +58,7 @@ export function RunPage({
     ${run.erased && html`<p class="notice">${erasedText(run.erased)}</p>`}
     ${run.paused && html`<p class="notice"><b>Paused</b> <${Time} at=${run.paused.at} /> by ${visible(run.paused.by.user)}: it goes on when somebody resumes it.</p>`}
     ${run.stopped?.map(({ name, by, at, reason }) => html`<div class="problem"><strong>stopped</strong> ${visible(`${name}, by ${by}`)} since <${Time} at=${at} />${reason !== undefined && html`: ${visible(reason)}`}</div>`)}
-    ${asked.map((waiting) => html`<${Approval} key=${`${waiting.step} ${waiting.digest}`} run=${run} waiting=${waiting} />`)}
+    ${asked.map((waiting) => html`<${Approval} key=${`${waiting.step} ${waiting.digest}`} run=${run} waiting=${waiting} me=${me} />`)}
     <div class=${chosen ? 'trace with-panel' : 'trace'}>
       <${Waterfall} run=${id} spans=${spans} from=${run.createdAt} to=${end} chosen=${chosen?.seq} ended=${ended} />
       ${chosen && html`<${StepPanel} key=${chosen.seq} run=${id} span=${chosen} spans=${spans} />`}
