@@ -3,7 +3,6 @@ import { API_KEY, bedrockServer, refuse, type Seen } from '@muster/stack/bedrock
 import { PromptCache } from '@muster/stack/prompt-cache'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { failure } from './fixture.ts'
 import type { ModelMessage, ModelReply, ModelRequest, Part } from './message.ts'
 import { createModels, type Models } from './models.ts'
 import { costOf } from './price.ts'
@@ -227,9 +226,7 @@ describe('marks', () => {
     [PROFILE, 0],
   ])('go to %s: %i', async (model, marks) => {
     const target = { bedrock: { model, region: 'eu-central-1', endpoint: amazon.endpoint }, apiKey: API_KEY }
-    await models_(target)
-      .invoke('default', { messages: begun, tools })
-      .catch(() => {})
+    await createModels({ routes: { default: target } }).invoke('default', { messages: begun, tools })
     expect(marksIn(asked[0])).toBe(marks)
   })
 
@@ -308,8 +305,6 @@ describe('marks', () => {
       .length
   }
 })
-
-const models_ = (target: Target) => createModels({ routes: { default: target } })
 
 describe('a client of Messages whose model is asked by Converse', () => {
   const cache_control = { type: 'ephemeral' as const }
@@ -419,6 +414,5 @@ describe('a client of Messages whose model is asked by Converse', () => {
     expect(asked[0]).toEqual(request('claude'))
     const five = { messages: [{ role: 'user', content: [1, 2, 3, 4, 5].map(() => text('x', { cache_control })) }] }
     await expect(anthropic.messages.create(request('anthropic', five))).rejects.toMatchObject({ status: 400 })
-    expect(await failure(gate.ends[1] ?? Promise.reject(new Error('none'))).catch(() => undefined)).toBeUndefined()
   })
 })
