@@ -68,7 +68,7 @@ module.exports = {
           '^$1/',
           '^(packages|apps)/[^/]+/src/index\\.ts$',
           '^packages/verify/muster-verify\\.mjs$',
-          '^packages/stack/src/(bedrock-server|sigv4)\\.ts$',
+          '^packages/stack/src/(bedrock-server|prompt-cache|sigv4)\\.ts$',
           // What they say does not load the engine.
           '^packages/runtime/src/(keys|ledger/s3)\\.ts$',
           // Nor the clients of all vendors.

@@ -124,6 +124,9 @@ describe('MUSTER_MODELS', () => {
     [{ openai: { model: 'm', baseUrl: 'https://user:s3cret@x.example' } }, '/default/0/openai/baseUrl'],
     [{ openai: { model: 'm' }, key: 'sk-s3cret' }, '/default/0/key'],
     [{ openai: { model: 'm', temperature: 1 } }, 'temperature'],
+    [{ openai: { model: 'm' }, promptCache: true }, '/default/0/promptCache'],
+    [{ bedrock: { model: 'm', region: 'eu', api: 'responses' }, promptCache: false }, '/default/0/promptCache'],
+    [{ anthropic: { model: 'm' }, key: 'AZURE_KEY', promptCache: 'yes' }, '/default/0/promptCache'],
     [{ openai: { model: 'm' }, azure: { deployment: 'd', endpoint: 'https://x.example' }, key: 'K' }, '/default/0 '],
     [{}, '/default/0 '],
   ])('refuses %j, and names what is wrong', (target, path) => {

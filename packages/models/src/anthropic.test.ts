@@ -50,19 +50,20 @@ describe('Anthropic Messages', () => {
       path: '/v1/messages',
       headers: { 'x-api-key': KEY, 'idempotency-key': 'i' },
     })
+    const cache_control = { type: 'ephemeral' }
     expect(upstream.asked[0]?.body).toEqual({
-      ...{ model: 'claude', max_tokens: 8192, system: [{ type: 'text', text: 'Be brief.' }] },
-      messages: [{ role: 'user', content: [{ type: 'text', text: 'Good day.' }] }],
+      ...{ model: 'claude', max_tokens: 8192, system: [{ type: 'text', text: 'Be brief.', cache_control }] },
+      messages: [{ role: 'user', content: [{ type: 'text', text: 'Good day.', cache_control }] }],
       tools: [{ name: 'pay', description: 'Pays.', input_schema: { type: 'object' } }],
     })
     expect(upstream.asked[1]?.body.messages).toEqual([
-      { role: 'user', content: [{ type: 'text', text: 'Good day.' }] },
+      { role: 'user', content: [{ type: 'text', text: 'Good day.', cache_control }] },
       { role: 'assistant', content: whole.content },
       {
         role: 'user',
         content: [
           { type: 'tool_result', tool_use_id: 'c1', content: 'Paid.' },
-          { type: 'tool_result', tool_use_id: expect.stringMatching(/^[0-9a-f]{64}$/), content: '' },
+          { type: 'tool_result', tool_use_id: expect.stringMatching(/^[0-9a-f]{64}$/), content: '', cache_control },
         ],
       },
     ])

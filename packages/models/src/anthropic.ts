@@ -34,7 +34,7 @@ function bodyOf(by: string, request: ModelRequest): JsonObject {
   const { tools = [], output, settings = {} } = request
   const { maxTokens = MAX_TOKENS, temperature, topP, stop, effort } = settings
   const system = request.messages.flatMap((one) =>
-    one.role === 'system' && isWorded(one.content) ? [one.content] : [],
+    one.role === 'system' && isWorded(one.content) ? [{ type: 'text', text: one.content, ...markOf(one) }] : [],
   )
   const config: JsonObject = {
     // A schema is JSON, here and below.
@@ -44,11 +44,11 @@ function bodyOf(by: string, request: ModelRequest): JsonObject {
   return {
     max_tokens: maxTokens,
     messages: toWire(request.messages, by),
-    ...(system.length > 0 ? { system: system.map((text) => ({ type: 'text', text })) } : {}),
+    ...(system.length > 0 ? { system } : {}),
     ...(tools.length > 0
       ? {
-          tools: tools.map(({ name, description, parameters, strict }, at) => ({
-            ...{ name, description },
+          tools: tools.map(({ name, description, parameters, strict, cache }, at) => ({
+            ...{ name, description, ...markOf({ cache }) },
             input_schema: (strict ? plainSchema(parameters, `/tools/${at}/parameters`) : parameters) as Json,
             ...(strict ? { strict } : {}),
           })),
@@ -79,11 +79,16 @@ function toWire(conversation: readonly ModelMessage[], by: string): JsonObject[]
     if (message.role === 'system') continue
     const role = message.role === 'assistant' ? 'assistant' : 'user'
     const content = blocksOf(message, by)
+    Object.assign(content.at(-1) ?? {}, markOf(message))
     const last = wire.at(-1)
     if (last?.role === role) last.content.push(...content)
     else if (content.length > 0) wire.push({ role, content })
   }
   return wire
+}
+
+function markOf({ cache }: Pick<ModelMessage, 'cache'>): JsonObject {
+  return cache ? { cache_control: { type: 'ephemeral', ...(cache === '5m' ? {} : { ttl: cache }) } } : {}
 }
 
 function blocksOf(message: ModelMessage, by: string): JsonObject[] {

@@ -133,8 +133,9 @@ describe('Converse', () => {
     ]
     await client().invoke('default', { messages, tools })
     const other = expect.stringMatching(/^[0-9a-f]{64}$/)
+    const point = { cachePoint: { type: 'default' } }
     expect(body().messages).toEqual([
-      { role: 'user', content: [{ text: 'pay' }] },
+      { role: 'user', content: [{ text: 'pay' }, point] },
       {
         role: 'assistant',
         content: [
@@ -148,6 +149,7 @@ describe('Converse', () => {
           { toolResult: { toolUseId: 'c1', content: [{ text: '"paid"' }] } },
           { toolResult: { toolUseId: other, content: [{ text: '"seen"' }] } },
           { text: 'and now?' },
+          point,
         ],
       },
     ])
@@ -155,6 +157,7 @@ describe('Converse', () => {
       tools: [
         { toolSpec: { name: 'pay', description: 'Pays.', inputSchema: { json: tools[0]?.parameters } } },
         { toolSpec: { name: 'look', inputSchema: { json: { type: 'object' } } } },
+        point,
       ],
     })
     // Without tools, it would be refused for the calls that it tells of.

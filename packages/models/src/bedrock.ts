@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import {
   BedrockRuntimeClient,
   BedrockRuntimeServiceException,
+  type CachePointBlock,
   type ContentBlock,
   ConverseCommand,
   type ConverseCommandInput,
@@ -209,12 +210,15 @@ function inputOf(
   answerTool: AnswerTool | undefined,
 ): ConverseCommandInput {
   const system = messages.flatMap((message) =>
-    message.role === 'system' && isWorded(message.content) ? [{ text: message.content }] : [],
+    message.role === 'system' && isWorded(message.content) ? [{ text: message.content }, ...pointOf(message)] : [],
   )
   const { toolChoice } = settings
   // There is no word for `none`: then no tool is offered.
-  const offered = (toolChoice === 'none' ? [] : tools).map(({ name, description, parameters }, at) =>
-    toolSpec(name, description, documentOf(parameters, `/tools/${at}/parameters`)),
+  const offered = (toolChoice === 'none' ? [] : tools).flatMap(
+    ({ name, description, parameters, cache }, at): Tool[] => [
+      toolSpec(name, description, documentOf(parameters, `/tools/${at}/parameters`)),
+      ...pointOf({ cache }),
+    ],
   )
   if (answerTool)
     offered.push(toolSpec(answerTool.name, 'Gives the answer.', documentOf(answerTool.schema, '/response_format')))
@@ -310,6 +314,8 @@ function toWire(messages: readonly ModelMessage[], by: string): Message[] {
     const role = message.role === 'assistant' ? 'assistant' : 'user'
     const content = blocksOf(message, at, by, names)
     if (content.length === 0) continue
+    // Directly after what was thought none is taken.
+    if (!content.at(-1)?.reasoningContent) content.push(...pointOf(message))
     const last = wire.at(-1)
     if (last?.role === role) last.content.push(...content)
     else wire.push({ role, content })
@@ -319,6 +325,10 @@ function toWire(messages: readonly ModelMessage[], by: string): Message[] {
     if (files.length > 0 && !content.some(({ text }) => text !== undefined)) content.push({ text: files.join(' ') })
   }
   return wire
+}
+
+function pointOf({ cache }: Pick<ModelMessage, 'cache'>): { cachePoint: CachePointBlock }[] {
+  return cache ? [{ cachePoint: { type: 'default', ...(cache === '5m' ? {} : { ttl: cache }) } }] : []
 }
 
 function blocksOf(message: ModelMessage, at: number, by: string, names: Set<string>): ContentBlock[] {

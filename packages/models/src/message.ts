@@ -25,11 +25,19 @@ export interface FilePart {
 }
 export type Part = { type: 'text'; text: string } | ImagePart | FilePart
 
-export type ModelMessage =
+export type ModelMessage = (
   | { role: 'system'; content: string }
   | { role: 'user'; content: string | Part[] }
   | { role: 'assistant'; content: string | null; toolCalls?: ToolCall[]; reasoning?: Reasoning }
   | { role: 'tool'; callId: string; content: string | Part[] }
+) &
+  Cached
+
+/** `cache`: the prompt as far as here is to be kept by the vendor for so long. A mark of the wire: see `prompt-cache.ts`. */
+type Cached = { cache?: '5m' | '1h' }
+
+/** `strict`: arguments match to the letter, where the model can be held to that. */
+export type Tool = { name: string; description: string; parameters: JsonSchema; strict?: boolean } & Cached
 
 /** How a model is to go about an answer. Not every provider has a word for each: see `Provider.settings`. */
 export interface ModelSettings {
@@ -47,11 +55,12 @@ export interface ModelSettings {
 
 export interface ModelRequest {
   messages: ModelMessage[]
-  /** `strict`: arguments match to the letter, where the model can be held to that. */
-  tools?: { name: string; description: string; parameters: JsonSchema; strict?: boolean }[]
+  tools?: Tool[]
   /** The answer must be JSON that matches. */
   output?: { name: string; schema: JsonSchema; strict?: boolean }
   settings?: ModelSettings
+  /** What a vendor is to keep of it was marked, or left without a mark, by who asks. */
+  isMarked?: boolean
   /** An answer that is cut short is given as it is, and says so by `cut`, in place of an error. */
   mayBeCut?: boolean
   signal?: AbortSignal

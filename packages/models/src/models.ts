@@ -14,6 +14,7 @@ import { openAiUpstream } from './openai-upstream.ts'
 import { Paid, paidFor } from './paid.ts'
 import { checkParts } from './parts.ts'
 import { costOf, joinUsage, type Price, priceOf } from './price.ts'
+import { marked } from './prompt-cache.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
 import { type CountRequest, countTokens } from './relay/count-tokens.ts'
 import type { JsonObject } from './relay/json.ts'
@@ -183,7 +184,8 @@ export function createModels(options: ModelsOptions): Models {
     const shown = onDelta && !output ? { onDelta } : {}
     return inTime(target, model, request.signal, async (signal) => {
       try {
-        const answer = await asked.complete(model, { ...rest, ...shown, ...(output ? { output } : {}), signal })
+        const told = marked(target, model, rest)
+        const answer = await asked.complete(model, { ...told, ...shown, ...(output ? { output } : {}), signal })
         return output && answer.text !== null ? { ...answer, text: unwrapped(answer.text) } : answer
       } catch (error) {
         if (!(error instanceof Paid)) throw error
@@ -369,7 +371,9 @@ export function createModels(options: ModelsOptions): Models {
         cachedTokens: 0,
       }),
     leadsTo: (route) =>
-      JSON.stringify(find(route).places.map(({ target: { apiKey: _, price: __, ...how }, model }) => [model, how])),
+      JSON.stringify(
+        find(route).places.map(({ target: { apiKey: _, price: __, promptCache: ___, ...how }, model }) => [model, how]),
+      ),
     inputTokens: (route, request) => Math.max(...find(route).places.map(({ model }) => inputTokens(model, request))),
     reserveTokens: (request) => estimated(request) + RESERVE_OUTPUT_TOKENS,
   }

@@ -18,6 +18,8 @@ interface Common {
   when?: Conditions
   /** Who is paid, as costs name them; what its kind or address says unless given. */
   provider?: string
+  /** Of Anthropic and Converse: whether prompts are marked for the vendor's cache; where the model is known to take marks unless given. */
+  promptCache?: boolean
   /** Where it answers, as policies see it and a journal names it: see `regionOf`. */
   region?: string
 }

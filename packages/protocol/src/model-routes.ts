@@ -81,15 +81,19 @@ const target = z
     when: conditions.optional(),
     /** Who is paid, as costs and commitments name them. */
     provider: text.max(256).optional(),
+    /** Whether prompts are marked for the vendor's cache: where the model is known to take marks unless given. */
+    promptCache: z.boolean().optional(),
     /** Where it is, as traces name it. */
     region: z.string().min(1).max(100).optional(),
   })
-  .superRefine(({ openai, azure, anthropic, bedrock, key }, context) => {
+  .superRefine(({ openai, azure, anthropic, bedrock, key, promptCache }, context) => {
     const refuse = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message })
     if ([openai, azure, anthropic, bedrock].filter(Boolean).length !== 1)
       refuse([], 'one of `openai`, `azure`, `anthropic` and `bedrock`')
     if (azure && key === undefined) refuse(['key'], 'Azure OpenAI needs a key')
     if (anthropic && key === undefined) refuse(['key'], 'Anthropic needs a key')
+    if (promptCache !== undefined && !anthropic && bedrock?.api !== 'converse')
+      refuse(['promptCache'], 'only with `anthropic`, or `bedrock` by Converse: others cache without marks')
     if (!bedrock) return
     if (bedrock.api === 'converse') {
       if (bedrock.effort) refuse(['bedrock', 'effort'], 'Converse has no effort; use `api` chat or responses')

@@ -2,7 +2,7 @@ import type { Json } from '@muster/protocol'
 import { exactObject } from '../exact-json.ts'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from '../message.ts'
 import { joined, partsOf } from '../parts.ts'
-import { type JsonObject, objectOf, textOf } from './json.ts'
+import { type JsonObject, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText } from './sse.ts'
 import { schemaOf, stopsOf } from './translate-chat.ts'
 import {
@@ -61,16 +61,20 @@ function read(body: JsonObject, unsaid: Unsaid): ModelRequest {
   const { format, effort, ...config } = objectOf(body.output_config)
   unsaid.only(config, '/output_config', new Set())
   const tools = unsaid.list(body.tools, '/tools').flatMap((tool, at) => toolOf(tool, `/tools/${at}`, unsaid))
-  const system = unsaid.text(body.system, '/system', ['text'], BETWEEN)
   const given = unsaid.list(body.messages, '/messages')
   if (objectOf(given.at(-1)).role === 'assistant')
     unsaid.refuse(`/messages/${given.length - 1}`, 'an answer that is begun cannot be continued by this target')
   const choice = objectOf(body.tool_choice)
+  const messages = [
+    ...instructionsOf(body.system, '/system', unsaid),
+    ...given.flatMap((message, at) => messagesOf(objectOf(message), `/messages/${at}`, unsaid)),
+  ]
+  const last = messages.at(-1)
+  // A mark of the whole is one at its end.
+  if (last && !last.cache) Object.assign(last, markOf(body, unsaid))
   return {
-    messages: [
-      ...(system === '' ? [] : [{ role: 'system' as const, content: system }]),
-      ...given.flatMap((message, at) => messagesOf(objectOf(message), `/messages/${at}`, unsaid)),
-    ],
+    messages,
+    isMarked: true,
     ...(tools.length > 0 ? { tools } : {}),
     ...outputOf(format, unsaid),
     ...settingsOf(
@@ -103,7 +107,12 @@ function toolOf(given: Json, path: string, unsaid: Unsaid): NonNullable<ModelReq
   }
   unsaid.only(tool, path, OF_TOOL)
   const held = typeof strict === 'boolean' ? { strict } : {}
-  return [{ name: textOf(name), description: textOf(description), parameters, ...held }]
+  return [{ name: textOf(name), description: textOf(description), parameters, ...held, ...markOf(tool, unsaid) }]
+}
+
+function markOf({ cache_control }: JsonObject, unsaid: Unsaid): Pick<ModelMessage, 'cache'> {
+  const { type, ttl } = objectOf(cache_control)
+  return unsaid.hasMarks && type === 'ephemeral' ? { cache: ttl === '1h' ? ttl : '5m' } : {}
 }
 
 function outputOf(format: Json | undefined, unsaid: Unsaid): Pick<ModelRequest, 'output'> {
@@ -124,12 +133,19 @@ function choiceOf({ type, name }: JsonObject, unsaid: Unsaid): ModelSettings['to
   return undefined
 }
 
+function instructionsOf(content: Json | undefined, path: string, unsaid: Unsaid): ModelMessage[] {
+  const whole = unsaid.text(content, path, ['text'], BETWEEN)
+  if (whole === '') return []
+  if (!unsaid.hasMarks || !Array.isArray(content)) return [{ role: 'system', content: whole }]
+  return objectsOf(content).map((block) => ({ role: 'system', content: textOf(block.text), ...markOf(block, unsaid) }))
+}
+
 function messagesOf({ role, content }: JsonObject, path: string, unsaid: Unsaid): ModelMessage[] {
   const blocks: Json[] =
     typeof content === 'string' ? [{ type: 'text', text: content }] : unsaid.list(content, `${path}/content`)
   const at = (i: number) => `${path}/content/${i}`
   if (role === 'assistant') return [assistantOf(blocks, at, unsaid)]
-  if (role === 'system') return [{ role, content: unsaid.text(content, `${path}/content`, ['text'], BETWEEN) }]
+  if (role === 'system') return instructionsOf(content, `${path}/content`, unsaid)
   if (role !== 'user') unsaid.refuse(`${path}/role`, 'must be user or assistant')
   const messages: ModelMessage[] = []
   for (const [i, one] of blocks.entries()) {
@@ -140,12 +156,13 @@ function messagesOf({ role, content }: JsonObject, path: string, unsaid: Unsaid)
       const told = partsOf(unsaid.content(block.content, `${at(i)}/content`, result))
       // Others have no mark for a result that is an error.
       const marked: Part[] = block.is_error === true ? [{ type: 'text', text: 'Error: ' }, ...told] : [...told]
-      messages.push({ role: 'tool', callId: textOf(block.tool_use_id), content: joined(marked) })
+      const cache = Object.assign({}, ...[...objectsOf(block.content), block].map((each) => markOf(each, unsaid)))
+      messages.push({ role: 'tool', callId: textOf(block.tool_use_id), content: joined(marked), ...cache })
       continue
     }
     const said = unsaid.part(one, at(i), { types: ['text'], partOf })
-    if (last?.role === 'user') last.content = joined([...partsOf(last.content), said], BETWEEN)
-    else messages.push({ role: 'user', content: joined([said]) })
+    if (last?.role === 'user' && !unsaid.hasMarks) last.content = joined([...partsOf(last.content), said], BETWEEN)
+    else messages.push({ role: 'user', content: joined([said]), ...markOf(block, unsaid) })
   }
   return messages
 }
@@ -171,6 +188,7 @@ function assistantOf(blocks: Json[], at: (i: number) => string, unsaid: Unsaid):
   const message: Extract<ModelMessage, { role: 'assistant' }> = { role: 'assistant', content: null }
   for (const [i, one] of blocks.entries()) {
     const { type, text, id, name, input, data } = objectOf(one)
+    Object.assign(message, markOf(objectOf(one), unsaid))
     if (type === 'text') message.content = (message.content ?? '') + textOf(text)
     else if (type === 'tool_use') {
       const call = { id: textOf(id), name: textOf(name), arguments: JSON.stringify(input ?? {}) }
@@ -256,11 +274,13 @@ function stopOf({ toolCalls, cut }: Said): string {
   return toolCalls.length > 0 ? 'tool_use' : 'end_turn'
 }
 
-function usageOf({ usage: { inputTokens, outputTokens, cachedTokens } }: Said): JsonObject {
+function usageOf({ usage }: Said): JsonObject {
+  const { inputTokens, outputTokens, cachedTokens, cacheWriteTokens = 0, longCacheWriteTokens: long = 0 } = usage
   return {
-    // Here cached tokens are counted beside the input.
-    input_tokens: Math.max(0, inputTokens - cachedTokens),
-    cache_creation_input_tokens: 0,
+    // Here cached tokens, and those that are from now on, are counted beside the input.
+    input_tokens: Math.max(0, inputTokens - cachedTokens - cacheWriteTokens),
+    cache_creation_input_tokens: cacheWriteTokens,
+    cache_creation: { ephemeral_5m_input_tokens: cacheWriteTokens - long, ephemeral_1h_input_tokens: long },
     cache_read_input_tokens: cachedTokens,
     output_tokens: outputTokens,
   }

@@ -1,5 +1,6 @@
 import type { Embed } from '../embed.ts'
 import type { ModelReply, ModelRequest, ModelSettings } from '../message.ts'
+import { marksOf } from '../prompt-cache.ts'
 import type { Answer, Provider } from '../provider.ts'
 import { dialectOf, type Target } from '../target.ts'
 import type { Begun, Ended } from './passthrough.ts'
@@ -32,7 +33,7 @@ export async function translate(
   { target, model, provider, call, embed }: Asked,
 ): Promise<Begun> {
   const { dialect, body, signal, idempotencyKey, responseId, kept } = request
-  const unsaid = new Unsaid(provider.media)
+  const unsaid = new Unsaid(provider.media, marksOf(target, model) !== undefined)
   if (dialect === 'embeddings') return translateEmbeddings(body, signal, model, embed, unsaid)
   const translation = translations[dialect]
   const asked: ModelRequest = { ...translation.read(body, unsaid), mayBeCut: true, signal, idempotencyKey }

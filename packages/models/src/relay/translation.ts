@@ -48,9 +48,12 @@ interface Telling {
 export class Unsaid {
   readonly issues: Issue[] = []
   readonly #media: Media
+  /** Marks for caches can be said, and blocks stay as they are: what is joined would be another prompt where a mark has gone. */
+  readonly hasMarks: boolean
 
-  constructor(media: Media) {
+  constructor(media: Media, hasMarks = false) {
     this.#media = media
+    this.hasMarks = hasMarks
   }
 
   refuse(path: string, message: string): void {
