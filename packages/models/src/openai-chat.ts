@@ -1,6 +1,5 @@
 import { type Json, MusterError } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
-import { readFrom } from './paid.ts'
 import { dataUrl, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
 import { chat } from './relay/chat.ts'
@@ -39,7 +38,7 @@ export function openAiChat(target: OpenAiTarget, upstream: Upstream): Provider {
     media: { urls: true, files: [PDF], results: false },
     async complete(model, request) {
       const ended = await completed(model, bodyOf(target, request), request)
-      return readFrom(ended, () => answerOf(model, request, ended))
+      return answerOf(model, request, ended)
     },
   }
 }

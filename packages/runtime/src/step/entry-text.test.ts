@@ -52,6 +52,7 @@ function stepOf(
     redacted: undefined,
     intended: false,
     beganAt: 0,
+    call: undefined,
     abort: undefined,
     tokens: 0,
     firstAt: 0,
