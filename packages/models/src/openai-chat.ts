@@ -4,7 +4,7 @@ import { dataUrl, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
 import { chat } from './relay/chat.ts'
 import { isObject, type JsonObject, objectOf, objectsOf, textOf } from './relay/json.ts'
-import { answerTo, type Ended, NO_STREAM } from './relay/passthrough.ts'
+import { answerTo, type Ended } from './relay/passthrough.ts'
 import { type Upstream, VendorError } from './relay/upstream.ts'
 import type { OpenAiTarget } from './target.ts'
 
@@ -20,6 +20,10 @@ export function openAiChat(target: OpenAiTarget, upstream: Upstream): Provider {
     if (!onDelta || plain) return ask(unwatched)
     try {
       const ended = await ask({ ...unwatched, onDelta })
+      if (!ended.isStreamed) {
+        plain = true
+        return ended
+      }
       const [choice] = objectsOf(ended.whole.choices)
       if (choice && choice.finish_reason == null)
         throw upstream.failure('model.unavailable', 'the stream ended before the answer did')
@@ -43,11 +47,11 @@ export function openAiChat(target: OpenAiTarget, upstream: Upstream): Provider {
   }
 }
 
-/** Whether a server has said, by an error or by answering with something else than a stream, that it does not stream. */
+/** Whether a server has said that it does not stream. */
 function cannotStream(error: unknown): boolean {
   if (!(error instanceof MusterError)) return false
   const { cause } = error
-  return cause === NO_STREAM || (cause instanceof VendorError && cause.status === 400 && /stream/i.test(cause.message))
+  return cause instanceof VendorError && cause.status === 400 && /stream/i.test(cause.message)
 }
 
 function bodyOf(target: OpenAiTarget, { messages, tools = [], output, settings = {} }: ModelRequest): JsonObject {

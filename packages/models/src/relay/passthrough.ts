@@ -37,7 +37,7 @@ export interface Begun {
 }
 
 /** The cause of a `model.failed`. */
-export const NO_STREAM = 'was asked for a stream, and gave none'
+const NO_STREAM = 'was asked for a stream, and gave none'
 
 /** Asks a server that speaks as the client does, and passes on what it says. */
 export async function passThrough(
@@ -65,7 +65,8 @@ export async function passThrough(
     const { usage, model, whole } = last ?? ended(so)
     return { usage, model, tier: tierOf(whole) }
   })
-  if (!body.stream || !wire.reader) {
+  // An agent is as well served by an answer that is whole, and must be paid for anyway.
+  if (!body.stream || !wire.reader || (onText && !answered.isStream)) {
     const whole = withoutCredentials(await wholeOf(answered, upstream, wire))
     const end = ended({ ...NOTHING, whole })
     last = end
@@ -118,13 +119,13 @@ export async function answerTo(
   model: string,
   { dialect, body }: Pick<RelayRequest, 'dialect' | 'body'>,
   { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID(), begins }: ModelRequest,
-): Promise<Ended> {
+): Promise<Ended & { isStreamed: boolean }> {
   const asked: RelayRequest = { dialect, body: onDelta ? { ...body, stream: true } : body, signal, idempotencyKey }
   if (begins) asked.begins = begins
   const begun = await passThrough(wire, upstream, model, asked, onDelta)
   // Read to its end: what is in it was shown by `onDelta`.
   for await (const _ of begun.stream?.rest ?? []);
-  return begun.end()
+  return { ...(await begun.end()), isStreamed: begun.stream !== undefined }
 }
 
 /** Some give a usage in which nothing is counted. */
