@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { ACCESS_KEY, bedrockServer, frame, SECRET_KEY } from '@muster/stack/bedrock-server'
+import { ACCESS_KEY, bedrockServer, frame, refuse, SECRET_KEY } from '@muster/stack/bedrock-server'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { failure } from './fixture.ts'
 import { Meter } from './meter.ts'
@@ -318,6 +318,35 @@ describe('of several targets', () => {
     expect(costUsd).toBeCloseTo(sumUsd, 12)
     expect(via?.hedged).toHaveLength(1)
   })
+})
+
+it('at Bedrock has cost nothing where it is refused, and what was told where one call of several is', async () => {
+  let calls = 0
+  const server = await bedrockServer((response, { path }) => {
+    calls++
+    if (path.includes('converse-stream')) {
+      response.writeHead(200, { 'content-type': 'application/vnd.amazon.eventstream' })
+      response.end(frame('throttlingException', { message: 'later' }, 'exception'))
+    } else if (calls === 1)
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ embedding: [1], inputTextTokenCount: 7 }))
+    else setTimeout(() => refuse(response, 503, 'ServiceUnavailableException', 'busy'), 100)
+  })
+  const { endpoint } = server
+  const at = (model: string): Target => ({ bedrock: { model, region: 'eu-central-1', endpoint }, price })
+  const models = createModels({ routes: { default: at('m'), titan: at('amazon.titan-embed-text-v2:0') } })
+  const some = new Meter()
+  const { signal } = new AbortController()
+  const body = { model: 'titan', input: ['a', 'b'] }
+  const asked = { dialect: 'embeddings', body, signal, idempotencyKey: 'i', meter: some } as const
+  await failure(models.relay('titan', asked))
+  expect(some.spent).toMatchObject({ usage: { inputTokens: 7, outputTokens: 0 }, costUsd: 14e-6 })
+  const none = new Meter()
+  const refused = await failure(models.invoke('default', { messages, meter: none, onDelta: () => {} }))
+  expect(refused.code).toBe('rate.limited')
+  expect(none.spent).toBeUndefined()
+  server.close()
 })
 
 it('of Converse costs what was read and written until it breaks off', async () => {

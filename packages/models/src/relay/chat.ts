@@ -257,7 +257,7 @@ class ChatReader implements Reader {
     const held = [...this.#held.values()].map((chunks) => together(chunks).calls)
     const whole = { ...this.#meta, choices: [...this.#choices.values()] }
     const pieces = held.length === 0 ? 0 : Buffer.byteLength(JSON.stringify(held))
-    return { whole, pieces, isCounted: this.#isCounted }
+    return { whole, pieces, isCounted: this.isWhole || this.#isCounted }
   }
 
   broken(message: string): string {

@@ -60,9 +60,8 @@ export async function passThrough(
   const answered = await asked(wire, upstream, model, request)
   begins?.(() => {
     // Of a stream what was read of it, else what has come.
-    const so = reader?.soFar() ?? { ...NOTHING, pieces: answered.size }
-    if (course.isRefused && !toldOf(wire, so.whole)) return undefined
-    const { usage, model, whole } = last ?? ended(so)
+    const { usage, model, whole } = last ?? ended(reader?.soFar() ?? { ...NOTHING, pieces: answered.size })
+    if (course.isRefused && !toldOf(wire, whole)) return undefined
     return { usage, model, tier: tierOf(whole) }
   })
   // An agent is as well served by an answer that is whole, and must be paid for anyway.
