@@ -36,8 +36,6 @@ interface Converse {
   inputs: Map<string, string>
   stopReason: string | undefined
   usage: TokenUsage | undefined
-  /** It has told of a failure in place of an answer. */
-  isRefused: boolean
 }
 
 /** Amazon Bedrock by Converse and ConverseStream: Claude, Llama, Nova, Mistral and others. */
@@ -63,7 +61,7 @@ export function bedrock(target: BedrockTarget): Required<Provider> {
       const { onDelta, signal } = request
       const begins = (got: Converse) => {
         const used = (told: TokenUsage | undefined) => (told ? usageOf(told) : estimatedSoFar(request, got))
-        request.begins?.(() => (got.isRefused ? undefined : { model, usage: used(got.usage) }))
+        request.begins?.(() => ({ model, usage: used(got.usage) }))
       }
       try {
         const got = onDelta
@@ -110,7 +108,7 @@ async function plain(
     new ConverseCommand(input),
     abortSignal ? { abortSignal } : {},
   )
-  const got = { blocks: output?.message?.content ?? [], inputs: new Map(), stopReason, usage, isRefused: false }
+  const got = { blocks: output?.message?.content ?? [], inputs: new Map(), stopReason, usage }
   begins(got)
   return got
 }
@@ -125,17 +123,12 @@ async function streamed(
 ): Promise<Converse> {
   const { stream } = await client.send(new ConverseStreamCommand(input), abortSignal ? { abortSignal } : {})
   const pieces = new Pieces(onText)
+  // Where it tells of a failure first, that was thrown above.
   begins(pieces)
   try {
-    for await (const event of stream ?? []) {
-      pieces.hasBegun = true
-      pieces.take(event)
-    }
+    for await (const event of stream ?? []) pieces.take(event)
   } catch (error) {
-    if (error instanceof BedrockRuntimeServiceException) {
-      pieces.isRefused = !pieces.hasBegun
-      throw error
-    }
+    if (error instanceof BedrockRuntimeServiceException) throw error
     // A frame that is not one, or a connection that is gone.
     throw new Cut(error instanceof Error ? error.message : String(error), { cause: error })
   }
@@ -146,8 +139,6 @@ async function streamed(
 
 /** Puts the blocks of an answer together. */
 class Pieces implements Converse {
-  hasBegun = false
-  isRefused = false
   readonly inputs = new Map<string, string>()
   stopReason: string | undefined
   usage: TokenUsage | undefined
