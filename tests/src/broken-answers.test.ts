@@ -155,6 +155,8 @@ describe('an answer that never came to its end', () => {
       expect({ usage, costUsd: ofRun }).toMatchObject({ usage: used, costUsd: step?.costUsd })
       const cli = { MUSTER_URL: harness.url, MUSTER_KEY: harness.key }
       expect(await runCli(['verify', run], cli)).toMatchObject({ code: 0 })
+      const shown = `\\$${costUsd.toFixed(4)}`.replace('.', '\\.')
+      expect((await runCli(['trace', run], cli)).out).toMatch(new RegExp(` model .*${shown}`))
     },
   )
 
