@@ -2,7 +2,6 @@ import { hash } from 'node:crypto'
 import { type Json, MusterError } from '@muster/protocol'
 import { exactObject } from './exact-json.ts'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
-import { readFrom } from './paid.ts'
 import { isWorded, PDF, partsOf, worded } from './parts.ts'
 import { plainSchema } from './plain-schema.ts'
 import { type Answer, cutAt, type Provider } from './provider.ts'
@@ -25,7 +24,7 @@ export function anthropic(target: AnthropicTarget, upstream: Upstream): Provider
       const by = `anthropic ${target.anthropic.baseUrl ?? ''} ${model}`
       const asked = { dialect: 'messages' as const, body: bodyOf(by, request) }
       const ended = await answerTo(messages, upstream, model, asked, request)
-      return readFrom(ended, () => answerOf(model, by, request, ended))
+      return answerOf(model, by, request, ended)
     },
   }
 }

@@ -2,6 +2,7 @@ import { type BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-b
 import { MusterError, sideBySide } from '@muster/protocol'
 import type { Embedded, EmbedRequest } from './embed.ts'
 import { isObject } from './relay/json.ts'
+import { estimatedOf } from './tokens.ts'
 
 /** How the embedding models of one family are asked. */
 interface Family {
@@ -72,14 +73,22 @@ export async function embedded(
   )
   const vectors: number[][][] = []
   let inputTokens: number | undefined = 0
+  const done: string[] = []
+
+  const used = () => ({
+    model,
+    usage: { inputTokens: inputTokens ?? estimatedOf(done), outputTokens: 0, cachedTokens: 0 },
+  })
 
   async function ask(at: number, piece: readonly string[]): Promise<void> {
     const { answer, tokens } = await invoked(client, model, bodyOf(piece, request), signal)
+    inputTokens = tokens === undefined || inputTokens === undefined ? undefined : inputTokens + tokens
+    if (done.length === 0) request.begins?.(used)
+    done.push(...piece)
     const found = vectorsIn(vectorsOf(answer))
     if (found.length !== piece.length)
       throw new MusterError('model.failed', `${model} gave ${found.length} vectors for ${piece.length} texts`)
     vectors[at] = found
-    inputTokens = tokens === undefined || inputTokens === undefined ? undefined : inputTokens + tokens
   }
 
   try {
@@ -87,7 +96,7 @@ export async function embedded(
   } finally {
     failed.abort()
   }
-  return { vectors: vectors.flat(), inputTokens, model }
+  return { vectors: vectors.flat(), inputTokens: used().usage.inputTokens, model }
 }
 
 /** Those that are some: of what a server says else nobody could go on with a number. */

@@ -14,6 +14,7 @@ import OpenAI from 'openai'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { failure, watched } from './fixture.ts'
 import type { ModelRequest } from './message.ts'
+import { Meter } from './meter.ts'
 import { createModels } from './models.ts'
 import { gateway } from './relay/fixture.ts'
 import type { BedrockTarget } from './target.ts'
@@ -254,12 +255,14 @@ describe('Converse', () => {
     ['what comes next', /what comes next/],
   ])('takes no answer for whole that stopped by %s', async (reason, message) => {
     says([{ text: 'half of' }], reason)
-    expect(await failure(client().invoke('default', ask()))).toMatchObject({
+    const meter = new Meter()
+    expect(await failure(client().invoke('default', ask({ meter })))).toMatchObject({
       code: 'model.failed',
       message: expect.stringMatching(message),
-      // It was paid for.
-      spent: { usage: { inputTokens: 100, outputTokens: 20 }, costUsd: (100 * 3 + 20 * 15) / 1e6 },
     })
+    // It is paid for.
+    const spent = { usage: { inputTokens: 100, outputTokens: 20 }, costUsd: (100 * 3 + 20 * 15) / 1e6 }
+    expect(meter.spent).toMatchObject(spent)
     streams(text('half of'), ...end(reason))
     expect((await failure(watched(client(), ask()))).message).toMatch(message)
   })

@@ -22,13 +22,13 @@ import { Cut, codeOf, isQuota, refusalIn } from './bedrock-error.ts'
 import { CONVERSE, FORMATS } from './converse.ts'
 import { type AwsNumber, awsDocumentText, awsNumber, exactObject } from './exact-json.ts'
 import type { FilePart, ImagePart, ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
-import { readFrom } from './paid.ts'
 import { isWorded, partsOf, worded } from './parts.ts'
 import { plainSchema } from './plain-schema.ts'
 import { cacheWrites } from './price.ts'
 import { type Answer, cutAt, failure, type Provider, QuotaUsedUp, retryAfterMs } from './provider.ts'
 import type { BedrockTarget } from './target.ts'
 import { type Piece, piecesOf, reasoningOf } from './thoughts.ts'
+import { estimated, estimatedOf } from './tokens.ts'
 
 /** What Converse gives, at once or piece by piece. */
 interface Converse {
@@ -60,15 +60,18 @@ export function bedrock(target: BedrockTarget): Required<Provider> {
       const answerTool = answerToolOf(target, request)
       const input = inputOf(target, model, by, request, answerTool)
       const { onDelta, signal } = request
+      const begins = (got: Converse) => {
+        const used = (told: TokenUsage | undefined) => (told ? usageOf(told) : estimatedSoFar(request, got))
+        request.begins?.(() => ({ model, usage: used(got.usage) }))
+      }
       try {
         const got = onDelta
-          ? await streamed(client, input, signal, (text, tool) => {
+          ? await streamed(client, input, signal, begins, (text, tool) => {
               // What is beside an answer that must match is no part of it.
               if (tool === (request.output ? answerTool?.name : undefined)) onDelta(text)
             })
-          : await plain(client, input, signal)
-        const usage = usageOf(got.usage)
-        return readFrom({ usage, model }, () => answerOf(model, by, request, got, usage, answerTool))
+          : await plain(client, input, signal, begins)
+        return answerOf(model, by, request, got, usageOf(got.usage), answerTool)
       } catch (error) {
         throw told(model, error, signal)
       }
@@ -100,23 +103,29 @@ async function plain(
   client: BedrockRuntimeClient,
   input: ConverseCommandInput,
   abortSignal: AbortSignal | undefined,
+  begins: (got: Converse) => void,
 ): Promise<Converse> {
   const { output, stopReason, usage } = await client.send(
     new ConverseCommand(input),
     abortSignal ? { abortSignal } : {},
   )
-  return { blocks: output?.message?.content ?? [], inputs: new Map(), stopReason, usage }
+  const got = { blocks: output?.message?.content ?? [], inputs: new Map(), stopReason, usage }
+  begins(got)
+  return got
 }
 
 async function streamed(
   client: BedrockRuntimeClient,
   input: ConverseCommandInput,
   abortSignal: AbortSignal | undefined,
+  begins: (got: Converse) => void,
   /** `tool`: the text is a piece of what that tool is called with. */
   onText: (text: string, tool: string | undefined) => void,
 ): Promise<Converse> {
   const { stream } = await client.send(new ConverseStreamCommand(input), abortSignal ? { abortSignal } : {})
   const pieces = new Pieces(onText)
+  // Where it tells of a failure first, that was thrown above.
+  begins(pieces)
   try {
     for await (const event of stream ?? []) pieces.take(event)
   } catch (error) {
@@ -486,6 +495,16 @@ function answerOf(
     usage,
     model,
   }
+}
+
+/** Of an answer that does not tell, since that comes last: what was sent, and written so far. */
+function estimatedSoFar(request: ModelRequest, { blocks, inputs }: Converse): Usage {
+  const texts = [
+    ...blocks.flatMap(({ text = '', reasoningContent }) => [text, reasoningContent?.reasoningText?.text ?? '']),
+    ...inputs.values(),
+  ]
+  const written = texts.filter((text) => text !== '')
+  return { inputTokens: estimated(request), outputTokens: estimatedOf(written), cachedTokens: 0 }
 }
 
 function usageOf(usage: TokenUsage | undefined): Usage {

@@ -1,3 +1,5 @@
+import type { Begins } from './meter.ts'
+
 /** Texts whose vectors are asked of a provider that does not speak as OpenAI does. */
 export interface EmbedRequest {
   texts: readonly string[]
@@ -6,13 +8,14 @@ export interface EmbedRequest {
   /** What the texts are for, where a model tells that apart. */
   purpose?: string
   signal: AbortSignal
+  begins?: Begins | undefined
 }
 
 export interface Embedded {
   /** One for each text, in their order. */
   vectors: number[][]
-  /** Where the provider tells. */
-  inputTokens: number | undefined
+  /** As the provider tells, or estimated. */
+  inputTokens: number
   model: string
 }
 

@@ -5,6 +5,7 @@ import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { guarded } from './guardrail.ts'
 import type { ModelMessage } from './message.ts'
+import { Meter } from './meter.ts'
 import { createModels, type Models } from './models.ts'
 import {
   chunk,
@@ -128,12 +129,13 @@ it('passes on nothing that is blocked, and says what was found and not its text'
   expect(refused.message).not.toContain('ann')
   expect(asked()).toEqual([])
   says = [{ text: 'a fight' }]
-  await expect(models.invoke('default', { messages: [user('hello')] })).rejects.toMatchObject({
+  const meter = new Meter()
+  await expect(models.invoke('default', { messages: [user('hello')], meter })).rejects.toMatchObject({
     code: 'model.blocked',
     message: expect.stringContaining('what the model wrote'),
-    // It was answered, and paid for.
-    spent: { usage: { inputTokens: 10, outputTokens: 5 } },
   })
+  // It was answered, and is paid for.
+  expect(meter.spent).toMatchObject({ usage: { inputTokens: 10, outputTokens: 5 } })
 })
 
 it.each<[string, (response: ServerResponse) => void, string]>([

@@ -12,7 +12,6 @@ import { LRUCache } from 'lru-cache'
 import { codeOf } from './bedrock-error.ts'
 import type { ModelMessage, Part } from './message.ts'
 import type { Models } from './models.ts'
-import { paidFor } from './paid.ts'
 import { joined, partsOf } from './parts.ts'
 import { failure } from './provider.ts'
 import { checked } from './relay/checked.ts'
@@ -129,15 +128,11 @@ export function guarded(
       // Sealed, what it thought can be seen by nobody.
       const { reasoning: __, ...reply } = await models.invoke(route, { ...request, messages })
       const after = request.signal ?? new AbortController().signal
-      try {
-        const text = reply.text === null ? null : await check(reply.text, 'OUTPUT', found, after)
-        const toolCalls: typeof reply.toolCalls = []
-        for (const call of reply.toolCalls)
-          toolCalls.push({ ...call, arguments: await check(call.arguments, 'OUTPUT', found, after) })
-        return { ...reply, text, toolCalls, ...(Object.keys(found).length > 0 ? { guardrail: found } : {}) }
-      } catch (error) {
-        throw paidFor(error, reply)
-      }
+      const text = reply.text === null ? null : await check(reply.text, 'OUTPUT', found, after)
+      const toolCalls: typeof reply.toolCalls = []
+      for (const call of reply.toolCalls)
+        toolCalls.push({ ...call, arguments: await check(call.arguments, 'OUTPUT', found, after) })
+      return { ...reply, text, toolCalls, ...(Object.keys(found).length > 0 ? { guardrail: found } : {}) }
     },
   }
 }

@@ -1,9 +1,9 @@
 /** One interface to every model. */
 export { guarded } from './guardrail.ts'
 export type { FilePart, ImagePart, ModelMessage, ModelReply, ModelRequest, Part, ToolCall } from './message.ts'
+export { Meter, type Spent } from './meter.ts'
 export { createModels, type Models, type ModelsOptions } from './models.ts'
 export { withReferences } from './object-schema.ts'
-export { Paid } from './paid.ts'
 export { costOf, type Price, priceOf, pricesWith } from './price.ts'
 export { withoutCredentials } from './relay/credentials.ts'
 export { hostedTools } from './relay/hosted.ts'

@@ -1,4 +1,5 @@
 import type { ExactNumber, GuardrailCounts, Json, JsonSchema, Usage, Via } from '@muster/protocol'
+import type { Begins, Meter } from './meter.ts'
 
 /** A call that the model asks for; `arguments` is JSON text as the model wrote it. */
 export interface ToolCall {
@@ -74,6 +75,10 @@ export interface ModelRequest {
   idempotencyKey?: string
   /** Is given what the model writes as it comes; the reply is the same with and without. */
   onDelta?: (text: string) => void
+  /** Tells at any time what the call has used: also where it fails, or is cut off. */
+  meter?: Meter
+  /** The same of one target. */
+  begins?: Begins
 }
 
 export interface ModelReply {

@@ -7,13 +7,13 @@ import type { Embedded, EmbedRequest } from './embed.ts'
 import { factsOf } from './facts.ts'
 import { type Contender, type Course, createFailover, type Place } from './failover.ts'
 import type { ModelReply, ModelRequest } from './message.ts'
+import { Meter, type Used } from './meter.ts'
 import { parametersOf, unwrapped, wrapped } from './object-schema.ts'
 import { openAiChat } from './openai-chat.ts'
 import { openAiResponses } from './openai-responses.ts'
 import { openAiUpstream } from './openai-upstream.ts'
-import { Paid, paidFor } from './paid.ts'
 import { checkParts } from './parts.ts'
-import { costOf, joinUsage, type Price, priceOf } from './price.ts'
+import { costOf, type Price, priceOf } from './price.ts'
 import { marked } from './prompt-cache.ts'
 import { type Answer, failure, type Provider } from './provider.ts'
 import { type CountRequest, countTokens } from './relay/count-tokens.ts'
@@ -183,14 +183,9 @@ export function createModels(options: ModelsOptions): Models {
     // Of what is wrapped no piece is shown: it is none of the answer.
     const shown = onDelta && !output ? { onDelta } : {}
     return inTime(target, model, request.signal, async (signal) => {
-      try {
-        const told = marked(target, model, rest)
-        const answer = await asked.complete(model, { ...told, ...shown, ...(output ? { output } : {}), signal })
-        return output && answer.text !== null ? { ...answer, text: unwrapped(answer.text) } : answer
-      } catch (error) {
-        if (!(error instanceof Paid)) throw error
-        throw new Paid(error, { ...error.spent, costUsd: costAt({ target, model }, error.spent) })
-      }
+      const told = marked(target, model, rest)
+      const answer = await asked.complete(model, { ...told, ...shown, ...(output ? { output } : {}), signal })
+      return output && answer.text !== null ? { ...answer, text: unwrapped(answer.text) } : answer
     })
   }
 
@@ -239,8 +234,7 @@ export function createModels(options: ModelsOptions): Models {
     return model === modelOf(target) ? target.price : undefined
   }
 
-  function costAt({ target, model }: Place, answer: { model: string; usage: Usage; tier?: string }): number {
-    const { model: answered, usage, tier } = answer
+  function costAt({ target, model }: Place, { model: answered, usage, tier }: Used): number {
     const paid = ownPrice(target, model) ?? priceOf(answered, options.prices) ?? priceOf(model, options.prices)
     return paid ? costOf(paid, usage, tier) : 0
   }
@@ -265,10 +259,15 @@ export function createModels(options: ModelsOptions): Models {
 
   return {
     async invoke(route, request) {
-      const { onDelta } = request
+      const { onDelta, meter = new Meter() } = request
       let begun = false
-      const watched = (contender: Contender): ModelRequest => ({
+      const watched = (place: Place, contender: Contender): ModelRequest => ({
         ...request,
+        // What agents ask costs the same however it is served.
+        begins: meter.at(
+          ({ usage, model }) => costAt(place, { usage, model }),
+          isOfSeveral ? nameOf(place.target) : undefined,
+        ),
         ...(contender.signal ? { signal: contender.signal } : {}),
         ...(onDelta
           ? {
@@ -285,34 +284,15 @@ export function createModels(options: ModelsOptions): Models {
         inputTokens: () => estimated(request),
         outputTokens: RESERVE_OUTPUT_TOKENS,
       })
-      let paid: Paid['spent'] | undefined
-      const found = await failover
-        .find(
-          asked,
-          async ({ target, model }, contender) => {
-            try {
-              return await call(target, model, watched(contender))
-            } catch (error) {
-              const isOfSeveral = asked.places.length + asked.refused.length > 1
-              if (error instanceof Paid)
-                paid = { ...error.spent, ...(isOfSeveral ? { via: { target: nameOf(target) } } : {}) }
-              throw error
-            }
-          },
-          () => begun,
-        )
-        // An answer that is none is the last: no other target is asked.
-        .catch((error: unknown) => {
-          throw paid ? paidFor(error, paid) : error
-        })
-      const { answer, place, via, late } = found
-      const { usage, costUsd } = (await late).reduce(
-        (sum, { place, answer }) => ({
-          usage: joinUsage(sum.usage, answer.usage),
-          costUsd: sum.costUsd + costAt(place, answer),
-        }),
-        { usage: answer.usage, costUsd: costAt(place, answer) },
+      const isOfSeveral = asked.places.length + asked.refused.length > 1
+      const { answer, via, late } = await failover.find(
+        asked,
+        (place, contender) => call(place.target, place.model, watched(place, contender)),
+        () => begun,
       )
+      // Those that were asked too may have used something.
+      await late
+      const { usage = answer.usage, costUsd = 0 } = meter.spent ?? {}
       return { ...answer, usage, costUsd, ...(via ? { via } : {}) }
     },
     relay(route, request) {

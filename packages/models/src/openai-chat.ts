@@ -1,11 +1,10 @@
 import { type Json, MusterError } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
-import { readFrom } from './paid.ts'
 import { dataUrl, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
 import { chat } from './relay/chat.ts'
 import { isObject, type JsonObject, objectOf, objectsOf, textOf } from './relay/json.ts'
-import { answerTo, type Ended, NO_STREAM } from './relay/passthrough.ts'
+import { answerTo, type Ended } from './relay/passthrough.ts'
 import { type Upstream, VendorError } from './relay/upstream.ts'
 import type { OpenAiTarget } from './target.ts'
 
@@ -21,6 +20,10 @@ export function openAiChat(target: OpenAiTarget, upstream: Upstream): Provider {
     if (!onDelta || plain) return ask(unwatched)
     try {
       const ended = await ask({ ...unwatched, onDelta })
+      if (!ended.isStreamed) {
+        plain = true
+        return ended
+      }
       const [choice] = objectsOf(ended.whole.choices)
       if (choice && choice.finish_reason == null)
         throw upstream.failure('model.unavailable', 'the stream ended before the answer did')
@@ -39,16 +42,16 @@ export function openAiChat(target: OpenAiTarget, upstream: Upstream): Provider {
     media: { urls: true, files: [PDF], results: false },
     async complete(model, request) {
       const ended = await completed(model, bodyOf(target, request), request)
-      return readFrom(ended, () => answerOf(model, request, ended))
+      return answerOf(model, request, ended)
     },
   }
 }
 
-/** Whether a server has said, by an error or by answering with something else than a stream, that it does not stream. */
+/** Whether a server has said that it does not stream. */
 function cannotStream(error: unknown): boolean {
   if (!(error instanceof MusterError)) return false
   const { cause } = error
-  return cause === NO_STREAM || (cause instanceof VendorError && cause.status === 400 && /stream/i.test(cause.message))
+  return cause instanceof VendorError && cause.status === 400 && /stream/i.test(cause.message)
 }
 
 function bodyOf(target: OpenAiTarget, { messages, tools = [], output, settings = {} }: ModelRequest): JsonObject {

@@ -1,6 +1,5 @@
 import { type Json, MusterError } from '@muster/protocol'
 import type { ModelMessage, ModelRequest, ModelSettings, Part } from './message.ts'
-import { readFrom } from './paid.ts'
 import { dataUrl, PDF } from './parts.ts'
 import { type Answer, cutAt, type Provider, refusedAs } from './provider.ts'
 import { isObject, type JsonObject, objectOf, objectsOf, textOf } from './relay/json.ts'
@@ -19,7 +18,7 @@ export function openAiResponses(target: OpenAiTarget, upstream: Upstream): Provi
       const by = `openai ${target.baseUrl ?? ''} ${model}`
       const asked = { dialect: 'responses' as const, body: bodyOf(target, by, request) }
       const ended = await answerTo(responses, upstream, model, asked, request)
-      return readFrom(ended, () => answerOf(model, by, request, ended))
+      return answerOf(model, by, request, ended)
     },
   }
 }

@@ -16,6 +16,8 @@ export interface Bytes {
 
 export interface Answered {
   isStream: boolean
+  /** Bytes that have come of what is asked for all at once. */
+  size: number
   /** As they come. Throws where it breaks off or is too large. */
   bytes(): AsyncGenerator<Buffer>
   /** All of it at once. */
@@ -28,15 +30,16 @@ export interface Answered {
 
 /** @param thrown what is thrown in place of what `incoming` throws, or of a `TooLarge` */
 export function answeredBy(incoming: Bytes, isStream: boolean, thrown: (error: unknown) => unknown): Answered {
-  return {
-    isStream,
+  const answered: Answered = {
+    ...{ isStream, size: 0 },
     bytes: () => bytesOf(incoming, isStream ? STREAM_MAX : ANSWER_MAX, thrown),
-    whole: () => wholeOf(incoming, thrown),
+    whole: () => wholeOf(incoming, answered, thrown),
     leave: () => incoming.leave(),
     endSoon() {
       if (!incoming.isOver) setTimeout(() => incoming.leave(), END_MS).unref()
     },
   }
+  return answered
 }
 
 /** An answer is longer than any that is read. */
@@ -67,13 +70,12 @@ export async function* bytesOf(
 }
 
 /** Without a generator, which costs more than a small answer. */
-async function wholeOf(incoming: Bytes, thrown: (error: unknown) => unknown): Promise<Buffer> {
+async function wholeOf(incoming: Bytes, of: Answered, thrown: (error: unknown) => unknown): Promise<Buffer> {
   const parts: Buffer[] = []
-  let size = 0
   try {
     for (let bytes = await incoming.take(); bytes; bytes = await incoming.take()) {
-      size += bytes.length
-      if (size > ANSWER_MAX) throw new TooLarge(ANSWER_MAX)
+      of.size += bytes.length
+      if (of.size > ANSWER_MAX) throw new TooLarge(ANSWER_MAX)
       parts.push(bytes)
     }
   } catch (error) {

@@ -3,7 +3,7 @@ import type { ToolCall } from '../message.ts'
 import { cachedIn } from './cached.ts'
 import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
-import { type Reader, type ReaderOptions, told, type Wire } from './wire.ts'
+import { type Reader, type ReaderOptions, type SoFar, told, type Wire } from './wire.ts'
 
 /** OpenAI Chat Completions. */
 export const chat: Wire = {
@@ -82,6 +82,7 @@ class ChatReader implements Reader {
   isWhole = false
   readonly #options: ReaderOptions
   readonly #isUsageAsked: boolean
+  #isCounted = false
   /** Of the completion all but its choices. */
   #meta: JsonObject = {}
   readonly #choices = new Map<number, JsonObject>()
@@ -112,6 +113,8 @@ class ChatReader implements Reader {
     const { usage } = value
     const choices = objectsOf(value.choices)
     if (usage) this.#meta.usage = usage
+    // Some count in every chunk.
+    this.#isCounted = Boolean(usage)
     if (usage && !this.#isUsageAsked && choices.length === 0) return ''
     const chunk = { raw: event.raw, value, choices }
     return this.#options.gate.gate ? this.#gated(chunk) : this.#delivered(chunk)
@@ -152,9 +155,11 @@ class ChatReader implements Reader {
       last = undefined
     }
     if (!held || !isOver(choice)) return last ? text + this.#delivered(last) : text
-    this.#held.delete(index)
     this.#decided.add(index)
-    return this.#release(held, last).then((released) => text + released)
+    return this.#release(held, last).then((released) => {
+      this.#held.delete(index)
+      return text + released
+    })
   }
 
   async #releaseAll(after: string): Promise<string> {
@@ -246,6 +251,13 @@ class ChatReader implements Reader {
       object: 'chat.completion',
       choices,
     }
+  }
+
+  soFar(): SoFar {
+    const held = [...this.#held.values()].map((chunks) => together(chunks).calls)
+    const whole = { ...this.#meta, choices: [...this.#choices.values()] }
+    const pieces = held.length === 0 ? 0 : Buffer.byteLength(JSON.stringify(held))
+    return { whole, pieces, isCounted: this.isWhole || this.#isCounted }
   }
 
   broken(message: string): string {

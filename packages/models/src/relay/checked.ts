@@ -1,6 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
 import { copyJson, type Json, MusterError } from '@muster/protocol'
-import { paidFor } from '../paid.ts'
 import { ANSWER_MAX } from './bytes.ts'
 import { markItems, markOf } from './item-ids.ts'
 import { isObject, objectOf } from './json.ts'
@@ -54,12 +53,7 @@ export async function checked(
 /** Waits for the whole answer, and looks at it. */
 async function finish({ answer, done }: Relayed, request: RelayRequest, look: Look): Promise<Finished> {
   const held = 'stream' in answer ? await heldOf(answer.stream) : undefined
-  const end = await done
-  try {
-    return await lookedAt(end, held, request, look)
-  } catch (error) {
-    throw paidFor(error, end)
-  }
+  return lookedAt(await done, held, request, look)
 }
 
 async function lookedAt(

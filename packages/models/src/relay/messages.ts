@@ -4,7 +4,7 @@ import type { ToolCall } from '../message.ts'
 import { cacheWrites } from '../price.ts'
 import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
-import { type Reader, type ReaderOptions, told, type Wire } from './wire.ts'
+import { type Reader, type ReaderOptions, type SoFar, told, type Wire } from './wire.ts'
 
 /** Anthropic's Messages. */
 export const messages: Wire = {
@@ -65,8 +65,10 @@ class MessagesReader implements Reader {
   readonly #options: ReaderOptions
   #message: JsonObject = {}
   /** Blocks by their index, and their inputs as they were written. */
-  readonly #blocks = new Map<number, { block: JsonObject; input: string }>()
+  readonly #blocks = new Map<number, { block: JsonObject; input: string; isClosed: boolean }>()
   readonly #held = new Map<number, string>()
+  /** Until the end it is told what was read, and not what is written. */
+  #isCounted = false
 
   constructor(options: ReaderOptions) {
     this.#options = options
@@ -83,7 +85,7 @@ class MessagesReader implements Reader {
         return this.#start(event, value)
       case 'content_block_start': {
         const block = objectOf(value.content_block)
-        this.#blocks.set(at, { block: { ...block }, input: '' })
+        this.#blocks.set(at, { block: { ...block }, input: '', isClosed: false })
         if (!this.#options.gate.gate || !isCall(block)) return raw
         this.#held.set(at, raw)
         return ''
@@ -134,7 +136,9 @@ class MessagesReader implements Reader {
 
   #close(at: number): void {
     const open = this.#blocks.get(at)
-    if (!open || open.input === '') return
+    if (!open) return
+    open.isClosed = true
+    if (open.input === '') return
     // What is cut at a limit of tokens is told as it was written.
     open.block.input = exactObject(open.input) ?? open.input
   }
@@ -145,7 +149,7 @@ class MessagesReader implements Reader {
     const said = await this.#options.gate.ask(open?.input ? { ...call, arguments: open.input } : call)
     this.#held.delete(index)
     if (said === undefined) return held
-    this.#blocks.set(index, { block: { type: 'text', text: said, citations: null }, input: '' })
+    this.#blocks.set(index, { block: { type: 'text', text: said, citations: null }, input: '', isClosed: true })
     const content_block = { type: 'text', text: '', citations: null }
     const events: JsonObject[] = [
       { type: 'content_block_start', index, content_block },
@@ -162,6 +166,7 @@ class MessagesReader implements Reader {
     if (isRewritten) delta.stop_reason = 'end_turn'
     // Counts that are told here are of the whole; those that are not were told at the start.
     const counts = Object.entries(objectOf(value.usage)).filter(([, count]) => count !== null)
+    this.#isCounted ||= counts.length > 0
     const usage = { ...objectOf(this.#message.usage), ...Object.fromEntries(counts) }
     this.#message = { ...this.#message, ...delta, usage }
     return isRewritten ? eventText(name, value) : raw
@@ -170,6 +175,12 @@ class MessagesReader implements Reader {
   whole(): JsonObject {
     const blocks = [...this.#blocks].sort(([a], [b]) => a - b)
     return { ...this.#message, content: blocks.map(([, { block }]) => block) }
+  }
+
+  soFar(): SoFar {
+    const open = [...this.#blocks.values()].filter(({ isClosed }) => !isClosed)
+    const pieces = open.reduce((sum, { input }) => sum + Buffer.byteLength(input), 0)
+    return { whole: this.whole(), pieces, isCounted: this.#isCounted }
   }
 
   broken(message: string): string {

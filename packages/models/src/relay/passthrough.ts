@@ -1,13 +1,15 @@
 import { type ErrorCode, exactJson, type Json, MusterError, type Usage } from '@muster/protocol'
 import type { ModelRequest } from '../message.ts'
+import { estimatedOf } from '../tokens.ts'
 import type { Answered } from './bytes.ts'
 import { withoutCredentials } from './credentials.ts'
 import { markItems, markOf } from './item-ids.ts'
 import { isObject, type JsonObject, textOf } from './json.ts'
 import type { RelayRequest } from './request.ts'
 import { SseSplitter } from './sse.ts'
+import { tierOf } from './tier.ts'
 import { codeOf, messageOf, type Upstream, VendorError } from './upstream.ts'
-import { Gatekeeper, type Reader, Told, told, type Wire } from './wire.ts'
+import { Gatekeeper, type Reader, type SoFar, Told, told, type Wire } from './wire.ts'
 
 /** A whole answer, in the client's dialect. */
 export interface Ended {
@@ -35,7 +37,7 @@ export interface Begun {
 }
 
 /** The cause of a `model.failed`. */
-export const NO_STREAM = 'was asked for a stream, and gave none'
+const NO_STREAM = 'was asked for a stream, and gave none'
 
 /** Asks a server that speaks as the client does, and passes on what it says. */
 export async function passThrough(
@@ -46,51 +48,65 @@ export async function passThrough(
   onText?: (text: string) => void,
 ): Promise<Begun> {
   const gate = new Gatekeeper(request.gate)
-  const ended = (whole: JsonObject): Ended => ({
-    whole,
-    usage: toldOf(wire, whole) ?? estimated(request.body, whole),
-    model: textOf(whole.model) || model,
+  const { body, begins, responseId, kept } = request
+  const ended = (so: SoFar): Ended => ({
+    whole: so.whole,
+    usage: usedBy(wire, body, so),
+    model: textOf(so.whole.model) || model,
   })
+  let last: Ended | undefined
+  let reader: Reader | undefined
+  const course: StreamCourse = { end: '', hasBegun: false, isRefused: false }
   const answered = await asked(wire, upstream, model, request)
-  if (!request.body.stream || !wire.reader) {
+  begins?.(() => {
+    // Of a stream what was read of it, else what has come.
+    const { usage, model, whole } = last ?? ended(reader?.soFar() ?? { ...NOTHING, pieces: answered.size })
+    if (course.isRefused && !toldOf(wire, whole)) return undefined
+    return { usage, model, tier: tierOf(whole) }
+  })
+  // An agent is as well served by an answer that is whole, and must be paid for anyway.
+  if (!body.stream || !wire.reader || (onText && !answered.isStream)) {
     const whole = withoutCredentials(await wholeOf(answered, upstream, wire))
+    const end = ended({ ...NOTHING, whole })
+    last = end
     try {
       // Some tell of a failure under a status that says that all is well.
+      course.isRefused = Boolean(whole.error)
       if (whole.error) throw told(whole.error, '')
       if (!Array.isArray(whole[wire.said])) throw upstream.failure('model.unavailable', 'the answer is none')
       await wire.judge(whole, gate)
     } catch (error) {
       throw failureOf(error, upstream, 'model.failed')
     }
-    if (request.responseId !== undefined && whole.id !== undefined) whole.id = request.responseId
-    Object.assign(whole, request.kept)
+    if (responseId !== undefined && whole.id !== undefined) whole.id = responseId
+    Object.assign(whole, kept)
     markItems(whole.output, markOf(request))
-    return { gate, end: async () => ended(whole) }
+    return { gate, end: async () => end }
   }
   if (!answered.isStream) {
     answered.leave()
     throw upstream.failure('model.failed', NO_STREAM)
   }
-  const { body, responseId, kept } = request
-  const reader = wire.reader({ gate, body, responseId, kept, onText })
-  const end = { text: '' }
-  const rest = delivered(reader, answered, upstream, end)
+  const read = wire.reader({ gate, body, responseId, kept, onText })
+  reader = read
+  const rest = delivered(read, answered, upstream, course)
   const { value: first = '', done } = await rest.next()
-  if (done && end.text === '') throw upstream.failure('model.unavailable', 'the stream ended before it began')
+  if (done && course.end === '') throw upstream.failure('model.unavailable', 'the stream ended before it began')
   return {
     gate,
     stream: {
       first,
       rest,
-      last: () => end.text,
-      broken: (message) => reader.broken(message),
+      last: () => course.end,
+      broken: (message) => read.broken(message),
       leave: () => answered.leave(),
     },
     async end() {
-      const whole = reader.whole()
+      const whole = read.whole()
       // Without a gate nobody has looked for calls yet.
       if (!gate.gate) await wire.judge(whole, gate)
-      return ended(whole)
+      last = ended({ ...NOTHING, whole })
+      return last
     },
   }
 }
@@ -101,13 +117,14 @@ export async function answerTo(
   upstream: Upstream,
   model: string,
   { dialect, body }: Pick<RelayRequest, 'dialect' | 'body'>,
-  { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID() }: ModelRequest,
-): Promise<Ended> {
-  const asked = { dialect, body: { ...body, ...(onDelta ? { stream: true } : {}) }, signal, idempotencyKey }
-  const { stream, end } = await passThrough(wire, upstream, model, asked, onDelta)
+  { onDelta, signal = new AbortController().signal, idempotencyKey = crypto.randomUUID(), begins }: ModelRequest,
+): Promise<Ended & { isStreamed: boolean }> {
+  const asked: RelayRequest = { dialect, body: onDelta ? { ...body, stream: true } : body, signal, idempotencyKey }
+  if (begins) asked.begins = begins
+  const begun = await passThrough(wire, upstream, model, asked, onDelta)
   // Read to its end: what is in it was shown by `onDelta`.
-  for await (const _ of stream?.rest ?? []);
-  return end()
+  for await (const _ of begun.stream?.rest ?? []);
+  return { ...(await begun.end()), isStreamed: begun.stream !== undefined }
 }
 
 /** Some give a usage in which nothing is counted. */
@@ -116,11 +133,16 @@ function toldOf(wire: Wire, whole: JsonObject): Usage | undefined {
   return usage && usage.inputTokens + usage.outputTokens > 0 ? usage : undefined
 }
 
-/** What an answer may have cost whose server does not say: about three bytes to a token, as `reserveUsd` has it. */
-function estimated(body: JsonObject, whole: JsonObject): Usage {
-  const tokens = (value: unknown) => Math.ceil(Buffer.byteLength(JSON.stringify(value ?? '')) / 3)
-  const outputTokens = tokens(whole.choices ?? whole.output ?? whole.content)
-  return { inputTokens: tokens(body), outputTokens, cachedTokens: 0 }
+const NOTHING: SoFar = { whole: {}, pieces: 0, isCounted: true }
+
+/** What an answer has used whose server does not say, or not yet: about three bytes to a token, as `reserveUsd` has it. */
+function usedBy(wire: Wire, body: JsonObject, { whole, pieces, isCounted }: SoFar): Usage {
+  const told = toldOf(wire, whole)
+  if (told && isCounted) return told
+  // Vectors are written by nobody.
+  const written = wire.said === 'data' ? 0 : estimatedOf(whole[wire.said] ?? []) + Math.ceil(pieces / 3)
+  const outputTokens = Math.max(written, told?.outputTokens ?? 0)
+  return told ? { ...told, outputTokens } : { inputTokens: estimatedOf(body), outputTokens, cachedTokens: 0 }
 }
 
 /** What the server has refused once because of what we add is not asked for again. */
@@ -162,12 +184,21 @@ async function wholeOf(answered: Answered, upstream: Upstream, { exact }: Wire):
   throw upstream.failure('model.unavailable', 'the answer is none')
 }
 
-/** What is delivered of a stream, as much at a time as came at a time; with what tells that it is whole in `end`. */
+interface StreamCourse {
+  /** What tells that it is whole. */
+  end: string
+  /** An event has come that tells of no failure. */
+  hasBegun: boolean
+  /** The vendor has told of a failure in place of an answer. */
+  isRefused: boolean
+}
+
+/** What is delivered of a stream, as much at a time as came at a time, but for its end. */
 async function* delivered(
   reader: Reader,
   answered: Answered,
   upstream: Upstream,
-  end: { text: string },
+  course: StreamCourse,
 ): AsyncGenerator<string, undefined> {
   const splitter = new SseSplitter()
   let begun = false
@@ -179,13 +210,14 @@ async function* delivered(
         if (reader.isWhole) break
         // A comment keeps the connection open; before the first event it is none of the answer.
         const given: string | Promise<string> = event.data === '' ? (begun ? event.raw : '') : reader.take(event)
+        course.hasBegun ||= event.data !== ''
         if (typeof given !== 'string' && text !== '') {
           // Nothing that is decided on holds back what came before.
           yield text
           text = ''
         }
         const added: string = typeof given === 'string' ? given : await given
-        if (reader.isWhole) end.text += added
+        if (reader.isWhole) course.end += added
         else text += added
         begun ||= added !== ''
       }
@@ -198,6 +230,7 @@ async function* delivered(
     }
   } catch (error) {
     if (reader.isWhole && !(error instanceof Told) && text === '') return
+    course.isRefused = error instanceof Told && !course.hasBegun
     if (error instanceof Told && !begun) throw failureOf(error, upstream, 'model.unavailable')
     if (text !== '') yield text
     if (error instanceof Told && error.raw !== '') yield upstream.masked(error.raw)

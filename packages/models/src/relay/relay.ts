@@ -1,17 +1,16 @@
-import { MusterError, type Usage } from '@muster/protocol'
+import { MusterError } from '@muster/protocol'
 import type { Embedded, EmbedRequest } from '../embed.ts'
 import type { Contender, Course, Failover, Found, Place } from '../failover.ts'
 import type { ModelRequest } from '../message.ts'
-import { joinUsage } from '../price.ts'
+import { Meter, type Used } from '../meter.ts'
 import type { Answer, Provider } from '../provider.ts'
-import { dialectOf, type Target } from '../target.ts'
+import { dialectOf, nameOf, type Target } from '../target.ts'
 import { chat } from './chat.ts'
 import { embeddings } from './embeddings.ts'
 import { messages } from './messages.ts'
 import { type Begun, passThrough, ToldFailure } from './passthrough.ts'
 import type { RelayEnd, Relayed, RelayRequest } from './request.ts'
 import { responses } from './responses.ts'
-import { tierOf } from './tier.ts'
 import { translate } from './translate.ts'
 import type { HttpTarget, Upstream } from './upstream.ts'
 
@@ -26,7 +25,7 @@ interface Where {
   providerOf(target: Target): Provider
   callAt(target: Target, model: string, request: ModelRequest): Promise<Answer>
   embedAt(target: Target, model: string, request: EmbedRequest): Promise<Embedded>
-  costAt(place: Place, answer: { model: string; usage: Usage; tier: string }): number
+  costAt(place: Place, answer: Used): number
 }
 
 /** One call of a client that speaks as a vendor does. */
@@ -35,38 +34,39 @@ export async function relay(
   { course, failover, upstreamOf, providerOf, callAt, embedAt, costAt }: Where,
 ): Promise<Relayed> {
   const wire = wires[asked.dialect]
+  const { meter = new Meter() } = asked
   // What fails at the gate fails at every target.
   let isGateBroken = false
   const common = guarded(asked, () => {
     isGateBroken = true
   })
+  const way = course()
+  const isOfSeveral = way.places.length + way.refused.length > 1
 
-  async function begin({ target, model }: Place, contender: Contender): Promise<Begun> {
-    const request = contended(common, contender)
-    if (!('bedrock' in target) && isSpoken(request, target))
-      return passThrough(wire, upstreamOf(target), model, request)
+  async function begin(place: Place, contender: Contender): Promise<Begun> {
+    const { target, model } = place
+    const isPassedOn = !('bedrock' in target) && isSpoken(asked, target)
+    // Where it is translated the client is told of no tier.
+    const costOf = (used: Used) => costAt(place, isPassedOn ? used : { ...used, tier: '' })
+    const begins = meter.at(costOf, isOfSeveral ? nameOf(target) : undefined)
+    const request = contended({ ...common, begins }, contender)
+    if (isPassedOn) return passThrough(wire, upstreamOf(target), model, request)
     const call = (asked: ModelRequest) => callAt(target, model, asked)
     const provider = providerOf(target)
     const embed = provider.embed && ((asked: EmbedRequest) => embedAt(target, model, asked))
     return translate(request, { ...{ target, model, provider, call }, embed })
   }
 
-  async function end({ answer, place, via, late }: Found<Begun>): Promise<RelayEnd> {
-    const { whole, usage, model } = await answer.end()
+  async function end({ answer, via, late }: Found<Begun>): Promise<RelayEnd> {
+    const { whole, usage: own, model } = await answer.end()
     const { toolCalls, refused } = answer.gate
-    const costUsd = costAt(place, { model, usage, tier: tierOf(whole) })
-    const end = { usage, costUsd, model, whole, toolCalls, refused }
-    for (const other of await late) {
-      // What was to be streamed tells at its end alone what it has used.
-      if (other.answer.stream) continue
-      const also = await other.answer.end()
-      end.usage = joinUsage(end.usage, also.usage)
-      end.costUsd += costAt(other.place, { ...also, tier: tierOf(also.whole) })
-    }
-    return via ? { ...end, via } : end
+    // Those that were asked too may have used something.
+    await late
+    const { usage = own, costUsd = 0 } = meter.spent ?? {}
+    return { usage, costUsd, model, whole, toolCalls, refused, ...(via ? { via } : {}) }
   }
 
-  const found = await failover.find({ ...course(), isOpen: Boolean(asked.body.stream) }, begin, () => isGateBroken)
+  const found = await failover.find({ ...way, isOpen: Boolean(asked.body.stream) }, begin, () => isGateBroken)
   const begun = found.answer
   if (!begun.stream) {
     const ended = await end(found)

@@ -1,5 +1,6 @@
 import type { GuardrailCounts, Json, Usage, Via } from '@muster/protocol'
 import type { ToolCall } from '../message.ts'
+import type { Begins, Meter } from '../meter.ts'
 import type { JsonObject } from './json.ts'
 
 /** Which vendor's way of speaking a client of the gateway uses. */
@@ -39,6 +40,10 @@ export interface RelayRequest {
   responseId?: string
   /** What is kept by who relays, and not at the vendor, as every response says it. */
   kept?: JsonObject
+  /** Tells at any time what the call has used: also where it fails, or is cut off. */
+  meter?: Meter
+  /** The same of one target. */
+  begins?: Begins
 }
 
 export interface Relayed {

@@ -6,7 +6,7 @@ import { withoutCredentials } from './credentials.ts'
 import { markItem, markItems, markOf } from './item-ids.ts'
 import { isObject, type JsonObject, numberOf, objectOf, objectsOf, textOf } from './json.ts'
 import { eventText, objectIn, type SseEvent } from './sse.ts'
-import { type Gatekeeper, type Reader, type ReaderOptions, told, type Wire } from './wire.ts'
+import { type Gatekeeper, type Reader, type ReaderOptions, type SoFar, told, type Wire } from './wire.ts'
 
 const SEALED = 'reasoning.encrypted_content'
 
@@ -54,6 +54,9 @@ const HOSTED = new Set([
 ])
 /** Events that tell of a piece of a call that the client is to make. */
 const OF_CALL = /^response\.(function_call|custom_tool_call|local_shell_call|shell_call|apply_patch_call|computer_call)/
+
+/** What a piece says. */
+const DELTA = /"delta": ?"((?:[^"\\]|\\.)*)"/
 
 /** Whatever it is named: a call that is not known to be made by the vendor is made by the client. */
 function isCall({ type, execution }: JsonObject): boolean {
@@ -123,8 +126,11 @@ class ResponsesReader implements Reader {
   readonly #known = new Map<string, JsonObject>()
   /** The number of the next event that is delivered, where events are numbered. */
   #next: number | undefined
-  /** Delivered without a look into it. */
-  #unread: SseEvent | undefined
+  /** Of the item that is under way: pieces that were delivered without a look into them, and bytes of the others. */
+  #unread: SseEvent[] = []
+  #pieces = 0
+  /** The last event is one of those. */
+  #isUnread = false
   /** Events are no longer delivered under the numbers that they came with. */
   #isShifted = false
 
@@ -138,10 +144,11 @@ class ResponsesReader implements Reader {
     const isGated = gate.gate !== undefined
     // Most events are pieces of a text, of which nothing needs to be known.
     if (!isGated && !onText && this.#mark === '' && event.name.endsWith('.delta')) {
-      this.#unread = event
+      this.#unread.push(event)
+      this.#isUnread = true
       return event.raw
     }
-    this.#unread = undefined
+    this.#isUnread = false
     const value = objectIn(event)
     const type = textOf(value.type) || event.name
     if (type === 'error') throw told(isObject(value.error) ? value.error : value, event.raw)
@@ -150,6 +157,7 @@ class ResponsesReader implements Reader {
       return this.#ofResponse({ event, value }, type, value.response)
     }
     if (type === 'response.output_text.delta') onText?.(textOf(value.delta))
+    if (typeof value.delta === 'string') this.#pieces += Buffer.byteLength(value.delta)
     const at = numberOf(value.output_index)
     if (this.#mark !== '') this.#putMark(event, value)
     const item = objectOf(value.item)
@@ -159,7 +167,7 @@ class ResponsesReader implements Reader {
       this.#held.set(at, held)
       return type === 'response.output_item.done' ? this.#release(held, at, item) : ''
     }
-    if (type === 'response.output_item.done') this.#items.set(at, item)
+    if (type === 'response.output_item.done') this.#done(at, item)
     return this.#delivered({ event, value })
   }
 
@@ -239,12 +247,18 @@ class ResponsesReader implements Reader {
     const is = isCall(item) ? await judgedCall(item, this.#options.gate, this.#known) : item
     markItem(is, this.#mark)
     this.#held.delete(at)
-    this.#items.set(at, is)
+    this.#done(at, is)
     if (is === item) return held.map((one) => this.#delivered(one)).join('')
     this.#isShifted = true
     return eventsOf(is, at)
       .map((value) => this.#rewritten({ event: { raw: '', name: textOf(value.type), data: '' }, value }))
       .join('')
+  }
+
+  #done(at: number, item: JsonObject): void {
+    this.#items.set(at, item)
+    this.#pieces = 0
+    this.#unread = []
   }
 
   #delivered(held: Held): string {
@@ -268,9 +282,16 @@ class ResponsesReader implements Reader {
     return this.#response
   }
 
+  soFar(): SoFar {
+    const unread = this.#unread.reduce((sum, { data }) => sum + Buffer.byteLength(DELTA.exec(data)?.[1] ?? ''), 0)
+    const whole = { ...this.#response, output: [...this.#items.values()] }
+    return { whole, pieces: this.#pieces + unread, isCounted: true }
+  }
+
   broken(message: string): string {
     const error = { code: 'server_error', message }
-    const sequence_number = this.#unread ? numberOf(objectIn(this.#unread).sequence_number) + 1 : (this.#next ?? 0)
+    const unread = this.#isUnread ? this.#unread.at(-1) : undefined
+    const sequence_number = unread ? numberOf(objectIn(unread).sequence_number) + 1 : (this.#next ?? 0)
     if (typeof this.#response.id !== 'string')
       return eventText('error', { type: 'error', ...error, param: null, sequence_number })
     const response = { ...this.#response, status: 'failed', error }

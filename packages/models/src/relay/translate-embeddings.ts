@@ -1,8 +1,8 @@
 import { type Json, MusterError } from '@muster/protocol'
 import type { Embed, EmbedRequest } from '../embed.ts'
-import { estimatedOf } from '../tokens.ts'
 import type { JsonObject } from './json.ts'
 import type { Begun } from './passthrough.ts'
+import type { RelayRequest } from './request.ts'
 import type { Unsaid } from './translation.ts'
 import { Gatekeeper } from './wire.ts'
 
@@ -12,8 +12,7 @@ const KNOWN = new Set(['model', 'input', 'user', 'encoding_format', 'dimensions'
 
 /** OpenAI's embeddings, asked of a target that speaks otherwise. */
 export async function translateEmbeddings(
-  body: JsonObject,
-  signal: AbortSignal,
+  { body, signal, begins }: Pick<RelayRequest, 'body' | 'signal' | 'begins'>,
   model: string,
   embed: Embed | undefined,
   unsaid: Unsaid,
@@ -24,8 +23,8 @@ export async function translateEmbeddings(
   }
   const asked = read(body, unsaid)
   unsaid.check(model)
-  const answer = await embed({ ...asked, signal })
-  const inputTokens = answer.inputTokens ?? estimatedOf(body.input)
+  const answer = await embed({ ...asked, signal, begins })
+  const { inputTokens } = answer
   const data = answer.vectors.map((vector, index) => ({
     object: 'embedding',
     index,

@@ -32,11 +32,12 @@ export async function translate(
   request: RelayRequest,
   { target, model, provider, call, embed }: Asked,
 ): Promise<Begun> {
-  const { dialect, body, signal, idempotencyKey, responseId, kept } = request
+  const { dialect, body, signal, idempotencyKey, responseId, kept, begins } = request
   const unsaid = new Unsaid(provider.media, marksOf(target, model) !== undefined)
-  if (dialect === 'embeddings') return translateEmbeddings(body, signal, model, embed, unsaid)
+  if (dialect === 'embeddings') return translateEmbeddings(request, model, embed, unsaid)
   const translation = translations[dialect]
   const asked: ModelRequest = { ...translation.read(body, unsaid), mayBeCut: true, signal, idempotencyKey }
+  if (begins) asked.begins = begins
   for (const name of Object.keys(asked.settings ?? {}) as (keyof ModelSettings)[]) // its own names
     if (!provider.settings.includes(name)) unsaid.refuse(translation.paths[name], 'cannot be said to this target')
   if (isContinued(asked, target)) unsaid.refuse(translation.said, CONTINUED)

@@ -36,6 +36,15 @@ export interface ReaderOptions {
   onText?: ((text: string) => void) | undefined
 }
 
+/** An answer that is under way. */
+export interface SoFar {
+  whole: JsonObject
+  /** Bytes of what was written and is not in that yet. */
+  pieces: number
+  /** What is told of usage is of all of it. */
+  isCounted: boolean
+}
+
 /** Follows a stream: what of it is delivered, and what it comes to. */
 export interface Reader {
   /**
@@ -47,6 +56,8 @@ export interface Reader {
   /** The stream has come to its own end. */
   readonly isWhole: boolean
   whole(): JsonObject
+  /** As much as has come, for what it has cost where it never comes to its end. */
+  soFar(): SoFar
   /** The dialect's own event for a failure. */
   broken(message: string): string
 }

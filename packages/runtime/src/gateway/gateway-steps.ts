@@ -1,4 +1,4 @@
-import { Paid, type ToolCall } from '@muster/models'
+import type { ToolCall } from '@muster/models'
 import { type Json, type Label, MusterError } from '@muster/protocol'
 import type { ActiveRun } from '../run/active-run.ts'
 import type { Operation, StepSpec } from '../step/step.ts'
@@ -37,11 +37,11 @@ export function relayStep(
     request: () => exchange.text,
     action: {
       execute: async (call) => {
-        const { signal, idempotencyKey, labels, refused } = call
+        const { signal, idempotencyKey, labels, refused, meter } = call
         exchange.begin()
         try {
           const { answer, done } = await models.relay(route, {
-            ...{ dialect, body, headers, signal, idempotencyKey, labels, refused },
+            ...{ dialect, body, headers, signal, idempotencyKey, labels, refused, meter },
             stickyKey: run.created.session ?? run.id,
             ...(responseId === undefined ? {} : { responseId }),
             ...(kept === undefined ? {} : { kept }),
@@ -57,7 +57,6 @@ export function relayStep(
           const text = 'text' in given ? given.text : JSON.stringify(whole)
           return { text, usage, costUsd, model, via, guardrail }
         } catch (error) {
-          if (error instanceof Paid) call.used = error.spent
           exchange.failed(error)
           throw error
         }

@@ -57,12 +57,19 @@ export interface Used {
 /** Of a step that did not begin. */
 export const NOTHING: Used = { steps: 0, ms: 0, costUsd: 0, usage: undefined }
 
-/** The step has used so much of what was set aside. `all`: it was cut off, and nobody knows what it used. */
+function untilNow({ spec, call }: StepState): Used {
+  // What a tool has used elsewhere was paid there.
+  const { usage, costUsd = 0 } = (spec.operation.kind === 'model' ? call?.used : undefined) ?? {}
+  return { steps: 1, ms: 0, costUsd, usage }
+}
+
+/** The step has used so much of what was set aside. `all`: it was cut off, and nobody knows what else it has used. */
 export function settleFunds(run: ActiveRun, step: StepState, used: Used | 'all'): void {
   const { funds } = step
   if (!funds) return
   step.funds = undefined
-  run.services.spending.settle(funds, used)
+  if (used === 'all') run.services.spending.settle(funds, untilNow(step), true)
+  else run.services.spending.settle(funds, used)
   if (!step.spec.operation.reserveUsd) return
   run.funds.release(funds.usd, funds.tokens)
 }

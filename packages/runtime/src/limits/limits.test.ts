@@ -1,10 +1,10 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { leaseSlices } from '@muster/journal'
-import { createModels } from '@muster/models'
+import { createModels, type Meter, type Models } from '@muster/models'
 import type { Entry, Json, LimitsByName } from '@muster/protocol'
 import { collect, plan, tool } from '@muster/sdk'
-import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
 import { z } from 'zod'
 import { ended, entries, stopRedis, withWorker } from '../fixture.ts'
 import { startWorker } from '../worker.ts'
@@ -271,6 +271,57 @@ describe('an answer that is cut short', () => {
     })
     cut.closeAllConnections()
     cut.close()
+  })
+})
+
+describe('an answer that never comes to its end', () => {
+  /** A server of Messages that tells how much it has read, and writes nothing; and what a call may cost as far as is known. */
+  async function cutOff(read: number, usd: number) {
+    const server = createServer((request, response) => {
+      const usage = { input_tokens: read, output_tokens: 1 }
+      const value = { type: 'message_start', message: { id: 'm', role: 'assistant', model: 'm', content: [], usage } }
+      request.resume().on('end', () => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' })
+        response.write(`event: message_start\ndata: ${JSON.stringify(value)}\n\n`)
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const price = { inputUsd: 1, cachedUsd: 1, outputUsd: 1 }
+    const models = createModels({ routes: { default: { anthropic: { model: 'm', baseUrl }, apiKey: 'none', price } } })
+    const plan = steps(1, { model: 'default', prompt: 'x' })
+    let all: Entry[] = []
+    let meter: Meter | undefined
+    const watched: Models = {
+      ...models,
+      invoke(route, request) {
+        meter = request.meter
+        return models.invoke(route, request)
+      },
+    }
+    await withWorker(app, { models: watched, budgets: { 'tenant:t': { day: { usd } } } }, async (journal, start) => {
+      const run = await start(plan)
+      await vi.waitFor(() => expect(meter?.spent?.usage.inputTokens).toBe(read))
+      await journal.post(run, { type: 'cancel', by: { key: 'k', user: 'u' } })
+      all = [...(await entries(journal, run)), ...(await entries(journal, await start(plan)))]
+    })
+    server.closeAllConnections()
+    server.close()
+    return all
+  }
+
+  it('is paid for: by the run, and in budgets with what was set aside at least', async () => {
+    // 0.4 cents are set aside, and it has cost 2.
+    const dear = await cutOff(20_000, 0.021)
+    const used = { inputTokens: 20_000, outputTokens: 1, cachedTokens: 0 }
+    const [step] = dear.filter((entry) => entry.type === 'step.ended')
+    expect(step).toMatchObject({ status: 'cancelled', usage: used, costUsd: 0.020_001, model: 'm' })
+    expect(dear.find(({ type }) => type === 'run.ended')).toMatchObject({ usage: used, costUsd: 0.020_001 })
+    expect(outcomes(dear)).toEqual(['ok', 'budget.exceeded'])
+    // It has cost next to nothing, as far as is known.
+    const cheap = await cutOff(10, 0.005)
+    expect(cheap.find(({ type }) => type === 'run.ended')).toMatchObject({ costUsd: 0.000_011 })
+    expect(outcomes(cheap)).toEqual(['ok', 'budget.exceeded'])
   })
 })
 

@@ -195,18 +195,19 @@ export class Spending {
     )
   }
 
-  /** The step is over, or does not begin: so much was used. `all`: nobody knows, so what was set aside counts. */
-  settle(funds: Funds, used: Used | 'all'): void {
+  /** The step is over, or does not begin: so much was used. `isCut`: nobody knows what else, so what was set aside counts at least. */
+  settle(funds: Funds, used: Used, isCut = false): void {
     const { accounts, reservation, fromPurse, usd, tokens } = funds
     if (!accounts) return
     // What is still on its way is settled when it is there.
     funds.fromPurse = false
     funds.reservation = undefined
-    if (fromPurse) accounts.purse?.spend(used === 'all' ? { steps: 1, ms: 0 } : used)
+    if (fromPurse) accounts.purse?.spend(used)
     if (reservation === undefined) return
     const { spend, log } = this.#options
     const taken = { usd: nano(usd), tokens }
-    const spent = used === 'all' ? taken : { usd: nano(used.costUsd), tokens: tokensOf(used.usage) }
+    const told = { usd: nano(used.costUsd), tokens: tokensOf(used.usage) }
+    const spent = isCut ? { usd: Math.max(taken.usd, told.usd), tokens: Math.max(taken.tokens, told.tokens) } : told
     if (typeof reservation !== 'string') {
       accounts.calls?.give(reservation, taken, spent)
       return

@@ -306,6 +306,7 @@ export class ActiveRun {
       intended: false,
       beganAt: recorded?.beganAt ?? 0,
       firstAt: recorded?.firstAt ?? 0,
+      call: undefined,
       abort: undefined,
       pending: undefined,
     }
@@ -483,8 +484,8 @@ export class ActiveRun {
   #cancelStep(step: StepState): void {
     const { scheduler } = this.services
     if (step.attempt > 0) cancelChild(this, step)
-    writeCancelled(this, step)
     settleFunds(this, step, step.pending ? 'all' : NOTHING)
+    writeCancelled(this, step)
     abortStep(step, new MusterError('run.cancelled', `step "${step.spec.id}" is not needed any more`))
     if (step.waiting) {
       step.waiting = undefined

@@ -3,6 +3,7 @@ import { type EntryOf, isForPerson, type Label, type RedactCounts, type StepErro
 import { settleFunds } from '../limits/afford.ts'
 import { endedText, endedVersion } from '../step/entry-text.ts'
 import type { StepState } from '../step/step.ts'
+import { addUsage } from '../step/step-end.ts'
 import type { ActiveRun } from './active-run.ts'
 import { cancelChild } from './child.ts'
 import { noteEnded } from './past.ts'
@@ -70,10 +71,14 @@ export function writePark(run: ActiveRun, waiting: readonly StepState[], wakeAt:
   })
 }
 
-/** Nobody waits for the step any more. */
+/** Nobody waits for the step any more. What it has used until now is its run's. */
 export function writeCancelled(run: ActiveRun, step: StepState): void {
   const at = run.services.clock()
-  run.appendText(endedText(step, at, [], 'cancelled'), undefined, endedVersion(step))
+  const { usage, costUsd, model, via } = step.call?.used ?? {}
+  const rest = { usage, costUsd, model, via }
+  step.call = undefined
+  addUsage(run, usage, costUsd)
+  run.appendText(endedText(step, at, [], 'cancelled', rest), undefined, endedVersion(step, rest))
   noteEnded(run, step, at, { status: 'cancelled', error: undefined })
 }
 

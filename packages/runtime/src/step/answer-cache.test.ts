@@ -14,8 +14,7 @@ let asked = 0
 const server = createServer(async (request, response) => {
   let body = ''
   for await (const piece of request) body += piece
-  // A server that cannot stream is asked so once, and then plainly.
-  if (!body.includes('"stream":true')) asked++
+  asked++
   const call = { id: 'c1', type: 'function', function: { name: 'look', arguments: '{}' } }
   const isFirst = !body.includes('"role":"tool"')
   const message = {

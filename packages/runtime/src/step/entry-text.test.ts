@@ -1,7 +1,7 @@
 import { effect, entry, stepKind, stepStatus } from '@muster/protocol'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { endedText, intentText, waitingText } from './entry-text.ts'
+import { endedText, endedVersion, intentText, waitingText } from './entry-text.ts'
 import type { Operation, StepState } from './step.ts'
 
 const text = fc.string({ unit: 'grapheme' })
@@ -52,6 +52,7 @@ function stepOf(
     redacted: undefined,
     intended: false,
     beganAt: 0,
+    call: undefined,
     abort: undefined,
     tokens: 0,
     firstAt: 0,
@@ -155,4 +156,13 @@ it('writes an outcome that reads as what it says, with the decision where no int
       },
     ),
   )
+})
+
+it('says by its version what has to be known to read it, however the step ended', () => {
+  const step = stepOf({ kind: 'model', target: 'default', effect: 'read' }, 'a', { intended: true })
+  const usage = { inputTokens: 1, outputTokens: 1, cachedTokens: 0 }
+  expect(endedVersion(step, { usage, costUsd: 1, model: 'm', via: undefined, redacted: undefined })).toBe(1)
+  expect(endedVersion(step, { usage, redacted: { email: 1 } })).toBe(2)
+  expect(endedVersion(step, { usage, via: { target: 'there' } })).toBe(3)
+  expect(endedVersion(step, { usage: { ...usage, reasoningTokens: 1 } })).toBe(3)
 })

@@ -22,12 +22,15 @@ type EndedRest = Partial<
   >
 >
 
+/** Fields that may be there without a value. */
+type Absent<Fields> = { [Field in keyof Fields]: Fields[Field] | undefined }
+
 export function endedText(
   step: StepState,
   at: number,
   labels: readonly Label[],
   status: StepStatus,
-  rest: { [Field in keyof EndedRest]: EndedRest[Field] | undefined } = {},
+  rest: Absent<EndedRest> = {},
 ): string {
   const durationMs = step.beganAt === 0 ? 0 : at - step.beganAt
   let text = `"type":"step.ended","at":${at},${subjectText(step, labels)},"status":"${status}","durationMs":${durationMs}`
@@ -79,7 +82,9 @@ export function versionOf(entry: NewEntry, hasContent = true): EntryVersion {
 }
 
 /** The same of how a step ended: where an intent came before, the decision stands there. */
-export function endedVersion({ intended, decision }: StepState, redacted?: RedactCounts): EntryVersion {
+export function endedVersion({ intended, decision }: StepState, rest: Absent<EndedRest> = {}): EntryVersion {
+  const { via, guardrail, cached, usage, redacted } = rest
+  if (via || guardrail || cached || usage?.reasoningTokens !== undefined) return 3
   return versionWith(intended ? undefined : decision, redacted)
 }
 

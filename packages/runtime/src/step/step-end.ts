@@ -24,6 +24,7 @@ const TOLD_MIN = 4096
 /** The ends of a step: what it gave or why it failed is journaled, counted and handed on. */
 export function endOk(run: ActiveRun, step: StepState, executed: Executed, inputLabels: readonly Label[]): void {
   if (run.over || step.outcome) return
+  step.call = undefined
   const { usage, costUsd, model, via, cached, guardrail, isSignal = false } = executed
   let { text } = executed
   let redacted: RedactCounts | undefined
@@ -52,8 +53,7 @@ export function endOk(run: ActiveRun, step: StepState, executed: Executed, input
   const rest = { usage, costUsd, model, via, guardrail, cached, declassified, redacted }
   const outcome = new Outcome('ok', text, kept)
   const isTold = isSignal && text === executed.text && text.length > TOLD_MIN
-  const isNew = via || guardrail || cached || usage?.reasoningTokens !== undefined
-  const version = isTold ? 4 : isNew ? 3 : endedVersion(step, redacted)
+  const version = isTold ? 4 : endedVersion(step, rest)
   run.appendText(endedText(step, at, kept, 'ok', rest), isTold ? undefined : text, version)
   noteEnded(run, step, at, outcome, { outcome })
   step.intended = false
@@ -126,21 +126,16 @@ function endUnsuccessfully(
   const redacted = joinCounts(told.redacted, content === undefined ? undefined : step.redacted)
   const isCut = step.decision !== undefined && (error.code === 'step.timeout' || error.code === 'stop.active')
   const at = run.services.clock()
-  const { usage, costUsd, model, via } = step.spent ?? {}
-  step.spent = undefined
+  const { usage, costUsd, model, via } = step.call?.used ?? {}
   // What a tool has used elsewhere was paid there.
   const isOwn = step.spec.operation.kind === 'model'
   settleFunds(run, step, isCut ? 'all' : isOwn ? usedBy(step, at, usage, costUsd) : usedBy(step, at))
+  step.call = undefined
   giveBack(run, step)
   if (!retry) run.totals.steps++
   addUsage(run, usage, costUsd)
-  run.appendText(
-    endedText(step, at, labels, status, {
-      ...{ usage, costUsd, model, via, error: failure, retry: retry || undefined, redacted },
-    }),
-    content,
-    endedVersion(step, redacted),
-  )
+  const rest = { usage, costUsd, model, via, error: failure, retry: retry || undefined, redacted }
+  run.appendText(endedText(step, at, labels, status, rest), content, endedVersion(step, rest))
   noteEnded(run, step, at, { status, error: failure }, { retry })
   step.intended = false
   run.services.telemetry.step(run, step, status, undefined, failure)
@@ -167,7 +162,8 @@ export function childEnded(run: ActiveRun, step: StepState, report: ChildReport)
   const error = report.error ?? { code: 'internal', message: `child run ${report.run} is ${report.status}` }
   run.totals.steps++
   const at = run.services.clock()
-  run.appendText(endedText(step, at, labels, 'failed', { usage, costUsd, error }), undefined, endedVersion(step))
+  const rest = { usage, costUsd, error }
+  run.appendText(endedText(step, at, labels, 'failed', rest), undefined, endedVersion(step, rest))
   noteEnded(run, step, at, { status: 'failed', error })
   step.intended = false
   run.settle(step, new Outcome('failed', 'null', labels, error))
@@ -186,7 +182,8 @@ export function giveBack(run: ActiveRun, step: StepState): void {
   if (step.tokens > 0) kinds.correct(kinds.of(step.spec.operation), run.needs, -step.tokens)
 }
 
-function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {
+/** What a step has used is its run's. */
+export function addUsage(run: ActiveRun, usage: Usage | undefined, costUsd = 0): void {
   run.totals.costUsd += costUsd
   run.totals.inputTokens += usage?.inputTokens ?? 0
   run.totals.outputTokens += usage?.outputTokens ?? 0

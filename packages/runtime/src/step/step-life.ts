@@ -240,6 +240,7 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
   // Begun by `beginWait`, and never executed.
   if ('wait' in action) return
   const call = new Call(run, step, input, prepared, labels)
+  step.call = call
   if ('child' in action) {
     waitForChild(run, step, action.child, call)
     return
@@ -247,7 +248,6 @@ function execute(run: ActiveRun, step: StepState, input: Json, prepared: unknown
   const failed = (error: unknown) => {
     call.end()
     const failure = toMusterError(error, kind === 'tool' ? 'tool.failed' : 'internal')
-    step.spent = call.used
     // After a time-out nobody knows whether it happened: not to be repeated, and not a plain failure either.
     if (failure.code === 'step.timeout' && effect === 'once' && !run.over) {
       step.inDoubt = true

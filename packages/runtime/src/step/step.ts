@@ -1,4 +1,5 @@
 import { type Action, type HistoryValues, refusedTargets } from '@muster/governance'
+import { Meter, type Spent } from '@muster/models'
 import {
   type ApprovalRule,
   type Decision,
@@ -44,10 +45,11 @@ export class Call {
   readonly fencingToken: number
   /** Set once a token was given out. */
   later: Later = { until: undefined }
-  /** What it has told that it used elsewhere. */
-  used: { costUsd: number; usage: Usage; model?: string; via?: Via } | undefined
   readonly #state: StepState
   readonly #run: CallingRun
+  /** What a tool has told that it used elsewhere. */
+  #told: Pick<Spent, 'usage' | 'costUsd'> | undefined
+  #meter: Meter | undefined
   #progress: DeltaFeed | undefined
   #isOver = false
 
@@ -84,6 +86,17 @@ export class Call {
     return this.#state.abort.signal
   }
 
+  /** Of a model call. */
+  get meter(): Meter {
+    this.#meter ??= new Meter()
+    return this.#meter
+  }
+
+  /** What it has used until now: of models, or as a tool has told. */
+  get used(): (Pick<Spent, 'usage' | 'costUsd'> & Partial<Spent>) | undefined {
+    return this.#meter ? this.#meter.spent : this.#told
+  }
+
   /** Bound, since tools take it out of their context. */
   get callback(): ToolContext['callback'] {
     return (options) => this.#callback(options)
@@ -96,8 +109,8 @@ export class Call {
       const amounts = [usd, inputTokens, outputTokens, cachedTokens]
       if (!amounts.every((amount) => amount >= 0 && amount <= SPENT_MAX))
         throw new MusterError('input.invalid', 'spent takes amounts from 0 on')
-      const { costUsd, usage } = this.used ?? { costUsd: 0, usage: NO_USAGE }
-      this.used = {
+      const { costUsd, usage } = this.#told ?? { costUsd: 0, usage: NO_USAGE }
+      this.#told = {
         costUsd: costUsd + usd,
         usage: {
           inputTokens: usage.inputTokens + inputTokens,
@@ -358,8 +371,8 @@ export interface StepState {
   refused: MusterError | undefined
   /** By what of the past an attempt was allowed that has no outcome yet: the next is by the same. */
   decidedBy: HistoryValues | undefined
-  /** What an attempt that has failed has used elsewhere. */
-  spent?: Call['used'] | undefined
+  /** Its attempt that is under way: what that has used counts, however it ends. */
+  call: Call | undefined
   /** What was taken out of its input. */
   redacted: RedactCounts | undefined
   /** This activation has journaled an intent and no outcome yet. */

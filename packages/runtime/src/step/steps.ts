@@ -1,4 +1,4 @@
-import { type ModelReply, type ModelRequest, Paid } from '@muster/models'
+import type { ModelReply, ModelRequest } from '@muster/models'
 import type { Json, JsonSchema, Label } from '@muster/protocol'
 import { MusterError } from '@muster/protocol'
 import type { Agent, CodeOptions } from '@muster/sdk'
@@ -168,13 +168,10 @@ export function modelStep(
         idempotencyKey: call.idempotencyKey,
         labels: call.labels,
         refused: call.refused,
+        meter: call.meter,
         stickyKey: run.created.session ?? run.id,
         // A piece of a text does not show what it is a piece of.
         ...(redactor || !isShown ? {} : { onDelta: (text) => deltas.push(text) }),
-      })
-      .catch((error: unknown) => {
-        if (error instanceof Paid) call.used = error.spent
-        throw error
       })
       .finally(() => deltas.end())
     const { text, toolCalls, usage, costUsd, model, via, guardrail } = reply
