@@ -209,6 +209,9 @@ describe('a route of two targets', () => {
     expect(shown).toMatch(
       /default \(cheapest\) .* openai .* \$10 .* \$20 .* target.*\$7 .* 2026-01-01 .* MUSTER_PRICES/s,
     )
+    expect(shown).not.toContain('no price')
+    const unknown = { ...env, MUSTER_MODELS: '{"default":[{"openai":{"model":"gpt-unheard-of"}}]}' }
+    expect((await runCli(['models'], { ...cli, ...unknown })).out).toMatch(/no price.*no price: .* MUSTER_PRICES/s)
     expect((await runCli(['costs', '--by', 'key'], cli)).out).toMatch(/key .*acme-key .* \$0\.0020 /s)
     expect(await runCli(['costs', '--by', 'shoe'], cli)).toMatchObject({ code: 1 })
     // One that waits is counted as it is, and once when it has ended.

@@ -4,8 +4,9 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MusterError, readConfig } from '@muster/protocol'
+import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readModels } from './read-models.ts'
+import { readModels, warnOfPrices } from './read-models.ts'
 
 let asked: { path: string | undefined; key: string | string[] | undefined; model: string }[] = []
 const server = createServer(async (request, response) => {
@@ -162,6 +163,28 @@ describe('MUSTER_MODELS', () => {
     const body = { input: 'x'.repeat(3_000_000 - 12) }
     expect(models.relayReserve('default', 'embeddings', body, JSON.stringify(body)).usd).toBeCloseTo(1, 5)
     expect(refusal(() => read({ default: [m] }, { MUSTER_PRICES: '[{"model":"m"}]' })).message).toContain('inputUsd')
+  })
+
+  it('warns of targets whose price nobody knows', () => {
+    const known = { bedrock: { model: 'eu.anthropic.claude-sonnet-4-6', region: 'eu-central-1' } }
+    const unknown = { bedrock: { model: 'amazon.nova-pro-v1:0', region: 'eu-central-1' } }
+    const own = { inputUsd: 1, cachedUsd: 1, outputUsd: 1 }
+    const models = read({
+      default: [known, unknown],
+      own: [{ ...m, price: own }],
+      home: [{ ...m, free: true }],
+      m: [m],
+    })
+    const said: object[] = []
+    warnOfPrices(
+      models,
+      pino({ level: 'warn', base: null, timestamp: false }, { write: (line) => said.push(JSON.parse(line)) }),
+    )
+    expect(said).toMatchObject([
+      { route: 'default', target: 'bedrock eu-central-1 amazon.nova-pro-v1:0' },
+      { route: 'm', target: 'x.example m' },
+    ])
+    expect(said[0]).toMatchObject({ msg: expect.stringContaining('MUSTER_PRICES') })
   })
 
   it('names the variable with a key that is missing', () => {

@@ -10,6 +10,7 @@ import {
   modelRoutes,
   settingIn,
 } from '@muster/protocol'
+import type { Logger } from 'pino'
 
 const DEFAULT_MODEL = 'gpt-5-mini'
 
@@ -32,6 +33,17 @@ export function readModels(config: Config, env: NodeJS.ProcessEnv = process.env)
     prices: pricesWith(pricesOf(config.MUSTER_PRICES)),
   })
   return config.MUSTER_GUARDRAIL ? guarded(models, config.MUSTER_GUARDRAIL) : models
+}
+
+/** What a route costs is told before its first call, where nobody knows. */
+export function warnOfPrices(models: Pick<Models, 'routes'>, log: Pick<Logger, 'warn'>): void {
+  for (const { name: route, targets } of models.routes())
+    for (const { name: target, price, free } of targets)
+      if (!price && !free)
+        log.warn(
+          { route, target },
+          'no price is known: calls cost nothing in the totals, and are refused where money is limited; give one by MUSTER_PRICES or as `price` of the target',
+        )
 }
 
 function pricesOf(given: Config['MUSTER_PRICES'] = []): ModelPrices {

@@ -6,7 +6,7 @@ import { loadApp } from './load-app.ts'
 import { openMemoryOf } from './open-memory.ts'
 import { patience } from './patience.ts'
 import { readLedger } from './read-ledger.ts'
-import { readModels } from './read-models.ts'
+import { readModels, warnOfPrices } from './read-models.ts'
 import { readPolicies, readToolLock } from './read-policies.ts'
 import { readRedaction } from './read-redaction.ts'
 import { startTelemetry } from './start-telemetry.ts'
@@ -47,6 +47,7 @@ export async function runWorker(config: Config, log: Logger, signal: AbortSignal
     redaction: await readRedaction(config),
     ledger: await readLedger(config),
   }
+  warnOfPrices(settings.models, log)
   const reach = patience(config, log, signal)
   const memory = await reach(() => openMemoryOf(config))
   const worker = await startWorker({

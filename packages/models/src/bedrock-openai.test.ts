@@ -73,6 +73,19 @@ describe('models of Bedrock that speak as OpenAI does', () => {
     },
   )
 
+  it('cost what the model that was asked for does there, whatever the answer calls it', async () => {
+    const rates = { cachedUsd: 0, outputUsd: 0, since: '2026-01-01', source: 'test' }
+    const prices = [
+      { ...rates, model: 'openai.gpt-5.5', inputUsd: 11 },
+      { ...rates, model: answer.model, inputUsd: 10 },
+    ]
+    const cost = async (model: string) =>
+      (await createModels({ routes: { default: { ...at('chat'), model } }, prices }).invoke('default', { messages }))
+        .costUsd
+    expect(await cost('openai.gpt-5.5')).toBeCloseTo(110e-6, 12)
+    expect(await cost('arn:aws:bedrock:eu-central-1:1:default-prompt-router/r')).toBeCloseTo(100e-6, 12)
+  })
+
   it('are not asked with another signature, nor where there is nothing to sign with', async () => {
     vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'another')
     expect(await failure(modelsAt(at('chat')).invoke('default', { messages }))).toMatchObject({

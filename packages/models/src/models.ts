@@ -26,6 +26,7 @@ import type { BreakerState } from './route/breaker.ts'
 import { type Asked, courseOf } from './route/course.ts'
 import { type Order, type Route, type RouteRule, ruleOf } from './route/rule.ts'
 import {
+  awsRegionOf,
   type BedrockTarget,
   dialectOf,
   type ModelFacts,
@@ -235,12 +236,18 @@ export function createModels(options: ModelsOptions): Models {
   }
 
   function costAt({ target, model }: Place, { model: answered, usage, tier }: Used): number {
-    const paid = ownPrice(target, model) ?? priceOf(answered, options.prices) ?? priceOf(model, options.prices)
+    // Bedrock may answer with the vendor's own name of a model, which costs less elsewhere.
+    const names = awsRegionOf(target) === undefined ? [answered, model] : [model, answered]
+    const paid = ownPrice(target, model) ?? names.flatMap((name) => listedPrice(target, name) ?? [])[0]
     return paid ? costOf(paid, usage, tier) : 0
   }
 
   function priceAt({ target, model }: Place) {
-    return ownPrice(target, model) ?? priceOf(model, options.prices)
+    return ownPrice(target, model) ?? listedPrice(target, model)
+  }
+
+  function listedPrice(target: Target, model: string) {
+    return priceOf(model, options.prices, Date.now(), awsRegionOf(target))
   }
 
   /** What the dearest target of a route would cost, whose vendor may write all that it is sent to its cache. */

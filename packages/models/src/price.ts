@@ -1,4 +1,5 @@
 import type { Usage } from '@muster/protocol'
+import { namesAt, withoutGeography } from './geography.ts'
 import prices from './prices.json' with { type: 'json' }
 
 /** US dollars per million tokens. */
@@ -12,9 +13,14 @@ interface Rates {
   longCacheWriteUsd?: number | undefined
 }
 
+interface SizedRates extends Rates {
+  /** Of the whole request, where it has more input tokens than these. */
+  over?: (Rates & { inputTokens: number }) | undefined
+}
+
 /** What a model costs, and where an answer says that it was served otherwise (`priority`, `flex`, `fast`), what that does. */
-export interface TieredRates extends Rates {
-  tiers?: { [tier: string]: Rates | undefined } | undefined
+export interface TieredRates extends SizedRates {
+  tiers?: { [tier: string]: SizedRates | undefined } | undefined
 }
 
 /** From a day on, and where the figures come from. */
@@ -26,13 +32,19 @@ export interface Price extends TieredRates {
 
 /**
  * The price of a model at a time (ms since the epoch): that with the latest day by then. A dated snapshot
- * (`gpt-5-2025-08-07`) has its family's price.
+ * (`gpt-5-2025-08-07`) has its family's price; with a region, it is asked at Bedrock there.
  */
-export function priceOf(model: string, table: readonly Price[] = prices, at: number = Date.now()): Price | undefined {
-  const own = priceAt(model, table, at)
-  if (own) return own
-  const family = familyOf(model)
-  return family === model ? undefined : priceAt(family, table, at)
+export function priceOf(
+  model: string,
+  table: readonly Price[] = prices,
+  at: number = Date.now(),
+  region?: string,
+): Price | undefined {
+  for (const name of region === undefined ? [model] : namesAt(region, model)) {
+    const found = priceAt(name, table, at) ?? priceAt(familyOf(name), table, at)
+    if (found) return found
+  }
+  return undefined
 }
 
 /** Of a dated snapshot (`gpt-5-2025-08-07`, `claude-sonnet-4-5-20250929`) its family; any other model itself. */
@@ -42,17 +54,29 @@ export function familyOf(model: string): string {
 
 function priceAt(model: string, table: readonly Price[], at: number): Price | undefined {
   let latest: Price | undefined
-  for (const price of table) {
-    if (price.model !== model || Date.parse(price.since) > at) continue
+  for (const price of rowsOf(table).get(model) ?? []) {
+    if (Date.parse(price.since) > at) continue
     if (!latest || price.since > latest.since) latest = price
   }
   return latest
 }
 
-/** The table that comes with Muster; all of a model that `own` names is replaced by what that says. */
+const rows = new WeakMap<readonly Price[], Map<string, Price[]>>()
+
+/** Of each model its own: each call asks for some. */
+function rowsOf(table: readonly Price[]): Map<string, Price[]> {
+  let known = rows.get(table)
+  if (!known) {
+    known = Map.groupBy(table, ({ model }) => model)
+    rows.set(table, known)
+  }
+  return known
+}
+
+/** The table that comes with Muster; all of a model that `own` names, in any geography, is replaced by what that says. */
 export function pricesWith(own: readonly Price[]): Price[] {
   const named = new Set(own.map(({ model }) => model))
-  return [...prices.filter(({ model }) => !named.has(model)), ...own]
+  return [...prices.filter(({ model }) => !named.has(model) && !named.has(withoutGeography(model))), ...own]
 }
 
 /** What a call cost, in US dollars. Tokens that were cached, and that are from now on, are part of the input tokens. */
@@ -63,7 +87,7 @@ export function costOf(price: TieredRates, usage: Usage, tier = ''): number {
     outputUsd,
     cacheWriteUsd = inputUsd,
     longCacheWriteUsd = cacheWriteUsd,
-  } = ratesAt(price, tier)
+  } = ratesAt(price, tier, usage.inputTokens)
   const { inputTokens, cachedTokens, outputTokens, cacheWriteTokens = 0, longCacheWriteTokens = 0 } = usage
   // A server that counts them beside the input must not make a call cheaper than free.
   const fresh = Math.max(0, inputTokens - cachedTokens - cacheWriteTokens)
@@ -81,8 +105,9 @@ export function cacheWrites(tokens: number, long: number): Pick<Usage, 'cacheWri
 }
 
 /** A tier that the price does not tell of costs what the model does. */
-function ratesAt({ tiers, ...rates }: TieredRates, tier: string): Rates {
-  return (tiers && Object.hasOwn(tiers, tier) ? tiers[tier] : undefined) ?? rates
+function ratesAt({ tiers, ...own }: TieredRates, tier: string, inputTokens: number): Rates {
+  const { over, ...rates } = (tiers && Object.hasOwn(tiers, tier) ? tiers[tier] : undefined) ?? own
+  return over && inputTokens > over.inputTokens ? over : rates
 }
 
 /** What two calls have used together. */

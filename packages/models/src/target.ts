@@ -1,3 +1,4 @@
+import { geographyIn } from './geography.ts'
 import type { TieredRates } from './price.ts'
 
 /** Where a route leads: a vendor's or a compatible server, and the model there. */
@@ -108,15 +109,18 @@ export function nameOf(target: Target): string {
  * any of a geography (`eu`, `global`). Empty where nobody can tell.
  */
 export function regionOf({ target, model }: { target: Target; model: string }): string {
-  const region = 'bedrock' in target ? target.bedrock.region : 'aws' in target ? target.aws?.region : undefined
+  const region = awsRegionOf(target)
   // Of Bedrock what a target says is of its own model.
   if (target.region !== undefined && (region === undefined || model === modelOf(target))) return target.region
   if (region === undefined || OPAQUE.test(model)) return ''
-  return GEOGRAPHY.exec(model)?.[1] ?? region
+  return geographyIn(model) ?? region
 }
 
-/** The geography before the id of a model; vendors have longer names. */
-const GEOGRAPHY = /^(?:arn:[^/]*\/)?(global|apac|us-gov|[a-z]{2})\./
+/** The region in which Bedrock is asked; undefined elsewhere. */
+export function awsRegionOf(target: Target): string | undefined {
+  return 'bedrock' in target ? target.bedrock.region : 'aws' in target ? target.aws?.region : undefined
+}
+
 /** What may lead to a model, or a profile, that the ARN does not name. */
 const OPAQUE = /^arn:.*:(?:application-inference-profile|(?:default-)?prompt-router|prompt)\//
 

@@ -15,11 +15,16 @@ const rates = {
   cacheWriteUsd: usd.optional(),
   longCacheWriteUsd: usd.optional(),
 }
+const tokens = z.number().int().min(1).max(1e9)
+const sized = {
+  ...rates,
+  /** Of the whole request, where it has more input tokens than these. */
+  over: z.strictObject({ inputTokens: tokens, ...rates }).optional(),
+}
 /** Where an answer says that it was served so: `priority`, `flex`, `fast`. */
-const tiers = z.record(z.string().min(1).max(64), z.strictObject(rates)).optional()
+const tiers = z.record(z.string().min(1).max(64), z.strictObject(sized)).optional()
 
 const names = z.array(label).min(1).max(50)
-const tokens = z.number().int().min(1).max(1e9)
 
 /** What a request must be like for a target to have it. */
 const conditions = z
@@ -64,7 +69,7 @@ const target = z
       .string()
       .regex(/^[A-Z][A-Z0-9_]{0,99}$/, 'the name of the environment variable that has the key')
       .optional(),
-    price: z.strictObject({ ...rates, tiers }).optional(),
+    price: z.strictObject({ ...sized, tiers }).optional(),
     free: z.boolean().optional(),
     /** What its model can do, in place of what is known of it: `GET /v1/models` tells it. */
     about: z
@@ -111,7 +116,7 @@ export const modelPrices = z
   .array(
     z.strictObject({
       model: text,
-      ...rates,
+      ...sized,
       tiers,
       since: z.iso.date().default('1970-01-01'),
       /** Where the figures come from. */

@@ -55,6 +55,23 @@ describe('a build that is broken on purpose', () => {
     expect(violations.join('\n')).toMatch(/has the labels \[\] and must have \[shelf\]/)
   })
 
+  it('with budgets that forget, or keep too much: they are not what the journals say, and overspent', async () => {
+    const office = { plan: 'office', input: { n: 3, ms: 0 }, expected: { output: 6, writes: 6, onces: 0 } }
+    const foundOf = async (what: string, usd: number) => {
+      const MUSTER_BUDGETS = JSON.stringify({ 'tenant:*': { month: { usd } } })
+      const { violations } = await runCampaign({
+        ...broken(what, { MUSTER_BUDGETS }),
+        ...{ seed: 8, forMs: 4000, faultsMin: 0, faults: [], everyMs: 100 },
+        work: () => office,
+      })
+      return violations.join('\n')
+    }
+    const forgotten = await foundOf('budgets that forget', 0.02)
+    expect(forgotten).toMatch(/usd that were used the month's budget has counted 0$/m)
+    expect(forgotten).toMatch(/usd that were used the month's budget had 0.02$/m)
+    expect(await foundOf('budgets that keep', 1000)).toMatch(/usd .* has counted .*, and at most .* may be$/m)
+  })
+
   it('with logs that say too much: secrets and content are found in them', async () => {
     const { violations } = await runCampaign({ ...broken('secrets'), seed: 6, forMs: 2000, faultsMin: 0, faults: [] })
     for (const what of ['MUSTER_SECRET', 'MUSTER_MODEL_API_KEY', 'content of runs'])

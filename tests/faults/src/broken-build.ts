@@ -53,6 +53,12 @@ const breakages: Record<string, readonly { module: string; change: (text: string
         replaced(text, '  const begin = () =>', '  run.services.log.debug({ input })\n  const begin = () =>'),
     },
   ],
+  /** Budgets are told that a call has used nothing. */
+  'budgets that forget': [
+    { module: '/packages/runtime/src/limits/spending.ts', change: told('{ usd: 0, tokens: 0 }') },
+  ],
+  /** Budgets are told that a call has used all that was set aside for it. */
+  'budgets that keep': [{ module: '/packages/runtime/src/limits/spending.ts', change: told('taken') }],
   /** Effects do not wait for their intents. */
   barrier: [
     {
@@ -65,6 +71,12 @@ const breakages: Record<string, readonly { module: string; change: (text: string
         ),
     },
   ],
+}
+
+/** What a budget is told of a call. */
+function told(spent: string): (text: string) => string {
+  const as = "used === 'all' ? taken : { usd: nano(used.costUsd), tokens: tokensOf(used.usage) }"
+  return (text) => replaced(text, `const spent = ${as}`, `const spent = ${spent}`)
 }
 
 /** @throws Error where the text has moved on: a breakage that breaks nothing would prove nothing */

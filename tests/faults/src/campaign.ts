@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isEnded, type Run, toMusterError } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
+import { Used } from './budgets.ts'
 import { checkChild, checkOutside, checkRun, childrenOf, readEffects, runOf } from './checker.ts'
 import { Deployment, type DeploymentOptions } from './deployment.ts'
 import type { Effect } from './effect.ts'
@@ -59,6 +60,8 @@ export interface Report {
   /** Checkpoints of the ledger that were seen. */
   checkpoints: number
   violations: string[]
+  /** What models have cost, by the journals. */
+  usedUsd: number
   /** How often each fault happened, and how the runs ended. */
   byFault: Record<string, number>
   byStatus: Record<string, number>
@@ -86,13 +89,16 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
     const runs = await settle(deployment, [...load.accepted.values()], graceMs)
     const effects = readEffects(deployment.effectsFile)
     const violations = [...load.violations, ...deployment.deaths]
-    violations.push(...(await account(deployment, load.accepted, runs, effects)))
+    const used = new Used()
+    violations.push(...(await account(deployment, load.accepted, runs, { effects, used })))
     await onlooker.close()
     const { seen } = onlooker
     violations.push(...(await checkLedger(deployment, { seen, runs: runs.keys(), withinMs: graceMs })))
     if (archiveMs > 0) violations.push(...(await archived(deployment, archiveMs)))
-    violations.push(...(await clients.account(deployment.muster, { withinMs: graceMs, isArchived: archiveMs > 0 })))
+    const isArchived = archiveMs > 0
+    violations.push(...(await clients.account(deployment.muster, { withinMs: graceMs, isArchived, used })))
     await deployment.drainWorkers()
+    violations.push(...(await used.wrong(deployment.muster, killedBy(byFault))))
     violations.push(...(await findLeaks(deployment.redisUrl, deployment)))
     violations.push(...findWords(deployment.dir, deployment.secrets))
     violations.push(...findWords(deployment.logs, { 'content of runs': CONTENT }))
@@ -104,6 +110,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
       effects: effects.length,
       checkpoints: seen.size,
       violations,
+      usedUsd: used.usd,
       byFault,
       byStatus: countBy([...runs.values()].map(({ status }) => status)),
     }
@@ -183,7 +190,7 @@ async function account(
   { muster }: Deployment,
   accepted: ReadonlyMap<string, Accepted>,
   runs: ReadonlyMap<string, Run>,
-  effects: readonly Effect[],
+  { effects, used }: { effects: readonly Effect[]; used: Used },
 ): Promise<string[]> {
   const byRun = Map.groupBy(effects, runOf)
   const known = new Set(accepted.keys())
@@ -196,6 +203,7 @@ async function account(
       continue
     }
     const journal = await readJournal(muster, one.id)
+    used.add(journal.entries)
     const own = byRun.get(one.id) ?? []
     const all = [...own]
     for (const child of childrenOf(one.id, journal)) {
@@ -204,7 +212,9 @@ async function account(
       known.add(child)
       const done = byRun.get(child) ?? []
       all.push(...done)
-      violations.push(...checkChild(ended, await readJournal(muster, child), done, tolerance))
+      const itsJournal = await readJournal(muster, child)
+      used.add(itsJournal.entries)
+      violations.push(...checkChild(ended, itsJournal, done, tolerance))
     }
     violations.push(...checkRun(one, run, journal, { effects: own, all }, tolerance))
   }
@@ -221,6 +231,11 @@ async function endOf(muster: Muster, id: string): Promise<Run | undefined> {
     if (isEnded(run.status) || performance.now() > end) return run
     await sleep(200)
   }
+}
+
+/** Processes that were, at most. */
+function killedBy(byFault: Record<string, number>): number {
+  return Object.entries(byFault).reduce((sum, [name, times]) => sum + (name.startsWith('kill -9') ? 4 * times : 0), 0)
 }
 
 function countBy(names: readonly string[]): Record<string, number> {

@@ -3,6 +3,7 @@ import { GATEWAY, isEnded, type Json, type RunSummary } from '@muster/protocol'
 import type { Muster } from '@muster/sdk'
 import { z } from 'zod'
 import { ScriptedModel, tokens } from '../../src/fixtures/scripted-model.ts'
+import type { Used } from './budgets.ts'
 import { fold, type ReadJournal, readJournal } from './journal.ts'
 import type { Random } from './random.ts'
 
@@ -88,11 +89,11 @@ export class GatewayClients {
 
   /**
    * What is wrong: runs that do not end or are nobody's, answers that no run has, questions that were asked twice or without
-   * an intent, and, where all runs are in the archive, costs that are not the sum of what the journals say, and budgets that count less.
+   * an intent, and, where all runs are in the archive, costs that are not the sum of what the journals say.
    */
   async account(
     muster: Muster,
-    { withinMs, isArchived }: { withinMs: number; isArchived: boolean },
+    { withinMs, isArchived, used }: { withinMs: number; isArchived: boolean; used: Used },
   ): Promise<string[]> {
     const found: string[] = []
     const runs = await endedRuns(muster, withinMs)
@@ -102,6 +103,7 @@ export class GatewayClients {
       const wrong = (what: string) => found.push(`request ${id} (${status}): ${what}`)
       if (!isEnded(status)) wrong('its run did not end')
       const journal = await readJournal(muster, id)
+      used.add(journal.entries)
       for (const { message } of journal.verification.findings) wrong(`its chain does not verify: ${message}`)
       const question = questionIn(journal)
       if (!this.#told.has(question)) wrong(`nobody asked "${question}"`)
@@ -126,8 +128,7 @@ export class GatewayClients {
       if (text !== undefined && !byQuestion.has(question)) found.push(`${question} was answered and has no run`)
     for (const question of this.#asked.keys())
       if (!byQuestion.has(question)) found.push(`the model was asked ${question} and there is no run of it`)
-    if (!isArchived) return found
-    return [...found, ...(await wrongCosts(muster, paidCalls, costUsd)), ...(await uncounted(muster))]
+    return isArchived ? [...found, ...(await wrongCosts(muster, paidCalls, costUsd))] : found
   }
 }
 
@@ -197,16 +198,4 @@ async function wrongCosts(muster: Muster, calls: number, costUsd: number): Promi
   const are = [sum('usd').toFixed(9), sum('inputTokens'), sum('outputTokens')].join(' ')
   const due = [costUsd.toFixed(9), calls * tokens.input, calls * tokens.output].join(' ')
   return are === due ? [] : [`what ${MODEL} cost is ${are} by the books and ${due} by the journals`]
-}
-
-/** What a budget counts may be more than was used, where nobody could tell how much it was, and is never less. */
-async function uncounted(muster: Muster): Promise<string[]> {
-  const { costs } = await muster.costs.list({ by: 'model', period: 'month' })
-  const used = costs.reduce((total, { inputTokens, outputTokens }) => total + inputTokens + outputTokens, 0)
-  return (await muster.budgets.list()).flatMap(({ name, period, spent, held }) => {
-    const counted = spent.tokens + held.tokens
-    return period === 'day' || counted >= used
-      ? []
-      : [`of ${used} tokens the ${period}'s budget of ${name} knows ${counted}`]
-  })
 }

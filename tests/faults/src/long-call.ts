@@ -20,7 +20,7 @@ export async function runLongCall(seed: number, ms: number): Promise<Report> {
     if (state.status !== 'succeeded') violations.push(`the call of ${ms} ms: its run is ${state.status}`)
     if (onces !== 1) violations.push(`the call of ${ms} ms was made ${onces} times`)
     if (state.epoch !== 1) violations.push(`the call of ${ms} ms: its run was taken ${state.epoch} times`)
-    const none = { answers: 0, faults: 0, byFault: {}, byStatus: { [state.status]: 1 } }
+    const none = { answers: 0, faults: 0, usedUsd: 0, byFault: {}, byStatus: { [state.status]: 1 } }
     return { seed, runs: 1, effects: effects.length, checkpoints: 0, violations, ...none }
   } finally {
     await deployment.close()

@@ -27,4 +27,10 @@ export function modelsCommand(config: Config, json: boolean): void {
       rows.push([route, where, dialect, plain(provider), ...costs.map(plain)])
     }
   console.log(rows.toString())
+  if (routes.some(({ targets }) => targets.some(({ price, free }) => !price && !free)))
+    console.log(
+      pc.yellow(
+        'no price: calls cost nothing in the totals, and are refused where money is limited; see MUSTER_PRICES, or give the target a `price`',
+      ),
+    )
 }

@@ -8,6 +8,7 @@ import {
   readRedaction,
   runWorker,
   startTelemetry,
+  warnOfPrices,
 } from '@muster/worker'
 import { readPolicies } from '@muster/worker/settings'
 import { type Logger, pino } from 'pino'
@@ -41,6 +42,7 @@ export async function serverCommand(config: Config, signal: AbortSignal): Promis
     redaction: await readRedaction(config),
     gateway: gatewayOf(config, exported?.telemetry),
   }
+  if (settings.gateway) warnOfPrices(settings.gateway.models, log)
   const reach = patience(config, log, signal)
   const memory = await reach(() => openMemoryOf(config))
   const server = await createServer({
