@@ -11,14 +11,11 @@ import {
   warnOfPrices,
 } from '@muster/worker'
 import { readPolicies } from '@muster/worker/settings'
-import { type Logger, pino } from 'pino'
 import { describeError } from '../output.ts'
+import { openLog } from './log.ts'
 
 /** How long a worker has to end or park what it holds, ms. */
 const GRACE_MS = 10_000
-
-/** Bytes of the log that wait while it takes none; what comes then is lost. */
-const LOG_WAITING_MAX = 1 << 20
 
 /** How long a start has to end that is told to stop, ms. */
 const START_GRACE_MS = 2000
@@ -34,7 +31,7 @@ export async function serverCommand(config: Config, signal: AbortSignal): Promis
   const { REDIS_URL: redisUrl, MUSTER_KEYS_FILE: keysFile } = config
   if (redisUrl === undefined) throw new MusterError('config.invalid', 'REDIS_URL: a server needs a Redis')
   if (keysFile === undefined) throw new MusterError('config.invalid', 'MUSTER_KEYS_FILE: a server needs API keys')
-  const log = logger(config, 'server')
+  const log = openLog(config.MUSTER_LOG, 'server', process.stdout.fd)
   const exported = config.MUSTER_GATEWAY === 'on' ? await startTelemetry(config, 'muster-server') : undefined
   // Read before the wait: what is wrong here is told at once.
   const settings = {
@@ -97,7 +94,7 @@ function gatewayOf(config: Config, telemetry: GatewayOptions['telemetry']): Gate
 
 /** `muster worker`: takes runs and drives them. */
 export async function workerCommand(config: Config, signal: AbortSignal): Promise<Service> {
-  const log = logger(config, 'worker')
+  const log = openLog(config.MUSTER_LOG, 'worker', process.stdout.fd)
   const worker = await runWorker(config, log, signal)
   log.info({ worker: worker.name, app: config.MUSTER_APP }, 'taking runs')
   return {
@@ -107,12 +104,6 @@ export async function workerCommand(config: Config, signal: AbortSignal): Promis
       log.info('closed')
     },
   }
-}
-
-function logger(config: Config, name: string): Logger {
-  const output = pino.destination({ dest: process.stdout.fd, sync: true, maxLength: LOG_WAITING_MAX })
-  output.on('error', () => {}) // A full disk, say: lines wait until it has room, and a line less is no reason to end.
-  return pino({ level: config.MUSTER_LOG, name }, output)
 }
 
 /** Tells a parent process that started this one, where there is one. */
