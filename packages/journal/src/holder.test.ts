@@ -126,6 +126,18 @@ describe('a run that its creator holds', () => {
     expect(writes.reduce((sum, { mock }) => sum + mock.calls.length, 0)).toBe(1)
   })
 
+  it('does not go to the queue where it ended before its holder died, which had no time to say so', async () => {
+    const { id, run, durable } = hold()
+    await durable
+    writer.append(run, '"type":"run.ended","at":1,"status":"succeeded"')
+    writer.close(run, { op: 'end', status: 'succeeded', summary: {} })
+    await expect.poll(() => journal.get(id)).toMatchObject({ status: 'succeeded' })
+    now += 31_000
+    expect(await partition.sweep(60_000)).toBe(0)
+    expect(await isEnqueued(id)).toBe(false)
+    expect(await journal.redis.exists(partition.keys.holding('server-1'), partition.keys.pending)).toBe(0)
+  })
+
   it('goes to the queue when its holder has died, and is fenced from it; one that is over does not', async () => {
     const held = hold()
     const over = hold()
