@@ -75,8 +75,7 @@ const breakages: Record<string, readonly { module: string; change: (text: string
 
 /** What a budget is told of a call. */
 function told(spent: string): (text: string) => string {
-  const as = "used === 'all' ? taken : { usd: nano(used.costUsd), tokens: tokensOf(used.usage) }"
-  return (text) => replaced(text, `const spent = ${as}`, `const spent = ${spent}`)
+  return (text) => replaced(text, 'const spent = isCut ?', `const spent = true ? ${spent} : isCut ?`)
 }
 
 /** @throws Error where the text has moved on: a breakage that breaks nothing would prove nothing */
