@@ -130,7 +130,8 @@ async function replace(file: string, bytes: Uint8Array): Promise<void> {
   await rename(await writeDraft(join(dirname(file), '.new'), bytes), file)
 }
 
-async function writeDraft(prefix: string, bytes: Uint8Array): Promise<string> {
+/** A new file whose name begins so, to be put in place as a whole; gives its name. */
+export async function writeDraft(prefix: string, bytes: Uint8Array): Promise<string> {
   const draft = `${prefix}-${randomUUID()}`
   const file = await inFolder(draft, (path) => open(path, 'wx'))
   try {

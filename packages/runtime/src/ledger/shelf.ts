@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { link, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseCheckpoint, parseNote } from '@muster/audit'
 import { MusterError } from '@muster/protocol'
-import { isCode, namesIn } from './folder.ts'
+import { isCode, namesIn, writeDraft } from './folder.ts'
 import { textOf } from './text-of.ts'
 import type { Witness } from './witness.ts'
 
@@ -71,23 +71,31 @@ function fileOf(size: number): string {
   return String(size).padStart(16, '0')
 }
 
-/** A folder, such as one that can only be added to. */
+/** How names begin of what is not in place yet. */
+const DRAFT = '.new'
+
+/** A folder, such as one that can only be added to, on a file system with hard links. */
 export function folderShelf(path: string): Shelf {
   return {
     name: path,
     async put(folder, file, text) {
-      await mkdir(join(path, folder), { recursive: true })
       const full = join(path, folder, file)
+      const draft = await writeDraft(join(path, folder, DRAFT), Buffer.from(text))
       try {
-        await writeFile(full, text, { flag: 'wx' })
+        await link(draft, full)
         return text
       } catch (error) {
         if (!isCode(error, 'EEXIST')) throw error
         return await readFile(full, 'utf8')
+      } finally {
+        // Where the folder can only be added to, it stays.
+        await rm(draft).catch(() => {})
       }
     },
     async *list(folder, after = '') {
-      for (const file of (await namesIn(join(path, folder))).filter((name) => name > after).sort())
+      for (const file of (await namesIn(join(path, folder)))
+        .filter((name) => name > after && !name.startsWith(DRAFT))
+        .sort())
         yield { file, read: () => textOf(createReadStream(join(path, folder, file)), path) }
     },
   }

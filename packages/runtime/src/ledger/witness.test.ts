@@ -1,6 +1,7 @@
+import { spawn } from 'node:child_process'
 import { createHash, createPrivateKey, generateKeyPairSync, sign } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -235,6 +236,37 @@ describe('a folder as witness', () => {
     const home = join(folder, createHash('sha256').update(origin).digest('hex'))
     expect(readdirSync(home)).toEqual(['0000000000000002', '0000000000000005'])
     expect(readFileSync(join(home, '0000000000000002'), 'utf8')).toBe(first)
+  })
+
+  it('has a checkpoint whole or not at all, at any moment', async () => {
+    const folder = join(dir, 'whole', 'of')
+    mkdirSync(folder, { recursive: true })
+    const text = 'x'.repeat(60_000)
+    // Another process looks all the time.
+    const look = `const { readdirSync, statSync } = require('node:fs')
+      const seen = new Set()
+      console.log('looks')
+      for (;;)
+        for (const name of readdirSync(${JSON.stringify(folder)}))
+          if (!name.startsWith('.') && !seen.has(name)) {
+            if (statSync(${JSON.stringify(folder)} + '/' + name).size !== ${text.length}) { console.log('half'); process.exit() }
+            seen.add(name)
+            if (name === 'last') process.exit()
+          }`
+    const looking = spawn(process.execPath, ['-e', look], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const ended = once(looking, 'exit')
+    let said = ''
+    looking.stdout.on('data', (part) => {
+      said += part
+    })
+    await expect.poll(() => said).toBe('looks\n')
+    const shelf = folderShelf(join(dir, 'whole'))
+    const names = [...Array.from({ length: 500 }, (_, i) => String(i)), 'last']
+    for (const name of names) expect(await shelf.put('of', name, text)).toBe(text)
+    await ended
+    expect(said).toBe('looks\n')
+    expect(await shelf.put('of', '0', 'another')).toBe(text)
+    expect(readdirSync(folder)).toHaveLength(names.length)
   })
 
   it('says where a ledger of this size was another, or a longer one was seen', async () => {
