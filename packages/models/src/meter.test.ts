@@ -174,6 +174,19 @@ const writes =
     response.write(events.join(''), () => then(response))
   }
 
+/** The vendor ends after these events; gives what it was asked, without what we add to ask for it. */
+function breakOffAfter(sent: readonly string[]): () => JsonObject {
+  let asked: JsonObject = {}
+  upstream.behave = (response, { body }) => {
+    asked = body
+    writes(sent, (response) => response.end())(response)
+  }
+  return () => {
+    const { stream_options: _, store: __, include: ___, model: ____, ...own } = asked
+    return own
+  }
+}
+
 const bodyOf = (api: Api): JsonObject => ({
   ...{ model: 'default', stream: true },
   ...(api === 'responses' ? { input: messages } : { messages }),
@@ -222,18 +235,12 @@ describe.each(Object.entries(streams))('a stream of %s', (_, { api, events }) =>
     for (let cut = 0; cut < events.length; cut++) {
       const sent = events.slice(0, cut)
       const meter = new Meter()
-      let asked: JsonObject = {}
-      upstream.behave = (response, { body }) => {
-        asked = body
-        writes(sent, (response) => response.end())(response)
-      }
+      const askedOf = breakOffAfter(sent)
       const models = createModels({ routes: { default: at(api) } })
       const ended = models.invoke('default', { messages, meter, onDelta: () => {} })
       // Without its last event a chat may be whole.
       await ended.catch(() => {})
-      // What we add to ask for it is not the client's.
-      const { stream_options: _, store: __, include: ___, model: ____, ...own } = asked
-      check(meter, sent, own)
+      check(meter, sent, askedOf())
     }
   })
 
@@ -242,11 +249,7 @@ describe.each(Object.entries(streams))('a stream of %s', (_, { api, events }) =>
     for (let cut = 0; cut < events.length; cut++) {
       const sent = events.slice(0, cut)
       const meter = new Meter()
-      let asked: JsonObject = {}
-      upstream.behave = (response, { body }) => {
-        asked = body
-        writes(sent, (response) => response.end())(response)
-      }
+      const askedOf = breakOffAfter(sent)
       const models = createModels({ routes: { default: at(api) } })
       const { signal } = new AbortController()
       const request = { dialect: from, body: bodyOf(from), signal, idempotencyKey: 'i', meter } as const
@@ -256,8 +259,7 @@ describe.each(Object.entries(streams))('a stream of %s', (_, { api, events }) =>
         },
         () => {},
       )
-      const { stream_options: _, store: __, include: ___, model: ____, ...own } = asked
-      check(meter, sent, own)
+      check(meter, sent, askedOf())
     }
   })
 })

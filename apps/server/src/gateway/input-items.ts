@@ -1,5 +1,6 @@
 import { type Json, MusterError } from '@muster/protocol'
 import { z } from 'zod'
+import { isObject } from './json.ts'
 
 /** Of an item's own id, and of one to list after. */
 const ID_MAX = 128
@@ -116,9 +117,4 @@ function contentOf({ role, content }: { [name: string]: Json }): { content?: Jso
       isAnswer ? { type: 'output_text', text: content, annotations: [] } : { type: 'input_text', text: content },
     ],
   }
-}
-
-/** A number that is kept as it was written is none. */
-function isObject(value: Json): value is { [name: string]: Json } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
 }

@@ -2,6 +2,7 @@ import { type Dialect, VendorError } from '@muster/models'
 import type { ErrorCode, Json, MusterError } from '@muster/protocol'
 import { z } from 'zod'
 import type { ClientName } from './client.ts'
+import { isObject } from './json.ts'
 
 export interface Refusal {
   status: number
@@ -172,8 +173,4 @@ function paramOf({ code, issues }: MusterError): string | null {
     .replaceAll(/\/(\d+)(?=\/|$)/g, '[$1]')
     .replaceAll('/', '.')
   return param === '' ? null : param
-}
-
-function isObject(value: Json): value is { [name: string]: Json } {
-  return value !== null && typeof value === 'object' && !Array.isArray(value)
 }
